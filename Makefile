@@ -1,0 +1,89 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-long quality format bench docs requirements clean
+
+# Two pips at once in one virtual environment break it.
+.NOTPARALLEL:
+
+# Any Python from 3.11 on: make demo PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Handed to pytest: make test ARGS="-k ledger"
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.sandbox ## set everything up and run the main job once, from capture to report
+	MIGRATION_SHIM_SANDBOX_DIR=$(CURDIR)/.sandbox/demo $(BIN)/python sandbox/manage.py demo --fresh
+
+serve: $(VENV)/.sandbox ## keep the sandbox running: LMS, XQueue and a grader on loopback ports
+	$(BIN)/python sandbox/manage.py serve
+
+test: $(VENV)/.test $(VENV)/.mysql ## set everything up and run the tests, on SQLite and (where it can be had) on MariaDB
+	$(BIN)/python tests/run_databases.py $(ARGS)
+
+test-long: $(VENV)/.test $(VENV)/.mysql ## the same tests with more kills, seeds and rows
+	$(BIN)/python tests/run_databases.py --long $(ARGS)
+
+quality: $(VENV)/.quality ## lint, layers, missing migrations, annotations
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/python sandbox/manage.py makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=sandbox.lms.settings PYTHONPATH=. $(BIN)/code_annotations django_find_annotations \
+		--config_file .pii_annotations.yml --lint --coverage
+	$(BIN)/code_annotations static_find_annotations --config_file .annotations.yml --lint --no_report
+
+format: $(VENV)/.quality ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.test $(VENV)/.mysql ## run the benchmarks
+	@test -d benchmarks || { echo "There are no benchmarks yet."; exit 1; }
+	$(BIN)/python -m pytest benchmarks $(ARGS)
+
+docs: $(VENV)/.doc ## check every reStructuredText file; a warning is an error
+	@find . -name '*.rst' -not -path './$(VENV)/*' -print0 | sort -z | \
+		xargs -0 -n 1 -t $(BIN)/python -m docutils --report=2 --halt=2 --writer=null
+
+requirements: $(VENV)/.test $(VENV)/.quality $(VENV)/.doc ## set up everything that the other targets need
+
+clean: ## remove what the targets above made, the virtual environment included
+	rm -rf $(VENV) .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up: a stamp a layer, so that the second run takes no time ------------------------------------------------------
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "migration_shim needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		       "Name another one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "$(PYTHON) cannot make virtual environments: install python3-venv."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.sandbox: $(VENV)/.python requirements/sandbox.in requirements/base.in requirements/constraints.txt
+	$(PIP) install -r requirements/sandbox.in
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.sandbox requirements/test.in
+	$(PIP) install -r requirements/test.in
+	@touch $@
+
+# mysqlclient has no wheels. Where it cannot be built this leaves no stamp, so the next run tries again.
+$(VENV)/.mysql: $(VENV)/.python requirements/mysql.in
+	@if ! { command -v mariadb_config || command -v mysql_config; } >/dev/null || ! command -v cc >/dev/null; then \
+		echo "mysqlclient is not installed: it needs a C compiler, pkg-config, python3-dev and libmariadb-dev."; \
+	elif $(PIP) install -r requirements/mysql.in >$(VENV)/mysqlclient.log 2>&1; then touch $@; \
+	else echo "mysqlclient could not be built; the compiler's words are in $(VENV)/mysqlclient.log."; fi
+
+$(VENV)/.quality: $(VENV)/.sandbox requirements/quality.in
+	$(PIP) install -r requirements/quality.in
+	@touch $@
+
+$(VENV)/.doc: $(VENV)/.python requirements/doc.in
+	$(PIP) install -r requirements/doc.in
+	@touch $@
