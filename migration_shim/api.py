@@ -1,0 +1,63 @@
+"""What commands, views and the LMS may call. Nothing else of the app is an entrance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import cutover as _cutover
+from . import evidence as _evidence
+from . import preflight as _preflight
+from . import reconcile as _reconcile
+from .backfill import run as _backfill
+from .backfill.run import Request as BackfillRequest
+from .data import Document, Phase
+from .dual_write import QueueInterface
+from .models import CoursePhase, LedgerEntry
+
+__all__ = [
+    "BackfillRequest",
+    "backfill",
+    "cutover",
+    "gate",
+    "known_courses",
+    "preflight",
+    "queue_interface",
+    "reconcile",
+]
+
+
+def queue_interface(block: Any = None) -> QueueInterface:
+    """The Python door for one problem block: an object with CAPA's ``send_to_queue``."""
+    return QueueInterface(block)
+
+
+def known_courses() -> list[str]:
+    """Every course that has a phase on record or a ledger entry."""
+    phases = set(CoursePhase.objects.values_list("course_id", flat=True))
+    entries = set(LedgerEntry.objects.order_by().values_list("course_id", flat=True).distinct())
+    return sorted(phases | entries)
+
+
+def preflight(course_id: str, progress: _preflight.Progress) -> Document:
+    """What would break on the target. See ``preflight.run``."""
+    return _preflight.run(course_id, progress)
+
+
+def backfill(request: BackfillRequest, progress: _backfill.Progress) -> Document:
+    """Import legacy rows as shadows. See ``backfill.run.run``."""
+    return _backfill.run(request, progress)
+
+
+def reconcile(courses: list[str], progress: _reconcile.Progress, on_divergence: Any) -> Document:
+    """Compare both sides of every submission. See ``reconcile.run``."""
+    return _reconcile.run(courses, progress, on_divergence)
+
+
+def gate(course_id: str) -> Document:
+    """The verdict from stored evidence. See ``evidence.run_gate``."""
+    return _evidence.run_gate(course_id)
+
+
+def cutover(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None) -> Document:
+    """Move a course to another phase. See ``cutover.run``."""
+    return _cutover.run(course_id, to, reason=reason, execute=execute, user=user, login=login)

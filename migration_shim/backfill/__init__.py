@@ -1,0 +1,1 @@
+"""Importing legacy rows into the target."""

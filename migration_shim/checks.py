@@ -1,0 +1,41 @@
+"""
+Start-up checks, tagged so that they stop nobody but those who ask.
+
+Run them with ``manage.py check --tag migration_shim``; ``xqueue_preflight`` runs them too. An untagged error would stop
+every command of the LMS, and uWSGI runs no checks at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+from . import conf
+from .legacy.routers import LEGACY_ALIAS
+
+TAG = "migration_shim"
+
+
+@checks.register(TAG)
+def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Refuse unknown keys and wrong types of the ``MIGRATION_SHIM`` dictionary, by name."""
+    return [checks.Error(problem, id="migration_shim.E001") for problem in conf.problems()]
+
+
+@checks.register(TAG)
+def check_databases(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """The legacy alias must exist, must be routed by our router first, and must not open a transaction a request."""
+    found: list[checks.CheckMessage] = []
+    if LEGACY_ALIAS not in settings.DATABASES:
+        hint = "Add XQueue's database to DATABASES under this alias."
+        return [checks.Error(f"There is no database alias {LEGACY_ALIAS!r}.", hint=hint, id="migration_shim.E002")]
+    first = (settings.DATABASE_ROUTERS or [""])[0]
+    if first != "migration_shim.legacy.routers.LegacyRouter":
+        hint = "Put migration_shim.legacy.routers.LegacyRouter at the head of DATABASE_ROUTERS."
+        found.append(checks.Error("Our database router is not the first.", hint=hint, id="migration_shim.E003"))
+    if settings.DATABASES[LEGACY_ALIAS].get("ATOMIC_REQUESTS"):
+        message = f"ATOMIC_REQUESTS is on for the alias {LEGACY_ALIAS!r}: every request of the LMS would open XQueue."
+        found.append(checks.Error(message, id="migration_shim.E004"))
+    return found

@@ -1,0 +1,148 @@
+"""
+Who a submission belongs to, whether two are the same, and the fence. Each rule lives here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import Unfit
+from .wire import ID_LIMIT, NAME_LIMIT, Callback, Envelope, Header
+
+FENCE = "shadow:"
+#: The LMS's AnonymousUserId.anonymous_user_id is a varchar(32): nothing longer is ever found there.
+ANONYMOUS_ID_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digests:
+    """
+    Two digests of one submission, in hexadecimal.
+
+    ``group`` stands for (full callback URL, lms_key, queue name); ``identity`` for the group plus body and file names.
+    The same identity again is the same submission sent again; another identity of the same group is another submission
+    (lms_key has one-second resolution).
+    """
+
+    group: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a submission goes on the target: the StudentItem, and the queue with its key."""
+
+    student_id: str
+    course_id: str
+    item_id: str
+    item_type: str
+    queue_name: str
+    queue_key: str
+
+
+def _digest(parts: list[str]) -> str:
+    # JSON with ASCII escapes: unambiguous between the parts, and it takes lone surrogates and NULs as they come.
+    return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
+
+
+def digests(header: Header, raw_body: str, file_names: Iterable[str]) -> Digests:
+    """The two digests of a submission."""
+    group = [header.callback_url, header.lms_key, header.queue_name]
+    return Digests(group=_digest(group), identity=_digest([*group, raw_body, *sorted(file_names)]))
+
+
+def real_placement(envelope: Envelope) -> Placement:
+    """
+    The learner's own identity and key, as the platform's own send path writes them.
+
+    The id is CAPA's, unchanged. Translating it to the course's anonymous id would make its Score override the grade.
+
+    Raises:
+        Unfit: when a column cannot hold it.
+    """
+    callback = envelope.callback
+    return _checked(
+        Placement(
+            student_id=envelope.body.anonymous_student_id,
+            course_id=callback.course_id,
+            item_id=callback.item_id,
+            item_type=callback.item_type,
+            queue_name=envelope.header.queue_name,
+            queue_key=envelope.header.lms_key,
+        )
+    )
+
+
+def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Placement:
+    """
+    The fenced identity of a shadow. Both halves are needed, each stops one of the LMS's receivers.
+
+    ``student_id`` gets a prefix: longer than the 32 characters of an AnonymousUserId, it belongs to no user, so the
+    receiver of ``score_set`` returns. ``item_id`` gets it too: it parses as no usage key, so the receiver of the score
+    event returns instead of raising. ``course_id`` stays real, for queries by course. The queue is one of its own, and
+    the key is not the learner's.
+
+    Raises:
+        Unfit: when a column cannot hold it; an identity is never cut.
+    """
+    real = real_placement(envelope)
+    if len(FENCE + real.student_id) <= ANONYMOUS_ID_LENGTH:
+        raise Unfit("student_id_too_short", "The learner's anonymous id is too short to be fenced.")
+    return _checked(
+        Placement(
+            student_id=FENCE + real.student_id,
+            course_id=real.course_id,
+            item_id=FENCE + real.item_id,
+            item_type=real.item_type,
+            queue_name=real.queue_name + queue_suffix,
+            queue_key=FENCE + identity[:64],
+        )
+    )
+
+
+def _checked(placement: Placement) -> Placement:
+    limits = (
+        ("student_id", ID_LIMIT),
+        ("course_id", ID_LIMIT),
+        ("item_id", ID_LIMIT),
+        ("item_type", 100),
+        ("queue_name", NAME_LIMIT),
+        ("queue_key", NAME_LIMIT),
+    )
+    for name, limit in limits:
+        value = getattr(placement, name)
+        if not value:
+            raise Unfit(f"{name}_empty", f"The submission has no {name.replace('_', ' ')}.")
+        if len(value) > limit:
+            raise Unfit(f"{name}_too_long", f"The {name.replace('_', ' ')} is longer than {limit} characters.")
+    return placement
+
+
+def is_fenced(student_id: str, item_id: str) -> bool:
+    """Whether an identity on the target carries both halves of the fence."""
+    return student_id.startswith(FENCE) and len(student_id) > ANONYMOUS_ID_LENGTH and item_id.startswith(FENCE)
+
+
+def recover_input(callback: Callback, submission_time: str, anonymous_student_id: str, lms_key: str) -> str | None:
+    """
+    The input of the problem that a submission belongs to, or None where it cannot be told.
+
+    The callback URL names the problem only, so the key is made again for every candidate input until one fits. The key
+    is ``md5(LMS user id + submission time + anonymous id + input id)`` (CAPA, ``make_hashkey`` in
+    ``capa/xqueue_interface.py`` as ``CodeResponse`` calls it).
+    """
+    seed = f"{callback.user_id}{submission_time}{anonymous_student_id}{callback.html_id}"
+    try:
+        prefix = hashlib.md5(seed.encode("latin-1"), usedforsecurity=False)
+    except UnicodeEncodeError:  # CAPA encodes so too: it cannot have made a key of this text
+        return None
+    for response in range(2, 101):
+        for number in range(1, 4):
+            candidate = prefix.copy()
+            candidate.update(f"_{response}_{number}".encode("ascii"))
+            if candidate.hexdigest() == lms_key:
+                return f"{callback.html_id}_{response}_{number}"
+    return None

@@ -1,0 +1,203 @@
+"""
+What a legacy row is, and what backfill does with it: pure functions of (row, its siblings, policy), total over any row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..data import LegacyRow, RowClass, State
+from ..errors import Malformed
+from .identity import Digests, digests, recover_input
+from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
+
+#: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
+GIVEN_UP_FAILURES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What one backfill wants. ``courses`` and ``queues`` are None for all."""
+
+    courses: frozenset[str] | None
+    queues: frozenset[str] | None
+    history: bool
+    answer_limit: int
+    files_readable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedRow:
+    """A legacy row with what was read out of it; ``problem`` says why ``envelope`` is None."""
+
+    row: LegacyRow
+    envelope: Envelope | None
+    problem: str
+    digests: Digests | None
+    file_names: tuple[str, ...]
+    input_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The class of one row, with a short reason where the class has several."""
+
+    row_class: RowClass
+    reason: str = ""
+
+
+def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
+    """
+    Read one row. ``file_names`` is None where they could not be read (then the row has no digests).
+
+    Raises nothing: a row that cannot be read comes back with the reason.
+    """
+    try:
+        if file_names is None:
+            raise Malformed("file_names_unreadable")
+        envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
+    except Malformed as error:
+        return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_id=None)
+    names = tuple(sorted(file_names))
+    body = envelope.body
+    input_id = recover_input(
+        envelope.callback, body.submission_time, body.anonymous_student_id, envelope.header.lms_key
+    )
+    return ParsedRow(
+        row=row,
+        envelope=envelope,
+        problem="",
+        digests=digests(envelope.header, row.xqueue_body, names),
+        file_names=names,
+        input_id=input_id,
+    )
+
+
+def same_input(one: ParsedRow, other: ParsedRow) -> bool:
+    """Whether two rows are certainly attempts of one learner at one input."""
+    if one.envelope is None or other.envelope is None or one.input_id is None:
+        return False
+    return (
+        one.input_id == other.input_id
+        and one.envelope.callback.user_id == other.envelope.callback.user_id
+        and one.envelope.callback.item_id == other.envelope.callback.item_id
+        and one.envelope.callback.course_id == other.envelope.callback.course_id
+    )
+
+
+def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
+    """
+    The state of a legacy row. ``siblings`` are the other rows with its truncated callback.
+
+    XQueue retires a row in four ways and writes none of them down: an accepted return, four refused ones, a newer
+    submission of the same input, and a submission whose callback only looks the same in its first 128 characters
+    (collided). A row that a newer one had retired still takes a late return; that reply reached the learner only if the
+    newer row was another input's.
+    """
+    row = parsed.row
+    if not row.retired:
+        return State.QUEUED if row.pull_time is None else State.PULLED
+    newer = [other for other in siblings if other.row.id > row.id]
+    if row.lms_ack:
+        # An acknowledged return after a newer attempt of the same input had arrived was ignored by the LMS.
+        replaced = any(same_input(parsed, other) and _arrived_before_return(other, row) for other in newer)
+        return State.SUPERSEDED if replaced else State.GRADED
+    if row.num_failures >= GIVEN_UP_FAILURES:
+        return State.GIVEN_UP
+    if any(same_input(parsed, other) for other in newer):
+        return State.SUPERSEDED
+    if newer:
+        return State.COLLIDED
+    # Retired with no outcome and nothing newer: by an operator's command, or the newer row was deleted since.
+    return State.GIVEN_UP
+
+
+def _arrived_before_return(newer: ParsedRow, row: LegacyRow) -> bool:
+    return row.return_time is not None and newer.row.arrival_time < row.return_time
+
+
+def classify(parsed: ParsedRow, siblings: list[ParsedRow], policy: Policy, *, present: bool) -> Decision:
+    """
+    The one class of a row.
+
+    Args:
+        parsed: the row.
+        siblings: the other legacy rows that share its truncated callback.
+        policy: what this backfill wants.
+        present: whether the target already holds this submission.
+    """
+    if _is_copy(parsed.row):
+        return Decision(row_class=RowClass.COPY)
+    if (outside := _outside(parsed, policy)) is not None:
+        return outside
+    if parsed.envelope is None or parsed.digests is None:
+        return Decision(row_class=RowClass.MALFORMED, reason=parsed.problem)
+    if parsed.envelope.callback.dispatch != "score_update":
+        return Decision(row_class=RowClass.DRAIN, reason="dispatch_not_score_update")
+    if _is_duplicate(parsed, siblings):
+        return Decision(row_class=RowClass.DUPLICATE)
+    state = legacy_state(parsed, siblings)
+    if state in _RETIRED_CLASSES:
+        return Decision(row_class=_RETIRED_CLASSES[state])
+    if present:
+        return Decision(row_class=RowClass.PRESENT)
+    if (reason := _unfit(parsed, policy)) is not None:
+        return Decision(row_class=RowClass.DRAIN, reason=reason)
+    return Decision(row_class=RowClass.FINAL if state is State.GRADED else RowClass.IMPORTED)
+
+
+_RETIRED_CLASSES = {
+    State.SUPERSEDED: RowClass.SUPERSEDED,
+    State.COLLIDED: RowClass.COLLIDED,
+    State.GIVEN_UP: RowClass.GIVEN_UP,
+}
+
+
+def _is_copy(row: LegacyRow) -> bool:
+    try:
+        return is_sink(parse_header(row.xqueue_header).callback_url)
+    except Malformed:
+        return False
+
+
+def _outside(parsed: ParsedRow, policy: Policy) -> Decision | None:
+    if policy.queues is not None and parsed.row.queue_name not in policy.queues:
+        return Decision(row_class=RowClass.OUT_OF_SCOPE, reason="other_queue")
+    if policy.courses is None:
+        return None
+    if parsed.envelope is None:
+        # A row that names no course belongs to none; only a run over all of them reports it.
+        return Decision(row_class=RowClass.OUT_OF_SCOPE, reason="no_course")
+    if parsed.envelope.callback.course_id not in policy.courses:
+        return Decision(row_class=RowClass.OUT_OF_SCOPE, reason="other_course")
+    return None
+
+
+def _is_duplicate(parsed: ParsedRow, siblings: list[ParsedRow]) -> bool:
+    """Rows of one identity: the newest unretired one, else the newest, is the submission's row."""
+    rows = [other.row for other in siblings if other.digests == parsed.digests] + [parsed.row]
+    best = max(rows, key=lambda row: (not row.retired, row.id))
+    return best.id != parsed.row.id
+
+
+def _unfit(parsed: ParsedRow, policy: Policy) -> str | None:
+    assert parsed.envelope is not None
+    body = parsed.envelope.body
+    if body.student_response is None:
+        return "answer_null"
+    if answer_size(body.student_response) > policy.answer_limit:
+        return "answer_over_limit"
+    if not parsed.envelope.header.queue_name:
+        return "queue_name_empty"
+    if len(grader_name(body.grader_payload)) > 128:
+        return "grader_name_too_long"
+    if parsed.file_names and not policy.files_readable:
+        return "no_legacy_storage"
+    return None
+
+
+def answer_size(answer: object) -> int:
+    """The size that edx-submissions holds against its limit: characters of ASCII-escaped JSON."""
+    return len(json.dumps(answer))

@@ -1,0 +1,207 @@
+"""
+What travels between the LMS, XQueue and a grader: header, body and callback URL, parsed once into frozen values.
+
+The formats are CAPA's (``capa/responsetypes.py``, ``capa/xqueue_interface.py``). Everything here is hostile input: a
+parse gives a whole value or raises ``Malformed`` with a short code, and a code never repeats the text it is about.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from opaque_keys import InvalidKeyError
+from opaque_keys.edx.keys import CourseKey, UsageKey
+
+from ..errors import Malformed
+
+#: XQueue's column ``xqueue_header`` holds this many characters, so no longer header can have been accepted.
+HEADER_LIMIT = 1024
+#: Columns of StudentItem and of the ledger.
+ID_LIMIT = 255
+#: Columns of ExternalGraderDetail and of XQueue.
+NAME_LIMIT = 128
+
+SINK_PATH = "/migration_shim/sink/"
+
+_CALLBACK = re.compile(r"/courses/(?P<course>.+?)/xqueue/(?P<user>[0-9]{1,19})/(?P<item>.+)/(?P<dispatch>[a-z_]{1,64})")
+_BODY_KEYS = frozenset({"grader_payload", "student_info", "student_response"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The three keys of ``xqueue_header`` that XQueue requires. ``extra`` is true when there are more."""
+
+    callback_url: str
+    lms_key: str
+    queue_name: str
+    extra: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """Course, problem and learner, as the callback URL names them. Keys are in their canonical text form."""
+
+    course_id: str
+    item_id: str
+    item_type: str
+    user_id: str
+    dispatch: str
+    #: What CAPA puts before ``_<response>_<input>`` in the ids of this problem's inputs.
+    html_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """``xqueue_body``. ``grader_payload`` and ``student_info`` are raw texts, as CAPA sends them (or null)."""
+
+    grader_payload: str | None
+    student_info: str
+    anonymous_student_id: str
+    submission_time: str
+    random_seed: Any
+    student_response: Any
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """The raw header and body of one submission with everything that was read out of them."""
+
+    raw_header: str
+    raw_body: str
+    header: Header
+    callback: Callback
+    body: Body
+
+
+def _json(text: str, reason: str) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Malformed(reason) from error
+
+
+def parse_header(text: str) -> Header:
+    """Read ``xqueue_header``, as strictly as XQueue does (``submission_queue/lms_interface.py``) and bounded."""
+    if not isinstance(text, str) or len(text) > HEADER_LIMIT:
+        raise Malformed("header_too_long")
+    value = _json(text, "header_not_json")
+    if not isinstance(value, dict):
+        raise Malformed("header_not_object")
+    required = ("lms_callback_url", "lms_key", "queue_name")
+    if any(key not in value for key in required):
+        raise Malformed("header_incomplete")
+    url, key, queue = (value[name] for name in required)
+    if not isinstance(url, str) or not isinstance(key, str) or not isinstance(queue, str):
+        raise Malformed("header_not_text")
+    return Header(callback_url=url, lms_key=key, queue_name=queue, extra=len(value) > len(required))
+
+
+def unquote_slashes(text: str) -> str:
+    """Undo the LMS's ``quote_slashes``: ``;_`` stands for ``/`` and ``;;`` for ``;``."""
+    return re.sub(r";[;_]", lambda match: "/" if match.group() == ";_" else ";", text)
+
+
+def parse_callback(url: str) -> Callback:
+    """
+    Read course, problem and learner out of a full callback URL.
+
+    Understands new and old keys, url-encoded keys, and hosts with a path before ``/courses/``. A URL without a scheme
+    is refused: XQueue cannot deliver to it.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # an unfinished IPv6 host, for one
+        raise Malformed("callback_not_a_url") from error
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise Malformed("callback_no_scheme")
+    match = _CALLBACK.search(parts.path)
+    if match is None or match.end() != len(parts.path):
+        raise Malformed("callback_no_course")
+    try:
+        course = CourseKey.from_string(unquote(match["course"]))
+    except InvalidKeyError as error:
+        raise Malformed("callback_bad_course") from error
+    try:
+        item = UsageKey.from_string(unquote_slashes(unquote(match["item"])))
+    except InvalidKeyError as error:
+        raise Malformed("callback_bad_item") from error
+    if item.course_key.run is not None and item.course_key != course:
+        raise Malformed("callback_item_of_other_course")
+    if len(str(course)) > ID_LIMIT or len(str(item)) > ID_LIMIT:
+        raise Malformed("callback_too_long")
+    # Old keys carry no run; the LMS maps them into the course before it makes the ids of the inputs.
+    html_id = item.map_into_course(course).html_id()
+    return Callback(
+        course_id=str(course),
+        item_id=str(item),
+        item_type=item.block_type,
+        user_id=match["user"],
+        dispatch=match["dispatch"],
+        html_id=html_id,
+    )
+
+
+def parse_body(text: str) -> Body:
+    """Read ``xqueue_body``. A missing ``grader_payload`` reads as null; a missing answer or learner is refused."""
+    value = _json(text, "body_not_json")
+    if not isinstance(value, dict):
+        raise Malformed("body_not_object")
+    raw_info = value.get("student_info")
+    info = _json(raw_info, "student_info_not_json") if isinstance(raw_info, str) else None
+    if not isinstance(info, dict):
+        raise Malformed("no_student_info")
+    learner = info.get("anonymous_student_id")
+    if not isinstance(learner, str) or not learner or len(learner) > NAME_LIMIT:
+        raise Malformed("no_anonymous_id")
+    if "student_response" not in value:
+        raise Malformed("no_answer")
+    payload = value.get("grader_payload")
+    if payload is not None and not isinstance(payload, str):
+        raise Malformed("payload_not_text")
+    submission_time = info.get("submission_time")
+    return Body(
+        grader_payload=payload,
+        student_info=raw_info,
+        anonymous_student_id=learner,
+        submission_time=submission_time if isinstance(submission_time, str) else "",
+        random_seed=info.get("random_seed"),
+        student_response=value["student_response"],
+        extra={key: item for key, item in value.items() if key not in _BODY_KEYS},
+    )
+
+
+def parse_envelope(header: str, body: str) -> Envelope:
+    """Header, callback and body of one submission; the first that cannot be read raises ``Malformed``."""
+    parsed_header = parse_header(header)
+    return Envelope(
+        raw_header=header,
+        raw_body=body,
+        header=parsed_header,
+        callback=parse_callback(parsed_header.callback_url),
+        body=parse_body(body),
+    )
+
+
+def is_sink(url: str) -> bool:
+    """Whether a callback URL is this app's own sink, which marks the row as a copy."""
+    return SINK_PATH in url.split("?", 1)[0]
+
+
+def grader_name(payload: str | None) -> str:
+    """
+    The ``grader`` of a payload, as the platform's own send path reads it; empty where there is none.
+
+    Source: ``xmodule/capa/xqueue_submission.py``, which takes ``grader_payload["grader"]`` or ``""``. A payload that is
+    not a JSON object makes that code lose the submission; here it reads as no name, and preflight reports it.
+    """
+    try:
+        value = json.loads(payload or "")
+    except (ValueError, RecursionError):
+        return ""
+    name = value.get("grader") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,110 @@
+"""Moving a course from one phase to the next: the plan by default, flags and record in one transaction on execute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.utils.timezone import now
+
+from . import evidence, runs, toggles
+from .core.phases import allowed_steps, flags_of, needs_permit
+from .data import Authority, Document, ExitCode, Phase, Verdict
+from .errors import IllegalStep, ShimError
+from .legacy import rows as legacy_rows
+from .models import CoursePhase
+from .target import reader
+
+SCHEMA = "migration_shim.xqueue_cutover/1"
+
+_AFTER = {
+    Phase.LEGACY: "Rows in flight on the target stay with the target's graders: keep them polling until it is empty.",
+    Phase.SHADOW: "Graders must also poll each queue's shadow queue on the target.",
+    Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running. "
+    "This version writes no reverse shadow.",
+    Phase.COMPLETE: "Keep XQueue running until it holds nothing of this course.",
+}
+
+
+def run(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None) -> Document:
+    """
+    Plan a step of a course, or take it.
+
+    Args:
+        course_id: the course.
+        to: the phase to step to; the neighbours of the one in force, or legacy from anywhere.
+        reason: why, for the record.
+        execute: flip the flags and write the record; else only say what would happen.
+        user: the operating system's name of the operator, for the record.
+        login: the LMS user to sign the flag overrides with, if any.
+
+    Raises:
+        IllegalStep: the phase machine does not allow the step.
+        ConfigurationError: the settings are not usable.
+    """
+    signer = _signer(login)
+    if not execute:
+        content, exit_code = _plan(course_id, to, reason)
+        return Document(content={**content, "executed": False}, exit_code=exit_code)
+    with transaction.atomic():
+        # The course's row is the lock: of two operators one waits here, and then sees what the other did.
+        CoursePhase.objects.get_or_create(course_id=course_id)
+        CoursePhase.objects.select_for_update().get(course_id=course_id)
+        toggles.new_work_cycle()
+        content, exit_code = _plan(course_id, to, reason)
+        if exit_code:
+            return Document(content={**content, "executed": False}, exit_code=exit_code)
+        proof = {"digest": runs.digest(content), "verdict": content["verdict"], "login": login or ""}
+        toggles.record_step(course_id, to, by=user, reason=reason, evidence=proof)
+        toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
+    return Document(content={**content, "executed": True}, exit_code=ExitCode.OK)
+
+
+def _signer(login: str | None) -> Any:
+    if login is None:
+        return None
+    users = get_user_model().objects
+    found = users.filter(username=login).first()
+    if found is None:
+        raise ShimError(f"There is no LMS user {login!r} to sign with.")
+    return found
+
+
+def _plan(course_id: str, to: Phase, reason: str) -> tuple[dict[str, Any], ExitCode]:
+    decision = toggles.phase_of(course_id)
+    if to is decision.phase and not decision.drift:
+        raise IllegalStep(f"{course_id} is in phase {to} already.")
+    if to is not decision.phase and to not in allowed_steps(decision.phase):
+        steps = ", ".join(allowed_steps(decision.phase))
+        raise IllegalStep(f"From {decision.phase} a course can go to {steps}, not to {to}.")
+    gated = needs_permit(decision.phase, to)
+    verdict, reasons, needed, exit_code = None, [], [], ExitCode.OK
+    if gated:
+        result, _ = evidence.evaluate_course(course_id)
+        verdict, reasons, needed = result.verdict, list(result.reasons), list(result.needed)
+        exit_code = evidence.exit_code(result.verdict)
+    before, after = toggles.flags_for(course_id), flags_of(to)
+    content = {
+        "schema": SCHEMA,
+        "course": course_id,
+        "at": now().isoformat(),
+        "from": decision.phase.value,
+        "to": to.value,
+        "reason": reason,
+        "gated": gated,
+        "permitted": verdict in (None, Verdict.PASS),
+        "verdict": verdict.value if verdict else None,
+        "reasons": reasons,
+        "needed": needed,
+        "flags_before": dict(zip(toggles.FLAGS, before, strict=True)),
+        "flags_after": dict(zip(toggles.FLAGS, after, strict=True)),
+        "authoritative_after": to.authority.value,
+        "in_flight": {
+            Authority.LEGACY.value: legacy_rows.in_flight(f"/courses/{course_id}/"),
+            Authority.TARGET.value: reader.in_flight(course_id),
+        },
+        "remember": _AFTER[to],
+        "way_back": f"xqueue_cutover --course {course_id} --to legacy --reason TEXT --execute",
+    }
+    return content, exit_code

@@ -1,0 +1,68 @@
+"""
+The errors of migration_shim. The docstring of a class is its default message.
+
+Errors of libraries (Django, requests, edx-submissions) are translated where they are met, once.
+"""
+
+from __future__ import annotations
+
+
+class ShimError(Exception):
+    """Something went wrong in migration_shim."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class ConfigurationError(ShimError):
+    """The MIGRATION_SHIM settings are not usable."""
+
+
+class Malformed(ShimError):
+    """
+    A header, body or callback that cannot be read.
+
+    ``reason`` is one of a fixed set of short codes, fit for a report; it never holds any of the text itself.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unfit(ShimError):
+    """
+    A submission that the target cannot hold. ``reason`` is a short code; ``message`` can be shown to a learner.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class TargetWriteFailed(ShimError):
+    """The target did not store the submission."""
+
+
+class FileUnavailable(ShimError):
+    """
+    A file of a legacy row that cannot be read. ``reason`` is a short code, ``name`` the file's storage key.
+    """
+
+    def __init__(self, reason: str, name: str) -> None:
+        super().__init__(f"{reason}: {name}")
+        self.reason = reason
+        self.name = name
+
+
+class RunLocked(ShimError):
+    """Another run of the same kind holds the lock."""
+
+
+class IllegalStep(ShimError):
+    """The phase machine does not allow this step."""
+
+
+class GateClosed(ShimError):
+    """The gate does not permit this step."""

@@ -1,0 +1,21 @@
+"""A text column that compares the same on every database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+
+class ExactCharField(models.CharField):
+    """
+    A CharField compared byte for byte.
+
+    MySQL's and MariaDB's usual collations take ``course-v1:Org+MISC1+1`` and ``course-v1:Org+misc1+1`` for one text.
+    Opaque keys are case-sensitive: two such courses must never share a row of ours.
+    """
+
+    def db_type(self, connection: Any) -> str | None:
+        """The column's type, with a binary collation where the database's default is not one."""
+        column = super().db_type(connection)
+        return f"{column} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" if connection.vendor == "mysql" else column

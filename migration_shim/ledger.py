@@ -1,0 +1,43 @@
+"""Making ledger entries out of envelopes: one place that knows which part of an envelope is kept where."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from .core.identity import Digests
+from .core.wire import Envelope
+from .data import Leg, Origin, Phase
+from .models import LedgerEntry
+
+
+def new_entry(
+    envelope: Envelope,
+    digests: Digests,
+    *,
+    phase: Phase,
+    origin: Origin,
+    arrived_at: datetime,
+    input_id: str | None,
+) -> LedgerEntry:
+    """An unsaved entry for one submission, both legs NONE. The caller says what became of them."""
+    callback, body = envelope.callback, envelope.body
+    return LedgerEntry(
+        identity=digests.identity,
+        group=digests.group,
+        course_id=callback.course_id,
+        item_id=callback.item_id,
+        input_id=input_id or "",
+        learner=body.anonymous_student_id,
+        queue_name=envelope.header.queue_name,
+        phase=phase,
+        authority=phase.authority,
+        origin=origin,
+        arrived_at=arrived_at,
+        legacy_leg=Leg.NONE,
+        target_leg=Leg.NONE,
+        raw_header=envelope.raw_header,
+        grader_payload=body.grader_payload,
+        student_info=body.student_info,
+        extra_body=json.dumps(body.extra) if body.extra else "",
+    )

@@ -1,0 +1,40 @@
+"""Keeps the LMS's database and XQueue's apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Model
+
+LEGACY_ALIAS = "xqueue"
+
+
+class LegacyRouter:
+    """
+    Send XQueue's table to the ``xqueue`` alias and nothing else there, ever.
+
+    It must come before any other router: the LMS's ``ReadReplicaRouter`` answers every question, with ``default``.
+    Denying migrations here is not enough (``migrate --database xqueue`` would still create and fill
+    ``django_migrations`` there), so ``legacy.guard`` refuses the alias as well.
+    """
+
+    def _is_legacy(self, model: type[Model]) -> bool:
+        return getattr(model, "is_legacy", False)
+
+    def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
+        """The alias for reading ``model``; None leaves the answer to the next router."""
+        return LEGACY_ALIAS if self._is_legacy(model) else None
+
+    def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
+        """The alias for writing ``model``; None leaves the answer to the next router."""
+        return LEGACY_ALIAS if self._is_legacy(model) else None
+
+    def allow_relation(self, obj1: Model, obj2: Model, **hints: Any) -> bool | None:
+        """No relation crosses the two databases."""
+        if self._is_legacy(type(obj1)) != self._is_legacy(type(obj2)):
+            return False
+        return None
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        """Nothing of ours, or of the LMS's, is ever migrated on XQueue's database."""
+        return False if db == LEGACY_ALIAS else None

@@ -1,0 +1,112 @@
+"""Reading XQueue's table: frozen rows, in keyset pages. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from django.db import connections
+from django.db.models import QuerySet
+
+from ..data import LegacyRow
+from .routers import LEGACY_ALIAS
+from .tables import LegacySubmission
+
+_COLUMNS = tuple(LegacyRow.__dataclass_fields__)
+
+
+def _rows(queryset: QuerySet[LegacySubmission]) -> list[LegacyRow]:
+    return [LegacyRow(**dict(zip(_COLUMNS, values, strict=True))) for values in queryset.values_list(*_COLUMNS)]
+
+
+def _all() -> QuerySet[LegacySubmission]:
+    return LegacySubmission.objects.using(LEGACY_ALIAS)
+
+
+def pages(*, after: int, unretired_only: bool, size: int) -> Iterator[list[LegacyRow]]:
+    """
+    Rows with an id above ``after``, in ascending order of id, in pages of ``size``.
+
+    Keyset pages: Django's ``iterator()`` holds the whole result in memory on MySQL. Unretired rows are served by
+    XQueue's index on ``retired``, all rows by the primary key.
+    """
+    queryset = _all().filter(retired=False) if unretired_only else _all()
+    while page := _rows(queryset.filter(id__gt=after).order_by("id")[:size]):
+        yield page
+        after = page[-1].id
+
+
+def count(*, after: int, unretired_only: bool) -> int:
+    """How many rows ``pages`` would give."""
+    queryset = _all().filter(retired=False) if unretired_only else _all()
+    return queryset.filter(id__gt=after).count()
+
+
+def by_id(ids: Iterable[int]) -> dict[int, LegacyRow]:
+    """The rows with these ids that exist."""
+    return {row.id: row for row in _rows(_all().filter(id__in=list(ids)))}
+
+
+def callback_key(url: str) -> str:
+    """Two rows supersede each other when these are equal: XQueue's database compares without regard to case."""
+    return url[:128].lower()
+
+
+def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
+    """
+    All rows that share the truncated callback of any of ``rows`` (these included), by ``callback_key``.
+
+    XQueue's index on ``lms_callback_url`` serves it.
+    """
+    urls = {row.lms_callback_url for row in rows}
+    found: dict[str, list[LegacyRow]] = defaultdict(list)
+    for row in _rows(_all().filter(lms_callback_url__in=urls).order_by("id")):
+        found[callback_key(row.lms_callback_url)].append(row)
+    return found
+
+
+def safe_checkpoint(overlap_seconds: int, now: datetime) -> int:
+    """
+    The highest id that a checkpoint may name: below the oldest row that arrived within the overlap.
+
+    Ids are handed out before a transaction commits, so a lower id may still appear after a higher one was read.
+
+    Args:
+        overlap_seconds: how long a transaction of XQueue may take to commit.
+        now: legacy's clock, from ``clock()``.
+    """
+    recent = _all().filter(arrival_time__gte=now - timedelta(seconds=overlap_seconds)).order_by("id")
+    oldest = recent.values_list("id", flat=True).first()
+    if oldest is not None:
+        return oldest - 1
+    return _all().order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def clock() -> datetime:
+    """The legacy database's own time, aware, in UTC."""
+    connection = connections[LEGACY_ALIAS]
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT strftime('%%Y-%%m-%%dT%%H:%%M:%%f+00:00', 'now')", [])
+        else:
+            cursor.execute("SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%%Y-%%m-%%dT%%H:%%i:%%s.%%f+00:00')", [])
+        return datetime.fromisoformat(cursor.fetchone()[0])
+
+
+def acknowledged_headers(*, size: int) -> Iterator[tuple[int, str]]:
+    """(id, xqueue_header) of the rows whose return the LMS acknowledged, in ascending order of id."""
+    after = 0
+    queryset = _all().filter(lms_ack=True, retired=True)
+    while page := list(queryset.filter(id__gt=after).order_by("id").values_list("id", "xqueue_header")[:size]):
+        yield from page
+        after = page[-1][0]
+
+
+def in_flight(course_marker: str) -> dict[str, int]:
+    """How many unretired rows name a course in their callback, by ``queued`` and ``pulled``."""
+    rows = _all().filter(retired=False, xqueue_header__contains=course_marker)
+    counts = {"queued": 0, "pulled": 0}
+    for pull_time in rows.values_list("pull_time", flat=True):
+        counts["queued" if pull_time is None else "pulled"] += 1
+    return {state: number for state, number in counts.items() if number}

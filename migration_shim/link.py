@@ -1,0 +1,81 @@
+"""Linking: new legacy rows meet their ledger entries, by the digests."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.core.files.storage import Storage
+from django.db import transaction
+
+from . import ledger, toggles
+from .backfill import files, plan
+from .conf import ShimSettings
+from .core.mapping import ParsedRow
+from .data import Leg, LegacyRow, Origin, Phase
+from .legacy import rows as legacy_rows
+from .models import Checkpoint, CoursePhase, LedgerEntry
+
+PAGE = 500
+CHECKPOINT = "link"
+
+
+def link_new_rows(settings: ShimSettings) -> int:
+    """
+    Walk the legacy rows since the last walk, link each to its entry, and return how many were read.
+
+    A row of a course in shadow that the router left no entry for gets one, with its copy MISSING: so it is counted, and
+    the next backfill finds it. The checkpoint never passes the overlap: ids commit out of order.
+    """
+    storage = files.legacy_storage(settings)
+    checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
+    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock())
+    read = 0
+    for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
+        toggles.new_work_cycle()
+        with transaction.atomic():
+            _link_page(page, storage)
+            checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
+            checkpoint.save()
+        read += len(page)
+    return read
+
+
+def _link_page(page: list[LegacyRow], storage: Storage | None) -> None:
+    parsed = [row for row in (plan.read(row, storage)[0] for row in page) if row.digests is not None]
+    identities = [row.digests.identity for row in parsed if row.digests]
+    entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
+    shadowed = dict(CoursePhase.objects.filter(phase=Phase.SHADOW).values_list("course_id", "since"))
+    taken = legacy_rows.by_id(entry.legacy_id for entry in entries.values() if entry.legacy_id is not None)
+    for row in parsed:
+        assert row.digests is not None and row.envelope is not None
+        entry = entries.get(row.digests.identity)
+        if entry is not None:
+            held = taken.get(entry.legacy_id) if entry.legacy_id is not None else None
+            if held is None or _better(row.row, held):
+                entry.legacy_id, taken[row.row.id] = row.row.id, row.row
+                entry.save(update_fields=["legacy_id"])
+            continue
+        since = shadowed.get(row.envelope.callback.course_id)
+        # The clocks of two systems: a row from the seconds around the step may rightly have no copy.
+        if since is not None and row.row.arrival_time > since + timedelta(seconds=5):
+            entries[row.digests.identity] = _found_without_entry(row)
+
+
+def _better(row: LegacyRow, held: LegacyRow) -> bool:
+    """Of the rows of one identity, the newest unretired one is the submission's, else the newest."""
+    return (not row.retired, row.id) > (not held.retired, held.id)
+
+
+def _found_without_entry(parsed: ParsedRow) -> LedgerEntry:
+    assert parsed.envelope is not None and parsed.digests is not None
+    entry = ledger.new_entry(
+        parsed.envelope,
+        parsed.digests,
+        phase=Phase.SHADOW,
+        origin=Origin.RECONCILE,
+        arrived_at=parsed.row.arrival_time,
+        input_id=parsed.input_id,
+    )
+    entry.legacy_leg, entry.legacy_id, entry.target_leg = Leg.STORED, parsed.row.id, Leg.MISSING
+    entry.save()
+    return entry

@@ -1,0 +1,105 @@
+"""What all commands share: ``--format``, exit codes, and stdout that holds one document and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from opaque_keys import InvalidKeyError
+from opaque_keys.edx.keys import CourseKey
+from tqdm import tqdm
+
+from ..data import Document, ExitCode
+from ..errors import RunLocked, ShimError
+from ..reports import text
+
+
+def course_id(value: str) -> str:
+    """An argparse type: a course key, in its canonical form."""
+    try:
+        return str(CourseKey.from_string(value))
+    except InvalidKeyError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a course key (course-v1:Org+Course+Run)") from error
+
+
+def positive(value: str) -> int:
+    """An argparse type: a whole number above 0."""
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above 0")
+    return int(value)
+
+
+def operator() -> str:
+    """The operating system's name of whoever runs the command, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
+
+
+class ShimCommand(BaseCommand):
+    """
+    A command that gets one document from the api and prints it.
+
+    A subclass adds its arguments and implements ``document``. The process exits with the document's exit code (see
+    ``ExitCode``); a call from Python (``call_command``) gets no exit, and finds the code in ``exit_code``.
+    """
+
+    requires_system_checks: Any = []
+    exit_code: ExitCode = ExitCode.OK
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Django's parser, with our exit code for a wrong call: argparse's own 2 means differences here."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+
+        def usage_error(message: str) -> NoReturn:
+            if not self._called_from_command_line:
+                raise CommandError(f"Error: {message}", returncode=ExitCode.USAGE)
+            parser.print_usage(sys.stderr)
+            parser.exit(ExitCode.USAGE, f"{parser.prog}: error: {message}\n")
+
+        parser.error = usage_error  # type: ignore[method-assign]
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The option that all commands have."""
+        parser.add_argument("--format", choices=("text", "json"), default="text", help="what to print on stdout")
+
+    def document(self, **options: Any) -> Document:
+        """Do the command's work."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Get the document, print it, keep the exit code."""
+        try:
+            answer = self.document(**options)
+        except RunLocked as error:
+            raise CommandError(str(error), returncode=ExitCode.LOCKED) from error
+        except ShimError as error:
+            raise CommandError(str(error), returncode=ExitCode.ERROR) from error
+        if options["format"] == "json":
+            self.stdout.write(json.dumps(answer.content, indent=2))
+        else:
+            self.stdout.write(text.render(answer.content))
+        self.exit_code = answer.exit_code
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run, then leave with the document's exit code."""
+        super().run_from_argv(argv)
+        if self.exit_code:
+            sys.exit(int(self.exit_code))
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        """A progress bar on stderr with rate and ETA, shown on a terminal only."""
+        bar = tqdm(desc=what, unit=" rows", file=sys.stderr, disable=None, leave=False)
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return show

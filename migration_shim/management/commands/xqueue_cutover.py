@@ -1,0 +1,42 @@
+"""``xqueue_cutover``: move a course to another phase. The plan by default; ``--execute`` flips the flags."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ... import api
+from ...data import Document, Phase
+from ..command import ShimCommand, course_id, operator
+
+
+def reason(value: str) -> str:
+    """An argparse type: a text that says something."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError("the reason must not be empty")
+    return value.strip()
+
+
+class Command(ShimCommand):
+    """Move a course to another phase."""
+
+    help = (
+        "Move a course one phase on or back, or to legacy from anywhere. Prints the plan; --execute flips both flags "
+        "and records who, why and on what evidence. --override and --release are not there yet."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Options."""
+        super().add_arguments(parser)
+        parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
+        parser.add_argument("--to", type=Phase, choices=list(Phase), required=True, help="the phase to step to")
+        parser.add_argument("--reason", type=reason, required=True, metavar="TEXT", help="why, for the record")
+        parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
+        parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
+
+    def document(self, *, course: str, to: Phase, reason: str, execute: bool, **options: Any) -> Document:
+        """The plan, or what was done."""
+        login = options["user"]
+        return api.cutover(course, to, reason=reason, execute=execute, user=operator(), login=login)

@@ -1,0 +1,185 @@
+"""The app's own tables, all in the LMS's database: the ledger, runs, phases, and flag overrides outside an LMS."""
+
+from __future__ import annotations
+
+from config_models.models import ConfigurationModel
+from django.db import models
+from django.utils.timezone import now
+
+from .data import Authority, Leg, Origin, PairStatus, Phase
+from .fields import ExactCharField
+from .legacy.tables import LegacySubmission
+
+__all__ = [
+    "Checkpoint",
+    "CoursePhase",
+    "FlagOverride",
+    "LedgerEntry",
+    "LegacySubmission",
+    "PhaseChange",
+    "Run",
+]
+
+
+def _choices(values: type) -> list[tuple[str, str]]:
+    return [(value.value, value.value) for value in values]
+
+
+class LedgerEntry(models.Model):
+    """
+    One submission, and what became of it on both systems: the only place where the two rows are brought together.
+
+    It also keeps what an ExternalGraderDetail cannot hold of the envelope (the residue): the raw payload, student_info,
+    extra body keys and the raw header. The answer is not here; the Submission has it. The raw header holds the LMS user
+    id and the lms_key, and the callback view has no other authentication: it is never shown and never exported.
+
+    .. pii: The anonymous id of the learner, and in the residue the LMS user id and the key that lets a grade be posted.
+    .. pii_types: id, other
+    .. pii_retirement: retained
+    """
+
+    identity = models.CharField(max_length=64, unique=True)
+    group = models.CharField(max_length=64, db_index=True)
+    course_id = ExactCharField(max_length=255)
+    item_id = ExactCharField(max_length=255)
+    input_id = ExactCharField(max_length=300, blank=True, default="")
+    learner = ExactCharField(max_length=255)
+    queue_name = ExactCharField(max_length=128)
+
+    phase = models.CharField(max_length=16, choices=_choices(Phase))
+    authority = models.CharField(max_length=16, choices=_choices(Authority))
+    origin = models.CharField(max_length=16, choices=_choices(Origin))
+    history = models.BooleanField(default=False)
+    arrived_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=now)
+
+    legacy_leg = models.CharField(max_length=16, choices=_choices(Leg))
+    legacy_reason = models.CharField(max_length=64, blank=True, default="")
+    legacy_id = models.BigIntegerField(null=True, db_index=True)
+    target_leg = models.CharField(max_length=16, choices=_choices(Leg))
+    target_reason = models.CharField(max_length=64, blank=True, default="")
+    target_submission_id = models.BigIntegerField(null=True, db_index=True)
+    points_assumed = models.BooleanField(default=False)
+
+    raw_header = models.TextField(blank=True, default="")
+    grader_payload = models.TextField(null=True)  # noqa: DJ001  (null and "" are two different payloads)
+    student_info = models.TextField(blank=True, default="")
+    extra_body = models.TextField(blank=True, default="")
+
+    result = models.CharField(max_length=16, choices=_choices(PairStatus), default=PairStatus.NONE)
+    divergences = models.CharField(max_length=128, blank=True, default="")
+    known = models.CharField(max_length=64, blank=True, default="")
+    graded_pair = models.BooleanField(default=False)
+    compared_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["course_id", "id"], name="shim_ledger_course"),
+            models.Index(fields=["target_leg", "id"], name="shim_ledger_target_leg"),
+        ]
+
+    def __str__(self) -> str:
+        return f"ledger entry {self.pk}"
+
+
+class Run(models.Model):
+    """
+    One run of a command, with its result as the document that the command printed.
+
+    .. no_pii:
+    """
+
+    kind = models.CharField(max_length=32)
+    scope = ExactCharField(max_length=255, blank=True, default="")
+    started_at = models.DateTimeField(default=now)
+    heartbeat_at = models.DateTimeField(default=now)
+    finished_at = models.DateTimeField(null=True)
+    complete = models.BooleanField(default=False)
+    settings = models.JSONField(default=dict)
+    versions = models.JSONField(default=dict)
+    document = models.JSONField(default=dict)
+
+    class Meta:
+        indexes = [models.Index(fields=["kind", "scope", "id"], name="shim_run_kind_scope")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} run {self.pk}"
+
+
+class Checkpoint(models.Model):
+    """
+    How far a walk over legacy's ids has come, written in one transaction with the work.
+
+    .. no_pii:
+    """
+
+    name = models.CharField(max_length=64, unique=True)
+    last_id = models.BigIntegerField(default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.last_id}"
+
+
+class CoursePhase(models.Model):
+    """
+    The phase in force of one course, and the permit for its next step. One row a course, read by every submission.
+
+    .. no_pii:
+    """
+
+    course_id = ExactCharField(max_length=255, unique=True)
+    phase = models.CharField(max_length=16, choices=_choices(Phase), default=Phase.LEGACY)
+    since = models.DateTimeField(default=now)
+    permit = models.CharField(max_length=16, blank=True, default="")
+    permit_until = models.DateTimeField(null=True)
+    permit_run = models.ForeignKey(Run, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    def __str__(self) -> str:
+        return f"{self.course_id}: {self.phase}"
+
+
+class PhaseChange(models.Model):
+    """
+    One change of phase: who, when, why, and on what evidence. Rows are only ever added.
+
+    .. pii: The name of the operator who changed the phase.
+    .. pii_types: username
+    .. pii_retirement: retained
+    """
+
+    course_id = ExactCharField(max_length=255, db_index=True)
+    step_from = models.CharField(max_length=16, choices=_choices(Phase))
+    step_to = models.CharField(max_length=16, choices=_choices(Phase))
+    changed_at = models.DateTimeField(default=now)
+    changed_by = models.CharField(max_length=150)
+    reason = models.TextField()
+    evidence = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.course_id}: {self.step_from} to {self.step_to}"
+
+
+class FlagOverride(ConfigurationModel):
+    """
+    A flag forced on or off for one course or one organisation, where the platform's waffle_utils is not installed.
+
+    The newest row of a (flag, scope, key) counts; a newest row with ``enabled`` off means that nothing is forced. Read
+    it through ``toggles``: never through ``current()`` or ``is_enabled()``, which cache for ten minutes in a process.
+
+    .. no_pii:
+    """
+
+    KEY_FIELDS = ("flag", "scope", "key")
+
+    flag = models.CharField(max_length=255)
+    scope = models.CharField(max_length=8, choices=[("course", "course"), ("org", "org")])
+    key = ExactCharField(max_length=255)
+    force = models.BooleanField(default=False)
+    note = models.CharField(max_length=255, blank=True, default="")
+
+    class Meta(ConfigurationModel.Meta):
+        indexes = [models.Index(fields=["scope", "key", "flag"], name="shim_flag_override")]
+
+    def __str__(self) -> str:
+        return f"{self.flag} forced {'on' if self.force else 'off'} for {self.key}"

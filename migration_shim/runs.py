@@ -1,0 +1,85 @@
+"""Records of runs: what was done with which settings and versions, and whether it came to its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import django
+from django.db import transaction
+from django.utils.timezone import now
+
+from . import __version__
+from .conf import load
+from .errors import RunLocked
+from .models import Checkpoint, Run
+
+#: A run that has not shown a sign of life for this long is dead, and its lock with it.
+HEARTBEAT_LIMIT = timedelta(seconds=120)
+_SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage")
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {
+        "migration_shim": __version__,
+        "django": django.get_version(),
+        "edx-submissions": importlib.metadata.version("edx-submissions"),
+    }
+
+
+def _settings() -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(load()).items() if key not in _SECRET}
+
+
+@contextmanager
+def running(kind: str, scope: str = "") -> Iterator[Run]:
+    """
+    A run record around some work, saved on the way out. It is complete only if the work says so on the record.
+
+    Raises:
+        RunLocked: a run of this kind and scope is still at work.
+    """
+    lock = hashlib.sha256(scope.encode()).hexdigest()[:32]
+    with transaction.atomic():
+        # The lock row makes two commands that start at once take turns here.
+        Checkpoint.objects.get_or_create(name=f"lock:{kind}:{lock}")
+        Checkpoint.objects.select_for_update().get(name=f"lock:{kind}:{lock}")
+        alive = Run.objects.filter(
+            kind=kind, scope=scope, finished_at=None, heartbeat_at__gt=now() - HEARTBEAT_LIMIT
+        ).first()
+        if alive is not None:
+            raise RunLocked(f"{kind} run {alive.pk} has been at work since {alive.started_at:%H:%M:%S} UTC.")
+        run = Run.objects.create(kind=kind, scope=scope, settings=_settings(), versions=versions())
+    try:
+        yield run
+    finally:
+        run.finished_at = now()
+        run.save()
+
+
+def beat(run: Run) -> None:
+    """Show a sign of life."""
+    Run.objects.filter(pk=run.pk).update(heartbeat_at=now())
+
+
+def last_complete(kind: str, scope: str) -> Run | None:
+    """The newest run of a kind and scope that came to its end."""
+    return Run.objects.filter(kind=kind, scope=scope, complete=True).order_by("-id").first()
+
+
+def last(kind: str, scope: str) -> Run | None:
+    """The newest run of a kind and scope, however it ended."""
+    return Run.objects.filter(kind=kind, scope=scope).order_by("-id").first()
+
+
+def digest(document: dict[str, Any]) -> str:
+    """A digest of a document, by which a record can say on what evidence it rests."""
+    text = json.dumps(document, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

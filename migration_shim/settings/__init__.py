@@ -1,0 +1,1 @@
+"""Settings that the app adds to a platform, read by its plugin loader."""

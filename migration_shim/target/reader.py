@@ -1,0 +1,96 @@
+"""Reading the target's side of submissions, in bulk, and what can be shown of the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Q
+from submissions.models import ExternalGraderDetail, Score, StudentItem
+
+from ..core.identity import FENCE, is_fenced
+from ..core.scoring import read_reply
+from ..data import Outcome, State
+
+_STATES = {
+    "pending": State.QUEUED,
+    "retry": State.QUEUED,
+    "pulled": State.PULLED,
+    "retired": State.GRADED,
+    "failed": State.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSide:
+    """What the target says of one submission, and under which identity it holds it."""
+
+    outcome: Outcome
+    student_id: str
+    item_id: str
+    queue_name: str
+    queue_key: str | None
+
+    @property
+    def fenced(self) -> bool:
+        """Whether both halves of the fence are there."""
+        return is_fenced(self.student_id, self.item_id)
+
+
+def sides(submission_ids: Iterable[int]) -> dict[int, TargetSide]:
+    """The target's side of these submissions, by Submission id; what is not there is left out."""
+    columns = (
+        "submission_id",
+        "status",
+        "status_time",
+        "created_at",
+        "grader_reply",
+        "queue_name",
+        "queue_key",
+        "submission__student_item__student_id",
+        "submission__student_item__item_id",
+    )
+    found = {}
+    for values in ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).values_list(*columns):
+        submission_id, status, status_time, created_at, reply, queue_name, queue_key, student_id, item_id = values
+        state = _STATES[status]
+        found[submission_id] = TargetSide(
+            outcome=Outcome(
+                state=state,
+                reply=read_reply(reply) if state is State.GRADED and reply is not None else None,
+                arrived_at=created_at,
+                returned_at=status_time if state.is_final else None,
+            ),
+            student_id=student_id,
+            item_id=item_id,
+            queue_name=queue_name,
+            queue_key=queue_key,
+        )
+    return found
+
+
+def half_fenced(course_id: str) -> int:
+    """
+    How many StudentItems of a course carry one half of the fence without the other, or a score among them.
+
+    Either half alone is a leak: the student's alone turns every grade into a server error that blocks the queue, the
+    item's alone fires the platform's receivers under the real learner.
+    """
+    student, item = Q(student_id__startswith=FENCE), Q(item_id__startswith=FENCE)
+    return StudentItem.objects.filter(Q(course_id=course_id) & ((student & ~item) | (item & ~student))).count()
+
+
+def scored(submission_ids: Iterable[int]) -> set[int]:
+    """Those of these submissions that have a Score."""
+    return set(Score.objects.filter(submission_id__in=list(submission_ids)).values_list("submission_id", flat=True))
+
+
+def in_flight(course_id: str) -> dict[str, int]:
+    """How many rows of a course, real ones, the target has not finished, by status."""
+    rows = ExternalGraderDetail.objects.filter(
+        submission__student_item__course_id=course_id, status__in=("pending", "pulled", "retry")
+    ).exclude(submission__student_item__student_id__startswith=FENCE)
+    counts: dict[str, int] = {}
+    for status in rows.values_list("status", flat=True):
+        counts[status] = counts.get(status, 0) + 1
+    return counts

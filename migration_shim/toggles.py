@@ -1,0 +1,194 @@
+"""
+The flags of a course, the kill switch, and which phase is in force.
+
+The flags say what the operator wants. Inside an LMS they are course waffle flags of ``waffle_utils``; elsewhere the
+same precedence (course, then organisation, then the flag for everyone) is read from ``FlagOverride``.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from django.apps import apps
+from django.db import transaction
+from django.db.models import Q
+from django.utils.timezone import now
+from edx_django_utils.cache import RequestCache
+from edx_toggles.toggles import WaffleSwitch
+from opaque_keys.edx.keys import CourseKey
+from waffle import get_waffle_flag_model
+
+from .core.phases import PhaseDecision, asked_phase, decide
+from .data import Phase
+from .models import CoursePhase, FlagOverride, PhaseChange
+
+log = logging.getLogger(__name__)
+
+# .. toggle_name: migration_shim.dual_write
+# .. toggle_implementation: CourseWaffleFlag
+# .. toggle_default: False
+# .. toggle_description: Write a copy of each submission of the course to the other system as well.
+# .. toggle_use_cases: temporary
+# .. toggle_creation_date: 2026-11-22
+# .. toggle_target_removal_date: 2027-11-22
+# .. toggle_warning: Only "everyone" and the overrides of a course or an organisation count. Percentages, users and
+#   groups do not: a submission has no request of its own in a worker.
+DUAL_WRITE_FLAG = "migration_shim.dual_write"
+
+# .. toggle_name: migration_shim.target_primary
+# .. toggle_implementation: CourseWaffleFlag
+# .. toggle_default: False
+# .. toggle_description: Make edx-submissions authoritative for the course. Obeyed only with a permit of the gate.
+# .. toggle_use_cases: temporary
+# .. toggle_creation_date: 2026-11-22
+# .. toggle_target_removal_date: 2027-11-22
+# .. toggle_warning: Ticking it by hand moves no course past the gate; xqueue_cutover shows what is missing.
+TARGET_PRIMARY_FLAG = "migration_shim.target_primary"
+
+# .. toggle_name: migration_shim.kill_switch
+# .. toggle_implementation: WaffleSwitch
+# .. toggle_default: False
+# .. toggle_description: Stop writing copies everywhere, and stop running backfills and reconciles within one batch. It
+#   never changes which system is authoritative.
+# .. toggle_use_cases: open_edx
+# .. toggle_creation_date: 2026-11-22
+KILL_SWITCH = WaffleSwitch("migration_shim.kill_switch", __name__)
+
+FLAGS = (DUAL_WRITE_FLAG, TARGET_PRIMARY_FLAG)
+_CACHE = "migration_shim.flags"
+
+
+def in_platform() -> bool:
+    """Whether the platform's own flag overrides are installed."""
+    return apps.is_installed("openedx.core.djangoapps.waffle_utils")
+
+
+def flags_for(course_id: str) -> tuple[bool, bool]:
+    """
+    (dual_write, target_primary) for a course, as the operator wants them now.
+
+    Cached for one request at most; a long-running command clears the request cache before every batch. Outside an LMS
+    both flags cost one statement, beside what django-waffle caches itself.
+    """
+    cache = RequestCache(_CACHE)
+    cached = cache.get_cached_response(course_id)
+    if cached.is_found:
+        return cached.value
+    wanted = _platform_overrides(course_id) if in_platform() else _own_overrides(course_id)
+    dual_write, target_primary = (_everyone(flag) if wanted.get(flag) is None else wanted[flag] for flag in FLAGS)
+    cache.set(course_id, (dual_write, target_primary))
+    return dual_write, target_primary
+
+
+def _own_overrides(course_id: str) -> dict[str, bool]:
+    org = CourseKey.from_string(course_id).org
+    scopes = Q(scope="course", key=course_id) | Q(scope="org", key=org)
+    newest: dict[tuple[str, str], FlagOverride] = {}
+    for row in FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id"):
+        newest[row.flag, row.scope] = row
+    forced: dict[str, bool] = {}
+    for scope in ("org", "course"):  # the course's comes last and wins
+        for flag in FLAGS:
+            row = newest.get((flag, scope))
+            if row is not None and row.enabled:
+                forced[flag] = row.force
+    return forced
+
+
+def _platform_overrides(course_id: str) -> dict[str, bool]:
+    """The same from the platform's models; source: ``waffle_utils/models.py``, ``override_value``."""
+    course_model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
+    org_model = apps.get_model("waffle_utils", "WaffleFlagOrgOverrideModel")
+    course_key = CourseKey.from_string(course_id)
+    forced: dict[str, bool] = {}
+    for model, scope in ((org_model, {"org": course_key.org}), (course_model, {"course_id": course_key})):
+        newest = {}
+        for row in model.objects.filter(waffle_flag__in=FLAGS, **scope).order_by("change_date", "id"):
+            newest[row.waffle_flag] = row
+        for flag, row in newest.items():
+            if row.enabled:
+                forced[flag] = row.override_choice == "on"
+    return forced
+
+
+def _everyone(flag: str) -> bool:
+    # django-waffle's own cache, which it empties on every save; percentages and users are left out on purpose.
+    return get_waffle_flag_model().get(flag).everyone is True
+
+
+def kill_switch_on() -> bool:
+    """Whether copies and runs are stopped."""
+    return KILL_SWITCH.is_enabled()
+
+
+def new_work_cycle() -> None:
+    """Forget what a request may cache. A long-running command calls it before every batch, or it never sees a flip."""
+    RequestCache.clear_all_namespaces()
+
+
+def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user: object = None, note: str = "") -> None:
+    """Force both flags for one course, as two new override rows."""
+    for flag, value in zip(FLAGS, (dual_write, target_primary), strict=True):
+        if in_platform():
+            apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel").objects.create(
+                waffle_flag=flag,
+                course_id=CourseKey.from_string(course_id),
+                override_choice="on" if value else "off",
+                enabled=True,
+                note=note[:255],
+                changed_by=user,
+            )
+        else:
+            FlagOverride(
+                flag=flag, scope="course", key=course_id, force=value, enabled=True, note=note[:255], changed_by=user
+            ).save()
+    new_work_cycle()
+
+
+def phase_of(course_id: str) -> PhaseDecision:
+    """
+    The phase in force for a course, from its flags, its recorded phase and its permit.
+
+    A step that the flags ask for and that is allowed is recorded here, once, so that the next step starts from it.
+    """
+    asked = asked_phase(**dict(zip(("dual_write", "target_primary"), flags_for(course_id), strict=True)))
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    decision = decide(asked, _recorded(record), permit=_permit(record))
+    if decision.changed:
+        record_step(course_id, decision.phase, by="flag", reason="the flags were changed by hand", evidence={})
+    return decision
+
+
+def _recorded(record: CoursePhase | None) -> Phase:
+    return Phase(record.phase) if record else Phase.LEGACY
+
+
+def _permit(record: CoursePhase | None) -> Phase | None:
+    if record is None or not record.permit or record.permit_until is None or record.permit_until < now():
+        return None
+    return Phase(record.permit)
+
+
+def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence: dict) -> None:
+    """
+    Write down that a course is in ``phase`` now, and take away its permit. Does nothing when it already is.
+
+    The row is locked, so that of two requests that see the same flip only one writes it.
+    """
+    with transaction.atomic():
+        CoursePhase.objects.get_or_create(course_id=course_id)
+        record = CoursePhase.objects.select_for_update().get(course_id=course_id)
+        if record.phase == phase:
+            return
+        PhaseChange.objects.create(
+            course_id=course_id,
+            step_from=record.phase,
+            step_to=phase,
+            changed_by=by[:150],
+            reason=reason,
+            evidence=evidence,
+        )
+        record.phase, record.since = phase, now()
+        record.permit, record.permit_until, record.permit_run = "", None, None
+        record.save()
+    log.warning("migration_shim: course %s is now in phase %s (%s)", course_id, phase, by)
