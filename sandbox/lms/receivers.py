@@ -1,0 +1,78 @@
+"""The LMS's receivers of edx-submissions' two signals, in the LMS's own order of checks.
+
+Sources: edx-platform lms/djangoapps/grades/signals/handlers.py, grades/score_render.py, completion/handlers.py,
+lms/djangoapps/lti_provider/signals.py. Both run inside put_result's transaction: what they raise decides what
+edx-submissions does next, so nothing is caught here that an LMS does not catch.
+"""
+
+import json
+import logging
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.dispatch import receiver
+from opaque_keys import InvalidKeyError
+from opaque_keys.edx.keys import CourseKey, UsageKey
+from openedx_events.learning.data import ExternalGraderScoreData
+from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
+from submissions.models import score_set
+
+from sandbox.lms.grading import Kind, Source, deliver, record
+from sandbox.lms.models import AnonymousUserId
+
+log = logging.getLogger(__name__)
+
+
+def user_by_anonymous_id(anonymous_id: str) -> Any | None:
+    """Return the user of an anonymous id, whatever course it is for, or None."""
+    return get_user_model().objects.filter(anonymous_ids__anonymous_user_id=anonymous_id).first()
+
+
+@receiver(score_set, dispatch_uid="sandbox_lms.submissions_score_set_handler")
+def submissions_score_set_handler(sender: Any, **score: Any) -> None:
+    """
+    Turn a Score into the weighted score signal and what listens to it: tracking, regrade, completion, LTI.
+
+    Raises InvalidKeyError for identities that do not parse, after the tracking event has gone out: completion and LTI
+    parse them. edx-submissions then has the row graded again, with another tracking event, until it gives up.
+    """
+    user = user_by_anonymous_id(score["anonymous_user_id"])
+    if user is None:
+        return
+    if score["points_possible"] == 0:
+        return
+    course_id, usage_key = score["course_id"], score["item_id"]
+    grade = {"earned": score["points_earned"], "possible": score["points_possible"]}
+    record(user, course_id, usage_key, Kind.SCORE_SET, Source.SCORE, **grade)
+    CourseKey.from_string(course_id)
+    UsageKey.from_string(usage_key)
+    record(user, course_id, usage_key, Kind.COMPLETION, Source.SCORE)
+    record(user, course_id, usage_key, Kind.LTI, Source.SCORE, **grade)
+
+
+@receiver(EXTERNAL_GRADER_SCORE_SUBMITTED, dispatch_uid="sandbox_lms.handle_external_grader_score")
+def handle_external_grader_score(sender: Any, score: ExternalGraderScoreData, **kwargs: Any) -> None:
+    """
+    Give the grader's reply to CAPA. Raises KeyError without a score, and whatever loading or CAPA raises.
+
+    The order matters: identities that do not parse return before the learner is looked up, which is the half of the
+    fence that keeps put_result from answering 500.
+    """
+    json.loads(score.score_msg)["score"]
+    try:
+        CourseKey.from_string(score.course_id)
+    except InvalidKeyError:
+        log.error("external grader score of submission %s: invalid course key", score.submission_id)
+        return
+    try:
+        UsageKey.from_string(score.module_id)
+    except InvalidKeyError:
+        log.error("external grader score of submission %s: invalid usage key", score.submission_id)
+        return
+    try:
+        user = AnonymousUserId.objects.select_related("user").get(anonymous_user_id=score.user_id).user
+        deliver(user, score.course_id, score.module_id, score.queue_key, score.score_msg, Source.EVENT)
+    except Exception as error:
+        # Every exception, as in the LMS: logged and raised again. Its text may hold the reply, so only its type.
+        log.error("external grader score of submission %s failed: %s", score.submission_id, type(error).__name__)
+        raise

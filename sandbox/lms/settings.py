@@ -1,0 +1,136 @@
+"""Settings of the LMS stand-in: what an LMS in production has, as far as external grading can feel it.
+
+Everything a platform does that has broken external grading somewhere is on: ATOMIC_REQUESTS, CSRF protection, Secure
+cookies of a parent domain behind a TLS-terminating proxy, one session per user, DEBUG off. Only the password hasher,
+the secret key and the place of the files are a sandbox's.
+"""
+
+import os
+
+from sandbox.databases import SANDBOX_DIR, legacy_database, target_database
+
+LMS_HOST = "courses.example.edu"
+LMS_ROOT_URL = f"https://{LMS_HOST}"
+
+DEBUG = False
+SECRET_KEY = "sandbox-only: this LMS listens on loopback and holds invented learners"
+ALLOWED_HOSTS = [LMS_HOST, "127.0.0.1", "localhost"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+ROOT_URLCONF = "sandbox.lms.urls"
+WSGI_APPLICATION = "sandbox.lms.wsgi.application"
+# The platform still makes 32 bit keys by default: an app that needs more says so in its own AppConfig.
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.admin",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "waffle",
+    "config_models",
+    "submissions",
+    "rest_framework",
+    # An LMS takes it from the lms.djangoapp entry point; a clone that is not installed has none.
+    "migration_shim.apps.MigrationShimConfig",
+    "sandbox.lms.apps.SandboxLmsConfig",
+]
+
+MIDDLEWARE = [
+    "edx_django_utils.cache.middleware.RequestCacheMiddleware",
+    "sandbox.lms.middleware.RecordCallbacks",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "waffle.middleware.WaffleMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# The alias xqueue must not open a transaction in every request: XQueue's tables belong to another service.
+DATABASES = {
+    "default": {**target_database(), "ATOMIC_REQUESTS": True},
+    "xqueue": {**legacy_database(), "ATOMIC_REQUESTS": False},
+}
+DATABASE_ROUTERS = ["migration_shim.legacy.routers.LegacyRouter"]
+
+# The proxy in front ends TLS. The cookie domain is the institution's, not the host at which an internal client or a
+# load balancer reaches the workers, so a client on http://127.0.0.1 never gets a session.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = True
+SESSION_COOKIE_DOMAIN = ".example.edu"
+CSRF_COOKIE_SECURE = True
+# As the platform's feature of this name (its default is on): a new login ends the user's other session.
+PREVENT_CONCURRENT_LOGINS = True
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/"
+# Thousands of invented learners log in during a demo; the platform's hashers are slow on purpose.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Shared between the workers, as memcached is in an LMS.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": str(SANDBOX_DIR / "cache"),
+    }
+}
+
+STATIC_URL = "/static/"
+MEDIA_ROOT = str(SANDBOX_DIR / "media" / "lms")
+MEDIA_URL = f"{LMS_ROOT_URL}/media/"
+EDX_SUBMISSIONS = {
+    "MEDIA": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": MEDIA_ROOT, "base_url": MEDIA_URL},
+    }
+}
+
+XQUEUE_URL = os.environ.get("MIGRATION_SHIM_XQUEUE_URL", "http://127.0.0.1:18040")
+XQUEUE_USER = os.environ.get("MIGRATION_SHIM_XQUEUE_USER", "lms")
+XQUEUE_PASSWORD = os.environ.get("MIGRATION_SHIM_XQUEUE_PASSWORD", "lms-password")
+XQUEUE_INTERFACE = {
+    "url": XQUEUE_URL,
+    "basic_auth": None,
+    "django_auth": {"username": XQUEUE_USER, "password": XQUEUE_PASSWORD},
+    # None as in most installations: callbacks then go to LMS_ROOT_URL.
+    "callback_url": None,
+}
+# Seconds between two submissions of a queued problem; 5 in an LMS.
+XQUEUE_WAITTIME_BETWEEN_REQUESTS = float(os.environ.get("SANDBOX_WAITTIME_BETWEEN_REQUESTS", "5"))
+
+MIGRATION_SHIM = {
+    "LEGACY_URL": XQUEUE_URL,
+    "LEGACY_USERNAME": XQUEUE_USER,
+    "LEGACY_PASSWORD": XQUEUE_PASSWORD,
+    "LEGACY_STORAGE": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(SANDBOX_DIR / "media" / "xqueue")},
+    },
+    # The app's own default, unless a demo cannot wait for the 449 pairs that it asks for.
+    "GATE_THRESHOLD": float(os.environ.get("SANDBOX_GATE_THRESHOLD", "0.01")),
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+}

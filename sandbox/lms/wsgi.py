@@ -1,0 +1,9 @@
+"""WSGI entry of the LMS stand-in."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sandbox.lms.settings")
+
+application = get_wsgi_application()
