@@ -1,0 +1,305 @@
+"""The demo's script: what is done, what is shown, and what must hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sandbox import capture
+from sandbox.databases import PROJECT_ROOT, SANDBOX_DIR
+from sandbox.demo import stage, witness
+from sandbox.demo.stage import Attempt, Problem, Stage
+from sandbox.lms.models import LearnerEffect
+from sandbox.lms.seed import seed_learners
+
+CLEAN = "course-v1:ExU+PY1+2026"
+HAZARD = "course-v1:ExampleUniversity+DataStructures201+2026_Spring"
+CLEAN_QUEUE, HAZARD_QUEUE = "exu-py1", "ExampleUniversity-DataStructures201"
+DATA = PROJECT_ROOT / "sandbox" / "data"
+# A demo cannot wait for the 449 pairs that the default of 1 % asks for; 5 % asks for 88.
+ENVIRONMENT = {"SANDBOX_GATE_THRESHOLD": "0.05", "SANDBOX_WAITTIME_BETWEEN_REQUESTS": "0"}
+ANSWERS = {
+    "factorial": "def factorial(n):\n    return 1 if n < 2 else n * factorial(n - 1)\n",
+    "is_even": "def is_even(n):\n    return n % 2 == 0\n",
+    "reverse": "def reverse(s):\n    return s[::-1]\n",
+    "square": "def square(n):\n    return n ** 2\n",
+    "total": "def total(xs):\n    return sum(xs)\n",
+    "vowels": "def vowels(s):\n    return sum(c in 'aeiou' for c in s.lower())\n",
+}
+
+
+@dataclass(slots=True)
+class Story:
+    """What has been said and found so far. ``write`` prints one line."""
+
+    write: Callable[[str], None]
+    failed: list[str] = field(default_factory=list)
+    checked: int = 0
+    step: int = 0
+
+    def chapter(self, title: str) -> None:
+        """Begin the next step."""
+        self.step += 1
+        self.write(f"\n{self.step}. {title}")
+
+    def say(self, line: str) -> None:
+        """Tell something."""
+        self.write(f"   {line}")
+
+    def check(self, claim: str, holds: bool, found: object = "") -> None:
+        """One claim, and whether the databases bear it out."""
+        self.checked += 1
+        shown = f" ({found})" if found != "" else ""
+        self.write(f"   {'ok    ' if holds else 'FAILED'} {claim}{shown}")
+        if not holds:
+            self.failed.append(f"step {self.step}: {claim}{shown}")
+
+    def operator(self, running: Stage, *words: str, exit_code: int = 0, lines: int = 12) -> str:
+        """Run a command as an operator, show the beginning of what it prints, and check its exit code."""
+        shown = " ".join(f"'{word}'" if " " in word else word for word in words)
+        self.write(f"   $ sandbox/manage.py {shown}")
+        ran = stage.command(running, *words)
+        output = ran.output.rstrip().splitlines()
+        for line in output[:lines]:
+            self.write(f"     {line}")
+        if len(output) > lines:
+            self.write(f"     ... {len(output) - lines} more lines")
+        if ran.exit_code != exit_code:
+            self.check(f"the command exits with {exit_code}", False, f"it exited with {ran.exit_code}")
+        return ran.output
+
+
+def play(story: Story) -> None:
+    """Play the whole demo. The caller has emptied and prepared the databases."""
+    started = time.monotonic()
+    load(story)
+    with stage.running(**ENVIRONMENT) as running:
+        preflight(story, running)
+        to_shadow(story, running)
+        before = in_flight(CLEAN)
+        attempts = submissions_in_shadow(story, running)
+        backfill(story, running)
+        grade_shadows(story)
+        grade_legacy(story, running, attempts, before)
+        reconcile(story, running)
+        gate(story, running)
+        to_live(story, running)
+        back_to_legacy(story, running)
+        final_report(story, running)
+    took = time.monotonic() - started
+    story.write("")
+    if story.failed:
+        story.write(f"{len(story.failed)} of {story.checked} claims did NOT hold:")
+        for claim in story.failed:
+            story.write(f"  {claim}")
+    else:
+        story.write(f"All {story.checked} claims held, checked in the databases, in {took:.0f} s.")
+
+
+def load(story: Story) -> None:
+    """Captured rows into XQueue, and their learners into the LMS."""
+    story.chapter("A real XQueue's rows, and the learners who wait for their grades")
+    counts = capture.load_capture(DATA)
+    with (DATA / "queue_submission.jsonl").open(encoding="utf-8") as lines:
+        seeded = seed_learners(json.loads(line) for line in lines)
+    stage.make_grader_account()
+    story.say(f"{counts.rows} captured rows and {counts.files} files loaded, {seeded.users} learners made")
+    open_rows = [witness.unretired(course) for course in (CLEAN, HAZARD)]
+    story.say(f"in flight: {open_rows[0]} rows of the clean course, {open_rows[1]} of the hazardous one")
+
+
+def preflight(story: Story, running: Stage) -> None:
+    """One course has nothing that the target would lose, the other has."""
+    story.chapter("Preflight: what would break on the target?")
+    story.operator(running, "xqueue_preflight", "--course", CLEAN)
+    output = story.operator(running, "xqueue_preflight", "--course", HAZARD, exit_code=2)
+    for code in ("payload_extra_keys", "payload_not_an_object", "random_seed", "answer_over_limit"):
+        story.check(f"the hazardous course's {code} is reported", f"BLOCKER  {code}" in output)
+
+
+def to_shadow(story: Story, running: Stage) -> None:
+    """Both courses begin to write shadows; learners notice nothing."""
+    story.chapter("Both courses go to shadow: legacy stays authoritative, the target gets fenced copies")
+    for course in (CLEAN, HAZARD):
+        words = ("xqueue_cutover", "--course", course, "--to", "shadow", "--reason", "first look")
+        story.operator(running, *words, "--execute", lines=4)
+
+
+def in_flight(course_id: str) -> list[Attempt]:
+    """The captured submissions that wait for a grade."""
+    return [
+        Attempt(user_id=user, problem=Problem(course_id=course_id, usage_key=key, queue="", grader_payload=""))
+        for user, key, _ in witness.in_flight_keys(course_id)
+    ]
+
+
+def submissions_in_shadow(story: Story, running: Stage) -> list[Attempt]:
+    """New learners submit through the LMS."""
+    story.chapter("Learners submit through the LMS, as ever")
+    clean = witness.problems_of(CLEAN)
+    hazards = [problem for problem in witness.problems_of(HAZARD) if _is_hazard(problem)][:10]
+    learners = stage.make_learners(9_000_001, 45 + len(hazards))
+    attempts = []
+    for index, learner in enumerate(learners):
+        problem = clean[index % len(clean)] if index < 45 else hazards[index - 45]
+        attempts.append(stage.submit(running, learner, problem, answer(problem, right=index % 3 > 0)))
+    # Two graders that misbehave: a reply that is no JSON wipes a learner's result on legacy, as it does today.
+    odd = stage.make_learners(9_000_201, 2)
+    for learner, line in zip(odd, ("# reply: not json", "# reply: score null"), strict=True):
+        stage.submit(running, learner, hazards[0], f"{line}\ndef f():\n    pass\n")
+    shadows = sum(witness.target_rows(f"{queue}.shadow").total() for queue in (CLEAN_QUEUE, HAZARD_QUEUE))
+    story.say(f"{len(attempts) + 2} submissions queued, {len(hazards)} of them with hazardous payloads or seeds")
+    story.check("every one has its shadow on the target", shadows == len(attempts) + 2, f"{shadows} shadows")
+    return attempts
+
+
+def _is_hazard(problem: Problem) -> bool:
+    return problem.seed != 1 or "lang" in problem.grader_payload or not problem.grader_payload.startswith("{")
+
+
+def answer(problem: Problem, *, right: bool) -> str:
+    """An answer to a problem: the right function, or one that is not."""
+    for name, source in ANSWERS.items():
+        if f"/{name}/" in problem.grader_payload:
+            return source if right else source.replace("return", "return not")
+    return ANSWERS["square"]
+
+
+def backfill(story: Story, running: Stage) -> None:
+    """What was in flight before gets its shadow too; twice does no more than once."""
+    story.chapter("Backfill: what was in flight before gets its shadow too")
+    words = ("xqueue_backfill", "--mode", "shadow", "--course", CLEAN, "--course", HAZARD)
+    story.operator(running, *words, lines=6)
+    story.operator(running, *words, "--execute", lines=6)
+    again = story.operator(running, *words, "--execute", lines=3)
+    story.check("running it again writes nothing", " 0 written" in again.splitlines()[0])
+    rows = witness.unretired(CLEAN)
+    shadows = witness.target_rows(f"{CLEAN_QUEUE}.shadow").total()
+    story.check("every in-flight row of the clean course has one shadow", rows == shadows, f"{shadows} of {rows}")
+
+
+def grade_shadows(story: Story) -> None:
+    """Graders work on the shadow queues; no learner may notice."""
+    story.chapter("Graders work through the shadow queues on the target")
+    before, scores = witness.learners_fingerprint(), witness.real_scores(CLEAN)
+    graded = stage.grader_on_target(f"{CLEAN_QUEUE}.shadow", f"{HAZARD_QUEUE}.shadow").drain(90)
+    story.say(f"{graded} shadows graded, among them replies that are not JSON and scores that are null")
+    story.check("no learner's state, grade or event changed by a shadow", witness.learners_fingerprint() == before)
+    story.check("no score stands under a learner's real identity", witness.real_scores(CLEAN) == scores == 0)
+    leaks = witness.unfenced_shadows(f"{CLEAN_QUEUE}.shadow") + witness.unfenced_shadows(f"{HAZARD_QUEUE}.shadow")
+    story.check("both halves of the fence are on every shadow", leaks == 0)
+
+
+def grade_legacy(story: Story, running: Stage, attempts: list[Attempt], before: list[Attempt]) -> None:
+    """The same graders on XQueue; these grades are the learners'."""
+    story.chapter("The same graders work through XQueue; these grades are the learners'")
+    graded = stage.grader_on_legacy(running, CLEAN_QUEUE, HAZARD_QUEUE).drain(90)
+    story.say(f"{graded} submissions graded, each posted to the LMS's callback")
+    expected = Counter({LearnerEffect.Source.CALLBACK.value: 1})
+    grades = witness.grades([*attempts, *before])
+    exactly = sum(found == expected for found in grades.values())
+    story.check(
+        "every learner has exactly one grade, from legacy", exactly == len(grades), f"{exactly} of {len(grades)}"
+    )
+    story.check("nobody waits any more", witness.still_queued([*attempts, *before]) == 0)
+
+
+def reconcile(story: Story, running: Stage) -> None:
+    """Outcome against outcome."""
+    story.chapter("Reconcile: the outcomes of both systems, pair by pair")
+    report = stage.reports_dir()
+    story.operator(
+        running,
+        "xqueue_reconcile",
+        "--course",
+        CLEAN,
+        "--course",
+        HAZARD,
+        "--report",
+        str(report / "reconcile.json"),
+        "--divergences",
+        str(report / "divergences.jsonl"),
+        exit_code=2,
+        lines=60,
+    )
+    document = json.loads((report / "reconcile.json").read_text(encoding="utf-8"))
+    story.check("no fence leak, no double authority", document["fence_leaks"] == document["double_authority"] == 0)
+
+
+def gate(story: Story, running: Stage) -> None:
+    """One course may move on, one may not."""
+    story.chapter("The gate: may the courses move on?")
+    for name, value in thresholds().items():
+        story.say(f"threshold for this demo: {name} = {value}")
+    passed = story.operator(running, "xqueue_gate", "--course", CLEAN, "--explain", exit_code=0, lines=14)
+    story.check("the clean course passes", passed.startswith("PASS"))
+    failed = story.operator(running, "xqueue_gate", "--course", HAZARD, exit_code=2, lines=14)
+    story.check("the hazardous course does not", failed.startswith("FAIL"))
+    words = ("xqueue_cutover", "--course", HAZARD, "--to", "live", "--reason", "trying")
+    refused = story.operator(running, *words, "--execute", exit_code=2, lines=3)
+    story.check("and cannot be moved to live", refused.startswith("NOT PERMITTED"))
+
+
+def thresholds() -> dict[str, object]:
+    """The gate's thresholds in force in the demo's commands."""
+    from sandbox.lms import settings
+
+    return {"GATE_THRESHOLD": float(os.environ["SANDBOX_GATE_THRESHOLD"])} | {
+        name: value for name, value in settings.MIGRATION_SHIM.items() if name.startswith("GATE_MIN")
+    }
+
+
+def to_live(story: Story, running: Stage) -> None:
+    """The clean course's grades come from the target now."""
+    story.chapter("The clean course goes live: the target is authoritative")
+    words = ("xqueue_cutover", "--course", CLEAN, "--to", "live", "--reason", "gate passed")
+    story.operator(running, *words, lines=9)
+    story.operator(running, *words, "--execute", lines=4)
+    legacy_before = witness.unretired(CLEAN)
+    attempts = _submit_some(running, first_id=9_000_301, number=18)
+    story.check("nothing of it went to XQueue", witness.unretired(CLEAN) == legacy_before)
+    graded = stage.grader_on_target(CLEAN_QUEUE).drain(60)
+    story.say(f"{len(attempts)} submissions, {graded} graded on the target's real queue")
+    _one_grade_each(story, attempts, LearnerEffect.Source.EVENT, "the target")
+
+
+def back_to_legacy(story: Story, running: Stage) -> None:
+    """The emergency way back: no gate, at the next request."""
+    story.chapter("And back to legacy, at once: the way back never waits for a gate")
+    words = ("xqueue_cutover", "--course", CLEAN, "--to", "legacy", "--reason", "end of the demo")
+    story.operator(running, *words, "--execute", lines=6)
+    attempts = _submit_some(running, first_id=9_000_401, number=4)
+    stage.grader_on_legacy(running, CLEAN_QUEUE).drain(60)
+    _one_grade_each(story, attempts, LearnerEffect.Source.CALLBACK, "legacy")
+    story.check("nothing new was written to the target", not witness.target_rows(CLEAN_QUEUE)["pending"])
+
+
+def _submit_some(running: Stage, *, first_id: int, number: int) -> list[Attempt]:
+    problems = witness.problems_of(CLEAN)
+    learners = stage.make_learners(first_id, number)
+    return [
+        stage.submit(running, learner, problem, answer(problem, right=index % 2 == 0))
+        for index, learner in enumerate(learners)
+        for problem in (problems[index % len(problems)],)
+    ]
+
+
+def _one_grade_each(story: Story, attempts: list[Attempt], source: LearnerEffect.Source, name: str) -> None:
+    expected = Counter({source.value: 1})
+    exactly = sum(found == expected for found in witness.grades(attempts).values())
+    story.check(f"every learner has exactly one grade, from {name}", exactly == len(attempts), f"{exactly}")
+    story.check("nobody waits any more", witness.still_queued(attempts) == 0)
+
+
+def final_report(story: Story, running: Stage) -> None:
+    """The diff report, whole."""
+    story.chapter("The diff report")
+    path = stage.reports_dir() / "final.txt"
+    stage.command(running, "xqueue_reconcile", "--all", "--report", str(path))
+    for line in path.read_text(encoding="utf-8").splitlines():
+        story.say(line)
+    story.say(f"Kept with the divergences, one JSON object a line, in {os.path.relpath(SANDBOX_DIR / 'reports')}/")
