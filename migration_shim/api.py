@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 
-def queue_interface(block: Any = None) -> QueueInterface:
-    """The Python door for one problem block: an object with CAPA's ``send_to_queue``."""
-    return QueueInterface(block)
+def queue_interface(block: Any = None, *, seconds: float | None = None) -> QueueInterface:
+    """The router's door for one problem block: an object with CAPA's ``send_to_queue``. See ``QueueInterface``."""
+    return QueueInterface(block, seconds=seconds)
 
 
 def known_courses() -> list[str]:

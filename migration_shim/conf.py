@@ -7,6 +7,7 @@ Read it with ``load()`` inside functions, never at import: in a plugin app a set
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -43,6 +44,68 @@ class ShimSettings:
     # .. setting_default: 10.0
     # .. setting_description: Seconds to wait for XQueue's answer. The default is the LMS's own.
     legacy_read_timeout: float = 10.0
+    # .. setting_name: MIGRATION_SHIM["PYTHON_DOOR"]
+    # .. setting_default: False
+    # .. setting_description: Let the platform's own XQueueInterface hand every submission to the router. Off, nothing
+    #   of the platform is touched.
+    python_door: bool = False
+    # .. setting_name: MIGRATION_SHIM["PYTHON_DOOR_SECONDS"]
+    # .. setting_default: 30.0
+    # .. setting_description: The deadline of one whole call of the Python door: login, submit, and a copy if any is
+    #   left.
+    python_door_seconds: float = 30.0
+    # .. setting_name: MIGRATION_SHIM["HTTP_DOOR_SECONDS"]
+    # .. setting_default: 9.0
+    # .. setting_description: The deadline of one whole call of the HTTP door. It must stay under the LMS's read timeout
+    #   of 10 seconds, or learners are told of failures that were none.
+    http_door_seconds: float = 9.0
+    # .. setting_name: MIGRATION_SHIM["SUBMIT_USERS"]
+    # .. setting_default: {}
+    # .. setting_description: The accounts of the HTTP door, password by user name. They are the door's own: neither
+    #   Django's users nor its sessions know them.
+    submit_users: dict = field(default_factory=dict)
+    # .. setting_name: MIGRATION_SHIM["COPIES"]
+    # .. setting_default: "deferred"
+    # .. setting_description: "deferred" writes each copy in a Celery worker, and leaves it to the next backfill where
+    #   there is no Celery; "inline" writes shadows in the submit call itself, for tests and small sites, with no bound
+    #   on the time it adds.
+    copies: str = "deferred"
+    # .. setting_name: MIGRATION_SHIM["CELERY_QUEUE"]
+    # .. setting_default: None
+    # .. setting_description: The Celery queue of the app's tasks. None: the platform's default queue.
+    celery_queue: str | None = None
+    # .. setting_name: MIGRATION_SHIM["PUBLISH_SECONDS"]
+    # .. setting_default: 0.5
+    # .. setting_description: How long publishing one task may take before it counts as failed.
+    publish_seconds: float = 0.5
+    # .. setting_name: MIGRATION_SHIM["BREAKER_FAILURES"]
+    # .. setting_default: 5
+    # .. setting_description: Failures in a row after which copies are no longer tried for a while.
+    breaker_failures: int = 5
+    # .. setting_name: MIGRATION_SHIM["BREAKER_SECONDS"]
+    # .. setting_default: 30
+    # .. setting_description: How long an open breaker keeps copies from being tried; then one is let through.
+    breaker_seconds: int = 30
+    # .. setting_name: MIGRATION_SHIM["SAMPLE_PERCENT"]
+    # .. setting_default: {}
+    # .. setting_description: The share of learners, in percent, whose submissions are copied, by course id; "*" stands
+    #   for every other course. What is not named is copied whole.
+    sample_percent: dict = field(default_factory=dict)
+    # .. setting_name: MIGRATION_SHIM["POINTS_RESOLVER"]
+    # .. setting_default: "migration_shim.points.from_student_modules"
+    # .. setting_description: A function of (course id, usage key) that knows a problem's maximum score where the block
+    #   is not at hand, or returns None; then 1 is assumed and counted.
+    points_resolver: str = "migration_shim.points.from_student_modules"
+    # .. setting_name: MIGRATION_SHIM["REVERSE_QUEUE_SUFFIX"]
+    # .. setting_default: ".reverse"
+    # .. setting_description: Appended to a queue's name for reverse shadows. XQueue must know that queue (XQUEUES) and
+    #   a grader must poll it.
+    reverse_queue_suffix: str = ".reverse"
+    # .. setting_name: MIGRATION_SHIM["SINK_ROOT"]
+    # .. setting_default: None
+    # .. setting_description: The URL under which XQueue reaches this app's URLs, without a slash at the end. None:
+    #   LMS_ROOT_URL plus /migration_shim. The whole sink URL has to fit into 128 characters.
+    sink_root: str | None = None
     # .. setting_name: MIGRATION_SHIM["LEGACY_STORAGE"]
     # .. setting_default: {}
     # .. setting_description: Where XQueue keeps uploaded files, as {"BACKEND": path of a Django storage class,
@@ -102,6 +165,10 @@ class ShimSettings:
     # .. setting_description: Thin problems block unless together they carry less than this share of the traffic.
     gate_thin_share: float = 0.05
 
+    def sample_of(self, course_id: str) -> float:
+        """The share of a course's learners, in percent, whose submissions are copied."""
+        return self.sample_percent.get(course_id, self.sample_percent.get("*", 100))
+
     def thresholds(self) -> Thresholds:
         """The gate's part of the settings."""
         return Thresholds(
@@ -143,11 +210,27 @@ def _range_problem(key: str, value: Any) -> str | None:
     rates = {"GATE_THRESHOLD", "GATE_ERROR", "GATE_THIN_SHARE"}
     if key in rates and not 0 < value < 1:
         return f"MIGRATION_SHIM[{key!r}] must lie between 0 and 1."
+    if key.endswith("_TIMEOUT") and not 0 < value < math.inf:
+        return f"MIGRATION_SHIM[{key!r}] must be a number of seconds above 0."
     if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
         return f"MIGRATION_SHIM[{key!r}] must not be negative."
+    if key == "COPIES" and value not in ("deferred", "inline"):
+        return "MIGRATION_SHIM['COPIES'] must be 'deferred' or 'inline'."
+    if key == "SAMPLE_PERCENT" and not all(
+        isinstance(percent, int | float) and 0 <= percent <= 100 for percent in value.values()
+    ):
+        return "MIGRATION_SHIM['SAMPLE_PERCENT'] must map courses to numbers from 0 to 100."
+    if key == "SUBMIT_USERS" and not all(
+        isinstance(name, str) and isinstance(password, str) and password for name, password in value.items()
+    ):
+        return "MIGRATION_SHIM['SUBMIT_USERS'] must map user names to passwords that are not empty."
     if key.endswith("_SUFFIX") and not value:
         return f"MIGRATION_SHIM[{key!r}] must not be empty: a copy needs a queue of its own."
     return None
+
+
+def _default(name: str) -> Any:
+    return next(item.default for item in dataclasses.fields(ShimSettings) if item.name == name)
 
 
 def problems() -> list[str]:
@@ -165,6 +248,9 @@ def problems() -> list[str]:
             found.append(f"MIGRATION_SHIM[{key!r}] is a {type(value).__name__}, which does not fit {known[key][1]}.")
         elif (problem := _range_problem(key, value)) is not None:
             found.append(problem)
+    shadow, echo = (given.get(key, _default(key.lower())) for key in ("SHADOW_QUEUE_SUFFIX", "ECHO_QUEUE_SUFFIX"))
+    if shadow == echo:
+        found.append('MIGRATION_SHIM["ECHO_QUEUE_SUFFIX"] must not be that of shadows: no grader may poll its queues.')
     return found
 
 
@@ -186,27 +272,32 @@ def legacy_access() -> LegacyAccess:
     """
     How to reach XQueue, from ``MIGRATION_SHIM`` or else from the platform's ``XQUEUE_INTERFACE``.
 
-    It looks at the legacy keys only, so that a mistake in another key never cuts a learner off from legacy.
+    It looks at the legacy keys only, and passes over one that is not usable, so that a mistake in the dictionary never
+    cuts a learner off from legacy.
 
     Raises:
         ConfigurationError: when neither names a URL.
     """
     given = getattr(django_settings, "MIGRATION_SHIM", {})
-    ours = given if isinstance(given, dict) else {}
+    known = _types()
+    ours = {
+        key: value
+        for key, value in (given.items() if isinstance(given, dict) else ())
+        if key in known and _accepts(known[key][1], value) and _range_problem(key, value) is None
+    }
     platform = getattr(django_settings, "XQUEUE_INTERFACE", None) or {}
     account = platform.get("django_auth") or {}
     url = ours.get("LEGACY_URL") or platform.get("url")
     if not url:
         raise ConfigurationError('Neither MIGRATION_SHIM["LEGACY_URL"] nor XQUEUE_INTERFACE["url"] is set.')
-    defaults = {item.name: item.default for item in dataclasses.fields(ShimSettings)}
     basic_auth = platform.get("basic_auth")
     return LegacyAccess(
         url=str(url).rstrip("/"),
         username=ours.get("LEGACY_USERNAME") or account.get("username") or "",
         password=ours.get("LEGACY_PASSWORD") or account.get("password") or "",
-        basic_auth=tuple(basic_auth) if basic_auth else None,
+        basic_auth=(str(basic_auth[0]), str(basic_auth[1])) if basic_auth else None,
         timeout=(
-            ours.get("LEGACY_CONNECT_TIMEOUT", defaults["legacy_connect_timeout"]),
-            ours.get("LEGACY_READ_TIMEOUT", defaults["legacy_read_timeout"]),
+            ours.get("LEGACY_CONNECT_TIMEOUT", _default("legacy_connect_timeout")),
+            ours.get("LEGACY_READ_TIMEOUT", _default("legacy_read_timeout")),
         ),
     )

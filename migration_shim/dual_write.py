@@ -1,95 +1,127 @@
 """
 The router: each submission to the authoritative system, and then, and only then, its copy.
 
-The caller is the LMS, and a learner waits. What legacy answers is what the learner gets; nothing that a copy does can
-change it. In this version a shadow is written inline, on the caller's connection, in a savepoint; a reverse shadow is
-not written at all (its ledger entry says ``none``).
+The caller is the LMS, and a learner waits. What the authoritative system answers is what the learner gets; nothing that
+a copy does can change it, raise into it, or touch the caller's transaction: all that follows the authoritative write
+runs after that transaction's commit.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils.timezone import now
-from edx_django_utils.monitoring import increment, set_custom_attribute
 
-from . import ledger, toggles
-from .conf import load
-from .core.identity import Placement, digests, real_placement, recover_input, shadow_placement
+from . import breaker, copies, ledger, toggles
+from .conf import ShimSettings, load
+from .core.identity import digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Envelope, parse_envelope
 from .data import Authority, Leg, Origin, Phase
 from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .legacy.client import LegacyClient, UploadedFile
+from .metrics import attribute, count, timed
 from .models import LedgerEntry
+from .points import points_possible
+from .supersession import supersede_older
 from .target import writer
 
 log = logging.getLogger(__name__)
 
 TARGET_UNAVAILABLE = "the grading service could not store the submission"
+TRIES = 3
+#: A copy that would begin with less than this left of the door's deadline, in seconds, is left to the backfill.
+COPY_NEEDS = 0.5
 
 
 class QueueInterface:
     """The Python door: stands where CAPA expects its ``XQueueInterface``."""
 
-    def __init__(self, block: Any = None) -> None:
-        """``block`` is the problem block when there is one; it knows its maximum score."""
+    def __init__(self, block: Any = None, *, seconds: float | None = None) -> None:
+        """
+        Make a door for one problem.
+
+        Args:
+            block: the problem block when there is one; it knows its maximum score.
+            seconds: the deadline of a whole call; by default that of the Python door's setting.
+        """
         self.block = block
+        self.seconds = seconds
 
     def send_to_queue(
         self, header: str, body: str, files_to_upload: Sequence[UploadedFile] | None = None
-    ) -> tuple[int, str]:
+    ) -> tuple[int, Any]:
         """
         Submit one attempt.
 
         Returns:
             (0, text) when the authoritative system holds it, else (1, the reason that CAPA shows the learner).
         """
-        return _Submission(header, body, list(files_to_upload or []), self.block).route()
+        try:
+            settings = load()
+        except ConfigurationError as error:
+            count("passed_through", error)
+            return _to_legacy(header, body, list(files_to_upload or []), None)
+        seconds = self.seconds if self.seconds is not None else settings.python_door_seconds
+        return _Submission(header, body, list(files_to_upload or []), self.block, settings, seconds).route()
+
+
+def _to_legacy(header: str, body: str, files: list[UploadedFile], deadline: float | None) -> tuple[int, Any]:
+    try:
+        with timed("legacy_leg"):
+            return LegacyClient().submit(header, body, files, deadline=deadline)
+    except ConfigurationError as error:
+        count("legacy_not_configured", error)
+        return 1, "cannot connect to server"
 
 
 class _Submission:
     """One call of the router, with what it has found out so far."""
 
-    def __init__(self, header: str, body: str, files: list[UploadedFile], block: Any) -> None:
-        self.header, self.body, self.files, self.block = header, body, files, block
+    def __init__(
+        self,
+        header: str,
+        body: str,
+        files: list[UploadedFile],
+        block: Any,
+        settings: ShimSettings,
+        seconds: float,
+    ) -> None:
+        self.header, self.body, self.files, self.block, self.settings = header, body, files, block, settings
+        self.deadline = time.monotonic() + seconds
 
-    def route(self) -> tuple[int, str]:
+    def route(self) -> tuple[int, Any]:
         try:
             envelope = parse_envelope(self.header, self.body)
             phase = toggles.phase_of(envelope.callback.course_id).phase
-        except (Malformed, ConfigurationError, DatabaseError) as error:
+        except (Malformed, DatabaseError) as error:
             # Legacy takes anything; a learner is never refused because the shim cannot read or cannot look.
-            _count("passed_through", error)
-            return self._legacy()
-        set_custom_attribute("migration_shim.phase", phase.value)
+            count("passed_through", error)
+            return _to_legacy(self.header, self.body, self.files, self.deadline)
+        entry = self._entry(envelope, phase)
+        attribute("phase", phase.value)
+        attribute("submission", entry.identity[:16])
         if phase.authority is Authority.TARGET:
-            return self._target(envelope, phase)
-        error, message = self._legacy()
-        if not error and phase is Phase.SHADOW:
-            self._shadow(envelope)
+            error, message = self._target(envelope, entry)
+            follow = self._after_target
+        else:
+            error, message = _to_legacy(self.header, self.body, self.files, self.deadline)
+            follow = self._after_legacy
+        if not error:
+            transaction.on_commit(lambda: self._follow_up(follow, envelope, entry))
         return error, message
 
-    def _legacy(self) -> tuple[int, str]:
-        try:
-            return LegacyClient().submit(self.header, self.body, self.files)
-        except ConfigurationError as error:
-            _count("legacy_not_configured", error)
-            return 1, "cannot connect to server"
-
     def _entry(self, envelope: Envelope, phase: Phase) -> LedgerEntry:
-        body = envelope.body
         return ledger.new_entry(
             envelope,
             digests(envelope.header, self.body, [file.name for file in self.files]),
             phase=phase,
             origin=Origin.ROUTER,
             arrived_at=now(),
-            input_id=recover_input(
-                envelope.callback, body.submission_time, body.anonymous_student_id, envelope.header.lms_key
-            ),
+            input_key=input_key(envelope),
         )
 
     def _contents(self) -> dict[str, Any]:
@@ -97,79 +129,126 @@ class _Submission:
             file.seek(0)
         return {file.name: getattr(file, "file", file) for file in self.files}
 
-    def _points(self, entry: LedgerEntry) -> int:
-        if self.block is not None:
-            return int(self.block.max_score())
-        entry.points_assumed = True
-        return 1
+    def _copy_wanted(self, envelope: Envelope) -> bool:
+        if toggles.kill_switch_on():
+            count("copy_stopped_by_kill_switch")
+            return False
+        percent = self.settings.sample_of(envelope.callback.course_id)
+        if not in_sample(envelope.body.anonymous_student_id, percent):
+            count("copy_not_sampled")
+            return False
+        return True
 
-    def _target(self, envelope: Envelope, phase: Phase) -> tuple[int, str]:
+    def _target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
         """The authoritative write of ``live`` and ``complete``: all of it, or an error that the learner sees."""
-        entry = self._entry(envelope, phase)
-        if _known(entry):
-            return 0, ""  # the same submission, sent again; one system holds it already
         try:
-            writer.check_fits(envelope.body)
-            with transaction.atomic():
-                self._write(entry, envelope, real_placement(envelope))
+            if _known(entry):
+                return 0, ""  # the same submission, sent again; one system holds it already
+            writer.check_fits(envelope.body, [file.name for file in self.files])
+            placement = real_placement(envelope)
+            if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
+                entry.legacy_leg = Leg.MISSING
+                entry.sink_token = copies.sink_token(entry.learner, entry.item_id, entry.input_key or entry.identity)
+            with timed("target_leg"):
+                return self._insert(entry, envelope, placement)
         except Unfit as error:
-            _count(f"target_refused.{error.reason}", error)
+            count(f"target_refused_{error.reason}", error)
             return 1, error.message
         except (TargetWriteFailed, DatabaseError) as error:
-            if _known(entry):
-                return 0, ""
-            _count("target_failed", error)
-            log.error("migration_shim: the target did not store a submission: %s", error)
+            count("target_failed", error)
+            log.error("migration_shim: the target did not store a submission: %s", type(error).__name__)
             return 1, TARGET_UNAVAILABLE
-        return 0, ""
 
-    def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Placement) -> None:
-        """Ledger entry and target rows. The entry comes first, so that a repeated identity makes no second row."""
-        points = self._points(entry)
-        entry.target_leg = Leg.STORED
-        entry.save(force_insert=True)
-        entry.target_submission_id = writer.write(placement, envelope.body, self._contents(), points_possible=points)
-        entry.save(update_fields=["target_submission_id"])
-
-    def _shadow(self, envelope: Envelope) -> None:
-        """Write the fenced copy. Whatever happens is recorded and counted, and never reaches the caller."""
-        try:
-            if toggles.kill_switch_on():
-                _count("copy_stopped_by_kill_switch")
-                return
-            entry = self._entry(envelope, Phase.SHADOW)
-            entry.legacy_leg = Leg.STORED
+    def _insert(self, entry: LedgerEntry, envelope: Envelope, placement: Any) -> tuple[int, str]:
+        """Insert ledger entry and target rows; on contention once more, unless the caller's transaction is at stake."""
+        for tried in range(1, TRIES + 1):
             try:
-                self._write_shadow(envelope, entry)
-            except (Unfit, TargetWriteFailed) as error:
-                self._record_failure(entry, error.reason if isinstance(error, Unfit) else str(error))
-        except IntegrityError:
-            _count("copy_repeated")  # the same submission was sent again: its entry and copy are there
-        except Exception as error:
-            _count("copy_untraced", error)
-            log.error("migration_shim: a shadow was lost without a ledger entry: %s", type(error).__name__)
+                self._write(entry, envelope, placement)
+                return 0, ""
+            except (TargetWriteFailed, DatabaseError) as error:
+                if not connection.in_atomic_block and _known(entry):
+                    return 0, ""
+                passing = error.passing if isinstance(error, TargetWriteFailed) else isinstance(error, IntegrityError)
+                if not passing or tried == TRIES or connection.in_atomic_block:
+                    raise
+        raise AssertionError("unreachable")
 
-    def _write_shadow(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        writer.check_fits(envelope.body)
-        placement = shadow_placement(envelope, entry.identity, load().shadow_queue_suffix)
-        with transaction.atomic():
-            self._write(entry, envelope, placement)
-
-    def _record_failure(self, entry: LedgerEntry, reason: str) -> None:
-        entry.pk, entry.target_submission_id = None, None
-        entry.target_leg, entry.target_reason = Leg.FAILED, reason[:64]
-        with transaction.atomic():
+    def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Any) -> None:
+        """Contents, then ledger entry and target rows in one transaction; the entry first, so that a repeat stops."""
+        callback = envelope.callback
+        points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
+        entry.points_possible, entry.points_assumed = points
+        entry.pk, entry.target_leg = None, Leg.STORED
+        with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             entry.save(force_insert=True)
-        _count(f"copy_failed.{reason}")
-        log.warning("migration_shim: a shadow was not written: %s", reason)
+            entry.target_submission_id = writer.insert(
+                placement, envelope.body, stored, points_possible=entry.points_possible
+            )
+            entry.save(update_fields=["target_submission_id"])
+
+    def _follow_up(self, follow: Any, envelope: Envelope, entry: LedgerEntry) -> None:
+        """What comes after the authoritative write. Whatever happens is counted and never reaches the caller."""
+        try:
+            follow(envelope, entry)
+        except Exception as error:  # the learner's submission is stored; nothing after it may raise into it
+            count("follow_up_failed", error)
+            log.error("migration_shim: the follow-up of a submission failed: %s", type(error).__name__)
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+
+    def _after_target(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        supersede_older(envelope, entry.input_key, entry.identity, Authority.TARGET, self.settings)
+        if entry.legacy_leg == Leg.MISSING:
+            # Never here: CAPA saves its queue state only after the door has returned, whatever the setting says.
+            copies.publish(copies.REVERSE, entry.course_id, entry.identity, self.settings)
+
+    def _after_legacy(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        if entry.phase == Phase.SHADOW and self._copy_wanted(envelope):
+            if self.deadline - time.monotonic() < COPY_NEEDS:
+                count("shadow_left_no_time")
+                return
+            entry.legacy_leg, entry.target_leg = Leg.STORED, Leg.MISSING
+            callback = envelope.callback
+            points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
+            entry.points_possible, entry.points_assumed = points
+            try:
+                with transaction.atomic():
+                    entry.save(force_insert=True)
+            except IntegrityError:
+                count("repeated")  # the same submission was sent again: its entry is there
+                return
+            self._shadow(envelope, entry)
+        supersede_older(envelope, entry.input_key, entry.identity, Authority.LEGACY, self.settings)
+
+    def _shadow(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        if self.settings.copies == "deferred":
+            copies.publish(copies.SHADOW, entry.course_id, entry.identity, self.settings)
+        elif breaker.allows(copies.SHADOW):
+            self._shadow_inline(envelope, entry)
+        else:
+            count("shadow_paused_by_breaker")
+
+    def _shadow_inline(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        try:
+            writer.check_fits(envelope.body, [file.name for file in self.files])
+            placement = shadow_placement(envelope, entry.identity, self.settings.shadow_queue_suffix)
+            with (
+                timed("shadow_leg"),
+                writer.stored_files(placement.queue_name, self._contents()) as stored,
+                transaction.atomic(),
+            ):
+                submission_id = writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible)
+                stored_leg = {"target_leg": Leg.STORED, "target_submission_id": submission_id}
+                LedgerEntry.objects.filter(pk=entry.pk).update(**stored_leg)
+        except (Unfit, TargetWriteFailed) as error:
+            LedgerEntry.objects.filter(pk=entry.pk).update(target_leg=Leg.FAILED, target_reason=error.reason[:64])
+            if isinstance(error, TargetWriteFailed):
+                breaker.failed(copies.SHADOW, self.settings)
+            count("shadow_failed", error)
+            log.warning("migration_shim: a shadow was not written: %s", error.reason)
+            return
+        breaker.succeeded(copies.SHADOW)
 
 
 def _known(entry: LedgerEntry) -> bool:
     return LedgerEntry.objects.filter(identity=entry.identity).exists()
-
-
-def _count(name: str, error: Exception | None = None) -> None:
-    """Count an event of the router for the platform's monitoring; only the error's type goes with it."""
-    increment(f"migration_shim.{name}")
-    if error is not None:
-        set_custom_attribute("migration_shim.error", type(error).__name__)

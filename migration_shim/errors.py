@@ -42,7 +42,17 @@ class Unfit(ShimError):
 
 
 class TargetWriteFailed(ShimError):
-    """The target did not store the submission."""
+    """
+    The target did not store the submission.
+
+    ``reason`` is the name of the error behind it. ``passing`` says that it was contention (a deadlock, a lock wait, two
+    first attempts at once), so that another try may succeed.
+    """
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.passing = passing
 
 
 class FileUnavailable(ShimError):

@@ -11,6 +11,12 @@ from .data import Leg, Origin, Phase
 from .models import LedgerEntry
 
 
+def legacy_body(entry: LedgerEntry, answer: object) -> str:
+    """The ``xqueue_body`` of an entry, made again out of its residue and the answer, in CAPA's order of keys."""
+    body = {"grader_payload": entry.grader_payload, "student_info": entry.student_info, "student_response": answer}
+    return json.dumps(body | (json.loads(entry.extra_body) if entry.extra_body else {}))
+
+
 def new_entry(
     envelope: Envelope,
     digests: Digests,
@@ -18,7 +24,7 @@ def new_entry(
     phase: Phase,
     origin: Origin,
     arrived_at: datetime,
-    input_id: str | None,
+    input_key: str,
 ) -> LedgerEntry:
     """An unsaved entry for one submission, both legs NONE. The caller says what became of them."""
     callback, body = envelope.callback, envelope.body
@@ -27,7 +33,7 @@ def new_entry(
         group=digests.group,
         course_id=callback.course_id,
         item_id=callback.item_id,
-        input_id=input_id or "",
+        input_key=input_key,
         learner=body.anonymous_student_id,
         queue_name=envelope.header.queue_name,
         phase=phase,

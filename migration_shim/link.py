@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.core.files.storage import Storage
 from django.db import transaction
 
-from . import ledger, toggles
+from . import ledger, runs, toggles
 from .backfill import files, plan
 from .conf import ShimSettings
+from .core.identity import in_sample
 from .core.mapping import ParsedRow
 from .data import Leg, LegacyRow, Origin, Phase
 from .legacy import rows as legacy_rows
-from .models import Checkpoint, CoursePhase, LedgerEntry
+from .models import Checkpoint, CoursePhase, LedgerEntry, Run
 
 PAGE = 500
 CHECKPOINT = "link"
 
 
-def link_new_rows(settings: ShimSettings) -> int:
+def link_new_rows(settings: ShimSettings, record: Run) -> bool:
     """
-    Walk the legacy rows since the last walk, link each to its entry, and return how many were read.
+    Walk the legacy rows since the last walk, link each to its entry, and return whether the end was reached.
 
     A row of a course in shadow that the router left no entry for gets one, with its copy MISSING: so it is counted, and
-    the next backfill finds it. The checkpoint never passes the overlap: ids commit out of order.
+    the next backfill finds it. The checkpoint never passes the overlap: ids commit out of order. The kill switch stops
+    the walk within one page; ``record`` is the run that it is a part of.
     """
     storage = files.legacy_storage(settings)
     checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
     safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock())
-    read = 0
     for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
         toggles.new_work_cycle()
+        if toggles.kill_switch_on():
+            return False
         with transaction.atomic():
-            _link_page(page, storage)
+            _link_page(page, storage, settings)
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
             checkpoint.save()
-        read += len(page)
-    return read
+        runs.beat(record)
+    return True
 
 
-def _link_page(page: list[LegacyRow], storage: Storage | None) -> None:
+def _link_page(page: list[LegacyRow], storage: Storage | None, settings: ShimSettings) -> None:
     parsed = [row for row in (plan.read(row, storage)[0] for row in page) if row.digests is not None]
     identities = [row.digests.identity for row in parsed if row.digests]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
-    shadowed = dict(CoursePhase.objects.filter(phase=Phase.SHADOW).values_list("course_id", "since"))
+    shadowed: dict[str, datetime] = dict(
+        CoursePhase.objects.filter(phase=Phase.SHADOW).values_list("course_id", "since")
+    )
     taken = legacy_rows.by_id(entry.legacy_id for entry in entries.values() if entry.legacy_id is not None)
     for row in parsed:
         assert row.digests is not None and row.envelope is not None
@@ -55,10 +60,18 @@ def _link_page(page: list[LegacyRow], storage: Storage | None) -> None:
                 entry.legacy_id, taken[row.row.id] = row.row.id, row.row
                 entry.save(update_fields=["legacy_id"])
             continue
-        since = shadowed.get(row.envelope.callback.course_id)
+        since = _since(row, shadowed, settings)
         # The clocks of two systems: a row from the seconds around the step may rightly have no copy.
         if since is not None and row.row.arrival_time > since + timedelta(seconds=5):
             entries[row.digests.identity] = _found_without_entry(row)
+
+
+def _since(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> datetime | None:
+    """Since when this learner's submissions in this course are copied; None when they are not."""
+    assert row.envelope is not None
+    course_id = row.envelope.callback.course_id
+    sampled = in_sample(row.envelope.body.anonymous_student_id, settings.sample_of(course_id))
+    return shadowed.get(course_id) if sampled else None
 
 
 def _better(row: LegacyRow, held: LegacyRow) -> bool:
@@ -74,7 +87,7 @@ def _found_without_entry(parsed: ParsedRow) -> LedgerEntry:
         phase=Phase.SHADOW,
         origin=Origin.RECONCILE,
         arrived_at=parsed.row.arrival_time,
-        input_id=parsed.input_id,
+        input_key=parsed.input_key,
     )
     entry.legacy_leg, entry.legacy_id, entry.target_leg = Leg.STORED, parsed.row.id, Leg.MISSING
     entry.save()

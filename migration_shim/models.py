@@ -42,7 +42,8 @@ class LedgerEntry(models.Model):
     group = models.CharField(max_length=64, db_index=True)
     course_id = ExactCharField(max_length=255)
     item_id = ExactCharField(max_length=255)
-    input_id = ExactCharField(max_length=300, blank=True, default="")
+    # Stands for learner, problem and input together; empty where the input could not be recovered.
+    input_key = models.CharField(max_length=64, blank=True, default="", db_index=True)
     learner = ExactCharField(max_length=255)
     queue_name = ExactCharField(max_length=128)
 
@@ -59,7 +60,11 @@ class LedgerEntry(models.Model):
     target_leg = models.CharField(max_length=16, choices=_choices(Leg))
     target_reason = models.CharField(max_length=64, blank=True, default="")
     target_submission_id = models.BigIntegerField(null=True, db_index=True)
+    points_possible = models.PositiveIntegerField(default=1)
     points_assumed = models.BooleanField(default=False)
+    superseded_at = models.DateTimeField(null=True)
+    sink_token = models.CharField(max_length=40, blank=True, default="", db_index=True)
+    sink_replies = models.PositiveIntegerField(default=0)
 
     raw_header = models.TextField(blank=True, default="")
     grader_payload = models.TextField(null=True)  # noqa: DJ001  (null and "" are two different payloads)

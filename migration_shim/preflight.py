@@ -23,6 +23,7 @@ from .core.wire import NAME_LIMIT, Body, grader_name
 from .data import Document, ExitCode
 from .legacy import rows as legacy_rows
 from .legacy.client import LegacyClient
+from .models import Run
 from .target import writer
 
 SCHEMA = "migration_shim.xqueue_preflight/1"
@@ -156,17 +157,17 @@ def run(course_id: str, progress: Progress) -> Document:
         ConfigurationError: the settings are not usable.
     """
     with runs.running("preflight", course_id) as record:
-        content = _content(course_id, progress)
+        content = _content(course_id, record, progress)
         record.document, record.complete = content, True
     blocked = any(item["severity"] == BLOCKER for item in content["findings"])
     return Document(content=content, exit_code=ExitCode.DIFFERENCES if blocked else ExitCode.OK)
 
 
-def _content(course_id: str, progress: Progress) -> dict[str, Any]:
+def _content(course_id: str, record: Run, progress: Progress) -> dict[str, Any]:
     counts: dict[tuple[str, str, str], list[int]] = {}  # (code, queue, problem) -> [rows, an example's id]
     rows, queues, read = 0, set(), 0
     total = legacy_rows.count(after=0, unretired_only=False)
-    for parsed in _course_rows(course_id):
+    for parsed in _course_rows(course_id, record):
         read = read + 1
         progress(read, total)
         if parsed is None:
@@ -196,10 +197,11 @@ def _content(course_id: str, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _course_rows(course_id: str) -> Iterator[ParsedRow | None]:
+def _course_rows(course_id: str, record: Run) -> Iterator[ParsedRow | None]:
     """Every legacy row, read; None for another course's. A row that names the course but cannot be read counts."""
     storage = files.legacy_storage(load())
     for page in legacy_rows.pages(after=0, unretired_only=False, size=PAGE):
+        runs.beat(record)
         for row in page:
             parsed, _ = plan.read(row, storage)
             if parsed.envelope is not None:

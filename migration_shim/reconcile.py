@@ -54,7 +54,6 @@ def run(
     documents = []
     for course_id in courses:
         with runs.running("reconcile", course_id) as record:
-            link.link_new_rows(settings)
             content = _one_course(course_id, settings, record, progress, on_divergence)
             record.document, record.complete = content, content["complete"]
         documents.append(content)
@@ -77,11 +76,11 @@ def _one_course(
     on_divergence: Callable[[Divergence], None],
 ) -> dict[str, Any]:
     totals = Totals()
-    complete = True
+    complete = link.link_new_rows(settings, record)
     entries = LedgerEntry.objects.filter(course_id=course_id)
     totals.of = entries.count()
     done = 0
-    for page in _pages(course_id):
+    for page in _pages(course_id) if complete else ():
         toggles.new_work_cycle()
         if toggles.kill_switch_on():
             complete = False
@@ -160,7 +159,8 @@ def _prove_fence(entry: LedgerEntry, legacy: Outcome, target: reader.TargetSide 
     if entry.authority == Authority.LEGACY and target is not None:
         own_queue = target.queue_name != entry.queue_name
         own_key = target.queue_key != parse_header(entry.raw_header).lms_key
-        totals.fence_leaks += not (target.fenced and own_queue and own_key)
+        # A half fence is counted once, with those that no entry knows.
+        totals.fence_leaks += not (target.half_fenced or (target.fenced and own_queue and own_key))
     if entry.authority == Authority.TARGET and legacy.state in (State.QUEUED, State.PULLED):
         totals.double_authority += 1
 

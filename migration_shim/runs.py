@@ -22,7 +22,7 @@ from .models import Checkpoint, Run
 
 #: A run that has not shown a sign of life for this long is dead, and its lock with it.
 HEARTBEAT_LIMIT = timedelta(seconds=120)
-_SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage")
+_SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage", "submit_users")
 
 
 def versions() -> dict[str, str]:

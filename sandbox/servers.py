@@ -77,7 +77,8 @@ def _running(
     env = env | {"DJANGO_SETTINGS_MODULE": application.replace(".wsgi", ".settings")}
     command = [sys.executable, "-m", "gunicorn", f"{application}:application", "--bind", address]
     command += ["--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads)]
-    command += ["--timeout", "90", "--graceful-timeout", "3", "--keep-alive", "5"]
+    # gunicorn's control socket would be one file in the home directory, shared by all servers of the user.
+    command += ["--timeout", "90", "--graceful-timeout", "3", "--keep-alive", "5", "--no-control-socket"]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command, cwd=PROJECT_ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
+from ..conf import ShimSettings
 from ..core.mapping import Decision, ParsedRow, Policy, classify, parse_row
 from ..core.wire import parse_callback, parse_header
 from ..data import Leg, LegacyRow, RowClass
 from ..errors import FileUnavailable, Malformed
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
+from ..target import writer
 from .files import file_keys
 
 
@@ -25,6 +27,25 @@ class ClassedRow:
     decision: Decision
     keys: dict[str, str]
     entry: LedgerEntry | None
+
+
+def policy(
+    settings: ShimSettings,
+    *,
+    courses: frozenset[str] | None = None,
+    queues: frozenset[str] | None = None,
+    history: bool = False,
+    unsampled: bool = False,
+) -> Policy:
+    """What a backfill of this scope wants; by default, everything that is in flight."""
+    return Policy(
+        courses=courses,
+        queues=queues,
+        history=history,
+        answer_limit=writer.ANSWER_LIMIT,
+        files_readable=bool(settings.legacy_storage),
+        sample_percent={} if unsampled else settings.sample_percent,
+    )
 
 
 def read(row: LegacyRow, storage: Storage | None) -> tuple[ParsedRow, dict[str, str]]:
@@ -59,7 +80,8 @@ def class_page(
     for parsed, keys in read_rows:
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         present = entry is not None and entry.target_leg == Leg.STORED
-        decision = classify(parsed, others(parsed, families), policy, present=present)
+        wanted = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
+        decision = classify(parsed, others(parsed, families), policy, present=present, wanted=wanted)
         if decision.row_class is RowClass.FINAL and parsed.row.id not in wanted_history:
             decision = Decision(row_class=RowClass.OUT_OF_SCOPE, reason="beyond_per_problem")
         classed.append(ClassedRow(parsed=parsed, decision=decision, keys=keys, entry=entry))

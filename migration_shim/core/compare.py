@@ -28,10 +28,10 @@ def compare(legacy: Outcome, target: Outcome, now: datetime, patience: Patience)
     ``overdue``. A row that legacy alone superseded or collided is a known difference: no learner's result hangs on it,
     and this version does not supersede on the target.
     """
+    if legacy.state in _REPLACED and target.state is not legacy.state:
+        return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED[legacy.state])
     if State.MISSING in (legacy.state, target.state):
         return _missing(legacy, target, now, patience)
-    if legacy.state in _REPLACED:
-        return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED[legacy.state])
     if not (legacy.state.is_final and target.state.is_final):
         return _unfinished(legacy, target, now, patience)
     divergences = _final_divergences(legacy, target)

@@ -210,6 +210,8 @@ def _inconclusive(
     elif more:
         reasons.append(f"{n} graded pairs with {k} divergences do not yet show a rate under {thresholds.rate:.2%}")
         needed.append(f"{more} more graded pairs without a divergence")
+    if not evidence.queues:
+        reasons.append("no queue of the course is known")
     for queue in evidence.queues:
         lack = thresholds.pairs_per_queue - queue.graded_pairs
         if lack > 0:

@@ -121,9 +121,44 @@ def _checked(placement: Placement) -> Placement:
     return placement
 
 
+def in_sample(learner: str, percent: float) -> bool:
+    """Whether a learner's submissions are copied; decided by a hash, so that one learner never flips."""
+    if percent >= 100:
+        return True
+    number = int.from_bytes(hashlib.sha256(learner.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    return number < percent / 100 * 2**64
+
+
+def reverse_header(sink_url: str, identity: str, queue_name: str) -> str:
+    """
+    The header of a reverse shadow: the sink's callback, a queue of its own, and no learner's key.
+
+    Raises:
+        Unfit: XQueue could not hold the callback or the queue name whole; neither is ever cut.
+    """
+    if len(sink_url) > NAME_LIMIT:
+        raise Unfit("sink_url_too_long", f"The sink's URL is longer than {NAME_LIMIT} characters.")
+    if len(queue_name) > NAME_LIMIT:
+        raise Unfit("queue_name_too_long", f"The queue name is longer than {NAME_LIMIT} characters.")
+    return json.dumps({"lms_callback_url": sink_url, "lms_key": FENCE + identity[:64], "queue_name": queue_name})
+
+
 def is_fenced(student_id: str, item_id: str) -> bool:
     """Whether an identity on the target carries both halves of the fence."""
     return student_id.startswith(FENCE) and len(student_id) > ANONYMOUS_ID_LENGTH and item_id.startswith(FENCE)
+
+
+def input_key(envelope: Envelope) -> str:
+    """
+    A digest that stands for (course, problem, learner, input): attempts with the same one replace each other.
+
+    Empty where the input cannot be told; then nothing is superseded, because a sibling input must never be lost.
+    """
+    body, callback = envelope.body, envelope.callback
+    found = recover_input(callback, body.submission_time, body.anonymous_student_id, envelope.header.lms_key)
+    if found is None:
+        return ""
+    return _digest([callback.course_id, callback.item_id, callback.user_id, body.anonymous_student_id, found])
 
 
 def recover_input(callback: Callback, submission_time: str, anonymous_student_id: str, lms_key: str) -> str | None:

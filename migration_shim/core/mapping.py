@@ -5,12 +5,12 @@ What a legacy row is, and what backfill does with it: pure functions of (row, it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from ..data import LegacyRow, RowClass, State
 from ..errors import Malformed
-from .identity import Digests, digests, recover_input
+from .identity import Digests, digests, in_sample, input_key
 from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 
 #: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
@@ -26,6 +26,8 @@ class Policy:
     history: bool
     answer_limit: int
     files_readable: bool
+    #: The share of learners in percent that are copied, by course; "*" stands for every other one.
+    sample_percent: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class ParsedRow:
     problem: str
     digests: Digests | None
     file_names: tuple[str, ...]
-    input_id: str | None
+    input_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,32 +61,21 @@ def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
             raise Malformed("file_names_unreadable")
         envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
     except Malformed as error:
-        return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_id=None)
+        return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_key="")
     names = tuple(sorted(file_names))
-    body = envelope.body
-    input_id = recover_input(
-        envelope.callback, body.submission_time, body.anonymous_student_id, envelope.header.lms_key
-    )
     return ParsedRow(
         row=row,
         envelope=envelope,
         problem="",
         digests=digests(envelope.header, row.xqueue_body, names),
         file_names=names,
-        input_id=input_id,
+        input_key=input_key(envelope),
     )
 
 
 def same_input(one: ParsedRow, other: ParsedRow) -> bool:
     """Whether two rows are certainly attempts of one learner at one input."""
-    if one.envelope is None or other.envelope is None or one.input_id is None:
-        return False
-    return (
-        one.input_id == other.input_id
-        and one.envelope.callback.user_id == other.envelope.callback.user_id
-        and one.envelope.callback.item_id == other.envelope.callback.item_id
-        and one.envelope.callback.course_id == other.envelope.callback.course_id
-    )
+    return bool(one.input_key) and one.input_key == other.input_key
 
 
 def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
@@ -118,7 +109,9 @@ def _arrived_before_return(newer: ParsedRow, row: LegacyRow) -> bool:
     return row.return_time is not None and newer.row.arrival_time < row.return_time
 
 
-def classify(parsed: ParsedRow, siblings: list[ParsedRow], policy: Policy, *, present: bool) -> Decision:
+def classify(
+    parsed: ParsedRow, siblings: list[ParsedRow], policy: Policy, *, present: bool, wanted: bool = False
+) -> Decision:
     """
     The one class of a row.
 
@@ -127,6 +120,7 @@ def classify(parsed: ParsedRow, siblings: list[ParsedRow], policy: Policy, *, pr
         siblings: the other legacy rows that share its truncated callback.
         policy: what this backfill wants.
         present: whether the target already holds this submission.
+        wanted: whether the router owes this submission a shadow; then it gets one though legacy has graded it since.
     """
     if _is_copy(parsed.row):
         return Decision(row_class=RowClass.COPY)
@@ -145,7 +139,7 @@ def classify(parsed: ParsedRow, siblings: list[ParsedRow], policy: Policy, *, pr
         return Decision(row_class=RowClass.PRESENT)
     if (reason := _unfit(parsed, policy)) is not None:
         return Decision(row_class=RowClass.DRAIN, reason=reason)
-    return Decision(row_class=RowClass.FINAL if state is State.GRADED else RowClass.IMPORTED)
+    return Decision(row_class=RowClass.FINAL if state is State.GRADED and not wanted else RowClass.IMPORTED)
 
 
 _RETIRED_CLASSES = {
@@ -165,6 +159,8 @@ def _is_copy(row: LegacyRow) -> bool:
 def _outside(parsed: ParsedRow, policy: Policy) -> Decision | None:
     if policy.queues is not None and parsed.row.queue_name not in policy.queues:
         return Decision(row_class=RowClass.OUT_OF_SCOPE, reason="other_queue")
+    if parsed.envelope is not None and not _sampled(parsed.envelope, policy):
+        return Decision(row_class=RowClass.OUT_OF_SCOPE, reason="not_sampled")
     if policy.courses is None:
         return None
     if parsed.envelope is None:
@@ -173,6 +169,11 @@ def _outside(parsed: ParsedRow, policy: Policy) -> Decision | None:
     if parsed.envelope.callback.course_id not in policy.courses:
         return Decision(row_class=RowClass.OUT_OF_SCOPE, reason="other_course")
     return None
+
+
+def _sampled(envelope: Envelope, policy: Policy) -> bool:
+    percent = policy.sample_percent.get(envelope.callback.course_id, policy.sample_percent.get("*", 100))
+    return in_sample(envelope.body.anonymous_student_id, percent)
 
 
 def _is_duplicate(parsed: ParsedRow, siblings: list[ParsedRow]) -> bool:

@@ -11,8 +11,11 @@ import re
 from ..data import Reply, ReplyKind
 
 _REQUIRED = ("correct", "score", "msg")
-# What neither XML nor html5lib's tree can hold; CAPA calls such a message an invalid reply.
-_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# What neither XML nor html5lib's tree can hold; CAPA calls such a message an invalid reply. NUL and form feed are not
+# among them: html5lib drops the one and makes a blank of the other.
+_NOT_XML = re.compile("[\x01-\x08\x0b\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# lxml refuses text that declares an encoding, and CAPA does not catch that. The expression is lxml's own (parser.pxi).
+_DECLARES_ENCODING = re.compile(r"^(<\?xml[^>]+)\s+encoding\s*=\s*[\"'][^\"']*[\"'](\s*\?>|)")
 
 
 def read_reply(text: str) -> Reply:
@@ -21,18 +24,26 @@ def read_reply(text: str) -> Reply:
 
     INVALID: not a JSON object, a tag missing, or a message that is empty or not representable in XML: the learner's
     result is wiped, whatever the key. RAISES: CAPA fails on it (a score that is null, text or a collection; a message
-    that is not text). Otherwise VALID, with ``correct`` as CAPA takes it (truth value) and the score not below 0.
+    that is not text; JSON nested too deep). Otherwise VALID, with ``correct`` as CAPA takes it (truth value) and the
+    score not below 0.
+
+    Not modelled: what html5lib makes of broken markup (CAPA calls "<b", "</b>" or "<html>" invalid, as nothing is left
+    of them), and control characters inside a tag or written as character references.
     """
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return Reply(kind=ReplyKind.INVALID)
+    except RecursionError:
+        return Reply(kind=ReplyKind.RAISES)
     if not isinstance(value, dict) or any(tag not in value for tag in _REQUIRED):
         return Reply(kind=ReplyKind.INVALID)
     message, score = value["msg"], value["score"]
     if not isinstance(message, str):
         return Reply(kind=ReplyKind.RAISES)
-    if not message or _NOT_XML.search(message):
+    if _DECLARES_ENCODING.match(message):
+        return Reply(kind=ReplyKind.RAISES)
+    if not message.strip("\0") or _NOT_XML.search(message):
         return Reply(kind=ReplyKind.INVALID)
     if not isinstance(score, int | float):
         return Reply(kind=ReplyKind.RAISES)

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey, UsageKey
+from opaque_keys.edx.locator import BlockUsageLocator, LibraryUsageLocator
 
 from ..errors import Malformed
 
@@ -25,9 +26,9 @@ ID_LIMIT = 255
 #: Columns of ExternalGraderDetail and of XQueue.
 NAME_LIMIT = 128
 
-SINK_PATH = "/migration_shim/sink/"
 
 _CALLBACK = re.compile(r"/courses/(?P<course>.+?)/xqueue/(?P<user>[0-9]{1,19})/(?P<item>.+)/(?P<dispatch>[a-z_]{1,64})")
+_SINK = re.compile(r"/sink/[0-9a-f]{32}/\Z")
 _BODY_KEYS = frozenset({"grader_payload", "student_info", "student_response"})
 
 
@@ -85,6 +86,15 @@ def _json(text: str, reason: str) -> Any:
         raise Malformed(reason) from error
 
 
+def _storable(*texts: str | None) -> bool:
+    """Whether databases can hold the texts: JSON can escape half a surrogate pair, UTF-8 cannot hold one."""
+    try:
+        "".join(text for text in texts if text is not None).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def parse_header(text: str) -> Header:
     """Read ``xqueue_header``, as strictly as XQueue does (``submission_queue/lms_interface.py``) and bounded."""
     if not isinstance(text, str) or len(text) > HEADER_LIMIT:
@@ -98,6 +108,8 @@ def parse_header(text: str) -> Header:
     url, key, queue = (value[name] for name in required)
     if not isinstance(url, str) or not isinstance(key, str) or not isinstance(queue, str):
         raise Malformed("header_not_text")
+    if not _storable(text, url, key, queue):
+        raise Malformed("header_half_surrogate")
     return Header(callback_url=url, lms_key=key, queue_name=queue, extra=len(value) > len(required))
 
 
@@ -130,6 +142,9 @@ def parse_callback(url: str) -> Callback:
         item = UsageKey.from_string(unquote_slashes(unquote(match["item"])))
     except InvalidKeyError as error:
         raise Malformed("callback_bad_item") from error
+    # Asides and blocks of libraries parse as usage keys too, but no problem of a course has one.
+    if not isinstance(item, BlockUsageLocator) or isinstance(item, LibraryUsageLocator):
+        raise Malformed("callback_bad_item")
     if item.course_key.run is not None and item.course_key != course:
         raise Malformed("callback_item_of_other_course")
     if len(str(course)) > ID_LIMIT or len(str(item)) > ID_LIMIT:
@@ -163,6 +178,8 @@ def parse_body(text: str) -> Body:
     payload = value.get("grader_payload")
     if payload is not None and not isinstance(payload, str):
         raise Malformed("payload_not_text")
+    if not _storable(payload, raw_info, learner):
+        raise Malformed("body_half_surrogate")
     submission_time = info.get("submission_time")
     return Body(
         grader_payload=payload,
@@ -189,7 +206,7 @@ def parse_envelope(header: str, body: str) -> Envelope:
 
 def is_sink(url: str) -> bool:
     """Whether a callback URL is this app's own sink, which marks the row as a copy."""
-    return SINK_PATH in url.split("?", 1)[0]
+    return _SINK.search(url) is not None
 
 
 def grader_name(payload: str | None) -> str:

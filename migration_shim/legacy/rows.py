@@ -110,3 +110,13 @@ def in_flight(course_marker: str) -> dict[str, int]:
     for pull_time in rows.values_list("pull_time", flat=True):
         counts["queued" if pull_time is None else "pulled"] += 1
     return {state: number for state, number in counts.items() if number}
+
+
+def open_rows(callback_url: str) -> list[LegacyRow]:
+    """The unretired rows whose truncated callback equals that of ``callback_url``; an index of XQueue's serves it."""
+    return _rows(_all().filter(lms_callback_url=callback_url[:128], retired=False).order_by("id"))
+
+
+def with_callback(callback_url: str) -> list[LegacyRow]:
+    """The same with the retired ones."""
+    return _rows(_all().filter(lms_callback_url=callback_url[:128]).order_by("id"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from django.core.files.base import ContentFile
 from django.db.models import Q
 from submissions.models import ExternalGraderDetail, Score, StudentItem
 
@@ -36,6 +38,11 @@ class TargetSide:
         """Whether both halves of the fence are there."""
         return is_fenced(self.student_id, self.item_id)
 
+    @property
+    def half_fenced(self) -> bool:
+        """Whether one half is there without the other; ``half_fenced()`` counts these."""
+        return self.student_id.startswith(FENCE) != self.item_id.startswith(FENCE)
+
 
 def sides(submission_ids: Iterable[int]) -> dict[int, TargetSide]:
     """The target's side of these submissions, by Submission id; what is not there is left out."""
@@ -53,11 +60,12 @@ def sides(submission_ids: Iterable[int]) -> dict[int, TargetSide]:
     found = {}
     for values in ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).values_list(*columns):
         submission_id, status, status_time, created_at, reply, queue_name, queue_key, student_id, item_id = values
-        state = _STATES[status]
+        # put_result keeps the reply of every row that it retires; a retired row without one was superseded.
+        state = State.SUPERSEDED if status == "retired" and reply is None else _STATES[status]
         found[submission_id] = TargetSide(
             outcome=Outcome(
                 state=state,
-                reply=read_reply(reply) if state is State.GRADED and reply is not None else None,
+                reply=read_reply(reply) if state is State.GRADED else None,
                 arrived_at=created_at,
                 returned_at=status_time if state.is_final else None,
             ),
@@ -94,3 +102,20 @@ def in_flight(course_id: str) -> dict[str, int]:
     for status in rows.values_list("status", flat=True):
         counts[status] = counts.get(status, 0) + 1
     return counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a submission holds: its answer, and its files under their original names."""
+
+    answer: Any
+    files: list[ContentFile]
+
+
+def contents(submission_id: int) -> Contents | None:
+    """The answer and the files of one submission; None where it is gone. Files are read whole (the LMS allows 4 MB)."""
+    detail = ExternalGraderDetail.objects.filter(submission_id=submission_id).select_related("submission").first()
+    if detail is None:
+        return None
+    files = [ContentFile(row.file.read(), name=row.original_filename) for row in detail.files.order_by("id")]
+    return Contents(answer=detail.submission.answer, files=files)

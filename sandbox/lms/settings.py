@@ -102,6 +102,11 @@ EDX_SUBMISSIONS = {
     }
 }
 
+# Without a broker tasks run in the process that sends them, as soon as it sends them.
+CELERY_BROKER_URL = os.environ.get("MIGRATION_SHIM_BROKER_URL", "")
+CELERY_TASK_ALWAYS_EAGER = not CELERY_BROKER_URL
+CELERY_TASK_IGNORE_RESULT = True
+
 XQUEUE_URL = os.environ.get("MIGRATION_SHIM_XQUEUE_URL", "http://127.0.0.1:18040")
 XQUEUE_USER = os.environ.get("MIGRATION_SHIM_XQUEUE_USER", "lms")
 XQUEUE_PASSWORD = os.environ.get("MIGRATION_SHIM_XQUEUE_PASSWORD", "lms-password")
@@ -126,6 +131,9 @@ MIGRATION_SHIM = {
     # The app's own default, unless a demo cannot wait for the 449 pairs that it asks for.
     "GATE_THRESHOLD": float(os.environ.get("SANDBOX_GATE_THRESHOLD", "0.01")),
 }
+
+# No monitoring agent runs here; the default backend would warn in every process that it is missing.
+OPENEDX_TELEMETRY: list[str] = []
 
 LOGGING = {
     "version": 1,

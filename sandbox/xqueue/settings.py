@@ -10,7 +10,7 @@ SECRET_KEY = "sandbox-xqueue-not-a-secret"  # the stand-in listens on loopback o
 ROOT_URLCONF = "sandbox.xqueue.urls"
 WSGI_APPLICATION = "sandbox.xqueue.wsgi.application"
 LOGIN_URL = "/xqueue/login/"
-TIME_ZONE = "America/New_York"
+TIME_ZONE = "UTC"
 USE_TZ = True
 
 DATABASES = {"default": legacy_database()}

@@ -1,0 +1,77 @@
+"""
+A circuit breaker for copies: after failures in a row nothing is tried for a while, then one try is let through.
+
+Its state is shared through the LMS's cache and costs no query; where the cache fails it is this process's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from django.core.cache import cache
+
+from .conf import ShimSettings
+
+log = logging.getLogger(__name__)
+
+LEGS = ("shadow", "reverse", "legacy_rows")
+_own: dict[str, Any] = {}
+
+
+class _Store:
+    """The shared cache, or this process's memory where the cache does not answer."""
+
+    def get(self, key: str) -> Any:
+        try:
+            return cache.get(key)
+        except Exception:  # whatever a cache backend raises: a learner's submission must not hang on it
+            return _own.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        _own[key] = value
+        try:
+            cache.set(key, value, timeout=24 * 3600)
+        except Exception as error:
+            log.warning("migration_shim: the cache does not take the breaker's state: %s", type(error).__name__)
+
+
+_store = _Store()
+
+
+def _key(leg: str) -> str:
+    return f"migration_shim.breaker.{leg}"
+
+
+def state(leg: str) -> dict[str, Any]:
+    """``failures`` in a row, and ``open_until`` in seconds since the epoch (0 while closed)."""
+    return _store.get(_key(leg)) or {"failures": 0, "open_until": 0.0}
+
+
+def allows(leg: str) -> bool:
+    """Whether a copy may be tried now."""
+    return time.time() >= state(leg)["open_until"]
+
+
+def succeeded(leg: str) -> None:
+    """A copy was written: the row of failures is over."""
+    if state(leg)["failures"]:
+        _store.set(_key(leg), {"failures": 0, "open_until": 0.0})
+        log.warning("migration_shim: copies of the leg %s work again", leg)
+
+
+def failed(leg: str, settings: ShimSettings) -> None:
+    """A copy failed. At the limit the breaker opens; the failure of a try that was let through opens it again."""
+    failures = state(leg)["failures"] + 1
+    open_until = 0.0
+    if failures >= settings.breaker_failures:
+        open_until = time.time() + settings.breaker_seconds
+        log.error("migration_shim: %s copies of the leg %s failed in a row; paused", failures, leg)
+    _store.set(_key(leg), {"failures": failures, "open_until": open_until})
+
+
+def reset() -> None:
+    """Close all breakers."""
+    for leg in LEGS:
+        _store.set(_key(leg), {"failures": 0, "open_until": 0.0})

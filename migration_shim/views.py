@@ -1,0 +1,124 @@
+"""
+The HTTP seams: the submit door for an LMS that cannot take the Python door, and the sink of reverse shadows.
+
+The submit door answers only in a process started with ``MIGRATION_SHIM_SUBMIT_DOOR=1``. Served by the workers that
+serve learners it would starve them: each submission would hold a second worker, and learners would be told "failed to
+read from the server" while XQueue has accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+from django.db import DatabaseError, transaction
+from django.db.models import F
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from . import submit_auth
+from .api import queue_interface
+from .conf import load
+from .core.wire import parse_header
+from .errors import ConfigurationError, Malformed
+from .metrics import count
+from .models import LedgerEntry
+
+log = logging.getLogger(__name__)
+
+DOOR_VARIABLE = "MIGRATION_SHIM_SUBMIT_DOOR"
+DOOR_CLOSED = f"This process does not take submissions: it was started without {DOOR_VARIABLE}=1"
+
+
+def reply(success: bool, content: Any) -> HttpResponse:
+    """XQueue's reply, as it sends it: JSON under text/html, status 200 whatever it says."""
+    return HttpResponse(json.dumps({"return_code": 0 if success else 1, "content": content}))
+
+
+@transaction.non_atomic_requests
+@csrf_exempt
+def login(request: HttpRequest) -> HttpResponse:
+    """Log an account of the submit door in. GET answers 0 and sets the CSRF cookie, which graders ask for."""
+    if request.method != "POST":
+        get_token(request)
+        return reply(True, "")
+    if "username" not in request.POST or "password" not in request.POST:
+        return reply(False, "Insufficient login info")
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        count("door_not_configured", error)
+        return reply(False, "Incorrect login credentials")
+    username = request.POST["username"]
+    if not submit_auth.valid(username, request.POST["password"], settings):
+        log.warning("migration_shim: a login at the submit door was refused")
+        return reply(False, "Incorrect login credentials")
+    response = reply(True, "Logged in")
+    submit_auth.set_cookie(response, request, username)
+    return response
+
+
+@transaction.non_atomic_requests
+@csrf_exempt
+def submit(request: HttpRequest) -> HttpResponse:
+    """Take one submission, as XQueue's ``submit`` does, and answer in its words."""
+    if os.environ.get(DOOR_VARIABLE) != "1":
+        return reply(False, DOOR_CLOSED)
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        # Whom to let in cannot be told, so nobody is; the LMS shows its learner today's text for it.
+        count("door_not_configured", error)
+        return reply(False, "cannot connect to server")
+    if not submit_auth.authenticated(request, settings):
+        return reply(False, "login_required")
+    if request.method != "POST":
+        return reply(False, "Queue requests should use HTTP POST")
+    header, body = request.POST.get("xqueue_header"), request.POST.get("xqueue_body")
+    try:
+        if header is None or body is None:
+            raise Malformed("field_missing")
+        parse_header(header)
+    except Malformed as error:
+        count(f"door_refused_{error.reason}")
+        return reply(False, "Queue request has invalid format")
+    files = [_named(name, upload) for name, upload in request.FILES.items()]
+    error, content = queue_interface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
+    return reply(not error, content)
+
+
+def _named(name: str, upload: UploadedFile) -> UploadedFile:
+    # XQueue knows a file by its part's name, which need not be the name that the part says it had on disk.
+    upload._name = name
+    return upload
+
+
+@transaction.non_atomic_requests
+@csrf_exempt
+@require_POST
+def sink(request: HttpRequest, token: str) -> HttpResponse:
+    """
+    Take the grade of a reverse shadow, and deliver it to nobody.
+
+    Always 200, so that XQueue takes it for delivered and retires the row. A token that no entry has is counted.
+    """
+    try:
+        found = LedgerEntry.objects.filter(sink_token=token).order_by("-id").values_list("pk", flat=True).first()
+        if found is None:
+            count("sink_unknown_token")
+        else:
+            LedgerEntry.objects.filter(pk=found).update(sink_replies=F("sink_replies") + 1)
+    except DatabaseError as error:
+        count("sink_not_recorded", error)
+    return HttpResponse("")
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Whether this process answers, and whether it takes submissions."""
+    door = "open" if os.environ.get(DOOR_VARIABLE) == "1" else "closed"
+    return HttpResponse(json.dumps({"status": "ok", "submit_door": door}), content_type="application/json")
