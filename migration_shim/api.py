@@ -8,6 +8,7 @@ from . import cutover as _cutover
 from . import evidence as _evidence
 from . import preflight as _preflight
 from . import reconcile as _reconcile
+from . import status as _status
 from .backfill import run as _backfill
 from .backfill.run import Request as BackfillRequest
 from .data import Document, Phase
@@ -23,6 +24,7 @@ __all__ = [
     "preflight",
     "queue_interface",
     "reconcile",
+    "status",
 ]
 
 
@@ -61,3 +63,8 @@ def gate(course_id: str) -> Document:
 def cutover(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None) -> Document:
     """Move a course to another phase. See ``cutover.run``."""
     return _cutover.run(course_id, to, reason=reason, execute=execute, user=user, login=login)
+
+
+def status(courses: list[str]) -> Document:
+    """Where courses stand. See ``status.run``."""
+    return _status.run(courses)

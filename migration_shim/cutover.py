@@ -21,8 +21,8 @@ SCHEMA = "migration_shim.xqueue_cutover/1"
 _AFTER = {
     Phase.LEGACY: "Rows in flight on the target stay with the target's graders: keep them polling until it is empty.",
     Phase.SHADOW: "Graders must also poll each queue's shadow queue on the target.",
-    Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running. "
-    "This version writes no reverse shadow.",
+    Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running. Graders must poll each queue "
+    "on the target, and its reverse-shadow queue on XQueue.",
     Phase.COMPLETE: "Keep XQueue running until it holds nothing of this course.",
 }
 
@@ -47,9 +47,9 @@ def run(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, log
     if not execute:
         content, exit_code = _plan(course_id, to, reason)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
+    CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: of two operators one waits here, and then sees what the other did.
-        CoursePhase.objects.get_or_create(course_id=course_id)
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
         content, exit_code = _plan(course_id, to, reason)

@@ -168,6 +168,8 @@ class Outcome:
     """What one side says of one submission."""
 
     state: State
+    #: Whether it is a reverse shadow, by its callback; only legacy's side has them.
+    copy: bool = False
     reply: Reply | None = None
     arrived_at: datetime | None = None
     returned_at: datetime | None = None

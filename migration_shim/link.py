@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.core.files.storage import Storage
 from django.db import transaction
@@ -10,9 +10,10 @@ from django.db import transaction
 from . import ledger, runs, toggles
 from .backfill import files, plan
 from .conf import ShimSettings
-from .core.identity import in_sample
-from .core.mapping import ParsedRow
-from .data import Leg, LegacyRow, Origin, Phase
+from .core.identity import FENCE, in_sample
+from .core.mapping import ParsedRow, is_copy
+from .core.wire import parse_header
+from .data import Authority, Leg, LegacyRow, Origin, Phase
 from .legacy import rows as legacy_rows
 from .models import Checkpoint, CoursePhase, LedgerEntry, Run
 
@@ -44,6 +45,7 @@ def link_new_rows(settings: ShimSettings, record: Run) -> bool:
 
 
 def _link_page(page: list[LegacyRow], storage: Storage | None, settings: ShimSettings) -> None:
+    _link_reverse([row for row in page if is_copy(row)])
     parsed = [row for row in (plan.read(row, storage)[0] for row in page) if row.digests is not None]
     identities = [row.digests.identity for row in parsed if row.digests]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
@@ -61,9 +63,17 @@ def _link_page(page: list[LegacyRow], storage: Storage | None, settings: ShimSet
                 entry.save(update_fields=["legacy_id"])
             continue
         since = _since(row, shadowed, settings)
-        # The clocks of two systems: a row from the seconds around the step may rightly have no copy.
-        if since is not None and row.row.arrival_time > since + timedelta(seconds=5):
+        # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
+        if since is not None and row.row.arrival_time >= since:
             entries[row.digests.identity] = _found_without_entry(row)
+
+
+def _link_reverse(page: list[LegacyRow]) -> None:
+    """Reverse shadows carry the identity of their submission in place of a learner's key."""
+    rows = {parse_header(row.xqueue_header).lms_key.removeprefix(FENCE): row for row in page}
+    for entry in LedgerEntry.objects.filter(identity__in=rows, authority=Authority.TARGET):
+        entry.legacy_id = rows[entry.identity].id
+        entry.save(update_fields=["legacy_id"])
 
 
 def _since(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> datetime | None:

@@ -108,6 +108,12 @@ _RULES = {
             advice="Check XQUEUES and the submitting account.",
         ),
         _Rule(
+            code="reverse_queue_unknown",
+            severity=BLOCKER,
+            effect="XQueue does not know the queue of the reverse shadows; in live they would all be refused.",
+            advice="Add the queue to XQUEUES with the value null, and let a grader poll it.",
+        ),
+        _Rule(
             code="site",
             severity=BLOCKER,
             effect="The installation's own checks fail.",
@@ -183,6 +189,8 @@ def _content(course_id: str, record: Run, progress: Progress) -> dict[str, Any]:
         for (code, queue, problem), (number, example) in sorted(counts.items())
     ]
     findings += [_finding("queue_unknown", queue=queue) for queue in sorted(queues) if not _known(queue)]
+    reverse = [queue + load().reverse_queue_suffix for queue in sorted(queues)]
+    findings += [_finding("reverse_queue_unknown", queue=queue) for queue in reverse if not _known(queue)]
     findings += [_finding("site", problem=check.msg) for check in (*check_settings(None), *check_databases(None))]
     order = (BLOCKER, WARNING, NOTE)
     findings.sort(key=lambda item: (order.index(item["severity"]), item["code"], item["queue"], item["problem"]))

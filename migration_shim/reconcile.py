@@ -20,7 +20,7 @@ from . import link, runs, toggles
 from .backfill import files, plan
 from .conf import ShimSettings, load
 from .core.compare import Patience, compare
-from .core.mapping import ParsedRow, legacy_state
+from .core.mapping import ParsedRow, is_copy, legacy_state
 from .core.scoring import read_reply
 from .core.totals import Totals, course_content, whole_content
 from .core.wire import parse_header
@@ -149,6 +149,7 @@ def _legacy_outcome(parsed: ParsedRow, siblings: list[ParsedRow]) -> Outcome:
     state, row = legacy_state(parsed, siblings), parsed.row
     return Outcome(
         state=state,
+        copy=is_copy(row),
         reply=read_reply(row.grader_reply) if state is State.GRADED else None,
         arrived_at=row.arrival_time,
         returned_at=row.return_time,
@@ -161,7 +162,7 @@ def _prove_fence(entry: LedgerEntry, legacy: Outcome, target: reader.TargetSide 
         own_key = target.queue_key != parse_header(entry.raw_header).lms_key
         # A half fence is counted once, with those that no entry knows.
         totals.fence_leaks += not (target.half_fenced or (target.fenced and own_queue and own_key))
-    if entry.authority == Authority.TARGET and legacy.state in (State.QUEUED, State.PULLED):
+    if entry.authority == Authority.TARGET and not legacy.copy and legacy.state in (State.QUEUED, State.PULLED):
         totals.double_authority += 1
 
 

@@ -47,9 +47,9 @@ def running(kind: str, scope: str = "") -> Iterator[Run]:
         RunLocked: a run of this kind and scope is still at work.
     """
     lock = hashlib.sha256(scope.encode()).hexdigest()[:32]
+    Checkpoint.objects.get_or_create(name=f"lock:{kind}:{lock}")
     with transaction.atomic():
         # The lock row makes two commands that start at once take turns here.
-        Checkpoint.objects.get_or_create(name=f"lock:{kind}:{lock}")
         Checkpoint.objects.select_for_update().get(name=f"lock:{kind}:{lock}")
         alive = Run.objects.filter(
             kind=kind, scope=scope, finished_at=None, heartbeat_at__gt=now() - HEARTBEAT_LIMIT

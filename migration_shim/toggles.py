@@ -175,8 +175,9 @@ def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence:
 
     The row is locked, so that of two requests that see the same flip only one writes it.
     """
+    # Made before the transaction: of three that insert at once InnoDB lets two wait for each other if they go on.
+    CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
-        CoursePhase.objects.get_or_create(course_id=course_id)
         record = CoursePhase.objects.select_for_update().get(course_id=course_id)
         if record.phase == phase:
             return

@@ -61,7 +61,9 @@ def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
             raise Malformed("file_names_unreadable")
         envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
     except Malformed as error:
-        return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_key="")
+        # A sink's token stands for learner, problem and input, as an input key does.
+        key = row.lms_callback_url if is_copy(row) else ""
+        return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_key=key)
     names = tuple(sorted(file_names))
     return ParsedRow(
         row=row,
@@ -122,7 +124,7 @@ def classify(
         present: whether the target already holds this submission.
         wanted: whether the router owes this submission a shadow; then it gets one though legacy has graded it since.
     """
-    if _is_copy(parsed.row):
+    if is_copy(parsed.row):
         return Decision(row_class=RowClass.COPY)
     if (outside := _outside(parsed, policy)) is not None:
         return outside
@@ -149,7 +151,8 @@ _RETIRED_CLASSES = {
 }
 
 
-def _is_copy(row: LegacyRow) -> bool:
+def is_copy(row: LegacyRow) -> bool:
+    """Whether a row is a reverse shadow: its callback is our sink."""
     try:
         return is_sink(parse_header(row.xqueue_header).callback_url)
     except Malformed:

@@ -142,6 +142,43 @@ def _cutover(content: Content) -> list[str]:
     return lines
 
 
+def _status(content: Content) -> list[str]:
+    lines = [f"kill switch: {_on(content['kill_switch'])}"]
+    for leg, state in content["breakers"].items():
+        text = "OPEN, copies are paused" if state["open"] else "closed"
+        lines.append(f"breaker {leg}: {text}, {state['failures']} failures in a row")
+    if not content["courses"]:
+        lines.append("No course is known to the shim yet.")
+    for course in content["courses"]:
+        lines += ["", *_course_status(course)]
+    return lines
+
+
+def _course_status(course: Content) -> list[str]:
+    lines = [f"{course['course']}: {course['phase']}" + (f" since {course['since']}" if course["since"] else "")]
+    if course["changed_by"]:
+        lines.append(f"  set by {course['changed_by']}: {course['reason']}")
+    if course["drift"]:
+        command = f"xqueue_cutover --course {course['course']} --to {course['asked']} --reason TEXT"
+        lines.append(f"  DRIFT: the flags ask for {course['asked']} and nothing permits it. To do: {command}")
+    if course["permit"]:
+        lines.append(f"  permitted: {course['permit']} until {course['permit_until']}")
+    for side, counts in course["in_flight"].items():
+        text = ", ".join(f"{number} {state}" for state, number in counts.items())
+        lines.append(f"  in flight on {side}: {text or 'nothing'}")
+    for kind, counts in course["copies"].items():
+        text = ", ".join(f"{number} {leg}" for leg, number in counts.items())
+        lines.append(f"  {kind} copies owed: {text or 'none'}")
+    for kind, run in course["last_runs"].items():
+        text = "never" if run is None else f"{run['finished_at']}" + ("" if run["complete"] else " (not complete)")
+        lines.append(f"  last {kind}: {text}")
+    lines.append(f"  verdict: {course['verdict'] or 'none'}")
+    for key in ("fence_leaks", "double_authority"):
+        shown = "not checked yet" if course[key] is None else course[key]
+        lines.append(f"  {key.replace('_', ' ')}: {shown}")
+    return lines
+
+
 def _on(value: bool) -> str:
     return "on" if value else "off"
 
@@ -152,4 +189,5 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_reconcile": _reconcile,
     "xqueue_gate": _gate,
     "xqueue_cutover": _cutover,
+    "xqueue_status": _status,
 }

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sandbox import capture
@@ -104,12 +104,17 @@ def load(story: Story) -> None:
     """Captured rows into XQueue, and their learners into the LMS."""
     story.chapter("A real XQueue's rows, and the learners who wait for their grades")
     counts = capture.load_capture(DATA)
-    with (DATA / "queue_submission.jsonl").open(encoding="utf-8") as lines:
-        seeded = seed_learners(json.loads(line) for line in lines)
+    seeded = seed_learners(captured_rows())
     stage.make_grader_account()
     story.say(f"{counts.rows} captured rows and {counts.files} files loaded, {seeded.users} learners made")
     open_rows = [witness.unretired(course) for course in (CLEAN, HAZARD)]
     story.say(f"in flight: {open_rows[0]} rows of the clean course, {open_rows[1]} of the hazardous one")
+
+
+def captured_rows() -> Iterator[dict]:
+    """The captured rows, as they were captured."""
+    with (DATA / "queue_submission.jsonl").open(encoding="utf-8") as lines:
+        yield from (json.loads(line) for line in lines)
 
 
 def preflight(story: Story, running: Stage) -> None:
@@ -265,6 +270,10 @@ def to_live(story: Story, running: Stage) -> None:
     graded = stage.grader_on_target(CLEAN_QUEUE).drain(60)
     story.say(f"{len(attempts)} submissions, {graded} graded on the target's real queue")
     _one_grade_each(story, attempts, LearnerEffect.Source.EVENT, "the target")
+    before = witness.learners_fingerprint()
+    graded = stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(60)
+    story.check("each has a reverse shadow on XQueue, graded there", graded == len(attempts), f"{graded}")
+    story.check("and no learner noticed: the sink delivers nothing", witness.learners_fingerprint() == before)
 
 
 def back_to_legacy(story: Story, running: Stage) -> None:

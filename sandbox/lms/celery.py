@@ -1,4 +1,4 @@
-"""Celery for the LMS stand-in, set up as lms/celery.py does it: settings from Django, tasks from every installed app."""
+"""Celery for the LMS stand-in, set up as lms/celery.py does it: settings from Django, tasks from every app."""
 
 from celery import Celery
 

@@ -46,7 +46,11 @@ LOGGING = {
 }
 
 # Queue name -> None: a queue that graders pull from. (XQueue puts a URL here for push queues, which are absent.)
-_QUEUES = os.environ.get("SANDBOX_XQUEUES", "exu-py1,ExampleUniversity-DataStructures201,exu-alg2,exu-misc")
+# The captured queues, each with the queue of its reverse shadows.
+_CAPTURED = ("exu-py1", "ExampleUniversity-DataStructures201", "exu-alg2", "exu-misc")
+_QUEUES = os.environ.get(
+    "SANDBOX_XQUEUES", ",".join(name + suffix for name in _CAPTURED for suffix in ("", ".reverse"))
+)
 XQUEUES = {name.strip(): None for name in _QUEUES.split(",") if name.strip()}
 
 # Seconds for each post of a result to the LMS.

@@ -31,9 +31,7 @@ class Command(ShimCommand):
         parser.add_argument(
             "--per-problem", type=positive, default=200, metavar="N", help="with --history: graded rows a problem (200)"
         )
-        parser.add_argument(
-            "--unsampled", action="store_true", help="import learners that sampling leaves out, too"
-        )
+        parser.add_argument("--unsampled", action="store_true", help="import learners that sampling leaves out, too")
         parser.add_argument("--execute", action="store_true", help="write; without it only the plan is printed")
         parser.add_argument("--batch-size", type=positive, default=200, metavar="N", help="rows a transaction (200)")
         parser.add_argument("--limit", type=positive, metavar="N", help="stop after this many rows")

@@ -1,0 +1,29 @@
+"""``xqueue_status``: where every course stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ... import api
+from ...data import Document
+from ..command import ShimCommand, course_id
+
+
+class Command(ShimCommand):
+    """Print phase, drift, copies, last runs and verdict of courses, and the state of the site."""
+
+    help = (
+        "Where every course stands: phase, drift, permit, in-flight rows, copies, last runs, verdict; and breakers. "
+        "--watch and --watcher-config are not there yet."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Options."""
+        super().add_arguments(parser)
+        parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
+
+    def document(self, *, course: list[str] | None, **options: Any) -> Document:
+        """The status."""
+        return api.status(course or api.known_courses())
