@@ -1,5 +1,6 @@
 """
-A circuit breaker for copies: after failures in a row nothing is tried for a while, then one try is let through.
+A circuit breaker for copies: after failures in a row nothing is tried for a while, then one try at a time is let
+through, until one succeeds.
 
 Its state is shared through the LMS's cache and costs no query; where the cache fails it is this process's own.
 """
@@ -29,6 +30,16 @@ class _Store:
         except Exception:  # whatever a cache backend raises: a learner's submission must not hang on it
             return _own.get(key)
 
+    def claim(self, key: str, seconds: float) -> bool:
+        """Whether the caller is the first to ask for this within so many seconds."""
+        try:
+            return cache.add(key, True, timeout=seconds)
+        except Exception:
+            first = time.time() >= _own.get(key, 0.0)
+            if first:
+                _own[key] = time.time() + seconds
+            return first
+
     def set(self, key: str, value: Any) -> None:
         _own[key] = value
         try:
@@ -44,20 +55,39 @@ def _key(leg: str) -> str:
     return f"migration_shim.breaker.{leg}"
 
 
+_CLOSED = {"failures": 0, "open_until": 0.0, "seconds": 0}
+
+
 def state(leg: str) -> dict[str, Any]:
-    """``failures`` in a row, and ``open_until`` in seconds since the epoch (0 while closed)."""
-    return _store.get(_key(leg)) or {"failures": 0, "open_until": 0.0}
+    """
+    ``failures`` in a row; ``open_until``, in seconds since the epoch (0 while closed); ``seconds``, for how long.
+    """
+    return _store.get(_key(leg)) or _CLOSED
+
+
+def is_open(leg: str) -> bool:
+    """Whether copies are paused: nothing, or one try at a time, is let through. Looking changes nothing."""
+    return bool(state(leg)["open_until"])
 
 
 def allows(leg: str) -> bool:
-    """Whether a copy may be tried now."""
-    return time.time() >= state(leg)["open_until"]
+    """
+    Whether the caller may try a copy now.
+
+    Once an open breaker's time is over, one caller in each such span of time is told so, and all others are not: many
+    learners must not wait together to find out that nothing has changed. A try that nobody reports on (its process
+    died) is followed by another one a span later.
+    """
+    current = state(leg)
+    if not current["open_until"]:
+        return True
+    return time.time() >= current["open_until"] and _store.claim(f"{_key(leg)}.try", current["seconds"])
 
 
 def succeeded(leg: str) -> None:
     """A copy was written: the row of failures is over."""
     if state(leg)["failures"]:
-        _store.set(_key(leg), {"failures": 0, "open_until": 0.0})
+        _store.set(_key(leg), _CLOSED)
         log.warning("migration_shim: copies of the leg %s work again", leg)
 
 
@@ -68,10 +98,10 @@ def failed(leg: str, settings: ShimSettings) -> None:
     if failures >= settings.breaker_failures:
         open_until = time.time() + settings.breaker_seconds
         log.error("migration_shim: %s copies of the leg %s failed in a row; paused", failures, leg)
-    _store.set(_key(leg), {"failures": failures, "open_until": open_until})
+    _store.set(_key(leg), {"failures": failures, "open_until": open_until, "seconds": settings.breaker_seconds})
 
 
 def reset() -> None:
     """Close all breakers."""
     for leg in LEGS:
-        _store.set(_key(leg), {"failures": 0, "open_until": 0.0})
+        _store.set(_key(leg), _CLOSED)

@@ -35,7 +35,7 @@ class ShimSettings:
     # .. setting_name: MIGRATION_SHIM["LEGACY_PASSWORD"]
     # .. setting_default: None
     # .. setting_description: Its password. None: XQUEUE_INTERFACE["django_auth"]["password"].
-    legacy_password: str | None = None
+    legacy_password: str | None = field(default=None, repr=False)
     # .. setting_name: MIGRATION_SHIM["LEGACY_CONNECT_TIMEOUT"]
     # .. setting_default: 3.05
     # .. setting_description: Seconds to wait for a connection to XQueue. The default is the LMS's own.
@@ -63,7 +63,7 @@ class ShimSettings:
     # .. setting_default: {}
     # .. setting_description: The accounts of the HTTP door, password by user name. They are the door's own: neither
     #   Django's users nor its sessions know them.
-    submit_users: dict = field(default_factory=dict)
+    submit_users: dict = field(default_factory=dict, repr=False)
     # .. setting_name: MIGRATION_SHIM["COPIES"]
     # .. setting_default: "deferred"
     # .. setting_description: "deferred" writes each copy in a Celery worker, and leaves it to the next backfill where
@@ -187,8 +187,9 @@ class LegacyAccess:
 
     url: str
     username: str
-    password: str
-    basic_auth: tuple[str, str] | None
+    # Left out of the representation: error reporters print the variables of a traceback.
+    password: str = field(repr=False)
+    basic_auth: tuple[str, str] | None = field(repr=False)
     timeout: tuple[float, float]
 
 
@@ -210,7 +211,7 @@ def _range_problem(key: str, value: Any) -> str | None:
     rates = {"GATE_THRESHOLD", "GATE_ERROR", "GATE_THIN_SHARE"}
     if key in rates and not 0 < value < 1:
         return f"MIGRATION_SHIM[{key!r}] must lie between 0 and 1."
-    if key.endswith("_TIMEOUT") and not 0 < value < math.inf:
+    if key.endswith(("_TIMEOUT", "_DOOR_SECONDS")) and not 0 < value < math.inf:
         return f"MIGRATION_SHIM[{key!r}] must be a number of seconds above 0."
     if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
         return f"MIGRATION_SHIM[{key!r}] must not be negative."

@@ -1,5 +1,5 @@
 """
-Copies, after the authoritative side has answered: publishing them to Celery, and writing one in a worker.
+Writing one copy, in a worker, after the authoritative side has answered.
 
 A deferred copy is a backfill of one row: only the course and the submission's identity go through the broker, answer
 and files come from the authoritative system. A lost task is found by the next backfill.
@@ -96,27 +96,3 @@ def sink_url(token: str, settings: ShimSettings) -> str:
     """The whole callback URL of a reverse shadow."""
     root = settings.sink_root or getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
     return f"{root}/sink/{token}/"
-
-
-def publish(kind: str, course_id: str, identity: str, settings: ShimSettings) -> None:
-    """
-    Start one copy in a worker. Raises nothing.
-
-    Where it cannot be started (no Celery, a broker that does not answer in time, an open breaker) the copy stays
-    MISSING on its ledger entry, counted, until a backfill finds it.
-    """
-    if not breaker.allows(kind):
-        count(f"{kind}_paused_by_breaker")
-        return
-    try:
-        from . import tasks
-    except ImportError:
-        count(f"{kind}_left_to_backfill")
-        return
-    try:
-        with timed("publish"):
-            tasks.send(kind, course_id, identity, settings)
-    except Exception as error:  # every broker client raises its own; none may reach a learner
-        breaker.failed(kind, settings)
-        count(f"{kind}_not_published", error)
-        log.warning("migration_shim: a %s copy could not be published: %s", kind, type(error).__name__)

@@ -21,8 +21,8 @@ SCHEMA = "migration_shim.xqueue_cutover/1"
 _AFTER = {
     Phase.LEGACY: "Rows in flight on the target stay with the target's graders: keep them polling until it is empty.",
     Phase.SHADOW: "Graders must also poll each queue's shadow queue on the target.",
-    Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running. Graders must poll each queue "
-    "on the target, and its reverse-shadow queue on XQueue.",
+    Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running. Graders must poll each "
+    "queue on the target, and its reverse-shadow queue on XQueue.",
     Phase.COMPLETE: "Keep XQueue running until it holds nothing of this course.",
 }
 

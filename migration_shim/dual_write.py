@@ -26,6 +26,7 @@ from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
 from .points import points_possible
+from .publish import publish
 from .supersession import supersede_older
 from .target import writer
 
@@ -200,7 +201,7 @@ class _Submission:
         supersede_older(envelope, entry.input_key, entry.identity, Authority.TARGET, self.settings)
         if entry.legacy_leg == Leg.MISSING:
             # Never here: CAPA saves its queue state only after the door has returned, whatever the setting says.
-            copies.publish(copies.REVERSE, entry.course_id, entry.identity, self.settings)
+            publish(copies.REVERSE, entry.course_id, entry.identity, self.settings)
 
     def _after_legacy(self, envelope: Envelope, entry: LedgerEntry) -> None:
         if entry.phase == Phase.SHADOW and self._copy_wanted(envelope):
@@ -222,7 +223,7 @@ class _Submission:
 
     def _shadow(self, envelope: Envelope, entry: LedgerEntry) -> None:
         if self.settings.copies == "deferred":
-            copies.publish(copies.SHADOW, entry.course_id, entry.identity, self.settings)
+            publish(copies.SHADOW, entry.course_id, entry.identity, self.settings)
         elif breaker.allows(copies.SHADOW):
             self._shadow_inline(envelope, entry)
         else:

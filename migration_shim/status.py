@@ -36,7 +36,7 @@ def run(courses: list[str]) -> Document:
 
 def _breaker(leg: str) -> dict[str, Any]:
     state = breaker.state(leg)
-    return {"failures": state["failures"], "open": not breaker.allows(leg)}
+    return {"failures": state["failures"], "open": breaker.is_open(leg)}
 
 
 def _course(course_id: str) -> dict[str, Any]:

@@ -33,10 +33,15 @@ def valid(username: str, password: str, settings: ShimSettings) -> bool:
 
 
 def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
-    """Whether a request carries an account of the door, by HTTP Basic or by the door's cookie."""
+    """
+    Whether a request carries an account of the door, by HTTP Basic or by the door's cookie.
+
+    Either will do: an LMS goes on sending the Basic account of the proxy that stood before XQueue, which the door need
+    not know, while it logs in with another one through the form.
+    """
     basic = _basic(request)
-    if basic is not None:
-        return valid(*basic, settings)
+    if basic is not None and valid(*basic, settings):
+        return True
     try:
         name = signing.loads(request.COOKIES.get(COOKIE, ""), salt=_SALT, max_age=COOKIE_AGE)
     except signing.BadSignature:

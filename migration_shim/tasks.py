@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import current_app, shared_task
+from django.db import OperationalError
 from kombu.pools import producers
 
 from . import copies
@@ -14,7 +15,7 @@ RETRIES = 5
 
 @shared_task(
     name="migration_shim.write_shadow",
-    autoretry_for=(TargetWriteFailed,),
+    autoretry_for=(TargetWriteFailed, OperationalError),
     max_retries=RETRIES,
     retry_backoff=2,
     ignore_result=True,
@@ -35,7 +36,9 @@ _TASKS = {copies.SHADOW: write_shadow, copies.REVERSE: write_reverse}
 
 def send(kind: str, course_id: str, identity: str, settings: ShimSettings) -> None:
     """
-    Publish one copy, within ``publish_seconds``: one try, with timeouts on the socket itself.
+    Publish one copy: one try, with ``publish_seconds`` as the timeout of the socket itself.
+
+    Where all pooled connections of the process are waiting for the broker, that wait may come on top, once.
 
     Raises:
         Exception: whatever the broker's client raises.

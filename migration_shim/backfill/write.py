@@ -16,7 +16,8 @@ from ..target import writer
 from . import files
 from .plan import ClassedRow
 
-_WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)
+#: Classes of rows that are written.
+WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)
 
 
 def write_rows(classed: list[ClassedRow], settings: ShimSettings, storage: Storage | None) -> int:
@@ -31,7 +32,7 @@ def write_rows(classed: list[ClassedRow], settings: ShimSettings, storage: Stora
     written = 0
     for item in classed:
         row_class, entry = item.decision.row_class, item.entry
-        if row_class in _WRITTEN:
+        if row_class in WRITTEN:
             try:
                 write_row(item, settings, storage)
                 written += 1

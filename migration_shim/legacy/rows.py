@@ -68,9 +68,10 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
 
 def safe_checkpoint(overlap_seconds: int, now: datetime) -> int:
     """
-    The highest id that a checkpoint may name: below the oldest row that arrived within the overlap.
+    The highest id that a checkpoint may name: that of the last row below all that arrived within the overlap.
 
-    Ids are handed out before a transaction commits, so a lower id may still appear after a higher one was read.
+    Ids are handed out before a transaction commits, so a lower id may still appear after a higher one was read; an id
+    that no row has yet is never named.
 
     Args:
         overlap_seconds: how long a transaction of XQueue may take to commit.
@@ -78,9 +79,8 @@ def safe_checkpoint(overlap_seconds: int, now: datetime) -> int:
     """
     recent = _all().filter(arrival_time__gte=now - timedelta(seconds=overlap_seconds)).order_by("id")
     oldest = recent.values_list("id", flat=True).first()
-    if oldest is not None:
-        return oldest - 1
-    return _all().order_by("-id").values_list("id", flat=True).first() or 0
+    settled = _all() if oldest is None else _all().filter(id__lt=oldest)
+    return settled.order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def clock() -> datetime:

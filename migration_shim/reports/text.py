@@ -25,6 +25,8 @@ def _preflight(content: Content) -> list[str]:
         f"Preflight of {content['course']}: {blockers} blockers in {content['rows']} legacy rows, "
         f"queues: {', '.join(content['queues']) or 'none'}"
     ]
+    if not content["rows"]:
+        lines.append("No legacy row names this course: is its id right?")
     by_code: dict[str, list[Content]] = {}
     for item in content["findings"]:
         by_code.setdefault(item["code"], []).append(item)

@@ -110,8 +110,13 @@ CELERY_TASK_IGNORE_RESULT = True
 XQUEUE_URL = os.environ.get("MIGRATION_SHIM_XQUEUE_URL", "http://127.0.0.1:18040")
 XQUEUE_USER = os.environ.get("MIGRATION_SHIM_XQUEUE_USER", "lms")
 XQUEUE_PASSWORD = os.environ.get("MIGRATION_SHIM_XQUEUE_PASSWORD", "lms-password")
+# What a submission goes through: "python" is the app's Python door, "http" the platform's own client code, which posts
+# to SANDBOX_DOOR_URL: XQueue itself, or the app's HTTP door in a process of its own.
+SANDBOX_DOOR = os.environ.get("SANDBOX_DOOR", "python")
+if SANDBOX_DOOR not in ("python", "http"):
+    raise ValueError(f"SANDBOX_DOOR must be python or http, not {SANDBOX_DOOR!r}")
 XQUEUE_INTERFACE = {
-    "url": XQUEUE_URL,
+    "url": os.environ.get("SANDBOX_DOOR_URL", XQUEUE_URL),
     "basic_auth": None,
     "django_auth": {"username": XQUEUE_USER, "password": XQUEUE_PASSWORD},
     # None as in most installations: callbacks then go to LMS_ROOT_URL.
@@ -124,6 +129,13 @@ MIGRATION_SHIM = {
     "LEGACY_URL": XQUEUE_URL,
     "LEGACY_USERNAME": XQUEUE_USER,
     "LEGACY_PASSWORD": XQUEUE_PASSWORD,
+    # Accounts of the HTTP door, as user:password,user:password.
+    "SUBMIT_USERS": {
+        user: password
+        for user, _, password in (
+            account.partition(":") for account in filter(None, os.environ.get("SANDBOX_SUBMIT_USERS", "").split(","))
+        )
+    },
     "LEGACY_STORAGE": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(SANDBOX_DIR / "media" / "xqueue")},

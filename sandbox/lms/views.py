@@ -17,6 +17,7 @@ from opaque_keys.edx.keys import CourseKey, UsageKey
 
 from sandbox.lms import capa, grading
 from sandbox.lms.blocks import Block, SubmittedFile, make_block
+from sandbox.lms.doors import queue_interface
 from sandbox.lms.models import ProblemState
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,6 @@ def submit(request: HttpRequest, course_id: str, usage_key: str) -> JsonResponse
 
 def _send_all(request: HttpRequest, course_id: str, usage_key: str, block: Block) -> dict[str, dict]:
     """Send each input to the queue (CodeResponse.get_score) and return the new entries of the correct map."""
-    # The import is late because the platform's is: the queue interface is made for each request.
-    from migration_shim.api import queue_interface
-
     interface = queue_interface(block)
     first = f"{capa.html_id(usage_key)}_2_1"
     callback = capa.callback_url(
