@@ -40,11 +40,11 @@ format: $(VENV)/.quality ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.test $(VENV)/.mysql ## run the benchmarks
-	@test -d benchmarks || { echo "There are no benchmarks yet."; exit 1; }
-	$(BIN)/python -m pytest benchmarks $(ARGS)
+bench: $(VENV)/.test $(VENV)/.mysql ## measure what a submit costs in each phase, on MariaDB and Redis
+	$(BIN)/python benchmarks/submit.py $(ARGS)
 
-docs: $(VENV)/.doc ## check every reStructuredText file; a warning is an error
+docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are current, and every reStructuredText file
+	$(BIN)/python docs/generate.py --check
 	@find . -name '*.rst' -not -path './$(VENV)/*' -print0 | sort -z | \
 		xargs -0 -n 1 -t $(BIN)/python -m docutils --report=2 --halt=2 --writer=null
 

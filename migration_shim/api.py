@@ -65,6 +65,6 @@ def cutover(course_id: str, to: Phase, *, reason: str, execute: bool, user: str,
     return _cutover.run(course_id, to, reason=reason, execute=execute, user=user, login=login)
 
 
-def status(courses: list[str]) -> Document:
+def status(courses: list[str], *, watcher_config: bool = False) -> Document:
     """Where courses stand. See ``status.run``."""
-    return _status.run(courses)
+    return _status.run(courses, watcher_config=watcher_config)

@@ -40,6 +40,11 @@ def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     if settings_in_force.http_door_seconds >= LMS_READ_TIMEOUT:
         message = f"HTTP_DOOR_SECONDS must be under {LMS_READ_TIMEOUT}, the LMS's own read timeout."
         found.append(checks.Error(message, id="migration_shim.E011"))
+    needed = 2 * settings_in_force.publish_seconds + 1
+    if settings_in_force.hold_seconds < needed:
+        hint = "CAPA saves its queue state after the door has returned; a grade that is quicker is lost."
+        message = f"HOLD_SECONDS must be at least {needed:g}: a door may still run that long after its commit."
+        found.append(checks.Error(message, hint=hint, id="migration_shim.E013"))
     url = copies.sink_url("0" * 32, settings_in_force)
     if len(url) > NAME_LIMIT:
         hint = 'Set MIGRATION_SHIM["SINK_ROOT"] to a shorter URL.'

@@ -124,6 +124,24 @@ class ShimSettings:
     # .. setting_default: ".echo"
     # .. setting_description: Appended to a queue's name for imported history. No grader polls that queue.
     echo_queue_suffix: str = ".echo"
+    # .. setting_name: MIGRATION_SHIM["HOLD_SECONDS"]
+    # .. setting_default: 2.0
+    # .. setting_description: The watcher seam hands out nothing younger than this. CAPA saves its queue state only
+    #   after the door has returned; a grade that is faster than that is lost.
+    hold_seconds: float = 2.0
+    # .. setting_name: MIGRATION_SHIM["LEASE_SECONDS"]
+    # .. setting_default: 300
+    # .. setting_description: How long a grader has for a submission before it is offered again, with a new key.
+    lease_seconds: int = 300
+    # .. setting_name: MIGRATION_SHIM["LEASE_LIMIT"]
+    # .. setting_default: 5
+    # .. setting_description: A submission whose leases have run out this often is failed.
+    lease_limit: int = 5
+    # .. setting_name: MIGRATION_SHIM["TELL_LEARNER_OF_FAILURE"]
+    # .. setting_default: True
+    # .. setting_description: When a submission has failed for good, give its learner XQueue's message that it could not
+    #   be graded, instead of leaving it queued for ever.
+    tell_learner_of_failure: bool = True
     # .. setting_name: MIGRATION_SHIM["OVERLAP_SECONDS"]
     # .. setting_default: 60
     # .. setting_description: Legacy ids commit out of order. A checkpoint never passes the oldest id that arrived

@@ -13,7 +13,7 @@ import logging
 from django.conf import settings as django_settings
 from django.db import DatabaseError
 
-from . import breaker, ledger
+from . import breaker, ledger, toggles
 from .backfill.one import write_shadow_of
 from .conf import ShimSettings, load
 from .core.identity import reverse_header
@@ -36,6 +36,9 @@ def write_shadow(identity: str) -> str:
     Raises:
         TargetWriteFailed, DatabaseError: the target could not take it now; the worker may try again.
     """
+    if toggles.kill_switch_on():
+        count("shadow_stopped_by_kill_switch")
+        return "stopped by the kill switch"
     settings = load()
     try:
         with timed("shadow_leg"):
@@ -56,6 +59,9 @@ def write_reverse(identity: str) -> str:
     XQueue supersedes by callback, and the sink's token is one per learner and input: written twice, the older row is
     retired by XQueue itself, so a repeated task harms nobody.
     """
+    if toggles.kill_switch_on():
+        count("reverse_stopped_by_kill_switch")
+        return "stopped by the kill switch"
     settings = load()
     entry = LedgerEntry.objects.filter(identity=identity).first()
     if entry is None or entry.legacy_leg not in (Leg.MISSING, Leg.FAILED):

@@ -17,6 +17,7 @@ from .models import CoursePhase
 from .target import reader
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
+_WAY_BACK = "xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
 
 _AFTER = {
     Phase.LEGACY: "Rows in flight on the target stay with the target's graders: keep them polling until it is empty.",
@@ -105,6 +106,6 @@ def _plan(course_id: str, to: Phase, reason: str) -> tuple[dict[str, Any], ExitC
             Authority.TARGET.value: reader.in_flight(course_id),
         },
         "remember": _AFTER[to],
-        "way_back": f"xqueue_cutover --course {course_id} --to legacy --reason TEXT --execute",
+        "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
     }
     return content, exit_code

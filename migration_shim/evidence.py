@@ -22,9 +22,17 @@ _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
 
 
 def _entries(course_id: str) -> QuerySet[LedgerEntry]:
-    """The entries that count: those whose copy was wanted, imported history apart."""
-    wanted = LedgerEntry.objects.filter(course_id=course_id, authority=Authority.LEGACY, history=False)
-    return wanted.exclude(target_leg=Leg.NONE).exclude(result=PairStatus.KNOWN)
+    """
+    The entries that count: those whose copy was wanted, imported history apart.
+
+    In live and after it the question is whether the target's own grades hold, so the pairs of live answer it; before,
+    those of shadow.
+    """
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    authority = Phase(record.phase).authority if record else Authority.LEGACY
+    wanted = LedgerEntry.objects.filter(course_id=course_id, authority=authority, history=False)
+    copy = "target_leg" if authority is Authority.LEGACY else "legacy_leg"
+    return wanted.exclude(**{copy: Leg.NONE}).exclude(result=PairStatus.KNOWN)
 
 
 def _tallies(course_id: str, by: str) -> tuple[Tally, ...]:
@@ -59,11 +67,13 @@ def _age(run: Run | None) -> float | None:
 
 
 def _blockers(findings: list[dict[str, Any]]) -> tuple[str, ...]:
-    """One line for each kind of blocker, with the rows that it was found in."""
+    """One line for each kind of blocker, with the rows that it was found in, or else the queue or check it is about."""
     rows: dict[str, int] = {}
     for item in findings:
         if item["severity"] == "blocker":
-            rows[item["code"]] = rows.get(item["code"], 0) + item["rows"]
+            about = "" if item["rows"] else f" {item['queue'] or item['problem']}"
+            name = item["code"] + about
+            rows[name] = rows.get(name, 0) + item["rows"]
     return tuple(f"{code} ({number} rows)" if number else code for code, number in rows.items())
 
 
@@ -134,10 +144,15 @@ def exit_code(verdict: Verdict) -> ExitCode:
 
 def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str, Any]:
     """The gate's document. ``evidence`` in it is all that the verdict was made of."""
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    phase = Phase(record.phase) if record else Phase.LEGACY
+    step = _NEXT_STEP.get(phase)
     return {
         "schema": SCHEMA,
         "course": course_id,
         "at": now().isoformat(),
+        "phase": phase.value,
+        "next_step": step.value if step else None,
         "verdict": result.verdict.value,
         "reasons": list(result.reasons),
         "needed": list(result.needed),

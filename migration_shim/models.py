@@ -63,6 +63,12 @@ class LedgerEntry(models.Model):
     points_possible = models.PositiveIntegerField(default=1)
     points_assumed = models.BooleanField(default=False)
     superseded_at = models.DateTimeField(null=True)
+    # The watcher seam's own record of who holds the row; empty when it was never handed out there.
+    lease_key = models.CharField(max_length=128, blank=True, default="")
+    leased_at = models.DateTimeField(null=True)
+    leases = models.PositiveIntegerField(default=0)
+    echo = models.BooleanField(default=False)
+    exact_points = models.FloatField(null=True)
     sink_token = models.CharField(max_length=40, blank=True, default="", db_index=True)
     sink_replies = models.PositiveIntegerField(default=0)
 

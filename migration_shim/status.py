@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Count
 from django.utils.timezone import now
 
-from . import breaker, runs, toggles
+from . import breaker, runs, toggles, watchers
 from .data import Document, ExitCode, Leg
 from .legacy import rows as legacy_rows
 from .models import CoursePhase, LedgerEntry, PhaseChange, Run
@@ -16,9 +16,11 @@ from .target import reader
 SCHEMA = "migration_shim.xqueue_status/1"
 
 
-def run(courses: list[str]) -> Document:
+def run(courses: list[str], *, watcher_config: bool = False) -> Document:
     """
     The status of courses, and of the site. Reading it changes nothing but what a flip by hand has made due.
+
+    With ``watcher_config`` each course also gets the configuration that lets watchers serve all of its queues.
 
     Exit code 8 says that a course's flags ask for what it does not get, 0 that all is as asked.
     """
@@ -30,6 +32,9 @@ def run(courses: list[str]) -> Document:
         "breakers": {leg: _breaker(leg) for leg in breaker.LEGS},
         "courses": described,
     }
+    if watcher_config:
+        for course in described:
+            course["watcher_config"] = watchers.configuration(course["course"])
     drift = any(course["drift"] for course in described)
     return Document(content=content, exit_code=ExitCode.STALE if drift else ExitCode.OK)
 

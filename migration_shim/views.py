@@ -13,6 +13,8 @@ import logging
 import os
 from typing import Any
 
+from django.contrib.auth import authenticate
+from django.contrib.auth import login as django_login
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, transaction
 from django.db.models import F
@@ -26,11 +28,14 @@ from .api import queue_interface
 from .conf import load
 from .core.wire import parse_header
 from .errors import ConfigurationError, Malformed
+from .legacy.client import SENT_BY_SHIM
 from .metrics import count
 from .models import LedgerEntry
 
 log = logging.getLogger(__name__)
 
+#: The Django group whose members may pull submissions and return results; edx-submissions' own.
+GRADERS = "xqueue"
 DOOR_VARIABLE = "MIGRATION_SHIM_SUBMIT_DOOR"
 #: Why XQueue itself calls a request's format invalid (``submission_queue/lms_interface.py``).
 _REFUSED_BY_XQUEUE = frozenset({"field_missing", "header_not_json", "header_not_object", "header_incomplete"})
@@ -45,32 +50,50 @@ def reply(success: bool, content: Any) -> HttpResponse:
 @transaction.non_atomic_requests
 @csrf_exempt
 def login(request: HttpRequest) -> HttpResponse:
-    """Log an account of the submit door in. GET answers 0 and sets the CSRF cookie, which graders ask for."""
+    """
+    Log in: an account of the submit door first, else a grader, a Django user of the group ``xqueue``.
+
+    GET answers 0 and sets the CSRF cookie, which a watcher asks for before it posts.
+    """
     if request.method != "POST":
         get_token(request)
         return reply(True, "")
     if "username" not in request.POST or "password" not in request.POST:
         return reply(False, "Insufficient login info")
+    username, password = request.POST["username"], request.POST["password"]
+    response = reply(True, "Logged in")
+    if _is_submitter(username, password):
+        submit_auth.set_cookie(response, request, username)
+        return response
+    user = authenticate(request, username=username, password=password)
+    if user is None or not user.groups.filter(name=GRADERS).exists():
+        log.warning("migration_shim: a login was refused")
+        return reply(False, "Incorrect login credentials")
+    django_login(request, user)
+    return response
+
+
+def _is_submitter(username: str, password: str) -> bool:
     try:
-        settings = load()
+        return submit_auth.valid(username, password, load())
     except ConfigurationError as error:
         count("door_not_configured", error)
-        return reply(False, "Incorrect login credentials")
-    username = request.POST["username"]
-    if not submit_auth.valid(username, request.POST["password"], settings):
-        log.warning("migration_shim: a login at the submit door was refused")
-        return reply(False, "Incorrect login credentials")
-    response = reply(True, "Logged in")
-    submit_auth.set_cookie(response, request, username)
-    return response
+        return False
 
 
 @transaction.non_atomic_requests
 @csrf_exempt
 def submit(request: HttpRequest) -> HttpResponse:
     """Take one submission, as XQueue's ``submit`` does, and answer in its words."""
+    # Read to its end before any answer: a server closes the connection of a large request that was not, and an LMS that
+    # should be told to log in would tell its learner "cannot connect to server".
+    form = request.POST
     if os.environ.get(DOOR_VARIABLE) != "1":
         return reply(False, DOOR_CLOSED)
+    if SENT_BY_SHIM in request.headers:
+        count("door_refused_loop")
+        log.error('migration_shim: MIGRATION_SHIM["LEGACY_URL"] leads to the submit door itself, not to XQueue')
+        return reply(False, "cannot connect to server")
     try:
         settings = load()
     except ConfigurationError as error:
@@ -81,7 +104,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         return reply(False, "login_required")
     if request.method != "POST":
         return reply(False, "Queue requests should use HTTP POST")
-    header, body = request.POST.get("xqueue_header"), request.POST.get("xqueue_body")
+    header, body = form.get("xqueue_header"), form.get("xqueue_body")
     try:
         if header is None or body is None:
             raise Malformed("field_missing")

@@ -11,6 +11,7 @@ from ..core.identity import shadow_placement
 from ..core.mapping import Decision
 from ..data import Leg, Origin, Phase, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..models import LedgerEntry
 from ..points import points_possible
 from ..target import writer
 from . import files
@@ -32,7 +33,9 @@ def write_rows(classed: list[ClassedRow], settings: ShimSettings, storage: Stora
     written = 0
     for item in classed:
         row_class, entry = item.decision.row_class, item.entry
-        if row_class in WRITTEN:
+        if row_class in WRITTEN and _copied_meanwhile(item):
+            item.decision = Decision(row_class=RowClass.PRESENT)
+        elif row_class in WRITTEN:
             try:
                 write_row(item, settings, storage)
                 written += 1
@@ -46,6 +49,14 @@ def write_rows(classed: list[ClassedRow], settings: ShimSettings, storage: Stora
             entry.legacy_id = item.parsed.row.id
             entry.save(update_fields=["legacy_id"])
     return written
+
+
+def _copied_meanwhile(item: ClassedRow) -> bool:
+    """Whether somebody else has made an owed copy since the row was classed. Locks the entry from now on."""
+    if item.entry is None:
+        return False  # two entries of one identity are not possible
+    item.entry = LedgerEntry.objects.select_for_update().get(pk=item.entry.pk)
+    return item.entry.target_leg == Leg.STORED
 
 
 def write_row(item: ClassedRow, settings: ShimSettings, storage: Storage | None) -> None:

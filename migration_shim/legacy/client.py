@@ -18,6 +18,8 @@ from ..conf import LegacyAccess, legacy_access
 log = logging.getLogger(__name__)
 
 LOGIN_REQUIRED = "login_required"
+#: A header by which our own HTTP door knows a submission that the router sent: it must never come back to it.
+SENT_BY_SHIM = "X-Migration-Shim"
 
 
 class UploadedFile(Protocol):
@@ -37,6 +39,7 @@ def _session(pid: int, access: LegacyAccess) -> requests.Session:
     """One pooled session a process; the process id keeps a forked worker from using its parent's connections."""
     session = requests.Session()
     session.auth = access.basic_auth
+    session.headers[SENT_BY_SHIM] = "1"
     return session
 
 

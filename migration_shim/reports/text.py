@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -115,31 +116,35 @@ def _gate(content: Content) -> list[str]:
         for tally in (*evidence["queues"], *evidence["problems"]):
             pairs = f"{tally['graded_pairs']} pairs of {tally['entries']}"
             lines.append(f"    {tally['name']}: {pairs}, {tally['diverged']} diverged")
-    if content["verdict"] == "PASS":
-        lines.append(f"Next: xqueue_cutover --course {content['course']} --to live --reason TEXT")
-    else:
+    if content["verdict"] == "PASS" and content["next_step"]:
+        step = content["next_step"]
+        lines.append(f"Next: xqueue_cutover --course {content['course']} --to {step} --reason TEXT")
+    elif content["verdict"] == "PASS":
+        lines.append(f"The course is in {content['phase']}: there is no step that needs the gate.")
+    elif evidence is None:
         lines.append(f"Next: xqueue_gate --course {content['course']} --explain")
     return lines
 
 
 def _cutover(content: Content) -> list[str]:
     step = f"{content['course']}: {content['from']} -> {content['to']}"
-    if content["executed"]:
-        lines = [f"Done. {step}"]
-    elif content["permitted"]:
-        lines = [f"Plan. {step}"]
-    else:
+    if not content["permitted"]:
         lines = [f"NOT PERMITTED. {step}", f"  gate: {content['verdict']}"]
         lines += [f"  because {reason}" for reason in content["reasons"]]
         lines += [f"  needed: {item}" for item in content["needed"]]
+        lines += [f"  Nothing was changed: the course stays in {content['from']}."]
+        return [*lines, f"Next: xqueue_gate --course {content['course']} --explain"]
+    lines = [f"Done. {step}" if content["executed"] else f"Plan. {step}"]
     for flag, after in content["flags_after"].items():
         lines.append(f"  {flag}: {_on(content['flags_before'][flag])} -> {_on(after)}")
     lines.append(f"  authoritative after it: {content['authoritative_after']}")
     for side, counts in content["in_flight"].items():
         text = ", ".join(f"{number} {state}" for state, number in counts.items())
         lines.append(f"  in flight on {side}: {text or 'nothing'}")
-    lines += [f"  {content['remember']}", f"  way back: {content['way_back']}"]
-    if content["permitted"] and not content["executed"]:
+    lines.append(f"  {content['remember']}")
+    if content["way_back"]:
+        lines.append(f"  way back: {content['way_back']}")
+    if not content["executed"]:
         lines.append("Next: the same command with --execute")
     return lines
 
@@ -162,7 +167,9 @@ def _course_status(course: Content) -> list[str]:
         lines.append(f"  set by {course['changed_by']}: {course['reason']}")
     if course["drift"]:
         command = f"xqueue_cutover --course {course['course']} --to {course['asked']} --reason TEXT"
-        lines.append(f"  DRIFT: the flags ask for {course['asked']} and nothing permits it. To do: {command}")
+        lines.append(f"  DRIFT: the flags ask for {course['asked']}, and nothing permits it. To go there: {command}")
+        command = f"xqueue_cutover --course {course['course']} --to {course['phase']} --reason TEXT --execute"
+        lines.append(f"  To stay and set the flags right: {command}")
     if course["permit"]:
         lines.append(f"  permitted: {course['permit']} until {course['permit_until']}")
     for side, counts in course["in_flight"].items():
@@ -175,6 +182,8 @@ def _course_status(course: Content) -> list[str]:
         text = "never" if run is None else f"{run['finished_at']}" + ("" if run["complete"] else " (not complete)")
         lines.append(f"  last {kind}: {text}")
     lines.append(f"  verdict: {course['verdict'] or 'none'}")
+    for name, value in course.get("watcher_config", {}).items():
+        lines += [f"  {name}:", *("    " + line for line in json.dumps(value, indent=2).splitlines())]
     for key in ("fence_leaks", "double_authority"):
         shown = "not checked yet" if course[key] is None else course[key]
         lines.append(f"  {key.replace('_', ' ')}: {shown}")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from sandbox.servers import FILES_HOST, running_lms, running_xqueue
 
 LMS_HOST = "courses.example.edu"
 LMS_URL = f"https://{LMS_HOST}"
+SEAM_URL = f"{LMS_URL}/migration_shim"
+HOLD = 2.1  # seconds: the seam hands out nothing younger than 2 s
 GRADER = ("grader", "grader-password")
 LEARNER_PASSWORD = "learner-password"
 
@@ -94,8 +97,9 @@ def grader_on_legacy(stage: Stage, *queues: str) -> PullGrader:
 
 
 def grader_on_target(*queues: str) -> PullGrader:
-    """A grader that polls edx-submissions' own endpoint in the LMS."""
-    return PullGrader([ServerEntry(url=LMS_URL, username=GRADER[0], password=GRADER[1], queues=queues)])
+    """A grader that polls the watcher seam in the LMS, once what was just submitted may be handed out."""
+    time.sleep(HOLD)
+    return PullGrader([ServerEntry(url=SEAM_URL, username=GRADER[0], password=GRADER[1], queues=queues)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,17 @@ from ..command import ShimCommand, course_id
 _RENDERERS = {".json": lambda content: json.dumps(content, indent=2), ".txt": text.render}
 
 
+def output_path(value: str) -> Path:
+    """An argparse type: a path in a folder that is there; else an hour's run would end in nothing."""
+    path = Path(value)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
+    return path
+
+
 def report_path(value: str) -> Path:
     """An argparse type: a path whose ending picks a format that is there."""
-    path = Path(value)
+    path = output_path(value)
     if path.suffix not in _RENDERERS:
         raise argparse.ArgumentTypeError(f"{value!r} does not end in {' or '.join(_RENDERERS)}")
     return path
@@ -49,7 +57,10 @@ class Command(ShimCommand):
             help="write a report: .json or .txt",
         )
         parser.add_argument(
-            "--divergences", type=Path, metavar="PATH.jsonl", help="write every divergence, one JSON object a line"
+            "--divergences",
+            type=output_path,
+            metavar="PATH.jsonl",
+            help="write every divergence, one JSON object a line",
         )
 
     def document(self, **options: Any) -> Document:

@@ -16,14 +16,20 @@ class Command(ShimCommand):
 
     help = (
         "Where every course stands: phase, drift, permit, in-flight rows, copies, last runs, verdict; and breakers. "
-        "--watch and --watcher-config are not there yet."
+        "--watch is not there yet."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
+        parser.add_argument(
+            "--watcher-config",
+            action="store_true",
+            help="print the entries of conf.d and xqueue_servers.json that serve all queues of the courses, and the "
+            "XQUEUES lines",
+        )
 
-    def document(self, *, course: list[str] | None, **options: Any) -> Document:
+    def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:
         """The status."""
-        return api.status(course or api.known_courses())
+        return api.status(course or api.known_courses(), watcher_config=watcher_config)

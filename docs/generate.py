@@ -1,0 +1,244 @@
+"""
+Write the reference pages that are made from the code, or say which of them are not current.
+
+    .venv/bin/python docs/generate.py            write what has changed
+    .venv/bin/python docs/generate.py --check    write nothing; exit with 1 if a page differs
+
+It needs the sandbox's requirements and no database. tests/test_docs.py runs the same functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+
+#: Options that Django gives to every command; its own documentation has them.
+DJANGO_OPTIONS = (
+    *("--version", "--verbosity", "--settings", "--pythonpath"),
+    *("--traceback", "--no-color", "--force-color", "--skip-checks"),
+)
+#: What an exit code means, by the name of its bit.
+MEANINGS = {
+    "OK": "All well.",
+    "ERROR": "An error; the message is on stderr. Nothing can be concluded from such a run.",
+    "DIFFERENCES": "Differences were found (``xqueue_reconcile``), blockers (``xqueue_preflight``), or the verdict is "
+    "not PASS (``xqueue_gate``, and ``xqueue_cutover`` for a step that needs it).",
+    "LEFT_BEHIND": "Rows stay behind on legacy that an operator must know of: classes ``drain`` and ``malformed`` "
+    "(``xqueue_backfill``).",
+    "STALE": "The evidence is too old or not enough (then with 2); or a course's flags ask for a phase that it does "
+    "not get (``xqueue_status``).",
+    "LOCKED": "Another run of the same kind and scope is at work. Nothing was done.",
+    "STOPPED": "Stopped before the end, by the kill switch. Run the same command again to go on.",
+    "USAGE": "The command line is wrong. Nothing was done.",
+}
+
+
+def page(title: str, source: str, *parts: str) -> str:
+    """Give a whole page: the warning not to edit it, the title, and its parts."""
+    warning = f".. Made by docs/generate.py from {source}: change that, and run the script again."
+    return "\n\n".join([warning, heading(title, "#"), *(part.rstrip() for part in parts)]) + "\n"
+
+
+def heading(text: str, character: str) -> str:
+    """Give a title with its underline."""
+    return f"{text}\n{character * len(text)}"
+
+
+def literal(text: str) -> str:
+    """Give a literal block."""
+    return "::\n\n" + "\n".join(f"    {line}".rstrip() for line in text.rstrip().splitlines())
+
+
+def paragraph(text: str) -> str:
+    """Give plain text as a paragraph of reStructuredText; what stands in double backquotes is left alone."""
+    pieces = re.split(r"(``.*?``)", text)
+    escaped = "".join(piece if piece.startswith("``") else re.sub(r"([\\*|])", r"\\\1", piece) for piece in pieces)
+    return textwrap.fill(escaped, 112, break_long_words=False, break_on_hyphens=False)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def commands(app: str) -> list[str]:
+    """Give the names of an app's management commands."""
+    from django.core.management import get_commands
+
+    return sorted(name for name, owner in get_commands().items() if owner == app)
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Give a command's parser, without the options that are Django's own, 100 columns wide."""
+    from django.core.management import get_commands, load_command_class
+
+    owner = get_commands()[name]
+    command = load_command_class(owner, name) if isinstance(owner, str) else owner
+    parser = command.create_parser("manage.py", name)
+    for action in parser._actions:
+        if set(DJANGO_OPTIONS).intersection(action.option_strings):
+            action.help = argparse.SUPPRESS
+    parser.formatter_class = functools.partial(parser.formatter_class, width=98)
+    return parser
+
+
+def commands_page() -> str:
+    """The commands, as their own ``--help`` says."""
+    parts = [
+        paragraph(
+            "In an LMS a command is run as ``./manage.py lms COMMAND``, in a clone of this repository as "
+            "``.venv/bin/python sandbox/manage.py COMMAND``. A document goes to stdout, progress and log lines go to "
+            "stderr. What the exit code says is in `exit-codes.rst`_, what a document holds in `documents.rst`_. The "
+            "options that Django gives to every command are left out here."
+        ),
+        ".. _exit-codes.rst: exit-codes.rst\n.. _documents.rst: documents.rst",
+        heading("For operators", "*"),
+    ]
+    for name in commands("migration_shim"):
+        parts += [heading(name, "="), literal(parser_of(name).format_help())]
+    parts += [heading("In the sandbox only", "*"), "These are not installed into an LMS."]
+    for name in commands("sandbox.lms"):
+        parts += [heading(name, "="), literal(parser_of(name).format_help())]
+    return page("Commands", "the commands' own --help", *parts)
+
+
+# --- settings and toggles ---------------------------------------------------------------------------------------------
+
+
+def annotations(path: str, kind: str) -> list[dict[str, str]]:
+    """Read the annotations of a kind (``setting`` or ``toggle``) out of a module's comments, in their order."""
+    found: list[dict[str, str]] = []
+    tag = None
+    for line in (ROOT / path).read_text(encoding="utf-8").splitlines():
+        if match := re.match(rf"\s*# \.\. {kind}_(\w+): (.*)", line):
+            tag = match[1]
+            if tag == "name":
+                found.append({})
+            found[-1][tag] = match[2].strip()
+        elif tag and (match := re.match(r"\s*#   (\S.*)", line)):
+            found[-1][tag] += " " + match[1].strip()
+        else:
+            tag = None
+    return found
+
+
+def settings_page() -> str:
+    """The keys of ``MIGRATION_SHIM``, from the annotations beside their defaults."""
+    from migration_shim.conf import ShimSettings
+
+    types = {field.name.upper(): str(field.type) for field in dataclasses.fields(ShimSettings)}
+    parts = [
+        paragraph(
+            "All of them are keys of one dictionary in the Django settings, ``MIGRATION_SHIM``; each has a default. "
+            "Unknown keys and wrong types are named by ``manage.py check --tag migration_shim``, and every command "
+            "refuses them."
+        )
+    ]
+    for item in annotations("migration_shim/conf.py", "setting"):
+        key = re.search(r'"(\w+)"', item["name"])[1]
+        parts += [
+            heading(f"``{item['name']}``", "*"),
+            f":Type: ``{types[key]}``\n:Default: ``{item['default']}``",
+            paragraph(item["description"]),
+        ]
+        if "warning" in item:
+            parts.append(paragraph("Warning: " + item["warning"]))
+    return page("Settings", "the annotations in migration_shim/conf.py", *parts)
+
+
+def toggles_page() -> str:
+    """The flags and the switch, from their annotations."""
+    parts = [
+        "How the two flags make a phase, and when they are obeyed, is in `phases.rst`_.",
+        ".. _phases.rst: phases.rst",
+    ]
+    for item in annotations("migration_shim/toggles.py", "toggle"):
+        fields = [
+            f":Kind: ``{item['implementation']}``",
+            f":Default: ``{item['default']}``",
+            f":Since: {item['creation_date']}",
+        ]
+        if "target_removal_date" in item:
+            fields.append(f":To be removed: {item['target_removal_date']}")
+        parts += [heading(f"``{item['name']}``", "*"), "\n".join(fields), paragraph(item["description"])]
+        if "warning" in item:
+            parts.append(paragraph("Warning: " + item["warning"]))
+    return page("Flags and switches", "the annotations in migration_shim/toggles.py", *parts)
+
+
+# --- exit codes -------------------------------------------------------------------------------------------------------
+
+
+def exit_codes_page() -> str:
+    """The bits of an exit code. A bit without a meaning here, or a meaning without a bit, is an error."""
+    from migration_shim.data import ExitCode
+
+    names = list(ExitCode.__members__)
+    if set(names) != MEANINGS.keys():
+        raise SystemExit(f"docs/generate.py: MEANINGS and ExitCode differ: {sorted(set(names) ^ MEANINGS.keys())}")
+    rows = [".. list-table::\n   :header-rows: 1\n\n   * - code\n     - name\n     - meaning"]
+    for name in names:
+        meaning = textwrap.indent(paragraph(MEANINGS[name]), "       ").strip()
+        rows.append(f"   * - {ExitCode[name].value}\n     - ``{name}``\n     - {meaning}")
+    return page(
+        "Exit codes",
+        "ExitCode in migration_shim/data.py",
+        "An exit code is a sum of bits: 10 is 2 and 8. A script that only asks whether all was well tests for 0.",
+        "\n".join(rows),
+        paragraph(
+            "From Python, ``call_command`` does not exit; it raises ``CommandError`` where the code is 1, 16 or 64. "
+            "The other codes are in the command's attribute ``exit_code``."
+        ),
+    )
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+PAGES = {
+    "commands.rst": commands_page,
+    "settings.rst": settings_page,
+    "toggles.rst": toggles_page,
+    "exit-codes.rst": exit_codes_page,
+}
+
+
+def outdated() -> list[str]:
+    """Give the names of the pages that are not what the code makes now."""
+    return [
+        name
+        for name, make in PAGES.items()
+        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text(encoding="utf-8") != make()
+    ]
+
+
+def main() -> int:
+    """Write the pages, or check them; give the exit code."""
+    parser = argparse.ArgumentParser(description="Make the reference pages out of the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is not current")
+    check = parser.parse_args().check
+
+    # The project itself, and not docs/, is what can be imported.
+    sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "docs")]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sandbox.lms.settings")
+    import django
+
+    django.setup()
+    names = outdated()
+    for name in names:
+        print(f"docs/reference/{name} {'is not what the code makes now' if check else 'written'}")
+        if not check:
+            (REFERENCE / name).write_text(PAGES[name](), encoding="utf-8")
+    if names and check:
+        print("Run: .venv/bin/python docs/generate.py")
+    return 1 if names and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

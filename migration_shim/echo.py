@@ -1,0 +1,40 @@
+"""
+Echo grading: legacy's stored reply goes into the copy through the very put_result path, without a grader.
+
+For courses whose graders cannot run twice, and for imported history. It proves the target's pipeline, not the grader:
+the ledger and every report mark it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .conf import ShimSettings
+from .data import Leg, LegacyRow, State
+from .models import LedgerEntry
+from .target import leases, results
+
+
+def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]], settings: ShimSettings) -> int:
+    """
+    Give each ungraded copy legacy's reply, where legacy has one, and return how many were given one.
+
+    Args:
+        entries: ledger entries with a shadow on the target.
+        rows: legacy's state and row, by legacy id.
+        settings: the settings in force.
+    """
+    fed = 0
+    for entry in entries:
+        state, row = rows.get(entry.legacy_id or 0, (State.MISSING, None))
+        if row is None or state is not State.GRADED or entry.target_leg != Leg.STORED:
+            continue
+        key = leases.lease_one(entry.target_submission_id or 0)
+        if key is None:
+            continue
+        LedgerEntry.objects.filter(pk=entry.pk).update(echo=True)
+        entry.echo = True
+        reply = results.Result(submission_id=entry.target_submission_id or 0, key=key, reply=row.grader_reply)
+        results.store(reply, settings)
+        fed += 1
+    return fed

@@ -1,0 +1,126 @@
+"""
+Handing out rows of the target to graders: one row, one grader, a lease that ends and is renewed.
+
+edx-submissions' own endpoint re-offers an expired row with its old key and time, on every poll and ahead of fresh rows.
+Here an expired lease gets a new key and a new time, comes after the fresh rows, and ends after a number of deaths.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils.timezone import now
+from submissions.models import ExternalGraderDetail
+
+from ..conf import ShimSettings
+from ..models import LedgerEntry
+
+_Status = ExternalGraderDetail.Status
+#: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
+ROUNDS = 25
+_CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A row that was handed out: its key is with one grader now. ``entry`` is None where the shim did not write it."""
+
+    detail: ExternalGraderDetail
+    entry: LedgerEntry | None
+
+
+def waiting(queue_name: str, settings: ShimSettings) -> QuerySet[ExternalGraderDetail]:
+    """The rows of a queue that may be handed out now."""
+    wanted = Q()
+    for status, before in _turns(settings, now()):
+        wanted |= Q(status=status, status_time__lte=before)
+    return ExternalGraderDetail.objects.filter(wanted, queue_name=queue_name)
+
+
+def _turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
+    """Which status is offered in which order, and up to which status_time: fresh rows first, dying ones last."""
+    hold, lease = timedelta(seconds=settings.hold_seconds), timedelta(seconds=settings.lease_seconds)
+    return ((_Status.PENDING, moment - hold), (_Status.RETRY, moment), (_Status.PULLED, moment - lease))
+
+
+def take(queue_name: str, settings: ShimSettings) -> tuple[Lease | None, list[ExternalGraderDetail]]:
+    """
+    Lease the next row of a queue.
+
+    Returns:
+        The lease, or None when no row waits; and the rows that have died too often and were failed on the way.
+    """
+    given_up: list[ExternalGraderDetail] = []
+    for _ in range(ROUNDS):
+        for status, before in _turns(settings, now()):
+            lease = _take(queue_name, status, before, settings, given_up)
+            if lease is not None:
+                return lease, given_up
+        # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left.
+        if not waiting(queue_name, settings).exists():
+            break
+        time.sleep(random.uniform(0.002, 0.02))
+    return None, given_up
+
+
+def _take(
+    queue_name: str, status: str, before: datetime, settings: ShimSettings, given_up: list[ExternalGraderDetail]
+) -> Lease | None:
+    rows = ExternalGraderDetail.objects.filter(queue_name=queue_name, status=status, status_time__lte=before)
+    rows = rows.order_by("status_time")
+    while True:
+        with transaction.atomic():
+            if connection.features.has_select_for_update_skip_locked:
+                candidates = list(rows.select_for_update(skip_locked=True)[:1])
+            else:
+                candidates = list(rows[:_CANDIDATES])
+            claimed = next((row for row in candidates if _claim(row, settings)), None)
+            if claimed is None:
+                return None
+            if claimed.status == _Status.PULLED:
+                return Lease(detail=claimed, entry=_write_lease(claimed))
+        given_up.append(claimed)  # it has died once too often; on to the next
+
+
+def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
+    """
+    Take a row, if it still is as it was read, with a new key and a new time.
+
+    A row whose lease ran out goes through retry, as edx-submissions' transitions ask, which counts as a failure; at the
+    limit it becomes failed instead. The condition on status and status_time is what makes this safe where the database
+    cannot skip locked rows.
+    """
+    died = row.status == _Status.PULLED
+    failures = row.num_failures + died
+    status = _Status.FAILED if died and failures >= settings.lease_limit else _Status.PULLED
+    key = "" if status == _Status.FAILED else str(uuid.uuid4())
+    moment = now()
+    same = ExternalGraderDetail.objects.filter(pk=row.pk, status=row.status, status_time=row.status_time)
+    if not same.update(status=status, status_time=moment, pullkey=key, num_failures=failures):
+        return False
+    row.status, row.status_time, row.pullkey, row.num_failures = status, moment, key, failures
+    return True
+
+
+def _write_lease(row: ExternalGraderDetail) -> LedgerEntry | None:
+    entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id)
+    if not entries.update(lease_key=row.pullkey, leased_at=row.status_time, leases=F("leases") + 1):
+        return None
+    return entries.get()
+
+
+def lease_one(submission_id: int) -> str | None:
+    """Lease one row that nobody has been handed, for echo grading; its key, or None when it is not free."""
+    with transaction.atomic():
+        row = ExternalGraderDetail.objects.select_for_update().filter(submission_id=submission_id).first()
+        if row is None or row.status not in (_Status.PENDING, _Status.RETRY):
+            return None
+        row.update_status(_Status.PULLED)
+        _write_lease(row)
+        return row.pullkey

@@ -1,0 +1,185 @@
+"""
+Storing a grader's result through edx-submissions' own ``put_result``, or counting the failure where it cannot.
+
+Upstream answers some replies with a server error that leaves the row pulled and uncounted for ever (a list, a raising
+receiver). Here the attempt is undone, and a second short transaction counts it.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import logging
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from django.db import transaction
+from openedx_events.learning.data import ExternalGraderScoreData
+from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
+from submissions.models import ExternalGraderDetail
+from submissions.views.xqueue import MAX_SCORE_UPDATE_RETRIES, XQueueViewSet
+
+from ..conf import ShimSettings
+from ..core.identity import is_fenced
+from ..core.scoring import read_reply
+from ..errors import Malformed
+from ..metrics import count
+from ..models import LedgerEntry
+
+log = logging.getLogger(__name__)
+
+_Status = ExternalGraderDetail.Status
+#: Tries while another session holds the row, and the pause between them in seconds.
+TRIES, PAUSE = 20, 0.05
+#: No reply of a grader is longer; the LMS's own form limit is 2.5 MB.
+REPLY_LIMIT = 2_500_000
+
+# XQueue's message to a learner whose submission cannot be graded (``submission_queue/consumer.py``).
+COULD_NOT_BE_GRADED = {
+    "correct": None,
+    "score": 0,
+    "msg": '<div class="capa_alert">Your submission could not be graded. Please recheck your submission and try again. '
+    "If the problem persists, please notify the course staff.</div>",
+}
+
+
+class Stored(enum.StrEnum):
+    """What became of a result."""
+
+    STORED = "stored"
+    REPEATED = "repeated"
+    COUNTED = "counted"  # not stored; the row will be offered again, or has failed for good
+    UNKNOWN = "unknown"
+    WRONG_KEY = "wrong_key"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One put_result, validated: the row's Submission id, the key it was handed out with, and the reply as it came."""
+
+    submission_id: int
+    key: str
+    reply: str
+
+
+def parse(data: Any) -> Result:
+    """Read the form of a put_result; raises ``Malformed`` where XQueue says "Incorrect reply format"."""
+    header, reply = data.get("xqueue_header"), data.get("xqueue_body")
+    if not isinstance(header, str) or not isinstance(reply, str) or len(reply) > REPLY_LIMIT:
+        raise Malformed("field_missing")
+    try:
+        value = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("header_not_json") from error
+    if not isinstance(value, dict):
+        raise Malformed("header_not_object")
+    submission_id, key = value.get("submission_id"), value.get("submission_key")
+    if isinstance(submission_id, str) and submission_id.isascii() and submission_id.isdigit():
+        submission_id = int(submission_id)
+    if not isinstance(submission_id, int) or isinstance(submission_id, bool) or not 0 < submission_id < 2**63:
+        raise Malformed("submission_id_not_a_number")
+    if not isinstance(key, str):
+        raise Malformed("submission_key_not_text")
+    return Result(submission_id=submission_id, key=key, reply=reply)
+
+
+def store(result: Result, settings: ShimSettings) -> Stored:
+    """Store a result, once; say what became of it. No finished grade is refused because another session is quicker."""
+    for _ in range(TRIES):
+        known = _look(result)
+        if known is not None:
+            return known
+        status, error = _upstream(result)
+        if status == 409:
+            time.sleep(PAUSE)
+            continue
+        if error is None and status == 200:
+            return _after(result, settings)
+        return _count_failure(result, error or f"status {status}", settings)
+    return Stored.BUSY
+
+
+def _look(result: Result) -> Stored | None:
+    """What can be said without writing: an unknown row, a wrong key, the same reply again. None: it is to be stored."""
+    row = ExternalGraderDetail.objects.filter(submission_id=result.submission_id).first()
+    if row is None:
+        return Stored.UNKNOWN
+    if not row.pullkey or row.pullkey != result.key:
+        return Stored.WRONG_KEY
+    if row.status == _Status.RETIRED:
+        return Stored.REPEATED if row.grader_reply == result.reply else Stored.WRONG_KEY
+    return None if row.status == _Status.PULLED else Stored.WRONG_KEY
+
+
+def _upstream(result: Result) -> tuple[int, str | None]:
+    """(status, name of the error it raised) of edx-submissions' own put_result, in a savepoint of its own."""
+    header = json.dumps({"submission_id": result.submission_id, "submission_key": result.key})
+    request = SimpleNamespace(data={"xqueue_header": header, "xqueue_body": result.reply})
+    try:
+        with transaction.atomic():
+            return XQueueViewSet().put_result(request).status_code, None
+    except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
+        return 500, type(error).__name__
+
+
+def _after(result: Result, settings: ShimSettings) -> Stored:
+    row = ExternalGraderDetail.objects.get(submission_id=result.submission_id)
+    if row.status != _Status.RETIRED:  # upstream has counted a failure itself, and answered 200
+        count("result_not_stored")
+        if row.status == _Status.FAILED:
+            tell_learner(row, settings)
+        return Stored.COUNTED
+    score = read_reply(result.reply).score
+    if score is not None:
+        # Upstream stores a rounded number of points; the exact one lets a reconcile tell rounding from error.
+        exact = {"exact_points": score * row.points_possible}
+        LedgerEntry.objects.filter(target_submission_id=result.submission_id).update(**exact)
+    return Stored.STORED
+
+
+def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Stored:
+    with transaction.atomic():
+        row = ExternalGraderDetail.objects.select_for_update().get(submission_id=result.submission_id)
+        if row.pullkey != result.key or row.status != _Status.PULLED:
+            return Stored.WRONG_KEY
+        failed = row.num_failures + 1 >= MAX_SCORE_UPDATE_RETRIES
+        row.update_status(_Status.FAILED if failed else _Status.RETRY)
+    count("result_not_stored")
+    log.warning("migration_shim: a result of submission %s could not be stored: %s", result.submission_id, reason)
+    if failed:
+        tell_learner(row, settings)
+    return Stored.COUNTED
+
+
+def tell_learner(row: ExternalGraderDetail, settings: ShimSettings) -> None:
+    """
+    Give a learner whose submission has failed for good XQueue's "could not be graded" reply, through the score event.
+
+    Only for rows under a learner's own identity, and only where the setting asks for it.
+    """
+    item = row.submission.student_item
+    count("submission_failed")
+    if is_fenced(item.student_id, item.item_id) or not settings.tell_learner_of_failure:
+        return
+    try:
+        with transaction.atomic():
+            EXTERNAL_GRADER_SCORE_SUBMITTED.send_event(
+                send_robust=False,
+                score=ExternalGraderScoreData(
+                    points_possible=row.points_possible,
+                    points_earned=0,
+                    course_id=item.course_id,
+                    score_msg=json.dumps(COULD_NOT_BE_GRADED),
+                    submission_id=row.submission_id,
+                    user_id=item.student_id,
+                    module_id=item.item_id,
+                    queue_key=row.queue_key,
+                    queue_name=row.queue_name,
+                ),
+            )
+    except Exception as error:  # the platform's receiver may raise anything; the row has failed all the same
+        count("learner_not_told")
+        log.error("migration_shim: a learner was not told of a failure: %s", type(error).__name__)

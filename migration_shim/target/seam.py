@@ -1,0 +1,117 @@
+"""
+The watcher seam: XQueue's grader API over edx-submissions' own viewset. Differences from it: docs/decisions/0009.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from django.contrib.auth import logout
+from rest_framework.decorators import action
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from submissions.models import ExternalGraderDetail
+from submissions.views.xqueue import XQueueViewSet
+
+from .. import ledger
+from ..conf import load
+from ..errors import Malformed
+from ..metrics import count
+from . import leases, results
+
+log = logging.getLogger(__name__)
+
+_ANSWERS = {
+    results.Stored.STORED: (True, ""),
+    results.Stored.REPEATED: (True, ""),
+    results.Stored.COUNTED: (True, ""),
+    results.Stored.UNKNOWN: (False, "Submission does not exist"),
+    results.Stored.WRONG_KEY: (False, "Incorrect key for submission"),
+    results.Stored.BUSY: (False, "Submission is currently being processed"),
+}
+
+
+class WatcherSeam(XQueueViewSet):
+    """What a grader polls. It answers in XQueue's words, with status 200, so that a watcher logs in for logins only."""
+
+    def get_permissions(self) -> list[Any]:
+        """As upstream: members of the group ``xqueue``; anybody may ask how this service is."""
+        return [AllowAny()] if self.action == "status" else super().get_permissions()
+
+    @action(detail=False, methods=["get"], url_name="get_submission")
+    def get_submission(self, request: Request) -> Response:
+        """Hand out the next submission of a queue, with the payload that XQueue would have handed out."""
+        queue_name = request.query_params.get("queue_name")
+        if not queue_name:
+            return self._reply(False, "'get_submission' must provide parameter 'queue_name'")
+        settings = load()
+        lease, given_up = leases.take(queue_name, settings)
+        for row in given_up:
+            results.tell_learner(row, settings)
+        if lease is None:
+            return self._reply(False, f"Queue '{queue_name}' is empty")
+        detail = lease.detail
+        header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
+        if lease.entry is None:
+            count("handed_out_without_residue")
+            body = _upstream_body(detail)
+        else:
+            body = ledger.legacy_body(lease.entry, detail.submission.answer)
+        files = {file.original_filename: request.build_absolute_uri(file.file.url) for file in detail.files.all()}
+        payload = {
+            "xqueue_header": json.dumps(header),
+            "xqueue_body": body,
+            "xqueue_files": json.dumps(files),
+        }
+        return self._reply(True, json.dumps(payload))
+
+    @action(detail=False, methods=["post"], url_name="put_result")
+    def put_result(self, request: Request) -> Response:
+        """Take a grader's result. Repeating one is no error, and no finished grade is refused because of a lock."""
+        try:
+            result = results.parse(request.data)
+        except Malformed:
+            return self._reply(False, "Incorrect reply format")
+        stored = results.store(result, load())
+        count(f"put_result_{stored}")
+        return self._reply(*_ANSWERS[stored])
+
+    @action(detail=False, methods=["get"], url_name="get_queuelen")
+    def get_queuelen(self, request: Request) -> Response:
+        """How many submissions of a queue could be handed out now; a queue that has none is not told from no queue."""
+        queue_name = request.query_params.get("queue_name")
+        if not queue_name:
+            return self._reply(False, "'get_queuelen' must provide parameter 'queue_name'")
+        return self._reply(True, leases.waiting(queue_name, load()).count())
+
+    @action(detail=False, methods=["get", "post"], url_name="status")
+    def status(self, request: Request) -> Response:
+        """Whether the seam answers."""
+        return self._reply(True, "OK")
+
+    @action(detail=False, methods=["post"], url_name="logout")
+    def logout(self, request: Request) -> Response:
+        """End the grader's session."""
+        logout(request)
+        return self._reply(True, "Goodbye")
+
+    def _reply(self, success: bool, content: Any) -> Response:
+        return Response(self.compose_reply(success, content))
+
+
+def _upstream_body(detail: ExternalGraderDetail) -> str:
+    """What edx-submissions' own endpoint hands out; for rows that the shim has no residue of (views/xqueue.py)."""
+    info = {
+        "anonymous_student_id": str(detail.submission.student_item.student_id),
+        "submission_time": str(int(detail.created_at.timestamp())),
+        "random_seed": 1,
+    }
+    body = {
+        "grader_payload": json.dumps({"grader": detail.grader_file_name}),
+        "student_info": json.dumps(info),
+        "student_response": detail.submission.answer,
+    }
+    return json.dumps(body)

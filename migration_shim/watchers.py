@@ -1,0 +1,49 @@
+"""What unchanged xqueue-watchers and XQueue need in their configuration to serve all queues of a course."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from .conf import legacy_access, load
+from .models import LedgerEntry
+
+_HANDLERS = [{"HANDLER": "KEEP-YOUR-OWN", "KWARGS": {}}]
+
+
+def configuration(course_id: str) -> dict[str, Any]:
+    """
+    The entries of ``xqueue_servers.json``, of ``conf.d``, and of XQueue's ``XQUEUES``, for the queues of a course.
+
+    Handlers and accounts are the operator's own; they are named as places to fill in. ``SERVER_REF`` picks a server and
+    excludes ``SERVER`` and ``AUTH`` in the same entry (xqueue-watcher, ``manager.py``).
+    """
+    settings = load()
+    root = getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
+    queues = LedgerEntry.objects.filter(course_id=course_id).order_by("queue_name").values_list("queue_name", flat=True)
+    entries: dict[str, Any] = {}
+    xqueues: dict[str, None] = {}
+    for queue in dict.fromkeys(queues):
+        served = {
+            f"{queue}-legacy": (queue, "legacy"),
+            f"{queue}-reverse": (queue + settings.reverse_queue_suffix, "legacy"),
+            f"{queue}-target": (queue, "target"),
+            f"{queue}-shadow": (queue + settings.shadow_queue_suffix, "target"),
+        }
+        for name, (queue_name, server) in served.items():
+            entries[name] = {
+                "NAME_OVERRIDE": queue_name,
+                "SERVER_REF": server,
+                "CONNECTIONS": 1,
+                "HANDLERS": _HANDLERS,
+            }
+        xqueues |= {queue: None, queue + settings.reverse_queue_suffix: None}
+    return {
+        "xqueue_servers.json": {
+            "legacy": {"SERVER": legacy_access().url, "AUTH": ["USER", "PASSWORD"]},
+            "target": {"SERVER": root, "AUTH": ["USER-OF-GROUP-xqueue", "PASSWORD"]},
+        },
+        "conf.d": entries,
+        "XQUEUES": xqueues,
+    }
