@@ -24,6 +24,7 @@ __all__ = [
     "preflight",
     "queue_interface",
     "reconcile",
+    "remove_shadows",
     "status",
 ]
 
@@ -63,6 +64,11 @@ def gate(course_id: str) -> Document:
 def cutover(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None) -> Document:
     """Move a course to another phase. See ``cutover.run``."""
     return _cutover.run(course_id, to, reason=reason, execute=execute, user=user, login=login)
+
+
+def remove_shadows(course_id: str, *, execute: bool, progress: _reconcile.Progress) -> Document:
+    """Remove the shadows of a course that is complete. See ``cutover.remove_shadows``."""
+    return _cutover.remove_shadows(course_id, execute=execute, progress=progress)
 
 
 def status(courses: list[str], *, watcher_config: bool = False) -> Document:

@@ -236,7 +236,8 @@ def _range_problem(key: str, value: Any) -> str | None:
     if key == "COPIES" and value not in ("deferred", "inline"):
         return "MIGRATION_SHIM['COPIES'] must be 'deferred' or 'inline'."
     if key == "SAMPLE_PERCENT" and not all(
-        isinstance(percent, int | float) and 0 <= percent <= 100 for percent in value.values()
+        isinstance(percent, int | float) and not isinstance(percent, bool) and 0 <= percent <= 100
+        for percent in value.values()
     ):
         return "MIGRATION_SHIM['SAMPLE_PERCENT'] must map courses to numbers from 0 to 100."
     if key == "SUBMIT_USERS" and not all(

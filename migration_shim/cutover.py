@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -14,9 +15,10 @@ from .data import Authority, Document, ExitCode, Phase, Verdict
 from .errors import IllegalStep, ShimError
 from .legacy import rows as legacy_rows
 from .models import CoursePhase
-from .target import reader
+from .target import reader, removal
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
+REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
 _WAY_BACK = "xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
 
 _AFTER = {
@@ -24,7 +26,8 @@ _AFTER = {
     Phase.SHADOW: "Graders must also poll each queue's shadow queue on the target.",
     Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running. Graders must poll each "
     "queue on the target, and its reverse-shadow queue on XQueue.",
-    Phase.COMPLETE: "Keep XQueue running until it holds nothing of this course.",
+    Phase.COMPLETE: "Keep XQueue running until it holds nothing of this course. Then --remove-shadows takes its "
+    "shadows off the target.",
 }
 
 
@@ -60,6 +63,29 @@ def run(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, log
         toggles.record_step(course_id, to, by=user, reason=reason, evidence=proof)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
     return Document(content={**content, "executed": True}, exit_code=ExitCode.OK)
+
+
+def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, int], None]) -> Document:
+    """
+    Remove the shadows of a course whose migration is over, or say how many there are.
+
+    Raises:
+        IllegalStep: the course is not in ``complete``: its shadows are the evidence for the steps before it.
+    """
+    phase = toggles.phase_of(course_id).phase
+    if phase is not Phase.COMPLETE:
+        raise IllegalStep(f"{course_id} is in phase {phase}: its shadows are evidence until it is complete.")
+    found = removal.shadows(course_id)
+    removed = removal.remove_shadows(course_id, progress) if execute else 0
+    content = {
+        "schema": REMOVAL_SCHEMA,
+        "course": course_id,
+        "at": now().isoformat(),
+        "shadows": found,
+        "removed": removed,
+        "executed": execute,
+    }
+    return Document(content=content, exit_code=ExitCode.OK)
 
 
 def _signer(login: str | None) -> Any:

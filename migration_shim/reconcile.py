@@ -167,9 +167,9 @@ def _prove_fence(entry: LedgerEntry, legacy: Outcome, target: reader.TargetSide 
 
 
 def _store(entry: LedgerEntry, result: Comparison, legacy: Outcome, target: Outcome, moment: datetime) -> bool:
-    graded_pair = result.status in (PairStatus.EQUAL, PairStatus.DIVERGED) and (
-        legacy.state.is_final and target.state.is_final
-    )
+    # What nobody has graded on either side proves nothing, however equal it is.
+    graded = legacy.state is target.state is State.GRADED
+    graded_pair = graded or (result.status is PairStatus.DIVERGED and legacy.state.is_final and target.state.is_final)
     new = (result.status.value, ",".join(sorted(result.divergences)), result.known, graded_pair)
     if new == (entry.result, entry.divergences, entry.known, entry.graded_pair):
         return False

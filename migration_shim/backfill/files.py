@@ -70,6 +70,10 @@ def _json(text: str, reason: str, name: str) -> Any:
 def _checked(value: Any, name: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value.values()):
         raise FileUnavailable("files_not_object", name)
+    try:
+        "".join(value).encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, which no database takes
+        raise FileUnavailable("file_name_not_text", name) from error
     return value
 
 

@@ -190,6 +190,13 @@ def _course_status(course: Content) -> list[str]:
     return lines
 
 
+def _removal(content: Content) -> list[str]:
+    if content["executed"]:
+        return [f"{content['course']}: {content['removed']} of {content['shadows']} shadows removed"]
+    lines = [f"{content['course']}: {content['shadows']} shadows would be removed, with their files; no real row"]
+    return [*lines, "Next: the same command with --execute"]
+
+
 def _on(value: bool) -> str:
     return "on" if value else "off"
 
@@ -200,5 +207,6 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_reconcile": _reconcile,
     "xqueue_gate": _gate,
     "xqueue_cutover": _cutover,
+    "xqueue_cutover_removal": _removal,
     "xqueue_status": _status,
 }

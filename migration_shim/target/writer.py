@@ -131,7 +131,7 @@ def insert(
         if arrived_at is not None:
             times = {"created_at": arrived_at, "status_time": arrived_at}
             ExternalGraderDetail.objects.filter(pk=detail.pk).update(**times)
-    except (SubmissionError, DatabaseError) as error:
+    except (SubmissionError, DatabaseError, RecursionError) as error:
         cause = error.__cause__ or error
         passing = isinstance(cause, OperationalError | IntegrityError)
         raise TargetWriteFailed(type(cause).__name__, passing=passing) from error

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from ... import api
-from ...data import Document, Phase
+from ...data import Document, ExitCode, Phase
 from ..command import ShimCommand, course_id, operator
 
 
@@ -34,9 +34,18 @@ class Command(ShimCommand):
         parser.add_argument("--to", type=Phase, choices=list(Phase), required=True, help="the phase to step to")
         parser.add_argument("--reason", type=reason, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
+        parser.add_argument(
+            "--remove-shadows",
+            action="store_true",
+            help="with --to complete, for a course that is complete: take its shadows off the target, files included",
+        )
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
     def document(self, *, course: str, to: Phase, reason: str, execute: bool, **options: Any) -> Document:
         """The plan, or what was done."""
+        if options["remove_shadows"]:
+            if to is not Phase.COMPLETE:
+                raise CommandError("--remove-shadows goes with --to complete", returncode=ExitCode.USAGE)
+            return api.remove_shadows(course, execute=execute, progress=self.progress("removing shadows"))
         login = options["user"]
         return api.cutover(course, to, reason=reason, execute=execute, user=operator(), login=login)

@@ -1,0 +1,121 @@
+"""
+Run the tests once on SQLite and once on MariaDB: ``python tests/run_databases.py [--long] [pytest arguments]``.
+
+The MariaDB half uses the server that MIGRATION_SHIM_TARGET_DB and MIGRATION_SHIM_LEGACY_DB name, else a private one
+(see private_mariadb.py). Where there is neither it is left out and a line says why; with ``--require-mariadb``, or
+REQUIRE_MARIADB=1 in the environment, that is a failure.
+
+Both halves use the Redis that MIGRATION_SHIM_BROKER_URL names for the Celery tests, else a private one (see
+private_redis.py). Where there is neither those tests are skipped; REQUIRE_REDIS=1 makes that a failure.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import private_mariadb
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIABLES = ("MIGRATION_SHIM_TARGET_DB", "MIGRATION_SHIM_LEGACY_DB")
+INTERRUPTED = 130
+TEARDOWN_SECONDS = 20
+
+
+class NotHere(Exception):
+    """The MariaDB half cannot run on this machine; the message says why."""
+
+
+def main() -> int:
+    """Run both halves; give 0 only if each that ran passed and none that is required was left out."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--require-mariadb", action="store_true", default=os.environ.get("REQUIRE_MARIADB") == "1")
+    parser.add_argument("--only", choices=["sqlite", "mariadb"], help="leave the other half out")
+    parser.add_argument("--long", action="store_true", help="more kills, seeds and rows")
+    options, pytest_arguments = parser.parse_known_args()
+    if not options.long:
+        pytest_arguments = ["-m", "not long", *pytest_arguments]
+    # A job that is ended by its CI must still stop the server: let SIGTERM unwind the stack as Ctrl-C does.
+    # SIGINT is set too, because a shell starts background jobs with it ignored, and pytest would inherit that.
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+
+    lines, failed = [], False
+    for name, databases in (("SQLite", sqlite), ("MariaDB", mariadb)):
+        if options.only and options.only != name.lower():
+            continue
+        started = time.monotonic()
+        try:
+            with databases() as variables:
+                code = run_pytest(name, variables, pytest_arguments, options.long)
+        except NotHere as reason:
+            lines.append(f"{name}: not run: {reason}")
+            failed = failed or options.require_mariadb
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        else:
+            outcome = f"FAILED ({code})" if code else "passed"
+            lines.append(f"{name}: {outcome} in {time.monotonic() - started:.0f} s")
+            failed = failed or code != 0
+    print("", *lines, sep="\n", flush=True)
+    return int(failed)
+
+
+@contextlib.contextmanager
+def sqlite() -> Iterator[dict[str, str]]:
+    """No address: tests/databases.py then makes SQLite files."""
+    yield {}
+
+
+@contextlib.contextmanager
+def mariadb() -> Iterator[dict[str, str]]:
+    """Addresses on the server that the environment names, else on a private one."""
+    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name, "").startswith("mysql:")}
+    if len(given) == 1:
+        raise NotHere(f"only {next(iter(given))} is set; both are needed: {' and '.join(VARIABLES)}")
+    try:
+        import MySQLdb  # noqa: F401
+    except ImportError as error:
+        raise NotHere(f"no driver ({error}); libmariadb-dev and a C compiler let make build it") from error
+    if given:
+        yield given
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            variables = stack.enter_context(private_mariadb.running())
+        except private_mariadb.CannotStart as error:
+            raise NotHere(f"no server given and none could be started: {error}") from error
+        yield variables
+
+
+def run_pytest(name: str, variables: dict[str, str], arguments: list[str], long: bool) -> int:
+    """Run pytest in a process of its own with these databases; give its exit code."""
+    print(f"== {name} ==", flush=True)
+    environment = {key: value for key, value in os.environ.items() if key not in VARIABLES} | variables
+    if long:
+        environment["MIGRATION_SHIM_TEST_LONG"] = "1"
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=environment)
+    try:
+        return process.wait()
+    except KeyboardInterrupt as interrupt:
+        # pytest gets SIGINT and not SIGTERM: then it runs its teardown, which stops the stand-ins and drops databases.
+        # Ctrl-C has sent it one already (a second would cut the teardown short), so it is given time first.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0 if interrupt.args == (signal.SIGTERM,) else TEARDOWN_SECONDS)
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+
+
+def _interrupt(signal_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(signal_number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
