@@ -11,7 +11,7 @@ from . import reconcile as _reconcile
 from . import status as _status
 from .backfill import run as _backfill
 from .backfill.run import Request as BackfillRequest
-from .data import Document, Phase
+from .data import Document, Grading, Phase
 from .dual_write import QueueInterface
 from .models import CoursePhase, LedgerEntry
 
@@ -51,9 +51,11 @@ def backfill(request: BackfillRequest, progress: _backfill.Progress) -> Document
     return _backfill.run(request, progress)
 
 
-def reconcile(courses: list[str], progress: _reconcile.Progress, on_divergence: Any) -> Document:
+def reconcile(
+    courses: list[str], progress: _reconcile.Progress, on_divergence: Any, *, grading: Grading = Grading.SHADOW
+) -> Document:
     """Compare both sides of every submission. See ``reconcile.run``."""
-    return _reconcile.run(courses, progress, on_divergence)
+    return _reconcile.run(courses, progress, on_divergence, grading=grading)
 
 
 def gate(course_id: str) -> Document:

@@ -85,8 +85,16 @@ class DivergenceClass(enum.StrEnum):
 
     PRESENCE = "presence"
     STATE = "state"
+    PAYLOAD = "payload"
     CORRECTNESS = "correctness"
     SCORE = "score"
+
+
+class Grading(enum.StrEnum):
+    """How copies get their grades: from graders that poll the shadow queues, or by echo of legacy's replies."""
+
+    SHADOW = "shadow"
+    ECHO = "echo"
 
 
 class PairStatus(enum.StrEnum):

@@ -17,7 +17,7 @@ from .models import CoursePhase, LedgerEntry, Run
 
 SCHEMA = "migration_shim.xqueue_gate/1"
 #: Divergences that no random grader explains: one of them fails its problem.
-DETERMINISTIC = (DivergenceClass.PRESENCE, DivergenceClass.STATE)
+DETERMINISTIC = (DivergenceClass.PRESENCE, DivergenceClass.STATE, DivergenceClass.PAYLOAD)
 _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
 
 
@@ -30,7 +30,8 @@ def _entries(course_id: str) -> QuerySet[LedgerEntry]:
     """
     record = CoursePhase.objects.filter(course_id=course_id).first()
     authority = Phase(record.phase).authority if record else Authority.LEGACY
-    wanted = LedgerEntry.objects.filter(course_id=course_id, authority=authority, history=False)
+    # History counts once it has been echoed: it proves the pipeline. Without that it has nothing to compare.
+    wanted = LedgerEntry.objects.filter(course_id=course_id, authority=authority).exclude(history=True, echo=False)
     copy = "target_leg" if authority is Authority.LEGACY else "legacy_leg"
     return wanted.exclude(**{copy: Leg.NONE}).exclude(result=PairStatus.KNOWN)
 
@@ -45,6 +46,7 @@ def _tallies(course_id: str, by: str) -> tuple[Tally, ...]:
         .annotate(
             entries=Count("id"),
             pairs=Count("id", filter=Q(graded_pair=True)),
+            echoed=Count("id", filter=Q(graded_pair=True, echo=True)),
             diverged=Count("id", filter=Q(result=PairStatus.DIVERGED)),
             deterministic=Count("id", filter=deterministic),
         )
@@ -55,6 +57,7 @@ def _tallies(course_id: str, by: str) -> tuple[Tally, ...]:
             name=row[by],
             entries=row["entries"],
             graded_pairs=row["pairs"],
+            echoed=row["echoed"],
             diverged=row["diverged"],
             deterministic=row["deterministic"],
         )
@@ -177,6 +180,7 @@ def _tally(tally: Tally) -> dict[str, Any]:
         "name": tally.name,
         "entries": tally.entries,
         "graded_pairs": tally.graded_pairs,
+        "echoed": tally.echoed,
         "diverged": tally.diverged,
         "deterministic": tally.deterministic,
     }

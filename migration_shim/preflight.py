@@ -1,8 +1,8 @@
 """
 What would break on the target, counted over all legacy rows of a course, before anything is written.
 
-In this version graders pull from edx-submissions' own endpoint, which hands out less than XQueue did; each such loss is
-a blocker here. It looks at payloads, seeds, extra body keys, answer sizes and queue names.
+Much of what edx-submissions' own endpoint would lose the watcher seam hands out as it came; such findings are notes, for
+whoever still thinks of polling that endpoint. It looks at payloads, seeds, extra body keys, answer sizes and queue names.
 """
 
 from __future__ import annotations
@@ -41,29 +41,34 @@ class _Rule:
     severity: str
     effect: str
     advice: str
+    #: Whether the watcher seam takes care of it; then ``effect`` is what edx-submissions' own endpoint would do.
+    seam: bool = False
 
 
-_KEEP = "Keep the course in legacy or shadow until graders are served the original payload."
+_SEAM = "Let graders poll the watcher seam, never edx-submissions' own endpoint."
 _RULES = {
     rule.code: rule
     for rule in (
         _Rule(
             code="payload_extra_keys",
-            severity=BLOCKER,
+            severity=NOTE,
             effect='The grader gets only "grader"; the payload\'s other keys are lost.',
-            advice=_KEEP,
+            advice=_SEAM,
+            seam=True,
         ),
         _Rule(
             code="payload_not_an_object",
-            severity=BLOCKER,
+            severity=NOTE,
             effect="The payload is not a JSON object; the grader gets an empty grader name instead of it.",
-            advice=_KEEP,
+            advice=_SEAM,
+            seam=True,
         ),
         _Rule(
             code="payload_no_grader",
-            severity=BLOCKER,
+            severity=NOTE,
             effect='The payload names no "grader"; the grader gets an empty name.',
-            advice=_KEEP,
+            advice=_SEAM,
+            seam=True,
         ),
         _Rule(
             code="grader_name_too_long",
@@ -73,15 +78,17 @@ _RULES = {
         ),
         _Rule(
             code="random_seed",
-            severity=BLOCKER,
+            severity=NOTE,
             effect="The grader gets seed 1 whatever the problem's seed is.",
-            advice=_KEEP,
+            advice=_SEAM,
+            seam=True,
         ),
         _Rule(
             code="body_extra_keys",
-            severity=BLOCKER,
+            severity=NOTE,
             effect="Extra keys of the body (Matlab's token, for one) are lost.",
-            advice=_KEEP,
+            advice=_SEAM,
+            seam=True,
         ),
         _Rule(
             code="answer_over_limit",
@@ -99,7 +106,8 @@ _RULES = {
             code="submission_time_format",
             severity=NOTE,
             effect="The grader gets the submission time as epoch seconds instead of YYYYMMDDHHMMSS.",
-            advice="Search the graders for submission_time.",
+            advice=_SEAM,
+            seam=True,
         ),
         _Rule(
             code="queue_unknown",
@@ -233,6 +241,7 @@ def _finding(
     return {
         "code": code,
         "severity": rule.severity,
+        "seam": rule.seam,
         "rows": rows,
         "example_legacy_id": example,
         "queue": queue,

@@ -1,12 +1,13 @@
 """
 The comparison run: outcome against outcome, one result on each ledger entry, and the proof of the fence.
 
-In this version every run is a full one. Payloads, stored points, order, files and latency bounds are not compared yet;
-the report says so.
+In this version every run is a full one. Of payloads only the endpoint that handed them out is checked;
+stored points, order, files and latency bounds are not compared yet. The report says so.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -16,17 +17,26 @@ from django.conf import settings as django_settings
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import link, runs, toggles
-from .backfill import files, plan
+from . import echo, link, runs, toggles
 from .conf import ShimSettings, load
 from .core.compare import Patience, compare
-from .core.mapping import ParsedRow, is_copy, legacy_state
-from .core.scoring import read_reply
 from .core.totals import Totals, course_content, whole_content
 from .core.wire import parse_header
-from .data import Authority, Comparison, DivergenceClass, Document, ExitCode, Leg, Origin, Outcome, PairStatus, State
-from .legacy import rows as legacy_rows
+from .data import (
+    Authority,
+    Comparison,
+    DivergenceClass,
+    Document,
+    ExitCode,
+    Grading,
+    Leg,
+    Origin,
+    Outcome,
+    PairStatus,
+    State,
+)
 from .models import LedgerEntry, Run
+from .outcomes import legacy_sides
 from .target import reader
 
 PAGE = 500
@@ -36,7 +46,11 @@ Divergence = dict[str, Any]
 
 
 def run(
-    courses: list[str], progress: Progress, on_divergence: Callable[[Divergence], None] = lambda divergence: None
+    courses: list[str],
+    progress: Progress,
+    on_divergence: Callable[[Divergence], None] = lambda divergence: None,
+    *,
+    grading: Grading = Grading.SHADOW,
 ) -> Document:
     """
     Reconcile courses, each as a run of its own on record.
@@ -45,6 +59,7 @@ def run(
         courses: their ids.
         progress: called with (entries compared, entries there are).
         on_divergence: called with every divergence, as it is found.
+        grading: ECHO feeds legacy's stored replies to ungraded shadows first, imported history included.
 
     Raises:
         RunLocked: a reconcile of one of the courses is at work.
@@ -54,7 +69,7 @@ def run(
     documents = []
     for course_id in courses:
         with runs.running("reconcile", course_id) as record:
-            content = _one_course(course_id, settings, record, progress, on_divergence)
+            content = _Reconcile(course_id, settings, on_divergence, grading).run(record, progress)
             record.document, record.complete = content, content["complete"]
         documents.append(content)
         if not content["complete"]:
@@ -68,29 +83,74 @@ def run(
     return Document(content=content, exit_code=exit_code)
 
 
-def _one_course(
-    course_id: str,
-    settings: ShimSettings,
-    record: Run,
-    progress: Progress,
-    on_divergence: Callable[[Divergence], None],
-) -> dict[str, Any]:
-    totals = Totals()
-    complete = link.link_new_rows(settings, record)
-    entries = LedgerEntry.objects.filter(course_id=course_id)
-    totals.of = entries.count()
-    done = 0
-    for page in _pages(course_id) if complete else ():
-        toggles.new_work_cycle()
-        if toggles.kill_switch_on():
-            complete = False
-            break
-        _compare_page(page, settings, totals, on_divergence)
-        runs.beat(record)
-        done += len(page)
-        progress(done, totals.of)
-    totals.fence_leaks += reader.half_fenced(course_id)
-    return course_content(course_id, totals, complete=complete, at=now())
+class _Reconcile:
+    """One course's run."""
+
+    def __init__(
+        self, course_id: str, settings: ShimSettings, on_divergence: Callable[[Divergence], None], grading: Grading
+    ) -> None:
+        self.course_id, self.settings, self.on_divergence, self.grading = course_id, settings, on_divergence, grading
+        self.totals = Totals()
+        self.patience = Patience(
+            presence=timedelta(seconds=settings.presence_grace_seconds),
+            grading=timedelta(seconds=settings.grading_deadline_seconds),
+        )
+
+    def run(self, record: Run, progress: Progress) -> dict[str, Any]:
+        complete = link.link_new_rows(self.settings, record)
+        self.totals.of = LedgerEntry.objects.filter(course_id=self.course_id).count()
+        done = 0
+        for page in _pages(self.course_id) if complete else ():
+            toggles.new_work_cycle()
+            if toggles.kill_switch_on():
+                complete = False
+                break
+            self._compare(page)
+            runs.beat(record)
+            done += len(page)
+            progress(done, self.totals.of)
+        self.totals.fence_leaks += reader.half_fenced(self.course_id)
+        return course_content(self.course_id, self.totals, complete=complete, at=now())
+
+    def _compare(self, page: list[LedgerEntry]) -> None:
+        moment = now()
+        legacy_side = legacy_sides(page, self.settings)
+        if self.grading is Grading.ECHO:
+            states = {row_id: (side.outcome.state, side.row) for row_id, side in legacy_side.items()}
+            self.totals.echoed += echo.feed(page, states, self.settings)
+        target_side = reader.sides(entry.target_submission_id for entry in page if entry.target_submission_id)
+        changed = []
+        for entry in page:
+            missing = Outcome(state=State.MISSING, arrived_at=entry.arrived_at)
+            side, target = legacy_side.get(entry.legacy_id or 0), target_side.get(entry.target_submission_id or 0)
+            legacy = side.outcome if side else missing
+            _prove_fence(entry, legacy, target, self.totals)
+            if Leg.NONE in (entry.legacy_leg, entry.target_leg) or (entry.history and not entry.echo):
+                continue  # no second side to compare with; it is counted in ``of`` only
+            outcome = target.outcome if target else missing
+            result = compare(legacy, outcome, moment, self.patience)
+            if target is not None and _handed_out_elsewhere(entry, target):
+                result = dataclasses.replace(
+                    result, status=PairStatus.DIVERGED, divergences={**result.divergences, **_ELSEWHERE}
+                )
+            timed = entry.origin == Origin.ROUTER and not entry.echo
+            self.totals.add(entry.queue_name, entry.item_id, legacy, outcome, result, timed=timed)
+            for klass, text in result.divergences.items():
+                self.on_divergence(_divergence(entry, klass, text))
+            if _store(entry, result, legacy, outcome, moment):
+                changed.append(entry)
+        fields = ("result", "divergences", "known", "graded_pair", "compared_at")
+        with transaction.atomic():
+            LedgerEntry.objects.bulk_update(changed, fields)
+
+
+_ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}
+
+
+def _handed_out_elsewhere(entry: LedgerEntry, target: reader.TargetSide) -> bool:
+    """Whether a grader got the row from upstream's endpoint: its key is then none that the watcher seam gave out."""
+    handed_out = target.outcome.state in (State.PULLED, State.GRADED)
+    return handed_out and bool(target.pullkey) and target.pullkey != entry.lease_key
 
 
 def _pages(course_id: str) -> Iterator[list[LedgerEntry]]:
@@ -98,62 +158,6 @@ def _pages(course_id: str) -> Iterator[list[LedgerEntry]]:
     while page := list(LedgerEntry.objects.filter(course_id=course_id, id__gt=after).order_by("id")[:PAGE]):
         yield page
         after = page[-1].pk
-
-
-def _compare_page(
-    page: list[LedgerEntry], settings: ShimSettings, totals: Totals, on_divergence: Callable[[Divergence], None]
-) -> None:
-    moment = now()
-    legacy_side = _legacy_outcomes(page, settings)
-    target_side = reader.sides(entry.target_submission_id for entry in page if entry.target_submission_id)
-    changed = []
-    for entry in page:
-        target = target_side.get(entry.target_submission_id or 0)
-        legacy = legacy_side.get(entry.legacy_id or 0, Outcome(state=State.MISSING, arrived_at=entry.arrived_at))
-        _prove_fence(entry, legacy, target, totals)
-        if entry.history or Leg.NONE in (entry.legacy_leg, entry.target_leg):
-            continue  # no second side to compare with; it is counted in ``of`` only
-        missing = Outcome(state=State.MISSING, arrived_at=entry.arrived_at)
-        outcome = target.outcome if target else missing
-        result = compare(legacy, outcome, moment, _patience(settings))
-        timed = entry.origin == Origin.ROUTER
-        totals.add(entry.queue_name, entry.item_id, legacy, outcome, result, timed=timed)
-        for klass, text in result.divergences.items():
-            on_divergence(_divergence(entry, klass, text))
-        if _store(entry, result, legacy, outcome, moment):
-            changed.append(entry)
-    fields = ("result", "divergences", "known", "graded_pair", "compared_at")
-    with transaction.atomic():
-        LedgerEntry.objects.bulk_update(changed, fields)
-
-
-def _patience(settings: ShimSettings) -> Patience:
-    return Patience(
-        presence=timedelta(seconds=settings.presence_grace_seconds),
-        grading=timedelta(seconds=settings.grading_deadline_seconds),
-    )
-
-
-def _legacy_outcomes(page: list[LedgerEntry], settings: ShimSettings) -> dict[int, Outcome]:
-    storage = files.legacy_storage(settings)
-    rows = legacy_rows.by_id(entry.legacy_id for entry in page if entry.legacy_id is not None)
-    families = plan.family(rows.values(), storage)
-    return {row.id: _legacy_outcome(*_with_siblings(plan.read(row, storage)[0], families)) for row in rows.values()}
-
-
-def _with_siblings(parsed: ParsedRow, families: dict[str, list[ParsedRow]]) -> tuple[ParsedRow, list[ParsedRow]]:
-    return parsed, plan.others(parsed, families)
-
-
-def _legacy_outcome(parsed: ParsedRow, siblings: list[ParsedRow]) -> Outcome:
-    state, row = legacy_state(parsed, siblings), parsed.row
-    return Outcome(
-        state=state,
-        copy=is_copy(row),
-        reply=read_reply(row.grader_reply) if state is State.GRADED else None,
-        arrived_at=row.arrival_time,
-        returned_at=row.return_time,
-    )
 
 
 def _prove_fence(entry: LedgerEntry, legacy: Outcome, target: reader.TargetSide | None, totals: Totals) -> None:

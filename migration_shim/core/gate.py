@@ -32,7 +32,8 @@ class Tally:
     """
     Counts of one problem or one queue.
 
-    ``entries`` have a copy or should have one; ``graded_pairs`` have an outcome on both sides; ``diverged`` differ in a
+    ``entries`` have a copy or should have one; ``graded_pairs`` have an outcome on both sides, ``echoed`` of them by an
+    echo of legacy's reply, which says nothing of the graders; ``diverged`` differ in a
     way that nobody has explained, ``deterministic`` of them in a way that no random grader can explain either.
     """
 
@@ -41,6 +42,7 @@ class Tally:
     graded_pairs: int
     diverged: int
     deterministic: int
+    echoed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +215,10 @@ def _inconclusive(
     if not evidence.queues:
         reasons.append("no queue of the course is known")
     for queue in evidence.queues:
-        lack = thresholds.pairs_per_queue - queue.graded_pairs
+        by_graders = queue.graded_pairs - queue.echoed
+        lack = thresholds.pairs_per_queue - by_graders
         if lack > 0:
-            reasons.append(f"queue {queue.name}: {queue.graded_pairs} pairs graded on both sides")
+            reasons.append(f"queue {queue.name}: {by_graders} pairs graded on both sides")
             needed.append(f"{lack} more graded pairs in queue {queue.name}")
     reasons.extend(_problem_points(evidence, thresholds))
     return tuple(reasons), tuple(needed)

@@ -11,7 +11,7 @@ from typing import Any
 from ..data import Comparison, DivergenceClass, Outcome, PairStatus, State
 
 SCHEMA = "migration_shim.xqueue_reconcile/1"
-NOT_COMPARED = ("payload", "stored points", "files", "order", "latency bounds", "history (echo grading)")
+NOT_COMPARED = ("payload texts", "stored points", "files", "order", "latency bounds")
 
 
 @dataclass(slots=True)
@@ -24,6 +24,7 @@ class Totals:
     known: Counter[str] = field(default_factory=Counter)
     cohorts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"legacy": [], "target": []})
+    echoed: int = 0
     fence_leaks: int = 0
     double_authority: int = 0
 
@@ -60,6 +61,7 @@ def course_content(course_id: str, totals: Totals, *, complete: bool, at: dateti
         "overdue": statuses[PairStatus.OVERDUE],
         "classes": {klass.value: totals.classes[klass.value] for klass in DivergenceClass},
         "known_differences": dict(sorted(totals.known.items())),
+        "echoed": totals.echoed,
         "fence_leaks": totals.fence_leaks,
         "double_authority": totals.double_authority,
         "cohorts": [
@@ -91,7 +93,7 @@ def whole_content(courses: list[str], documents: list[dict[str, Any]], at: datet
         return dict(sorted(counts.items()))
 
     complete = len(documents) == len(courses) and all(document["complete"] for document in documents)
-    keys = ("of", "compared", "equal", "diverged", "waiting", "overdue", "fence_leaks", "double_authority")
+    keys = ("of", "compared", "equal", "diverged", "waiting", "overdue", "echoed", "fence_leaks", "double_authority")
     return {
         "schema": SCHEMA,
         "finished_at": at.isoformat(),

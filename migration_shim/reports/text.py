@@ -35,7 +35,8 @@ def _preflight(content: Content) -> list[str]:
         first = items[0]
         rows = sum(item["rows"] for item in items)
         lines += ["", f"{first['severity'].upper():<8} {code}" + (f": {rows} rows" if rows else "")]
-        lines += [f"  {first['effect']}", f"  To do: {first['advice']}"]
+        taken_care_of = " (the watcher seam hands out the original)" if first["seam"] else ""
+        lines += [f"  {first['effect']}{taken_care_of}", f"  To do: {first['advice']}"]
         lines += [
             f"    {item['rows']:>6}  {item['queue']}  {item['problem']}"
             + (f"  (legacy row {item['example_legacy_id']})" if item["example_legacy_id"] else "")

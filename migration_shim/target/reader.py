@@ -32,6 +32,7 @@ class TargetSide:
     item_id: str
     queue_name: str
     queue_key: str | None
+    pullkey: str | None
 
     @property
     def fenced(self) -> bool:
@@ -46,6 +47,7 @@ class TargetSide:
 
 def sides(submission_ids: Iterable[int]) -> dict[int, TargetSide]:
     """The target's side of these submissions, by Submission id; what is not there is left out."""
+    identity = {"student": "submission__student_item__student_id", "item": "submission__student_item__item_id"}
     columns = (
         "submission_id",
         "status",
@@ -54,25 +56,26 @@ def sides(submission_ids: Iterable[int]) -> dict[int, TargetSide]:
         "grader_reply",
         "queue_name",
         "queue_key",
-        "submission__student_item__student_id",
-        "submission__student_item__item_id",
+        "pullkey",
+        *identity.values(),
     )
     found = {}
-    for values in ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).values_list(*columns):
-        submission_id, status, status_time, created_at, reply, queue_name, queue_key, student_id, item_id = values
+    for row in ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).values(*columns):
+        reply = row["grader_reply"]
         # put_result keeps the reply of every row that it retires; a retired row without one was superseded.
-        state = State.SUPERSEDED if status == "retired" and reply is None else _STATES[status]
-        found[submission_id] = TargetSide(
+        state = State.SUPERSEDED if row["status"] == "retired" and reply is None else _STATES[row["status"]]
+        found[row["submission_id"]] = TargetSide(
             outcome=Outcome(
                 state=state,
                 reply=read_reply(reply) if state is State.GRADED else None,
-                arrived_at=created_at,
-                returned_at=status_time if state.is_final else None,
+                arrived_at=row["created_at"],
+                returned_at=row["status_time"] if state.is_final else None,
             ),
-            student_id=student_id,
-            item_id=item_id,
-            queue_name=queue_name,
-            queue_key=queue_key,
+            student_id=row[identity["student"]],
+            item_id=row[identity["item"]],
+            queue_name=row["queue_name"],
+            queue_key=row["queue_key"],
+            pullkey=row["pullkey"],
         )
     return found
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail
@@ -89,22 +89,47 @@ def parse(data: Any) -> Result:
 def store(result: Result, settings: ShimSettings) -> Stored:
     """Store a result, once; say what became of it. No finished grade is refused because another session is quicker."""
     for _ in range(TRIES):
-        known = _look(result)
-        if known is not None:
-            return known
-        status, error = _upstream(result)
-        if status == 409:
+        stored, reason = _attempt(result)
+        if stored is Stored.BUSY:
             time.sleep(PAUSE)
-            continue
-        if error is None and status == 200:
+        elif stored is Stored.STORED:
             return _after(result, settings)
-        return _count_failure(result, error or f"status {status}", settings)
+        elif stored is None:
+            return _count_failure(result, reason, settings)
+        else:
+            return stored
     return Stored.BUSY
+
+
+def _attempt(result: Result) -> tuple[Stored | None, str]:
+    """
+    Give the result to edx-submissions' own put_result: what became of it, or None and why it could not be stored.
+
+    The row is looked at under its lock, in the transaction that put_result writes in: of two equal replies at the same
+    moment the second is a repetition, and sets off nothing.
+    """
+    header = json.dumps({"submission_id": result.submission_id, "submission_key": result.key})
+    request = SimpleNamespace(data={"xqueue_header": header, "xqueue_body": result.reply})
+    try:
+        with transaction.atomic():
+            known = _look(result)
+            if known is not None:
+                return known, ""
+            if not _is_object(result.reply):
+                return None, "reply_not_object"
+            status = XQueueViewSet().put_result(request).status_code
+    except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
+        return None, type(error).__name__
+    return (Stored.STORED, "") if status == 200 else (None, f"status {status}")
 
 
 def _look(result: Result) -> Stored | None:
     """What can be said without writing: an unknown row, a wrong key, the same reply again. None: it is to be stored."""
-    row = ExternalGraderDetail.objects.filter(submission_id=result.submission_id).first()
+    rows = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
+    try:
+        row = rows.filter(submission_id=result.submission_id).first()
+    except OperationalError:
+        return Stored.BUSY
     if row is None:
         return Stored.UNKNOWN
     if not row.pullkey or row.pullkey != result.key:
@@ -114,15 +139,12 @@ def _look(result: Result) -> Stored | None:
     return None if row.status == _Status.PULLED else Stored.WRONG_KEY
 
 
-def _upstream(result: Result) -> tuple[int, str | None]:
-    """(status, name of the error it raised) of edx-submissions' own put_result, in a savepoint of its own."""
-    header = json.dumps({"submission_id": result.submission_id, "submission_key": result.key})
-    request = SimpleNamespace(data={"xqueue_header": header, "xqueue_body": result.reply})
+def _is_object(reply: str) -> bool:
+    """Whether a reply is a JSON object. Upstream writes one that is not into the log, as it came, or answers 500."""
     try:
-        with transaction.atomic():
-            return XQueueViewSet().put_result(request).status_code, None
-    except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
-        return 500, type(error).__name__
+        return isinstance(json.loads(reply), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _after(result: Result, settings: ShimSettings) -> Stored:

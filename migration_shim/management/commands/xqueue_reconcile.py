@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import api
-from ...data import Document
+from ...data import Document, Grading
 from ...reports import text
 from ..command import ShimCommand, course_id
 
@@ -39,7 +39,7 @@ class Command(ShimCommand):
 
     help = (
         "Compare the outcomes of both systems, pair by pair, and store the results for the gate. Every run is a full "
-        "one; incremental runs, echo grading and reports in HTML, CSV and Markdown are not there yet."
+        "one; incremental runs and reports in HTML, CSV and Markdown are not there yet."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,6 +48,13 @@ class Command(ShimCommand):
         scope = parser.add_mutually_exclusive_group(required=True)
         scope.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
         scope.add_argument("--all", action="store_true", help="every course that the shim knows")
+        parser.add_argument(
+            "--grading",
+            type=Grading,
+            choices=list(Grading),
+            default=Grading.SHADOW,
+            help="echo: give ungraded shadows legacy's own replies, imported history included (default shadow)",
+        )
         parser.add_argument(
             "--report",
             type=report_path,
@@ -75,7 +82,7 @@ class Command(ShimCommand):
                 if lines is not None:
                     lines.write(json.dumps(divergence) + "\n")
 
-            answer = api.reconcile(courses, self.progress("reconcile"), keep)
+            answer = api.reconcile(courses, self.progress("reconcile"), keep, grading=options["grading"])
         for path in options["report"]:
             path.write_text(_RENDERERS[path.suffix](answer.content) + "\n", encoding="utf-8")
         return answer
