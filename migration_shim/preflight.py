@@ -1,8 +1,8 @@
 """
 What would break on the target, counted over all legacy rows of a course, before anything is written.
 
-Much of what edx-submissions' own endpoint would lose the watcher seam hands out as it came; such findings are notes, for
-whoever still thinks of polling that endpoint. It looks at payloads, seeds, extra body keys, answer sizes and queue names.
+Much of what edx-submissions' own endpoint would lose the watcher seam hands out as it came; such findings are notes,
+for whoever still thinks of polling it. It looks at payloads, seeds, extra body keys, answer sizes and queues.
 """
 
 from __future__ import annotations

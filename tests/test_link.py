@@ -1,0 +1,145 @@
+"""Linking: a new legacy row meets its ledger entry by the digests, whenever and in whatever order it is committed."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils.timezone import now
+
+from migration_shim.data import Leg, Origin, PairStatus, Phase
+from migration_shim.models import Checkpoint, LedgerEntry
+from tests import rows
+from tests.rows import COURSE, fresh  # noqa: F401
+
+pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
+OTHER = "course-v1:ExU+ALG2+26T1"
+
+
+def unlinked(*made):
+    """Copies of these rows as the router leaves them: it never learns the row's id."""
+    rows.backfill()
+    LedgerEntry.objects.update(legacy_id=None, origin=Origin.ROUTER)
+    return made
+
+
+def links():
+    return dict(LedgerEntry.objects.order_by("id").values_list("learner", "legacy_id"))
+
+
+def learner(user):
+    return rows.anonymous_id(user)
+
+
+def test_a_row_meets_the_entry_of_its_identity():
+    one, two = unlinked(rows.legacy_row(1), rows.legacy_row(2))
+    document, found = rows.reconcile()
+    assert links() == {learner(1): one.pk, learner(2): two.pk}
+    assert found == []
+    assert document.content["compared"] == document.content["waiting"] == 2
+
+
+def test_the_same_key_with_another_answer_is_another_submission():
+    """The key has a resolution of one second."""
+    at = now() - timedelta(hours=1)
+    (one,) = unlinked(rows.legacy_row(1, answer="x = 1", arrival_time=at))
+    rows.legacy_row(1, answer="x = 2", arrival_time=at, xqueue_header=one.xqueue_header)
+    rows.reconcile()
+    assert links() == {learner(1): one.pk}
+
+
+@pytest.mark.parametrize(("retired", "expected"), [((0, 0), 1), ((1, 0), 1), ((0, 1), 0), ((1, 1), 1)])
+def test_of_two_rows_of_one_identity_the_living_one_counts_else_the_newest(retired, expected):
+    """A submission that was sent twice: XQueue stores it twice, and retires the first."""
+    first = rows.legacy_row(1)
+    unlinked()
+    same = {"xqueue_header": first.xqueue_header, "xqueue_body": first.xqueue_body}
+    second = rows.legacy_row(1, **same)
+    for row, value in zip((first, second), retired, strict=True):
+        rows.change([row], retired=bool(value))
+    rows.reconcile()
+    assert links() == {learner(1): (first, second)[expected].pk}
+    assert LedgerEntry.objects.count() == 1
+    rows.reconcile()
+    assert links() == {learner(1): (first, second)[expected].pk}
+
+
+def test_a_row_that_the_router_left_no_entry_for_is_missed_after_its_grace():
+    rows.in_phase("shadow")
+    fresh_row = rows.legacy_row(1, age=timedelta(seconds=30))
+    old_row = rows.legacy_row(2, age=timedelta(seconds=200))
+    document, found = rows.reconcile()
+    assert links() == {learner(1): fresh_row.pk, learner(2): old_row.pk}
+    entries = LedgerEntry.objects.values_list("origin", "legacy_leg", "target_leg", "phase")
+    assert set(entries) == {(Origin.RECONCILE, Leg.STORED, Leg.MISSING, Phase.SHADOW)}
+    assert (document.content["waiting"], document.content["diverged"]) == (1, 1)
+    assert {name: number for name, number in document.content["classes"].items() if number} == {"presence": 1}
+    assert [(item["legacy_id"], item["class"], item["what"]) for item in found] == [
+        (old_row.pk, "presence", "missing on target")
+    ]
+    assert LedgerEntry.objects.get(learner=learner(2)).result == PairStatus.DIVERGED
+    rows.backfill()
+    document, found = rows.reconcile()
+    assert (document.content["waiting"], found) == (2, [])
+
+
+def test_rows_of_other_courses_and_of_the_time_before_shadow_are_not_missed():
+    rows.in_phase("shadow", since=now() - timedelta(minutes=30))
+    rows.in_phase("legacy", OTHER)
+    rows.legacy_row(1, age=timedelta(minutes=31))
+    rows.legacy_row(2, course=OTHER, age=timedelta(minutes=5))
+    rows.legacy_row(3, course="course-v1:No+Phase+1", age=timedelta(minutes=5))
+    rows.legacy_row(4, course="course-v1:ExU+py1+2026", age=timedelta(minutes=5))
+    inside = rows.legacy_row(5, age=timedelta(minutes=29))
+    rows.reconcile()
+    assert links() == {learner(5): inside.pk}
+
+
+def test_a_row_that_cannot_be_read_is_passed_by():
+    rows.in_phase("shadow")
+    rows.legacy_row(1, xqueue_body="[")
+    rows.legacy_row(2, s3_keys="[")
+    last = rows.legacy_row(3)
+    assert rows.reconcile()[0].content["complete"]
+    assert links() == {learner(3): last.pk}
+
+
+# Ids do not commit in their order
+
+
+def link_checkpoint():
+    return Checkpoint.objects.get(name="link").last_id
+
+
+def test_a_lower_id_that_commits_later_is_not_skipped():
+    rows.in_phase("shadow", since=now() - timedelta(days=1))
+    settled = rows.legacy_row(1, age=timedelta(minutes=10))
+    late_id = settled.pk + 1
+    rows.legacy_row(2, id=late_id + 1, age=timedelta(seconds=20))
+    rows.reconcile()
+    assert link_checkpoint() == settled.pk
+    rows.legacy_row(3, id=late_id, age=timedelta(seconds=25))
+    rows.reconcile()
+    assert set(links()) == {learner(1), learner(2), learner(3)}
+    assert link_checkpoint() == settled.pk
+
+
+def test_the_checkpoint_follows_what_is_older_than_the_overlap(settings):
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"OVERLAP_SECONDS": 10}
+    made = [rows.legacy_row(user, age=timedelta(seconds=20)) for user in range(3)]
+    rows.reconcile()
+    assert link_checkpoint() == made[-1].pk
+    young = rows.legacy_row(4, age=timedelta(seconds=1))
+    rows.reconcile()
+    assert link_checkpoint() == made[-1].pk
+    LedgerEntry.objects.all().delete()
+    rows.in_phase("shadow")
+    rows.reconcile()
+    assert links() == {learner(4): young.pk}  # the older ones were read, and are not read again
+
+
+def test_a_row_from_the_future_holds_nobody_up_but_itself():
+    """A clock that ran ahead when the row came."""
+    before = rows.legacy_row(1, age=timedelta(minutes=5))
+    rows.legacy_row(2, age=-timedelta(hours=5))
+    rows.legacy_row(3, age=timedelta(minutes=3))
+    rows.reconcile()
+    assert link_checkpoint() == before.pk

@@ -1,0 +1,365 @@
+"""Flags of a course, the phase in force, and what nobody can reach by ticking boxes."""
+
+import itertools
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.utils.timezone import now
+from edx_django_utils.cache import RequestCache
+from waffle import get_waffle_flag_model
+
+from migration_shim import toggles
+from migration_shim.data import Authority, Phase
+from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
+from tests import rows
+from tests.rows import COURSE, fresh  # noqa: F401
+
+BOTH = ["default", "xqueue"]
+in_process = pytest.mark.django_db(databases=BOTH)
+shared = pytest.mark.django_db(databases=BOTH, transaction=True)
+
+DUAL, PRIMARY = toggles.FLAGS
+FLAGS = {Phase.LEGACY: (False, False), Phase.SHADOW: (True, False), Phase.LIVE: (True, True)} | {
+    Phase.COMPLETE: (False, True)
+}
+
+
+def force(flag, value, key=COURSE, scope="course", enabled=True):
+    """Add an override row, as the admin does."""
+    FlagOverride(flag=flag, scope=scope, key=key, force=value, enabled=enabled).save()
+
+
+def everyone(flag, value):
+    """Set a flag for everyone; in a test that rolls back nothing commits, so waffle's cache is emptied by hand."""
+    row, _ = get_waffle_flag_model().objects.get_or_create(name=flag)
+    row.everyone = value
+    row.save()
+    row.flush()
+
+
+def flags(course=COURSE):
+    """The flags at the next request."""
+    RequestCache.clear_all_namespaces()
+    return toggles.flags_for(course)
+
+
+def phase(course=COURSE):
+    """The phase at the next request."""
+    RequestCache.clear_all_namespaces()
+    return toggles.phase_of(course).phase
+
+
+def tick(dual_write, target_primary, course=COURSE):
+    force(DUAL, dual_write, course)
+    force(PRIMARY, target_primary, course)
+
+
+def permit(step, until=timedelta(hours=1), course=COURSE):
+    CoursePhase.objects.update_or_create(
+        course_id=course, defaults={"permit": step, "permit_until": now() + until, "permit_run": None}
+    )
+
+
+# Which override counts
+
+
+@in_process
+@pytest.mark.parametrize("flag", toggles.FLAGS)
+@pytest.mark.parametrize(("course", "org", "all_courses"), list(itertools.product([None, False, True], repeat=3)))
+def test_course_before_organisation_before_everyone(flag, course, org, all_courses):
+    # Written with the strongest last and first: the order of writing must not matter.
+    if all_courses is not None:
+        everyone(flag, all_courses)
+    if course is not None:
+        force(flag, course)
+    if org is not None:
+        force(flag, org, "ExU", "org")
+    expected = next((value for value in (course, org, all_courses) if value is not None), False)
+    assert flags()[toggles.FLAGS.index(flag)] is expected
+    assert flags()[1 - toggles.FLAGS.index(flag)] is False
+
+
+@in_process
+def test_the_newest_row_counts():
+    force(DUAL, True)
+    force(DUAL, False)
+    assert flags() == (False, False)
+    force(DUAL, True)
+    assert flags() == (True, False)
+
+
+@in_process
+def test_a_newest_row_that_is_not_enabled_forces_nothing():
+    everyone(DUAL, True)
+    force(DUAL, False)
+    assert flags() == (False, False)
+    force(DUAL, False, enabled=False)
+    assert flags() == (True, False)
+    force(DUAL, False, "ExU", "org")
+    force(DUAL, True, "ExU", "org", enabled=False)
+    assert flags() == (True, False)
+
+
+@in_process
+def test_rows_of_the_same_moment_count_in_the_order_in_which_they_were_written():
+    for value in (True, False, True):
+        force(DUAL, value)
+    FlagOverride.objects.update(change_date=now())
+    assert flags() == (True, False)
+
+
+@in_process
+def test_only_this_course_its_organisation_and_everyone_count():
+    force(DUAL, True, "course-v1:ExU+PY1+2027")
+    force(DUAL, True, "Other", "org")
+    force(DUAL, True, "ExU", "course")
+    force(DUAL, True, COURSE, "org")
+    force("migration_shim.kill_switch", True)
+    assert flags() == (False, False)
+
+
+@in_process
+def test_percentages_users_and_staff_do_not_count():
+    row = get_waffle_flag_model()(name=DUAL, percent="99.9", superusers=True, staff=True, authenticated=True)
+    row.save()
+    row.flush()
+    assert flags() == (False, False)
+
+
+@in_process
+@pytest.mark.parametrize("pair", [("course-v1:Org+MISC1+1", "course-v1:Org+misc1+1"), ("Org/MISC1/1", "Org/misc1/1")])
+def test_courses_that_differ_in_case_only_share_nothing(pair):
+    """MariaDB's usual collations take them for one."""
+    upper, lower = pair
+    tick(True, False, upper)
+    assert flags(upper) == (True, False)
+    assert flags(lower) == (False, False)
+    assert phase(upper) == Phase.SHADOW
+    assert phase(lower) == Phase.LEGACY
+    permit(Phase.LIVE, course=upper)
+    tick(True, True, upper)
+    tick(True, True, lower)
+    assert phase(upper) == Phase.LIVE
+    assert phase(lower) == Phase.LEGACY
+    assert PhaseChange.objects.filter(course_id=lower).count() == 0
+    force(DUAL, True, "ORG", "org")
+    assert flags("course-v1:Org+x+1") == (False, False)
+
+
+@in_process
+def test_forced_flags_are_two_rows_with_their_author():
+    user = get_user_model().objects.create_user("ada")
+    toggles.force_flags(COURSE, True, True, user=user, note="x" * 300)
+    found = FlagOverride.objects.order_by("id").values_list("flag", "scope", "key", "force", "enabled", "changed_by")
+    assert list(found) == [(flag, "course", COURSE, True, True, user.pk) for flag in toggles.FLAGS]
+    assert {row.note for row in FlagOverride.objects.all()} == {"x" * 255}
+    assert toggles.flags_for(COURSE) == (True, True)
+
+
+# Seen at the next request
+
+
+@in_process
+def test_a_request_sees_one_state_of_the_flags():
+    assert toggles.flags_for(COURSE) == (False, False)
+    force(DUAL, True)
+    assert toggles.flags_for(COURSE) == (False, False)
+    toggles.new_work_cycle()
+    assert toggles.flags_for(COURSE) == (True, False)
+
+
+@in_process
+def test_both_flags_cost_one_statement_a_request(django_assert_num_queries):
+    flags()  # what django-waffle caches itself is cached now
+    RequestCache.clear_all_namespaces()
+    with django_assert_num_queries(1):
+        toggles.flags_for(COURSE)
+        toggles.flags_for(COURSE)
+
+
+FLIP = """
+from migration_shim.models import FlagOverride
+FlagOverride(flag={flag!r}, scope={scope!r}, key={key!r}, force={value}, enabled={enabled}).save()
+"""
+
+
+@shared
+def test_flips_from_another_process_are_seen_at_the_next_request():
+    assert flags() == (False, False)
+    assert toggles.kill_switch_on() is False
+    steps = [
+        (FLIP.format(flag=DUAL, scope="org", key="ExU", value=True, enabled=True), (True, False)),
+        (FLIP.format(flag=DUAL, scope="course", key=COURSE, value=False, enabled=True), (False, False)),
+        (FLIP.format(flag=DUAL, scope="course", key=COURSE, value=False, enabled=False), (True, False)),
+    ]
+    for code, expected in steps:
+        before = toggles.flags_for(COURSE)
+        ran = rows.manage("shell", "-c", code)
+        assert ran.returncode == 0, ran.stderr
+        assert toggles.flags_for(COURSE) == before
+        assert flags() == expected
+    for words, expected in (
+        (("waffle_flag", PRIMARY, "--everyone", "--create"), (True, True)),
+        (("waffle_flag", PRIMARY, "--deactivate"), (True, False)),
+    ):
+        assert rows.manage(*words).returncode == 0
+        assert flags() == expected
+
+
+@shared
+def test_the_kill_switch_of_another_process_is_seen_at_the_next_batch():
+    assert toggles.kill_switch_on() is False
+    for state in ("on", "off"):
+        assert rows.manage("waffle_switch", "migration_shim.kill_switch", state, "--create").returncode == 0
+        assert toggles.kill_switch_on() is (state == "off")
+        toggles.new_work_cycle()
+        assert toggles.kill_switch_on() is (state == "on")
+
+
+# Past the gate nobody gets by ticking
+
+
+@in_process
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["dual", "primary", "dual everyone", "primary everyone"]))
+)
+@pytest.mark.parametrize("start", [Phase.LEGACY, Phase.SHADOW])
+def test_no_order_of_ticking_makes_the_target_authoritative(order, start):
+    if start is Phase.SHADOW:
+        rows.in_phase(start)
+    steps = {
+        "dual": lambda: force(DUAL, True),
+        "primary": lambda: force(PRIMARY, True),
+        "dual everyone": lambda: everyone(DUAL, True),
+        "primary everyone": lambda: everyone(PRIMARY, True),
+    }
+    for name in order:
+        steps[name]()
+        assert phase().authority is Authority.LEGACY
+        assert phase("course-v1:ExU+PY2+2026").authority is Authority.LEGACY
+    decision = toggles.phase_of(COURSE)
+    assert decision.drift
+    assert decision.asked is Phase.LIVE
+
+
+@in_process
+@pytest.mark.parametrize("asked", [Phase.LIVE, Phase.COMPLETE])
+def test_a_permit_opens_one_step_once(asked):
+    rows.in_phase("shadow")
+    permit(Phase.LIVE)
+    tick(*FLAGS[asked])
+    assert phase() == (Phase.LIVE if asked is Phase.LIVE else Phase.SHADOW)
+    if asked is Phase.LIVE:
+        course = CoursePhase.objects.get()
+        assert (course.permit, course.permit_until) == ("", None)
+        tick(*FLAGS[Phase.COMPLETE])
+        assert phase() is Phase.LIVE
+        tick(*FLAGS[Phase.SHADOW])
+        assert phase() is Phase.SHADOW
+        tick(*FLAGS[Phase.LIVE])
+        assert phase() is Phase.SHADOW
+
+
+@in_process
+def test_a_permit_for_live_does_not_skip_shadow():
+    permit(Phase.LIVE)
+    tick(True, True)
+    assert phase() is Phase.LEGACY
+
+
+@in_process
+def test_an_expired_permit_opens_nothing():
+    rows.in_phase("shadow")
+    permit(Phase.LIVE, until=timedelta(seconds=-1))
+    tick(True, True)
+    assert phase() is Phase.SHADOW
+    permit(Phase.LIVE, until=timedelta(seconds=60))
+    assert phase() is Phase.LIVE
+
+
+@in_process
+def test_a_permit_without_an_end_opens_nothing():
+    rows.in_phase("shadow")
+    CoursePhase.objects.update(permit=Phase.LIVE, permit_until=None)
+    tick(True, True)
+    assert phase() is Phase.SHADOW
+
+
+@in_process
+@pytest.mark.parametrize("recorded", list(Phase))
+def test_legacy_is_always_obeyed_at_once(recorded):
+    rows.in_phase(recorded)
+    tick(*FLAGS[recorded])
+    assert phase() is recorded
+    tick(False, False)
+    assert phase() is Phase.LEGACY
+    assert CoursePhase.objects.get().phase == Phase.LEGACY
+
+
+@in_process
+def test_a_course_of_which_nothing_is_known_is_in_legacy():
+    decision = toggles.phase_of(COURSE)
+    assert (decision.phase, decision.drift, decision.changed) == (Phase.LEGACY, False, False)
+    assert not CoursePhase.objects.exists()
+
+
+# Written down once
+
+
+@in_process
+def test_a_step_taken_by_hand_is_written_down_once():
+    tick(True, False)
+    for _ in range(3):
+        assert phase() is Phase.SHADOW
+    change = PhaseChange.objects.get()
+    assert (change.course_id, change.step_from, change.step_to) == (COURSE, Phase.LEGACY, Phase.SHADOW)
+    assert change.changed_by == "flag"
+    assert now() - change.changed_at < timedelta(minutes=1)
+    assert CoursePhase.objects.get().since == pytest.approx(change.changed_at, abs=timedelta(seconds=5))
+
+
+@shared
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("threads", [2, 4])
+def test_a_step_seen_by_many_at_the_same_moment_is_written_down_once(known, threads):
+    if known:
+        rows.in_phase("legacy")
+    tick(True, False)
+    seen = at_once(threads, lambda: toggles.phase_of(COURSE).phase)
+    assert seen == [Phase.SHADOW] * threads
+    assert PhaseChange.objects.count() == 1
+    assert CoursePhase.objects.count() == 1
+
+
+def at_once(number, action):
+    """Let so many threads, each with connections of its own, do something at the same moment; what they got."""
+    found, start = [], threading.Barrier(number)
+
+    def work():
+        with own_connections():
+            connections["default"].ensure_connection()
+            start.wait(20)
+            try:
+                found.append(action())
+            except Exception as error:
+                found.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@contextmanager
+def own_connections():
+    RequestCache.clear_all_namespaces()
+    try:
+        yield
+    finally:
+        connections.close_all()
