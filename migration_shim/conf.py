@@ -7,6 +7,7 @@ Read it with ``load()`` inside functions, never at import: in a plugin app a set
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -211,6 +212,7 @@ class LegacyAccess:
     timeout: tuple[float, float]
 
 
+@functools.cache
 def _types() -> dict[str, tuple[str, Any]]:
     hints = typing.get_type_hints(ShimSettings)
     return {name.upper(): (name, hint) for name, hint in hints.items()}

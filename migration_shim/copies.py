@@ -66,6 +66,9 @@ def write_reverse(identity: str) -> str:
     entry = LedgerEntry.objects.filter(identity=identity).first()
     if entry is None or entry.legacy_leg not in (Leg.MISSING, Leg.FAILED):
         return "nothing to do"
+    if entry.superseded_at is not None:  # written now, it would retire the newer attempt's reverse shadow
+        LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.NONE, legacy_reason="superseded")
+        return "superseded"
     submission = reader.contents(entry.target_submission_id or 0)
     if submission is None:
         return _reverse_failed(entry, "target_row_gone", settings)

@@ -1,0 +1,64 @@
+"""What a submit through the Python door asks of the LMS's database. Every statement is a part of a learner's wait."""
+
+import pytest
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
+
+from migration_shim import tasks
+from tests.load import course as route
+
+pytestmark = [
+    pytest.mark.django_db(databases=["default", "xqueue"], transaction=True),
+    pytest.mark.usefixtures("course"),
+]
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """What is handed to the broker, instead of being run at once in this process."""
+    sent = []
+    monkeypatch.setattr(tasks, "send", lambda kind, course_id, identity, settings: sent.append((kind, identity)))
+    return sent
+
+
+def statements(sent):
+    """The statements of one submission by alias, with what django-waffle caches across requests warm."""
+    assert route.send(route.submission(999))[0] == 0
+    with (
+        CaptureQueriesContext(connections["default"]) as default,
+        CaptureQueriesContext(connections["xqueue"]) as legacy,
+    ):
+        assert route.send(sent)[0] == 0
+    return [query["sql"][:200] for query in default], [query["sql"][:200] for query in legacy]
+
+
+def listed(found):
+    return f"{len(found)} statements:\n" + "\n".join(found)
+
+
+def test_in_shadow_with_deferred_copies_a_submit_makes_at_most_6_statements(published):
+    route.start_in("shadow")
+    sent = route.submission(1)
+    default, legacy = statements(sent)
+    assert published[-1] == ("shadow", sent.identity)
+    assert len(default) <= 6, listed(default)
+    assert legacy == []
+
+
+def test_in_legacy_a_submit_makes_at_most_4_statements(published):
+    route.start_in("legacy")
+    default, legacy = statements(route.submission(1))
+    assert published == []
+    assert len(default) <= 4, listed(default)
+    assert legacy == []
+
+
+def test_a_flag_costs_a_statement_in_every_request(published):
+    """The bound is not bought by keeping a flag from one request to the next: a flip counts at once."""
+    route.start_in("shadow")
+    default, _ = statements(route.submission(1))
+    assert sum("flagoverride" in text for text in default) == 1, listed(default)
+    assert sum("courseph" in text for text in default) == 1, listed(default)
+    route.start_in("legacy")
+    assert route.send(route.submission(2))[0] == 0
+    assert [identity for _, identity in published].count(route.submission(2).identity) == 0
