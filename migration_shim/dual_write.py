@@ -18,7 +18,7 @@ from django.utils.timezone import now
 
 from . import breaker, copies, ledger, toggles
 from .conf import ShimSettings, load
-from .core.identity import digests, in_sample, input_key, real_placement, shadow_placement
+from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Envelope, parse_envelope
 from .data import Authority, Leg, Origin, Phase
 from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
@@ -97,6 +97,9 @@ class _Submission:
     def route(self) -> tuple[int, Any]:
         try:
             envelope = parse_envelope(self.header, self.body)
+            if envelope.callback.dispatch != GRADED_DISPATCH:
+                # The target knows no other dispatch: it would deliver a plot's reply as a grade.
+                raise Malformed("dispatch_not_score_update")
             phase = toggles.phase_of(envelope.callback.course_id).phase
         except (Malformed, DatabaseError) as error:
             # Legacy takes anything; a learner is never refused because the shim cannot read or cannot look.

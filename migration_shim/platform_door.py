@@ -41,11 +41,24 @@ def problems() -> list[str]:
     classes = platform_classes()
     if not classes:
         return [f"None of {', '.join(MODULES)} has an XQueueInterface: this is no LMS that the Python door knows."]
-    return [
-        f"{cls.__module__}.XQueueInterface.send_to_queue does not take {', '.join(_PARAMETERS[1:])}."
-        for cls in classes
-        if list(inspect.signature(_original(cls)).parameters) != _PARAMETERS
-    ]
+    found = []
+    for cls in classes:
+        name = f"{cls.__module__}.XQueueInterface"
+        if list(inspect.signature(_original(cls)).parameters) != _PARAMETERS:
+            found.append(f"{name}.send_to_queue does not take {', '.join(_PARAMETERS[1:])}.")
+        elif not _flag_is_visible(cls):
+            found.append(f"{name} reads the platform's own flag where the router cannot see it; use the HTTP door.")
+    return found
+
+
+def _flag_is_visible(cls: type) -> bool:
+    """
+    Whether an interface can be asked if its course was released to the platform's own path.
+
+    One generation of the platform knows that path and reads its flag inside the method that is replaced here.
+    """
+    knows_path = hasattr(importlib.import_module(cls.__module__), "XQueueInterfaceSubmission")
+    return not knows_path or "use_submission_service" in inspect.signature(cls.__init__).parameters
 
 
 def _original(cls: type) -> Any:

@@ -13,6 +13,8 @@ from ..errors import Unfit
 from .wire import ID_LIMIT, NAME_LIMIT, Callback, Envelope, Header
 
 FENCE = "shadow:"
+#: The dispatch of a graded submission's callback; the other one, ``ungraded_response``, fills a plot.
+GRADED_DISPATCH = "score_update"
 #: The LMS's AnonymousUserId.anonymous_user_id is a varchar(32): nothing longer is ever found there.
 ANONYMOUS_ID_LENGTH = 32
 
@@ -155,6 +157,8 @@ def input_key(envelope: Envelope) -> str:
     Empty where the input cannot be told; then nothing is superseded, because a sibling input must never be lost.
     """
     body, callback = envelope.body, envelope.callback
+    if callback.dispatch != GRADED_DISPATCH:
+        return ""  # a plot of Matlab's carries the key of the graded input, and replaces no attempt at it
     found = recover_input(callback, body.submission_time, body.anonymous_student_id, envelope.header.lms_key)
     if found is None:
         return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..data import LegacyRow, RowClass, State
 from ..errors import Malformed
-from .identity import Digests, digests, in_sample, input_key
+from .identity import GRADED_DISPATCH, Digests, digests, in_sample, input_key
 from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 
 #: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
@@ -130,12 +130,13 @@ def classify(
         return outside
     if parsed.envelope is None or parsed.digests is None:
         return Decision(row_class=RowClass.MALFORMED, reason=parsed.problem)
-    if parsed.envelope.callback.dispatch != "score_update":
+    if parsed.envelope.callback.dispatch != GRADED_DISPATCH:
         return Decision(row_class=RowClass.DRAIN, reason="dispatch_not_score_update")
     if _is_duplicate(parsed, siblings):
         return Decision(row_class=RowClass.DUPLICATE)
     state = legacy_state(parsed, siblings)
-    if state in _RETIRED_CLASSES:
+    # What the router owes a shadow gets it, unless the learner has replaced the attempt: collided, its learner waits.
+    if state in _RETIRED_CLASSES and not (wanted and state is not State.SUPERSEDED):
         return Decision(row_class=_RETIRED_CLASSES[state])
     if present:
         return Decision(row_class=RowClass.PRESENT)

@@ -92,7 +92,8 @@ class LegacyClient:
                 return 1, "failed to read from the server"
             timeout = (min(timeout[0], left), min(timeout[1], left))
         method = "POST" if "data" in kwargs else "GET"
-        parts = {file.name: file for file in files} if files else None
+        # Read here: requests looks for ``read`` on the class, and CAPA's file objects hand it on by __getattr__.
+        parts = {file.name: (file.name, file.read()) for file in files} if files else None
         try:
             response = self.session.request(method, self.access.url + path, files=parts, timeout=timeout, **kwargs)
         except requests.exceptions.ConnectionError as error:

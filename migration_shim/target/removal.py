@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.timezone import now
 from submissions.models import StudentItem, Submission, SubmissionFile, get_storage
 
@@ -20,14 +21,19 @@ def shadows(course_id: str) -> int:
     return _fenced(course_id).count()
 
 
-def _fenced(course_id: str):
-    # Both halves, and the course byte for byte: a collation may take another course's name for this one's.
-    rows = Submission._objects.filter(
-        student_item__course_id=course_id,
-        student_item__student_id__startswith=FENCE,
-        student_item__item_id__startswith=FENCE,
-    )
-    return rows.order_by("id")
+def _of_course(course_id: str, prefix: str = "") -> dict[str, str]:
+    """Both halves of the fence, in this course."""
+    # The second condition compares bytes on MySQL, where the first takes courses that differ in case for the same.
+    return {
+        f"{prefix}course_id": course_id,
+        f"{prefix}course_id__startswith": course_id,
+        f"{prefix}student_id__startswith": FENCE,
+        f"{prefix}item_id__startswith": FENCE,
+    }
+
+
+def _fenced(course_id: str) -> QuerySet[Submission]:
+    return Submission._objects.filter(**_of_course(course_id, "student_item__")).order_by("id")
 
 
 def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
@@ -64,7 +70,4 @@ def _remove(rows: list[Submission]) -> int:
 
 
 def _remove_empty_items(course_id: str) -> None:
-    items = StudentItem.objects.filter(
-        course_id=course_id, student_id__startswith=FENCE, item_id__startswith=FENCE, submission=None
-    )
-    items.delete()
+    StudentItem.objects.filter(submission=None, **_of_course(course_id)).delete()

@@ -49,7 +49,7 @@ def test_course():
         ("b", "p", result(PairStatus.OVERDUE)),
         of=9,
     )
-    found.fence_leaks, found.double_authority = 2, 3
+    found.echoed, found.fence_leaks, found.double_authority = 4, 2, 3
     document = content(found, complete=False)
     assert document == {
         "course": "c",
@@ -61,8 +61,9 @@ def test_course():
         "diverged": 1,
         "waiting": 1,
         "overdue": 1,
-        "classes": {"presence": 0, "state": 0, "correctness": 1, "score": 1},
+        "classes": {"presence": 0, "state": 0, "payload": 0, "correctness": 1, "score": 1},
         "known_differences": {"superseded_on_legacy_only": 1},
+        "echoed": 4,
         "fence_leaks": 2,
         "double_authority": 3,
         "cohorts": [
@@ -117,7 +118,7 @@ def test_whole_run():
     assert document["schema"] == "migration_shim.xqueue_reconcile/1"
     assert document["complete"] is True
     assert (document["of"], document["compared"], document["equal"], document["diverged"]) == (7, 4, 1, 1)
-    assert document["classes"] == {"presence": 0, "state": 0, "correctness": 1, "score": 1}
+    assert document["classes"] == {"presence": 0, "state": 0, "payload": 0, "correctness": 1, "score": 1}
     assert document["known_differences"] == {"superseded_on_legacy_only": 2}
     assert [cohort["course"] for cohort in document["cohorts"]] == ["a", "b", "b"]
     assert set(document["latency"]) == {"a", "b"}

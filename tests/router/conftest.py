@@ -117,7 +117,7 @@ class BadXQueue:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
+                self.body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.path.endswith("/login/"):
                     return self.reply(200, json.dumps({"return_code": 0, "content": "Logged in"}))
                 owner.submits += 1
