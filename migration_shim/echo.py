@@ -33,7 +33,7 @@ def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]
         if key is None:
             continue
         LedgerEntry.objects.filter(pk=entry.pk).update(echo=True)
-        entry.echo = True
+        entry.echo, entry.lease_key = True, key  # what the database has by now
         reply = results.Result(submission_id=entry.target_submission_id or 0, key=key, reply=row.grader_reply)
         results.store(reply, settings)
         fed += 1

@@ -20,4 +20,5 @@ class FencedResults(logging.Filter):
         """Whether the record is to be logged."""
         if not record.name.startswith(("lms.djangoapps.grades", "sandbox.lms")):
             return True
-        return FENCE not in record.getMessage()
+        error = record.exc_info[1] if record.exc_info else None
+        return FENCE not in f"{record.getMessage()} {error or ''}"

@@ -62,12 +62,12 @@ def handle_external_grader_score(sender: Any, score: ExternalGraderScoreData, **
     try:
         CourseKey.from_string(score.course_id)
     except InvalidKeyError:
-        log.error("external grader score of submission %s: invalid course key", score.submission_id)
+        log.error("external grader score: invalid course key %s", score.course_id)
         return
     try:
         UsageKey.from_string(score.module_id)
     except InvalidKeyError:
-        log.error("external grader score of submission %s: invalid usage key", score.submission_id)
+        log.error("external grader score: invalid usage key %s", score.module_id)
         return
     try:
         user = AnonymousUserId.objects.select_related("user").get(anonymous_user_id=score.user_id).user

@@ -151,6 +151,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # Each fenced result is an invalid key to the score receiver, and that is how it should be.
+    "filters": {"fenced": {"()": "migration_shim.logfilter.FencedResults"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["fenced"]}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }

@@ -1,0 +1,76 @@
+"""Echo grading: legacy's stored reply goes through the target's own put_result path, once, and is marked."""
+
+import json
+
+import pytest
+from django.db import connections
+from submissions.models import ExternalGraderDetail, Score
+
+from migration_shim import api
+from migration_shim.data import Grading
+from migration_shim.models import LedgerEntry
+from sandbox.lms.models import LearnerEffect
+from tests import rows
+from tests.rows import fresh  # noqa: F401  (fixture)
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
+
+HALF = '{"correct": true, "score": 0.5, "msg": "<p>half</p>"}'
+
+
+def echo():
+    return api.reconcile([rows.COURSE], rows.ignore, lambda divergence: None, grading=Grading.ECHO).content
+
+
+def test_history_is_echoed_once_and_counts_as_pairs_that_no_grader_made():
+    replies = [rows.RIGHT, rows.WRONG, HALF]
+    for number, reply in enumerate(replies):
+        rows.legacy_row(100 + number, **rows.graded(reply))
+    waiting = rows.legacy_row(200)
+    assert rows.backfill(history=True).content["written"] == 4
+
+    first, second = echo(), echo()
+
+    assert (first["echoed"], second["echoed"]) == (3, 0)
+    assert (first["equal"], first["diverged"], first["waiting"]) == (3, 0, 1)
+    assert second["equal"] == 3
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT grader_reply FROM submissions_externalgraderdetail WHERE status = 'retired' ORDER BY id")
+        assert [text for (text,) in cursor.fetchall()] == replies
+    assert Score.objects.count() == 3
+    assert not LearnerEffect.objects.exists()  # the fence holds for an echo too
+    assert LedgerEntry.objects.filter(echo=True).count() == 3
+    assert not LedgerEntry.objects.get(legacy_id=waiting.pk).echo
+
+    evidence = api.gate(rows.COURSE).content["evidence"]
+    (queue,) = evidence["queues"]
+    assert (queue["graded_pairs"], queue["echoed"]) == (3, 3)
+    reasons = api.gate(rows.COURSE).content["reasons"]
+    assert any(f"queue {rows.QUEUE}: 0 pairs graded on both sides" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    "reply", ["not json", "[true]", '{"score": 1}', '{"correct": true, "score": null, "msg": "x"}']
+)
+def test_a_reply_that_the_target_refuses_is_a_counted_failure_and_in_the_end_a_divergence(reply):
+    rows.legacy_row(100, **rows.graded(reply))
+    rows.backfill(history=True)
+    for _ in range(5):
+        echo()
+    detail = ExternalGraderDetail.objects.get()
+    if json.loads(reply if reply[0] in "{[" else "0") == {"score": 1}:
+        assert detail.status == "retired"  # upstream asks for no more than a score
+        return
+    assert (detail.status, detail.num_failures) == ("failed", 5)
+    assert echo()["classes"]["state"] == 1
+    assert not Score.objects.exists()
+
+
+def test_a_shadow_that_a_grader_holds_is_left_to_the_grader():
+    rows.legacy_row(100, **rows.graded())
+    rows.backfill(history=True)
+    detail = ExternalGraderDetail.objects.get()
+    detail.update_status("pulled")
+    assert echo()["echoed"] == 0
+    detail.refresh_from_db()
+    assert detail.status == "pulled"
