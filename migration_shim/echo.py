@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .conf import ShimSettings
-from .data import Leg, LegacyRow, State
+from .data import Authority, Leg, LegacyRow, State
 from .models import LedgerEntry
 from .target import leases, results
 
@@ -29,6 +29,8 @@ def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]
         state, row = rows.get(entry.legacy_id or 0, (State.MISSING, None))
         if row is None or state is not State.GRADED or entry.target_leg != Leg.STORED:
             continue
+        if entry.authority != Authority.LEGACY:
+            continue  # its target row is the learner's own, and its grade is a grader's to give
         key = leases.lease_one(entry.target_submission_id or 0)
         if key is None:
             continue

@@ -10,13 +10,22 @@ from pathlib import Path
 
 import pytest
 from django.core.management import get_commands
+from django.utils.timezone import now
 
-from migration_shim import conf, data, preflight, toggles
+from migration_shim import conf, data, preflight, toggles, watchers
+from migration_shim.models import LedgerEntry
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNBOOK = "docs/runbook.md"
 #: Written by hand, and held against the code. Decision records are not: they tell of what was rejected as well.
-WRITTEN = ("README.rst", RUNBOOK, "docs/README.rst", "docs/reference/phases.rst", "docs/reference/documents.rst")
+WRITTEN = (
+    "README.rst",
+    RUNBOOK,
+    "docs/README.rst",
+    "docs/reference/phases.rst",
+    "docs/reference/documents.rst",
+    "docs/reference/environment.rst",
+)
 #: Words that look like commands of ours and are names of XQueue's, of the platform's or of the watcher's.
 NOT_COMMANDS = {"xqueue_header", "xqueue_body", "xqueue_servers", "xqueue_watcher", "waffle_utils"}
 TOGGLES = {*toggles.FLAGS, toggles.KILL_SWITCH.name}
@@ -62,6 +71,19 @@ def sources() -> str:
     """Give the app's source, with texts that are broken over several lines joined."""
     whole = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "migration_shim").rglob("*.py")))
     return re.sub(r'"\n\s*f?"', "", whole)
+
+
+def documents() -> list[str]:
+    """Give the schemas of all documents that the app makes."""
+    return re.findall(r'^(?:\w+_)?SCHEMA = "(.+)"$', sources(), re.M)
+
+
+def variables(*folders: str) -> set[str]:
+    """Give the environment variables of ours that the code below these folders reads, sets or names."""
+    names: set[str] = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        names |= set(re.findall(r"""["'](MIGRATION_SHIM_[A-Z_]+)["']""", path.read_text(encoding="utf-8")))
+    return names
 
 
 # --- names that do not exist ------------------------------------------------------------------------------------------
@@ -110,17 +132,23 @@ def wrong_settings(text: str) -> list[str]:
 def wrong_names(text: str) -> list[str]:
     """Names that begin with ``migration_shim.`` and are no toggle, schema, check, or function of a module."""
     source, wrong = sources(), []
-    schemas = {f"migration_shim.{command}" for command in OURS}
+    schemas = {schema.partition("/")[0] for schema in documents()}
     for name in re.findall(r"\bmigration_shim(?:\.\w+)+", text):
         path, _, attribute = name.replace(".", "/").rpartition("/")
         known = (
             name in TOGGLES | schemas
             or f'id="{name}"' in source
-            or ((ROOT / f"{path}.py").exists() and f"def {attribute}" in read(f"{path}.py"))
+            or ((ROOT / f"{path}.py").exists() and re.search(rf"(?:def|class) {attribute}\b", read(f"{path}.py")))
         )
         if not known:
             wrong.append(f"name {name}")
     return wrong
+
+
+def wrong_variables(text: str) -> list[str]:
+    """Environment variables, and keys of the LMS's YAML, that nothing reads."""
+    known = variables("migration_shim", "sandbox", "tests")
+    return [f"variable {name}" for name in re.findall(r"\bMIGRATION_SHIM_[A-Z_]+", text) if name not in known]
 
 
 def wrong_exit_codes(text: str) -> list[str]:
@@ -136,7 +164,10 @@ def wrong_targets(text: str) -> list[str]:
     return [f"make {name}" for name in re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", text, re.M) if name not in targets]
 
 
-CHECKS = (wrong_commands, wrong_options, wrong_settings, wrong_names, wrong_exit_codes, wrong_targets)
+CHECKS = (
+    *(wrong_commands, wrong_options, wrong_settings, wrong_names),
+    *(wrong_variables, wrong_exit_codes, wrong_targets),
+)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -162,6 +193,9 @@ def test_documents_name_only_what_exists(name, check):
         (wrong_names, "the flag `migration_shim.dual_writes`", ["name migration_shim.dual_writes"]),
         (wrong_names, "`migration_shim.api.queue_interfaces(block)`", ["name migration_shim.api.queue_interfaces"]),
         (wrong_names, "`migration_shim.E099` says", ["name migration_shim.E099"]),
+        (wrong_names, "`migration_shim.logfilter.FencedResult`", ["name migration_shim.logfilter.FencedResult"]),
+        (wrong_names, "``migration_shim.xqueue_cutover_remove/1``", ["name migration_shim.xqueue_cutover_remove"]),
+        (wrong_variables, "with MIGRATION_SHIM_SUBMIT_DOORS=1", ["variable MIGRATION_SHIM_SUBMIT_DOORS"]),
         (wrong_exit_codes, "Exit code 2 or 128 means", ["exit code 128"]),
         (wrong_targets, "\nmake demos\n", ["make demos"]),
     ],
@@ -243,10 +277,20 @@ def test_every_value_of_a_document_is_explained(enum):
 
 def test_every_document_is_listed():
     """The overview names the schema of each command's document, with its number."""
-    schemas = re.findall(r'^SCHEMA = "(.+)"$', sources(), re.M)
+    assert len(documents()) >= len(OURS)
+    assert [schema for schema in documents() if f"``{schema}``" not in read("docs/reference/documents.rst")] == []
 
-    assert len(schemas) >= len(OURS)
-    assert [schema for schema in schemas if f"``{schema}``" not in read("docs/reference/documents.rst")] == []
+
+def test_every_environment_variable_is_in_the_reference():
+    """Each variable that the app, the sandbox or the tests read is explained, and under the right heading."""
+    page = read("docs/reference/environment.rst")
+    app, _, rest = page.partition("\nThe sandbox, the tests and the benchmark\n")
+    yaml_keys = {"MIGRATION_SHIM_DATABASE"}
+
+    assert {name for name in variables("migration_shim") if f"``{name}``" not in app} == yaml_keys
+    others = variables("sandbox", "tests", "benchmarks") - variables("migration_shim")
+    assert others
+    assert [name for name in sorted(others) if f"``{name}``" not in rest] == []
 
 
 # --- the runbook itself -----------------------------------------------------------------------------------------------
@@ -296,10 +340,22 @@ def test_links_of_the_runbook_lead_somewhere():
     assert [link for link in links if link[0] != "#" and not (ROOT / "docs" / link).exists()] == []
 
 
-def test_json_in_the_runbook_is_json():
-    """A configuration that is to be copied can be read."""
-    blocks = re.findall(r"^( *)```json\n(.*?)^ *```$", read(RUNBOOK), re.M | re.S)
+@pytest.mark.django_db
+def test_json_in_the_runbook_is_what_the_command_prints(settings):
+    """The watcher configuration of the runbook is that of its course: servers, conf.d and XQUEUES, in this order."""
+    blocks = re.findall(r"^ *```json\n(.*?)^ *```$", read(RUNBOOK), re.M | re.S)
+    settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "LEGACY_URL": "https://xqueue.example.edu"}
+    LedgerEntry.objects.create(
+        course_id="course-v1:ExU+PY1+2026",
+        queue_name="exu-py1",
+        phase=data.Phase.SHADOW,
+        authority=data.Authority.LEGACY,
+        origin=data.Origin.ROUTER,
+        legacy_leg=data.Leg.STORED,
+        target_leg=data.Leg.STORED,
+        arrived_at=now(),
+    )
 
-    assert len(blocks) == 2
-    for _, block in blocks:
-        assert isinstance(json.loads(block), dict)
+    printed = watchers.configuration("course-v1:ExU+PY1+2026")
+
+    assert [json.loads(block) for block in blocks] == list(printed.values())

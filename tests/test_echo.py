@@ -74,3 +74,39 @@ def test_a_shadow_that_a_grader_holds_is_left_to_the_grader():
     assert echo()["echoed"] == 0
     detail.refresh_from_db()
     assert detail.status == "pulled"
+
+
+def test_in_live_an_echo_never_touches_the_learners_own_row():
+    """The reverse shadow was graded first; its grade must not become the learner's."""
+    from migration_shim.core.identity import reverse_header
+    from tests.router.conftest import attempt, put_course_in
+
+    put_course_in("live")
+    one = attempt()
+    assert one.send() == (0, "")
+    entry = one.entry()
+    url = f"https://courses.example.edu/migration_shim/sink/{entry.sink_token}/"
+    header = reverse_header(url, entry.identity, "exu-py1.reverse")
+    columns = {"xqueue_header": header, "lms_callback_url": url, "queue_name": "exu-py1.reverse"}
+    rows.legacy_row(1, **rows.graded(), **columns)
+    before = LearnerEffect.objects.count()
+
+    content = echo()
+
+    assert LedgerEntry.objects.get().legacy_id is not None  # it was linked, and there was a reply to echo
+    assert content["echoed"] == 0
+    assert ExternalGraderDetail.objects.get().status == "pending"
+    assert not Score.objects.exists()
+    assert LearnerEffect.objects.count() == before
+
+
+def test_a_row_without_the_fence_is_never_leased_for_an_echo():
+    from migration_shim.target.leases import lease_one
+
+    rows.legacy_row(100, **rows.graded())
+    rows.backfill(history=True)
+    detail = ExternalGraderDetail.objects.get()
+    item = detail.submission.student_item
+    item.item_id = item.item_id.removeprefix("shadow:")
+    item.save()
+    assert lease_one(detail.submission_id) is None

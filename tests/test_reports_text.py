@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import json
 import pkgutil
 
 import pytest
@@ -16,10 +17,11 @@ COURSE = "course-v1:ExU+PY1+2026"
 PROBLEM = "block-v1:ExU+PY1+2026+type@problem+block@a"
 
 
-def finding(code, severity, rows=0, example=None):
+def finding(code, severity, rows=0, example=None, seam=False):
     return {
         "code": code,
         "severity": severity,
+        "seam": seam,
         "rows": rows,
         "example_legacy_id": example,
         "queue": "exu-py1",
@@ -73,7 +75,14 @@ def reconcile(complete=True):
 
 
 def gate(verdict="PASS", **changes):
-    tally = {"name": "exu-py1", "entries": 460, "graded_pairs": 449, "diverged": 0, "deterministic": 0}
+    tally = {
+        "name": "exu-py1",
+        "entries": 460,
+        "graded_pairs": 449,
+        "echoed": 0,
+        "diverged": 0,
+        "deterministic": 0,
+    }
     return {
         "schema": "migration_shim.xqueue_gate/1",
         "course": COURSE,
@@ -129,6 +138,17 @@ def cutover(**changes):
     } | changes
 
 
+def removal(**changes):
+    return {
+        "schema": "migration_shim.xqueue_cutover_removal/1",
+        "course": COURSE,
+        "at": NOON.isoformat(),
+        "shadows": 119,
+        "removed": 0,
+        "executed": False,
+    } | changes
+
+
 def status(**changes):
     course = {
         "course": COURSE,
@@ -159,7 +179,11 @@ def status(**changes):
 
 DOCUMENTS = {
     "preflight, clean": preflight(),
-    "preflight": preflight(finding("random_seed", "blocker", 3, 2356), finding("queue_unknown", "blocker")),
+    "preflight": preflight(
+        finding("answer_over_limit", "blocker", 3, 2356),
+        finding("queue_unknown", "blocker"),
+        finding("random_seed", "note", 5, seam=True),
+    ),
     "backfill": backfill(),
     "backfill, plan": backfill(executed=False, written=0),
     "reconcile": reconcile(),
@@ -169,6 +193,9 @@ DOCUMENTS = {
     "gate, closed": gate("INCONCLUSIVE", reasons=["there was no preflight"], needed=["a preflight"]),
     "cutover": cutover(),
     "cutover, done": cutover(executed=True),
+    "cutover, back to legacy": cutover(to="legacy", gated=False, verdict=None, way_back=None),
+    "removal": removal(),
+    "removal, done": removal(executed=True, removed=119),
     "cutover, refused": cutover(permitted=False, verdict="STALE", reasons=["too old"], needed=["a reconcile"]),
     "status": status(),
     "status, no course": status() | {"courses": []},
@@ -191,7 +218,7 @@ def schemas():
     """Every document that the app makes, found in its modules."""
     names = [module.name for module in pkgutil.walk_packages(migration_shim.__path__, "migration_shim.")]
     modules = [importlib.import_module(name) for name in names if ".management.commands." not in name]
-    return {module.SCHEMA for module in modules if hasattr(module, "SCHEMA")}
+    return {value for module in modules for name, value in vars(module).items() if name.endswith("SCHEMA")}
 
 
 def test_every_schema_of_the_app_is_rendered_here():
@@ -223,18 +250,21 @@ def test_no_text_shows_what_it_was_not_asked_for(document):
 def test_preflight():
     found = lines(DOCUMENTS["preflight"])
     assert found[0] == f"Preflight of {COURSE}: 2 blockers in 1793 legacy rows, queues: exu-py1"
-    assert "BLOCKER  random_seed: 3 rows" in found
-    assert "To do: advice on random_seed" in found
+    assert "BLOCKER  answer_over_limit: 3 rows" in found
+    assert "effect of answer_over_limit" in found
+    assert "To do: advice on answer_over_limit" in found
     assert f"3  exu-py1  {PROBLEM}  (legacy row 2356)" in found
     assert "BLOCKER  queue_unknown" in found
+    assert "NOTE     random_seed: 5 rows" in found
+    assert "effect of random_seed (the watcher seam hands out the original)" in found
     assert found[-1] == "The gate stays closed while there are blockers."
     clean = lines(preflight(finding("submission_time_format", "note", 1)))
     assert clean[-1] == f"Next: xqueue_reconcile --course {COURSE}"
 
 
 def test_preflight_sums_the_rows_of_a_code():
-    assert "BLOCKER  random_seed: 7 rows" in lines(
-        preflight(finding("random_seed", "blocker", 3), finding("random_seed", "blocker", 4))
+    assert "BLOCKER  answer_over_limit: 7 rows" in lines(
+        preflight(finding("answer_over_limit", "blocker", 3), finding("answer_over_limit", "blocker", 4))
     )
 
 
@@ -295,6 +325,26 @@ def test_cutover():
         "needed: a reconcile",
     ]
     assert not any("--execute" in line for line in refused)
+
+
+def test_cutover_names_the_way_back_where_there_is_one():
+    assert any(line.startswith("way back: ") for line in lines(cutover()))
+    assert not any(line.startswith("way back") for line in lines(DOCUMENTS["cutover, back to legacy"]))
+
+
+def test_removal():
+    plan = lines(removal())
+    assert plan[0] == f"{COURSE}: 119 shadows would be removed, with their files; no real row"
+    assert plan[-1] == "Next: the same command with --execute"
+    assert lines(DOCUMENTS["removal, done"]) == [f"{COURSE}: 119 of 119 shadows removed"]
+
+
+def test_watcher_configuration_is_printed_as_json():
+    servers = {"legacy": {"SERVER": "https://xqueue.example.edu"}}
+    found = render(status(watcher_config={"xqueue_servers.json": servers}))
+    _, _, printed = found.partition("  xqueue_servers.json:\n")
+    assert json.JSONDecoder().raw_decode(printed.strip())[0] == servers
+    assert "xqueue_servers.json" not in render(status())
 
 
 def test_status():

@@ -150,6 +150,7 @@ def test_the_app_imports_what_it_requires():
         "opaque_keys": "edx-opaque-keys",
         "openedx_events": "openedx-events",
         "requests": "requests",
+        "rest_framework": "djangorestframework",
         "submissions": "edx-submissions",
         "tqdm": "tqdm",
         "waffle": "django-waffle",

@@ -176,7 +176,7 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
     for problem in evidence.problems:
         pairs = max(problem.graded_pairs, problem.diverged)
         if problem.deterministic:
-            reasons.append(f"problem {problem.name}: {problem.deterministic} divergences in presence or state")
+            reasons.append(f"problem {problem.name}: {problem.deterministic} divergences in presence, state or payload")
         elif problem.diverged and evidence_above(pairs, problem.diverged, thresholds.rate) >= wanted:
             reasons.append(f"problem {problem.name}: {problem.diverged} of {pairs} pairs diverge")
     return tuple(reasons)

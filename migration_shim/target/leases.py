@@ -19,6 +19,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
+from ..core.identity import is_fenced
 from ..models import LedgerEntry
 
 _Status = ExternalGraderDetail.Status
@@ -116,10 +117,17 @@ def _write_lease(row: ExternalGraderDetail) -> LedgerEntry | None:
 
 
 def lease_one(submission_id: int) -> str | None:
-    """Lease one row that nobody has been handed, for echo grading; its key, or None when it is not free."""
+    """
+    Lease one shadow that nobody has been handed, for echo grading; its key, or None when it is not free.
+
+    Never a row under a learner's own identity, whatever the caller believes.
+    """
     with transaction.atomic():
         row = ExternalGraderDetail.objects.select_for_update().filter(submission_id=submission_id).first()
         if row is None or row.status not in (_Status.PENDING, _Status.RETRY):
+            return None
+        item = row.submission.student_item
+        if not is_fenced(item.student_id, item.item_id):
             return None
         row.update_status(_Status.PULLED)
         _write_lease(row)

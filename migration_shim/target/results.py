@@ -10,12 +10,14 @@ from __future__ import annotations
 import enum
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
+from django.db.models import Exists
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail
@@ -89,11 +91,9 @@ def parse(data: Any) -> Result:
 def store(result: Result, settings: ShimSettings) -> Stored:
     """Store a result, once; say what became of it. No finished grade is refused because another session is quicker."""
     for _ in range(TRIES):
-        stored, reason = _attempt(result)
+        stored, reason = _attempt(result, settings)
         if stored is Stored.BUSY:
             time.sleep(PAUSE)
-        elif stored is Stored.STORED:
-            return _after(result, settings)
         elif stored is None:
             return _count_failure(result, reason, settings)
         else:
@@ -101,7 +101,7 @@ def store(result: Result, settings: ShimSettings) -> Stored:
     return Stored.BUSY
 
 
-def _attempt(result: Result) -> tuple[Stored | None, str]:
+def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str]:
     """
     Give the result to edx-submissions' own put_result: what became of it, or None and why it could not be stored.
 
@@ -112,31 +112,34 @@ def _attempt(result: Result) -> tuple[Stored | None, str]:
     request = SimpleNamespace(data={"xqueue_header": header, "xqueue_body": result.reply})
     try:
         with transaction.atomic():
-            known = _look(result)
-            if known is not None:
+            row, known = _look(result)
+            if row is None or known is not None:
                 return known, ""
             if not _is_object(result.reply):
                 return None, "reply_not_object"
             status = XQueueViewSet().put_result(request).status_code
+            stored = status == 200 and _note_exact_points(row, result.reply)
     except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
         return None, type(error).__name__
-    return (Stored.STORED, "") if status == 200 else (None, f"status {status}")
+    if stored:
+        return Stored.STORED, ""
+    return (_after(result, settings), "") if status == 200 else (None, f"status {status}")
 
 
-def _look(result: Result) -> Stored | None:
-    """What can be said without writing: an unknown row, a wrong key, the same reply again. None: it is to be stored."""
+def _look(result: Result) -> tuple[ExternalGraderDetail | None, Stored | None]:
+    """The row, locked, and what can be said without writing: a wrong key, the same reply again. None: store it."""
     rows = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
     try:
         row = rows.filter(submission_id=result.submission_id).first()
     except OperationalError:
-        return Stored.BUSY
+        return None, Stored.BUSY
     if row is None:
-        return Stored.UNKNOWN
+        return None, Stored.UNKNOWN
     if not row.pullkey or row.pullkey != result.key:
-        return Stored.WRONG_KEY
+        return row, Stored.WRONG_KEY
     if row.status == _Status.RETIRED:
-        return Stored.REPEATED if row.grader_reply == result.reply else Stored.WRONG_KEY
-    return None if row.status == _Status.PULLED else Stored.WRONG_KEY
+        return row, Stored.REPEATED if row.grader_reply == result.reply else Stored.WRONG_KEY
+    return row, None if row.status == _Status.PULLED else Stored.WRONG_KEY
 
 
 def _is_object(reply: str) -> bool:
@@ -147,19 +150,30 @@ def _is_object(reply: str) -> bool:
         return False
 
 
+def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
+    """
+    Record what the score is worth unrounded, if it was stored, and say whether anything was recorded.
+
+    Upstream stores a rounded number of points; the exact one lets a reconcile tell rounding from error. One statement,
+    because every grade pays for it: upstream answers 200 for a score that it could not store, too.
+    """
+    score = read_reply(reply).score
+    if score is None or not math.isfinite(score * row.points_possible):
+        return False
+    retired = ExternalGraderDetail.objects.filter(pk=row.pk, status=_Status.RETIRED)
+    entries = LedgerEntry.objects.filter(Exists(retired), target_submission_id=row.submission_id)
+    return entries.update(exact_points=score * row.points_possible) > 0
+
+
 def _after(result: Result, settings: ShimSettings) -> Stored:
+    """What became of a row that upstream has answered 200 for, whether or not it could store the score."""
     row = ExternalGraderDetail.objects.get(submission_id=result.submission_id)
-    if row.status != _Status.RETIRED:  # upstream has counted a failure itself, and answered 200
-        count("result_not_stored")
-        if row.status == _Status.FAILED:
-            tell_learner(row, settings)
-        return Stored.COUNTED
-    score = read_reply(result.reply).score
-    if score is not None:
-        # Upstream stores a rounded number of points; the exact one lets a reconcile tell rounding from error.
-        exact = {"exact_points": score * row.points_possible}
-        LedgerEntry.objects.filter(target_submission_id=result.submission_id).update(**exact)
-    return Stored.STORED
+    if row.status == _Status.RETIRED:
+        return Stored.STORED
+    count("result_not_stored")
+    if row.status == _Status.FAILED:
+        tell_learner(row, settings)
+    return Stored.COUNTED
 
 
 def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Stored:

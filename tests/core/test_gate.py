@@ -193,7 +193,7 @@ BAD = {
     "one deterministic divergence": (
         {"problems": (P1, tally("p2", 1500, diverged=1, deterministic=1))},
         "FAIL",
-        "problem p2: 1 divergences in presence or state",
+        "problem p2: 1 divergences in presence, state or payload",
     ),
     "deterministic, though nothing was graded": (
         {"problems": (P1, tally("p2", 0, entries=1, diverged=1, deterministic=1))},
