@@ -210,19 +210,24 @@ class _Submission:
         if entry.phase == Phase.SHADOW and self._copy_wanted(envelope):
             if self.deadline - time.monotonic() < COPY_NEEDS:
                 count("shadow_left_no_time")
-                return
-            entry.legacy_leg, entry.target_leg = Leg.STORED, Leg.MISSING
-            callback = envelope.callback
-            points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
-            entry.points_possible, entry.points_assumed = points
-            try:
-                with transaction.atomic():
-                    entry.save(force_insert=True)
-            except IntegrityError:
-                count("repeated")  # the same submission was sent again: its entry is there
-                return
-            self._shadow(envelope, entry)
+            elif not self._open_entry(envelope, entry):
+                return  # the same submission was sent again: its entry is there, and it replaces nothing
         supersede_older(envelope, entry.input_key, entry.identity, Authority.LEGACY, self.settings)
+
+    def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> bool:
+        """Write the ledger entry of a shadow and start the copy. False when the submission had an entry already."""
+        entry.legacy_leg, entry.target_leg = Leg.STORED, Leg.MISSING
+        callback = envelope.callback
+        points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
+        entry.points_possible, entry.points_assumed = points
+        try:
+            with transaction.atomic():
+                entry.save(force_insert=True)
+        except IntegrityError:
+            count("repeated")
+            return False
+        self._shadow(envelope, entry)
+        return True
 
     def _shadow(self, envelope: Envelope, entry: LedgerEntry) -> None:
         if self.settings.copies == "deferred":

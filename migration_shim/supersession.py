@@ -14,8 +14,8 @@ from django.utils.timezone import now
 
 from . import breaker
 from .conf import ShimSettings
-from .core.identity import input_key
-from .core.wire import Envelope, parse_envelope
+from .core.identity import digests, input_key
+from .core.wire import Envelope, parse_envelope, parse_header
 from .data import Authority, LegacyRow
 from .errors import Malformed
 from .legacy import retire, rows
@@ -64,9 +64,13 @@ def _on_legacy(envelope: Envelope, key: str, settings: ShimSettings) -> None:
         count("supersession_on_legacy_paused")
         return
     try:
-        ids = [row.id for row in rows.open_rows(envelope.header.callback_url) if _replaced(row, key, envelope)]
-        if ids and retire.retire(ids):
+        replaced = [row for row in rows.open_rows(envelope.header.callback_url) if _replaced(row, key, envelope)]
+        if replaced and retire.retire(row.id for row in replaced):
             count("superseded_on_legacy")
+            # Legacy keeps no word of it: without this the row would look given up, or collided.
+            groups = [digests(parse_header(row.xqueue_header), row.xqueue_body, ()).group for row in replaced]
+            entries = LedgerEntry.objects.filter(input_key=key, group__in=groups, superseded_at=None)
+            entries.update(superseded_at=now())
         breaker.succeeded("legacy_rows")
     except DatabaseError as error:
         breaker.failed("legacy_rows", settings)

@@ -16,11 +16,15 @@ def configuration(course_id: str) -> dict[str, Any]:
     """
     The entries of ``xqueue_servers.json``, of ``conf.d``, and of XQueue's ``XQUEUES``, for the queues of a course.
 
-    Handlers and accounts are the operator's own; they are named as places to fill in. ``SERVER_REF`` picks a server and
+    Handlers and accounts are the operator's own, and named as places to fill in; the target's are Django users of the
+    group ``xqueue``. ``SERVER_REF`` picks a server and
     excludes ``SERVER`` and ``AUTH`` in the same entry (xqueue-watcher, ``manager.py``).
     """
     settings = load()
     root = getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
+    # An account of its own for each queue: by default an LMS lets a user have one session, and watchers of one account
+    # would log each other out for ever.
+    servers: dict[str, Any] = {"legacy": {"SERVER": legacy_access().url, "AUTH": ["USER", "PASSWORD"]}}
     queues = LedgerEntry.objects.filter(course_id=course_id).order_by("queue_name").values_list("queue_name", flat=True)
     entries: dict[str, Any] = {}
     xqueues: dict[str, None] = {}
@@ -28,9 +32,11 @@ def configuration(course_id: str) -> dict[str, Any]:
         served = {
             f"{queue}-legacy": (queue, "legacy"),
             f"{queue}-reverse": (queue + settings.reverse_queue_suffix, "legacy"),
-            f"{queue}-target": (queue, "target"),
-            f"{queue}-shadow": (queue + settings.shadow_queue_suffix, "target"),
+            f"{queue}-target": (queue, f"target-{queue}"),
+            f"{queue}-shadow": (queue + settings.shadow_queue_suffix, f"target-{queue}-shadow"),
         }
+        for name in (f"target-{queue}", f"target-{queue}-shadow"):
+            servers[name] = {"SERVER": root, "AUTH": [f"GRADER-OF-{name}", "PASSWORD"]}
         for name, (queue_name, server) in served.items():
             entries[name] = {
                 "NAME_OVERRIDE": queue_name,
@@ -40,10 +46,7 @@ def configuration(course_id: str) -> dict[str, Any]:
             }
         xqueues |= {queue: None, queue + settings.reverse_queue_suffix: None}
     return {
-        "xqueue_servers.json": {
-            "legacy": {"SERVER": legacy_access().url, "AUTH": ["USER", "PASSWORD"]},
-            "target": {"SERVER": root, "AUTH": ["USER-OF-GROUP-xqueue", "PASSWORD"]},
-        },
+        "xqueue_servers.json": servers,
         "conf.d": entries,
         "XQUEUES": xqueues,
     }

@@ -21,19 +21,15 @@ def shadows(course_id: str) -> int:
     return _fenced(course_id).count()
 
 
-def _of_course(course_id: str, prefix: str = "") -> dict[str, str]:
-    """Both halves of the fence, in this course."""
-    # The second condition compares bytes on MySQL, where the first takes courses that differ in case for the same.
-    return {
-        f"{prefix}course_id": course_id,
-        f"{prefix}course_id__startswith": course_id,
-        f"{prefix}student_id__startswith": FENCE,
-        f"{prefix}item_id__startswith": FENCE,
-    }
-
-
 def _fenced(course_id: str) -> QuerySet[Submission]:
-    return Submission._objects.filter(**_of_course(course_id, "student_item__")).order_by("id")
+    rows = Submission._objects.filter(
+        student_item__course_id=course_id,
+        # Compares bytes on MySQL, where the condition above takes courses that differ in case for the same.
+        student_item__course_id__startswith=course_id,
+        student_item__student_id__startswith=FENCE,
+        student_item__item_id__startswith=FENCE,
+    )
+    return rows.order_by("id")
 
 
 def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
@@ -50,7 +46,6 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
         own = [row for row in own if is_fenced(row.student_item.student_id, row.student_item.item_id)]
         removed += _remove(own)
         progress(removed, total)
-    _remove_empty_items(course_id)
     return removed
 
 
@@ -61,13 +56,10 @@ def _remove(rows: list[Submission]) -> int:
     with transaction.atomic():
         files.delete()
         Submission._objects.filter(pk__in=ids).delete()
+        StudentItem.objects.filter(pk__in=[row.student_item_id for row in rows], submission=None).delete()
         entries = LedgerEntry.objects.filter(target_submission_id__in=ids)
         entries.update(target_submission_id=None, target_leg=Leg.NONE, target_reason="removed", compared_at=now())
     # After the commit: contents without a row harm nobody, a row without its contents would.
     for name in names:
         get_storage().delete(name)
     return len(ids)
-
-
-def _remove_empty_items(course_id: str) -> None:
-    StudentItem.objects.filter(submission=None, **_of_course(course_id)).delete()

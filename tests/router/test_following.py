@@ -12,7 +12,7 @@ from submissions.models import ExternalGraderDetail, Score
 from migration_shim import breaker, dual_write, supersession
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms.blocks import make_block
-from tests.rows import HOST, Grader, backfill, graded
+from tests.rows import HOST, Grader, backfill, grade_target, graded, reconcile
 
 from .conftest import COURSE, attempt, put_course_in
 from .test_table import count, rows
@@ -158,6 +158,21 @@ def test_in_live_an_older_attempt_on_legacy_is_retired_and_its_grader_refused(le
     assert legacy_states() == [(True, ""), (False, ""), (False, "")]
     assert target_of(one).status == "retired"  # its shadow as well
     assert target_of(sibling).status == "pending"
+
+
+@pytest.mark.parametrize("copy", ["pending", "graded"])
+def test_what_the_router_retired_on_legacy_is_superseded_to_a_reconcile(copy, legacy):
+    put_course_in("shadow")
+    one = attempt(user=48)
+    one.send()
+    if copy == "graded":
+        grade_target(submission_id=one.entry().target_submission_id)
+    put_course_in("live")
+    attempt(user=48, at=datetime.now(tz=UTC) + LATER).send()
+    document, divergences = reconcile(COURSE)
+    assert [found for found in divergences if found["entry"] == one.entry().pk] == []
+    assert document.content["known_differences"] == ({"superseded_on_legacy_only": 1} if copy == "graded" else {})
+    assert document.content["double_authority"] == 0
 
 
 @pytest.mark.parametrize("phase", ["legacy", "shadow"])

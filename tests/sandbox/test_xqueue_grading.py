@@ -16,18 +16,18 @@ VALID = '{"correct": true, "score": 1, "msg": "<p>ok</p>"}'
 # get_queuelen
 
 
+ALL_QUEUES = (
+    "exu-py1, exu-py1.reverse, ExampleUniversity-DataStructures201, ExampleUniversity-DataStructures201.reverse, "
+    "exu-alg2, exu-alg2.reverse, exu-misc, exu-misc.reverse"
+)
+
+
 @pytest.mark.parametrize(
     ("params", "answer"),
     [
         ({"queue_name": "exu-py1"}, (0, 0)),
-        (
-            {"queue_name": "none-such"},
-            (1, "Valid queue names are: exu-py1, ExampleUniversity-DataStructures201, exu-alg2, exu-misc"),
-        ),
-        (
-            {"queue_name": ""},
-            (1, "Valid queue names are: exu-py1, ExampleUniversity-DataStructures201, exu-alg2, exu-misc"),
-        ),
+        ({"queue_name": "none-such"}, (1, f"Valid queue names are: {ALL_QUEUES}")),
+        ({"queue_name": ""}, (1, f"Valid queue names are: {ALL_QUEUES}")),
         ({}, (1, "'get_queuelen' must provide parameter 'queue_name'")),
     ],
 )
