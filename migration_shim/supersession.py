@@ -69,7 +69,9 @@ def _on_legacy(envelope: Envelope, key: str, settings: ShimSettings) -> None:
             count("superseded_on_legacy")
             # Legacy keeps no word of it: without this the row would look given up, or collided.
             groups = [digests(parse_header(row.xqueue_header), row.xqueue_body, ()).group for row in replaced]
-            entries = LedgerEntry.objects.filter(input_key=key, group__in=groups, superseded_at=None)
+            entries = LedgerEntry.objects.filter(
+                input_key=key, group__in=groups, superseded_at=None, authority=Authority.LEGACY
+            )
             entries.update(superseded_at=now())
         breaker.succeeded("legacy_rows")
     except DatabaseError as error:

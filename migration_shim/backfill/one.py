@@ -38,6 +38,8 @@ def write_shadow_of(identity: str, settings: ShimSettings) -> str:
             entry = LedgerEntry.objects.select_for_update().filter(identity=identity).first()
             if entry is None or entry.target_leg == Leg.STORED:
                 return "present"
+            if entry.superseded_at is not None:
+                return "superseded"
             return _write(entry, settings)
     except TargetWriteFailed as error:
         # Another worker may have written it while this one was losing its transaction.

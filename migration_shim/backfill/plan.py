@@ -80,7 +80,8 @@ def class_page(
     for parsed, keys in read_rows:
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         present = entry is not None and entry.target_leg == Leg.STORED
-        wanted = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
+        owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
+        wanted = owed and entry.superseded_at is None
         decision = classify(parsed, others(parsed, families), policy, present=present, wanted=wanted)
         if decision.row_class is RowClass.FINAL and parsed.row.id not in wanted_history:
             decision = Decision(row_class=RowClass.OUT_OF_SCOPE, reason="beyond_per_problem")

@@ -189,7 +189,9 @@ def _checkpoint(request: Request) -> Checkpoint:
 
 def _owed(request: Request) -> Iterator[list[LegacyRow]]:
     """Retired legacy rows of submissions that the router owes a shadow; the unretired ones are in the other pages."""
-    owed = LedgerEntry.objects.filter(target_leg__in=(Leg.MISSING, Leg.FAILED), authority=Authority.LEGACY)
+    owed = LedgerEntry.objects.filter(
+        target_leg__in=(Leg.MISSING, Leg.FAILED), authority=Authority.LEGACY, superseded_at=None
+    )
     if request.courses is not None:
         owed = owed.filter(course_id__in=request.courses)
     if request.queues is not None:

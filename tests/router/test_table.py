@@ -323,4 +323,4 @@ def test_a_deferred_copy_is_written_by_a_worker_out_of_legacys_row(legacy, shim)
     assert task.call_args.args == (entry.identity,)
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT original_filename FROM submissions_submissionfile")
-        assert cursor.fetchall() == [("main.py",)]
+        assert list(cursor.fetchall()) == [("main.py",)]
