@@ -78,7 +78,9 @@ def write_reverse(identity: str) -> str:
     except Unfit as error:
         return _reverse_failed(entry, error.reason, settings)
     with timed("reverse_leg"):
-        error, message = LegacyClient().submit(header, ledger.legacy_body(entry, submission.answer), submission.files)
+        error, message = LegacyClient().submit(
+            header, ledger.legacy_body(entry, submission.answer), submission.files, correlation=entry.identity[:16]
+        )
     if error:
         return _reverse_failed(entry, f"refused: {message}", settings)
     LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.STORED, legacy_reason="")

@@ -70,10 +70,12 @@ class QueueInterface:
         return _Submission(header, body, list(files_to_upload or []), self.block, settings, seconds).route()
 
 
-def _to_legacy(header: str, body: str, files: list[UploadedFile], deadline: float | None) -> tuple[int, Any]:
+def _to_legacy(
+    header: str, body: str, files: list[UploadedFile], deadline: float | None, correlation: str = "1"
+) -> tuple[int, Any]:
     try:
         with timed("legacy_leg"):
-            return LegacyClient().submit(header, body, files, deadline=deadline)
+            return LegacyClient().submit(header, body, files, deadline=deadline, correlation=correlation)
     except ConfigurationError as error:
         count("legacy_not_configured", error)
         return 1, "cannot connect to server"
@@ -112,7 +114,8 @@ class _Submission:
             error, message = self._target(envelope, entry)
             follow = self._after_target
         else:
-            error, message = _to_legacy(self.header, self.body, self.files, self.deadline)
+            correlation = entry.identity[:16]
+            error, message = _to_legacy(self.header, self.body, self.files, self.deadline, correlation)
             follow = self._after_legacy
         if not error:
             transaction.on_commit(lambda: self._follow_up(follow, envelope, entry))

@@ -52,7 +52,7 @@ def world(transactional_db, settings, monkeypatch):
     client.force_login(grader)
     world = World(client)
 
-    def submit(client, header, body, files=None, *, deadline=None):
+    def submit(client, header, body, files=None, *, deadline=None, correlation="1"):
         return world.xqueue.submit(header, body)
 
     def send(*args):

@@ -37,11 +37,12 @@ def test_capas_files_arrive_and_are_sent_again_after_a_login():
         handler.reply(200, asked if len(seen) == 1 else '{"return_code": 0, "content": "3"}')
 
     with bad_xqueue(answer) as server:
-        assert client(server.url).submit("{}", "{}", [FileOfCapa("main.py", b"print(1)\n")]) == (0, "3")
+        files = [FileOfCapa("main.py", b"print(1)\n")]
+        assert client(server.url).submit("{}", "{}", files, correlation="abc") == (0, "3")
 
     assert len(seen) == 2
     for headers, body in seen:
-        assert headers[SENT_BY_SHIM] == "1"
+        assert headers[SENT_BY_SHIM] == "abc"
         head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
         parts = {
             part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
