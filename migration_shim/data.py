@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ class Origin(enum.StrEnum):
 
     ROUTER = "router"
     BACKFILL = "backfill"
+    HANDOFF = "handoff"
     RECONCILE = "reconcile"
 
 
@@ -44,6 +46,18 @@ class Leg(enum.StrEnum):
     MISSING = "missing"  # wanted; nobody has tried yet, or the try left no trace
     STORED = "stored"
     FAILED = "failed"  # tried; the reason is on the ledger entry
+
+
+class Move(enum.StrEnum):
+    """How far an in-flight submission has come on its way between the two systems."""
+
+    NONE = "none"
+    HELD = "held"  # its real target row stands on a queue that no grader polls; legacy may still have it
+    FENCED = "fenced"  # held, and legacy's row is retired with our mark; the settle time runs
+    RELEASED = "released"  # the target's graders have it; legacy's row is to be looked at once more
+    WATCHED = "watched"  # looked at once more: the handoff is over
+    RETURNING = "returning"  # its target row is fenced; legacy has no row for it yet
+    RETURNED = "returned"  # legacy's graders have it again
 
 
 class RowClass(enum.StrEnum):
@@ -71,23 +85,40 @@ class State(enum.StrEnum):
     SUPERSEDED = "superseded"
     COLLIDED = "collided"
     GIVEN_UP = "given_up"
+    HANDED_OFF = "handed_off"  # retired by our own handoff; its outcome is the target's to give
     FAILED = "failed"
+    STUCK = "stuck"  # nothing will move it any more but an operator
+    GONE = "gone"  # removed by legacy's retention after it was read; what it said then is on the ledger entry
+    LOST = "lost"  # vanished before it had an outcome: an alarm
     MISSING = "missing"
 
     @property
     def is_final(self) -> bool:
-        """Whether this side has said its last word."""
-        return self not in (State.QUEUED, State.PULLED, State.MISSING)
+        """Whether this side has said its last word. A stuck row has not: an operator may set it free."""
+        return self not in (State.QUEUED, State.PULLED, State.STUCK, State.MISSING)
 
 
 class DivergenceClass(enum.StrEnum):
     """Typed differences between the two sides of a submission."""
 
     PRESENCE = "presence"
+    STORED_AFTER_REFUSAL = "stored_after_refusal"
     STATE = "state"
-    PAYLOAD = "payload"
     CORRECTNESS = "correctness"
     SCORE = "score"
+    SCALE = "scale"
+    OUT_OF_RANGE = "out_of_range"
+    STORED_POINTS = "stored_points"
+    PAYLOAD = "payload"
+    FILES = "files"
+    IDENTITY = "identity"
+    ORDER = "order"
+    DUPLICATE = "duplicate"
+    STUCK = "stuck"
+    LATENCY = "latency"
+    LOST = "lost"
+    DOUBLE_AUTHORITY = "double_authority"
+    FENCE_LEAK = "fence_leak"
 
 
 class Grading(enum.StrEnum):
@@ -123,6 +154,14 @@ class ReplyKind(enum.StrEnum):
     VALID = "valid"
     INVALID = "invalid"  # wipes the learner's result, whatever its key
     RAISES = "raises"  # CAPA fails on it; the callback answers 500
+
+
+class ScoreStyle(enum.StrEnum):
+    """What the graders of a queue call a score: a share of 1, or points out of the problem's maximum."""
+
+    RATIO = "ratio"
+    ABSOLUTE = "absolute"
+    UNKNOWN = "unknown"  # no score seen so far tells
 
 
 class ExitCode(enum.IntFlag):
@@ -169,6 +208,40 @@ class Reply:
     kind: ReplyKind
     correct: bool | None = None
     score: float | None = None
+    #: The score as the grader sent it, which is what edx-submissions scales: below 0 too, and true apart from 1.
+    sent: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """
+    What edx-submissions holds as the score of one graded submission.
+
+    ``stored`` is None where there is no Score; ``predicted`` is what the installed edx-submissions makes of the reply,
+    None where it would store nothing (``target/prediction.py``).
+    """
+
+    stored: int | None
+    possible: int
+    predicted: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remarks:
+    """What sets one side of a submission apart; most have nothing of the kind."""
+
+    #: A row that is gone: its state when it was last read.
+    was: State | None = None
+    #: Whether a newer attempt of the same learner and input is on record, which is what supersedes one.
+    newer_attempt: bool = False
+    #: Whether the sender was told that it is not stored: a refusal or a timeout.
+    refused: bool = False
+    #: Further rows of the same identity on this side that nothing has superseded: each may be graded.
+    duplicates: int = 0
+    #: Whether a later attempt of the same learner and input was handed out before it (``core/compare.overtaken``).
+    overtaken: bool = False
+    #: Whose it is: any text that is equal on both sides if learner, course and problem are. Empty: not looked at.
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,15 +253,29 @@ class Outcome:
     copy: bool = False
     reply: Reply | None = None
     arrived_at: datetime | None = None
+    pulled_at: datetime | None = None
     returned_at: datetime | None = None
+    #: How often graders have tried, as far as this side keeps count.
+    attempts: int = 0
+    #: Whether the reply reached the learner, None where this side cannot tell (a shadow's never does).
+    reached: bool | None = None
+    #: For the eye of a report (``core/scoring.message_digest``); messages are not compared.
+    message_digest: str = ""
+    #: The target's stored score; None where it was not read.
+    points: Points | None = None
+    remarks: Remarks | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The result of one pair. ``divergences`` maps a class to a short text without learner content."""
+    """
+    The result of one pair. ``divergences`` maps a class to a short text without learner content.
+
+    ``known`` names a known difference; an equal pair may have one too (its stored points were rounded).
+    """
 
     status: PairStatus
-    divergences: dict[DivergenceClass, str]
+    divergences: Mapping[DivergenceClass, str]
     known: str = ""
 
 

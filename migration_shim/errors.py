@@ -57,7 +57,8 @@ class TargetWriteFailed(ShimError):
 
 class FileUnavailable(ShimError):
     """
-    A file of a legacy row that cannot be read. ``reason`` is a short code, ``name`` the file's storage key.
+    A file of a legacy row that cannot be read. ``reason`` is a short code, ``name`` the file's storage key; it is empty
+    where the row's own columns are at fault, or all of its files together.
     """
 
     def __init__(self, reason: str, name: str) -> None:
@@ -66,8 +67,30 @@ class FileUnavailable(ShimError):
         self.name = name
 
 
+class VerificationFailed(ShimError):
+    """
+    The target does not hold what was meant to be written. ``what`` names the column, never its contents.
+    """
+
+    def __init__(self, legacy_id: int, what: str) -> None:
+        super().__init__(f"legacy row {legacy_id}: the target does not hold what was written ({what})")
+        self.what = what
+
+
+class LegacyNotWritable(ShimError):
+    """The account of the alias ``xqueue`` may not write what is to be written, or the alias is no primary."""
+
+
+class PredictionUnavailable(ShimError):
+    """What the installed edx-submissions would store for a reply cannot be told, so stored points cannot be judged."""
+
+
 class RunLocked(ShimError):
     """Another run of the same kind holds the lock."""
+
+
+class WorkersFailed(ShimError):
+    """The Celery workers could not do a range of legacy ids."""
 
 
 class IllegalStep(ShimError):

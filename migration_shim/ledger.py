@@ -17,6 +17,40 @@ def legacy_body(entry: LedgerEntry, answer: object) -> str:
     return json.dumps(body | (json.loads(entry.extra_body) if entry.extra_body else {}))
 
 
+#: The columns of an entry that come out of the envelope, in the order of ``kept``.
+KEPT = (
+    "identity",
+    "group",
+    "course_id",
+    "item_id",
+    "input_key",
+    "learner",
+    "queue_name",
+    "raw_header",
+    "grader_payload",
+    "student_info",
+    "extra_body",
+)
+
+
+def kept(envelope: Envelope, digests: Digests, input_key: str) -> tuple[str | None, ...]:
+    """What an entry keeps of an envelope."""
+    callback, body = envelope.callback, envelope.body
+    return (
+        digests.identity,
+        digests.group,
+        callback.course_id,
+        callback.item_id,
+        input_key,
+        body.anonymous_student_id,
+        envelope.header.queue_name,
+        envelope.raw_header,
+        body.grader_payload,
+        body.student_info,
+        json.dumps(body.extra) if body.extra else "",
+    )
+
+
 def new_entry(
     envelope: Envelope,
     digests: Digests,
@@ -27,23 +61,12 @@ def new_entry(
     input_key: str,
 ) -> LedgerEntry:
     """An unsaved entry for one submission, both legs NONE. The caller says what became of them."""
-    callback, body = envelope.callback, envelope.body
     return LedgerEntry(
-        identity=digests.identity,
-        group=digests.group,
-        course_id=callback.course_id,
-        item_id=callback.item_id,
-        input_key=input_key,
-        learner=body.anonymous_student_id,
-        queue_name=envelope.header.queue_name,
+        **dict(zip(KEPT, kept(envelope, digests, input_key), strict=True)),
         phase=phase,
         authority=phase.authority,
         origin=origin,
         arrived_at=arrived_at,
         legacy_leg=Leg.NONE,
         target_leg=Leg.NONE,
-        raw_header=envelope.raw_header,
-        grader_payload=body.grader_payload,
-        student_info=body.student_info,
-        extra_body=json.dumps(body.extra) if body.extra else "",
     )

@@ -6,18 +6,22 @@ from config_models.models import ConfigurationModel
 from django.db import models
 from django.utils.timezone import now
 
-from .data import Authority, Leg, Origin, PairStatus, Phase
+from .data import Authority, DivergenceClass, Leg, Move, Origin, PairStatus, Phase, Verdict
 from .fields import ExactCharField
 from .legacy.tables import LegacySubmission
 
 __all__ = [
     "Checkpoint",
     "CoursePhase",
+    "Divergence",
     "FlagOverride",
+    "GateOverride",
+    "KnownDifference",
     "LedgerEntry",
     "LegacySubmission",
     "PhaseChange",
     "Run",
+    "WatcherLogin",
 ]
 
 
@@ -39,7 +43,7 @@ class LedgerEntry(models.Model):
     """
 
     identity = models.CharField(max_length=64, unique=True)
-    group = models.CharField(max_length=64, db_index=True)
+    group = models.CharField(max_length=64)
     course_id = ExactCharField(max_length=255)
     item_id = ExactCharField(max_length=255)
     # Stands for learner, problem and input together; empty where the input could not be recovered.
@@ -63,6 +67,17 @@ class LedgerEntry(models.Model):
     points_possible = models.PositiveIntegerField(default=1)
     points_assumed = models.BooleanField(default=False)
     superseded_at = models.DateTimeField(null=True)
+    # A handoff writes a second, real target row. Until it is released ``target_submission_id`` stays the shadow's; then
+    # it names the real row, and the shadow is set aside. A return goes the same way back.
+    move = models.CharField(max_length=16, choices=_choices(Move), default=Move.NONE)
+    moved_at = models.DateTimeField(null=True)
+    real_submission_id = models.BigIntegerField(null=True, db_index=True)
+    shadow_submission_id = models.BigIntegerField(null=True)
+    shadow_lease_key = models.CharField(max_length=128, blank=True, default="")
+    # Both systems had the row for real at one time. It is never taken back: a gate must hear of it.
+    double_authority = models.BooleanField(default=False)
+    # What legacy's row said of itself when it was imported; the target row is pending whatever it was.
+    legacy_state = models.CharField(max_length=16, blank=True, default="")
     # The watcher seam's own record of who holds the row; empty when it was never handed out there.
     lease_key = models.CharField(max_length=128, blank=True, default="")
     leased_at = models.DateTimeField(null=True)
@@ -77,8 +92,25 @@ class LedgerEntry(models.Model):
     student_info = models.TextField(blank=True, default="")
     extra_body = models.TextField(blank=True, default="")
 
+    # What reconcile last read of either side, kept because legacy's retention removes rows; ``legacy_state`` is above.
+    legacy_correct = models.BooleanField(null=True)
+    legacy_score = models.FloatField(null=True)
+    legacy_seconds = models.FloatField(null=True)
+    target_state = models.CharField(max_length=16, blank=True, default="")
+    target_correct = models.BooleanField(null=True)
+    target_score = models.FloatField(null=True)
+    target_seconds = models.FloatField(null=True)
+    # A second grading of the same shadow, to learn how often the target's graders disagree with themselves.
+    twin_submission_id = models.BigIntegerField(null=True)
+    twin_agrees = models.BooleanField(null=True)
+    payload_compared_at = models.DateTimeField(null=True)
+    # A fingerprint of the two rows as they were when the result was stored; while it holds, so does the result.
+    seen = models.CharField(max_length=24, blank=True, default="")
+    # Final on both sides and older than the late-reply horizon: only a full reconcile looks at it again.
+    settled_at = models.DateTimeField(null=True)
+
     result = models.CharField(max_length=16, choices=_choices(PairStatus), default=PairStatus.NONE)
-    divergences = models.CharField(max_length=128, blank=True, default="")
+    divergences = models.CharField(max_length=255, blank=True, default="")
     known = models.CharField(max_length=64, blank=True, default="")
     graded_pair = models.BooleanField(default=False)
     compared_at = models.DateTimeField(null=True)
@@ -87,10 +119,99 @@ class LedgerEntry(models.Model):
         indexes = [
             models.Index(fields=["course_id", "id"], name="shim_ledger_course"),
             models.Index(fields=["target_leg", "id"], name="shim_ledger_target_leg"),
+            models.Index(fields=["move", "id"], name="shim_ledger_move"),
+            models.Index(fields=["course_id", "settled_at", "id"], name="shim_ledger_open"),
         ]
 
     def __str__(self) -> str:
         return f"ledger entry {self.pk}"
+
+
+class KnownDifference(models.Model):
+    """
+    A difference that somebody has looked into and answers for: counted in every report, never hidden.
+
+    An empty scope field stands for all. Once expired or withdrawn, what it covered counts against the course again.
+
+    .. pii: The name of the operator who owns it.
+    .. pii_types: username
+    .. pii_retirement: retained
+    """
+
+    klass = models.CharField(max_length=32, choices=_choices(DivergenceClass))
+    course_id = ExactCharField(max_length=255, blank=True, default="", db_index=True)
+    queue_name = ExactCharField(max_length=128, blank=True, default="")
+    item_id = ExactCharField(max_length=255, blank=True, default="")
+    reason = models.TextField()
+    owner = models.CharField(max_length=150)
+    created_at = models.DateTimeField(default=now)
+    expires_at = models.DateTimeField()
+    withdrawn_at = models.DateTimeField(null=True)
+    hits = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"known difference {self.pk}: {self.klass}"
+
+
+class Divergence(models.Model):
+    """
+    One difference found in one submission, as the newest comparison of it saw it.
+
+    .. no_pii:
+    """
+
+    entry = models.ForeignKey(LedgerEntry, on_delete=models.CASCADE, related_name="differences")
+    course_id = ExactCharField(max_length=255)
+    klass = models.CharField(max_length=32, choices=_choices(DivergenceClass))
+    what = models.CharField(max_length=255)
+    found_at = models.DateTimeField(default=now)
+    known = models.ForeignKey(KnownDifference, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        indexes = [models.Index(fields=["course_id", "klass", "id"], name="shim_divergence_course")]
+        constraints = [models.UniqueConstraint(fields=["entry", "klass"], name="shim_divergence_once")]
+
+    def __str__(self) -> str:
+        return f"{self.klass} of ledger entry {self.entry_id}"
+
+
+class GateOverride(models.Model):
+    """
+    A signed permission to pass a gate that is not open: who, why, until when, and what the gate said at the time.
+
+    .. pii: The name of the operator who signed it.
+    .. pii_types: username
+    .. pii_retirement: retained
+    """
+
+    course_id = ExactCharField(max_length=255, db_index=True)
+    step_to = models.CharField(max_length=16, choices=_choices(Phase))
+    reason = models.TextField()
+    signed_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(default=now)
+    expires_at = models.DateTimeField()
+    withdrawn_at = models.DateTimeField(null=True)
+    verdict = models.CharField(max_length=16, choices=_choices(Verdict))
+    evidence = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"override of the gate of {self.course_id}, to {self.step_to}"
+
+
+class WatcherLogin(models.Model):
+    """
+    An address from which a grader's account has logged in at edx-submissions' own endpoint, past the watcher seam.
+
+    .. no_pii:
+    """
+
+    address = models.CharField(max_length=64, unique=True)
+    first_seen_at = models.DateTimeField(default=now)
+    last_seen_at = models.DateTimeField(default=now)
+    logins = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"a watcher at {self.address}"
 
 
 class Run(models.Model):
@@ -121,11 +242,16 @@ class Checkpoint(models.Model):
     """
     How far a walk over legacy's ids has come, written in one transaction with the work.
 
+    A range of ids that a worker takes is one too: ``plan`` is what is to be done with it, ``counts`` what became of its
+    rows, so that a worker that dies takes neither with it.
+
     .. no_pii:
     """
 
     name = models.CharField(max_length=64, unique=True)
     last_id = models.BigIntegerField(default=0)
+    plan = models.JSONField(default=dict)
+    counts = models.JSONField(default=dict)
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from .models import Checkpoint, Run
 
 #: A run that has not shown a sign of life for this long is dead, and its lock with it.
 HEARTBEAT_LIMIT = timedelta(seconds=120)
+SCOPE_LIMIT = 255
 _SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage", "submit_users")
 
 
@@ -38,14 +39,22 @@ def _settings() -> dict[str, Any]:
     return {key: value for key, value in dataclasses.asdict(load()).items() if key not in _SECRET}
 
 
+def scope_name(scope: str) -> str:
+    """A scope as it is kept on record: one that is too long for the column ends with a digest of the whole."""
+    return scope if len(scope) <= SCOPE_LIMIT else f"{scope[: SCOPE_LIMIT - 33]} {digest({'scope': scope})[:32]}"
+
+
 @contextmanager
 def running(kind: str, scope: str = "") -> Iterator[Run]:
     """
     A run record around some work, saved on the way out. It is complete only if the work says so on the record.
 
+    Runs of one kind and scope exclude each other. Scopes that overlap do not: what they write has to be safe by itself.
+
     Raises:
         RunLocked: a run of this kind and scope is still at work.
     """
+    scope = scope_name(scope)
     lock = hashlib.sha256(scope.encode()).hexdigest()[:32]
     Checkpoint.objects.get_or_create(name=f"lock:{kind}:{lock}")
     with transaction.atomic():
@@ -67,6 +76,11 @@ def running(kind: str, scope: str = "") -> Iterator[Run]:
 def beat(run: Run) -> None:
     """Show a sign of life."""
     Run.objects.filter(pk=run.pk).update(heartbeat_at=now())
+
+
+def is_alive(run_id: int) -> bool:
+    """Whether a run is at work, by its signs of life."""
+    return Run.objects.filter(pk=run_id, finished_at=None, heartbeat_at__gt=now() - HEARTBEAT_LIMIT).exists()
 
 
 def last_complete(kind: str, scope: str) -> Run | None:

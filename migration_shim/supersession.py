@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.utils.timezone import now
 
 from . import breaker
 from .conf import ShimSettings
 from .core.identity import digests, input_key
 from .core.wire import Envelope, parse_envelope, parse_header
-from .data import Authority, LegacyRow
+from .data import Authority, LegacyRow, Move
 from .errors import Malformed
 from .legacy import retire, rows
 from .metrics import count
@@ -42,11 +42,12 @@ def supersede_older(envelope: Envelope, key: str, identity: str, authority: Auth
         return
     try:
         older = LedgerEntry.objects.filter(input_key=key, superseded_at=None).exclude(identity=identity)
-        targets = {
-            submission_id: pk
-            for pk, submission_id in older.values_list("pk", "target_submission_id")
-            if submission_id is not None
-        }
+        targets = {}
+        for pk, move, submission_id in older.values_list("pk", "move", "target_submission_id"):
+            if move in (Move.HELD, Move.FENCED):
+                submission_id = _supersede_held(pk)
+            if submission_id is not None:
+                targets[submission_id] = pk
         superseded = supersede(targets)
         if superseded:
             entries = [targets[submission_id] for submission_id in superseded]
@@ -57,6 +58,22 @@ def supersede_older(envelope: Envelope, key: str, identity: str, authority: Auth
         log.warning("migration_shim: older attempts were not superseded on the target: %s", type(error).__name__)
     if authority is Authority.TARGET:
         _on_legacy(envelope, key, settings)
+
+
+def _supersede_held(pk: int) -> int | None:
+    """
+    Let an older attempt that a handoff holds never be released; the id of the target row that is left to retire.
+
+    Under the entry's lock, which a release takes too: either the release finds this, or this finds the released row.
+    The held row itself is dropped by the handoff; until then no grader polls its queue.
+    """
+    with transaction.atomic():
+        entry = LedgerEntry.objects.select_for_update().get(pk=pk)
+        if entry.move in (Move.HELD, Move.FENCED):
+            entry.superseded_at = now()
+            entry.save(update_fields=["superseded_at"])
+            count("superseded_held")
+    return entry.target_submission_id
 
 
 def _on_legacy(envelope: Envelope, key: str, settings: ShimSettings) -> None:

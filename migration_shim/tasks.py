@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from celery import current_app, shared_task
 from django.db import OperationalError
+from kombu.exceptions import OperationalError as BrokerError
 from kombu.pools import producers
 
 from . import copies
-from .conf import ShimSettings
-from .errors import TargetWriteFailed
+from .backfill import ranges
+from .conf import ShimSettings, load
+from .errors import TargetWriteFailed, WorkersFailed
 
 RETRIES = 5
 
@@ -29,6 +31,31 @@ def write_shadow(course_id: str, identity: str) -> str:
 def write_reverse(course_id: str, identity: str) -> str:
     """Write one reverse shadow."""
     return copies.write_reverse(identity)
+
+
+@shared_task(
+    name="migration_shim.backfill_range",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    ignore_result=True,
+)
+def backfill_range(range_id: int) -> str:
+    """Work through one range of a backfill. Delivered twice, or never, it does no harm: the command looks after it."""
+    return ranges.work(range_id)
+
+
+def send_range(range_id: int) -> None:
+    """
+    Publish one range of a backfill: its number, and nothing else.
+
+    Raises:
+        WorkersFailed: the broker does not take it.
+    """
+    queue = load().celery_queue
+    try:
+        backfill_range.apply_async(kwargs={"range_id": range_id}, **({"queue": queue} if queue else {}))
+    except BrokerError as error:
+        raise WorkersFailed(f"Celery's broker does not take the work: {type(error).__name__}.") from error
 
 
 _TASKS = {copies.SHADOW: write_shadow, copies.REVERSE: write_reverse}

@@ -22,11 +22,11 @@ from django.test import Client
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 from model_bakery import baker
-from submissions.models import ExternalGraderDetail
+from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import api
-from migration_shim.data import Document, Leg, PairStatus
-from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission, Run
+from migration_shim.data import Document, Leg, Origin, PairStatus
+from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa
 
@@ -141,7 +141,28 @@ def change(rows: Iterable[LegacySubmission], **columns: Any) -> None:
 def grade_target(reply: str = RIGHT, **which: Any) -> int:
     """Let every row of the target that ``which`` selects be graded with this reply; how many there were."""
     details = ExternalGraderDetail.objects.filter(**which)
+    for detail in details.select_related("submission"):
+        score = points(reply, detail.points_possible)
+        if score is not None:
+            baker.make(
+                Score,
+                submission=detail.submission,
+                student_item_id=detail.submission.student_item_id,
+                points_earned=score,
+                points_possible=detail.points_possible,
+            )
+    ids = list(details.values_list("submission_id", flat=True))
+    LedgerEntry.objects.filter(target_submission_id__in=ids, leases=0).update(leases=1)
     return details.update(status="retired", grader_reply=reply, status_time=F("status_time") + timedelta(seconds=30))
+
+
+def points(reply: str, possible: int) -> int | None:
+    """What edx-submissions 4.0.2 stores for a reply, by its own rule: a share of the maximum, half to even."""
+    try:
+        score = json.loads(reply)["score"]
+        return round(float(score) * possible) if score >= 0 else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def backfill(*, execute: bool = True, progress: Any = None, **options: Any) -> Document:
@@ -159,10 +180,10 @@ def backfill(*, execute: bool = True, progress: Any = None, **options: Any) -> D
     return api.backfill(api.BackfillRequest(execute=execute, **(wanted | options)), progress or ignore)
 
 
-def reconcile(*courses: str) -> tuple[Document, list[dict[str, Any]]]:
+def reconcile(*courses: str, **options: Any) -> tuple[Document, list[dict[str, Any]]]:
     """Run a reconcile through the api; the document, and every divergence."""
     found: list[dict[str, Any]] = []
-    return api.reconcile(list(courses or (COURSE,)), ignore, found.append), found
+    return api.reconcile(list(courses or (COURSE,)), ignore, found.append, **options), found
 
 
 def ignore(done: int, total: int) -> None:
@@ -189,6 +210,7 @@ def graded_pairs(number: int, course: str = COURSE, problems: int = 2) -> list[L
         for index in range(number)
     ]
     backfill(courses=frozenset([course]))
+    LedgerEntry.objects.filter(course_id=course).update(origin=Origin.ROUTER)  # both sides got them in the same moment
     change(rows, **graded())
     grade_target(submission__student_item__course_id=course, status="pending")
     return rows
@@ -211,11 +233,21 @@ def entries(number: int, **fields: Any) -> None:
         "graded_pair": True,
         "arrived_at": moment,
         "compared_at": moment,
-    }
+        "payload_compared_at": moment,
+        "leases": 1,
+        "legacy_seconds": 20,
+        "target_seconds": 30,
+    } | fields
     LedgerEntry.objects.bulk_create(
-        LedgerEntry(identity=f"{start + index:064x}", group="g", learner=anonymous_id(index), **(values | fields))
+        LedgerEntry(identity=f"{start + index:064x}", group="g", learner=anonymous_id(index), **values)
         for index in range(number)
     )
+    if classes := [name for name in values.get("divergences", "").split(",") if name]:
+        Divergence.objects.bulk_create(
+            Divergence(entry=entry, course_id=entry.course_id, klass=klass, what="text")
+            for entry in LedgerEntry.objects.filter(identity__gte=f"{start:064x}")
+            for klass in classes
+        )
 
 
 def reconciled(**fields: Any) -> Run:

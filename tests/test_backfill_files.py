@@ -1,13 +1,18 @@
-"""Files of imported rows: copied byte for byte out of XQueue's storage, and nothing else is ever opened."""
+"""Files of imported rows: copied byte for byte out of XQueue's storage or linked, and nothing else is ever opened."""
 
 import json
 
 import pytest
 from django.core.files.storage import FileSystemStorage
+from django.db import connection
+from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
+from migration_shim.backfill.one import write_shadow_of
+from migration_shim.conf import load
 from migration_shim.data import ExitCode, Leg
 from migration_shim.models import LedgerEntry, LegacySubmission
+from migration_shim.target import removal
 from sandbox import capture
 from sandbox.databases import LEGACY_MEDIA, SANDBOX_DIR
 from tests import rows
@@ -15,6 +20,8 @@ from tests.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 KEY = "0123456789abcdef0123456789abcdef"
+GONE = "f" * 32
+LMS_MEDIA = SANDBOX_DIR / "media" / "lms"
 SECRET = b"not a learner's file"
 
 
@@ -68,12 +75,179 @@ def test_the_grader_of_a_copy_gets_the_files():
     assert sorted(json.loads(document["xqueue_files"])) == ["a.py", "sub dir/b.py"]
 
 
-def test_a_missing_file_leaves_its_row_to_legacy():
-    rows.legacy_row(files={"a.py": KEY, "gone.py": "f" * 32})
-    document = rows.backfill()
+@pytest.mark.parametrize("execute", [False, True])
+def test_a_missing_file_leaves_its_row_to_legacy_and_is_named_by_its_key(execute):
+    """The plan finds it too. Its key is what an operator can look for; its name is the learner's, and not shown."""
+    row = rows.legacy_row(1, files={"a.py": KEY, "secret-name.py": GONE})
+    rows.legacy_row(2, files={"a.py": KEY})
+    document = rows.backfill(execute=execute)
     assert document.content["reasons"] == {"drain": {"file_missing": 1}}
+    assert document.content["files_missing"] == [{"legacy_id": row.pk, "reason": "file_missing", "key": GONE}]
+    assert "secret-name" not in json.dumps(document.content)
     assert document.exit_code == ExitCode.LEFT_BEHIND
+    assert document.content["classes"]["imported"] == 1
+    assert SubmissionFile.objects.count() == execute
+
+
+@pytest.mark.parametrize("execute", [False, True])
+def test_a_missing_external_document_leaves_its_row_to_legacy_and_is_named_by_its_key(execute):
+    """In its own course too, where a row of which nothing is known would be out of scope."""
+    row = rows.legacy_row(files={"KEY_FOR_EXTERNAL_DICTS": GONE})
+    content = rows.backfill(courses=frozenset([rows.COURSE]), execute=execute).content
+    assert content["reasons"] == {"malformed": {"file_names_unreadable": 1}}
+    assert content["files_missing"] == [{"legacy_id": row.pk, "reason": "file_names_unreadable", "key": GONE}]
+    assert rows.backfill(courses=frozenset(["course-v1:a+b+c"]), execute=execute).content["files_missing"] == []
+
+
+def test_the_plan_stores_nothing():
+    rows.legacy_row(files={"a.py": KEY})
+    before = {path for path in LMS_MEDIA.rglob("*") if path.is_file()}
+    assert rows.backfill(execute=False).content["classes"]["imported"] == 1
+    assert {path for path in LMS_MEDIA.rglob("*") if path.is_file()} == before
     assert nothing_written()
+
+
+# --- where both systems keep their files in one place -------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(settings):
+    """XQueue's storage is edx-submissions' own; the path of a file that XQueue has put there."""
+    storage = {"BACKEND": f"{FileSystemStorage.__module__}.FileSystemStorage", "OPTIONS": {"location": str(LMS_MEDIA)}}
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"LEGACY_STORAGE": storage}
+    path = LMS_MEDIA / rows.QUEUE / KEY
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"shared")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def in_lms_media() -> set[str]:
+    return {str(path.relative_to(LMS_MEDIA)) for path in LMS_MEDIA.rglob("*") if path.is_file()}
+
+
+def test_in_one_place_files_are_linked_and_the_grader_gets_them(shared):
+    before = in_lms_media()
+    rows.legacy_row(files={"a.py": KEY})
+    assert rows.backfill().content["written"] == 1
+    assert in_lms_media() == before
+    assert files_of(LedgerEntry.objects.get()) == {"a.py": b"shared"}
+    document = rows.Grader().pull(f"{rows.QUEUE}.shadow")
+    assert json.loads(document["xqueue_files"])["a.py"].endswith(f"/{rows.QUEUE}/{KEY}")
+
+
+def test_removing_shadows_leaves_what_they_were_linked_to(shared):
+    rows.legacy_row(1, files={"a.py": KEY})
+    rows.backfill()
+    before = in_lms_media()
+    assert removal.remove_shadows(rows.COURSE, rows.ignore) == 1
+    assert not SubmissionFile.objects.exists()
+    assert in_lms_media() == before and shared.read_bytes() == b"shared"
+
+
+def test_a_row_that_is_not_written_after_all_leaves_what_it_would_have_been_linked_to(shared):
+    row = rows.legacy_row(files={"a.py": KEY, "n" * 300: KEY})
+    assert rows.backfill().content["reasons"] == {"drain": {"file_name_too_long": 1}}
+    rows.change([row], s3_keys=json.dumps({"a.py": KEY, "gone.py": GONE}))
+    assert rows.backfill().content["reasons"] == {"drain": {"file_missing": 1}}
+    assert nothing_written() and shared.read_bytes() == b"shared"
+
+
+def test_a_copy_that_reads_back_as_something_else_leaves_its_row_to_legacy(monkeypatch):
+    before = in_lms_media()
+    save = FileSystemStorage.save
+
+    def spoilt(storage, name, content, max_length=None):
+        saved = save(storage, name, content, max_length)
+        (LMS_MEDIA / saved).write_bytes(b"spoilt")
+        return saved
+
+    monkeypatch.setattr(FileSystemStorage, "save", spoilt)
+    rows.legacy_row(files={"a.py": KEY})
+    assert rows.backfill().content["reasons"] == {"drain": {"target_refused_checksum": 1}}
+    assert nothing_written() and in_lms_media() == before
+
+
+# --- no storage inside a transaction, or under a lock ------------------------------------------------------------
+
+
+@pytest.fixture
+def touched(monkeypatch):
+    """How many transactions were open, beside the test's own, whenever a storage was read or written."""
+    found, outer = [], len(connection.savepoint_ids)
+    for name in ("open", "save"):
+        real = getattr(FileSystemStorage, name)
+
+        def watched(storage, *args, real=real, **kwargs):
+            found.append(len(connection.savepoint_ids) - outer)
+            return real(storage, *args, **kwargs)
+
+        monkeypatch.setattr(FileSystemStorage, name, watched)
+    return found
+
+
+@pytest.mark.parametrize("work", [rows.backfill, rows.reconcile])
+def test_pages_are_read_and_files_stored_outside_of_transactions(work, touched):
+    capture.load_capture(rows.DATA)
+    LegacySubmission.objects.filter(s3_keys="{}").delete()
+    work()
+    assert len(touched) > 3 and set(touched) == {0}
+
+
+def owed_entry() -> LedgerEntry:
+    """The entry of a row with a file that the router owes a shadow."""
+    rows.in_phase("shadow")
+    rows.legacy_row(files={"a.py": KEY})
+    rows.reconcile()
+    entry = LedgerEntry.objects.get()
+    assert entry.target_leg == Leg.MISSING
+    return entry
+
+
+def test_a_worker_stores_the_files_of_a_copy_before_it_locks_the_entry(touched):
+    entry = owed_entry()
+    assert write_shadow_of(entry.identity, load()) == "imported"
+    assert touched and set(touched) == {0}
+    entry.refresh_from_db()
+    assert files_of(entry) == {"a.py": b"\x00\xff print()\r\n"}
+
+
+def test_a_worker_that_another_was_faster_than_leaves_one_copy_and_one_file(monkeypatch):
+    entry, before = owed_entry(), in_lms_media()
+    save = FileSystemStorage.save
+
+    def slow(storage, *args, **kwargs):
+        saved = save(storage, *args, **kwargs)
+        monkeypatch.setattr(FileSystemStorage, "save", save)
+        assert write_shadow_of(entry.identity, load()) == "imported"
+        return saved
+
+    monkeypatch.setattr(FileSystemStorage, "save", slow)
+    assert write_shadow_of(entry.identity, load()) == "present"
+    (file,) = SubmissionFile.objects.all()
+    assert in_lms_media() - before == {file.file.name}
+    assert ExternalGraderDetail.objects.count() == 1
+
+
+def test_an_attempt_that_was_replaced_while_its_files_were_stored_gets_no_copy(monkeypatch):
+    entry, before = owed_entry(), in_lms_media()
+    save = FileSystemStorage.save
+
+    def slow(storage, *args, **kwargs):
+        LedgerEntry.objects.update(superseded_at=now())
+        return save(storage, *args, **kwargs)
+
+    monkeypatch.setattr(FileSystemStorage, "save", slow)
+    assert write_shadow_of(entry.identity, load()) == "superseded"
+    assert not SubmissionFile.objects.exists() and in_lms_media() == before
+
+
+def test_a_worker_says_on_the_entry_which_reason_keeps_a_file_away(storage):
+    entry = owed_entry()
+    (storage / KEY).unlink()
+    assert write_shadow_of(entry.identity, load()) == "drain"
+    entry.refresh_from_db()
+    assert (entry.target_leg, entry.target_reason) == (Leg.FAILED, "file_missing")
 
 
 def test_a_file_over_the_limit_leaves_its_row_to_legacy(settings, storage):
@@ -137,6 +311,15 @@ def test_a_hostile_external_document_leaves_its_row_to_legacy(document, storage)
     assert content["classes"]["imported"] == 1
     assert content["classes"]["drain"] + content["classes"]["malformed"] == 1
     assert LedgerEntry.objects.get().legacy_id == other.pk
+
+
+@pytest.mark.parametrize("name", ["KEY_FOR_EXTERNAL_DICTS", "URL_FOR_EXTERNAL_DICTS"])
+def test_a_learners_file_that_is_called_like_an_external_document_is_a_file(name, storage):
+    """Or it would be the learner's word which files of the queue are handed to the grader."""
+    (storage / KEY).write_bytes(json.dumps({"keys": {"a.py": GONE}, "files": {}}).encode())
+    rows.legacy_row(files={name: KEY}, s3_urls=json.dumps({name: f"https://files.example.edu/{rows.QUEUE}/{KEY}"}))
+    assert rows.backfill().content["written"] == 1
+    assert files_of(LedgerEntry.objects.get()) == {name: (storage / KEY).read_bytes()}
 
 
 @pytest.mark.parametrize("key", ["../secret", "/etc/passwd"])

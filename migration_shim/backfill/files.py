@@ -1,92 +1,236 @@
-"""Uploaded files of legacy rows: their names, and their contents out of XQueue's storage. No URL is ever fetched."""
+"""
+Uploaded files of legacy rows: their names, whether they are to be had, and their contents brought to the target.
+
+Everything here may read a storage or a host, so none of it belongs into a transaction.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 from django.utils.module_loading import import_string
 
 from ..conf import ShimSettings
 from ..data import LegacyRow
-from ..errors import FileUnavailable
+from ..errors import ConfigurationError, FileUnavailable, TargetWriteFailed
+from ..legacy.downloads import Downloads
+from ..target import contents as target
+from ..target.contents import StoredFile
 
-#: XQueue writes these where the dictionaries outgrow their columns; the key names a stored document with both.
+#: XQueue writes these where the dictionaries outgrow their columns; they lead to a stored document with both.
 EXTERNAL_KEY = "KEY_FOR_EXTERNAL_DICTS"
+EXTERNAL_URL = "URL_FOR_EXTERNAL_DICTS"
 DOCUMENT_LIMIT = 1024 * 1024
+#: The LMS allows 20 files an input.
+FILES_LIMIT = 100
+
+#: What XQueue names its objects by. Nothing else is opened, whatever a row says.
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+Source = Storage | Downloads | None
 
 
-def legacy_storage(settings: ShimSettings) -> Storage | None:
-    """XQueue's storage as configured, or None."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A row whose files are wanted on the target, under the name of the queue that they go to."""
+
+    row: LegacyRow
+    keys: dict[str, str]
+    queue_name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Stored:
+    """What became of the files of each row, by legacy id. A row without files is in neither."""
+
+    files: dict[int, list[StoredFile]] = field(default_factory=dict)
+    failed: dict[int, FileUnavailable | TargetWriteFailed] = field(default_factory=dict)
+
+
+def legacy_storage(settings: ShimSettings) -> Source:
+    """
+    XQueue's storage as configured, else the hosts that its files may be fetched from, else None.
+
+    Raises:
+        ConfigurationError: there is no such storage.
+    """
     if not settings.legacy_storage:
-        return None
-    backend = import_string(settings.legacy_storage["BACKEND"])
-    return backend(**settings.legacy_storage.get("OPTIONS", {}))
+        hosts = settings.legacy_file_hosts
+        return Downloads(hosts, settings.legacy_read_timeout) if hosts else None
+    try:
+        return import_string(settings.legacy_storage["BACKEND"])(**settings.legacy_storage.get("OPTIONS", {}))
+    except (KeyError, ImportError, TypeError, ImproperlyConfigured) as error:
+        reason = type(error).__name__
+        raise ConfigurationError(f'MIGRATION_SHIM["LEGACY_STORAGE"] makes no storage: {reason}.') from error
 
 
-def file_keys(row: LegacyRow, storage: Storage | None) -> dict[str, str]:
+def file_keys(row: LegacyRow, source: Source) -> dict[str, str]:
     """
     The files of a row: storage key by original name.
 
     Raises:
         FileUnavailable: the column or the external document cannot be read.
     """
-    keys = _dictionary(row.s3_keys or "{}", "files_not_json", "s3_keys")
-    if EXTERNAL_KEY not in keys:
+    keys = _dictionary(row.s3_keys)
+    # A learner may call a file by that name; then the URLs have it too, and it leads nowhere.
+    if EXTERNAL_KEY not in keys or EXTERNAL_KEY in _dictionary(row.s3_urls):
         return keys
-    document = _read(storage, row.queue_name, keys[EXTERNAL_KEY], DOCUMENT_LIMIT)
-    try:
-        text = document.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FileUnavailable("files_not_json", keys[EXTERNAL_KEY]) from error
-    whole = _json(text, "files_not_json", keys[EXTERNAL_KEY])
-    return _checked(whole.get("keys") if isinstance(whole, dict) else None, keys[EXTERNAL_KEY])
+    return _external(row, keys[EXTERNAL_KEY], source, "keys")
 
 
-def contents(row: LegacyRow, keys: dict[str, str], storage: Storage | None, limit: int) -> dict[str, ContentFile]:
+def check(row: LegacyRow, keys: dict[str, str], source: Source, settings: ShimSettings) -> None:
+    """
+    Find out, without reading them, whether the files of a row are to be had.
+
+    Raises:
+        FileUnavailable: with the key of the first that is not.
+    """
+    places = _places(row, keys, source)
+    total = sum(_size(source, places[name], key, settings.legacy_file_limit) for name, key in keys.items())
+    _bound(total, settings)
+
+
+def contents(row: LegacyRow, keys: dict[str, str], source: Source, limit: int) -> dict[str, ContentFile]:
     """
     The contents of a row's files, by original name; ``limit`` is the largest file in bytes.
 
     Raises:
         FileUnavailable: with the key of the first that cannot be read.
     """
-    return {name: ContentFile(_read(storage, row.queue_name, key, limit), name=name) for name, key in keys.items()}
+    places = _places(row, keys, source)
+    return {name: ContentFile(_read(source, places[name], key, limit), name=name) for name, key in keys.items()}
 
 
-def _dictionary(text: str, reason: str, name: str) -> dict[str, str]:
-    return _checked(_json(text, reason, name), name)
+@contextmanager
+def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> Iterator[Stored]:
+    """
+    The files of many rows in edx-submissions' storage, for the length of the transactions that write the rows.
 
-
-def _json(text: str, reason: str, name: str) -> Any:
+    Where both systems keep their files in the same place they are linked, else copied one at a time and read back. At
+    the end every content that no SubmissionFile names is deleted again, whatever the reason: a row that was not written
+    after all, a transaction that was rolled back. So the block must not be left inside a transaction.
+    """
+    result = Stored()
     try:
-        return json.loads(text)
+        for item in wanted:
+            if not item.keys:
+                continue
+            result.files[item.row.id] = made = []
+            try:
+                for file in _bring(item, source, settings):
+                    made.append(file)
+            except (FileUnavailable, TargetWriteFailed) as error:
+                result.failed[item.row.id] = error
+                target.delete((file.uuid, file.stored_name) for file in result.files.pop(item.row.id))
+        yield result
+    finally:
+        target.discard_unnamed(file for files in result.files.values() for file in files)
+
+
+def _bring(item: Wanted, source: Source, settings: ShimSettings) -> Iterator[StoredFile]:
+    places, total = _places(item.row, item.keys, source), 0
+    linked = isinstance(source, Storage) and target.is_place_of(source)
+    for name, key in item.keys.items():
+        if linked:
+            total += _size(source, places[name], key, settings.legacy_file_limit)
+            _bound(total, settings)
+            yield target.link(places[name], name)
+            continue
+        data = _read(source, places[name], key, settings.legacy_file_limit)
+        total += len(data)
+        _bound(total, settings)
+        yield target.save_checked(item.queue_name, name, data)
+
+
+def _bound(total: int, settings: ShimSettings) -> None:
+    if total > settings.legacy_row_limit:
+        raise FileUnavailable("files_over_limit", "")
+
+
+def _places(row: LegacyRow, keys: dict[str, str], source: Source) -> dict[str, str]:
+    """Where to read each file: its name in the storage, or its URL, by original name."""
+    if len(keys) > FILES_LIMIT:
+        raise FileUnavailable("too_many_files", "")
+    names = {name: _object(row.queue_name, key) for name, key in keys.items()}
+    if not isinstance(source, Downloads) or not keys:
+        return names
+    urls = _dictionary(row.s3_urls)
+    if EXTERNAL_URL in urls and EXTERNAL_KEY not in keys:
+        urls = _external(row, _dictionary(row.s3_keys).get(EXTERNAL_KEY, ""), source, "files")
+    for name, key in keys.items():
+        url = urls.get(EXTERNAL_URL if name == EXTERNAL_KEY else name, "")
+        if not source.allows(url, names[name]):
+            raise FileUnavailable("file_url_not_allowed", key)
+        names[name] = url
+    return names
+
+
+def _object(queue_name: str, key: str) -> str:
+    if not _KEY.fullmatch(key) or "/" in queue_name or "\\" in queue_name or queue_name.startswith("."):
+        raise FileUnavailable("file_key_not_a_name", "")
+    return f"{queue_name}/{key}"
+
+
+def _external(row: LegacyRow, key: str, source: Source, part: str) -> dict[str, str]:
+    """One of the two dictionaries of a row's external document."""
+    place = _places(row, {EXTERNAL_KEY: key}, source)[EXTERNAL_KEY]
+    data = _read(source, place, key, DOCUMENT_LIMIT)
+    try:
+        whole = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FileUnavailable(reason, name) from error
+        raise FileUnavailable("files_not_json", key) from error
+    return _checked(whole.get(part) if isinstance(whole, dict) else None, key)
 
 
-def _checked(value: Any, name: str) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value.values()):
-        raise FileUnavailable("files_not_object", name)
+def _dictionary(text: str) -> dict[str, str]:
+    try:
+        return _checked(json.loads(text or "{}"), "")
+    except (ValueError, RecursionError) as error:
+        raise FileUnavailable("files_not_json", "") from error
+
+
+def _checked(value: Any, key: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise FileUnavailable("files_not_object", key)
     try:
         "".join(value).encode()
     except UnicodeEncodeError as error:  # half a surrogate pair, which no database takes
-        raise FileUnavailable("file_name_not_text", name) from error
+        raise FileUnavailable("file_name_not_text", key) from error
     return value
 
 
-def _read(storage: Storage | None, queue_name: str, key: str, limit: int) -> bytes:
-    if storage is None:
-        raise FileUnavailable("no_legacy_storage", key)
-    if not key.isalnum() or "/" in queue_name or queue_name.startswith("."):
-        raise FileUnavailable("file_key_not_a_name", "")  # XQueue's keys are hexadecimal; this one is not XQueue's
-    try:
-        with storage.open(f"{queue_name}/{key}") as file:
-            data = file.read(limit + 1)
-    except (OSError, SuspiciousOperation) as error:
-        raise FileUnavailable("file_missing", key) from error
+def _size(source: Source, place: str, key: str, limit: int) -> int:
+    with _opened(source, place, key, limit) as file:
+        return file.size
+
+
+def _read(source: Source, place: str, key: str, limit: int) -> bytes:
+    with _opened(source, place, key, limit) as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise FileUnavailable("file_over_limit", key)
     return data
+
+
+@contextmanager
+def _opened(source: Source, place: str, key: str, limit: int) -> Iterator[Any]:
+    """One file, open, and not larger than it may be: some storages fetch all of it at the first byte read."""
+    if source is None:
+        raise FileUnavailable("no_legacy_storage", key)
+    try:
+        with source.open(place) as file:
+            if file.size > limit:
+                raise FileUnavailable("file_over_limit", key)
+            yield file
+    except FileNotFoundError as error:
+        raise FileUnavailable("file_missing", key) from error
+    except target.storage_errors() as error:
+        raise FileUnavailable("file_unreadable", key) from error

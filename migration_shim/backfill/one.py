@@ -5,13 +5,13 @@ from __future__ import annotations
 from django.db import transaction
 
 from ..conf import ShimSettings
-from ..core.mapping import Decision
 from ..core.wire import parse_header
 from ..data import Leg, LegacyRow, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from . import files, plan
+from .meant import meant
 from .write import WRITTEN, write_row
 
 
@@ -27,42 +27,65 @@ def write_shadow_of(identity: str, settings: ShimSettings) -> str:
     """
     Write the shadow of one ledger entry out of legacy's row, and return the row's class, as a word for a log.
 
-    Written once however often it is called: the entry is locked while the copy is made (no HTTP happens in it), and one
-    that has its copy is left alone. A copy that cannot be written is FAILED on the entry, with the reason.
+    Written once however often it is called: files are stored first, then the entry is locked while the rows are
+    written, and one that has its copy by then is left alone. A copy that cannot be written is FAILED on the entry, with
+    the reason.
 
     Raises:
         TargetWriteFailed: nothing was written; another try may succeed.
     """
-    try:
-        with transaction.atomic():
-            entry = LedgerEntry.objects.select_for_update().filter(identity=identity).first()
-            if entry is None or entry.target_leg == Leg.STORED:
-                return "present"
-            if entry.superseded_at is not None:
-                return "superseded"
-            return _write(entry, settings)
-    except TargetWriteFailed as error:
-        # Another worker may have written it while this one was losing its transaction.
-        owed = LedgerEntry.objects.filter(identity=identity).exclude(target_leg=Leg.STORED)
-        owed.update(target_leg=Leg.FAILED, target_reason=error.reason[:64])
-        raise
-
-
-def _write(entry: LedgerEntry, settings: ShimSettings) -> str:
-    storage = files.legacy_storage(settings)
-    classed = plan.class_page(rows_of(entry), plan.policy(settings), storage, frozenset())
-    # A submission that was sent twice has several rows; all but one are duplicates, and only that one is written.
-    own = [item for item in classed if item.entry is not None and item.entry.pk == entry.pk]
-    item = next((item for item in own if item.decision.row_class is not RowClass.DUPLICATE), None)
+    entry = LedgerEntry.objects.filter(identity=identity).first()
+    if (word := _nothing_to_do(entry)) is not None:
+        return word
+    assert entry is not None
+    source = files.legacy_storage(settings)
+    item = _row_of(entry, settings, source)
     if item is None:
         return "no_legacy_row"
-    decision = item.decision
-    if decision.row_class in WRITTEN:
+    row_class, reason = item.decision.row_class, item.decision.reason
+    if row_class in WRITTEN:
         try:
-            write_row(item, settings, storage)
-            return decision.row_class.value
+            return _write(item, settings, source)
         except (Unfit, FileUnavailable) as error:
-            decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
-    if decision.row_class is RowClass.DRAIN:
-        LedgerEntry.objects.filter(pk=entry.pk).update(target_leg=Leg.FAILED, target_reason=decision.reason[:64])
-    return decision.row_class.value
+            row_class, reason = RowClass.DRAIN, error.reason
+        except TargetWriteFailed as error:
+            _failed(identity, error.reason)
+            raise
+    if row_class is RowClass.DRAIN:
+        _failed(identity, reason)
+    return row_class.value
+
+
+def _nothing_to_do(entry: LedgerEntry | None) -> str | None:
+    if entry is None or entry.target_leg == Leg.STORED:
+        return "present"
+    return None if entry.superseded_at is None else "superseded"
+
+
+def _failed(identity: str, reason: str) -> None:
+    """Unless another worker has written it meanwhile."""
+    owed = LedgerEntry.objects.filter(identity=identity).exclude(target_leg=Leg.STORED)
+    owed.update(target_leg=Leg.FAILED, target_reason=reason[:64])
+
+
+def _row_of(entry: LedgerEntry, settings: ShimSettings, source: files.Source) -> plan.ClassedRow | None:
+    classed = plan.class_page(rows_of(entry), plan.policy(settings), source, frozenset())
+    # A submission that was sent twice has several rows; all but one are duplicates, and only that one is written.
+    own = [item for item in classed if item.entry is not None and item.entry.pk == entry.pk]
+    return next((item for item in own if item.decision.row_class is not RowClass.DUPLICATE), None)
+
+
+def _write(item: plan.ClassedRow, settings: ShimSettings, source: files.Source) -> str:
+    """Files, then the rows under the entry's lock: no storage and no network keeps it."""
+    row, pk = item.parsed.row, item.entry.pk if item.entry else None
+    queue_name = meant(item, settings, {}).new.placement.queue_name
+    wanted = files.Wanted(row=row, keys=item.keys, queue_name=queue_name)
+    with files.stored([wanted], source, settings) as stored:
+        if row.id in stored.failed:
+            raise stored.failed[row.id]
+        with transaction.atomic():
+            item.entry = LedgerEntry.objects.select_for_update().filter(pk=pk).first()
+            if (word := _nothing_to_do(item.entry)) is not None:
+                return word
+            write_row(item, settings, stored.files.get(row.id, []))
+    return item.decision.row_class.value

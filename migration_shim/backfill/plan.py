@@ -4,29 +4,49 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from django.core.files.storage import Storage
-
+from .. import multirow
 from ..conf import ShimSettings
-from ..core.mapping import Decision, ParsedRow, Policy, classify, parse_row
+from ..core.mapping import Decision, ParsedRow, Policy, classify, legacy_state, parse_row
 from ..core.wire import parse_callback, parse_header
-from ..data import Leg, LegacyRow, RowClass
+from ..data import Leg, LegacyRow, RowClass, State
 from ..errors import FileUnavailable, Malformed
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..target import writer
-from .files import file_keys
+from .files import Source, check, file_keys
+
+#: Classes of rows that are written.
+WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)
 
 
 @dataclass(slots=True, kw_only=True)
 class ClassedRow:
-    """One row, its class, and what writing it would need."""
+    """One row, its class, and what writing it would need. ``state`` is legacy's own, of a row that is to be written."""
 
     parsed: ParsedRow
     decision: Decision
     keys: dict[str, str]
     entry: LedgerEntry | None
+    state: State | None = None
+    #: The storage key of the file for want of which the row stays on legacy.
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What the batches of one run share."""
+
+    policy: Policy
+    settings: ShimSettings
+    storage: Source
+    #: Ids of the graded rows that --per-problem leaves in.
+    wanted_history: frozenset[int]
+    #: Whether the rows written are read back before they are committed.
+    verify: bool
+    #: What the points resolver has said so far, by course and problem: it is asked once a run.
+    points: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
 
 
 def policy(
@@ -35,6 +55,7 @@ def policy(
     courses: frozenset[str] | None = None,
     queues: frozenset[str] | None = None,
     history: bool = False,
+    collided: bool = False,
     unsampled: bool = False,
 ) -> Policy:
     """What a backfill of this scope wants; by default, everything that is in flight."""
@@ -42,22 +63,42 @@ def policy(
         courses=courses,
         queues=queues,
         history=history,
+        collided=collided,
+        reverse_suffix=settings.reverse_queue_suffix,
         answer_limit=writer.ANSWER_LIMIT,
-        files_readable=bool(settings.legacy_storage),
+        files_readable=bool(settings.legacy_storage or settings.legacy_file_hosts),
         sample_percent={} if unsampled else settings.sample_percent,
     )
 
 
-def read(row: LegacyRow, storage: Storage | None) -> tuple[ParsedRow, dict[str, str]]:
+def read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str]]:
     """One row read: parsed, and its files' keys. A row whose file names cannot be read says so in ``problem``."""
+    parsed, keys, _ = _read(row, storage)
+    return parsed, keys
+
+
+def _read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str], str]:
+    """With the storage key of the document for want of which the names cannot be read."""
+    if row.s3_keys in ("", "{}"):
+        return parse_row(row, ()), {}, ""
     try:
         keys = file_keys(row, storage)
-    except FileUnavailable:
-        return parse_row(row, None), {}
-    return parse_row(row, keys), keys
+    except FileUnavailable as error:
+        return parse_row(row, None), {}, error.name
+    return parse_row(row, keys), keys, ""
 
 
-def family(page: Iterable[LegacyRow], storage: Storage | None) -> dict[str, list[ParsedRow]]:
+def check_files(classed: Iterable[ClassedRow], storage: Source, settings: ShimSettings) -> None:
+    """Class as drain, with the reason and the file's key, what would be written but lacks a file. For the plan."""
+    for item in classed:
+        if item.decision.row_class in WRITTEN:
+            try:
+                check(item.parsed.row, item.keys, storage, settings)
+            except FileUnavailable as error:
+                item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
+
+
+def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, list[ParsedRow]]:
     """All rows that share a truncated callback with a row of the page, read, by ``callback_key``."""
     return {key: [read(row, storage)[0] for row in rows] for key, rows in legacy_rows.siblings(page).items()}
 
@@ -69,34 +110,45 @@ def others(parsed: ParsedRow, families: dict[str, list[ParsedRow]]) -> list[Pars
 
 
 def class_page(
-    page: list[LegacyRow], policy: Policy, storage: Storage | None, wanted_history: frozenset[int]
+    page: list[LegacyRow], policy: Policy, storage: Source, wanted_history: frozenset[int]
 ) -> list[ClassedRow]:
     """Class every row of a page. ``wanted_history`` holds the ids of the graded rows that --per-problem leaves in."""
-    families = family(page, storage)
-    read_rows = [read(row, storage) for row in page]
-    identities = [parsed.digests.identity for parsed, _ in read_rows if parsed.digests]
-    entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
+    read_rows = [_read(row, storage) for row in page]
+    families: dict[str, list[ParsedRow]] = defaultdict(list)
+    for parsed, *_ in read_rows:
+        families[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
+    for row in legacy_rows.siblings_outside(page):
+        families[legacy_rows.callback_key(row.lms_callback_url)].append(read(row, storage)[0])
+    identities = [parsed.digests.identity for parsed, *_ in read_rows if parsed.digests]
+    there = [pk for (pk,) in multirow.select(LedgerEntry, ("id",), identity=identities)]
+    entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(pk__in=there)}
     classed = []
-    for parsed, keys in read_rows:
+    for parsed, keys, missing in read_rows:
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         present = entry is not None and entry.target_leg == Leg.STORED
         owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
         wanted = owed and entry.superseded_at is None
-        decision = classify(parsed, others(parsed, families), policy, present=present, wanted=wanted)
+        siblings = others(parsed, families)
+        decision = classify(parsed, siblings, policy, present=present, wanted=wanted)
         if decision.row_class is RowClass.FINAL and parsed.row.id not in wanted_history:
-            decision = Decision(row_class=RowClass.OUT_OF_SCOPE, reason="beyond_per_problem")
-        classed.append(ClassedRow(parsed=parsed, decision=decision, keys=keys, entry=entry))
+            reason = "beyond_per_problem" if policy.history else "graded"
+            decision = Decision(row_class=RowClass.OUT_OF_SCOPE, reason=reason)
+        state = legacy_state(parsed, siblings) if decision.row_class in WRITTEN else None
+        classed.append(
+            ClassedRow(parsed=parsed, decision=decision, keys=keys, entry=entry, state=state, missing=missing)
+        )
     return classed
 
 
-def newest_per_problem(per_problem: int, size: int) -> frozenset[int]:
+def newest_per_problem(per_problem: int, headers: Iterable[tuple[int, str]]) -> frozenset[int]:
     """
     The ids of the newest ``per_problem`` acknowledged rows of every problem, by one walk over the headers.
 
-    Memory grows with problems times ``per_problem``, not with the history.
+    Memory grows with problems times ``per_problem``, not with the history. ``headers`` is
+    ``legacy.rows.acknowledged_headers()``, or what is left of it by a run that may be stopped on the way.
     """
     newest: dict[tuple[str, str], deque[int]] = defaultdict(lambda: deque(maxlen=per_problem))
-    for row_id, header in legacy_rows.acknowledged_headers(size=size):
+    for row_id, header in headers:
         try:
             callback = parse_callback(parse_header(header).callback_url)
         except Malformed:

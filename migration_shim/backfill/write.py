@@ -1,54 +1,118 @@
-"""Writing classed rows as shadows, with their ledger entries."""
+"""Writing classed rows as shadows, with their ledger entries: in bulk where a row allows it, else one by one."""
 
 from __future__ import annotations
 
-from django.core.files.storage import Storage
-from django.db import transaction
+import contextlib
+from datetime import datetime
+
+from django.db import Error, IntegrityError, InterfaceError, OperationalError, transaction
 
 from .. import ledger
 from ..conf import ShimSettings
-from ..core.identity import shadow_placement
 from ..core.mapping import Decision
 from ..data import Leg, Origin, Phase, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..models import LedgerEntry
-from ..points import points_possible
 from ..target import writer
-from . import files
-from .plan import ClassedRow
+from . import files, many, verify
+from .meant import Points, meant
+from .plan import WRITTEN, ClassedRow, Job
 
-#: Classes of rows that are written.
-WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)
+__all__ = ["WRITTEN", "collision", "contention", "wanted_files", "write_row", "write_rows"]
+
+#: What MySQL and MariaDB call operational though a row's own text is at fault: a character that the column's character
+#: set has not.
+_TEXT_ERRORS = (1366, 3988)
 
 
-def write_rows(classed: list[ClassedRow], settings: ShimSettings, storage: Storage | None) -> int:
+def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, last_try: bool = True) -> int:
     """
     Write the rows of a page that are to be written, and return how many were. To be called inside a transaction.
 
     A row that alone cannot be written is classed again, as drain with the reason; the others go on.
 
+    Args:
+        classed: the page.
+        job: the run's.
+        stored: what became of the rows' files, which were stored before the transaction.
+        last_try: whether a row that collides with another is at fault itself, and not somebody who writes beside this.
+
     Raises:
-        TargetWriteFailed: on contention. A deadlock has rolled back the whole transaction, so the whole page is due.
+        TargetWriteFailed, django.db.Error: on contention. A deadlock has rolled back the whole transaction, so the
+            whole page is due.
+        VerificationFailed: what was read back is not what was meant.
     """
-    written = 0
+    due = [item for item in classed if item.decision.row_class in WRITTEN]
+    due.sort(key=_arrival)
+    together, alone = many.sorted_out(due, job)
+    alone += many.write(together, contention)
+    for item in sorted(alone, key=_arrival):
+        _write_alone(item, job, stored, last_try)
     for item in classed:
-        row_class, entry = item.decision.row_class, item.entry
-        if row_class in WRITTEN and _copied_meanwhile(item):
-            item.decision = Decision(row_class=RowClass.PRESENT)
-        elif row_class in WRITTEN:
-            try:
-                write_row(item, settings, storage)
-                written += 1
-            except (Unfit, FileUnavailable) as error:
-                item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
-            except TargetWriteFailed as error:
-                if error.passing:
-                    raise
-                item.decision = Decision(row_class=RowClass.DRAIN, reason=f"target_refused_{error.reason}")
-        elif row_class is RowClass.PRESENT and entry is not None and entry.legacy_id is None:
+        entry = item.entry
+        if item.decision.row_class is RowClass.PRESENT and entry is not None and entry.legacy_id is None:
             entry.legacy_id = item.parsed.row.id
             entry.save(update_fields=["legacy_id"])
-    return written
+    written = [item for item in due if item.decision.row_class in WRITTEN]
+    if job.verify:
+        verify.check([meant(item, job.settings, job.points) for item in written])
+    return len(written)
+
+
+def _arrival(item: ClassedRow) -> tuple[datetime, int]:
+    return item.parsed.row.arrival_time, item.parsed.row.id
+
+
+def contention(error: BaseException) -> bool:
+    """Whether the same once more may succeed: a deadlock, a lock wait, a connection that is gone."""
+    cause = _database_error(error)
+    if isinstance(cause, OperationalError):
+        return not (cause.args and cause.args[0] in _TEXT_ERRORS)
+    return isinstance(cause, InterfaceError)
+
+
+def collision(error: BaseException) -> bool:
+    """Whether a unique key was taken: by somebody else just now, or by a row that makes this one impossible."""
+    return isinstance(_database_error(error), IntegrityError)
+
+
+def _database_error(error: BaseException | None) -> Error | None:
+    while error is not None and not isinstance(error, Error):
+        error = error.__cause__
+    return error
+
+
+def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.Wanted]:
+    """The files that writing a page needs, to be stored before its transaction."""
+    wanted = []
+    for item in classed:
+        if item.keys and item.decision.row_class in WRITTEN:
+            with contextlib.suppress(Unfit):  # then the row becomes drain when it is written
+                queue_name = meant(item, job.settings, job.points).new.placement.queue_name
+                wanted.append(files.Wanted(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
+    return wanted
+
+
+def _write_alone(item: ClassedRow, job: Job, stored: files.Stored, last_try: bool) -> None:
+    """Write one row through the public API; one that cannot be written becomes drain."""
+    if _copied_meanwhile(item):
+        item.decision = Decision(row_class=RowClass.PRESENT)
+        return
+    row_id = item.parsed.row.id
+    try:
+        if row_id in stored.failed:
+            raise stored.failed[row_id]
+        with transaction.atomic():
+            write_row(item, job.settings, stored.files.get(row_id, []), job.points)
+    except FileUnavailable as error:
+        item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
+    except Unfit as error:
+        item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
+    except (TargetWriteFailed, Error) as error:
+        if contention(error) or (collision(error) and not last_try):
+            raise
+        name = error.reason if isinstance(error, TargetWriteFailed) else type(error).__name__
+        item.decision = Decision(row_class=RowClass.DRAIN, reason=f"target_refused_{name}")
 
 
 def _copied_meanwhile(item: ClassedRow) -> bool:
@@ -59,41 +123,38 @@ def _copied_meanwhile(item: ClassedRow) -> bool:
     return item.entry.target_leg == Leg.STORED
 
 
-def write_row(item: ClassedRow, settings: ShimSettings, storage: Storage | None) -> None:
+def write_row(
+    item: ClassedRow, settings: ShimSettings, stored: list[writer.StoredFile], points: Points | None = None
+) -> None:
     """
-    Write one row's shadow and its ledger entry.
+    Write one row's shadow and its ledger entry, through the public API of edx-submissions; its files are stored.
 
     Raises:
         Unfit: the target cannot hold it.
-        FileUnavailable: a file of it cannot be read.
         TargetWriteFailed: nothing of it was written.
     """
-    parsed = item.parsed
-    envelope, digests, row = parsed.envelope, parsed.digests, parsed.row
-    assert envelope is not None and digests is not None  # a row of these classes has been read
-    history = item.decision.row_class is RowClass.FINAL
-    suffix = settings.echo_queue_suffix if history else settings.shadow_queue_suffix
-    placement = shadow_placement(envelope, digests.identity, suffix)
-    writer.check_fits(envelope.body, item.keys)
-    contents = files.contents(row, item.keys, storage, settings.legacy_file_limit)
-    entry = item.entry
+    row = meant(item, settings, {} if points is None else points)
+    parsed, new, entry = item.parsed, row.new, item.entry
+    assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
     if entry is None:
         entry = ledger.new_entry(
-            envelope,
-            digests,
+            parsed.envelope,
+            parsed.digests,
             phase=Phase.SHADOW,
             origin=Origin.BACKFILL,
-            arrived_at=row.arrival_time,
+            arrived_at=new.arrived_at,
             input_key=parsed.input_key,
         )
-        callback = envelope.callback
-        points = points_possible(None, callback.course_id, callback.item_id, settings)
-        entry.points_possible, entry.points_assumed = points
-    entry.history = history
-    entry.legacy_leg, entry.legacy_id = Leg.STORED, row.id
+        entry.points_possible, entry.points_assumed = new.points_possible, row.points_assumed
+    entry.history = row.history
+    entry.legacy_leg, entry.legacy_id, entry.legacy_state = Leg.STORED, parsed.row.id, item.state or ""
     entry.target_leg, entry.target_reason = Leg.STORED, ""
-    with writer.stored_files(placement.queue_name, contents) as stored, transaction.atomic():
+    with transaction.atomic():
         entry.target_submission_id = writer.insert(
-            placement, envelope.body, stored, points_possible=entry.points_possible, arrived_at=row.arrival_time
+            new.placement,
+            parsed.envelope.body,
+            stored,
+            points_possible=new.points_possible,
+            arrived_at=new.arrived_at,
         )
         entry.save()

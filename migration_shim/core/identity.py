@@ -4,6 +4,7 @@ Who a submission belongs to, whether two are the same, and the fence. Each rule 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
@@ -103,6 +104,17 @@ def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Pl
             queue_key=FENCE + identity[:64],
         )
     )
+
+
+def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:
+    """
+    The learner's own identity, on a queue that no grader polls.
+
+    Raises:
+        Unfit: when a column cannot hold it.
+    """
+    real = real_placement(envelope)
+    return _checked(dataclasses.replace(real, queue_name=real.queue_name + queue_suffix))
 
 
 def _checked(placement: Placement) -> Placement:

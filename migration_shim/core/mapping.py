@@ -15,6 +15,8 @@ from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 
 #: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
 GIVEN_UP_FAILURES = 4
+#: What a handoff writes into ``grader_id`` of a row that it takes from legacy's graders, before the ledger entry's id.
+MARK = "migration_shim:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +28,17 @@ class Policy:
     history: bool
     answer_limit: int
     files_readable: bool
+    #: Whether collided rows, whose learners still wait, are imported.
+    collided: bool = False
+    #: What the name of a reverse-shadow queue ends in; empty: no queue is one.
+    reverse_suffix: str = ""
     #: The share of learners in percent that are copied, by course; "*" stands for every other one.
     sample_percent: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRow:
-    """A legacy row with what was read out of it; ``problem`` says why ``envelope`` is None."""
+    """A legacy row with what was read out of it; ``problem`` says why ``digests``, and maybe ``envelope``, is None."""
 
     row: LegacyRow
     envelope: Envelope | None
@@ -57,13 +63,21 @@ def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
     Raises nothing: a row that cannot be read comes back with the reason.
     """
     try:
-        if file_names is None:
-            raise Malformed("file_names_unreadable")
         envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
     except Malformed as error:
         # A sink's token stands for learner, problem and input, as an input key does.
         key = row.lms_callback_url if is_copy(row) else ""
         return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_key=key)
+    if file_names is None:
+        # It is known whose it is, only not what it holds: it counts where its course is looked at.
+        return ParsedRow(
+            row=row,
+            envelope=envelope,
+            problem="file_names_unreadable",
+            digests=None,
+            file_names=(),
+            input_key=input_key(envelope),
+        )
     names = tuple(sorted(file_names))
     return ParsedRow(
         row=row,
@@ -73,6 +87,11 @@ def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
         file_names=names,
         input_key=input_key(envelope),
     )
+
+
+def is_handed_off(row: LegacyRow) -> bool:
+    """Whether our own handoff has retired a row. A grader's reply to it is refused: its pullkey is empty."""
+    return row.retired and not row.pullkey and row.grader_id.startswith(MARK)
 
 
 def same_input(one: ParsedRow, other: ParsedRow) -> bool:
@@ -86,13 +105,17 @@ def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
 
     XQueue retires a row in four ways and writes none of them down: an accepted return, four refused ones, a newer
     submission of the same input, and a submission whose callback only looks the same in its first 128 characters
-    (collided). A row that a newer one had retired still takes a late return; that reply reached the learner only if the
-    newer row was another input's.
+    (collided). Our own handoff leaves a mark. A row that a newer one had retired still takes a late return; that reply
+    reached the learner only if the newer row was another input's.
     """
     row = parsed.row
     if not row.retired:
         return State.QUEUED if row.pull_time is None else State.PULLED
+    if is_handed_off(row):
+        return State.HANDED_OFF
     newer = [other for other in siblings if other.row.id > row.id]
+    if row.lms_ack and row.return_time is None:
+        return State.GIVEN_UP  # the LMS has acknowledged an operator's "could not be graded"
     if row.lms_ack:
         # An acknowledged return after a newer attempt of the same input had arrived was ignored by the LMS.
         replaced = any(same_input(parsed, other) and _arrived_before_return(other, row) for other in newer)
@@ -124,7 +147,9 @@ def classify(
         present: whether the target already holds this submission.
         wanted: whether the router owes this submission a shadow; then it gets one though legacy has graded it since.
     """
-    if is_copy(parsed.row):
+    # A sink's callback names no course, so a row that could be read is a copy by its queue only.
+    in_reverse = bool(policy.reverse_suffix) and parsed.row.queue_name.endswith(policy.reverse_suffix)
+    if in_reverse or (parsed.envelope is None and is_copy(parsed.row)):
         return Decision(row_class=RowClass.COPY)
     if (outside := _outside(parsed, policy)) is not None:
         return outside
@@ -136,8 +161,11 @@ def classify(
         return Decision(row_class=RowClass.DUPLICATE)
     state = legacy_state(parsed, siblings)
     # What the router owes a shadow gets it, unless the learner has replaced the attempt: collided, its learner waits.
-    if state in _RETIRED_CLASSES and not (wanted and state is not State.SUPERSEDED):
+    asked_for = (wanted and state is not State.SUPERSEDED) or (policy.collided and state is State.COLLIDED)
+    if state in _RETIRED_CLASSES and not asked_for:
         return Decision(row_class=_RETIRED_CLASSES[state])
+    if state is State.HANDED_OFF:
+        return Decision(row_class=RowClass.PRESENT, reason="handed_off")
     if present:
         return Decision(row_class=RowClass.PRESENT)
     if (reason := _unfit(parsed, policy)) is not None:
@@ -192,7 +220,7 @@ def _unfit(parsed: ParsedRow, policy: Policy) -> str | None:
     body = parsed.envelope.body
     if body.student_response is None:
         return "answer_null"
-    if answer_size(body.student_response) > policy.answer_limit:
+    if answer_over(body.student_response, policy.answer_limit):
         return "answer_over_limit"
     if not parsed.envelope.header.queue_name:
         return "queue_name_empty"
@@ -201,6 +229,13 @@ def _unfit(parsed: ParsedRow, policy: Policy) -> str | None:
     if parsed.file_names and not policy.files_readable:
         return "no_legacy_storage"
     return None
+
+
+def answer_over(answer: object, limit: int) -> bool:
+    """Whether an answer's size is above a limit. A short text needs no counting: no character takes more than 12."""
+    if isinstance(answer, str) and 12 * len(answer) + 2 <= limit:
+        return False
+    return answer_size(answer) > limit
 
 
 def answer_size(answer: object) -> int:

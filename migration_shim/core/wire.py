@@ -7,6 +7,7 @@ parse gives a whole value or raises ``Malformed`` with a short code, and a code 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -134,12 +135,26 @@ def parse_callback(url: str) -> Callback:
     match = _CALLBACK.search(parts.path)
     if match is None or match.end() != len(parts.path):
         raise Malformed("callback_no_course")
+    course_id, item_id, item_type, html_id = _problem(match["course"], match["item"])
+    return Callback(
+        course_id=course_id,
+        item_id=item_id,
+        item_type=item_type,
+        user_id=match["user"],
+        dispatch=match["dispatch"],
+        html_id=html_id,
+    )
+
+
+@functools.lru_cache(maxsize=1024)  # opaque keys take longer than all the rest, and learners share their problems
+def _problem(quoted_course: str, quoted_item: str) -> tuple[str, str, str, str]:
+    """Course, usage key, block type and html id of a problem, as a callback's path names it."""
     try:
-        course = CourseKey.from_string(unquote(match["course"]))
+        course = CourseKey.from_string(unquote(quoted_course))
     except InvalidKeyError as error:
         raise Malformed("callback_bad_course") from error
     try:
-        item = UsageKey.from_string(unquote_slashes(unquote(match["item"])))
+        item = UsageKey.from_string(unquote_slashes(unquote(quoted_item)))
     except InvalidKeyError as error:
         raise Malformed("callback_bad_item") from error
     # Asides and blocks of libraries parse as usage keys too, but no problem of a course has one.
@@ -151,14 +166,7 @@ def parse_callback(url: str) -> Callback:
         raise Malformed("callback_too_long")
     # Old keys carry no run; the LMS maps them into the course before it makes the ids of the inputs.
     html_id = item.map_into_course(course).html_id()
-    return Callback(
-        course_id=str(course),
-        item_id=str(item),
-        item_type=item.block_type,
-        user_id=match["user"],
-        dispatch=match["dispatch"],
-        html_id=html_id,
-    )
+    return str(course), str(item), item.block_type, html_id
 
 
 def parse_body(text: str) -> Body:
@@ -209,6 +217,7 @@ def is_sink(url: str) -> bool:
     return _SINK.search(url) is not None
 
 
+@functools.lru_cache(maxsize=64)  # one payload a problem
 def grader_name(payload: str | None) -> str:
     """
     The ``grader`` of a payload, as the platform's own send path reads it; empty where there is none.

@@ -1,8 +1,10 @@
-"""The one write on legacy rows of this version: retiring an older attempt that a newer one has replaced."""
+"""Retiring legacy rows: older attempts that a newer one has replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from django.db.models import ExpressionWrapper, F, IntegerField, QuerySet
 
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
@@ -19,5 +21,17 @@ def retire(ids: Iterable[int]) -> int:
     Raises:
         DatabaseError: the alias may not write, or is not there.
     """
-    rows = LegacySubmission.objects.using(LEGACY_ALIAS).filter(id__in=list(ids), retired=False)
-    return rows.update(retired=True, pullkey="")
+    return to_change(ids, retired=False).update(retired=True, pullkey="")
+
+
+def to_change(ids: Iterable[int], *, retired: bool) -> QuerySet[LegacySubmission]:
+    """
+    The rows with these ids that are retired, or are not, for an UPDATE that finds them by the primary key.
+
+    The sum keeps MariaDB from finding them by XQueue's index on ``retired``: an UPDATE that locks the index before the
+    row deadlocks with put_result, which locks them the other way round, and XQueue's transaction may be the one that is
+    rolled back, after its result has reached the LMS.
+    """
+    rows = LegacySubmission.objects.using(LEGACY_ALIAS).filter(id__in=list(ids))
+    state = ExpressionWrapper(F("retired") + 0, output_field=IntegerField())
+    return rows.annotate(state=state).filter(state=int(retired))

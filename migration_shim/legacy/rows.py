@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.db import connections
 from django.db.models import QuerySet
 
+from .. import multirow
 from ..data import LegacyRow
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
@@ -25,22 +26,40 @@ def _all() -> QuerySet[LegacySubmission]:
 
 
 def pages(*, after: int, unretired_only: bool, size: int) -> Iterator[list[LegacyRow]]:
+    """Rows with an id above ``after``, in ascending order of id, in pages of ``size``."""
+    while rows := page(after=after, unretired_only=unretired_only, size=size):
+        yield rows
+        after = rows[-1].id
+
+
+def page(*, after: int, unretired_only: bool, size: int, upto: int | None = None) -> list[LegacyRow]:
     """
-    Rows with an id above ``after``, in ascending order of id, in pages of ``size``.
+    The first ``size`` rows with an id above ``after`` and, where one is given, not above ``upto``, by id.
 
     Keyset pages: Django's ``iterator()`` holds the whole result in memory on MySQL. Unretired rows are served by
     XQueue's index on ``retired``, all rows by the primary key.
     """
-    queryset = _all().filter(retired=False) if unretired_only else _all()
-    while page := _rows(queryset.filter(id__gt=after).order_by("id")[:size]):
-        yield page
-        after = page[-1].id
+    return _rows(_walk(after, unretired_only, upto)[:size])
+
+
+def range_ends(*, after: int, unretired_only: bool, size: int) -> Iterator[int]:
+    """The ids that cut the rows above ``after`` into ranges of ``size`` rows; the last range may hold fewer."""
+    last = _walk(0, unretired_only).order_by("-id").values_list("id", flat=True).first() or 0
+    while after < last:
+        end = _walk(after, unretired_only, last).values_list("id", flat=True)[size - 1 : size].first()
+        after = end or last
+        yield after
+
+
+def _walk(after: int, unretired_only: bool, upto: int | None = None) -> QuerySet[LegacySubmission]:
+    rows = _all().filter(retired=False) if unretired_only else _all()
+    rows = rows.filter(id__gt=after) if upto is None else rows.filter(id__gt=after, id__lte=upto)
+    return rows.order_by("id")
 
 
 def count(*, after: int, unretired_only: bool) -> int:
     """How many rows ``pages`` would give."""
-    queryset = _all().filter(retired=False) if unretired_only else _all()
-    return queryset.filter(id__gt=after).count()
+    return _walk(after, unretired_only).count()
 
 
 def by_id(ids: Iterable[int]) -> dict[int, LegacyRow]:
@@ -66,7 +85,27 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
     return found
 
 
-def safe_checkpoint(overlap_seconds: int, now: datetime) -> int:
+def siblings_outside(page: Iterable[LegacyRow]) -> list[LegacyRow]:
+    """
+    The rows that share the truncated callback of a row of ``page`` and are not in it themselves.
+
+    Ids first, which XQueue's index on ``lms_callback_url`` holds: most rows have no sibling, and theirs are not read
+    twice. What became of a row that is not retired cannot depend on one that is, so a page of such rows asks for no
+    more of a learner's past.
+    """
+    rows = {row.id: row for row in page}
+    urls = {row.lms_callback_url for row in rows.values()}
+    found = multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, lms_callback_url=urls)
+    outside = [row_id for (row_id,) in found if row_id not in rows]
+    if not outside:
+        return []
+    wanted = _all().filter(id__in=outside)
+    if not any(row.retired for row in rows.values()):
+        wanted = wanted.filter(retired=False)
+    return _rows(wanted.order_by("id"))
+
+
+def safe_checkpoint(overlap_seconds: int, now: datetime, *, after: int = 0) -> int:
     """
     The highest id that a checkpoint may name: that of the last row below all that arrived within the overlap.
 
@@ -76,8 +115,10 @@ def safe_checkpoint(overlap_seconds: int, now: datetime) -> int:
     Args:
         overlap_seconds: how long a transaction of XQueue may take to commit.
         now: legacy's clock, from ``clock()``.
+        after: where a checkpoint stands. It has passed over nothing recent, and what it has passed is not read again:
+            no index of XQueue's serves the time of arrival.
     """
-    recent = _all().filter(arrival_time__gte=now - timedelta(seconds=overlap_seconds)).order_by("id")
+    recent = _all().filter(id__gt=after, arrival_time__gte=now - timedelta(seconds=overlap_seconds)).order_by("id")
     oldest = recent.values_list("id", flat=True).first()
     settled = _all() if oldest is None else _all().filter(id__lt=oldest)
     return settled.order_by("-id").values_list("id", flat=True).first() or 0
@@ -120,3 +161,15 @@ def open_rows(callback_url: str) -> list[LegacyRow]:
 def with_callback(callback_url: str) -> list[LegacyRow]:
     """The same with the retired ones."""
     return _rows(_all().filter(lms_callback_url=callback_url[:128]).order_by("id"))
+
+
+def pulled_since(queue_name: str, moment: datetime) -> bool:
+    """Whether a grader has pulled a row of this queue since then, by the clock of XQueue's service."""
+    # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
+    rows = _all().filter(queue_name=queue_name, retired__in=(False, True), pull_time__gte=moment)
+    return rows.exists()
+
+
+def naming(course_marker: str, queue_names: Iterable[str]) -> int:
+    """How many rows of these queues, retired or not, name a course in their header; an index on the queue serves it."""
+    return _all().filter(queue_name__in=list(queue_names), xqueue_header__contains=course_marker).count()

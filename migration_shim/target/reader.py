@@ -8,76 +8,9 @@ from typing import Any
 
 from django.core.files.base import ContentFile
 from django.db.models import Q
-from submissions.models import ExternalGraderDetail, Score, StudentItem
+from submissions.models import ExternalGraderDetail, Score, StudentItem, SubmissionFile
 
-from ..core.identity import FENCE, is_fenced
-from ..core.scoring import read_reply
-from ..data import Outcome, State
-
-_STATES = {
-    "pending": State.QUEUED,
-    "retry": State.QUEUED,
-    "pulled": State.PULLED,
-    "retired": State.GRADED,
-    "failed": State.FAILED,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSide:
-    """What the target says of one submission, and under which identity it holds it."""
-
-    outcome: Outcome
-    student_id: str
-    item_id: str
-    queue_name: str
-    queue_key: str | None
-    pullkey: str | None
-
-    @property
-    def fenced(self) -> bool:
-        """Whether both halves of the fence are there."""
-        return is_fenced(self.student_id, self.item_id)
-
-    @property
-    def half_fenced(self) -> bool:
-        """Whether one half is there without the other; ``half_fenced()`` counts these."""
-        return self.student_id.startswith(FENCE) != self.item_id.startswith(FENCE)
-
-
-def sides(submission_ids: Iterable[int]) -> dict[int, TargetSide]:
-    """The target's side of these submissions, by Submission id; what is not there is left out."""
-    identity = {"student": "submission__student_item__student_id", "item": "submission__student_item__item_id"}
-    columns = (
-        "submission_id",
-        "status",
-        "status_time",
-        "created_at",
-        "grader_reply",
-        "queue_name",
-        "queue_key",
-        "pullkey",
-        *identity.values(),
-    )
-    found = {}
-    for row in ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).values(*columns):
-        reply = row["grader_reply"]
-        # put_result keeps the reply of every row that it retires; a retired row without one was superseded.
-        state = State.SUPERSEDED if row["status"] == "retired" and reply is None else _STATES[row["status"]]
-        found[row["submission_id"]] = TargetSide(
-            outcome=Outcome(
-                state=state,
-                reply=read_reply(reply) if state is State.GRADED else None,
-                arrived_at=row["created_at"],
-                returned_at=row["status_time"] if state.is_final else None,
-            ),
-            student_id=row[identity["student"]],
-            item_id=row[identity["item"]],
-            queue_name=row["queue_name"],
-            queue_key=row["queue_key"],
-            pullkey=row["pullkey"],
-        )
-    return found
+from ..core.identity import FENCE
 
 
 def half_fenced(course_id: str) -> int:
@@ -105,6 +38,30 @@ def in_flight(course_id: str) -> dict[str, int]:
     for status in rows.values_list("status", flat=True):
         counts[status] = counts.get(status, 0) + 1
     return counts
+
+
+def failed(course_id: str) -> int:
+    """How many real rows of a course have failed for good on the target."""
+    rows = ExternalGraderDetail.objects.filter(submission__student_item__course_id=course_id, status="failed")
+    return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
+
+
+def answers(submission_ids: Iterable[int]) -> dict[int, Any]:
+    """The answers of these submissions, by id."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).order_by()
+    return dict(rows.values_list("submission_id", "submission__answer"))
+
+
+def with_files(submission_ids: Iterable[int]) -> set[int]:
+    """Those of these submissions that have files."""
+    rows = SubmissionFile.objects.filter(external_grader__submission_id__in=list(submission_ids)).order_by()
+    return set(rows.values_list("external_grader__submission_id", flat=True))
+
+
+def replies(submission_ids: Iterable[int]) -> dict[int, tuple[Any, str | None]]:
+    """(answer, grader's reply) by Submission id, as stored; what is not there is left out."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).select_related("submission")
+    return {row.submission_id: (row.submission.answer, row.grader_reply) for row in rows}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

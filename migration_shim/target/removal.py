@@ -7,11 +7,12 @@ from collections.abc import Callable
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
-from submissions.models import StudentItem, Submission, SubmissionFile, get_storage
+from submissions.models import StudentItem, Submission, SubmissionFile
 
 from ..core.identity import FENCE, is_fenced
 from ..data import Leg
 from ..models import LedgerEntry
+from . import contents
 
 BATCH = 200
 
@@ -52,14 +53,14 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
 def _remove(rows: list[Submission]) -> int:
     ids = [row.pk for row in rows]
     files = SubmissionFile.objects.filter(external_grader__submission_id__in=ids)
-    names = list(files.values_list("file", flat=True))
+    names = list(files.values_list("uuid", "file"))
     with transaction.atomic():
         files.delete()
         Submission._objects.filter(pk__in=ids).delete()
         StudentItem.objects.filter(pk__in=[row.student_item_id for row in rows], submission=None).delete()
         entries = LedgerEntry.objects.filter(target_submission_id__in=ids)
         entries.update(target_submission_id=None, target_leg=Leg.NONE, target_reason="removed", compared_at=now())
+        LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
     # After the commit: contents without a row harm nobody, a row without its contents would.
-    for name in names:
-        get_storage().delete(name)
+    contents.delete(names)
     return len(ids)

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.core.files.base import File
 from django.db import DatabaseError, IntegrityError, OperationalError
 from submissions.api import create_external_grader_detail
 from submissions.errors import SubmissionError
-from submissions.models import ExternalGraderDetail, Submission, SubmissionFile, get_storage
+from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
 from ..core.identity import Placement
-from ..core.mapping import answer_size
+from ..core.mapping import answer_over
 from ..core.wire import NAME_LIMIT, Body, grader_name
 from ..errors import TargetWriteFailed, Unfit
+from .contents import StoredFile, stored_files
+
+__all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
 
 #: edx-submissions' own limit: characters of ASCII-escaped JSON.
 ANSWER_LIMIT = Submission.MAXSIZE
 FILE_NAME_LIMIT = SubmissionFile._meta.get_field("original_filename").max_length
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFile:
-    """A file whose contents are in edx-submissions' storage, and whose row is not written yet."""
-
-    uuid: uuid.UUID
-    stored_name: str
-    original_name: str
 
 
 def check_fits(body: Body, file_names: Any = ()) -> None:
@@ -43,44 +32,12 @@ def check_fits(body: Body, file_names: Any = ()) -> None:
     """
     if body.student_response is None:
         raise Unfit("answer_null", "The submission has no answer.")
-    if answer_size(body.student_response) > ANSWER_LIMIT:
+    if answer_over(body.student_response, ANSWER_LIMIT):
         raise Unfit("answer_over_limit", f"The answer is larger than {ANSWER_LIMIT} characters.")
     if len(grader_name(body.grader_payload)) > NAME_LIMIT:
         raise Unfit("grader_name_too_long", f"The grader's name is longer than {NAME_LIMIT} characters.")
     if any(len(name) > FILE_NAME_LIMIT for name in file_names):
         raise Unfit("file_name_too_long", f"A file's name is longer than {FILE_NAME_LIMIT} characters.")
-
-
-@contextmanager
-def stored_files(queue_name: str, contents: Mapping[str, Any]) -> Iterator[list[StoredFile]]:
-    """
-    File contents in edx-submissions' storage, under their final names, for the length of a transaction.
-
-    The block writes the rows. If it raises, the contents are removed again; a process that dies in it leaves contents
-    without rows, which harm nobody. Contents are Django files or plain file objects, by original name.
-
-    Raises:
-        TargetWriteFailed: the storage did not take them.
-    """
-    storage, stored = get_storage(), []
-    try:
-        for name, content in contents.items():
-            key = uuid.uuid4()
-            # The name that SubmissionFile's own upload_to would give.
-            saved = storage.save(f"{queue_name}/{key}", content if isinstance(content, File) else File(content))
-            stored.append(StoredFile(uuid=key, stored_name=saved, original_name=name))
-        yield stored
-    except OSError as error:
-        _discard(stored)
-        raise TargetWriteFailed(type(error).__name__) from error
-    except BaseException:
-        _discard(stored)
-        raise
-
-
-def _discard(stored: list[StoredFile]) -> None:
-    for file in stored:
-        get_storage().delete(file.stored_name)
 
 
 def insert(

@@ -66,7 +66,7 @@ REPLACED = {"retired": True}
         (GRADED | {"num_failures": 4}, [], State.GRADED),
         (GRADED | {"return_time": NOON + timedelta(minutes=10)}, [NEWER], State.SUPERSEDED),
         (GRADED | {"return_time": NOON + timedelta(minutes=9)}, [NEWER], State.GRADED),
-        (GRADED | {"return_time": None}, [NEWER], State.GRADED),
+        (GRADED | {"return_time": None}, [NEWER], State.GIVEN_UP),
         # Retired for another input, yet the late reply reached the learner.
         (GRADED | {"return_time": NOON + timedelta(minutes=10)}, [SIBLING_INPUT], State.GRADED),
         (GRADED | {"return_time": NOON + timedelta(minutes=10)}, [UNREADABLE], State.GRADED),
@@ -80,6 +80,11 @@ REPLACED = {"retired": True}
         (REPLACED, [UNKNOWN_INPUT], State.COLLIDED),
         (REPLACED, [], State.GIVEN_UP),
         (REPLACED, [attempt(0, id=99)], State.GIVEN_UP),  # older rows retire nothing
+        (REPLACED | {"grader_id": "migration_shim:3"}, [], State.HANDED_OFF),
+        (REPLACED | {"grader_id": "migration_shim:3"}, [NEWER], State.HANDED_OFF),
+        (REPLACED | {"grader_id": "migration_shim:3", "pull_time": NOON, "num_failures": 4}, [], State.HANDED_OFF),
+        ({"grader_id": "migration_shim:3"}, [], State.QUEUED),  # a pull has brought it back, or a return
+        (REPLACED | {"grader_id": "migration_shim:3", "pullkey": "k"}, [], State.GIVEN_UP),
     ],
 )
 def test_state(columns, siblings, expected):
@@ -136,6 +141,12 @@ DECISIONS = {
     "sampled": (OLDER, {"sample_percent": {COURSE: 100, "*": 0}}, ("imported", "")),
     "sampling elsewhere": (OLDER, {"sample_percent": {"course-v1:a+b+c": 0}}, ("imported", "")),
     "given up": (attempt(0, retired=True, num_failures=4), {}, ("given_up", "")),
+    "handed off": (attempt(0, retired=True, grader_id="migration_shim:3"), {}, ("present", "handed_off")),
+    "handed off, copy wanted": (
+        attempt(0, retired=True, grader_id="migration_shim:3"),
+        {"wanted": True},
+        ("present", "handed_off"),
+    ),
     "copy": (parsed(xqueue_header=rows.header(url=SINK)), {}, ("copy", "")),
     "copy of another course": (
         parsed(xqueue_header=rows.header(url=SINK), xqueue_body="no"),
@@ -150,6 +161,16 @@ DECISIONS = {
     "unreadable": (UNREADABLE, {}, ("malformed", "body_not_json")),
     "unreadable, for one course": (UNREADABLE, {"courses": frozenset({COURSE})}, ("out_of_scope", "no_course")),
     "file names unreadable": (attempt(0, file_names=None), {}, ("malformed", "file_names_unreadable")),
+    "file names unreadable, in its course": (
+        attempt(0, file_names=None),
+        {"courses": frozenset({COURSE})},
+        ("malformed", "file_names_unreadable"),
+    ),
+    "file names unreadable, in another course": (
+        attempt(0, file_names=None),
+        {"courses": frozenset({"course-v1:a+b+c"})},
+        ("out_of_scope", "other_course"),
+    ),
     "run code": (
         parsed(xqueue_header=rows.header(url=callback_url(dispatch="ungraded_response"))),
         {},
@@ -398,3 +419,17 @@ def test_captured_rows_class_by_class():
     }
     unretired = [one for one in rows.captured() if not one[1].retired]
     assert Counter(classes(unretired).values()) == {RowClass.IMPORTED: 109, RowClass.MALFORMED: 9}
+
+
+def test_an_acknowledgement_without_a_return_is_an_operators_word_and_no_grade():
+    """XQueue's retire commands tell the LMS "could not be graded", and the LMS acknowledges that."""
+    row = parsed(retired=True, lms_ack=True, return_time=None, grader_reply="")
+    assert legacy_state(row, []) is State.GIVEN_UP
+    assert classify(row, [], ALL, present=False).row_class is RowClass.GIVEN_UP
+
+
+def test_a_row_of_a_reverse_queue_is_a_copy_whatever_its_callback():
+    row = parsed(queue_name="exu-py1.reverse")
+    reverse = dataclasses.replace(ALL, reverse_suffix=".reverse")
+    assert classify(row, [], reverse, present=False).row_class is RowClass.COPY
+    assert classify(row, [], ALL, present=False).row_class is RowClass.IMPORTED

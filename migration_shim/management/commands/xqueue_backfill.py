@@ -1,4 +1,4 @@
-"""``xqueue_backfill``: import legacy rows. The plan by default; ``--execute`` writes."""
+"""``xqueue_backfill``: import legacy rows, or move what is in flight. The plan by default; ``--execute`` writes."""
 
 from __future__ import annotations
 
@@ -7,47 +7,86 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import api
+from ...backfill.request import Mode
 from ...data import Document
 from ..command import ShimCommand, course_id, positive
 
+#: Options that mean something in one mode only.
+_SHADOW_ONLY = ("history", "per_problem", "collided", "unsampled", "workers")
+
 
 class Command(ShimCommand):
-    """Import in-flight legacy rows as fenced shadows on the target."""
+    """Import in-flight legacy rows as fenced shadows on the target, or move them between the systems."""
 
     help = (
-        "Import in-flight legacy rows as fenced shadows on the target. Prints the plan; --execute writes. Running it "
-        "again writes only what is missing. The modes handoff and return are not there yet."
+        "shadow: import in-flight legacy rows as fenced shadows on the target. handoff: move them to the target for "
+        "real. return: move in-flight target rows back to legacy. Prints the plan; --execute writes. A run that was "
+        "stopped (SIGINT, SIGTERM, the kill switch, --limit) goes on where it was when it is run again; running a "
+        "finished one again does only what is missing."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Options."""
         super().add_arguments(parser)
-        parser.add_argument("--mode", choices=("shadow",), required=True, help="what to make of the rows")
+        parser.add_argument("--mode", choices=[mode.value for mode in Mode], required=True, help="what to do")
         scope = parser.add_mutually_exclusive_group(required=True)
         scope.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
         scope.add_argument("--queue", action="append", metavar="NAME", help="a queue; may be repeated")
         scope.add_argument("--all", action="store_true", help="all courses and queues")
         parser.add_argument("--history", action="store_true", help="import graded rows as well, to the echo queues")
         parser.add_argument(
-            "--per-problem", type=positive, default=200, metavar="N", help="with --history: graded rows a problem (200)"
+            "--per-problem", type=positive, metavar="N", help="with --history: the newest N graded rows a problem (200)"
+        )
+        parser.add_argument(
+            "--collided", action="store_true", help="import rows that XQueue retired for another input or problem, too"
         )
         parser.add_argument("--unsampled", action="store_true", help="import learners that sampling leaves out, too")
         parser.add_argument("--execute", action="store_true", help="write; without it only the plan is printed")
-        parser.add_argument("--batch-size", type=positive, default=200, metavar="N", help="rows a transaction (200)")
+        parser.add_argument(
+            "--batch-size", type=positive, metavar="N", help="rows a transaction (default: half a second's)"
+        )
         parser.add_argument("--limit", type=positive, metavar="N", help="stop after this many rows")
         parser.add_argument("--restart", action="store_true", help="ignore the checkpoint of an interrupted run")
+        parser.add_argument(
+            "--wait-drain", action="store_true", help="with --mode handoff: go on until legacy holds nothing in flight"
+        )
+        parser.add_argument("--workers", choices=("celery",), help="let the LMS's Celery workers do the writing")
 
     def document(self, **options: Any) -> Document:
-        """The classes of all rows read."""
+        """What became of all rows read."""
+        if problem := _contradiction(options):
+            self.usage_error(problem)
         request = api.BackfillRequest(
+            mode=Mode(options["mode"]),
             courses=frozenset(options["course"]) if options["course"] else None,
             queues=frozenset(options["queue"]) if options["queue"] else None,
             history=options["history"],
+            collided=options["collided"],
             unsampled=options["unsampled"],
-            per_problem=options["per_problem"],
+            per_problem=options["per_problem"] or 200,
             execute=options["execute"],
             batch_size=options["batch_size"],
             limit=options["limit"],
             restart=options["restart"],
+            wait_drain=options["wait_drain"],
+            workers=options["workers"],
         )
-        return api.backfill(request, self.progress("backfill"))
+        progress = self.progress(request.mode.value)
+        return api.backfill(request, progress, progress.tell)
+
+
+def _contradiction(options: dict[str, Any]) -> str:
+    """What is wrong with the options together; empty when they make sense."""
+    mode = Mode(options["mode"])
+    for name in _SHADOW_ONLY:
+        if options[name] and mode is not Mode.SHADOW:
+            return f"--{name.replace('_', '-')} goes with --mode shadow only"
+    if options["wait_drain"] and mode is not Mode.HANDOFF:
+        return "--wait-drain goes with --mode handoff only"
+    if options["per_problem"] and not options["history"]:
+        return "--per-problem goes with --history only"
+    if options["limit"] and options["workers"]:
+        return "--limit does not go with --workers: nobody counts rows across the workers"
+    if options["limit"] and options["wait_drain"]:
+        return "--limit does not go with --wait-drain"
+    return ""

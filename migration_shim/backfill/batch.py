@@ -1,0 +1,85 @@
+"""One batch of legacy rows: classed, written and checkpointed in one transaction, or classed only."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import Error, connections, transaction
+
+from ..data import LegacyRow
+from ..errors import TargetWriteFailed
+from . import files, plan
+from .plan import ClassedRow, Job
+from .write import collision, contention, wanted_files, write_rows
+
+__all__ = ["Job", "class_only", "retried", "write_page"]
+
+Result = TypeVar("Result")
+
+#: How often a batch is tried; the pauses between add up to about six seconds.
+TRIES = 5
+FIRST_PAUSE = 0.4  # seconds, doubled each time
+
+
+def class_only(page: list[LegacyRow], job: Job) -> list[ClassedRow]:
+    """Class a page without writing anything, its files looked for but not read: the plan."""
+    classed = retried(lambda last_try: plan.class_page(page, job.policy, job.storage, job.wanted_history))
+    plan.check_files(classed, job.storage, job.settings)
+    return classed
+
+
+def write_page(
+    page: list[LegacyRow], job: Job, save_checkpoint: Callable[[list[ClassedRow], int], None]
+) -> tuple[list[ClassedRow], int]:
+    """
+    Class a page and write what is to be written, with ``save_checkpoint`` last, in one transaction.
+
+    Args:
+        page: the rows.
+        job: what the batches of the run share.
+        save_checkpoint: called with what is returned, anew in every try. What it raises takes the batch back.
+
+    Returns:
+        The classed rows, and how many of them were written.
+
+    Raises:
+        TargetWriteFailed, django.db.Error: contention that did not pass.
+        VerificationFailed: nothing of the batch was committed.
+    """
+
+    def work(last_try: bool) -> tuple[list[ClassedRow], int]:
+        # Outside of the transaction: reading and storing files may take long, and may be HTTP.
+        classed = plan.class_page(page, job.policy, job.storage, job.wanted_history)
+        wanted = wanted_files(classed, job)
+        with files.stored(wanted, job.storage, job.settings) as stored, transaction.atomic():
+            written = write_rows(classed, job, stored, last_try=last_try)
+            save_checkpoint(classed, written)
+        return classed, written
+
+    return retried(work)
+
+
+def retried(work: Callable[[bool], Result]) -> Result:
+    """
+    Call ``work(whether this is the last try)`` until it succeeds: on a deadlock, a lock wait, a collision with another
+    writer or a dropped connection the whole of it once more, a few times. It must leave nothing behind when it fails.
+    """
+    for tried in range(1, TRIES + 1):
+        try:
+            return work(tried == TRIES)
+        except (TargetWriteFailed, Error) as error:
+            if tried == TRIES or not (contention(error) or collision(error)):
+                raise
+        _drop_dead_connections()
+        time.sleep(FIRST_PAUSE * 2 ** (tried - 1) * random.uniform(0.5, 1))
+    raise AssertionError("unreachable")
+
+
+def _drop_dead_connections() -> None:
+    """Close the connections that do not answer any more; Django opens new ones."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()

@@ -1,0 +1,143 @@
+"""When a long run stops or waits: signals, the kill switch, a pause file, and the load of the two systems."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+from .. import toggles
+from ..conf import ShimSettings, load
+from .throttle import Throttle
+
+log = logging.getLogger(__name__)
+
+#: Called with (rows done, rows there are).
+Progress = Callable[[int, int], None]
+
+STEP_SECONDS = 0.25
+#: A sign of life is shown no oftener than this; ``runs.HEARTBEAT_LIMIT`` is far above it.
+BEAT_SECONDS = 5.0
+#: Shells and wrappers may deliver one Ctrl-C twice. Only what comes after this is a second one.
+TWICE_SECONDS = 1.0
+
+
+class Stopped(Exception):
+    """The run has to stop before its next batch; the message is the reason."""
+
+
+def nothing(*args: object) -> None:
+    """Do nothing."""
+
+
+class Control:
+    """
+    Asked before every batch. As a context manager it takes SIGINT and SIGTERM, so that a run ends between two batches.
+
+    A second signal breaks the run off at once: the open batch is rolled back.
+
+    Args:
+        obeys_kill_switch: off for what the kill switch must not stop: return, and the finishing of held rows.
+        settings: those in force, unless given.
+        beat: shows a sign of life; called every few seconds, also while the run waits.
+        tell: called with the reason while the run waits, and with an empty one when it goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        obeys_kill_switch: bool = True,
+        settings: ShimSettings | None = None,
+        beat: Callable[[], None] = nothing,
+        tell: Callable[[str], None] = nothing,
+    ) -> None:
+        self.obeys_kill_switch = obeys_kill_switch
+        self.signal = ""
+        #: Seconds waited so far, by kind of reason.
+        self.waited: Counter[str] = Counter()
+        self._throttle = Throttle(settings or load())
+        self._beat, self.tell = beat, tell
+        self._beaten = self._signalled = time.monotonic()
+        self._former: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread take signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        moment = time.monotonic()
+        if self.signal and moment - self._signalled > TWICE_SECONDS:
+            raise KeyboardInterrupt
+        if not self.signal:
+            self.signal, self._signalled = signal.Signals(number).name, moment
+
+    def stop_reason(self) -> str:
+        """Why the run has to stop before its next batch; empty when it may go on. Drops what the process has cached."""
+        toggles.new_work_cycle()
+        if self.signal:
+            return self.signal
+        if self.obeys_kill_switch and toggles.kill_switch_on():
+            return "kill switch"
+        return ""
+
+    def beat(self) -> None:
+        """Show a sign of life, unless the last one is fresh. For phases that have no batches."""
+        if time.monotonic() - self._beaten >= BEAT_SECONDS:
+            self._beat()
+            self._beaten = time.monotonic()
+
+    def check(self) -> None:
+        """
+        Show a sign of life, and stop where the run has to.
+
+        Raises:
+            Stopped: with the reason.
+        """
+        self.beat()
+        if reason := self.stop_reason():
+            raise Stopped(reason)
+
+    def turn(self) -> None:
+        """
+        Wait until the next batch may begin: while something speaks against more load, the run waits and says why.
+
+        Raises:
+            Stopped: with the reason; also while it waits.
+        """
+        self.check()
+        waiting, began = "", time.monotonic()
+        while reason := self._throttle.reason():
+            if reason.kind != waiting:
+                log.warning("migration_shim: waiting: %s", reason.text)
+                waiting = reason.kind
+            self.tell(reason.text)
+            self.sleep(STEP_SECONDS, kind=reason.kind)
+        if waiting:
+            self.tell("")
+            log.warning("migration_shim: going on after %.0f s", time.monotonic() - began)
+
+    def sleep(self, seconds: float, *, kind: str = "") -> None:
+        """
+        Sleep, alive and obedient. ``kind`` counts the time as waited for.
+
+        Raises:
+            Stopped: with the reason.
+        """
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            began = time.monotonic()
+            time.sleep(min(left, STEP_SECONDS))
+            if kind:
+                self.waited[kind] += time.monotonic() - began
+            self.check()

@@ -1,0 +1,182 @@
+"""
+The run of ``xqueue_backfill --mode return``: in-flight rows of the target go back to legacy, one by one.
+
+Three commits a row (see ``returning``): the target row is fenced, legacy gets its row, the ledger says so. What a run
+that was cut off left between them is finished first by the next one. See docs/decisions/0011.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from django.db import DatabaseError
+from django.db.models import Q, QuerySet
+from django.utils.timezone import now
+
+from .. import runs
+from ..conf import ShimSettings, load
+from ..core.mapping import Decision
+from ..data import Authority, Document, Move, Phase, RowClass
+from ..errors import LegacyNotWritable
+from ..legacy.give_back import Way, check_may_write, knows_queue
+from ..models import CoursePhase, LedgerEntry
+from ..target import fencing
+from ..target.fencing import RealRow
+from . import tally
+from .control import Control, Progress, Stopped, nothing
+from .files import legacy_storage
+from .request import Request, in_scope
+from .returning import finish, give_back
+
+BATCH = 50
+#: So many rows in a row that legacy refused: it is not the rows. Each of them is fenced, so the run stops there.
+REFUSED_LIMIT = 3
+
+
+def run(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document:
+    """
+    Give rows back to legacy; without ``execute`` only say what would be done.
+
+    The kill switch does not stop it: it is a way back. Rows of courses in which the target is authoritative stay.
+
+    Args:
+        request: the scope and the options.
+        progress: called after every row with (rows done, rows there were).
+        tell: called with a short text while the run waits, and with an empty one when it goes on.
+
+    Raises:
+        RunLocked: another return of this scope is at work.
+        LegacyNotWritable: legacy's database may not be written as needed; nothing was changed.
+        ConfigurationError: the settings are not usable.
+    """
+    settings = load()
+    if not request.execute:
+        with Control(obeys_kill_switch=False, settings=settings, tell=tell) as control:
+            return _Return(request, settings, control, progress).run(_refusal())
+    with runs.running("backfill", request.scope) as record:
+        warning = check_may_write()
+        beat = partial(runs.beat, record)
+        with Control(obeys_kill_switch=False, settings=settings, beat=beat, tell=tell) as control:
+            document = _Return(request, settings, control, progress).run(warning)
+        record.document, record.complete = document.content, document.content["complete"]
+        return document
+
+
+def _refusal() -> str:
+    """Why the same with --execute would be refused, for a plan; or what it would warn of."""
+    try:
+        return check_may_write()
+    except LegacyNotWritable as error:
+        return f"--execute would be refused: {error}"
+
+
+class _Return:
+    """One run, with what it counts."""
+
+    def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
+        self.request, self.settings, self.control, self.progress = request, settings, control, progress
+        self.storage = legacy_storage(settings)
+        self.tally = tally.Tally()
+        self.known_queues: dict[str, bool] = {}
+        self.refused = self.total = 0
+
+    def run(self, warning: str) -> Document:
+        """First what is fenced already, then what is in flight, in order of arrival."""
+        started = time.monotonic()
+        stopped_by, size = "", self.request.batch_size or BATCH
+        scope = {"courses": self.request.courses, "queues": self.request.queues}
+        left_over = in_scope(LedgerEntry.objects.filter(move=Move.RETURNING), **scope)
+        self.total = left_over.count() + fencing.count_real_rows(**scope)
+        try:
+            for entries in _pages(left_over, size):
+                self.control.turn()
+                for entry in entries:
+                    self._count(self._try(finish, entry.pk))
+            for rows in fencing.real_rows(self.settings.lease_seconds, size, **scope):
+                self.control.turn()
+                self._give_back(rows)
+            complete = True
+        except _LimitReached:
+            complete = False
+        except Stopped as reason:
+            stopped_by, complete = str(reason), False
+        content = {"advice": [warning] if warning else [], "complete": complete, "stopped_by": stopped_by}
+        return self._document(content, time.monotonic() - started)
+
+    def _give_back(self, rows: list[RealRow]) -> None:
+        phases = dict(CoursePhase.objects.values_list("course_id", "phase"))
+        entries = _entries_of(rows)
+        for row in rows:
+            phase = Phase(phases.get(row.course_id, Phase.LEGACY))
+            entry = entries.get(row.submission_id)
+            if phase.authority is Authority.TARGET:
+                self._count(Decision(row_class=RowClass.OUT_OF_SCOPE, reason=f"phase_{phase}"))
+            elif entry is not None and not self._knows(entry.queue_name):
+                self._count(Decision(row_class=RowClass.DRAIN, reason="queue_unknown_to_legacy"))
+            else:
+                self._count(self._try(give_back, row, entry, self.settings))
+
+    def _knows(self, queue_name: str) -> bool:
+        if queue_name not in self.known_queues:
+            self.known_queues[queue_name] = knows_queue(queue_name)
+        return self.known_queues[queue_name]
+
+    def _try(self, work: Callable[..., Decision], *args: Any) -> Decision:
+        try:
+            decision = work(*args, self.storage, execute=self.request.execute)
+        except DatabaseError as error:
+            self.refused += 1
+            if self.refused == REFUSED_LIMIT:
+                raise
+            return Decision(row_class=RowClass.DRAIN, reason=f"refused_{type(error).__name__}")
+        self.refused = 0
+        return decision
+
+    def _count(self, decision: Decision) -> None:
+        self.tally.classes[decision.row_class.value, decision.reason] += 1
+        self.tally.written += self.request.execute and decision.reason in (Way.REVIVED, Way.INSERTED)
+        self.progress(self.tally.read, max(self.total, self.tally.read))
+        if self.request.limit and self.tally.read >= self.request.limit:
+            raise _LimitReached
+
+    def _document(self, ending: dict[str, Any], seconds: float) -> Document:
+        self.tally.waited.update(self.control.waited)
+        content = {
+            "schema": tally.SCHEMA,
+            "mode": self.request.mode.value,
+            "executed": self.request.execute,
+            "scope": self.request.scope,
+            "finished_at": now().isoformat(),
+            "sample_percent": {},
+            **self.tally.content(),
+            "left": max(self.total - self.tally.read, 0),
+            "checkpoint": 0,  # what is returned is in flight no more: a run needs no other memory
+            **ending,
+            "seconds": round(seconds, 3),
+        }
+        return tally.document(content | {"next": tally.next_commands(self.request, content)})
+
+
+class _LimitReached(Exception):
+    """As many rows were read as were asked for."""
+
+
+def _pages(entries: QuerySet[LedgerEntry], size: int) -> Iterator[list[LedgerEntry]]:
+    after = 0
+    while page := list(entries.filter(id__gt=after).order_by("id")[:size]):
+        yield page
+        after = page[-1].pk
+
+
+def _entries_of(rows: list[RealRow]) -> dict[int, LedgerEntry]:
+    """The ledger entries of target rows, by Submission id; a held row stands in ``real_submission_id`` only."""
+    ids = [row.submission_id for row in rows]
+    found = {}
+    for entry in LedgerEntry.objects.filter(Q(target_submission_id__in=ids) | Q(real_submission_id__in=ids)):
+        for submission_id in (entry.target_submission_id, entry.real_submission_id):
+            if submission_id is not None:
+                found[submission_id] = entry
+    return found

@@ -1,0 +1,250 @@
+"""
+The run of ``xqueue_backfill --mode handoff``: in-flight legacy rows of courses whose target is authoritative, moved.
+
+Row by row in four steps (``handoff_steps``, ``handoff_finish``), so that nobody is left without a grader and no
+queuekey is applied twice. The plan by default. See docs/decisions/0010.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from django.utils.timezone import now
+
+from .. import runs
+from ..conf import ShimSettings, load
+from ..core.mapping import Decision
+from ..data import Authority, Document, ExitCode, LegacyRow, Move, RowClass
+from ..errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..legacy import primary, retire
+from ..legacy import rows as legacy_rows
+from ..models import LedgerEntry
+from . import files, handoff_plan
+from .control import Control, Progress, Stopped, nothing
+from .handoff_finish import HELD, ON_THE_WAY, finish_held, on_the_way, watch
+from .handoff_plan import Candidate
+from .handoff_steps import Done, fence, hold, steady
+from .request import Request
+from .tally import SCHEMA, Tally, document, next_commands
+
+PAGE = 200
+#: A row may come back to legacy between its fence and its release, and be free again later: so often it is tried.
+PASSES = 4
+#: Seconds between two looks while the run waits for a settle time, or for legacy to drain.
+POLL_SECONDS = 1.0
+
+
+def run(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document:
+    """
+    Move in-flight legacy rows to the target; without ``execute`` only say what would be done.
+
+    Rows that an earlier run has left held are finished, whatever the kill switch says; it stops new holds only.
+
+    Args:
+        request: the scope and the options.
+        progress: called with (rows read, rows there were to read).
+        tell: called with a short text while the run waits, and with an empty one when it goes on.
+
+    Raises:
+        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary. Nothing was held.
+        RunLocked: another run of this scope is at work.
+        ConfigurationError: the settings are not usable.
+    """
+    settings = load()
+    if not request.execute:
+        with Control(settings=settings, tell=tell) as control:
+            return _Run(request, settings, control, progress).document(handoff_plan.refusal())
+    warning = primary.check_may_update()
+    with runs.running("backfill", request.scope) as record:
+        with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
+            answer = _Run(request, settings, control, progress).document([warning] if warning else [])
+        record.document, record.complete = answer.content, answer.content["complete"]
+        return answer
+
+
+class _Run:
+    """One run, with what it counts."""
+
+    def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
+        self.request, self.settings, self.control, self.progress = request, settings, control, progress
+        self.policy = handoff_plan.policy(request, settings)
+        self.source = files.legacy_storage(settings)
+        #: The newest class of every row read, with its queue.
+        self.rows: dict[int, tuple[Decision, str]] = {}
+        self.done: Counter[Done] = Counter()
+        #: Rows that were open in the newest pass and are legacy's still.
+        self.open = self.total = 0
+
+    def document(self, warnings: list[str]) -> Document:
+        """Do the work, to its end or until something stops it, and say what became of it."""
+        started, stopped_by = time.monotonic(), ""
+        self.total = legacy_rows.count(after=0, unretired_only=True)
+        try:
+            if self.request.execute:
+                stopped_by = self._execute()
+            else:
+                self._walk()
+        except Stopped as stopped:
+            stopped_by = str(stopped)
+        return self._document(stopped_by, warnings, time.monotonic() - started)
+
+    def _document(self, stopped_by: str, warnings: list[str], seconds: float) -> Document:
+        classes = Counter((decision.row_class.value, decision.reason) for decision, _ in self.rows.values())
+        tally = Tally(classes=classes, written=self.done[Done.RELEASED], waited=self.control.waited)
+        queues = handoff_plan.queues(self.rows.values(), self.settings)
+        held = self._on_the_way(HELD).count()
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "mode": self.request.mode.value,
+            "executed": self.request.execute,
+            "sample_percent": {},
+            "scope": self.request.scope,
+            "finished_at": now().isoformat(),
+            **tally.content(),
+            "left": max(self.total - tally.read, 0),
+            "checkpoint": 0,
+            "held": held,
+            "released": self.done[Done.RELEASED],
+            "dropped": self.done[Done.DROPPED],
+            "double_authority": self.done[Done.DOUBLE],
+            "queues": queues,
+            "advice": warnings + ([] if self.request.execute else handoff_plan.advice(queues, self.settings)),
+            "complete": not (stopped_by or self._is_limited() or (self.request.execute and held)),
+            "stopped_by": stopped_by,
+            "seconds": round(seconds, 3),
+        }
+        answer = document(content | {"next": next_commands(self.request, content)})
+        different = ExitCode.DIFFERENCES if content["double_authority"] else ExitCode.OK
+        return Document(content=answer.content, exit_code=answer.exit_code | different)
+
+    def _is_limited(self) -> bool:
+        return self.request.limit is not None and len(self.rows) >= self.request.limit
+
+    def _on_the_way(self, moves: tuple[Move, ...]):
+        return on_the_way(self.request.courses, self.request.queues, moves)
+
+    def _execute(self) -> str:
+        """Pass after pass until one has nothing to move, then the last look. Returns what has stopped new holds."""
+        stopped_by, moved, passes = "", 0, 0
+        while not stopped_by and (passes == 0 or self._again(moved, passes)):
+            dropped = self.done[Done.DROPPED]
+            try:
+                if passes and self.request.wait_drain:
+                    self.control.sleep(POLL_SECONDS, kind="drain")
+                moved = self._walk()
+            except Stopped as stopped:
+                if self.control.signal:
+                    raise
+                stopped_by = str(stopped)  # the kill switch: what is held is finished all the same
+            self._finish(HELD)
+            moved += self.done[Done.DROPPED] - dropped
+            passes += 1
+        self._finish(ON_THE_WAY)
+        return stopped_by
+
+    def _again(self, moved: int, passes: int) -> bool:
+        if self._is_limited():
+            return False
+        return self.open > 0 if self.request.wait_drain else bool(moved) and passes < PASSES
+
+    def _walk(self) -> int:
+        """Read all open rows, hold and fence those that may be moved, and return how many were."""
+        after, moved, self.open = 0, 0, 0
+        seen: set[int] = set()
+        while page := self._page(after, len(seen)):
+            after = page[-1].id
+            for candidate in self._classed(page):
+                if self.request.execute:
+                    moved += self._act(candidate)
+                self._count(candidate)
+                seen.add(candidate.row.id)
+            if self.request.execute:
+                self._finish_due()  # the first rows need not wait for the last
+            self.progress(len(self.rows), max(self.total, len(self.rows)))
+        self._look_again([row_id for row_id, (decision, _) in self.rows.items() if row_id not in seen])
+        return moved
+
+    def _page(self, after: int, read: int) -> list[LegacyRow]:
+        self.control.turn()
+        size = self.request.batch_size or PAGE
+        if self.request.limit is not None:
+            size = min(size, self.request.limit - read)
+        return legacy_rows.page(after=after, unretired_only=True, size=size) if size > 0 else []
+
+    def _classed(self, page: list[LegacyRow]) -> list[Candidate]:
+        return handoff_plan.class_page(page, self.policy, self.source)
+
+    def _count(self, candidate: Candidate) -> None:
+        row_class = candidate.decision.row_class
+        self.open += row_class not in (RowClass.IMPORTED, RowClass.COPY, RowClass.OUT_OF_SCOPE)
+        self.rows[candidate.row.id] = candidate.decision, candidate.row.queue_name
+
+    def _look_again(self, row_ids: list[int]) -> None:
+        """What was left to legacy in an earlier pass and is not open any more has another class now."""
+        left = [row_id for row_id in row_ids if self.rows[row_id][0].row_class is RowClass.DRAIN]
+        for start in range(0, len(left), PAGE):
+            for candidate in self._classed(list(legacy_rows.by_id(left[start : start + PAGE]).values())):
+                self.rows[candidate.row.id] = candidate.decision, candidate.row.queue_name
+
+    def _act(self, candidate: Candidate) -> bool:
+        """Do what a row's class asks for; whether the row was moved. The class may turn out to be another one."""
+        decision, entry = candidate.decision, candidate.entry
+        if decision.row_class is RowClass.IMPORTED:
+            self.control.check()
+            candidate.decision = self._move(candidate)
+            return candidate.decision.row_class is RowClass.IMPORTED
+        if decision.row_class is RowClass.SUPERSEDED and not candidate.row.retired:
+            # The router could not retire it when the newer attempt came.
+            retire.retire([candidate.row.id])
+            if entry is not None:
+                replaced = LedgerEntry.objects.filter(pk=entry.pk, superseded_at=None, authority=Authority.LEGACY)
+                replaced.update(superseded_at=now())
+        elif decision.reason == "double_authority" and entry is not None and entry.move == Move.WATCHED:
+            self.done[steady(lambda: watch(entry))] += 1
+        return False
+
+    def _move(self, candidate: Candidate) -> Decision:
+        try:
+            entry = steady(lambda: hold(candidate.parsed, candidate.keys, self.source, self.settings))
+        except (Unfit, FileUnavailable) as error:
+            return Decision(row_class=RowClass.DRAIN, reason=error.reason)
+        except TargetWriteFailed as error:
+            return Decision(row_class=RowClass.DRAIN, reason=f"target_refused_{error.reason}")
+        if entry is None:
+            return Decision(row_class=RowClass.PRESENT, reason="held")  # by another session, since it was classed
+        done = steady(lambda: fence(entry, candidate.rows, self.settings))
+        self.done[done] += 1
+        if done is Done.DROPPED:
+            return self._class_again(candidate.row.id)
+        return candidate.decision if done is Done.FENCED else Decision(row_class=RowClass.PRESENT, reason="held")
+
+    def _class_again(self, row_id: int) -> Decision:
+        """What a row is after its hold was undone. One that is free again waits for another pass."""
+        for candidate in self._classed(list(legacy_rows.by_id([row_id]).values())):
+            if candidate.decision.row_class is not RowClass.IMPORTED:
+                return candidate.decision
+        return Decision(row_class=RowClass.DRAIN, reason="back_on_legacy")
+
+    def _finish(self, moves: tuple[Move, ...]) -> None:
+        """Finish what is on its way until nothing is left in these moves. A signal stops it, no kill switch does."""
+        while self._on_the_way(moves).exists():
+            self._finish_due()
+            self._wait(min(POLL_SECONDS, self.settings.handoff_settle_seconds / 4))
+
+    def _finish_due(self) -> None:
+        for entry, done in finish_held(self.settings, self.request.courses, self.request.queues):
+            self._wait(0)
+            self.done[done] += 1
+            row_id = entry.legacy_id or 0
+            if done is Done.DROPPED and row_id in self.rows:
+                self.open += 1
+                self.rows[row_id] = self._class_again(row_id), self.rows[row_id][1]
+
+    def _wait(self, seconds: float) -> None:
+        obeys, self.control.obeys_kill_switch = self.control.obeys_kill_switch, False
+        self.control.check()
+        self.control.sleep(seconds)
+        self.control.obeys_kill_switch = obeys

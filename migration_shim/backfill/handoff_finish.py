@@ -1,0 +1,174 @@
+"""
+A handoff's later steps, settle and watch, taken from the ledger alone: whoever runs next finishes what another began.
+
+A row on its way is in one of three states:
+
+- ``held``: its real target row stands on a queue that no grader polls; legacy may still have it;
+- ``fenced``: legacy's row bears our mark; a pull that had read it before may bring it back until the settle time ends;
+- ``released``: the target's graders have it; legacy is looked at once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils.timezone import now
+
+from ..conf import ShimSettings
+from ..data import Authority, Leg, Move, PairStatus
+from ..legacy import give_back, handoff
+from ..legacy import rows as legacy_rows
+from ..models import LedgerEntry
+from ..target import holding
+from ..target.supersession import supersede
+from .handoff_steps import Done, Side, drop, drop_locked, is_ours, legacy_side, note, same, steady
+from .request import in_scope
+
+#: Moves of rows whose target row is held.
+HELD = (Move.HELD, Move.FENCED)
+#: Moves that a handoff still has something to do about.
+ON_THE_WAY = (*HELD, Move.RELEASED)
+PAGE = 200
+
+
+def on_the_way(
+    courses: frozenset[str] | None = None, queues: frozenset[str] | None = None, moves: tuple[Move, ...] = ON_THE_WAY
+) -> QuerySet[LedgerEntry]:
+    """The entries of a scope that a handoff has not finished with."""
+    return in_scope(LedgerEntry.objects.filter(move__in=moves), courses, queues)
+
+
+def finish_held(
+    settings: ShimSettings, courses: frozenset[str] | None = None, queues: frozenset[str] | None = None
+) -> Iterator[tuple[LedgerEntry, Done]]:
+    """
+    Take every row on its way one step further whose time has come; each entry as it was, and what was done.
+
+    One pass, without waiting: run it again until nothing is left. The kill switch does not stop it.
+    """
+    entries, after = on_the_way(courses, queues), 0
+    while page := list(entries.filter(id__gt=after).order_by("id")[:PAGE]):
+        after, clock = page[-1].pk, legacy_rows.clock()
+        for entry in page:
+            yield entry, steady(partial(finish, entry, settings, clock))
+
+
+def finish(entry: LedgerEntry, settings: ShimSettings, clock: datetime) -> Done:
+    """Take an entry one step further, if its time has come. ``clock`` is legacy's."""
+    if entry.moved_at is not None and clock < entry.moved_at + wait_of(entry.move, settings):
+        return Done.WAITING
+    if entry.move == Move.HELD:
+        return _finish_unfenced(entry, settings)
+    return _settle(entry, settings) if entry.move == Move.FENCED else watch(entry)
+
+
+def wait_of(move: str, settings: ShimSettings) -> timedelta:
+    """How long a state is left alone before the next step."""
+    delay = settings.processing_delay_seconds if move == Move.RELEASED else settings.handoff_settle_seconds
+    return timedelta(seconds=delay)
+
+
+def _finish_unfenced(entry: LedgerEntry, settings: ShimSettings) -> Done:
+    """A held row whose session seems dead: before it fenced the row, or between the fence and the ledger."""
+    for row in legacy_side(entry)[1]:
+        handoff.void(row, entry.real_submission_id or 0)
+    side, alive = legacy_side(entry)
+    if side is not Side.OURS or entry.superseded_at is not None:
+        return drop(entry, alive, settings)
+    # When it was fenced is not known: the settle time begins now.
+    return Done.FENCED if note(entry, move=Move.FENCED, moved_at=legacy_rows.clock()) else Done.ELSEWHERE
+
+
+def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
+    """Step 3: release the row if legacy has let go of it for good; else it stays with legacy."""
+    clock = legacy_rows.clock()
+    side, alive = legacy_side(entry)
+    with transaction.atomic():
+        locked = same(entry).select_for_update().first()
+        if locked is None:
+            return Done.ELSEWHERE
+        known = (locked.input_key, locked.identity, locked.student_info, locked.arrived_at)
+        if locked.superseded_at is None and is_replaced(*known):
+            locked.superseded_at = now()
+        if locked.superseded_at is not None or side is not Side.OURS:
+            return drop_locked(locked, alive, settings)
+        held_queue = locked.queue_name + settings.held_queue_suffix
+        released = holding.release(locked.real_submission_id or 0, held_queue, locked.queue_name)
+        if released:
+            _release(locked, clock)
+    if not released:
+        # Somebody has deleted the held row: legacy gets its own back. Cut off here, the next look finds that one alive.
+        give_back.revive(entry.legacy_id or 0, handoff.mark_of(entry.pk))
+        return drop(entry, [], settings)
+    _set_shadow_aside(locked)
+    return Done.RELEASED
+
+
+def _release(entry: LedgerEntry, clock: datetime) -> None:
+    """The real row is the entry's target row now; what the entry knew of the shadow is set aside."""
+    entry.shadow_submission_id, entry.shadow_lease_key = entry.target_submission_id, entry.lease_key
+    entry.lease_key, entry.leased_at, entry.leases = "", None, 0
+    entry.echo, entry.exact_points = False, None
+    entry.target_submission_id, entry.target_leg, entry.target_reason = entry.real_submission_id, Leg.STORED, ""
+    entry.authority, entry.move, entry.moved_at = Authority.TARGET, Move.RELEASED, clock
+    # Row and shadow were evidence for a step that has been taken. There is one side left, and no pair.
+    entry.result, entry.divergences, entry.known, entry.graded_pair = PairStatus.NONE, "", "", False
+    entry.seen, entry.settled_at, entry.payload_compared_at = "", None, None
+    entry.save()
+
+
+def _set_shadow_aside(entry: LedgerEntry) -> None:
+    """An ungraded shadow is retired: nobody would look at its grade. Outside the entry's lock, which a grade needs."""
+    if entry.shadow_submission_id is not None:
+        supersede([entry.shadow_submission_id])
+
+
+def watch(entry: LedgerEntry) -> Done:
+    """
+    Step 4: look at legacy once more. A row that is alive again is retired again, and both systems have had it.
+
+    The ledger is read after legacy: while it says that the row is the target's, no return has revived what was read.
+    """
+    main, rows = handoff.rows_of(entry.raw_header, entry.legacy_id or 0)
+    fresh = same(entry).first()
+    if fresh is None or fresh.moved_at is None:
+        return Done.ELSEWHERE
+    alive = [row for row in rows if not row.retired]
+    returned = any(row.return_time is not None and row.return_time >= fresh.moved_at for row in rows)
+    double = alive or returned or not is_ours(main, entry)
+    if double:
+        note(entry, double_authority=True)  # before the row is retired again: a crash must not hide it
+    mark = handoff.mark_of(entry.pk)
+    fenced = [row for row in alive if handoff.fence(row, mark)]
+    _set_shadow_aside(fresh)  # a crash may have come between
+    if note(entry, move=Move.WATCHED):
+        return Done.DOUBLE if double else Done.WATCHED
+    if LedgerEntry.objects.filter(pk=entry.pk, move__in=(Move.RETURNING, Move.RETURNED)).exists():
+        # A return came between the look at the ledger and the fence: legacy's graders are to have these rows.
+        for row in fenced:
+            give_back.revive(row.id, mark)
+    return Done.ELSEWHERE
+
+
+def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: datetime) -> bool:
+    """Whether the target has a newer attempt of the same learner at the same input."""
+    if not input_key:
+        return False
+    others = LedgerEntry.objects.filter(input_key=input_key, authority=Authority.TARGET).exclude(identity=identity)
+    own = (_submission_time(student_info), arrived_at)
+    found = others.values_list("student_info", "arrived_at")
+    return any(give_back.is_later(_submission_time(info), arrived, *own) for info, arrived in found)
+
+
+def _submission_time(student_info: str) -> str:
+    try:
+        value = json.loads(student_info or "{}")
+    except (ValueError, RecursionError):
+        return ""
+    time = value.get("submission_time") if isinstance(value, dict) else None
+    return time if isinstance(time, str) else ""

@@ -1,0 +1,134 @@
+"""What a handoff would do with each row, and the document that says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.utils.timezone import now
+
+from .. import toggles
+from ..conf import ShimSettings
+from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
+from ..core.mapping import Decision, ParsedRow
+from ..data import Authority, LegacyRow, Move, Phase, RowClass
+from ..errors import LegacyNotWritable
+from ..legacy import primary
+from ..legacy import rows as legacy_rows
+from ..models import LedgerEntry, WatcherLogin
+from . import plan
+from .files import Source
+from .handoff_finish import is_replaced
+from .request import Request
+
+#: A grader that has logged in at edx-submissions' own endpoint so lately may pull there.
+LOGIN_AGE = timedelta(days=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Candidate:
+    """A row, its class, and what moving it would need; ``rows`` are all open rows of the submission, as classed."""
+
+    parsed: ParsedRow
+    decision: Decision
+    keys: dict[str, str]
+    entry: LedgerEntry | None
+    rows: list[LegacyRow]
+
+    @property
+    def row(self) -> LegacyRow:
+        """The legacy row."""
+        return self.parsed.row
+
+
+def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
+    """What a handoff of this scope wants: every learner, whatever share of them is copied."""
+    return HandoffPolicy(
+        rows=plan.policy(settings, courses=request.courses, queues=request.queues, unsampled=True),
+        push_queues=frozenset(settings.push_queues),
+        processing_delay=timedelta(seconds=settings.processing_delay_seconds),
+        reduced_payloads=WatcherLogin.objects.filter(last_seen_at__gte=now() - LOGIN_AGE).exists(),
+    )
+
+
+def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[Candidate]:
+    """Class every row of a page."""
+    families = plan.family(page, source)
+    read = [plan.read(row, source) for row in page]
+    identities = [parsed.digests.identity for parsed, _ in read if parsed.digests]
+    entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
+    courses = {parsed.envelope.callback.course_id for parsed, _ in read if parsed.envelope}
+    phases = {course_id: toggles.phase_of(course_id).phase for course_id in courses}
+    # After the rows: one that was under no live pull by this clock is under none until somebody pulls it.
+    clock = legacy_rows.clock()
+    candidates = []
+    for parsed, keys in read:
+        siblings = plan.others(parsed, families)
+        entry = entries.get(parsed.digests.identity) if parsed.digests else None
+        decision = classify_for_handoff(parsed, siblings, policy, _standing(parsed, entry, phases), clock)
+        open_rows = [parsed.row, *(other.row for other in siblings if _is_open_twin(parsed, other))]
+        candidates.append(Candidate(parsed=parsed, decision=decision, keys=keys, entry=entry, rows=open_rows))
+    return candidates
+
+
+def _is_open_twin(parsed: ParsedRow, other: ParsedRow) -> bool:
+    return parsed.digests is not None and other.digests == parsed.digests and not other.row.retired
+
+
+def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Phase]) -> Standing:
+    if parsed.envelope is None or parsed.digests is None:
+        return Standing(phase=Phase.LEGACY)
+    phase = phases[parsed.envelope.callback.course_id]
+    known = (parsed.input_key, parsed.digests.identity, parsed.envelope.body.student_info, parsed.row.arrival_time)
+    replaced = phase.authority is Authority.TARGET and is_replaced(*known)
+    if entry is None:
+        return Standing(phase=phase, replaced=replaced)
+    replaced |= entry.superseded_at is not None
+    return Standing(phase=phase, authority=Authority(entry.authority), move=Move(entry.move), replaced=replaced)
+
+
+def queues(rows: Iterable[tuple[Decision, str]], settings: ShimSettings) -> list[dict[str, Any]]:
+    """By queue: how many rows move or stay, and whether legacy's graders are at work on it now."""
+    counts: dict[str, Counter[str]] = {}
+    for decision, queue_name in rows:
+        if decision.row_class not in (RowClass.OUT_OF_SCOPE, RowClass.COPY):
+            counts.setdefault(queue_name, Counter())[decision.row_class.value] += 1
+    since = legacy_rows.clock() - timedelta(seconds=settings.processing_delay_seconds)
+    return [
+        {
+            "queue": name,
+            "move": number[RowClass.IMPORTED.value],
+            "drain": number[RowClass.DRAIN.value],
+            "other": number.total() - number[RowClass.IMPORTED.value] - number[RowClass.DRAIN.value],
+            "pull_seen": legacy_rows.pulled_since(name, since),
+        }
+        for name, number in sorted(counts.items())
+    ]
+
+
+def advice(described: list[dict[str, Any]], settings: ShimSettings) -> list[str]:
+    """What the operator should do before ``--execute``."""
+    pulled = [queue["queue"] for queue in described if queue["pull_seen"]]
+    quiet = [queue["queue"] for queue in described if queue["move"] and not queue["pull_seen"]]
+    seconds = f"{settings.processing_delay_seconds:g} s"
+    found = []
+    if pulled:
+        found.append(
+            f"Pause legacy's graders of {', '.join(pulled)}: they have pulled within the last {seconds}. A row that a "
+            "grader pulls in the middle of its handoff stays with legacy, or in the worst case is graded by both."
+        )
+    if quiet:
+        found.append(f"No pull of {', '.join(quiet)} was seen in the last {seconds}; keep legacy's graders away.")
+    return found
+
+
+def refusal() -> list[str]:
+    """Why the same with --execute would be refused, for a plan."""
+    try:
+        warning = primary.check_may_update()
+    except LegacyNotWritable as error:
+        return [f"--execute would be refused: {error}"]
+    return [warning] if warning else []

@@ -1,0 +1,200 @@
+"""
+A handoff's first two steps, hold and fence, and how a hold is undone. One row each; each is safe to repeat.
+
+No lock is held across the two databases. What the ledger is told of legacy was read before the entry was locked, so
+every step asks, under that lock, whether the entry still is what it was then: its move, and its held row.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, OperationalError, connections, transaction
+from django.db.models import QuerySet
+
+from .. import ledger
+from ..conf import ShimSettings
+from ..core.identity import held_placement
+from ..core.mapping import ParsedRow, is_handed_off
+from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
+from ..errors import TargetWriteFailed
+from ..legacy import give_back, handoff
+from ..legacy import rows as legacy_rows
+from ..legacy.routers import LEGACY_ALIAS
+from ..models import LedgerEntry
+from ..points import points_possible
+from ..target import holding, writer
+from . import files
+
+T = TypeVar("T")
+TRIES = 4
+
+
+class Done(enum.StrEnum):
+    """What a step has made of a row."""
+
+    FENCED = "fenced"
+    RELEASED = "released"
+    WATCHED = "watched"
+    DOUBLE = "double_authority"  # watched, and found with both systems
+    DROPPED = "dropped"  # the held row is gone: the row is legacy's again, or nobody waits for it
+    WAITING = "waiting"  # its time has not come
+    ELSEWHERE = "elsewhere"  # another session has it
+
+
+class Side(enum.Enum):
+    """Legacy's side of a row that is on its way."""
+
+    OURS = "ours"  # every row of the submission is retired, its own with our mark (or gone)
+    ALIVE = "alive"
+    OTHER = "other"  # retired, but not by us: graded, replaced, given up
+
+
+def steady(step: Callable[[], T]) -> T:
+    """
+    Do a step; on contention or a dropped connection once more, a few times.
+
+    Raises:
+        OperationalError, TargetWriteFailed: it does not pass.
+    """
+    for tried in range(1, TRIES):
+        try:
+            return step()
+        except (OperationalError, TargetWriteFailed) as error:
+            if isinstance(error, TargetWriteFailed) and not error.passing:
+                raise
+            for alias in (DEFAULT_DB_ALIAS, LEGACY_ALIAS):
+                if not connections[alias].in_atomic_block:
+                    connections[alias].close_if_unusable_or_obsolete()
+        time.sleep(0.1 * 2**tried)
+    return step()
+
+
+def hold(parsed: ParsedRow, keys: dict[str, str], source: files.Source, settings: ShimSettings) -> LedgerEntry | None:
+    """
+    Step 1: write the real target row on the holding queue. The ledger entry, or None where the row is not free.
+
+    Raises:
+        Unfit, FileUnavailable: the target cannot have it.
+        TargetWriteFailed: nothing was written.
+    """
+    envelope, row = parsed.envelope, parsed.row
+    assert envelope is not None and parsed.digests is not None  # only a row that was read is moved
+    placement = held_placement(envelope, settings.held_queue_suffix)
+    writer.check_fits(envelope.body, keys)
+    clock = legacy_rows.clock()
+    wanted = files.Wanted(row=row, keys=keys, queue_name=envelope.header.queue_name)
+    with files.stored([wanted], source, settings) as stored:
+        if row.id in stored.failed:
+            raise stored.failed[row.id]
+        try:
+            with transaction.atomic():
+                entry = _entry_of(parsed, settings)
+                if entry.superseded_at is not None or entry.authority == Authority.TARGET or not _is_free(entry):
+                    return None
+                entry.real_submission_id = writer.insert(
+                    placement,
+                    envelope.body,
+                    stored.files.get(row.id, []),
+                    points_possible=entry.points_possible,
+                    arrived_at=row.arrival_time,
+                )
+                entry.move, entry.moved_at = Move.HELD, clock
+                entry.legacy_leg, entry.legacy_id = Leg.STORED, row.id
+                entry.save(update_fields=["real_submission_id", "move", "moved_at", "legacy_leg", "legacy_id"])
+                return entry
+        except IntegrityError:
+            return None  # another session has just made the entry: there are no two of one identity
+
+
+def _is_free(entry: LedgerEntry) -> bool:
+    return entry.move in (Move.NONE, Move.RETURNED)
+
+
+def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
+    """The entry of a row, locked; a new one where there is none."""
+    assert parsed.envelope is not None and parsed.digests is not None
+    # Looked for without a lock: a lock on what is not there would be one on a gap, in which others insert.
+    found = LedgerEntry.objects.filter(identity=parsed.digests.identity).values_list("pk", flat=True).first()
+    if found is not None:
+        return LedgerEntry.objects.select_for_update().get(pk=found)
+    entry = ledger.new_entry(
+        parsed.envelope,
+        parsed.digests,
+        phase=Phase.LEGACY,  # in which it was accepted
+        origin=Origin.HANDOFF,
+        arrived_at=parsed.row.arrival_time,
+        input_key=parsed.input_key,
+    )
+    callback = parsed.envelope.callback
+    points = points_possible(None, callback.course_id, callback.item_id, settings)
+    entry.points_possible, entry.points_assumed = points
+    entry.save(force_insert=True)
+    return entry
+
+
+def fence(entry: LedgerEntry, as_classed: list[LegacyRow], settings: ShimSettings) -> Done:
+    """
+    Step 2: take the row from legacy's graders.
+
+    Args:
+        entry: as ``hold`` has returned it.
+        as_classed: the submission's rows as they were read when none of them was under a live pull.
+        settings: the settings in force.
+    """
+    mark = handoff.mark_of(entry.pk)
+    took = [row.id for row in as_classed if not row.retired and handoff.fence(row, mark)]
+    side, alive = legacy_side(entry)
+    if side is not Side.OURS:
+        return drop(entry, alive, settings)
+    if note(entry, move=Move.FENCED, moved_at=legacy_rows.clock()):
+        return Done.FENCED
+    if LedgerEntry.objects.get(pk=entry.pk).real_submission_id != entry.real_submission_id:
+        # Dropped by a session that took this one for dead: without a held row nobody would grade it.
+        for row_id in took:
+            give_back.revive(row_id, mark)
+    return Done.ELSEWHERE
+
+
+def legacy_side(entry: LedgerEntry) -> tuple[Side, list[LegacyRow]]:
+    """Legacy's side of a row on its way, and the submission's rows that are alive there."""
+    main, rows = handoff.rows_of(entry.raw_header, entry.legacy_id or 0)
+    alive = [row for row in rows if not row.retired]
+    if alive:
+        return Side.ALIVE, alive
+    return (Side.OURS if is_ours(main, entry) else Side.OTHER), []
+
+
+def is_ours(row: LegacyRow | None, entry: LedgerEntry) -> bool:
+    """Whether nobody but this handoff has the row. One that XQueue's retention has removed is nobody's any more."""
+    return row is None or (is_handed_off(row) and row.grader_id == handoff.mark_of(entry.pk))
+
+
+def same(entry: LedgerEntry) -> QuerySet[LedgerEntry]:
+    """The entry, if it still is on the way on which it was read."""
+    return LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, real_submission_id=entry.real_submission_id)
+
+
+def note(entry: LedgerEntry, **values: object) -> bool:
+    """Write down how far an entry has come; False where another session was quicker."""
+    return same(entry).update(**values) > 0
+
+
+def drop(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> Done:
+    """Undo a hold, if it is still there. ``alive`` are the submission's rows that legacy goes on with."""
+    with transaction.atomic():
+        locked = same(entry).select_for_update().first()
+        return Done.ELSEWHERE if locked is None else drop_locked(locked, alive, settings)
+
+
+def drop_locked(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> Done:
+    """The same for an entry that the caller has locked. One that the hold has made stays, without a target row."""
+    holding.drop(entry.real_submission_id or 0, entry.queue_name + settings.held_queue_suffix)
+    entry.move, entry.moved_at, entry.real_submission_id = Move.NONE, None, None
+    if alive:
+        entry.legacy_id = max(row.id for row in alive)
+    entry.save(update_fields=["move", "moved_at", "real_submission_id", "legacy_id", "superseded_at"])
+    return Done.DROPPED

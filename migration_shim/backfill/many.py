@@ -1,0 +1,112 @@
+"""The rows of a page that can be written together: a few statements for all, and halves where one row breaks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.db import Error, transaction
+
+from .. import ledger, multirow
+from ..core.mapping import Decision
+from ..data import Leg, Origin, Phase, RowClass
+from ..errors import Unfit
+from ..models import LedgerEntry
+from ..target import bulk
+from .meant import Meant, meant
+from .plan import ClassedRow, Job
+
+
+def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[ClassedRow]]:
+    """
+    The rows that can be written together, and those that are written one by one. What fits nowhere becomes drain.
+
+    Alone are rows with files and rows that have an entry; and with them the other attempts of their learners at their
+    problems, because attempts are numbered as they are written.
+    """
+    together: list[Meant] = []
+    alone: list[ClassedRow] = []
+    learners = set()
+    for item in due:
+        try:
+            row = meant(item, job.settings, job.points)
+        except Unfit as error:
+            item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
+            continue
+        if item.keys or item.entry is not None:
+            alone.append(item)
+            learners.add(_attempts_of(row))
+        else:
+            together.append(row)
+    alone += [row.item for row in together if _attempts_of(row) in learners]
+    return [row for row in together if _attempts_of(row) not in learners], alone
+
+
+def _attempts_of(row: Meant) -> tuple[str, str]:
+    return row.new.placement.student_id, row.new.placement.item_id
+
+
+def write(rows: list[Meant], contention: Callable[[BaseException], bool]) -> list[ClassedRow]:
+    """
+    Write rows together, and return those that have to be written one by one.
+
+    Where the database refuses the whole, each half is tried by itself, down to the rows that it refuses.
+
+    Raises:
+        django.db.Error: what ``contention`` says may pass.
+    """
+    if not rows:
+        return []
+    try:
+        with transaction.atomic():
+            return _write(rows)
+    except Error as error:
+        if contention(error):
+            raise
+    if len(rows) == 1:
+        return [rows[0].item]
+    middle = len(rows) // 2
+    return write(rows[:middle], contention) + write(rows[middle:], contention)
+
+
+def _write(rows: list[Meant]) -> list[ClassedRow]:
+    ids = bulk.insert([row.new for row in rows])
+    written = [(row, pk) for row, pk in zip(rows, ids, strict=True) if pk is not None]
+    multirow.insert(
+        LedgerEntry,
+        _COLUMNS,
+        (_entry(row, pk) for row, pk in written),
+        phase=Phase.SHADOW,
+        authority=Phase.SHADOW.authority,
+        origin=Origin.BACKFILL,
+        legacy_leg=Leg.STORED,
+        target_leg=Leg.STORED,
+    )
+    return [row.item for row, pk in zip(rows, ids, strict=True) if pk is None]
+
+
+_COLUMNS = (
+    *ledger.KEPT,
+    "history",
+    "arrived_at",
+    "legacy_id",
+    "legacy_state",
+    "target_submission_id",
+    "points_possible",
+    "points_assumed",
+)
+
+
+def _entry(row: Meant, submission_id: int) -> tuple[Any, ...]:
+    parsed, new = row.item.parsed, row.new
+    assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
+    return (
+        *ledger.kept(parsed.envelope, parsed.digests, parsed.input_key),
+        row.history,
+        new.arrived_at,
+        parsed.row.id,
+        row.item.state or "",
+        submission_id,
+        new.points_possible,
+        row.points_assumed,
+    )

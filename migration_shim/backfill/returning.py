@@ -1,0 +1,175 @@
+"""
+One submission's way back from the target to legacy, in three commits.
+
+First the target row is fenced and its ledger entry says ``returning``. Then, under the lock of that entry, legacy's
+row is revived or inserted and the entry says ``returned``; the ledger's statement comes before legacy's commit, so that
+a session which has lost its lock commits nothing on legacy. Legacy commits first: what is cut off between the two is
+found by its header and body the next time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import OperationalError, connections, transaction
+from django.utils.timezone import now
+
+from ..conf import ShimSettings
+from ..core.mapping import Decision
+from ..data import Authority, Leg, Move, PairStatus, RowClass, State
+from ..legacy import give_back as legacy
+from ..legacy import retire
+from ..legacy.give_back import Way
+from ..models import LedgerEntry
+from ..target import fencing, sides
+from ..target.fencing import Fenced, RealRow
+from .files import Source
+from .way_back import SUPERSEDED, Plan, is_replaced, plan_of
+
+TRIES = 4
+_CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
+#: Moves of a row that the target's graders have. A held one is the handoff's to finish first.
+_MOVABLE = (Move.NONE, Move.RELEASED, Move.WATCHED, Move.RETURNED)
+
+
+def _stays(row: RealRow, entry: LedgerEntry) -> str | None:
+    """Why a row has to stay on the target for now."""
+    if entry.move not in _MOVABLE:
+        return f"handoff_{entry.move}"
+    if entry.authority != Authority.TARGET or entry.target_submission_id != row.submission_id:
+        return "not_authoritative"  # an unfenced row beside its submission's own one: reconcile's to report
+    if not entry.raw_header:
+        return "no_residue"
+    return "under_live_lease" if row.leased else None
+
+
+def give_back(
+    row: RealRow, entry: LedgerEntry | None, settings: ShimSettings, source: Source, *, execute: bool
+) -> Decision:
+    """Take one row in flight back to legacy, or as far as it goes; without ``execute`` say what would be done."""
+    if entry is None:
+        return Decision(row_class=RowClass.DRAIN, reason="no_ledger_entry")
+    if (reason := _stays(row, entry)) is not None:
+        return Decision(row_class=RowClass.DRAIN, reason=reason)
+    if entry.superseded_at is not None:
+        plan = Plan(decision=SUPERSEDED)
+    else:
+        plan = plan_of(entry, row.submission_id, source, store=execute)
+    if not execute or plan.decision.row_class not in (RowClass.IMPORTED, RowClass.SUPERSEDED):
+        return plan.decision
+    if plan.decision == SUPERSEDED:
+        values = {"superseded_at": entry.superseded_at or now()}
+    else:
+        values = {"move": Move.RETURNING, "moved_at": now(), "real_submission_id": row.submission_id}
+        # A body that CAPA did not write is made again in CAPA's form: the new row is to be found by its digest.
+        values |= {"identity": plan.identity} if plan.identity else {}
+    kept = _again(lambda: _fence(row, entry, values, settings))
+    if kept is not None:
+        return kept
+    return plan.decision if plan.decision == SUPERSEDED else _again(lambda: _write(entry.pk, plan))
+
+
+def _fence(row: RealRow, entry: LedgerEntry, values: dict, settings: ShimSettings) -> Decision | None:
+    """The first commit: the target row's fence and the ledger's note of it. None when both are there."""
+    with transaction.atomic():
+        # The target row before its entry, as graders' sessions lock them.
+        fenced = fencing.fence(row.submission_id, settings.lease_seconds)
+        if fenced is not Fenced.FENCED:
+            return Decision(row_class=RowClass.DRAIN, reason=fenced)
+        same = LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, target_submission_id=row.submission_id)
+        if not same.update(**values):
+            transaction.set_rollback(True)
+            return _CHANGED
+    return None
+
+
+def finish(pk: int, source: Source, *, execute: bool) -> Decision:
+    """Finish what an earlier run has fenced and not written, or, without ``execute``, say what would be done."""
+    entry = LedgerEntry.objects.get(pk=pk)
+    plan = plan_of(entry, entry.real_submission_id or 0, source, store=execute)
+    if not execute or plan.item is None:
+        return plan.decision
+    return _again(lambda: _write(pk, plan))
+
+
+def _write(pk: int, plan: Plan) -> Decision:
+    """The second and third commit, legacy's first. Two returns take turns here, and the second finds nothing to do."""
+    item = plan.item
+    assert item is not None
+    with transaction.atomic():
+        entry = LedgerEntry.objects.select_for_update().get(pk=pk)
+        if entry.move != Move.RETURNING:
+            return Decision(row_class=RowClass.PRESENT, reason="returned_by_another_run")
+        with legacy.writing():
+            family = legacy.family(item)
+            if is_replaced(entry, item, family):
+                _supersede(entry)
+                return SUPERSEDED
+            row = legacy.own_row(item, family)
+            way = legacy.way(item, row)
+            if way is Way.INSERTED and plan.columns is None:
+                return _CHANGED  # the row that was there a moment ago is gone; the next run stores its files
+            if way is Way.REVIVED and not legacy.revive(row.id, item.mark):
+                return _CHANGED
+            row_id = legacy.insert(item, *plan.columns) if way is Way.INSERTED else row.id
+            _returned(entry, row_id)
+    if way is not Way.THERE and is_replaced(entry, item, legacy.family(item)):
+        # A live submit slipped in between the look and the commit, when XQueue had nothing to retire yet.
+        retire.retire([row_id])
+        _supersede(entry)
+        return SUPERSEDED
+    return Decision(row_class=RowClass.IMPORTED, reason=way)
+
+
+def _supersede(entry: LedgerEntry) -> None:
+    entry.superseded_at = now()
+    if entry.move == Move.RETURNING:
+        entry.move = Move.NONE
+    entry.save(update_fields=["superseded_at", "move"])
+
+
+def _returned(entry: LedgerEntry, row_id: int) -> None:
+    """Legacy's graders have it again; a shadow that was set aside, and not retired since, is its copy again."""
+    shadow = entry.shadow_submission_id
+    side = sides.sides([shadow]).get(shadow) if shadow is not None else None
+    kept = side is not None and side.outcome.state is not State.SUPERSEDED
+    values = {
+        "move": Move.RETURNED,
+        "moved_at": now(),
+        "authority": Authority.LEGACY,
+        "legacy_leg": Leg.STORED,
+        "legacy_reason": "",
+        "legacy_id": row_id,
+        "target_leg": Leg.STORED if kept else Leg.NONE,
+        "target_reason": "" if kept else "returned",
+        "target_submission_id": shadow if kept else None,
+        "lease_key": entry.shadow_lease_key if kept else "",
+        "leased_at": None,
+        "shadow_submission_id": None,
+        "shadow_lease_key": "",
+        # What was compared until now was another pair.
+        "result": PairStatus.NONE,
+        "divergences": "",
+        "known": "",
+        "graded_pair": False,
+        "seen": "",
+        "settled_at": None,
+        "payload_compared_at": None,
+    }
+    for name, value in values.items():
+        setattr(entry, name, value)
+    entry.save(update_fields=list(values))
+
+
+def _again(work: Callable[[], Any]) -> Any:
+    """Do a transaction again, a few times, after a deadlock, a lock wait or a lost connection."""
+    for tried in range(1, TRIES):
+        try:
+            return work()
+        except OperationalError:
+            for alias in connections:
+                connections[alias].close_if_unusable_or_obsolete()
+            time.sleep(0.1 * 2**tried)
+    return work()

@@ -1,0 +1,66 @@
+"""Verify while writing: what was written is read back before it is committed, and compared with what was meant."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+
+from ..conf import ShimSettings
+from ..errors import VerificationFailed
+from ..models import LedgerEntry
+from ..target import bulk
+from .meant import Meant
+
+
+def due(batch: int, total: int, settings: ShimSettings) -> bool:
+    """
+    Whether batch number ``batch`` of a run over ``total`` rows is read back.
+
+    Of up to VERIFY_ROWS rows all are; of more, every so many batches, so that about VERIFY_ROWS are.
+    """
+    if settings.verify_rows == 0:
+        return False
+    return batch % math.ceil(max(total, 1) / settings.verify_rows) == 0
+
+
+def check(rows: Iterable[Meant]) -> None:
+    """
+    Read the rows back and compare.
+
+    Raises:
+        VerificationFailed: naming the legacy row and the column of the first difference, without its contents.
+    """
+    wanted = {row.item.parsed.digests.identity: row for row in rows if row.item.parsed.digests is not None}
+    columns = ("identity", "target_submission_id", "legacy_id", "arrived_at", "points_possible", "history")
+    entries = LedgerEntry.objects.filter(identity__in=wanted).values_list(*columns)
+    links = {identity: (submission_id, values) for identity, submission_id, *values in entries}
+    stored = bulk.stored([submission_id for submission_id, _ in links.values()])
+    for identity, row in wanted.items():
+        legacy_id, new = row.item.parsed.row.id, row.new
+        if identity not in links:
+            raise VerificationFailed(legacy_id, "ledger entry")
+        submission_id, (*entry,) = links[identity]
+        # An entry that the router has left keeps the router's time; it is the entry as it was read.
+        arrived_at = new.arrived_at if row.item.entry is None else row.item.entry.arrived_at
+        if entry != [legacy_id, arrived_at, new.points_possible, row.history]:
+            raise VerificationFailed(legacy_id, "ledger entry")
+        if submission_id not in stored:
+            raise VerificationFailed(legacy_id, "submission")
+        found = stored[submission_id]
+        if found.attempts != 1:
+            raise VerificationFailed(legacy_id, "attempt number")
+        if found.row.placement != new.placement and not _same_place(submission_id, found.row, new):
+            raise VerificationFailed(legacy_id, "placement")
+        for column in ("grader_name", "points_possible", "arrived_at"):
+            if getattr(found.row, column) != getattr(new, column):
+                raise VerificationFailed(legacy_id, column)
+        if json.dumps(found.row.answer) != json.dumps(new.answer):  # as text: Python takes 1, 1.0 and True for equal
+            raise VerificationFailed(legacy_id, "answer")
+
+
+def _same_place(submission_id: int, found: bulk.NewRow, new: bulk.NewRow) -> bool:
+    """Whether only the database takes the two places for one: MySQL's collations pass over case and blanks."""
+    where, wanted = found.placement, new.placement
+    same_queue = (where.queue_name, where.queue_key) == (wanted.queue_name, wanted.queue_key)
+    return same_queue and bulk.is_item_of(submission_id, wanted)

@@ -1,0 +1,107 @@
+"""What a return does with one submission: superseded, revived, inserted or left, and how legacy is to hold it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from django.core.files.storage import Storage
+
+from .. import ledger
+from ..core.identity import digests
+from ..core.mapping import Decision
+from ..core.wire import parse_header
+from ..data import LegacyRow, RowClass
+from ..errors import FileUnavailable
+from ..legacy import give_back as legacy
+from ..legacy import uploads
+from ..legacy.give_back import Returning, Way
+from ..legacy.handoff import mark_of
+from ..models import LedgerEntry
+from ..target import fencing
+from ..target.contents import storage_errors
+from .files import Source
+
+SUPERSEDED = Decision(row_class=RowClass.SUPERSEDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    What is to be done with one submission.
+
+    ``item`` is what legacy is to hold. Where a row is to be inserted, ``identity`` is its digest and ``columns`` are
+    its two file columns, once the files are stored.
+    """
+
+    decision: Decision
+    item: Returning | None = None
+    identity: str = ""
+    columns: tuple[str, str] | None = None
+
+
+def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bool) -> Plan:
+    """What is to be done with a submission that the target holds; ``store`` stores its files where a row is due."""
+    held = fencing.held(submission_id)
+    if held is None:
+        return _drain("target_row_gone")
+    item = _returning(entry, held)
+    family = legacy.family(item)
+    if is_replaced(entry, item, family):
+        return Plan(decision=SUPERSEDED, item=item)
+    way = legacy.way(item, legacy.own_row(item, family))
+    decision = Decision(row_class=RowClass.IMPORTED, reason=way)
+    if way is not Way.INSERTED:
+        return Plan(decision=decision, item=item)
+    identity = digests(parse_header(item.header), item.body, held.file_names).identity
+    if LedgerEntry.objects.filter(identity=identity).exclude(pk=entry.pk).exists():
+        return _drain("identity_taken")
+    storage = source if isinstance(source, Storage) else None
+    try:
+        contents = fencing.file_contents(submission_id)
+        uploads.check(item.queue_name, contents, storage)
+        columns = uploads.store(item.queue_name, item.header, contents, storage) if store else None
+    except FileUnavailable as error:
+        return _drain(error.reason)
+    except storage_errors():
+        return _drain("legacy_storage_failed")
+    return Plan(decision=decision, item=item, identity=identity, columns=columns)
+
+
+def _drain(reason: str) -> Plan:
+    return Plan(decision=Decision(row_class=RowClass.DRAIN, reason=reason))
+
+
+def _returning(entry: LedgerEntry, held: fencing.Held) -> Returning:
+    return Returning(
+        header=entry.raw_header,
+        body=ledger.legacy_body(entry, held.answer),
+        callback_url=parse_header(entry.raw_header).callback_url,
+        queue_name=entry.queue_name,
+        arrived_at=entry.arrived_at,
+        submission_time=_submission_time(entry),
+        input_key=entry.input_key,
+        legacy_id=entry.legacy_id,
+        mark=mark_of(entry.pk),
+    )
+
+
+def _submission_time(entry: LedgerEntry) -> str:
+    """When the LMS says it was submitted; empty where the residue was dropped or does not say."""
+    if not entry.student_info:
+        return ""
+    time = json.loads(entry.student_info).get("submission_time")
+    return time if isinstance(time, str) else ""
+
+
+def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) -> bool:
+    """Whether the learner has made a newer attempt at the same input, on either side."""
+    if not entry.input_key:
+        return False  # a sibling input must never be lost
+    if legacy.has_newer(item, family):
+        return True
+    others = LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk)
+    return any(
+        legacy.is_later(_submission_time(other), other.arrived_at, item.submission_time, item.arrived_at)
+        for other in others.only("student_info", "arrived_at")
+    )

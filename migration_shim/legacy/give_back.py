@@ -1,0 +1,202 @@
+"""
+Legacy's rows of submissions that come back from the target: found, revived or inserted, one transaction each.
+
+Written straight into XQueue's table. A submit over HTTP would retire every unretired row with the same 128 characters
+of callback, other problems of the learner among them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import DatabaseError, connections, transaction
+from django.db.models import QuerySet
+
+from ..core.identity import input_key
+from ..core.wire import parse_envelope
+from ..data import LegacyRow
+from ..errors import ConfigurationError, LegacyNotWritable, Malformed
+from . import rows
+from .client import LegacyClient
+from .primary import replica
+from .retire import to_change
+from .routers import LEGACY_ALIAS
+from .tables import LegacySubmission
+
+#: What XQueue's ``requester_id``, the address of the LMS, says of a row that was inserted here.
+REQUESTER = "migration_shim"
+_NOBODY = -1  # no row has this id
+#: The server's words for a privilege that lacks, of a table or a column; and for a server or session that only reads.
+_DENIED, _READ_ONLY = (1142, 1143), (1290, 1792)
+#: How XQueue begins its answer about a queue that it does not know (``submission_queue/ext_interface.py``).
+_UNKNOWN_QUEUE = "Valid queue names are"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returning:
+    """A submission on its way back, as legacy is to hold it. ``input_key`` is empty where the input is unknown."""
+
+    header: str
+    body: str
+    callback_url: str
+    queue_name: str
+    arrived_at: datetime
+    submission_time: str
+    input_key: str
+    #: The row that its ledger entry names, and what the handoff wrote into that row; another row's id does no harm.
+    legacy_id: int | None
+    mark: str
+
+
+class Way(enum.StrEnum):
+    """How a submission gets back to legacy."""
+
+    REVIVED = "revived"
+    INSERTED = "inserted"
+    THERE = "already_there"
+
+
+def family(item: Returning) -> list[LegacyRow]:
+    """All rows with the truncated callback of a submission; an index of XQueue's serves it."""
+    return rows.with_callback(item.callback_url)
+
+
+def own_row(item: Returning, family: list[LegacyRow]) -> LegacyRow | None:
+    """Legacy's row of a submission: the one handed off, else one with this very header and body."""
+    handed_off = [row for row in family if (row.id, row.xqueue_header) == (item.legacy_id, item.header)]
+    same = handed_off or [row for row in family if (row.xqueue_header, row.xqueue_body) == (item.header, item.body)]
+    return max(same, key=lambda row: (not row.retired, row.id), default=None)
+
+
+def way(item: Returning, row: LegacyRow | None) -> Way:
+    """What has to be done with ``own_row``."""
+    if row is None:
+        return Way.INSERTED
+    return Way.REVIVED if row.retired and row.grader_id == item.mark else Way.THERE
+
+
+def has_newer(item: Returning, family: list[LegacyRow]) -> bool:
+    """Whether legacy has had a newer attempt of the same learner at the same input, whatever became of it."""
+    if not item.input_key:
+        return False
+    own = own_row(item, family)
+    return any(_is_newer(row, item) for row in family if own is None or row.id != own.id)
+
+
+def _is_newer(row: LegacyRow, item: Returning) -> bool:
+    if (row.xqueue_header, row.xqueue_body) == (item.header, item.body):
+        return False  # the very same submission, sent twice
+    try:
+        envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
+    except Malformed:
+        return False
+    if input_key(envelope) != item.input_key:
+        return False
+    theirs = (envelope.body.submission_time, row.arrival_time)
+    return is_later(*theirs, item.submission_time, item.arrived_at)
+
+
+def is_later(time: str, arrived_at: datetime, than_time: str, than_arrived_at: datetime) -> bool:
+    """
+    Whether one attempt at an input was made after another.
+
+    Submission times are both the LMS's; arrival times may be of two clocks, and decide only where the others do not.
+    """
+    if time and than_time and time != than_time:
+        return time > than_time
+    return arrived_at > than_arrived_at
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """One transaction on legacy."""
+    with transaction.atomic(using=LEGACY_ALIAS):
+        yield
+
+
+def revive(row_id: int, mark: str) -> bool:
+    """Put a row that was handed off back into its queue, if it still bears the handoff's mark."""
+    marked = to_change([row_id], retired=True).filter(grader_id=mark)
+    return marked.update(retired=False, pull_time=None, pullkey="", grader_id="") > 0
+
+
+def insert(item: Returning, keys: str, urls: str) -> int:
+    """Write a new row, as XQueue's submit would have written it at the time of arrival; its id."""
+    row = _all().create(
+        requester_id=REQUESTER,
+        lms_callback_url=item.callback_url[:128],
+        queue_name=item.queue_name,
+        xqueue_header=item.header,
+        xqueue_body=item.body,
+        s3_keys=keys,
+        s3_urls=urls,
+        arrival_time=item.arrived_at,
+        grader_id="",
+        pullkey="",
+        grader_reply="",
+    )
+    return row.pk
+
+
+def knows_queue(queue_name: str) -> bool:
+    """
+    Whether XQueue may know a queue: False only if it says that it does not. In its table anything can be written.
+
+    The target takes any name, so a row of a live course may be on a queue that legacy's graders could never poll.
+    """
+    try:
+        error, content = LegacyClient().queue_length(queue_name)
+    except ConfigurationError:
+        return True
+    return not (error and str(content).startswith(_UNKNOWN_QUEUE))
+
+
+def check_may_write() -> str:
+    """
+    Refuse an alias that may not write what a return writes, or is no primary; return a warning where that is unknown.
+
+    The database itself is asked, by an UPDATE and an INSERT of no rows: grants come with roles, wildcards and columns.
+
+    Raises:
+        LegacyNotWritable: with the GRANT to run, or what else is in the way.
+    """
+    connection = connections[LEGACY_ALIAS]
+    reason, warning = replica() if connection.vendor == "mysql" else ("", "")
+    if reason:
+        raise LegacyNotWritable(f"The database behind {LEGACY_ALIAS!r} is {reason}. A return needs the primary.")
+    columns = ", ".join(field.column for field in LegacySubmission._meta.concrete_fields if not field.primary_key)
+    table = LegacySubmission._meta.db_table
+    try:
+        revive(_NOBODY, REQUESTER)
+        with connection.cursor() as cursor:
+            # No row, so that no id is used up.
+            cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE id = %s", [_NOBODY])
+    except DatabaseError as error:
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else None
+        if code is not None and code not in (*_DENIED, *_READ_ONLY):
+            raise
+        what = "is read-only" if code in _READ_ONLY else "may not write what a return has to write"
+        raise LegacyNotWritable(
+            f"The account of the alias {LEGACY_ALIAS!r} {what}. Nothing was changed. "
+            f"On XQueue's database, the primary, run: {_grant()}"
+        ) from error
+    return warning
+
+
+def _grant() -> str:
+    connection = connections[LEGACY_ALIAS]
+    if connection.vendor != "mysql":
+        return "make the file and its directory writable."
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CURRENT_USER()")
+        user, _, host = cursor.fetchone()[0].rpartition("@")
+    table = f"`{connection.settings_dict['NAME']}`.{LegacySubmission._meta.db_table}"
+    return f"GRANT SELECT, INSERT, UPDATE (retired, pull_time, pullkey, grader_id) ON {table} TO '{user}'@'{host}';"
+
+
+def _all() -> QuerySet[LegacySubmission]:
+    return LegacySubmission.objects.using(LEGACY_ALIAS)

@@ -1,0 +1,82 @@
+"""
+Who logs in at edx-submissions' own grader endpoint, past the watcher seam: by address, so that status can name it.
+
+A row that was pulled there is a divergence, but the row does not say by whom. A watcher logs in before it pulls.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in
+from django.db import DatabaseError, transaction
+from django.db.models import F
+from django.utils.timezone import now
+from submissions.views.xqueue import XQueueViewSet
+
+from ..metrics import count
+from ..models import WatcherLogin
+
+#: edx-submissions' own (``IsXQueueUser``): nobody else may pull there.
+GROUP = "xqueue"
+#: Addresses that are kept, the newest: where watchers run in containers, each start may bring a new one.
+KEPT = 20
+UNKNOWN = "unknown"
+
+
+def connect() -> None:
+    """Listen to logins."""
+    user_logged_in.connect(on_login, dispatch_uid="migration_shim.watcher_logins")
+
+
+def on_login(sender: Any, request: Any = None, user: Any = None, **kwargs: Any) -> None:
+    """Note a login at edx-submissions' own endpoint, once its transaction is over: a login is never disturbed."""
+    match = getattr(request, "resolver_match", None)
+    if match is None or getattr(match.func, "cls", None) is not XQueueViewSet:
+        return
+    try:
+        transaction.on_commit(functools.partial(_record, user, _address(request.META)), robust=True)
+    except DatabaseError as error:
+        count("watcher_login_not_recorded", error)
+
+
+def _address(meta: dict[str, Any]) -> str:
+    """
+    The peer of the connection: behind a proxy that is the proxy, unless the platform has put the client in its place.
+
+    ``X-Forwarded-For`` is not read here: whoever sends a request writes it.
+    """
+    try:
+        return str(ipaddress.ip_address(meta.get("REMOTE_ADDR", "")))
+    except ValueError:
+        return UNKNOWN  # a server on a Unix socket has none
+
+
+def _record(user: Any, address: str) -> None:
+    # No transaction around it: watchers log in at the same moment, and statements of their own cannot deadlock.
+    try:
+        if not user.groups.filter(name=GROUP).exists():
+            return
+        found, created = WatcherLogin.objects.get_or_create(address=address, defaults={"logins": 1})
+        if not created:
+            WatcherLogin.objects.filter(pk=found.pk).update(logins=F("logins") + 1, last_seen_at=now())
+        surplus = list(WatcherLogin.objects.order_by("-last_seen_at", "-pk").values_list("pk", flat=True)[KEPT:])
+        if surplus:
+            WatcherLogin.objects.filter(pk__in=surplus).delete()
+    except DatabaseError as error:
+        count("watcher_login_not_recorded", error)
+
+
+def seen() -> list[dict[str, Any]]:
+    """Every address, the newest login first."""
+    return [
+        {
+            "address": login.address,
+            "first_seen_at": login.first_seen_at.isoformat(),
+            "last_seen_at": login.last_seen_at.isoformat(),
+            "logins": login.logins,
+        }
+        for login in WatcherLogin.objects.order_by("-last_seen_at", "-pk")
+    ]
