@@ -19,6 +19,8 @@ from .legacy.routers import LEGACY_ALIAS
 TAG = "migration_shim"
 #: Seconds; the platform's ``capa/xqueue_interface.py`` has it as a constant.
 LMS_READ_TIMEOUT = 10
+#: Seconds that one request of XQueue may take; a worker that needs longer is killed.
+XQUEUE_REQUEST_SECONDS = 10
 
 
 @checks.register(TAG)
@@ -29,7 +31,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
 
 @checks.register(TAG)
 def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """The Python door must fit the platform; the HTTP door needs accounts and a deadline under the LMS's own."""
+    """What the Python door, the HTTP door, the watcher seam and a handoff must not be given."""
     try:
         settings_in_force = conf.load()
     except conf.ConfigurationError:
@@ -45,6 +47,10 @@ def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
         hint = "CAPA saves its queue state after the door has returned; a grade that is quicker is lost."
         message = f"HOLD_SECONDS must be at least {needed:g}: a door may still run that long after its commit."
         found.append(checks.Error(message, hint=hint, id="migration_shim.E013"))
+    if settings_in_force.handoff_settle_seconds < XQUEUE_REQUEST_SECONDS:
+        hint = "A pull that XQueue has begun brings a row back for as long as one of its requests may take."
+        message = f"HANDOFF_SETTLE_SECONDS must be at least {XQUEUE_REQUEST_SECONDS}."
+        found.append(checks.Error(message, hint=hint, id="migration_shim.E014"))
     url = copies.sink_url("0" * 32, settings_in_force)
     if len(url) > NAME_LIMIT:
         hint = 'Set MIGRATION_SHIM["SINK_ROOT"] to a shorter URL.'

@@ -8,6 +8,7 @@ runs after that transaction's commit.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -117,7 +118,9 @@ class _Submission:
             correlation = entry.identity[:16]
             error, message = _to_legacy(self.header, self.body, self.files, self.deadline, correlation)
             follow = self._after_legacy
-        if not error:
+        if error and phase is Phase.SHADOW:
+            follow = self._after_refusal
+        if not error or phase is Phase.SHADOW:
             transaction.on_commit(lambda: self._follow_up(follow, envelope, entry))
         return error, message
 
@@ -217,6 +220,12 @@ class _Submission:
                 return  # the same submission was sent again: its entry is there, and it replaces nothing
         supersede_older(envelope, entry.input_key, entry.identity, Authority.LEGACY, self.settings)
 
+    def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
+        entry.legacy_leg, entry.legacy_reason = Leg.FAILED, "refused"
+        with contextlib.suppress(IntegrityError), transaction.atomic():  # sent again, it has an entry
+            entry.save(force_insert=True)
+
     def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> bool:
         """Write the ledger entry of a shadow and start the copy. False when the submission had an entry already."""
         entry.legacy_leg, entry.target_leg = Leg.STORED, Leg.MISSING
@@ -227,8 +236,12 @@ class _Submission:
             with transaction.atomic():
                 entry.save(force_insert=True)
         except IntegrityError:
-            count("repeated")
-            return False
+            # Refused the first time and stored the second, it is owed its shadow now.
+            refused = LedgerEntry.objects.filter(identity=entry.identity, legacy_leg=Leg.FAILED, target_leg=Leg.NONE)
+            if not refused.update(legacy_leg=Leg.STORED, legacy_reason="", target_leg=Leg.MISSING):
+                count("repeated")
+                return False
+            entry.pk = LedgerEntry.objects.values_list("pk", flat=True).get(identity=entry.identity)
         self._shadow(envelope, entry)
         return True
 

@@ -1,17 +1,17 @@
-"""Where every course stands: phase, drift, permit, copies, last runs; and the breakers of the site."""
+"""Where every course stands: phase, drift, permit, copies, last runs; and the site's breakers and stray watchers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, Min
 from django.utils.timezone import now
 
 from . import breaker, runs, toggles, watchers
-from .data import Document, ExitCode, Leg
+from .data import Document, ExitCode, Leg, Move
 from .legacy import rows as legacy_rows
 from .models import CoursePhase, LedgerEntry, PhaseChange, Run
-from .target import reader
+from .target import logins, reader
 
 SCHEMA = "migration_shim.xqueue_status/1"
 
@@ -30,6 +30,7 @@ def run(courses: list[str], *, watcher_config: bool = False) -> Document:
         "at": now().isoformat(),
         "kill_switch": toggles.kill_switch_on(),
         "breakers": {leg: _breaker(leg) for leg in breaker.LEGS},
+        "watchers_past_the_seam": {"point_them_at": watchers.seam_url(), "logins": logins.seen()},
         "courses": described,
     }
     if watcher_config:
@@ -63,12 +64,23 @@ def _course(course_id: str) -> dict[str, Any]:
             "legacy": legacy_rows.in_flight(f"/courses/{course_id}/"),
             "target": reader.in_flight(course_id),
         },
+        "failed": reader.failed(course_id),
+        "held": _moving(course_id, Move.HELD, Move.FENCED),
+        "returning": _moving(course_id, Move.RETURNING),
         "copies": {"shadow": _legs(course_id, "target_leg"), "reverse": _legs(course_id, "legacy_leg")},
         "last_runs": {kind: _run(runs.last(kind, course_id)) for kind in ("preflight", "reconcile", "gate")},
         "verdict": _verdict(course_id),
         "fence_leaks": _reconciled(course_id, "fence_leaks"),
         "double_authority": _reconciled(course_id, "double_authority"),
     }
+
+
+def _moving(course_id: str, *moves: Move) -> dict[str, Any]:
+    """Rows that are between the systems: neither one's graders have them, so they must not grow old."""
+    moving = LedgerEntry.objects.filter(course_id=course_id, move__in=moves)
+    found = moving.aggregate(rows=Count("id"), oldest=Min("moved_at"))
+    age = round((now() - found["oldest"]).total_seconds(), 1) if found["oldest"] else None
+    return {"rows": found["rows"], "oldest_seconds": age}
 
 
 def _legs(course_id: str, leg: str) -> dict[str, int]:

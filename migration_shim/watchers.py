@@ -12,16 +12,21 @@ from .models import LedgerEntry
 _HANDLERS = [{"HANDLER": "KEEP-YOUR-OWN", "KWARGS": {}}]
 
 
+def seam_url() -> str:
+    """The server that a watcher names to reach the watcher seam; it appends ``/xqueue/<action>/`` itself."""
+    return getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
+
+
 def configuration(course_id: str) -> dict[str, Any]:
     """
     The entries of ``xqueue_servers.json``, of ``conf.d``, and of XQueue's ``XQUEUES``, for the queues of a course.
 
     Handlers and accounts are the operator's own, and named as places to fill in; the target's are Django users of the
-    group ``xqueue``. ``SERVER_REF`` picks a server and
-    excludes ``SERVER`` and ``AUTH`` in the same entry (xqueue-watcher, ``manager.py``).
+    group ``xqueue``. ``SERVER_REF`` picks a server and excludes ``SERVER`` and ``AUTH`` in the same entry
+    (xqueue-watcher, ``manager.py``).
     """
     settings = load()
-    root = getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
+    root = seam_url()
     # An account of its own for each queue: by default an LMS lets a user have one session, and watchers of one account
     # would log each other out for ever.
     servers: dict[str, Any] = {"legacy": {"SERVER": legacy_access().url, "AUTH": ["USER", "PASSWORD"]}}

@@ -1,5 +1,6 @@
 """The fence, through edx-submissions' own endpoint: what a grader says of a copy never reaches a learner."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -129,6 +130,20 @@ def test_a_half_fenced_item_that_no_entry_knows_is_a_leak():
     assert rows.reconcile()[0].content["fence_leaks"] == 2
 
 
+def test_a_row_among_the_reverse_shadows_with_a_learners_callback_is_a_leak():
+    """XQueue would post its grade to the learner: a reverse shadow's callback is the sink, which names no course."""
+    rows.legacy_row(7)
+    rows.backfill()
+    sink = {"lms_callback_url": f"https://x/sink/{'0' * 32}/", "lms_key": "shadow:1", "queue_name": "exu-py1.reverse"}
+    rows.legacy_row(8, queue="exu-py1.reverse", xqueue_header=json.dumps(sink))
+    rows.legacy_row(9, queue="exu-py1.reverse", course="course-v1:ExU+OTHER+1")
+    assert rows.reconcile()[0].content["fence_leaks"] == 0
+    rows.legacy_row(10, queue="exu-py1.reverse", **rows.graded())
+    document, _ = rows.reconcile()
+    assert document.content["fence_leaks"] == 1
+    assert document.exit_code & ExitCode.DIFFERENCES
+
+
 def test_one_leak_closes_a_gate_that_was_open(settings):
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"GATE_THRESHOLD": 0.05}
     rows.in_phase("shadow")
@@ -137,8 +152,10 @@ def test_one_leak_closes_a_gate_that_was_open(settings):
     rows.reconcile()
     assert evidence.run_gate(rows.COURSE).content["verdict"] == Verdict.PASS
     plant(LEAKS["the learner's key"], pairs[40])
-    rows.reconcile()
+    rows.reconcile(full=True)
     gate = evidence.run_gate(rows.COURSE)
     assert gate.content["verdict"] == Verdict.FAIL
-    assert [reason for reason in gate.content["reasons"] if "fence leak" in reason] == gate.content["reasons"]
+    leak, where = gate.content["reasons"]
+    assert "1 fence leak" in leak
+    assert where == f"problem {rows.usage_key('0' * 32)}: 1 divergences in fence_leak"
     assert gate.exit_code == ExitCode.DIFFERENCES

@@ -27,8 +27,9 @@ QUEUE_CODES = {"queue_unknown", "reverse_queue_unknown"}
 
 @pytest.fixture
 def known_queues(monkeypatch):
-    """XQueue knows every queue; the tests of that finding ask a real one."""
+    """XQueue knows every queue, and graders poll it; the tests of these findings ask a real one."""
     monkeypatch.setattr(preflight, "_known", lambda queue: True)
+    monkeypatch.setattr(preflight.legacy_rows, "pulled_since", lambda queue, moment: True)
 
 
 def by_code(document):

@@ -131,7 +131,8 @@ def test_xqueue_is_down_behind_the_door(systems, classroom, door_environment):
         enter(Phase.SHADOW)
         learner.submit(SQUARE)
     assert learner.messages == [refusal("cannot connect to server")]
-    assert (learner.queued, LedgerEntry.objects.count()) == ([False], 0)
+    entry = LedgerEntry.objects.get()
+    assert (learner.queued, entry.legacy_reason, entry.target_leg) == ([False], "refused", "none")
 
 
 # --- who may submit ---------------------------------------------------------------------------------------------------

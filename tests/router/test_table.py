@@ -126,8 +126,17 @@ def test_legacy_fails(phase, failure, copy, shim):
 
     assert reply == (1, text)
     assert capa.entry_after_sending(one.request, *reply)["queuestate"] is None
+    refusal_is_noted(one, phase, ledger=copy != "database gone")
+
+
+def refusal_is_noted(one, phase, *, ledger=True):
+    """In shadow the ledger says that legacy refused it, in legacy nothing does; there is no copy in either."""
+    entry = one.entry()
     assert rows() == (0, 0, 0, 0)
-    assert one.entry() is None
+    if phase == "shadow" and ledger:
+        assert (entry.legacy_leg, entry.legacy_reason, entry.target_leg) == ("failed", "refused", "none")
+    else:
+        assert entry is None
 
 
 @pytest.mark.parametrize("phase", LEGACY_PHASES)
@@ -137,8 +146,19 @@ def test_legacy_is_unreachable(phase, shim):
     with nothing_listens() as url:
         shim(LEGACY_URL=url)
         assert one.send() == (1, "cannot connect to server")
-    assert rows() == (0, 0, 0, 0)
-    assert one.entry() is None
+    refusal_is_noted(one, phase)
+
+
+def test_what_was_refused_and_then_stored_gets_its_shadow(legacy):
+    put_course_in("shadow")
+    one = attempt()
+    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "unexpected HTTP status code [500]")):
+        assert one.send()[0] == 1
+    assert one.entry().legacy_leg == "failed"
+    assert one.send()[0] == 0
+    entry = one.entry()
+    assert (entry.legacy_leg, entry.legacy_reason, entry.target_leg) == ("stored", "", "stored")
+    assert rows() == (1, 0, 1, 0)
 
 
 # What XQueue can do with a reverse shadow.

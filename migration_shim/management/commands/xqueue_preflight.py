@@ -14,13 +14,23 @@ from ..command import ShimCommand, course_id
 class Command(ShimCommand):
     """Look at all legacy rows of a course and list what the target would do differently."""
 
-    help = "List what the target would do differently for a course. Writes nothing on legacy or on the target."
+    help = (
+        "List what the target would do differently for a course. Writes nothing on legacy or on the target, but for "
+        "the submissions that --probe sends."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course to look at")
 
-    def document(self, *, course: str, **options: Any) -> Document:
+        parser.add_argument(
+            "--probe",
+            action="store_true",
+            help="send the newest graded submission of each queue once more, fenced, to the queue of its reverse "
+            "shadows, to see whether a grader polls it; run again without it once the graders had time",
+        )
+
+    def document(self, *, course: str, probe: bool, **options: Any) -> Document:
         """The findings."""
-        return api.preflight(course, self.progress("preflight"))
+        return api.preflight(course, self.progress("preflight"), probe=probe)
