@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from .core.gate import Thresholds
+from .core.evidence import Thresholds
 from .errors import ConfigurationError
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +113,25 @@ class ShimSettings:
     # .. setting_name: MIGRATION_SHIM["LEGACY_STORAGE"]
     # .. setting_default: {}
     # .. setting_description: Where XQueue keeps uploaded files, as {"BACKEND": path of a Django storage class,
-    #   "OPTIONS": {...}}; files are read as <queue name>/<key>. Empty: rows with files stay on legacy (class drain).
+    #   "OPTIONS": {...}}; files are read as <queue name>/<key>. Where that is the bucket or folder that edx-submissions
+    #   uses too, files are linked, not copied. A return writes their URLs into XQueue's rows: give it XQueue's own
+    #   (base_url, or as long a life of signed ones). Empty: see LEGACY_FILE_HOSTS.
     legacy_storage: dict = field(default_factory=dict)
+    # .. setting_name: MIGRATION_SHIM["LEGACY_FILE_HOSTS"]
+    # .. setting_default: []
+    # .. setting_description: Without LEGACY_STORAGE: the hosts that files may be fetched from by the URLs in XQueue's
+    #   rows, each as a name, or as name:port where the port is not the scheme's own. Empty too: rows with files stay
+    #   on legacy (class drain).
+    legacy_file_hosts: list = field(default_factory=list)
     # .. setting_name: MIGRATION_SHIM["LEGACY_FILE_LIMIT"]
     # .. setting_default: 8388608
     # .. setting_description: The largest file, in bytes, that is copied from XQueue's storage. The LMS
     #   itself allows 4 MB.
     legacy_file_limit: int = 8 * 1024 * 1024
+    # .. setting_name: MIGRATION_SHIM["LEGACY_ROW_LIMIT"]
+    # .. setting_default: 104857600
+    # .. setting_description: The largest sum of the files of one row, in bytes. The LMS allows 20 files an input.
+    legacy_row_limit: int = 100 * 1024 * 1024
     # .. setting_name: MIGRATION_SHIM["SHADOW_QUEUE_SUFFIX"]
     # .. setting_default: ".shadow"
     # .. setting_description: Appended to a queue's name for its shadows on the target. A grader must poll that queue.
@@ -125,6 +140,26 @@ class ShimSettings:
     # .. setting_default: ".echo"
     # .. setting_description: Appended to a queue's name for imported history. No grader polls that queue.
     echo_queue_suffix: str = ".echo"
+    # .. setting_name: MIGRATION_SHIM["HELD_QUEUE_SUFFIX"]
+    # .. setting_default: ".held"
+    # .. setting_description: Appended to a queue's name for rows that a handoff holds. No grader polls that queue.
+    held_queue_suffix: str = ".held"
+    # .. setting_name: MIGRATION_SHIM["HANDOFF_SETTLE_SECONDS"]
+    # .. setting_default: 60
+    # .. setting_description: How long a handoff waits between taking a row from legacy's graders and giving it to the
+    #   target's: a pull that XQueue had begun before may bring the row back for so long. Never under the time that an
+    #   XQueue worker may take for one request; check E014 refuses less than 10.
+    handoff_settle_seconds: float = 60
+    # .. setting_name: MIGRATION_SHIM["PROCESSING_DELAY_SECONDS"]
+    # .. setting_default: 60
+    # .. setting_description: XQueue's SUBMISSION_PROCESSING_DELAY, in seconds (XQueue has it in minutes). A row that
+    #   was pulled within it is with a grader, and is not handed off.
+    processing_delay_seconds: float = 60
+    # .. setting_name: MIGRATION_SHIM["PUSH_QUEUES"]
+    # .. setting_default: []
+    # .. setting_description: Queues that XQueue pushes to a URL. edx-submissions cannot push: their rows are left to
+    #   legacy.
+    push_queues: list = field(default_factory=list)
     # .. setting_name: MIGRATION_SHIM["HOLD_SECONDS"]
     # .. setting_default: 2.0
     # .. setting_description: The watcher seam hands out nothing younger than this. CAPA saves its queue state only
@@ -148,6 +183,41 @@ class ShimSettings:
     # .. setting_description: Legacy ids commit out of order. A checkpoint never passes the oldest id that arrived
     #   within this many seconds; that tail is read again by the next run.
     overlap_seconds: int = 60
+    # .. setting_name: MIGRATION_SHIM["VERIFY_ROWS"]
+    # .. setting_default: 10000
+    # .. setting_description: How many rows of a backfill are read back before they are committed and compared with what
+    #   was meant: all rows of a run of up to this many, of a longer one every so many batches. 0: none.
+    verify_rows: int = 10_000
+    # .. setting_name: MIGRATION_SHIM["PAUSE_FILE"]
+    # .. setting_default: None
+    # .. setting_description: A path. While a file stands there, long runs wait before their next batch, on every
+    #   machine that sees it.
+    pause_file: str | None = None
+    # .. setting_name: MIGRATION_SHIM["THROTTLE_LAG_SECONDS"]
+    # .. setting_default: 10.0
+    # .. setting_description: Long runs wait while a replica is further behind its source than this. None: never.
+    #   Lag can be seen on a replica only: name yours in THROTTLE_REPLICAS.
+    throttle_lag_seconds: float | None = 10.0
+    # .. setting_name: MIGRATION_SHIM["THROTTLE_REPLICAS"]
+    # .. setting_default: []
+    # .. setting_description: Aliases of DATABASES that are asked for lag and load besides default and xqueue, as
+    #   read_replica. The account needs REPLICATION CLIENT (MariaDB: REPLICA MONITOR); without it the lag is unknown,
+    #   and nobody waits for it.
+    throttle_replicas: list = field(default_factory=list)
+    # .. setting_name: MIGRATION_SHIM["THROTTLE_THREADS_RUNNING"]
+    # .. setting_default: 25
+    # .. setting_description: Long runs wait while a database server runs more threads than this (Threads_running).
+    #   None: never.
+    throttle_threads_running: int | None = 25
+    # .. setting_name: MIGRATION_SHIM["RANGE_ROWS"]
+    # .. setting_default: 5000
+    # .. setting_description: Legacy rows in the range of ids that one task of a backfill with workers takes.
+    range_rows: int = 5000
+    # .. setting_name: MIGRATION_SHIM["RANGE_STALL_SECONDS"]
+    # .. setting_default: 60.0
+    # .. setting_description: A range that a worker has begun and that has not moved for so long is sent again: its
+    #   worker may be dead. Sent for nothing it does no harm. It should be longer than a batch takes.
+    range_stall_seconds: float = 60.0
     # .. setting_name: MIGRATION_SHIM["PRESENCE_GRACE_SECONDS"]
     # .. setting_default: 120
     # .. setting_description: How long after its arrival a submission may lack its copy before that is a divergence.
@@ -157,6 +227,16 @@ class ShimSettings:
     # .. setting_description: How long one side may still be grading when the other has finished (waiting); after that
     #   the pair is overdue.
     grading_deadline_seconds: int = 3600
+    # .. setting_name: MIGRATION_SHIM["LATE_REPLY_SECONDS"]
+    # .. setting_default: 420
+    # .. setting_description: How long after its outcome a submission may still change (late replies, handed-out
+    #   copies); older ones are settled, and only xqueue_reconcile --full looks at them. Twice XQueue's processing delay
+    #   plus the lease.
+    late_reply_seconds: int = 420
+    # .. setting_name: MIGRATION_SHIM["OVERRIDE_SECONDS"]
+    # .. setting_default: 86400
+    # .. setting_description: How long a signed override of the gate lasts, and is printed on every report.
+    override_seconds: int = 24 * 3600
     # .. setting_name: MIGRATION_SHIM["EVIDENCE_MAX_AGE_SECONDS"]
     # .. setting_default: 86400
     # .. setting_description: A reconcile, a preflight or a permit older than this is stale. Nothing stale opens
@@ -183,6 +263,24 @@ class ShimSettings:
     # .. setting_default: 0.05
     # .. setting_description: Thin problems block unless together they carry less than this share of the traffic.
     gate_thin_share: float = 0.05
+    # .. setting_name: MIGRATION_SHIM["GATE_LATENCY_FACTOR"]
+    # .. setting_default: 2.0
+    # .. setting_description: The target's 95th percentile, from arrival to result, may be so many times legacy's, plus
+    #   GATE_LATENCY_SECONDS.
+    gate_latency_factor: float = 2.0
+    # .. setting_name: MIGRATION_SHIM["GATE_LATENCY_SECONDS"]
+    # .. setting_default: 60.0
+    # .. setting_description: See GATE_LATENCY_FACTOR.
+    gate_latency_seconds: float = 60.0
+    # .. setting_name: MIGRATION_SHIM["GATE_NOISE_CAP"]
+    # .. setting_default: 0.05
+    # .. setting_description: The most that shadows graded twice on the target may excuse, as a rate.
+    gate_noise_cap: float = 0.05
+    # .. setting_name: MIGRATION_SHIM["SIDE_EFFECT_QUEUES"]
+    # .. setting_default: []
+    # .. setting_description: Queues whose graders must not grade a submission twice, by name. The gate asks for no pair
+    #   of theirs that a real grader has graded on both sides, and says so: echo is all the proof that there is.
+    side_effect_queues: list = field(default_factory=list)
 
     def sample_of(self, course_id: str) -> float:
         """The share of a course's learners, in percent, whose submissions are copied."""
@@ -197,6 +295,10 @@ class ShimSettings:
             pairs_per_problem=self.gate_min_pairs_per_problem,
             thin_share=self.gate_thin_share,
             max_age_seconds=self.evidence_max_age_seconds,
+            latency_factor=self.gate_latency_factor,
+            latency_seconds=self.gate_latency_seconds,
+            noise_cap=self.gate_noise_cap,
+            demand_all=True,
         )
 
 
@@ -228,13 +330,19 @@ def _accepts(hint: Any, value: Any) -> bool:
 
 
 def _range_problem(key: str, value: Any) -> str | None:
-    rates = {"GATE_THRESHOLD", "GATE_ERROR", "GATE_THIN_SHARE"}
+    rates = {"GATE_THRESHOLD", "GATE_ERROR", "GATE_THIN_SHARE", "GATE_NOISE_CAP"}
     if key in rates and not 0 < value < 1:
         return f"MIGRATION_SHIM[{key!r}] must lie between 0 and 1."
     if key.endswith(("_TIMEOUT", "_DOOR_SECONDS")) and not 0 < value < math.inf:
         return f"MIGRATION_SHIM[{key!r}] must be a number of seconds above 0."
     if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
         return f"MIGRATION_SHIM[{key!r}] must not be negative."
+    if key == "RANGE_ROWS" and value < 1:
+        return "MIGRATION_SHIM['RANGE_ROWS'] must be above 0."
+    if key == "THROTTLE_REPLICAS" and not all(isinstance(alias, str) for alias in value):
+        return "MIGRATION_SHIM['THROTTLE_REPLICAS'] must be a list of database aliases."
+    if key in ("PUSH_QUEUES", "SIDE_EFFECT_QUEUES") and not all(isinstance(name, str) for name in value):
+        return f"MIGRATION_SHIM[{key!r}] must be a list of queue names."
     if key == "COPIES" and value not in ("deferred", "inline"):
         return "MIGRATION_SHIM['COPIES'] must be 'deferred' or 'inline'."
     if key == "SAMPLE_PERCENT" and not all(
@@ -246,6 +354,8 @@ def _range_problem(key: str, value: Any) -> str | None:
         isinstance(name, str) and isinstance(password, str) and password for name, password in value.items()
     ):
         return "MIGRATION_SHIM['SUBMIT_USERS'] must map user names to passwords that are not empty."
+    if key == "LEGACY_FILE_HOSTS" and not all(isinstance(host, str) and _HOST.fullmatch(host) for host in value):
+        return "MIGRATION_SHIM['LEGACY_FILE_HOSTS'] must be a list of host names, as name or name:port."
     if key.endswith("_SUFFIX") and not value:
         return f"MIGRATION_SHIM[{key!r}] must not be empty: a copy needs a queue of its own."
     return None
@@ -273,6 +383,8 @@ def problems() -> list[str]:
     shadow, echo = (given.get(key, _default(key.lower())) for key in ("SHADOW_QUEUE_SUFFIX", "ECHO_QUEUE_SUFFIX"))
     if shadow == echo:
         found.append('MIGRATION_SHIM["ECHO_QUEUE_SUFFIX"] must not be that of shadows: no grader may poll its queues.')
+    if given.get("HELD_QUEUE_SUFFIX", _default("held_queue_suffix")) in (shadow, echo):
+        found.append('MIGRATION_SHIM["HELD_QUEUE_SUFFIX"] must be one of its own: no grader may poll its queues.')
     return found
 
 

@@ -9,7 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import evidence, runs, toggles
+from . import evidence, overrides, runs, toggles
+from .conf import load
 from .core.phases import allowed_steps, flags_of, needs_permit
 from .data import Authority, Document, ExitCode, Phase, Verdict
 from .errors import IllegalStep, ShimError
@@ -22,16 +23,20 @@ REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
 _WAY_BACK = "xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
 
 _AFTER = {
-    Phase.LEGACY: "Rows in flight on the target stay with the target's graders: keep them polling until it is empty.",
+    Phase.LEGACY: "Rows in flight on the target stay with the target's graders: keep them polling until it is empty, "
+    "or take the rows back with xqueue_backfill --mode return.",
     Phase.SHADOW: "Graders must also poll each queue's shadow queue on the target.",
-    Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running. Graders must poll each "
-    "queue on the target, and its reverse-shadow queue on XQueue.",
+    Phase.LIVE: "Rows in flight on legacy drain there: keep XQueue and its graders running, or move the rows with "
+    "xqueue_backfill --mode handoff. Graders must poll each queue on the target, and its reverse-shadow queue on "
+    "XQueue.",
     Phase.COMPLETE: "Keep XQueue running until it holds nothing of this course. Then --remove-shadows takes its "
     "shadows off the target.",
 }
 
 
-def run(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None) -> Document:
+def run(
+    course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None, override: bool = False
+) -> Document:
     """
     Plan a step of a course, or take it.
 
@@ -42,6 +47,7 @@ def run(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, log
         execute: flip the flags and write the record; else only say what would happen.
         user: the operating system's name of the operator, for the record.
         login: the LMS user to sign the flag overrides with, if any.
+        override: pass a gate that is not open, signed by the operator with the reason.
 
     Raises:
         IllegalStep: the phase machine does not allow the step.
@@ -49,16 +55,27 @@ def run(course_id: str, to: Phase, *, reason: str, execute: bool, user: str, log
     """
     signer = _signer(login)
     if not execute:
-        content, exit_code = _plan(course_id, to, reason)
+        content, exit_code = _plan(course_id, to, reason, override)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: of two operators one waits here, and then sees what the other did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
-        content, exit_code = _plan(course_id, to, reason)
+        content, exit_code = _plan(course_id, to, reason, override)
         if exit_code:
             return Document(content={**content, "executed": False}, exit_code=exit_code)
+        if content["overridden"]:
+            result, found = evidence.evaluate_course(course_id)
+            overrides.sign(
+                course_id,
+                to,
+                reason=reason,
+                signed_by=login or user,
+                seconds=load().override_seconds,
+                result=result,
+                evidence=found,
+            )
         proof = {"digest": runs.digest(content), "verdict": content["verdict"], "login": login or ""}
         toggles.record_step(course_id, to, by=user, reason=reason, evidence=proof)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
@@ -98,7 +115,7 @@ def _signer(login: str | None) -> Any:
     return found
 
 
-def _plan(course_id: str, to: Phase, reason: str) -> tuple[dict[str, Any], ExitCode]:
+def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
     if to is decision.phase and not decision.drift:
         raise IllegalStep(f"{course_id} is in phase {to} already.")
@@ -108,9 +125,13 @@ def _plan(course_id: str, to: Phase, reason: str) -> tuple[dict[str, Any], ExitC
     gated = needs_permit(decision.phase, to)
     verdict, reasons, needed, exit_code = None, [], [], ExitCode.OK
     if gated:
-        result, _ = evidence.evaluate_course(course_id)
+        result, found = evidence.evaluate_course(course_id)
         verdict, reasons, needed = result.verdict, list(result.reasons), list(result.needed)
         exit_code = evidence.exit_code(result.verdict)
+    overridden = override and verdict not in (None, Verdict.PASS)
+    if overridden:
+        overrides.refuse_unpassable(course_id, found)
+        exit_code = ExitCode.OK
     before, after = toggles.flags_for(course_id), flags_of(to)
     content = {
         "schema": SCHEMA,
@@ -120,7 +141,8 @@ def _plan(course_id: str, to: Phase, reason: str) -> tuple[dict[str, Any], ExitC
         "to": to.value,
         "reason": reason,
         "gated": gated,
-        "permitted": verdict in (None, Verdict.PASS),
+        "permitted": overridden or verdict in (None, Verdict.PASS),
+        "overridden": overridden,
         "verdict": verdict.value if verdict else None,
         "reasons": reasons,
         "needed": needed,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.core.files.storage import Storage
 from django.db import transaction
 
 from . import ledger, runs, toggles
@@ -13,7 +12,7 @@ from .conf import ShimSettings
 from .core.identity import FENCE, in_sample
 from .core.mapping import ParsedRow, is_copy
 from .core.wire import parse_header
-from .data import Authority, Leg, LegacyRow, Origin, Phase
+from .data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .legacy import rows as legacy_rows
 from .models import Checkpoint, CoursePhase, LedgerEntry, Run
 
@@ -31,22 +30,24 @@ def link_new_rows(settings: ShimSettings, record: Run) -> bool:
     """
     storage = files.legacy_storage(settings)
     checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
-    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock())
+    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock(), after=checkpoint.last_id)
     for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
         toggles.new_work_cycle()
         if toggles.kill_switch_on():
             return False
+        # Before the transaction: the names of files may have to be read out of XQueue's storage.
+        parsed = [plan.read(row, storage)[0] for row in page]
         with transaction.atomic():
-            _link_page(page, storage, settings)
+            _link_page(parsed, settings)
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
             checkpoint.save()
         runs.beat(record)
     return True
 
 
-def _link_page(page: list[LegacyRow], storage: Storage | None, settings: ShimSettings) -> None:
-    _link_reverse([row for row in page if is_copy(row)])
-    parsed = [row for row in (plan.read(row, storage)[0] for row in page) if row.digests is not None]
+def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
+    _link_reverse([parsed.row for parsed in page if is_copy(parsed.row)])
+    parsed = [row for row in page if row.digests is not None]
     identities = [row.digests.identity for row in parsed if row.digests]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
     shadowed: dict[str, datetime] = dict(
@@ -57,10 +58,12 @@ def _link_page(page: list[LegacyRow], storage: Storage | None, settings: ShimSet
         assert row.digests is not None and row.envelope is not None
         entry = entries.get(row.digests.identity)
         if entry is not None:
+            if entry.move != Move.NONE:
+                continue  # a handoff or a return has chosen the row
             held = taken.get(entry.legacy_id) if entry.legacy_id is not None else None
             if held is None or _better(row.row, held):
                 entry.legacy_id, taken[row.row.id] = row.row.id, row.row
-                entry.save(update_fields=["legacy_id"])
+                _note(entry, row.row.id)
             continue
         since = _since(row, shadowed, settings)
         # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
@@ -68,12 +71,17 @@ def _link_page(page: list[LegacyRow], storage: Storage | None, settings: ShimSet
             entries[row.digests.identity] = _found_without_entry(row)
 
 
+def _note(entry: LedgerEntry, row_id: int) -> None:
+    """Write a link down, and have the entry compared again, whether it is settled or not."""
+    LedgerEntry.objects.filter(pk=entry.pk, move=Move.NONE).update(legacy_id=row_id, settled_at=None, seen="")
+
+
 def _link_reverse(page: list[LegacyRow]) -> None:
     """Reverse shadows carry the identity of their submission in place of a learner's key."""
     rows = {parse_header(row.xqueue_header).lms_key.removeprefix(FENCE): row for row in page}
-    for entry in LedgerEntry.objects.filter(identity__in=rows, authority=Authority.TARGET):
-        entry.legacy_id = rows[entry.identity].id
-        entry.save(update_fields=["legacy_id"])
+    for entry in LedgerEntry.objects.filter(identity__in=rows, authority=Authority.TARGET, move=Move.NONE):
+        if entry.legacy_id is None or entry.legacy_id < rows[entry.identity].id:
+            _note(entry, rows[entry.identity].id)
 
 
 def _since(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> datetime | None:

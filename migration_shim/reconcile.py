@@ -1,45 +1,37 @@
 """
-The comparison run: outcome against outcome, one result on each ledger entry, and the proof of the fence.
+The comparison run: outcome against outcome, payload against payload, one result on each ledger entry, and the proof of
+the fence.
 
-In this version every run is a full one. Of payloads only the endpoint that handed them out is checked;
-stored points, order, files and latency bounds are not compared yet. The report says so.
+The first run of a course looks at everything; later ones at what is open and what is new, unless asked for all. Only
+changed results are written, and every count of a document is a count over the ledger, so that a run that looked at a
+hundredth says the same as one that looked at all.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.db import transaction
 from django.utils.timezone import now
 
-from . import echo, link, runs, toggles
+from . import comparing, known, link, overrides, runs, selection, tallies, toggles
 from .conf import ShimSettings, load
-from .core.compare import Patience, compare
-from .core.totals import Totals, course_content, whole_content
-from .core.wire import parse_header
-from .data import (
-    Authority,
-    Comparison,
-    DivergenceClass,
-    Document,
-    ExitCode,
-    Grading,
-    Leg,
-    Origin,
-    Outcome,
-    PairStatus,
-    State,
-)
+from .core.totals import course_content, whole_content
+from .data import DivergenceClass, Document, ExitCode, Grading
+from .legacy import rows as legacy_rows
 from .models import LedgerEntry, Run
-from .outcomes import legacy_sides
+from .styles import Styles
 from .target import reader
 
-PAGE = 500
+#: Entries compared at once; a page of glances holds more, most of which need no comparing.
+BATCH = 500
+#: Passes after which a run stops asking whether it has learnt how a queue scores.
+STYLES_SETTLE = 3
+#: Settings of which other values would give a pair another result.
+JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds")
 
 Progress = Callable[[int, int], None]
 Divergence = dict[str, Any]
@@ -51,15 +43,17 @@ def run(
     on_divergence: Callable[[Divergence], None] = lambda divergence: None,
     *,
     grading: Grading = Grading.SHADOW,
+    full: bool = False,
 ) -> Document:
     """
     Reconcile courses, each as a run of its own on record.
 
     Args:
         courses: their ids.
-        progress: called with (entries compared, entries there are).
-        on_divergence: called with every divergence, as it is found.
+        progress: called with (entries looked at, entries there are to look at).
+        on_divergence: called with every divergence on record, after the run.
         grading: ECHO feeds legacy's stored replies to ungraded shadows first, imported history included.
+        full: look at settled entries too. The first run of a course, of a version and of other rules always does.
 
     Raises:
         RunLocked: a reconcile of one of the courses is at work.
@@ -69,9 +63,11 @@ def run(
     documents = []
     for course_id in courses:
         with runs.running("reconcile", course_id) as record:
-            content = _Reconcile(course_id, settings, on_divergence, grading).run(record, progress)
+            content = _Reconcile(course_id, settings, grading, record, progress, full=full).run()
             record.document, record.complete = content, content["complete"]
         documents.append(content)
+        for row in tallies.divergences(course_id):
+            on_divergence(_described(row))
         if not content["complete"]:
             break
     content = whole_content(courses, documents, now())
@@ -87,114 +83,138 @@ class _Reconcile:
     """One course's run."""
 
     def __init__(
-        self, course_id: str, settings: ShimSettings, on_divergence: Callable[[Divergence], None], grading: Grading
+        self, course_id: str, settings: ShimSettings, grading: Grading, record: Run, progress: Progress, *, full: bool
     ) -> None:
-        self.course_id, self.settings, self.on_divergence, self.grading = course_id, settings, on_divergence, grading
-        self.totals = Totals()
-        self.patience = Patience(
-            presence=timedelta(seconds=settings.presence_grace_seconds),
-            grading=timedelta(seconds=settings.grading_deadline_seconds),
+        self.course_id, self.settings, self.record, self.progress = course_id, settings, record, progress
+        self.echo = grading is Grading.ECHO
+        self.started = now()
+        self.last = _comparable(course_id, record)
+        self.before = None if full else self.last
+        self.styles = Styles(course_id, self.last.document["styles"] if self.last else {})
+        self.looked_at = self.echoed = 0
+
+    def run(self) -> dict[str, Any]:
+        complete = link.link_new_rows(self.settings, self.record) and self._walk()
+        moment = now()
+        selection.settle(self.course_id, moment, timedelta(seconds=self.settings.late_reply_seconds))
+        known.apply(self.course_id, moment)
+        return self._content(moment, complete=complete)
+
+    def _walk(self) -> bool:
+        """Look at what there is to look at; again at everything if that has taught how a queue scores."""
+        for _ in range(STYLES_SETTLE):
+            if not self._pass():
+                return False
+            learnt = Styles(self.course_id, self.styles.known)
+            if learnt.known == self.styles.known:
+                break
+            # What was judged before this was known would be judged otherwise now.
+            self.styles, self.before = learnt, None
+        return True
+
+    def _pass(self) -> bool:
+        if _stopped():  # also where there is nothing to look at: a stopped run is no evidence
+            return False
+        since = self._since()
+        total = selection.count(self.course_id, since=since)
+        queues = [queue + suffix for queue in tallies.queues(self.course_id) for suffix in self._suffixes()]
+        job = comparing.Job(
+            settings=self.settings, styles=self.styles, register=known.of_course(self.course_id, self.started)
+        )
+        for page in selection.pages(self.course_id, since=since, echo=self.echo, queues=queues):
+            if _stopped():
+                return False
+            ids = list(self._changed(page))
+            for start in range(0, len(ids), BATCH):
+                if start and _stopped():
+                    return False
+                self._compare(ids[start : start + BATCH], job)
+            self.looked_at += len(page)
+            runs.beat(self.record)
+            self.progress(self.looked_at, max(total, self.looked_at))
+        return True
+
+    def _changed(self, page: list[selection.Glance]) -> dict[int, str]:
+        basis = repr((self.record.versions, _judged_by(self.record)))
+        return selection.changed(page, echo=self.echo, basis=basis, style=self.styles.style)
+
+    def _compare(self, ids: list[int], job: comparing.Job) -> None:
+        entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
+        if self.echo and (echoed := comparing.echo_entries(entries, self.settings)):
+            self.echoed += echoed
+            entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
+        # Read after the entries: what changes in between is found changed by the next run.
+        seen = self._changed(selection.glances(ids))
+        comparing.compare_entries([entry for entry in entries if entry.pk in seen], seen, job)
+        runs.beat(self.record)
+
+    def _since(self) -> datetime | None:
+        """News are what happened since; None looks at everything."""
+        if self.before is None:
+            return None
+        overlap = timedelta(seconds=self.settings.overlap_seconds)
+        return datetime.fromisoformat(self.before.document["watermark"]) - overlap
+
+    def _suffixes(self) -> tuple[str, str]:
+        return "", self.settings.reverse_queue_suffix
+
+    def _content(self, moment: datetime, *, complete: bool) -> dict[str, Any]:
+        course_id, record = self.course_id, self.record
+        classes = tallies.classes(course_id)
+        reverse = [queue + self.settings.reverse_queue_suffix for queue in tallies.queues(course_id)]
+        leaks = reader.half_fenced(course_id) + legacy_rows.naming(f"/courses/{course_id}/", reverse)
+        full = self.before is None
+        last_full_at = self.last.document["last_full_at"] if self.last else None
+        return course_content(
+            course_id,
+            tallies.statuses(course_id),
+            complete=complete,
+            at=moment,
+            full=full,
+            last_full_at=self.started.isoformat() if full and complete else last_full_at,
+            watermark=self.started.isoformat(),
+            looked_at=self.looked_at,
+            echoed=self.echoed,
+            classes=classes,
+            known_differences=tallies.known(course_id),
+            fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
+            double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
+            payloads_compared=tallies.entries_of(course_id).filter(payload_compared_at__isnull=False).count(),
+            queues=tallies.queues(course_id),
+            styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
+            cohorts=tallies.cohorts(course_id),
+            latency=tallies.latency(tallies.entries_of(course_id)),
+            confusion=tallies.confusion(course_id),
+            daily=tallies.daily(course_id),
+            overrides=overrides.active(course_id, moment),
+            register=known.described_of(course_id, moment),
+            versions=record.versions,
+            settings_digest=runs.digest(record.settings),
         )
 
-    def run(self, record: Run, progress: Progress) -> dict[str, Any]:
-        complete = link.link_new_rows(self.settings, record)
-        self.totals.of = LedgerEntry.objects.filter(course_id=self.course_id).count()
-        done = 0
-        for page in _pages(self.course_id) if complete else ():
-            toggles.new_work_cycle()
-            if toggles.kill_switch_on():
-                complete = False
-                break
-            self._compare(page)
-            runs.beat(record)
-            done += len(page)
-            progress(done, self.totals.of)
-        self.totals.fence_leaks += reader.half_fenced(self.course_id)
-        return course_content(self.course_id, self.totals, complete=complete, at=now())
 
-    def _compare(self, page: list[LedgerEntry]) -> None:
-        moment = now()
-        legacy_side = legacy_sides(page, self.settings)
-        if self.grading is Grading.ECHO:
-            states = {row_id: (side.outcome.state, side.row) for row_id, side in legacy_side.items()}
-            self.totals.echoed += echo.feed(page, states, self.settings)
-        target_side = reader.sides(entry.target_submission_id for entry in page if entry.target_submission_id)
-        changed = []
-        for entry in page:
-            missing = Outcome(state=State.MISSING, arrived_at=entry.arrived_at)
-            side, target = legacy_side.get(entry.legacy_id or 0), target_side.get(entry.target_submission_id or 0)
-            legacy = side.outcome if side else missing
-            _prove_fence(entry, legacy, target, self.totals)
-            if Leg.NONE in (entry.legacy_leg, entry.target_leg) or (entry.history and not entry.echo):
-                continue  # no second side to compare with; it is counted in ``of`` only
-            outcome = target.outcome if target else missing
-            result = compare(legacy, outcome, moment, self.patience)
-            if target is not None and _handed_out_elsewhere(entry, target):
-                result = dataclasses.replace(
-                    result, status=PairStatus.DIVERGED, divergences={**result.divergences, **_ELSEWHERE}
-                )
-            timed = entry.origin == Origin.ROUTER and not entry.echo
-            self.totals.add(entry.queue_name, entry.item_id, legacy, outcome, result, timed=timed)
-            for klass, text in result.divergences.items():
-                self.on_divergence(_divergence(entry, klass, text))
-            if _store(entry, result, legacy, outcome, moment):
-                changed.append(entry)
-        fields = ("result", "divergences", "known", "graded_pair", "compared_at")
-        with transaction.atomic():
-            LedgerEntry.objects.bulk_update(changed, fields)
+def _stopped() -> bool:
+    """Whether the kill switch is on by now."""
+    toggles.new_work_cycle()
+    return toggles.kill_switch_on()
 
 
-_ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}
+def _comparable(course_id: str, record: Run) -> Run | None:
+    """The last complete run whose results still hold: made by the same versions and rules. None asks for a full run."""
+    last = runs.last_complete("reconcile", course_id)
+    if last is None or last.document.get("last_full_at") is None:
+        return None
+    same = last.versions == record.versions and _judged_by(last) == _judged_by(record)
+    return last if same else None
 
 
-def _handed_out_elsewhere(entry: LedgerEntry, target: reader.TargetSide) -> bool:
-    """Whether a grader got the row from upstream's endpoint: its key is then none that the watcher seam gave out."""
-    handed_out = target.outcome.state in (State.PULLED, State.GRADED)
-    return handed_out and bool(target.pullkey) and target.pullkey != entry.lease_key
+def _judged_by(record: Run) -> dict[str, Any]:
+    """The settings that the result of a pair depends on."""
+    return {name: record.settings.get(name) for name in JUDGED_BY}
 
 
-def _pages(course_id: str) -> Iterator[list[LedgerEntry]]:
-    after = 0
-    while page := list(LedgerEntry.objects.filter(course_id=course_id, id__gt=after).order_by("id")[:PAGE]):
-        yield page
-        after = page[-1].pk
-
-
-def _prove_fence(entry: LedgerEntry, legacy: Outcome, target: reader.TargetSide | None, totals: Totals) -> None:
-    if entry.authority == Authority.LEGACY and target is not None:
-        own_queue = target.queue_name != entry.queue_name
-        own_key = target.queue_key != parse_header(entry.raw_header).lms_key
-        # A half fence is counted once, with those that no entry knows.
-        totals.fence_leaks += not (target.half_fenced or (target.fenced and own_queue and own_key))
-    if entry.authority == Authority.TARGET and not legacy.copy and legacy.state in (State.QUEUED, State.PULLED):
-        totals.double_authority += 1
-
-
-def _store(entry: LedgerEntry, result: Comparison, legacy: Outcome, target: Outcome, moment: datetime) -> bool:
-    # What nobody has graded on either side proves nothing, however equal it is.
-    graded = legacy.state is target.state is State.GRADED
-    graded_pair = graded or (result.status is PairStatus.DIVERGED and legacy.state.is_final and target.state.is_final)
-    new = (result.status.value, ",".join(sorted(result.divergences)), result.known, graded_pair)
-    if new == (entry.result, entry.divergences, entry.known, entry.graded_pair):
-        return False
-    entry.result, entry.divergences, entry.known, entry.graded_pair = new
-    entry.compared_at = moment
-    return True
-
-
-def _divergence(entry: LedgerEntry, klass: DivergenceClass, text: str) -> Divergence:
-    return {
-        "entry": entry.pk,
-        "legacy_id": entry.legacy_id,
-        "submission_id": entry.target_submission_id,
-        "course": entry.course_id,
-        "problem": entry.item_id,
-        "queue": entry.queue_name,
-        "learner": keyed_hash(entry.learner),
-        "arrived_at": entry.arrived_at.isoformat(),
-        "class": klass.value,
-        "what": text,
-    }
+def _described(row: dict[str, Any]) -> Divergence:
+    return row | {"learner": keyed_hash(row["learner"]), "arrived_at": row["arrived_at"].isoformat()}
 
 
 def keyed_hash(learner: str) -> str:

@@ -23,7 +23,7 @@ from django.middleware.csrf import get_token
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from . import submit_auth
+from . import probe, submit_auth
 from .api import queue_interface
 from .conf import load
 from .core.wire import parse_header
@@ -134,6 +134,9 @@ def sink(request: HttpRequest, token: str) -> HttpResponse:
 
     Always 200, so that XQueue takes it for delivered and retires the row. A token that no entry has is counted.
     """
+    if probe.is_probe(token):
+        count("sink_probe")
+        return HttpResponse("")
     try:
         found = LedgerEntry.objects.filter(sink_token=token).order_by("-id").values_list("pk", flat=True).first()
         if found is None:

@@ -1,5 +1,7 @@
 """
-Run the tests once on SQLite and once on MariaDB: ``python tests/run_databases.py [--long] [pytest arguments]``.
+Run the tests once on SQLite and once on MariaDB: ``python tests/run_databases.py [--long] [pytest arguments]``. The
+tests of pure rules run in the first half only. Both halves run at once; what the second has to say comes after the
+first.
 
 The MariaDB half uses the server that MIGRATION_SHIM_TARGET_DB and MIGRATION_SHIM_LEGACY_DB name, else a private one
 (see private_mariadb.py). Where there is neither it is left out and a line says why; with ``--require-mariadb``, or
@@ -12,18 +14,23 @@ private_redis.py). Where there is neither those tests are skipped; REQUIRE_REDIS
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import private_mariadb
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = ("MIGRATION_SHIM_TARGET_DB", "MIGRATION_SHIM_LEGACY_DB")
 INTERRUPTED = 130
+#: Tests of pure rules: a second database would add minutes and nothing else.
+PURE = "tests/core"
 TEARDOWN_SECONDS = 20
 
 
@@ -45,24 +52,38 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
 
+    # Side by side, as most of the time is spent waiting; not on a broker that was given, which both would share.
+    together = not options.only and not os.environ.get("MIGRATION_SHIM_BROKER_URL")
     lines, failed = [], False
-    for name, databases in (("SQLite", sqlite), ("MariaDB", mariadb)):
-        if options.only and options.only != name.lower():
-            continue
-        started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        halves = []
+        for name, databases in (("SQLite", sqlite), ("MariaDB", mariadb)):
+            if options.only and options.only != name.lower():
+                continue
+            again = [f"--ignore={PURE}"] if halves else []
+            try:
+                variables = stack.enter_context(databases())
+            except NotHere as reason:
+                lines.append(f"{name}: not run: {reason}")
+                failed = failed or options.require_mariadb
+                continue
+            output = stack.enter_context(tempfile.TemporaryFile()) if halves else None
+            halves.append(Half(name, variables, [*again, *pytest_arguments], options.long, output))
         try:
-            with databases() as variables:
-                code = run_pytest(name, variables, pytest_arguments, options.long)
-        except NotHere as reason:
-            lines.append(f"{name}: not run: {reason}")
-            failed = failed or options.require_mariadb
-        except KeyboardInterrupt:
-            print(f"{name}: interrupted", file=sys.stderr)
+            for half in halves if together else ():
+                half.start()
+            for half in halves:
+                if not together:
+                    half.start()
+                code = half.finish()
+                outcome = f"FAILED ({code})" if code else "passed"
+                lines.append(f"{half.name}: {outcome} in {half.seconds:.0f} s")
+                failed = failed or code != 0
+        except KeyboardInterrupt as interrupt:
+            for half in halves:
+                half.stop(interrupt)
+            print("interrupted", file=sys.stderr)
             return INTERRUPTED
-        else:
-            outcome = f"FAILED ({code})" if code else "passed"
-            lines.append(f"{name}: {outcome} in {time.monotonic() - started:.0f} s")
-            failed = failed or code != 0
     print("", *lines, sep="\n", flush=True)
     return int(failed)
 
@@ -94,23 +115,51 @@ def mariadb() -> Iterator[dict[str, str]]:
         yield variables
 
 
-def run_pytest(name: str, variables: dict[str, str], arguments: list[str], long: bool) -> int:
-    """Run pytest in a process of its own with these databases; give its exit code."""
-    print(f"== {name} ==", flush=True)
-    environment = {key: value for key, value in os.environ.items() if key not in VARIABLES} | variables
-    if long:
-        environment["MIGRATION_SHIM_TEST_LONG"] = "1"
-    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=environment)
-    try:
-        return process.wait()
-    except KeyboardInterrupt as interrupt:
-        # pytest gets SIGINT and not SIGTERM: then it runs its teardown, which stops the stand-ins and drops databases.
-        # Ctrl-C has sent it one already (a second would cut the teardown short), so it is given time first.
+class Half:
+    """The tests on one pair of databases, in a process of their own; ``output`` keeps what it says until its end."""
+
+    def __init__(
+        self, name: str, variables: dict[str, str], arguments: list[str], long: bool, output: BinaryIO | None
+    ) -> None:
+        self.name, self.seconds = name, 0.0
+        self.command = [sys.executable, "-m", "pytest", *arguments]
+        self.environment = {key: value for key, value in os.environ.items() if key not in VARIABLES} | variables
+        if long:
+            self.environment["MIGRATION_SHIM_TEST_LONG"] = "1"
+        self.output = output
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start pytest."""
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command, cwd=ROOT, env=self.environment, stdout=self.output, stderr=self.output
+        )
+
+    def finish(self) -> int:
+        """Wait for it, show what it has said, and give its exit code."""
+        print(f"== {self.name} ==", flush=True)
+        code = self.process.wait()
+        self.seconds = time.monotonic() - self.began
+        if self.output is not None:
+            self.output.seek(0)
+            shutil.copyfileobj(self.output, sys.stdout.buffer)
+            sys.stdout.flush()
+        return code
+
+    def stop(self, interrupt: KeyboardInterrupt) -> None:
+        """
+        End it after an interrupt.
+
+        pytest gets SIGINT and not SIGTERM: then it runs its teardown, which stops the stand-ins and drops databases.
+        Ctrl-C has sent it one already (a second would cut the teardown short), so it is given time first.
+        """
+        if self.process is None or self.process.poll() is not None:
+            return
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0 if interrupt.args == (signal.SIGTERM,) else TEARDOWN_SECONDS)
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        raise
+            self.process.wait(0 if interrupt.args == (signal.SIGTERM,) else TEARDOWN_SECONDS)
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
 
 
 def _interrupt(signal_number: int, _frame: object) -> None:

@@ -44,6 +44,7 @@ PROCESSES = {
     "reconcile": (("xqueue_reconcile", "--all"), 0),
     "gate": (("xqueue_gate", "--course", COURSE), 2),
     "cutover, refused": (("xqueue_cutover", "--course", COURSE, "--to", "live", "--reason", "r", "--execute"), 1),
+    "known": (("xqueue_known", "--add", "score", "--reason", "the grader rounds"), 0),
     "status": (("xqueue_status",), 0),
 }
 
@@ -75,7 +76,15 @@ USAGE = {
     "an option that is not there": ("xqueue_gate", "--course", COURSE, "--no-such-option"),
     "a format that is not there": ("xqueue_gate", "--course", COURSE, "--format", "xml"),
     "no mode": ("xqueue_backfill", "--all"),
-    "a mode that is not there": ("xqueue_backfill", "--mode", "handoff", "--all"),
+    "a mode that is not there": ("xqueue_backfill", "--mode", "move", "--all"),
+    "history to hand off": ("xqueue_backfill", "--mode", "handoff", "--all", "--history"),
+    "collided rows to give back": ("xqueue_backfill", "--mode", "return", "--all", "--collided"),
+    "a sample to hand off": ("xqueue_backfill", "--mode", "handoff", "--all", "--unsampled"),
+    "workers for a handoff": ("xqueue_backfill", "--mode", "handoff", "--all", "--workers", "celery"),
+    "workers that are not there": ("xqueue_backfill", "--mode", "shadow", "--all", "--workers", "threads"),
+    "a shadow that waits for the drain": ("xqueue_backfill", "--mode", "shadow", "--all", "--wait-drain"),
+    "rows a problem without history": ("xqueue_backfill", "--mode", "shadow", "--all", "--per-problem", "5"),
+    "a limit over workers": ("xqueue_backfill", "--mode", "shadow", "--all", "--workers", "celery", "--limit", "5"),
     "no scope": ("xqueue_backfill", "--mode", "shadow"),
     "two scopes": ("xqueue_backfill", "--mode", "shadow", "--all", "--course", COURSE),
     "a batch of nothing": ("xqueue_backfill", "--mode", "shadow", "--all", "--batch-size", "0"),
@@ -207,7 +216,9 @@ def test_reports_and_divergences_are_written(tmp_path, capsys):
     words = ("--report", str(report), "--report", str(plain), "--divergences", str(lines), "--format", "json")
     assert run("xqueue_reconcile", "--course", COURSE, *words) == ExitCode.DIFFERENCES
     document = json.loads(capsys.readouterr().out)
-    assert json.loads(report.read_text(encoding="utf-8")) == validate(document)
+    written = validate(json.loads(report.read_text(encoding="utf-8")))
+    assert written.pop("report")["gates"].keys() == {COURSE}
+    assert written == validate(document)
     assert COURSE in plain.read_text(encoding="utf-8")
     found = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     assert [(item["class"], item["legacy_id"]) for item in found] == [("correctness", row.pk), ("score", row.pk)]
@@ -220,6 +231,16 @@ def test_a_report_that_cannot_be_written_is_said_before_the_run(option, tmp_path
         call_command("xqueue_reconcile", "--course", COURSE, option, str(tmp_path / "no-such-folder" / "report.json"))
     assert error.value.returncode == ExitCode.USAGE
     assert not Run.objects.exists()
+
+
+def test_the_register_is_listed_added_to_and_withdrawn_from_as_typed(capsys):
+    assert run("xqueue_known") == 0
+    assert capsys.readouterr().out.startswith("No known differences.")
+    assert run("xqueue_known", "--add", "score", "--reason", "random tests", "--format", "json") == 0
+    [entry] = validate(json.loads(capsys.readouterr().out))["known_differences"]
+    assert (entry["class"], entry["course"], entry["state"]) == ("score", "", "in force")
+    assert run("xqueue_known", "--withdraw", str(entry["id"])) == 0
+    assert "withdrawn" in capsys.readouterr().out
 
 
 def test_a_course_key_is_taken_in_its_canonical_form(capsys):

@@ -154,7 +154,13 @@ def test_thresholds(settings):
         "EVIDENCE_MAX_AGE_SECONDS": 6,
     }
     assert conf.load().thresholds() == Thresholds(
-        rate=0.1, error=0.2, pairs_per_queue=3, pairs_per_problem=4, thin_share=0.5, max_age_seconds=6
+        rate=0.1,
+        error=0.2,
+        pairs_per_queue=3,
+        pairs_per_problem=4,
+        thin_share=0.5,
+        max_age_seconds=6,
+        demand_all=True,
     )
 
 

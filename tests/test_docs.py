@@ -319,6 +319,11 @@ def test_every_blocker_of_preflight_is_in_the_runbook():
     assert [code for code in preflight.codes() if f"`{code}`" not in text] == []
 
 
+def test_every_class_of_divergence_is_in_the_runbook():
+    """An operator finds each class with what it means and what to do, and no class that does not exist."""
+    assert set(table_codes("class")) == set(data.DivergenceClass)
+
+
 def test_every_check_is_in_the_runbook():
     """Every id of a system check is explained."""
     ids = set(re.findall(r'id="(migration_shim\.E\d+)"', sources()))

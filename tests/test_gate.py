@@ -238,5 +238,5 @@ def test_the_commands_exit_codes(clean, change, code, capsys):
 
 def test_the_gates_own_evidence_is_one_query_a_kind(clean, django_assert_max_num_queries):
     """Cost follows problems and queues, not submissions: everything is counted in the database."""
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(28):
         evidence.evaluate_course(COURSE)

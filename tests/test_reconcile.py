@@ -10,7 +10,7 @@ from django.db import connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, evidence, reconcile
+from migration_shim import api, evidence, reconcile, selection
 from migration_shim.data import ExitCode, PairStatus, Verdict
 from migration_shim.errors import RunLocked
 from migration_shim.models import LedgerEntry, Run
@@ -27,13 +27,13 @@ HALF_AGAIN = '{"msg": "<b>other words</b>", "score": 0.50, "correct": true}'
 UNSURE = '{"correct": false, "score": 1, "msg": "<p>ok</p>"}'
 INVALID = '{"correct": true, "score": 1}'
 NOT_JSON = "<html>"
-RAISES = '{"correct": true, "score": null, "msg": "<p>ok</p>"}'
+RAISES = '{"correct": true, "score": 1, "msg": 5}'
 
 FINAL = {
     # what legacy's grader said, what the target's said: the classes of divergence
     "equal": (RIGHT, RIGHT, []),
     "equal but for the message": (HALF, HALF_AGAIN, []),
-    "both invalid": (INVALID, NOT_JSON, []),
+    "both invalid": (NOT_JSON, INVALID, []),
     "both raise": (RAISES, RAISES, []),
     "correctness": (RIGHT, UNSURE, ["correctness"]),
     "score": (RIGHT, HALF, ["score"]),
@@ -112,15 +112,15 @@ def test_what_legacy_alone_retired_is_a_known_difference(response, known):
     assert document.exit_code == ExitCode.OK
 
 
-def test_an_entry_is_compared_anew_every_time():
+def test_an_entry_is_compared_anew_when_its_rows_change():
     row = rows.legacy_row()
     rows.backfill()
     results = [rows.reconcile()[0].content["waiting"]]
     rows.change([row], **graded(RIGHT))
     rows.grade_target(WRONG)
     results.append(rows.reconcile()[0].content["diverged"])
-    rows.grade_target(RIGHT)
-    results.append(rows.reconcile()[0].content["equal"])
+    rows.grade_target(RIGHT)  # long after it was settled, and at no time that tells
+    results.append(rows.reconcile(full=True)[0].content["equal"])
     assert results == [1, 1, 1]
     entry = LedgerEntry.objects.get()
     assert (entry.result, entry.divergences) == (PairStatus.EQUAL, "")
@@ -128,7 +128,7 @@ def test_an_entry_is_compared_anew_every_time():
 
 def test_the_counts_are_those_of_the_databases(monkeypatch):
     """Against an oracle in SQL, over captured rows, in pages smaller than the course."""
-    monkeypatch.setattr(reconcile, "PAGE", 7)
+    monkeypatch.setattr(selection, "PAGE", 7)
     capture.load_capture(rows.DATA)
     rows.backfill(courses=frozenset([COURSE]))
     change = "UPDATE queue_submission SET lms_ack = 1, retired = 1, return_time = arrival_time, grader_reply = %s "
@@ -139,8 +139,7 @@ def test_the_counts_are_those_of_the_databases(monkeypatch):
             )
     ids = dict(LedgerEntry.objects.values_list("target_submission_id", "legacy_id"))
     for detail in ExternalGraderDetail.objects.all():
-        reply = RIGHT if ids[detail.submission_id] % 3 else WRONG
-        ExternalGraderDetail.objects.filter(pk=detail.pk).update(status="retired", grader_reply=reply)
+        rows.grade_target(RIGHT if ids[detail.submission_id] % 3 else WRONG, pk=detail.pk)
     document, found = rows.reconcile()
     with connections["xqueue"].cursor() as cursor:
 
@@ -244,7 +243,7 @@ def open_gate(settings):
 @shared
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_run_that_the_kill_switch_stopped_is_no_evidence(open_gate, monkeypatch, at_once):
-    monkeypatch.setattr(reconcile, "PAGE", 20)
+    monkeypatch.setattr(selection, "PAGE", 20)
     seen = []
 
     def flip(done, total):
@@ -253,11 +252,11 @@ def test_a_run_that_the_kill_switch_stopped_is_no_evidence(open_gate, monkeypatc
 
     if at_once:
         flip(0, 0)
-    document = api.reconcile([COURSE], flip if not at_once else rows.ignore, lambda divergence: None)
+    document = api.reconcile([COURSE], flip if not at_once else rows.ignore, lambda divergence: None, full=not at_once)
     assert document.content["complete"] is False
     assert document.exit_code & ExitCode.STOPPED
     assert seen == ([0] if at_once else [20])
-    assert document.content["compared"] == (0 if at_once else 20)
+    assert document.content["looked_at"] == (0 if at_once else 20)
     gate = evidence.run_gate(COURSE)
     assert gate.content["verdict"] == Verdict.INCONCLUSIVE
     assert "the last reconcile did not finish" in gate.content["reasons"]
@@ -280,7 +279,7 @@ def test_a_run_that_fails_is_no_evidence(open_gate, monkeypatch):
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="disk"):
-        api.reconcile([COURSE], fail, lambda divergence: None)
+        api.reconcile([COURSE], fail, lambda divergence: None, full=True)
     run = Run.objects.filter(kind="reconcile").latest("id")
     assert run.finished_at is not None
     assert not run.complete

@@ -8,8 +8,8 @@ import pkgutil
 import pytest
 
 import migration_shim
-from migration_shim.core.totals import Totals, course_content, whole_content
-from migration_shim.data import Comparison, DivergenceClass, Outcome, PairStatus, State
+from migration_shim.core.totals import whole_content
+from migration_shim.data import DivergenceClass
 from migration_shim.reports.text import render
 from tests.core.rows import NOON
 
@@ -39,6 +39,7 @@ def preflight(*findings):
         "rows": 1793,
         "queues": ["exu-py1"],
         "findings": list(findings),
+        "probes": [],
         "versions": {},
     }
 
@@ -54,24 +55,50 @@ def backfill(**changes):
         "written": 395,
         "classes": {"imported": 395, "malformed": 9, "final": 0},
         "reasons": {"malformed": {"body_not_json": 1, "callback_no_course": 8}},
+        "adds_mb": 2.04,
+        "waited": {},
+        "left": 0,
         "checkpoint": 0,
         "complete": True,
+        "stopped_by": "",
+        "next": ["xqueue_reconcile --all"],
         "seconds": 1.5,
     } | changes
 
 
 def reconcile(complete=True):
-    totals = Totals(of=5)
-    for status, found, known in (
-        (PairStatus.EQUAL, {}, ""),
-        (PairStatus.EQUAL, {}, ""),
-        (PairStatus.DIVERGED, {DivergenceClass.SCORE: "legacy 1, target 0"}, ""),
-        (PairStatus.KNOWN, {}, "collided_on_legacy_only"),
-    ):
-        side = Outcome(state=State.GRADED, arrived_at=NOON, returned_at=NOON)
-        result = Comparison(status=status, divergences=found, known=known)
-        totals.add("exu-py1", PROBLEM, side, side, result, timed=True)
-    return whole_content([COURSE], [course_content(COURSE, totals, complete=complete, at=NOON)], NOON)
+    cohort = {
+        "course": COURSE,
+        "queue": "exu-py1",
+        "problem": PROBLEM,
+        "pairs": 4,
+        "equal": 2,
+        "diverged": 1,
+        "known": 1,
+    }
+    course = {
+        "course": COURSE,
+        "complete": complete,
+        "finished_at": NOON.isoformat(),
+        "of": 5,
+        "compared": 4,
+        "equal": 2,
+        "diverged": 1,
+        "waiting": 0,
+        "overdue": 0,
+        "full": False,
+        "last_full_at": NOON.isoformat(),
+        "looked_at": 3,
+        "classes": {klass.value: int(klass is DivergenceClass.SCORE) for klass in DivergenceClass},
+        "known_differences": {"collided_on_legacy_only": 1},
+        "echoed": 0,
+        "fence_leaks": 0,
+        "double_authority": 0,
+        "payloads_compared": 4,
+        "cohorts": [cohort],
+        "latency": {side: {"graded": 2, "median": 4.5, "p95": 9.0} for side in ("legacy", "target")},
+    }
+    return whole_content([COURSE], [course], NOON)
 
 
 def gate(verdict="PASS", **changes):
@@ -82,6 +109,13 @@ def gate(verdict="PASS", **changes):
         "echoed": 0,
         "diverged": 0,
         "deterministic": 0,
+        "known": 0,
+        "classes": [],
+        "payload_compared": 460,
+        "twins": 0,
+        "twins_differ": 0,
+        "elsewhere": 0,
+        "side_effects": False,
     }
     return {
         "schema": "migration_shim.xqueue_gate/1",
@@ -92,6 +126,35 @@ def gate(verdict="PASS", **changes):
         "verdict": verdict,
         "reasons": [],
         "needed": [],
+        "ways_out": ["a signed override"],
+        "notes": ["6 known differences are counted, and not held against the course"],
+        "overrides": [
+            {
+                "id": 3,
+                "step_to": "live",
+                "reason": "exam on Friday",
+                "signed_by": "ops",
+                "signed_at": NOON.isoformat(),
+                "expires_at": NOON.isoformat(),
+                "verdict": "INCONCLUSIVE",
+                "reasons": ["there was no preflight"],
+            }
+        ],
+        "register": [
+            {
+                "id": 4,
+                "class": "score",
+                "course": COURSE,
+                "queue": "",
+                "problem": PROBLEM,
+                "reason": "draws random numbers",
+                "owner": "ada",
+                "created_at": NOON.isoformat(),
+                "expires_at": NOON.isoformat(),
+                "state": "in force",
+                "covers": 6,
+            }
+        ],
         "evidence": {
             "reconcile_age_seconds": 60.0,
             "reconcile_complete": True,
@@ -101,8 +164,11 @@ def gate(verdict="PASS", **changes):
             "queues": [tally],
             "missing": 0,
             "overdue": 0,
+            "lost": 0,
+            "stuck": 0,
             "fence_leaks": 0,
             "double_authority": 0,
+            "latency": {"timed": 449, "legacy": 20.0, "target": 21.5},
             "arithmetic": {
                 "pairs": 449,
                 "diverged": 0,
@@ -111,6 +177,7 @@ def gate(verdict="PASS", **changes):
                 "evidence": 20.036,
                 "evidence_needed": 20.0,
             },
+            "explained": ["course: 0 unexplained divergences in 449 pairs", "note: 6 known differences"],
         },
     } | changes
 
@@ -134,6 +201,7 @@ def cutover(**changes):
         "in_flight": {"legacy": {"queued": 3, "pulled": 1}, "target": {}},
         "remember": "Keep XQueue running.",
         "way_back": "xqueue_cutover --to legacy",
+        "overridden": False,
         "executed": False,
     } | changes
 
@@ -162,6 +230,9 @@ def status(**changes):
         "permit": None,
         "permit_until": None,
         "in_flight": {"legacy": {"queued": 3}, "target": {}},
+        "failed": 0,
+        "held": {"rows": 0, "oldest_seconds": None},
+        "returning": {"rows": 0, "oldest_seconds": None},
         "copies": {"shadow": {"failed": 2}, "reverse": {}},
         "last_runs": {"preflight": None, "reconcile": {"finished_at": NOON.isoformat(), "complete": False}},
         "verdict": None,
@@ -173,8 +244,29 @@ def status(**changes):
         "at": NOON.isoformat(),
         "kill_switch": False,
         "breakers": {"target": {"failures": 5, "open": True}, "legacy": {"failures": 0, "open": False}},
+        "watchers_past_the_seam": {"point_them_at": "https://courses.example.edu/migration_shim", "logins": []},
         "courses": [course | changes],
     }
+
+
+def known(*entries):
+    return {"schema": "migration_shim.xqueue_known/1", "at": NOON.isoformat(), "known_differences": list(entries)}
+
+
+def known_difference(**changes):
+    return {
+        "id": 7,
+        "class": "score",
+        "course": COURSE,
+        "queue": "",
+        "problem": PROBLEM,
+        "reason": "random tests",
+        "owner": "grace",
+        "created_at": NOON.isoformat(),
+        "expires_at": NOON.isoformat(),
+        "state": "in force",
+        "covers": 12,
+    } | changes
 
 
 DOCUMENTS = {
@@ -194,6 +286,9 @@ DOCUMENTS = {
     "cutover": cutover(),
     "cutover, done": cutover(executed=True),
     "cutover, back to legacy": cutover(to="legacy", gated=False, verdict=None, way_back=None),
+    "cutover, overridden": cutover(overridden=True, verdict="INCONCLUSIVE", reasons=["too few pairs"]),
+    "known": known(known_difference(), known_difference(course="", problem="", state="expired")),
+    "known, none": known(),
     "removal": removal(),
     "removal, done": removal(executed=True, removed=119),
     "cutover, refused": cutover(permitted=False, verdict="STALE", reasons=["too old"], needed=["a reconcile"]),
@@ -274,10 +369,28 @@ def test_backfill():
     assert [line.split() for line in found[1:3]] == [["imported", "395"], ["malformed", "9"]]
     assert ["callback_no_course", "8"] in [line.split() for line in found]
     assert not any("final" in line for line in found)
-    plan = lines(backfill(executed=False, complete=False))
+    assert "This added about 2.0 MB to the LMS's database (an estimate)." in found
+    assert found[-2:] == ["1.5 s", "Next: xqueue_reconcile --all"]
+    plan = lines(backfill(executed=False))
     assert plan[0].endswith("nothing written: this is the plan")
-    assert "Stopped before the end; run the same command again to go on." in plan
-    assert plan[-1] == "Next: the same command with --execute"
+    assert "This will add about 2.0 MB to the LMS's database (an estimate)." in plan
+
+
+def test_a_backfill_names_the_files_for_want_of_which_rows_stay():
+    missing = {"legacy_id": 4711, "reason": "file_missing", "key": "f" * 32}
+    assert f"legacy row 4711: file_missing, key {'f' * 32}" in lines(backfill(files_missing=[missing]))
+
+
+def test_a_backfill_that_was_stopped_says_what_is_left_and_what_to_run():
+    again = ["waffle_switch migration_shim.kill_switch off", "xqueue_backfill --mode shadow --all --execute"]
+    changes = {"complete": False, "stopped_by": "kill switch", "left": 96, "checkpoint": 4711, "next": again}
+    found = lines(backfill(waited={"pause_file": 3.5, "lag": 1.0}, **changes))
+    assert found[1] == "Stopped before the end by kill switch, 96 rows left; nothing is lost."
+    assert found[2] == "Done up to legacy row 4711: the next run goes on behind it."
+    assert found[-3] == "1.5 s, of which waited: 3.5 s for pause file, 1.0 s for lag"
+    assert found[-2:] == [f"Next: {command}" for command in again]
+    limited = lines(backfill(complete=False, left=5))
+    assert limited[1] == "Stopped before the end, 5 rows left; nothing is lost."
 
 
 def test_reconcile():
@@ -288,6 +401,8 @@ def test_reconcile():
         assert expected in words
     assert ["collided_on_legacy_only", "1"] in words
     assert f"exu-py1  {PROBLEM}: 4 pairs, 2 equal, 1 diverged" in found
+    assert f"incremental, 3 looked at; last full run {NOON.isoformat()}" in found
+    assert "legacy grading time: median 4.5 s, 95 % within 9.0 s (2 graded)" in found
     assert found[-1] == f"Next: xqueue_gate --course {COURSE}"
     assert "Stopped before the end: this is not evidence." not in found
     assert "Stopped before the end: this is not evidence." in lines(reconcile(complete=False))
@@ -296,9 +411,11 @@ def test_reconcile():
 def test_gate():
     found = lines(gate())
     assert found[0] == f"PASS  {COURSE}"
-    assert "449 pairs, 0 unexplained divergences, threshold 1.00%" in found
-    assert "evidence against a rate at the threshold: 20.036 (at least 20 needed)" in found
-    assert f"{PROBLEM}: 449 pairs of 460, 0 diverged" in found
+    assert "course: 0 unexplained divergences in 449 pairs" in found
+    assert "way out: a signed override" in found
+    assert sum("6 known differences" in line for line in found) == 1
+    assert f"OVERRIDE to live by ops until {NOON.isoformat()}: exam on Friday" in found
+    assert f"known difference 4, score until {NOON.isoformat()}: draws random numbers" in found
     assert found[-1] == f"Next: xqueue_cutover --course {COURSE} --to live --reason TEXT"
     assert "--to complete" in lines(gate(phase="live", next_step="complete"))[-1]
     nothing = lines(DOCUMENTS["gate, nothing to open"])
@@ -337,6 +454,21 @@ def test_removal():
     assert plan[0] == f"{COURSE}: 119 shadows would be removed, with their files; no real row"
     assert plan[-1] == "Next: the same command with --execute"
     assert lines(DOCUMENTS["removal, done"]) == [f"{COURSE}: 119 of 119 shadows removed"]
+
+
+def test_a_cutover_past_the_gate_says_so():
+    found = lines(DOCUMENTS["cutover, overridden"])
+    assert "OVERRIDE of a gate that says INCONCLUSIVE, because: term starts" in found
+    assert "the gate: too few pairs" in found
+
+
+def test_the_register_of_known_differences():
+    found = lines(DOCUMENTS["known"])
+    assert found[0] == "2 known differences"
+    assert f"7  score  in force until {NOON.isoformat()}: {COURSE}, {PROBLEM}" in found
+    assert "covers 12 divergences; grace: random tests" in found
+    assert any(line.endswith(": everywhere") for line in found)
+    assert lines(known())[0] == "No known differences."
 
 
 def test_watcher_configuration_is_printed_as_json():

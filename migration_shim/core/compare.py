@@ -2,73 +2,224 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..data import Comparison, DivergenceClass, Outcome, PairStatus, ReplyKind, State
-from .scoring import same_score
+from ..data import Comparison, DivergenceClass, Outcome, PairStatus, Remarks, ReplyKind, ScoreStyle, State
+from .scoring import judge_points, same_score, scaled
 
 #: Legacy states that leave nothing to compare: the learner's result does not come from this row on either side.
 _REPLACED = {State.SUPERSEDED: "superseded_on_legacy_only", State.COLLIDED: "collided_on_legacy_only"}
+_NO_REMARKS = Remarks()
+# Nearly every pair is one of these; a million pairs share them.
+_EQUAL = Comparison(status=PairStatus.EQUAL, divergences={})
+_WAITING = Comparison(status=PairStatus.WAITING, divergences={})
+_OVERDUE = Comparison(status=PairStatus.OVERDUE, divergences={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long one side may lack what the other has, before that is held against it."""
+    """
+    How long one side may lack what the other has, before that is held against it.
+
+    ``observed`` is a high quantile of the cohort's grading times, from arrival to return: a grader that always takes
+    long is not late. It only lengthens the deadline. ``latency`` is how much longer than legacy the target may take;
+    None for a pair whose sides did not begin in the same moment.
+    """
 
     presence: timedelta
     grading: timedelta
+    observed: timedelta | None = None
+    latency: timedelta | None = None
+
+    @property
+    def deadline(self) -> timedelta:
+        """How long the slower side may go on: the setting, or twice what is usual in the cohort."""
+        return self.grading if self.observed is None else max(self.grading, 2 * self.observed)
 
 
-def compare(legacy: Outcome, target: Outcome, now: datetime, patience: Patience) -> Comparison:
+def compare(
+    legacy: Outcome,
+    target: Outcome,
+    now: datetime,
+    patience: Patience,
+    style: ScoreStyle = ScoreStyle.UNKNOWN,
+) -> Comparison:
     """
     Compare the two sides of one submission.
 
     Unfinished work is no mismatch: as long as one side is inside its deadline the pair is ``waiting``, after that it is
-    ``overdue``. A row that legacy alone superseded or collided is a known difference: no learner's result hangs on it,
-    and this version does not supersede on the target.
+    ``overdue``. A row that legacy alone superseded or collided, or the target alone superseded for a newer attempt, is
+    a known difference: no learner's result hangs on it. A row that is gone counts with what it had said.
+
+    Args:
+        legacy: legacy's side.
+        target: the target's side.
+        now: the moment of the comparison.
+        patience: the deadlines and bounds of this pair.
+        style: what the graders of the queue call a score; only stored points are judged by it.
     """
-    if legacy.state in _REPLACED and target.state is not legacy.state:
-        return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED[legacy.state])
-    if State.MISSING in (legacy.state, target.state):
+    one, other = legacy.remarks, target.remarks
+    if one is None and other is None:
+        return _by_state(legacy, target, now, patience, style)
+    one, other = one or _NO_REMARKS, other or _NO_REMARKS
+    if one.was is not None:
+        legacy = _as_last_read(legacy, one.was)
+    result = _by_state(legacy, target, now, patience, style)
+    if found := _remarkable(one, other):
+        return Comparison(status=PairStatus.DIVERGED, divergences=found | dict(result.divergences), known=result.known)
+    if one.refused and result.status is PairStatus.EQUAL:
+        # Somebody has made the copy that was never owed, and the two agree.
+        return dataclasses.replace(result, known=DivergenceClass.STORED_AFTER_REFUSAL.value)
+    return result
+
+
+def _by_state(legacy: Outcome, target: Outcome, now: datetime, patience: Patience, style: ScoreStyle) -> Comparison:
+    one, other = legacy.state, target.state
+    if one is other is State.GRADED:
+        return _graded(legacy, target, patience, style)
+    if State.LOST in (one, other):
+        side = _sides(one, other, State.LOST)
+        return _diverged(DivergenceClass.LOST, f"vanished from {side} before it had an outcome")
+    if one in _REPLACED and other is not one:
+        return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED[one])
+    if State.MISSING in (one, other):
         return _missing(legacy, target, now, patience)
-    if not (legacy.state.is_final and target.state.is_final):
+    if State.STUCK in (one, other):
+        return _diverged(DivergenceClass.STUCK, f"stuck on {_sides(one, other, State.STUCK)}")
+    if not (one.is_final and other.is_final):
         return _unfinished(legacy, target, now, patience)
-    divergences = _final_divergences(legacy, target)
-    return Comparison(status=PairStatus.DIVERGED if divergences else PairStatus.EQUAL, divergences=divergences)
+    if one is other:
+        return _EQUAL
+    if State.HANDED_OFF in (one, other):
+        # Moved on purpose: one side has given it up to the other, and only one outcome was ever wanted.
+        return Comparison(
+            status=PairStatus.KNOWN, divergences={}, known=f"moved_from_{_sides(one, other, State.HANDED_OFF)}"
+        )
+    if other is State.SUPERSEDED and target.remarks is not None and target.remarks.newer_attempt:
+        return Comparison(status=PairStatus.KNOWN, divergences={}, known="superseded_on_target_only")
+    return _diverged(DivergenceClass.STATE, f"legacy {one}, target {other}")
 
 
 def _missing(legacy: Outcome, target: Outcome, now: datetime, patience: Patience) -> Comparison:
     arrived = min(at for at in (legacy.arrived_at, target.arrived_at, now) if at is not None)
     if now - arrived <= patience.presence:
-        return Comparison(status=PairStatus.WAITING, divergences={})
+        return _WAITING
+    if target.state is State.MISSING and legacy.remarks is not None and legacy.remarks.refused:
+        return _diverged(DivergenceClass.STORED_AFTER_REFUSAL, "the sender was told that it failed; legacy has it")
     side = "legacy" if legacy.state is State.MISSING else "target"
-    return Comparison(status=PairStatus.DIVERGED, divergences={DivergenceClass.PRESENCE: f"missing on {side}"})
+    return _diverged(DivergenceClass.PRESENCE, f"missing on {side}")
 
 
 def _unfinished(legacy: Outcome, target: Outcome, now: datetime, patience: Patience) -> Comparison:
     if not legacy.state.is_final and not target.state.is_final:
-        return Comparison(status=PairStatus.WAITING, divergences={})
+        return _WAITING
     finished, other = (legacy, target) if legacy.state.is_final else (target, legacy)
     # The slower side has its time from the moment at which it could begin: its own arrival, or the other's end.
     since = max(at for at in (finished.returned_at, other.arrived_at, other.arrived_at or now) if at is not None)
-    status = PairStatus.WAITING if now - since <= patience.grading else PairStatus.OVERDUE
-    return Comparison(status=status, divergences={})
+    return _WAITING if now - since <= patience.deadline else _OVERDUE
 
 
-def _final_divergences(legacy: Outcome, target: Outcome) -> dict[DivergenceClass, str]:
-    if legacy.state is not target.state:
-        return {DivergenceClass.STATE: f"legacy {legacy.state}, target {target.state}"}
-    if legacy.reply is None or target.reply is None:
-        return {}
-    if legacy.reply.kind is not target.reply.kind:
-        text = f"legacy's reply is {legacy.reply.kind}, target's {target.reply.kind}"
-        return {DivergenceClass.CORRECTNESS: text}
-    if legacy.reply.kind is not ReplyKind.VALID:
-        return {}
-    found = {}
-    if legacy.reply.correct is not target.reply.correct:
-        found[DivergenceClass.CORRECTNESS] = f"legacy {legacy.reply.correct}, target {target.reply.correct}"
-    if not same_score(legacy.reply.score, target.reply.score):
-        found[DivergenceClass.SCORE] = f"legacy {legacy.reply.score:g}, target {target.reply.score:g}"
+def _graded(legacy: Outcome, target: Outcome, patience: Patience, style: ScoreStyle) -> Comparison:
+    found: dict[DivergenceClass, str] = {}
+    known = ""
+    one, other, points = legacy.reply, target.reply, target.points
+    if one is not None and other is not None:
+        if one.kind is not other.kind:
+            found[DivergenceClass.CORRECTNESS] = f"legacy's reply is {one.kind}, target's {other.kind}"
+        elif one.kind is ReplyKind.VALID:
+            if one.correct is not other.correct:
+                found[DivergenceClass.CORRECTNESS] = f"legacy {one.correct}, target {other.correct}"
+            if one.score != other.score and not same_score(one.score, other.score):
+                same = points is not None and scaled(one.score or 0.0, other.score or 0.0, points.possible)
+                klass = DivergenceClass.SCALE if same else DivergenceClass.SCORE
+                found[klass] = f"legacy {one.score:g}, target {other.score:g}"
+    if other is not None and points is not None:
+        klass_of_points, text = judge_points(other, points, style)
+        if klass_of_points is None:
+            known = text
+        else:
+            found.setdefault(klass_of_points, text)
+    if legacy.reached is not None and target.reached is not None and legacy.reached is not target.reached:
+        side = "legacy" if legacy.reached else "target"
+        found[DivergenceClass.STATE] = f"only {side}'s reply reached the learner"
+    if patience.latency is not None and (late := _lateness(legacy, target)) is not None and late > patience.latency:
+        found[DivergenceClass.LATENCY] = f"target took {late.total_seconds():.0f} s longer"
+    if found:
+        return Comparison(status=PairStatus.DIVERGED, divergences=found, known=known)
+    return Comparison(status=PairStatus.EQUAL, divergences=found, known=known) if known else _EQUAL
+
+
+def _lateness(legacy: Outcome, target: Outcome) -> timedelta | None:
+    if None in (legacy.arrived_at, legacy.returned_at, target.arrived_at, target.returned_at):
+        return None
+    return (target.returned_at - target.arrived_at) - (legacy.returned_at - legacy.arrived_at)
+
+
+def _remarkable(legacy: Remarks, target: Remarks) -> dict[DivergenceClass, str]:
+    found: dict[DivergenceClass, str] = {}
+    if legacy.duplicates or target.duplicates:
+        found[DivergenceClass.DUPLICATE] = f"{1 + legacy.duplicates} rows on legacy, {1 + target.duplicates} on target"
+    if target.overtaken:
+        found[DivergenceClass.ORDER] = "target handed out a later attempt first"
+    if legacy.identity and target.identity and legacy.identity != target.identity:
+        found[DivergenceClass.IDENTITY] = "the two sides name another learner or problem"
     return found
+
+
+def _diverged(klass: DivergenceClass, text: str) -> Comparison:
+    return Comparison(status=PairStatus.DIVERGED, divergences={klass: text})
+
+
+def _sides(legacy: State, target: State, state: State) -> str:
+    if legacy is target:
+        return "both sides"
+    return "legacy" if legacy is state else "target"
+
+
+def _as_last_read(outcome: Outcome, was: State) -> Outcome:
+    return dataclasses.replace(outcome, state=was) if outcome.state is State.GONE else outcome
+
+
+def vanished(last_read: State | None) -> State:
+    """What to call a row that is not there any more, by its state when it was last read (None: never)."""
+    if last_read is None or last_read is State.MISSING:
+        return State.MISSING
+    return State.GONE if last_read.is_final and last_read is not State.LOST else State.LOST
+
+
+def reached(state: State, *, acked: bool, returned: bool) -> bool:
+    """
+    Whether the reply of a legacy row reached its learner.
+
+    The LMS ignores a reply to an attempt that was replaced since. An acknowledgement without a return belongs to the
+    "could not be graded" message of an operator's retire command. A row that another problem had retired (collided) is
+    ``graded`` once its reply was acknowledged: that one did.
+    """
+    return state is State.GRADED and acked and returned
+
+
+def overtaken(attempts: Iterable[tuple[Hashable, datetime, datetime | None]]) -> set[Hashable]:
+    """
+    Those of the attempts of one learner at one input that were handed out after a later one.
+
+    Args:
+        attempts: (key, arrival, first hand-out or None) of one side's rows that nothing has superseded. None where it
+            was not handed out, or where only a later hand-out is known: a grader that died is no disorder.
+    """
+    late: set[Hashable] = set()
+    # From the newest arrival back: ``first`` is the earliest hand-out among all that arrived strictly later.
+    first: datetime | None = None
+    arrived_then: datetime | None = None
+    pending: datetime | None = None
+    for key, arrived_at, handed_out_at in sorted(attempts, key=lambda attempt: attempt[1], reverse=True):
+        if arrived_at != arrived_then:
+            first = min((at for at in (first, pending) if at is not None), default=None)
+            arrived_then, pending = arrived_at, None
+        if handed_out_at is not None:
+            if first is not None and handed_out_at > first:
+                late.add(key)
+            pending = handed_out_at if pending is None else min(pending, handed_out_at)
+    return late

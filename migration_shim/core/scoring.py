@@ -1,14 +1,18 @@
 """
-How CAPA reads a grader's reply. Source: ``CodeResponse._parse_score_msg`` and ``update_score`` (capa/responsetypes.py).
+How CAPA reads a grader's reply, and what the target's stored points say of it.
+
+Source of the first: ``CodeResponse._parse_score_msg`` and ``update_score`` (capa/responsetypes.py).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
+from collections.abc import Iterable
 
-from ..data import Reply, ReplyKind
+from ..data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 
 _REQUIRED = ("correct", "score", "msg")
 # What neither XML nor html5lib's tree can hold; CAPA calls such a message an invalid reply. NUL and form feed are not
@@ -51,7 +55,17 @@ def read_reply(text: str) -> Reply:
         number = float(score)
     except OverflowError:
         number = math.inf if score > 0 else -math.inf
-    return Reply(kind=ReplyKind.VALID, correct=bool(value["correct"]), score=max(number, 0.0))
+    return Reply(kind=ReplyKind.VALID, correct=bool(value["correct"]), score=max(number, 0.0), sent=score)
+
+
+def message_digest(text: str) -> str:
+    """SHA-256 of a reply's message as it stands there; empty where there is none. For comparison by eye only."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    message = value.get("msg") if isinstance(value, dict) else None
+    return hashlib.sha256(message.encode("utf-8", "surrogatepass")).hexdigest() if isinstance(message, str) else ""
 
 
 def same_score(one: float | None, other: float | None) -> bool:
@@ -61,3 +75,60 @@ def same_score(one: float | None, other: float | None) -> bool:
     if math.isnan(one) or math.isnan(other):
         return math.isnan(one) and math.isnan(other)
     return one == other or math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def learn_style(scores: Iterable[tuple[float, int]]) -> ScoreStyle:
+    """
+    What the graders of a queue call a score, out of (score as CAPA reads it, points possible) of what they have graded.
+
+    Only problems of more than one point tell. Between 0 and 1 it is a share, above 1 and up to the maximum points; 1 is
+    full marks or one point, and counts only where nothing else tells. The majority decides, in any order.
+    """
+    shares = points = ones = 0
+    for score, possible in scores:
+        if possible > 1:
+            shares += 0 < score < 1
+            points += 1 < score <= possible
+            ones += score == 1
+    if shares == points:
+        return ScoreStyle.RATIO if ones and not points else ScoreStyle.UNKNOWN
+    return ScoreStyle.RATIO if shares > points else ScoreStyle.ABSOLUTE
+
+
+#: A stored score that is the learner's own, but for the rounding to whole points: a known difference.
+ROUNDING = "rounding"
+
+
+def judge_points(reply: Reply, points: Points, style: ScoreStyle) -> tuple[DivergenceClass | None, str]:
+    """
+    What to think of the target's stored score: (None, "") if it is the learner's score, (None, ROUNDING) if it is but
+    for rounding, else a class and a short text.
+
+    Learner and Score are compared as fractions of their own maximum: the reply's by the queue's style, the Score's by
+    the points possible. What differs from the installed edx-submissions' own rule is a surprise, whatever it is worth.
+    """
+    stored, possible = points.stored, points.possible
+    if stored is None:
+        return DivergenceClass.LOST, "graded on target, but it holds no score"
+    if stored != points.predicted:
+        rule = "nothing" if points.predicted is None else points.predicted
+        return DivergenceClass.STORED_POINTS, f"stored {stored} of {possible}, the rule of edx-submissions gives {rule}"
+    if reply.score is None:
+        return None, ""
+    score = reply.score
+    absolute = 1 < score <= possible if style is ScoreStyle.UNKNOWN else style is ScoreStyle.ABSOLUTE
+    if not score <= (possible if absolute else 1):
+        if 1 < score <= possible:
+            return DivergenceClass.SCALE, f"score {score:g} of {possible} in a queue of ratios, stored {stored}"
+        return DivergenceClass.OUT_OF_RANGE, f"score {score:g}, stored {stored} of {possible}"
+    exact = score if absolute else score * possible
+    if stored == exact or same_score(stored, exact):
+        return None, ""
+    if abs(stored - exact) <= 0.5 + 1e-9:
+        return None, ROUNDING
+    return DivergenceClass.SCALE, f"score {score:g} is {exact:g} of {possible}, stored {stored}"
+
+
+def scaled(one: float, other: float, possible: int) -> bool:
+    """Whether two scores are the same, one as a share of 1 and one in points."""
+    return possible > 1 and (same_score(one * possible, other) or same_score(one, other * possible))

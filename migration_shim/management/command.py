@@ -6,7 +6,6 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -32,6 +31,13 @@ def positive(value: str) -> int:
     if not value.isascii() or not value.isdigit() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above 0")
     return int(value)
+
+
+def sentence(value: str) -> str:
+    """An argparse type: a text that says something."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError("the reason must not be empty")
+    return value.strip()
 
 
 def operator() -> str:
@@ -64,6 +70,7 @@ class ShimCommand(BaseCommand):
             parser.exit(ExitCode.USAGE, f"{parser.prog}: error: {message}\n")
 
         parser.error = usage_error  # type: ignore[method-assign]
+        self.usage_error = usage_error  # for what only the options together show
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -94,12 +101,22 @@ class ShimCommand(BaseCommand):
         if self.exit_code:
             sys.exit(int(self.exit_code))
 
-    def progress(self, what: str) -> Callable[[int, int], None]:
+    def progress(self, what: str) -> Bar:
         """A progress bar on stderr with rate and ETA, shown on a terminal only."""
-        bar = tqdm(desc=what, unit=" rows", file=sys.stderr, disable=None, leave=False)
+        return Bar(what)
 
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
 
-        return show
+class Bar:
+    """A progress bar: called with (done, total), and told why nothing moves."""
+
+    def __init__(self, what: str) -> None:
+        self._bar = tqdm(desc=what, unit=" rows", file=sys.stderr, disable=None, leave=False)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def tell(self, note: str) -> None:
+        """Show a note behind the figures, or take it away."""
+        self._bar.set_postfix_str(note)

@@ -6,18 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from . import plain
+from .shown import counted, visible
+
 Content = dict[str, Any]
 
 
 def render(content: Content) -> str:
-    """The text of any document, chosen by its schema."""
+    """The text of any document, chosen by its schema. What a terminal would act on shows as an escape."""
     name = content["schema"].removeprefix("migration_shim.").partition("/")[0]
-    return "\n".join(_RENDERERS[name](content))
-
-
-def _counts(counts: dict[str, int]) -> list[str]:
-    width = max((len(name) for name in counts), default=0)
-    return [f"  {name:<{width}}  {number:>7}" for name, number in counts.items()]
+    return "\n".join(visible(line) for line in _RENDERERS[name](content))
 
 
 def _preflight(content: Content) -> list[str]:
@@ -42,6 +40,10 @@ def _preflight(content: Content) -> list[str]:
             + (f"  (legacy row {item['example_legacy_id']})" if item["example_legacy_id"] else "")
             for item in items
         ]
+    if content["probes"]:
+        lines += ["", "Probes, each one graded submission sent once more:"]
+        lines += [f"  {sent['queue']}: {'sent' if sent['sent'] else sent['said']}" for sent in content["probes"]]
+        lines.append(f"Once its graders had time: xqueue_preflight --course {content['course']}")
     if blockers:
         lines += ["", "The gate stays closed while there are blockers."]
     else:
@@ -53,70 +55,58 @@ def _backfill(content: Content) -> list[str]:
     done = f"{content['written']} written" if content["executed"] else "nothing written: this is the plan"
     lines = [f"Backfill ({content['mode']}): {content['read']} rows read, {done}"]
     if not content["complete"]:
-        lines.append("Stopped before the end; run the same command again to go on.")
-    lines += _counts({name: number for name, number in content["classes"].items() if number})
+        by = f" by {content['stopped_by']}" if content["stopped_by"] else ""
+        left = f", {content['left']} rows left" if "left" in content else ""
+        lines.append(f"Stopped before the end{by}{left}; nothing is lost.")
+        if content["executed"] and content["checkpoint"]:
+            lines.append(f"Done up to legacy row {content['checkpoint']}: the next run goes on behind it.")
+    lines += counted({name: number for name, number in content["classes"].items() if number})
     for name, reasons in content["reasons"].items():
         lines.append(f"  {name}, by reason:")
-        lines += ["  " + line for line in _counts(reasons)]
-    lines.append(f"{content['seconds']} s")
-    if not content["executed"]:
-        lines.append("Next: the same command with --execute")
-    return lines
+        lines += ["  " + line for line in counted(reasons)]
+    for missing in content.get("files_missing", ()):
+        lines.append(f"  legacy row {missing['legacy_id']}: {missing['reason']}, key {missing['key']}")
+    lines += _handoff(content) if content["mode"] == "handoff" else []
+    if content["adds_mb"]:
+        verb = "added" if content["executed"] else "will add"
+        lines.append(f"This {verb} about {content['adds_mb']:.1f} MB to the LMS's database (an estimate).")
+    waited = ", ".join(f"{seconds} s for {kind.replace('_', ' ')}" for kind, seconds in content["waited"].items())
+    lines.append(f"{content['seconds']} s" + (f", of which waited: {waited}" if waited else ""))
+    return lines + [f"Next: {command}" for command in content.get("next", ())]
 
 
-def _reconcile(content: Content) -> list[str]:
+def _handoff(content: Content) -> list[str]:
+    verb = "moved" if content["executed"] else "would move"
     lines = []
-    for course in content["courses"]:
-        lines += [*_course(course), ""]
-    if not content["courses"]:
-        lines += ["No course is known to the shim yet.", ""]
-    if not content["complete"]:
-        lines.append("Stopped before the end: this is not evidence.")
-    lines.append(f"Not compared by this version: {', '.join(content['not_compared'])}")
-    lines += [f"Next: xqueue_gate --course {course['course']}" for course in content["courses"]]
-    return lines
-
-
-def _course(course: Content) -> list[str]:
-    lines = [f"{course['course']}: compared {course['compared']} of {course['of']}"]
-    keys = ("equal", "diverged", "waiting", "overdue", "fence_leaks", "double_authority")
-    lines += _counts({key.replace("_", " "): course[key] for key in keys})
-    if course["known_differences"]:
-        lines += ["  known differences:", *("  " + line for line in _counts(course["known_differences"]))]
-    if course["diverged"]:
-        found = {name: number for name, number in course["classes"].items() if number}
-        lines += ["  divergences by class:", *("  " + line for line in _counts(found))]
-    lines.append("  problem by problem:")
-    for cohort in course["cohorts"]:
-        parts = [f"{cohort['pairs']} pairs"]
-        parts += [f"{cohort[key]} {key}" for key in ("equal", "diverged", "waiting", "overdue") if cohort.get(key)]
-        lines.append(f"    {cohort['queue']}  {cohort['problem']}: {', '.join(parts)}")
-    for side, latency in course["latency"].items():
-        if latency["median"] is not None:
-            lines.append(
-                f"  {side} grading time: median {latency['median']} s, 95 % within {latency['p95']} s "
-                f"({latency['graded']} graded)"
-            )
-    return lines
+    for queue in content["queues"]:
+        pull = "pulled just now by legacy's graders" if queue["pull_seen"] else "no pull seen on legacy"
+        counts = f"{queue['move']} {verb}, {queue['drain']} left to legacy, {queue['other']} other"
+        lines.append(f"  queue {queue['queue']}: {counts}; {pull}")
+    if content["executed"]:
+        lines += counted({key.replace("_", " "): content[key] for key in ("released", "dropped", "double_authority")})
+    if content["held"]:
+        lines.append(f"HELD: {content['held']} rows that no grader has; run the same command again to finish them")
+    return lines + content["advice"]
 
 
 def _gate(content: Content) -> list[str]:
     lines = [f"{content['verdict']}  {content['course']}"]
     lines += [f"  because {reason}" for reason in content["reasons"]]
     lines += [f"  needed: {item}" for item in content["needed"]]
+    lines += [f"  way out: {item}" for item in content["ways_out"]]
+    for item in content["overrides"]:
+        lines.append(
+            f"  OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}"
+        )
+    lines += [f"  note: {note}" for note in content["notes"] if not note.startswith("override by ")]
+    for item in content["register"]:
+        if item["state"] == "in force":
+            lines.append(
+                f"  known difference {item['id']}, {item['class']} until {item['expires_at']}: {item['reason']}"
+            )
     evidence = content.get("evidence")
     if evidence:
-        arithmetic = evidence["arithmetic"]
-        lines += [
-            "",
-            f"  {arithmetic['pairs']} pairs, {arithmetic['diverged']} unexplained divergences, "
-            f"threshold {arithmetic['threshold']:.2%}",
-            f"  evidence against a rate at the threshold: {arithmetic['evidence']} "
-            f"(at least {arithmetic['evidence_needed']:g} needed)",
-        ]
-        for tally in (*evidence["queues"], *evidence["problems"]):
-            pairs = f"{tally['graded_pairs']} pairs of {tally['entries']}"
-            lines.append(f"    {tally['name']}: {pairs}, {tally['diverged']} diverged")
+        lines += ["", *(f"  {line}" for line in evidence["explained"] if not line.startswith("note: "))]
     if content["verdict"] == "PASS" and content["next_step"]:
         step = content["next_step"]
         lines.append(f"Next: xqueue_cutover --course {content['course']} --to {step} --reason TEXT")
@@ -136,6 +126,9 @@ def _cutover(content: Content) -> list[str]:
         lines += [f"  Nothing was changed: the course stays in {content['from']}."]
         return [*lines, f"Next: xqueue_gate --course {content['course']} --explain"]
     lines = [f"Done. {step}" if content["executed"] else f"Plan. {step}"]
+    if content["overridden"]:
+        lines.append(f"  OVERRIDE of a gate that says {content['verdict']}, because: {content['reason']}")
+        lines += [f"  the gate: {reason}" for reason in content["reasons"]]
     for flag, after in content["flags_after"].items():
         lines.append(f"  {flag}: {_on(content['flags_before'][flag])} -> {_on(after)}")
     lines.append(f"  authoritative after it: {content['authoritative_after']}")
@@ -150,11 +143,32 @@ def _cutover(content: Content) -> list[str]:
     return lines
 
 
+def _known(content: Content) -> list[str]:
+    entries = content["known_differences"]
+    if not entries:
+        return [
+            "No known differences.",
+            "Next: xqueue_known --add CLASS --reason TEXT, where a difference is understood",
+        ]
+    lines = [f"{len(entries)} known differences"]
+    for entry in entries:
+        scope = ", ".join(entry[name] for name in ("course", "queue", "problem") if entry[name]) or "everywhere"
+        lines.append(f"  {entry['id']}  {entry['class']}  {entry['state']} until {entry['expires_at']}: {scope}")
+        lines.append(f"      covers {entry['covers']} divergences; {entry['owner']}: {entry['reason']}")
+    return lines
+
+
 def _status(content: Content) -> list[str]:
     lines = [f"kill switch: {_on(content['kill_switch'])}"]
     for leg, state in content["breakers"].items():
         text = "OPEN, copies are paused" if state["open"] else "closed"
         lines.append(f"breaker {leg}: {text}, {state['failures']} failures in a row")
+    astray = content["watchers_past_the_seam"]
+    if astray["logins"]:
+        lines.append("watchers that poll edx-submissions' own endpoint:")
+        for login in astray["logins"]:
+            lines.append(f"  {login['address']}, last login {login['last_seen_at']}, {login['logins']} logins")
+        lines.append(f"  point them at {astray['point_them_at']}: what they pull has lost payload keys and seeds")
     if not content["courses"]:
         lines.append("No course is known to the shim yet.")
     for course in content["courses"]:
@@ -176,6 +190,22 @@ def _course_status(course: Content) -> list[str]:
     for side, counts in course["in_flight"].items():
         text = ", ".join(f"{number} {state}" for state, number in counts.items())
         lines.append(f"  in flight on {side}: {text or 'nothing'}")
+    if course["failed"]:
+        lines.append(
+            f"  FAILED for good on the target: {course['failed']} submissions; their learners have to submit again"
+        )
+    if course["held"]["rows"]:
+        age = course["held"]["oldest_seconds"]
+        lines.append(
+            f"  HELD by a handoff: {course['held']['rows']} rows, the oldest for {age:.0f} s; no grader has them"
+        )
+        lines.append("  To finish them: the same xqueue_backfill --mode handoff once more")
+    if course["returning"]["rows"]:
+        age = course["returning"]["oldest_seconds"]
+        lines.append(
+            f"  RETURNING to legacy: {course['returning']['rows']} rows, the oldest for {age:.0f} s; no grader has them"
+        )
+        lines.append("  To finish them: the same xqueue_backfill --mode return once more")
     for kind, counts in course["copies"].items():
         text = ", ".join(f"{number} {leg}" for leg, number in counts.items())
         lines.append(f"  {kind} copies owed: {text or 'none'}")
@@ -205,9 +235,10 @@ def _on(value: bool) -> str:
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_preflight": _preflight,
     "xqueue_backfill": _backfill,
-    "xqueue_reconcile": _reconcile,
+    "xqueue_reconcile": plain.brief,
     "xqueue_gate": _gate,
     "xqueue_cutover": _cutover,
+    "xqueue_known": _known,
     "xqueue_cutover_removal": _removal,
     "xqueue_status": _status,
 }

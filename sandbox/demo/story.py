@@ -120,7 +120,15 @@ def captured_rows() -> Iterator[dict]:
 def preflight(story: Story, running: Stage) -> None:
     """One course has nothing that the target would lose, the other has."""
     story.chapter("Preflight: what would break on the target?")
-    story.operator(running, "xqueue_preflight", "--course", CLEAN)
+    output = story.operator(running, "xqueue_preflight", "--course", CLEAN, "--probe", exit_code=2, lines=6)
+    blocked = [line for line in output.splitlines() if line.startswith("BLOCKER")]
+    story.check(
+        "nobody has polled the queue of the reverse shadows yet: that is the clean course's one blocker",
+        blocked == ["BLOCKER  reverse_queue_not_polled"],
+    )
+    graded = stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(60)
+    story.say(f"a grader begins to poll it, and is given {graded} submission: the probe")
+    story.operator(running, "xqueue_preflight", "--course", CLEAN, lines=2)
     output = story.operator(running, "xqueue_preflight", "--course", HAZARD, exit_code=2)
     story.check("an answer that the target cannot hold is a blocker", "BLOCKER  answer_over_limit" in output)
     for code in ("payload_extra_keys", "payload_not_an_object", "random_seed"):
@@ -309,7 +317,9 @@ def final_report(story: Story, running: Stage) -> None:
     """The diff report, whole."""
     story.chapter("The diff report")
     path = stage.reports_dir() / "final.txt"
-    stage.command(running, "xqueue_reconcile", "--all", "--report", str(path))
+    page = path.with_suffix(".html")
+    stage.command(running, "xqueue_reconcile", "--all", "--report", str(path), "--report", str(page))
     for line in path.read_text(encoding="utf-8").splitlines():
         story.say(line)
+    story.say(f"To look at: {os.path.relpath(page)}")
     story.say(f"Kept with the divergences, one JSON object a line, in {os.path.relpath(SANDBOX_DIR / 'reports')}/")

@@ -138,7 +138,10 @@ MIGRATION_SHIM = {
     },
     "LEGACY_STORAGE": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(SANDBOX_DIR / "media" / "xqueue")},
+        "OPTIONS": {
+            "location": str(SANDBOX_DIR / "media" / "xqueue"),
+            "base_url": "https://files.example.edu/xqueue/",  # XQueue's own, for files of rows that go back to it
+        },
     },
     # The app's own default, unless a demo cannot wait for the 449 pairs that it asks for.
     "GATE_THRESHOLD": float(os.environ.get("SANDBOX_GATE_THRESHOLD", "0.01")),

@@ -4,27 +4,28 @@ import dataclasses
 import functools
 import math
 import random
+from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from migration_shim.core.gate import (
-    Evidence,
-    Tally,
-    Thresholds,
-    evaluate,
-    evidence_above,
-    evidence_below,
-    pairs_needed,
-)
-from migration_shim.data import Verdict
+from migration_shim.core import martingale
+from migration_shim.core.evidence import Evidence, Latency, Override, Tally, Thresholds
+from migration_shim.core.explain import explain
+from migration_shim.core.gate import DETERMINISTIC, evaluate
+from migration_shim.core.martingale import evidence_above, evidence_below, lower_bound, upper_bound
+from migration_shim.data import DivergenceClass, Verdict
 
 DEFAULTS = Thresholds(
     rate=0.01, error=0.05, pairs_per_queue=5, pairs_per_problem=20, thin_share=0.05, max_age_seconds=86400
 )
 SMALL = dataclasses.replace(DEFAULTS, rate=0.05)
+
+
+def pairs_needed(n, k, thresholds, **options):
+    return martingale.pairs_needed(n, k, thresholds.rate, thresholds.error, **options)
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
@@ -385,3 +386,379 @@ def test_less_or_worse_evidence_never_passes_where_the_better_did_not(found, thr
     worse = dataclasses.replace(found, **{field: (*all_tallies[:index], new, *all_tallies[index + 1 :])})
     if evaluate(worse, thresholds).verdict is Verdict.PASS:
         assert evaluate(found, thresholds).verdict is Verdict.PASS
+
+
+# --- whole evidence, with nothing left untold -------------------------------------------------------------------------
+
+WHOLE = dataclasses.replace(DEFAULTS, demand_all=True)
+TIMES = Latency(timed=40, legacy=30.0, target=45.0)
+
+
+def told(name, graded, **changes):
+    return Tally(
+        **{"name": name, "entries": graded, "graded_pairs": graded, "diverged": 0, "deterministic": 0}
+        | {"payload_compared": graded}
+        | changes
+    )
+
+
+def whole(**changes):
+    """Evidence that tells everything that is asked for, and passes, with changes."""
+    content = {
+        "reconcile_age": 60.0,
+        "reconcile_complete": True,
+        "preflight_age": 3600.0,
+        "preflight_blockers": (),
+        "problems": (told("p1", 300), told("p2", 300)),
+        "queues": (told("q1", 590), told("q2", 10)),
+        "missing": 0,
+        "overdue": 0,
+        "fence_leaks": 0,
+        "double_authority": 0,
+        "lost": 0,
+        "stuck": 0,
+        "latency": TIMES,
+    }
+    return Evidence(**content | changes)
+
+
+def test_evidence_that_tells_everything_passes():
+    found = evaluate(whole(), WHOLE)
+    assert (found.verdict, found.reasons, found.needed, found.ways_out, found.notes) == (Verdict.PASS, (), (), (), ())
+
+
+NAN = float("nan")
+# For every field of the evidence, every way to have less of it. The test below refuses a field that is not named here.
+LESS = {
+    "reconcile_age": [None, DAY + 1, NAN, math.inf, -3600.0],
+    "reconcile_complete": [False],
+    "preflight_age": [None, DAY + 1, NAN, math.inf, -3600.0],
+    "preflight_blockers": [("x",)],
+    "problems": [(), (told("p1", 300),), (told("p1", 300, entries=400, graded_pairs=0), told("p2", 300))],
+    "queues": [(), (told("q1", 590), told("q2", 4))],
+    "missing": [1],
+    "overdue": [1],
+    "fence_leaks": [1],
+    "double_authority": [1],
+    "lost": [None, 1],
+    "stuck": [None, 1],
+    "latency": [None, Latency(timed=0, legacy=0.0, target=0.0), Latency(timed=4, legacy=30.0, target=30.0)]
+    + [Latency(timed=40, legacy=30.0, target=target) for target in (120.1, math.inf, NAN)],
+    "overrides": [],
+}
+# The same for every count of a problem.
+LESS_OF_A_PROBLEM = {
+    "name": [],
+    "entries": [317],
+    "graded_pairs": [0],
+    "diverged": [30, 300],
+    "deterministic": [1],
+    "echoed": [],
+    "known": [],
+    "classes": [],
+    "payload_compared": [None, 0, 299],
+    "twins": [],
+    "twins_differ": [],
+    "elsewhere": [],
+    "side_effects": [],
+}
+LESS_OF_A_QUEUE = {"graded_pairs": 9, "echoed": 6, "elsewhere": 6}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in LESS.items() for value in values])
+def test_no_ingredient_can_be_left_out(field, value):
+    assert {item.name for item in dataclasses.fields(Evidence)} == LESS.keys()
+    found = evaluate(whole(**{field: value}), WHOLE)
+    assert found.verdict is not Verdict.PASS
+    assert found.reasons
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in LESS_OF_A_PROBLEM.items() for value in values]
+)
+def test_no_count_of_a_problem_can_be_left_out(field, value):
+    assert {item.name for item in dataclasses.fields(Tally)} == LESS_OF_A_PROBLEM.keys()
+    worse = told("p1", 300, **{field: value})
+    assert evaluate(whole(problems=(worse, told("p2", 300))), WHOLE).verdict is not Verdict.PASS
+
+
+@pytest.mark.parametrize("field", LESS_OF_A_QUEUE)
+def test_a_queue_needs_pairs_by_a_real_grader_through_the_seam(field):
+    """Five of ten: with echoes, or with pairs that went past the seam, one less is too few."""
+    enough, short = (
+        told("q2", 10, **{field: 5 if field == "graded_pairs" else LESS_OF_A_QUEUE[field] - 1}),
+        told("q2", 10, **{field: 4 if field == "graded_pairs" else LESS_OF_A_QUEUE[field]}),
+    )
+    assert evaluate(whole(queues=(told("q1", 590), enough)), WHOLE).verdict is Verdict.PASS
+    found = evaluate(whole(queues=(told("q1", 590), short)), WHOLE)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.reasons == ("queue q2: 4 pairs graded on both sides",)
+    assert found.needed == ("1 more graded pairs in queue q2",)
+
+
+def test_a_queue_with_side_effects_is_exempt_and_named():
+    queue = told("q2", 10, echoed=10, side_effects=True)
+    found = evaluate(whole(queues=(told("q1", 590), queue)), WHOLE)
+    assert found.verdict is Verdict.PASS
+    assert found.notes == ("queue q2 is declared to have side effects: 0 of its 10 pairs come from a real grader",)
+
+
+def test_where_no_real_grader_may_grade_there_are_no_times_to_compare():
+    queues = (told("q1", 600, echoed=600, side_effects=True),)
+    assert evaluate(whole(queues=queues, latency=None), WHOLE).verdict is Verdict.PASS
+    assert evaluate(whole(latency=None), WHOLE).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("target", "verdict"), [(120.0, Verdict.PASS), (120.5, Verdict.FAIL)])
+def test_the_bound_of_latency(target, verdict):
+    """Twice legacy's 30 s, and a minute."""
+    assert evaluate(whole(latency=Latency(timed=40, legacy=30.0, target=target)), WHOLE).verdict is verdict
+
+
+def test_payloads_of_every_submission_are_compared_or_the_problem_is_named():
+    short = told("p1", 300, payload_compared=299)
+    found = evaluate(whole(problems=(short, told("p2", 300))), WHOLE)
+    assert found.reasons == ("problem p1: the payloads of 299 of 300 are compared",)
+
+
+@pytest.mark.parametrize("klass", DETERMINISTIC)
+def test_one_deterministic_divergence_fails_and_names_problem_and_class(klass):
+    many = tuple(told(f"p{i}", 50) for i in range(200))
+    bad = told("bad", 50, diverged=1, deterministic=1, classes=(klass.value,))
+    found = evaluate(whole(problems=(*many, bad)), WHOLE)
+    assert found.verdict is Verdict.FAIL
+    assert found.reasons == (f"problem bad: 1 divergences in {klass.value}",)
+
+
+def test_which_classes_are_deterministic():
+    """All that neither a random grader nor a slow one nor legacy's own refusal explains."""
+    other = {"stored_after_refusal", "correctness", "score", "out_of_range", "stored_points", "stuck", "latency"}
+    assert set(DETERMINISTIC) == set(DivergenceClass) - other
+
+
+def test_known_differences_are_counted_and_pass():
+    found = evaluate(whole(problems=(told("p1", 300, known=30), told("p2", 300))), WHOLE)
+    assert found.verdict is Verdict.PASS
+    assert found.notes == ("30 known differences are counted, and not held against the course",)
+
+
+def test_thin_problems_are_named_though_they_pass():
+    found = evaluate(whole(problems=(told("p1", 600), told("p2", 20, graded_pairs=19))), WHOLE)
+    assert (found.verdict, found.notes) == (Verdict.PASS, ("thin problems: p2 (19 of 20)",))
+
+
+def test_echoes_are_marked():
+    found = evaluate(whole(problems=(told("p1", 600, echoed=200),)), WHOLE)
+    assert (found.verdict, found.notes) == (Verdict.PASS, ("200 of 600 graded pairs are echoes of legacy's replies",))
+
+
+def test_a_small_course_is_told_its_ways_out():
+    small = whole(problems=(told("p1", 60),), queues=(told("q1", 60),))
+    found = evaluate(small, WHOLE)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.ways_out == ("a larger threshold for small courses (5%: 88 pairs)", "a signed override")
+    assert evaluate(small, dataclasses.replace(WHOLE, rate=0.05)).ways_out == ("a signed override",)
+    waiting = whole(problems=(told("p1", 60, entries=449),), queues=(told("q1", 60),))
+    assert evaluate(waiting, WHOLE).ways_out == ()
+
+
+def test_an_override_changes_no_verdict_and_is_printed():
+    override = Override(owner="ada", reason="small course", expires_at=datetime(2026, 12, 1, 9, tzinfo=UTC))
+    found = evaluate(whole(missing=1, overrides=(override,)), WHOLE)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.notes == ("override by ada until 2026-12-01 09:00: small course",)
+
+
+# --- random graders ---------------------------------------------------------------------------------------------------
+
+NOISY = dataclasses.replace(WHOLE, rate=0.05, noise_cap=0.2)
+
+
+@pytest.mark.parametrize(("n", "k"), [(5, 0), (100, 0), (100, 100), (600, 30), (2000, 200)])
+@pytest.mark.parametrize("error", [0.05, 0.025])
+def test_bounds_are_where_the_martingales_reach_their_level(n, k, error):
+    low, high = lower_bound(n, k, error), upper_bound(n, k, error)
+    assert 0 <= low <= k / n <= high <= 1
+    if k:
+        level = exact_above(n, k, Fraction(low)) if n <= 600 else evidence_above(n, k, low)
+        assert float(level) == pytest.approx(1 / error, rel=1e-4)
+    if k < n:
+        assert evidence_below(n, k, high) == pytest.approx(1 / error, rel=1e-4)
+
+
+def test_without_pairs_the_bounds_say_nothing():
+    assert (lower_bound(0, 0, 0.05), upper_bound(0, 0, 0.05)) == (0.0, 1.0)
+    assert (lower_bound(9, 0, 0.05), upper_bound(9, 9, 0.05)) == (0.0, 1.0)
+
+
+def noisy(pairs, diverged, twins, differ):
+    """A course of twenty problems, all alike."""
+    counts = {"diverged": diverged // 20, "twins": twins // 20, "twins_differ": differ // 20}
+    return whole(problems=tuple(told(f"p{i}", pairs // 20, **counts) for i in range(20)), queues=(told("q1", pairs),))
+
+
+def test_a_random_grader_is_excused_once_its_noise_is_measured():
+    """One in ten differs, between the systems and on the target itself."""
+    assert evaluate(noisy(4000, 400, 0, 0), NOISY).verdict is not Verdict.PASS
+    found = evaluate(noisy(4000, 400, 4000, 400), NOISY)
+    assert found.verdict is Verdict.PASS
+    (note,) = found.notes
+    assert note.startswith("the target disagrees with itself: 8.") and note.endswith("% is allowed for random graders")
+
+
+def test_few_pairs_graded_twice_excuse_nothing():
+    assert evaluate(noisy(4000, 400, 200, 20), NOISY).verdict is not Verdict.PASS
+
+
+def test_noise_excuses_no_more_than_its_cap():
+    capped = dataclasses.replace(NOISY, noise_cap=0.03)
+    assert evaluate(noisy(4000, 400, 4000, 400), capped).verdict is not Verdict.PASS
+
+
+def test_randomness_of_the_targets_own_does_not_excuse_itself():
+    """Legacy always answers alike; the target is wrong one time in eight, and so differs from itself nearly twice as
+    often. The difference of the two rates is below zero, and nothing is excused."""
+    flips = noisy(8000, 1000, 8000, 1740)
+    assert NOISY.rate > 1000 / 8000 - 1740 / 8000
+    found = evaluate(flips, NOISY)
+    assert found.verdict is not Verdict.PASS
+    assert not found.notes
+
+
+def test_pairs_graded_twice_share_the_error():
+    """With them the x-part has half of it: 535 clean pairs instead of 449."""
+    sizes = ((449, 0, True), (448, 0, False), (535, 100, True), (534, 100, False))
+    for pairs, twins, passes in sizes:
+        found = evaluate(whole(problems=(told("p1", pairs, twins=twins),), queues=(told("q1", pairs),)), WHOLE)
+        assert (found.verdict is Verdict.PASS) is passes, (pairs, twins)
+
+
+def test_noise_of_one_problem_excuses_no_other():
+    """One problem disagrees with itself half of the time; another disagrees with legacy half of the time."""
+    fine = tuple(told(f"p{i}", 400, twins=100) for i in range(18))
+    random_one = told("random", 400, diverged=200, twins=400, twins_differ=200)
+    broken = told("broken", 400, diverged=200, twins=400)
+    found = evaluate(whole(problems=(*fine, random_one, broken), queues=(told("q1", 8000),)), NOISY)
+    assert found.verdict is Verdict.FAIL
+    assert "problem broken: 200 of 400 pairs diverge" in found.reasons
+
+
+def test_a_problem_is_excused_by_its_own_noise():
+    """One in ten of 2,000 is far above 5 %, but not above 5 % and what the problem's own twins show."""
+    for differ, fails in ((200, False), (0, True)):
+        problem = told("p1", 2000, diverged=200, twins=2000, twins_differ=differ)
+        assert (evaluate(whole(problems=(problem,)), NOISY).verdict is Verdict.FAIL) is fails
+
+
+def test_noise_excuses_nothing_deterministic():
+    course = noisy(4000, 400, 4000, 400)
+    bad = dataclasses.replace(course.problems[0], deterministic=1, classes=("payload",))
+    found = evaluate(dataclasses.replace(course, problems=(bad, *course.problems[1:])), NOISY)
+    assert found.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("k", [0, 1, 5, 40])
+def test_a_rate_that_is_refuted_is_refuted_with_every_greater_one(k):
+    """The credit for noise moves the threshold while the course runs; that needs this order (docs/decisions/0012)."""
+    for n in (60, 200, 449, 2000):
+        if k <= n:
+            levels = [evidence_below(n, k, rate / 1000) for rate in range(1, 990, 7)]
+            first = next((i for i, level in enumerate(levels) if level >= math.e), len(levels))
+            assert all(level >= math.e for level in levels[first:])
+            assert levels[first:] == sorted(levels[first:])
+
+
+# --- the arithmetic ---------------------------------------------------------------------------------------------------
+
+
+def test_the_arithmetic_of_a_clean_course():
+    queues = (told("q1", 444), told("q2", 5, echoed=5, side_effects=True))
+    assert explain(whole(problems=(told("p1", 449),), queues=queues), WHOLE) == [
+        "course: 0 unexplained divergences in 449 pairs; the rate is under 0.999% with an error of 5.0%",
+        "  to be under 1.000%: evidence 20.037 of 20, 0 more clean pairs",
+        "problem p1: 449 graded pairs of 449 submissions (0 echoed), 0 diverged, 0 deterministic, 0 known, "
+        "payloads 449 compared",
+        "queue q1: 444 of 444 pairs by a real grader through the seam, 5 asked for",
+        "queue q2: 0 of 5 pairs by a real grader through the seam, none asked for: side effects",
+        "latency: 95th percentile of 40 pairs 30.0 s on legacy, 45.0 s on target, bound 120.0 s",
+        "note: queue q2 is declared to have side effects: 0 of its 5 pairs come from a real grader",
+    ]
+
+
+def test_the_arithmetic_of_noise_and_of_a_bad_problem():
+    lines = explain(noisy(4000, 400, 4000, 400), NOISY)
+    assert lines[2].startswith("noise: 400 of 4000 shadows graded twice disagree; the rate is over 8.")
+    assert "evidence of a rate over" in lines[4] and lines[4].endswith(" of 400")
+    hopeless = explain(whole(problems=(told("p1", 30_000, diverged=12_000),)), WHOLE)
+    assert hopeless[1].endswith("no number of clean pairs would do")
+
+
+@settings(max_examples=60, deadline=None)
+@given(EVIDENCE, THRESHOLDS)
+def test_any_evidence_can_be_explained(found, thresholds):
+    assert len(explain(found, thresholds)) >= 2 + len(found.problems) + len(found.queues)
+
+
+# --- evidence that never passes ---------------------------------------------------------------------------------------
+
+ANY_COUNT = st.integers(0, 5000)
+
+
+@st.composite
+def any_tally(draw):
+    entries = draw(ANY_COUNT)
+    graded = draw(st.integers(0, entries))
+    return Tally(
+        name=draw(st.text(max_size=5)),
+        entries=entries,
+        graded_pairs=graded,
+        diverged=draw(st.integers(0, min(entries, 40))),
+        deterministic=draw(st.sampled_from([0, 0, 0, 1])),
+        echoed=draw(st.integers(0, graded)),
+        payload_compared=draw(st.sampled_from([None, entries, entries, 0])),
+        twins=(twins := draw(st.integers(0, 300))),
+        twins_differ=draw(st.integers(0, twins)),
+        side_effects=draw(st.booleans()),
+    )
+
+
+ANYTHING = st.builds(
+    Evidence,
+    reconcile_age=st.floats() | st.none(),
+    reconcile_complete=st.booleans(),
+    preflight_age=st.floats() | st.none(),
+    preflight_blockers=st.lists(st.text(max_size=3), max_size=1).map(tuple),
+    problems=st.lists(any_tally(), max_size=3).map(tuple),
+    queues=st.lists(any_tally(), max_size=2).map(tuple),
+    missing=RARELY,
+    overdue=RARELY,
+    fence_leaks=RARELY,
+    double_authority=RARELY,
+    lost=RARELY | st.none(),
+    stuck=RARELY | st.none(),
+    latency=st.none() | st.builds(Latency, timed=ANY_COUNT, legacy=st.floats(0, 1e6), target=st.floats(0, 1e6)),
+)
+FRESH = {"reconcile_age": 1.0, "preflight_age": 1.0, "reconcile_complete": True, "preflight_blockers": ()}
+SPOILED = {
+    "empty": lambda found: dataclasses.replace(found, **FRESH, problems=()),
+    "one-sided": lambda found: dataclasses.replace(
+        found,
+        **FRESH,
+        problems=tuple(dataclasses.replace(one, graded_pairs=0, echoed=0) for one in found.problems),
+    ),
+    "no queue": lambda found: dataclasses.replace(found, **FRESH, queues=()),
+    "errored": lambda found: dataclasses.replace(found, preflight_blockers=("error",)),
+    "old": lambda found: dataclasses.replace(found, reconcile_age=DAY + 1),
+    "old preflight": lambda found: dataclasses.replace(found, preflight_age=DAY + 1),
+    "never": lambda found: dataclasses.replace(found, reconcile_age=None),
+    "interrupted": lambda found: dataclasses.replace(found, reconcile_complete=False),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+@settings(max_examples=40, deadline=None)
+@given(found=ANYTHING, demand=st.booleans())
+def test_empty_one_sided_errored_old_or_interrupted_evidence_never_passes(spoil, found, demand):
+    result = evaluate(spoil(found), dataclasses.replace(DEFAULTS, demand_all=demand))
+    assert result.verdict is not Verdict.PASS
+    assert result.reasons

@@ -1,5 +1,7 @@
 """Replies as CAPA reads them. Each row of the table was also given to CAPA's own _parse_score_msg: the same result."""
 
+import hashlib
+import itertools
 import json
 import math
 
@@ -7,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_shim.core.scoring import read_reply, same_score
-from migration_shim.data import Reply, ReplyKind
+from migration_shim.core.scoring import judge_points, learn_style, message_digest, read_reply, same_score, scaled
+from migration_shim.data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 
 VALID, INVALID, RAISES = ReplyKind.VALID, ReplyKind.INVALID, ReplyKind.RAISES
 DEEP = "[" * 100_000
@@ -126,3 +128,127 @@ def test_any_reply_is_read(text):
 def test_same_score(one, other, same):
     assert same_score(one, other) is same
     assert same_score(other, one) is same
+
+
+@pytest.mark.parametrize("score", [1, 1.0, True, -2, 0.5])
+def test_the_score_is_kept_as_it_was_sent(score):
+    found = read_reply(reply(score=score))
+    assert found.sent == score and type(found.sent) is type(score)
+
+
+def test_how_a_score_was_sent_is_no_difference():
+    assert read_reply(reply(score=True)) == read_reply(reply(score=1.0))
+
+
+def test_message_digest():
+    expected = hashlib.sha256("<p>é</p>".encode()).hexdigest()
+    assert message_digest(reply(msg="<p>é</p>")) == message_digest(reply(False, 0, "<p>é</p>")) == expected
+    assert message_digest(reply(msg="\ud800"))
+    assert [message_digest(text) for text in ("", "[]", DEEP, reply(msg=None), without("msg"))] == [""] * 5
+
+
+# --- the style of a queue ---------------------------------------------------------------------------------------------
+
+RATIO, ABSOLUTE, UNKNOWN = ScoreStyle.RATIO, ScoreStyle.ABSOLUTE, ScoreStyle.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("scores", "style"),
+    [
+        ([], UNKNOWN),
+        ([(0.0, 10), (0.0, 1)], UNKNOWN),
+        ([(0.5, 1), (1.0, 1), (7.0, 1)], UNKNOWN),  # one point: both styles say the same
+        ([(0.5, 10)], RATIO),
+        ([(1.0, 10), (0.0, 10)], RATIO),  # full marks, unless something speaks for points
+        ([(7.0, 10)], ABSOLUTE),
+        ([(1.0, 10), (7.0, 10)], ABSOLUTE),
+        ([(0.5, 10), (7.0, 10), (8.0, 10)], ABSOLUTE),  # points with a half one among them
+        ([(0.5, 10), (0.7, 10), (7.0, 10)], RATIO),
+        ([(0.5, 10), (7.0, 10)], UNKNOWN),
+        ([(0.5, 10), (7.0, 10), (1.0, 10)], UNKNOWN),
+        ([(11.0, 10), (math.inf, 10), (math.nan, 10)], UNKNOWN),
+        ([(10.0, 10)], ABSOLUTE),
+    ],
+)
+def test_style(scores, style):
+    orders = itertools.islice(itertools.permutations(scores), 6)
+    assert {learn_style(iter(order)) for order in orders} == {style}
+
+
+# --- stored points ----------------------------------------------------------------------------------------------------
+
+FINE, ROUNDED = (None, ""), (None, "rounding")
+SCALE, RANGE = DivergenceClass.SCALE, DivergenceClass.OUT_OF_RANGE
+
+
+def judged(score, stored, possible, style=UNKNOWN, predicted=...):
+    points = Points(stored=stored, possible=possible, predicted=stored if predicted is ... else predicted)
+    return judge_points(read_reply(reply(score=score)), points, style)
+
+
+@pytest.mark.parametrize(
+    ("score", "stored", "possible", "style", "expected"),
+    [
+        # As 4.0.2 stores: the share of the points, rounded.
+        (1, 1, 1, UNKNOWN, FINE),
+        (0, 0, 1, UNKNOWN, FINE),
+        (0.5, 0, 1, UNKNOWN, ROUNDED),
+        (0.51, 1, 1, UNKNOWN, ROUNDED),
+        (0.5, 5, 10, UNKNOWN, FINE),
+        (0.25, 2, 10, RATIO, ROUNDED),
+        (0.29, 29, 100, RATIO, FINE),  # 0.29 * 100 is not 29 in floats
+        (1, 10, 10, RATIO, FINE),
+        (-0.02, 0, 10, RATIO, FINE),
+        (7, 70, 10, ABSOLUTE, SCALE),
+        (7, 70, 10, UNKNOWN, SCALE),
+        (7, 70, 10, RATIO, SCALE),
+        (0.5, 5, 10, ABSOLUTE, SCALE),
+        (1, 10, 10, ABSOLUTE, SCALE),
+        (5, 20, 4, UNKNOWN, RANGE),
+        (5, 20, 4, ABSOLUTE, RANGE),
+        (1.5, 2, 1, RATIO, RANGE),
+        # As 4.0.1 stores: the score as it comes.
+        (7, 7, 10, ABSOLUTE, FINE),
+        (7, 7, 10, UNKNOWN, FINE),
+        (1, 1, 10, RATIO, SCALE),
+        (7, 7, 1, UNKNOWN, RANGE),
+        # No points to be had.
+        (1, 0, 0, UNKNOWN, FINE),
+        (0, 0, 0, ABSOLUTE, FINE),
+    ],
+)
+def test_stored_points(score, stored, possible, style, expected):
+    found = judged(score, stored, possible, style)
+    assert found == expected if isinstance(expected, tuple) else found[0] is expected
+
+
+@pytest.mark.parametrize(("stored", "predicted"), [(1, 0), (0, None), (10, 1)])
+def test_what_the_rule_does_not_give_is_a_surprise(stored, predicted):
+    """Even where it is worth the same to the learner."""
+    assert judged(1, stored, 10, RATIO, predicted)[0] is DivergenceClass.STORED_POINTS
+
+
+def test_a_graded_row_without_a_score_has_lost_it():
+    assert judged(1, None, 1)[0] is DivergenceClass.LOST
+    assert judged(1, None, 1, predicted=1)[0] is DivergenceClass.LOST
+
+
+def test_an_invalid_reply_has_no_worth_but_what_the_rule_gives():
+    """CAPA wipes the learner's result on both sides; edx-submissions stores the score that it finds."""
+    points = Points(stored=1, possible=1, predicted=1)
+    assert judge_points(read_reply('{"score": 1}'), points, RATIO) == FINE
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 50))
+def test_a_share_stored_by_rounding_is_never_a_divergence(score, possible):
+    """4.0.2's rule, with the rounding that Python has."""
+    assert judged(score, round(score * possible), possible, RATIO)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "possible", "same"),
+    [(0.7, 7, 10, True), (7, 0.7, 10, True), (0.7, 0.7, 10, False), (1, 1, 1, False), (0.5, 7, 10, False)],
+)
+def test_scaled(one, other, possible, same):
+    assert scaled(one, other, possible) is same

@@ -1,126 +1,43 @@
-"""Counting pairs: every sum of the document adds up."""
+"""The documents of a reconcile, made of counts: every sum over the courses adds up."""
 
 import json
-from datetime import timedelta
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_shim.core.totals import Totals, course_content, whole_content
-from migration_shim.data import Comparison, DivergenceClass, Outcome, PairStatus, State
+from migration_shim.core.totals import binned, course_content, whole_content
+from migration_shim.data import PairStatus
 from tests.core.rows import NOON
 
-STATUS_KEYS = ("equal", "diverged", "waiting", "overdue")
+ADDED = ("looked_at", "echoed", "fence_leaks", "double_authority", "payloads_compared")
 
 
-def result(status, *classes, known=""):
-    return Comparison(status=status, divergences=dict.fromkeys(classes, "text"), known=known)
-
-
-def side(state=State.GRADED, seconds=None):
-    returned = None if seconds is None else NOON + timedelta(seconds=seconds)
-    return Outcome(state=state, arrived_at=NOON, returned_at=returned)
-
-
-def totals(*results, of=None):
-    """Totals of pairs given as (queue, problem, result)."""
-    found = Totals(of=len(results) if of is None else of)
-    for queue, problem, one in results:
-        found.add(queue, problem, side(), side(), one, timed=False)
-    return found
-
-
-def content(found, course="c", complete=True):
-    return course_content(course, found, complete=complete, at=NOON)
-
-
-EQUAL = result(PairStatus.EQUAL)
-BOTH = result(PairStatus.DIVERGED, DivergenceClass.CORRECTNESS, DivergenceClass.SCORE)
-KNOWN = result(PairStatus.KNOWN, known="superseded_on_legacy_only")
+def content(course="c", complete=True, statuses=(), **counts):
+    empty = {"classes": {}, "known_differences": {}, "cohorts": [], "latency": {}} | dict.fromkeys(ADDED, 0)
+    return course_content(course, Counter(statuses), complete=complete, at=NOON, **(empty | counts))
 
 
 def test_course():
-    found = totals(
-        ("q", "p", EQUAL),
-        ("q", "p", BOTH),
-        ("q", "a", KNOWN),
-        ("b", "p", result(PairStatus.WAITING)),
-        ("b", "p", result(PairStatus.OVERDUE)),
-        of=9,
-    )
-    found.echoed, found.fence_leaks, found.double_authority = 4, 2, 3
-    document = content(found, complete=False)
-    assert document == {
-        "course": "c",
-        "complete": False,
-        "finished_at": "2026-11-22T12:00:00+00:00",
-        "of": 9,
-        "compared": 5,
-        "equal": 1,
-        "diverged": 1,
-        "waiting": 1,
-        "overdue": 1,
-        "classes": {"presence": 0, "state": 0, "payload": 0, "correctness": 1, "score": 1},
-        "known_differences": {"superseded_on_legacy_only": 1},
-        "echoed": 4,
-        "fence_leaks": 2,
-        "double_authority": 3,
-        "cohorts": [
-            {"course": "c", "queue": "b", "problem": "p", "pairs": 2, "overdue": 1, "waiting": 1},
-            {"course": "c", "queue": "q", "problem": "a", "pairs": 1, "known": 1},
-            {"course": "c", "queue": "q", "problem": "p", "pairs": 2, "diverged": 1, "equal": 1},
-        ],
-        "latency": {name: {"graded": 0, "median": None, "p95": None} for name in ("legacy", "target")},
-    }
-
-
-def test_empty_course():
-    document = content(Totals())
-    assert (document["compared"], document["cohorts"], document["known_differences"]) == (0, [], {})
-
-
-def timed(*pairs, flag=True):
-    found = Totals()
-    for legacy, target in pairs:
-        found.add("q", "p", legacy, target, EQUAL, timed=flag)
-    return content(found)["latency"]
-
-
-def test_latency_is_from_arrival_to_return():
-    latency = timed(*((side(seconds=number), side(seconds=number * 2)) for number in range(101)))
-    assert latency["legacy"] == {"graded": 101, "median": 50.0, "p95": 95.0}
-    assert latency["target"] == {"graded": 101, "median": 100.0, "p95": 190.0}
-
-
-def test_latency_of_one_pair_is_not_told():
-    assert timed((side(seconds=1), side(seconds=1)))["legacy"] == {"graded": 1, "median": None, "p95": None}
-
-
-@pytest.mark.parametrize(
-    ("pair", "flag"),
-    [
-        ((side(seconds=1), side(seconds=1)), False),
-        ((side(seconds=1), side(State.PULLED, seconds=1)), True),
-        ((side(State.SUPERSEDED, seconds=1), side(seconds=1)), True),
-        ((side(), side()), True),
-    ],
-    ids=["not timed", "target not graded", "legacy not graded", "no return"],
-)
-def test_latency_is_of_graded_pairs_that_began_together(pair, flag):
-    assert timed(pair, pair, flag=flag)["legacy"]["graded"] == 0
+    document = content(statuses={"equal": 4, "known": 3, "diverged": 2, "waiting": 1, "overdue": 5, "none": 6})
+    assert document["of"] == 21
+    assert document["compared"] == 15
+    counts = [document[key] for key in ("equal", "diverged", "waiting", "overdue")]
+    assert counts == [4, 2, 1, 5]
+    assert (document["course"], document["complete"]) == ("c", True)
+    assert document["finished_at"] == "2026-11-22T12:00:00+00:00"
 
 
 def test_whole_run():
-    one = content(totals(("q", "p", EQUAL), ("q", "p", KNOWN), of=5), "a")
-    two = content(totals(("q", "p", BOTH), ("r", "p", KNOWN), of=2), "b")
+    one = content("a", statuses={"equal": 3}, classes={"score": 1, "state": 0}, cohorts=[{"course": "a"}], looked_at=2)
+    two = content("b", statuses={"diverged": 1}, classes={"score": 2}, known_differences={"rounding": 4}, looked_at=5)
     document = whole_content(["a", "b"], [one, two], NOON)
     assert document["schema"] == "migration_shim.xqueue_reconcile/1"
-    assert document["complete"] is True
-    assert (document["of"], document["compared"], document["equal"], document["diverged"]) == (7, 4, 1, 1)
-    assert document["classes"] == {"presence": 0, "state": 0, "payload": 0, "correctness": 1, "score": 1}
-    assert document["known_differences"] == {"superseded_on_legacy_only": 2}
-    assert [cohort["course"] for cohort in document["cohorts"]] == ["a", "b", "b"]
+    assert (document["of"], document["equal"], document["diverged"], document["looked_at"]) == (4, 3, 1, 7)
+    assert document["classes"] == {"score": 3, "state": 0}
+    assert document["known_differences"] == {"rounding": 4}
+    assert document["cohorts"] == [{"course": "a"}]
     assert set(document["latency"]) == {"a", "b"}
     assert document["courses"] == [one, two]
     json.dumps(document, allow_nan=False)
@@ -131,36 +48,40 @@ def test_whole_run():
     [(["a"], [True], True), (["a"], [False], False), (["a", "b"], [True], False), ([], [], True)],
 )
 def test_a_run_is_complete_when_every_course_is(courses, complete, expected):
-    documents = [content(Totals(), course, flag) for course, flag in zip(courses, complete, strict=False)]
+    documents = [content(course, flag) for course, flag in zip(courses, complete, strict=False)]
     assert whole_content(courses, documents, NOON)["complete"] is expected
 
 
-PAIRS = st.lists(
-    st.tuples(
-        st.sampled_from("qr"),
-        st.sampled_from("ps"),
-        st.sampled_from(
-            [EQUAL, BOTH, KNOWN, result(PairStatus.WAITING), result(PairStatus.OVERDUE)]
-            + [result(PairStatus.DIVERGED, klass) for klass in DivergenceClass]
-        ),
-    ),
-    max_size=30,
-)
+NUMBERS = st.dictionaries(st.sampled_from(list(PairStatus)), st.integers(min_value=1, max_value=9))
+COUNTS = st.fixed_dictionaries({key: st.integers(min_value=0, max_value=9) for key in ADDED})
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), PAIRS))
+@given(st.dictionaries(st.sampled_from("abc"), st.tuples(NUMBERS, COUNTS)))
 def test_all_sums_add_up(courses):
-    documents = [content(totals(*pairs), course) for course, pairs in courses.items()]
+    documents = [content(name, statuses=found, **counts) for name, (found, counts) in courses.items()]
     whole = whole_content(list(courses), documents, NOON)
     for document in (whole, *documents):
-        assert document["compared"] == sum(document[key] for key in STATUS_KEYS) + document["known_differences"].get(
-            "superseded_on_legacy_only", 0
-        )
-        assert document["compared"] == sum(cohort["pairs"] for cohort in document["cohorts"]) == document["of"]
-        for key in STATUS_KEYS:
-            assert document[key] == sum(cohort.get(key, 0) for cohort in document["cohorts"])
-        assert sum(document["classes"].values()) >= document["diverged"]
-    pairs = [one for found in courses.values() for *_, one in found]
-    assert whole["compared"] == len(pairs)
-    assert sum(whole["classes"].values()) == sum(len(one.divergences) for one in pairs)
+        assert document["of"] >= document["compared"]
+        rest = document["compared"] - sum(document[key] for key in ("equal", "diverged", "waiting", "overdue"))
+        assert rest >= 0  # what is known
+    for key in ("of", "compared", *ADDED):
+        assert whole[key] == sum(document[key] for document in documents)
+    assert whole["of"] == sum(number for found, _ in courses.values() for number in found.values())
+    assert whole["echoed"] == sum(counts["echoed"] for _, counts in courses.values())
+
+
+BINS = {
+    "full marks": (True, 10.0, "correct 1"),
+    "a tenth": (False, 1.0, "wrong 0.1"),
+    "nothing": (False, 0.0, "wrong 0"),
+    "above 1": (True, 11.0, "correct above 1"),
+    "no number": (True, None, "correct, not a number"),
+    "invalid": (None, None, "invalid reply"),
+    "raises": (None, 0.0, "invalid reply"),
+}
+
+
+@pytest.mark.parametrize(("correct", "tenths", "expected"), BINS.values(), ids=BINS)
+def test_an_outcome_in_a_few_words(correct, tenths, expected):
+    assert binned(correct, tenths) == expected

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import ExitStack
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,9 @@ from django.core.management.base import CommandParser
 
 from ... import api
 from ...data import Document, Grading
-from ...reports import text
+from ...reports import machine
+from ...reports.formats import RENDERERS
 from ..command import ShimCommand, course_id
-
-_RENDERERS = {".json": lambda content: json.dumps(content, indent=2), ".txt": text.render}
 
 
 def output_path(value: str) -> Path:
@@ -29,8 +30,8 @@ def output_path(value: str) -> Path:
 def report_path(value: str) -> Path:
     """An argparse type: a path whose ending picks a format that is there."""
     path = output_path(value)
-    if path.suffix not in _RENDERERS:
-        raise argparse.ArgumentTypeError(f"{value!r} does not end in {' or '.join(_RENDERERS)}")
+    if path.suffix not in RENDERERS:
+        raise argparse.ArgumentTypeError(f"{value!r} does not end in {' or '.join(RENDERERS)}")
     return path
 
 
@@ -38,8 +39,8 @@ class Command(ShimCommand):
     """Compare outcome with outcome, and store the result of every pair."""
 
     help = (
-        "Compare the outcomes of both systems, pair by pair, and store the results for the gate. Every run is a full "
-        "one; incremental runs and reports in HTML, CSV and Markdown are not there yet."
+        "Compare the outcomes of both systems, pair by pair, and store the results for the gate. The first run of a "
+        "course looks at everything, later ones at what is open and what is new."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,6 +49,9 @@ class Command(ShimCommand):
         scope = parser.add_mutually_exclusive_group(required=True)
         scope.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
         scope.add_argument("--all", action="store_true", help="every course that the shim knows")
+        parser.add_argument(
+            "--full", action="store_true", help="look at settled submissions too: both sides final for a while"
+        )
         parser.add_argument(
             "--grading",
             type=Grading,
@@ -61,7 +65,7 @@ class Command(ShimCommand):
             action="append",
             default=[],
             metavar="PATH",
-            help="write a report: .json or .txt",
+            help="write a report: .json, .html, .csv, .md or .txt; may be repeated",
         )
         parser.add_argument(
             "--divergences",
@@ -69,20 +73,46 @@ class Command(ShimCommand):
             metavar="PATH.jsonl",
             help="write every divergence, one JSON object a line",
         )
+        parser.add_argument(
+            "--include-content",
+            action="store_true",
+            help="put learners' answers and graders' messages into these files, which only their owner may read then",
+        )
 
     def document(self, **options: Any) -> Document:
         """The comparison."""
         courses = options["course"] or api.known_courses()
-        with ExitStack() as stack:
-            lines = None
-            if options["divergences"] is not None:
-                lines = stack.enter_context(options["divergences"].open("w", encoding="utf-8"))
+        content = options["include_content"]
+        # Divergences wait in a file, not in memory: there may be very many, and each report reads them once.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
 
             def keep(divergence: dict[str, Any]) -> None:
-                if lines is not None:
-                    lines.write(json.dumps(divergence) + "\n")
+                kept.write(json.dumps(divergence) + "\n")
 
-            answer = api.reconcile(courses, self.progress("reconcile"), keep, grading=options["grading"])
-        for path in options["report"]:
-            path.write_text(_RENDERERS[path.suffix](answer.content) + "\n", encoding="utf-8")
+            def divergences() -> Iterator[dict[str, Any]]:
+                kept.seek(0)
+                yield from map(json.loads, kept)
+
+            answer = api.reconcile(
+                courses, self.progress("reconcile"), keep, grading=options["grading"], full=options["full"]
+            )
+            if options["report"] or options["divergences"]:
+                report = api.diff_report(answer.content, divergences, include_content=content)
+                for path in options["report"]:
+                    _write(path, RENDERERS[path.suffix](report), private=content)
+                if options["divergences"]:
+                    _write(options["divergences"], machine.lines(report), private=content)
         return answer
+
+
+def _write(path: Path, chunks: Iterable[str], *, private: bool) -> None:
+    """Write a file as a whole or not at all: an older report is never left half overwritten."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600 if private else 0o666)
+
+    with open(part, "w", encoding="utf-8", newline="", opener=opener) as file:
+        file.writelines(chunks)
+    part.replace(path)

@@ -1,0 +1,155 @@
+"""Comparing a batch of ledger entries: both sides read, and the pure rules asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils.timezone import now
+
+from . import echo, storing
+from .conf import ShimSettings
+from .core.compare import Patience, compare, overtaken
+from .core.wire import parse_header
+from .data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
+from .models import KnownDifference, LedgerEntry
+from .outcomes import legacy_sides, vanished_side
+from .payloads import Payloads
+from .styles import Styles
+from .target.sides import TargetSide, sides
+
+_ALIVE = (State.QUEUED, State.PULLED, State.STUCK, State.GRADED)
+_ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}
+_LEAK = {DivergenceClass.FENCE_LEAK: "a copy does not carry the whole fence"}
+_BOTH = {DivergenceClass.DOUBLE_AUTHORITY: "both systems have it for real"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What the batches of one run share."""
+
+    settings: ShimSettings
+    styles: Styles
+    register: list[KnownDifference]
+
+
+def echo_entries(entries: list[LedgerEntry], settings: ShimSettings) -> int:
+    """Feed ungraded shadows legacy's own replies; how many were. The entries have to be read again then."""
+    rows = {row_id: (side.outcome.state, side.row) for row_id, side in legacy_sides(entries, settings).items()}
+    return echo.feed(entries, rows, settings)
+
+
+def compare_entries(entries: list[LedgerEntry], seen: dict[int, str], job: Job) -> None:
+    """
+    Compare some entries and store what changed.
+
+    The number of statements does not depend on how many entries there are, files apart.
+
+    Args:
+        entries: the entries.
+        seen: the fingerprints of their rows, as they were before.
+        job: what the run wants.
+    """
+    settings, moment = job.settings, now()
+    lease_limit = timedelta(seconds=settings.lease_seconds * settings.lease_limit)
+    stuck_before = moment - max(lease_limit, timedelta(seconds=settings.grading_deadline_seconds))
+    legacy_side = legacy_sides(entries, settings)
+    target_side = sides(
+        (entry.target_submission_id for entry in entries if entry.target_submission_id is not None),
+        stuck_before=stuck_before,
+    )
+    payloads = Payloads(entries, settings)
+    newer, late = _attempts(entries)
+    results = []
+    for entry in entries:
+        legacy, target = legacy_side.get(entry.legacy_id or 0), target_side.get(entry.target_submission_id or 0)
+        one = legacy.outcome if legacy else vanished_side(entry)
+        other = _target_outcome(entry, target, newer, late)
+        result = _result(entry, one, other, moment, job)
+        extra = _proofs(entry, one, target)
+        payload_at = entry.payload_compared_at
+        if result.status is not PairStatus.NONE:
+            found, compared = payloads.compare(entry, legacy, held=target is not None)
+            extra = {**found, **extra}
+            payload_at = moment if compared and payload_at is None else payload_at
+        if extra:
+            result = replace(result, status=PairStatus.DIVERGED, divergences={**result.divergences, **extra})
+        results.append(
+            storing.Found(
+                entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at
+            )
+        )
+    storing.store(results, job.register, moment, timedelta(seconds=settings.late_reply_seconds))
+
+
+def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, job: Job) -> Comparison:
+    stored_after_all = legacy.remarks is not None and legacy.remarks.refused and legacy.state is not State.MISSING
+    one_sided = Leg.NONE in (entry.legacy_leg, entry.target_leg) and not stored_after_all
+    if one_sided or (entry.history and not entry.echo):
+        # No second side to compare with: not wanted, refused, or not echoed yet.
+        return Comparison(status=PairStatus.NONE, divergences={})
+    settings, queue_name = job.settings, entry.queue_name
+    timed = entry.origin == Origin.ROUTER and not entry.echo
+    patience = Patience(
+        presence=timedelta(seconds=settings.presence_grace_seconds),
+        grading=timedelta(seconds=settings.grading_deadline_seconds),
+        observed=job.styles.usual_time(queue_name),
+        latency=timedelta(seconds=settings.grading_deadline_seconds) if timed else None,
+    )
+    return compare(legacy, target, moment, patience, job.styles.style(queue_name))
+
+
+def _target_outcome(entry: LedgerEntry, side: TargetSide | None, newer: set[int], late: set[Hashable]) -> Outcome:
+    if side is None:
+        return Outcome(state=State.MISSING, arrived_at=entry.arrived_at)
+    remarks = side.outcome.remarks or Remarks()
+    remarks = replace(remarks, newer_attempt=entry.pk in newer, overtaken=entry.pk in late)
+    return replace(side.outcome, pulled_at=entry.leased_at, remarks=remarks)
+
+
+def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[Hashable]]:
+    """Of all attempts at the inputs of these entries: those that have a newer one, and those handed out too late."""
+    keys = {entry.input_key for entry in entries if entry.input_key}
+    columns = ("input_key", "pk", "arrived_at", "leased_at", "leases", "superseded_at", "target_leg", "echo")
+    attempts: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for key, *rest in LedgerEntry.objects.filter(input_key__in=keys).order_by("arrived_at", "pk").values_list(*columns):
+        attempts[key].append(tuple(rest))
+    newer: set[int] = set()
+    late: set[Hashable] = set()
+    for rows in attempts.values():
+        newer.update(pk for pk, *_ in rows[:-1])
+        # An echo comes in no order, and of a row that was leased more than once only the last hand-out is known: a dead
+        # grader is no disorder.
+        late |= overtaken(
+            (pk, arrived, leased if leases == 1 and not echoed else None)
+            for pk, arrived, leased, leases, superseded_at, leg, echoed in rows
+            if superseded_at is None and leg == Leg.STORED
+        )
+    return newer, late
+
+
+def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> dict[DivergenceClass, str]:
+    """What must never be: a copy without the whole fence, both systems at work for real, the wrong endpoint."""
+    found: dict[DivergenceClass, str] = {}
+    if entry.authority == Authority.LEGACY and target is not None:
+        own_queue = target.queue_name != entry.queue_name
+        own_key = not entry.raw_header or target.queue_key != parse_header(entry.raw_header).lms_key
+        # A half fence is counted once, with those that no entry knows.
+        if not (target.half_fenced or (target.fenced and own_queue and own_key)):
+            found |= _LEAK
+    # A row on its way back is the target's on record until legacy has it, and fenced there.
+    theirs = entry.authority == Authority.TARGET and entry.move != Move.RETURNING
+    if entry.double_authority or (theirs and not legacy.copy and legacy.state in _ALIVE):
+        found |= _BOTH
+    if target is not None and _handed_out_elsewhere(entry, target):
+        found |= _ELSEWHERE
+    return found
+
+
+def _handed_out_elsewhere(entry: LedgerEntry, target: TargetSide) -> bool:
+    """Whether a grader got the row from upstream's endpoint: its key is then none that the watcher seam gave out."""
+    handed_out = target.outcome.state in (State.PULLED, State.GRADED, State.STUCK)
+    return handed_out and bool(target.pullkey) and target.pullkey != entry.lease_key

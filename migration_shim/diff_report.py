@@ -1,0 +1,104 @@
+"""Gathering what a report of a reconcile says beside the comparison itself: verdicts, exceptions, the run's record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from django.utils.timezone import now
+
+from . import evidence, known, overrides, runs
+from .conf import load
+from .core.wire import parse_body
+from .data import LegacyRow
+from .errors import Malformed
+from .legacy import rows as legacy_rows
+from .models import KnownDifference
+from .reports.report import Report
+from .target import reader
+
+Content = dict[str, Any]
+
+
+def gather(reconcile: Content, divergences: Callable[[], Iterator[Content]], *, include_content: bool) -> Report:
+    """
+    The report of a comparison that has just ended. Nothing is written: no verdict on record, no permit.
+
+    Args:
+        reconcile: the document of ``reconcile.run``.
+        divergences: opens a pass over what that run gave to its ``on_divergence``.
+        include_content: let the report show what learners wrote and were told.
+
+    Raises:
+        ConfigurationError: the settings are not usable.
+    """
+    courses = [course["course"] for course in reconcile["courses"]]
+    moment = now()
+    register = KnownDifference.objects.filter(course_id__in=("", *courses)).order_by("pk")
+    return Report(
+        reconcile=reconcile,
+        made_at=moment.isoformat(),
+        gates={course: evidence.document(course, *evidence.evaluate_course(course)) for course in courses},
+        runs={course: _run(course) for course in courses},
+        overrides=[{"course": course} | item for course in courses for item in overrides.active(course, moment)],
+        known_differences=[known.described(item, moment) for item in register],
+        divergences=divergences,
+        content=_content if include_content else None,
+    )
+
+
+def _run(course_id: str) -> Content:
+    run = runs.last("reconcile", course_id)
+    if run is None:
+        return {}
+    return {
+        "run": run.pk,
+        "versions": run.versions,
+        "settings_digest": runs.digest(run.settings),
+        "sample_percent": load().sample_of(course_id),
+    }
+
+
+def _content(divergences: list[Content]) -> list[Content]:
+    """What the learner wrote, and the grader's message on either side; two queries, however many."""
+    rows = legacy_rows.by_id(_ids(divergences, "legacy_id"))
+    target = reader.replies(_ids(divergences, "submission_id"))
+    found = []
+    for item in divergences:
+        row, (answer, reply) = rows.get(item["legacy_id"]), target.get(item["submission_id"], (None, None))
+        found.append(
+            {
+                "answer": _text(answer if row is None else _answer(row, answer)),
+                "legacy_message": _message(row.grader_reply) if row else None,
+                "target_message": _message(reply),
+            }
+        )
+    return found
+
+
+def _answer(row: LegacyRow, answer: Any) -> Any:
+    """The answer as legacy holds it; what the target holds where legacy's body cannot be read."""
+    try:
+        return parse_body(row.xqueue_body).student_response
+    except Malformed:
+        return answer
+
+
+def _text(answer: Any) -> str | None:
+    return answer if answer is None or isinstance(answer, str) else json.dumps(answer)
+
+
+def _ids(divergences: Iterable[Content], key: str) -> set[int]:
+    return {item[key] for item in divergences if item[key] is not None}
+
+
+def _message(reply: str | None) -> str | None:
+    """A grader's message; the reply itself where there is none to be found in it."""
+    if not reply:
+        return None
+    try:
+        message = json.loads(reply)["msg"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return reply
+    return message if isinstance(message, str) else reply

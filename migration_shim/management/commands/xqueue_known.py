@@ -1,0 +1,59 @@
+"""``xqueue_known``: the register of known differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from ... import api
+from ...data import DivergenceClass, Document, ExitCode
+from ..command import ShimCommand, course_id, operator, positive, sentence
+
+
+class Command(ShimCommand):
+    """List the known differences, register one, or withdraw one."""
+
+    help = (
+        "The register of known differences: counted in every report, never hidden, and biting again once expired. "
+        "Without --add or --withdraw it lists them."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Options."""
+        super().add_arguments(parser)
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument(
+            "--add",
+            type=DivergenceClass,
+            choices=list(DivergenceClass),
+            metavar="CLASS",
+            help="register a class of divergence: " + ", ".join(DivergenceClass),
+        )
+        what.add_argument("--withdraw", type=positive, metavar="ID", help="take an entry out of force")
+        parser.add_argument("--course", type=course_id, metavar="ID", help="with --add: only this course")
+        parser.add_argument("--queue", default="", metavar="NAME", help="with --add: only this queue")
+        parser.add_argument("--problem", default="", metavar="KEY", help="with --add: only this problem (usage key)")
+        parser.add_argument("--reason", type=sentence, metavar="TEXT", help="with --add: why it is harmless (required)")
+        parser.add_argument(
+            "--days", type=positive, default=30, metavar="N", help="with --add: it bites again after N days (30)"
+        )
+        parser.add_argument("--user", metavar="NAME", help="with --add: who answers for it (default: who runs this)")
+
+    def document(self, **options: Any) -> Document:
+        """The register, as it is afterwards."""
+        if options["withdraw"] is not None:
+            return api.withdraw_known_difference(options["withdraw"])
+        if options["add"] is None:
+            return api.known_differences()
+        if not options["reason"]:
+            raise CommandError("--add needs --reason", returncode=ExitCode.USAGE)
+        return api.add_known_difference(
+            options["add"],
+            reason=options["reason"],
+            owner=options["user"] or operator(),
+            days=options["days"],
+            course_id=options["course"] or "",
+            queue_name=options["queue"],
+            item_id=options["problem"],
+        )

@@ -1,0 +1,75 @@
+"""What the two sides of a batch of entries would hand the grader, as far as it can be read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from . import ledger
+from .backfill import files
+from .conf import ShimSettings
+from .core.payload import parity
+from .data import DivergenceClass
+from .errors import FileUnavailable
+from .models import Divergence, LedgerEntry
+from .outcomes import LegacySide
+from .target import reader
+
+_CLASSES = (DivergenceClass.PAYLOAD, DivergenceClass.FILES, DivergenceClass.IDENTITY)
+Found = dict[DivergenceClass, str]
+
+
+class Payloads:
+    """
+    The payloads of some entries. What was found once holds when it cannot be looked at again: legacy's row is gone, or
+    the residue is purged. Files are read once a submission.
+    """
+
+    def __init__(self, entries: Iterable[LedgerEntry], settings: ShimSettings) -> None:
+        self.settings, self.source = settings, files.legacy_storage(settings)
+        entries = list(entries)
+        ids = [entry.target_submission_id for entry in entries if entry.target_submission_id is not None]
+        self.answers = reader.answers(ids)
+        self.with_files = reader.with_files(ids)
+        self.before: dict[int, Found] = defaultdict(dict)
+        rows = Divergence.objects.filter(entry__in=[entry.pk for entry in entries if entry.divergences])
+        for entry_id, klass, what in rows.filter(klass__in=_CLASSES).values_list("entry_id", "klass", "what"):
+            self.before[entry_id][DivergenceClass(klass)] = what
+
+    def compare(self, entry: LedgerEntry, legacy: LegacySide | None, *, held: bool) -> tuple[Found, bool]:
+        """
+        The differences of one entry, and whether its payload could be compared as a whole.
+
+        Args:
+            entry: the entry.
+            legacy: legacy's side, if its row is there.
+            held: whether the target's row is there.
+        """
+        before = self.before.get(entry.pk, {})
+        if legacy is None or not held or not (entry.raw_header or entry.student_info):
+            return dict(before), False
+        body = ledger.legacy_body(entry, self.answers.get(entry.target_submission_id or 0))
+        mine: Mapping[str, str] = {}
+        theirs: Mapping[str, str] = {}
+        whole = True
+        if legacy.keys or entry.target_submission_id in self.with_files:
+            if entry.payload_compared_at is None:
+                try:
+                    theirs, mine = self._files(entry, legacy)
+                except (FileUnavailable, OSError):
+                    whole = False  # a later run tries again, and the gate waits for it
+            elif DivergenceClass.FILES in before:
+                found = parity(legacy.row.xqueue_body, {}, body, {})
+                return found | {DivergenceClass.FILES: before[DivergenceClass.FILES]}, True
+        return parity(legacy.row.xqueue_body, theirs, body, mine), whole
+
+    def _files(self, entry: LedgerEntry, legacy: LegacySide) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        there = files.contents(legacy.row, legacy.keys, self.source, self.settings.legacy_file_limit)
+        held = reader.contents(entry.target_submission_id or 0)
+        theirs = {name: _digest(content.read()) for name, content in there.items()}
+        return theirs, {str(file.name): _digest(file.read()) for file in held.files} if held else {}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,33 @@
+"""The report for programs: one JSON document, and JSON Lines of all divergences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .report import KNOWN, OVERRIDE, Report, stream
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The reconcile document, with all that a report prints beside it under ``report``."""
+    return report.reconcile | {
+        "report": {
+            "made_at": report.made_at,
+            "gates": report.gates,
+            "runs": report.runs,
+            "overrides": [{key: item[key] for key in OVERRIDE} for item in report.overrides],
+            "known_differences": [{key: item[key] for key in KNOWN} for item in report.known_differences],
+        }
+    }
+
+
+def render(report: Report) -> Iterator[str]:
+    """The document, indented."""
+    yield json.dumps(document(report), indent=2, allow_nan=False) + "\n"
+
+
+def lines(report: Report) -> Iterator[str]:
+    """Every divergence, one object a line: every key, no cap, no learner's content unless asked for."""
+    for item in stream(report):
+        yield json.dumps(item, allow_nan=False) + "\n"

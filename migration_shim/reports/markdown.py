@@ -1,0 +1,108 @@
+"""The report as Markdown, for an issue or a wiki. What comes from rows stands in code spans: none of it is markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .report import (
+    ABSENT,
+    KNOWN,
+    LEARNER_CONTENT,
+    OVERRIDE,
+    PROOFS,
+    STATUSES,
+    Content,
+    Report,
+    Sample,
+    counts,
+    facts,
+    next_command,
+    quantiles,
+    samples,
+)
+from .shown import code
+
+#: Divergences shown of each class in each course.
+EACH = 10
+
+
+def render(report: Report) -> Iterator[str]:
+    """The text."""
+    content = report.reconcile
+    yield "# Reconcile report\n\n"
+    yield f"Compared {content['compared']} of {content['of']}. Made {report.made_at}.\n"
+    if not content["complete"]:
+        yield "\n**The run was stopped before its end: this is not evidence.**\n"
+    if report.content is not None:
+        yield "\n**Holds learners' answers and graders' messages: handle it as learner data.**\n"
+    if not content["courses"]:
+        yield "\nNo course is known to the shim yet.\n"
+    found = samples(report, EACH)
+    for course in content["courses"]:
+        yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
+    yield "\n## Overrides of the gate in force\n\n"
+    yield from _table(OVERRIDE, [[item[key] for key in OVERRIDE] for item in report.overrides])
+    yield "\n## Register of known differences\n\n"
+    yield from _table(KNOWN, [[item[key] for key in KNOWN] for item in report.known_differences])
+
+
+def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[str]:
+    yield f"\n## {code(course['course'])}\n\n"
+    gate = report.gates.get(course["course"])
+    if gate is not None:
+        yield f"**{gate['verdict']}**\n\n"
+        yield from (f"- because {code(reason)}\n" for reason in gate["reasons"])
+        yield from (f"- needed: {code(item)}\n" for item in gate["needed"])
+        yield from (f"- way out: {code(item)}\n" for item in gate.get("ways_out", ()))
+        yield from (f"- note: {code(item)}\n" for item in gate.get("notes", ()))
+        yield "\n"
+    yield f"Compared {course['compared']} of {course['of']}.\n\n"
+    if command := next_command(report, course):
+        yield f"Next: {code(command)}\n\n"
+    numbers = counts(course) | {key.replace("_", " "): course[key] for key in PROOFS}
+    yield from _table(("result", "count"), numbers.items())
+    yield "\n### Problem by problem\n\n"
+    rows = [
+        [item["problem"], item["queue"], item["pairs"], *(item.get(key, 0) for key in STATUSES)]
+        for item in course["cohorts"]
+    ]
+    yield from _table(("problem", "queue", "pairs", *STATUSES), rows)
+    yield "\n### Divergences by class\n\n"
+    yield from _table(("class", "found"), [[key, number] for key, number in course["classes"].items() if number])
+    yield "\n### Known differences by kind\n\n"
+    yield from _table(("kind", "pairs"), course["known_differences"].items())
+    yield "\n### What learners see\n\n"
+    yield from _table(("legacy", "target", "pairs"), _values(course, "confusion", ("legacy", "target", "pairs")))
+    yield "\n### Grading time, in seconds\n\n"
+    yield from _table(("quantile", "legacy", "target"), quantiles(course["latency"]))
+    yield "\n### By day of arrival\n\n"
+    yield from _table(("day", "compared", "diverged"), _values(course, "daily", ("day", "compared", "diverged")))
+    for sample in found:
+        yield f"\n### {code(sample.klass)}: {len(sample.items)} of {sample.number}\n\n"
+        keys = ["what", "problem", "entry", "legacy_id", "submission_id", "learner", "arrived_at", "known"]
+        keys += LEARNER_CONTENT if report.content is not None else ()
+        yield from _table(keys, [[item[key] for key in keys] for item in sample.items])
+    if found:
+        yield "\nEvery divergence: `xqueue_reconcile` with `--divergences PATH.jsonl`.\n"
+    yield "\n### What this rests on, and what it leaves out\n\n"
+    yield from _table(("fact", "value"), facts(report, course))
+
+
+def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] | None:
+    items = course.get(name)
+    return None if items is None else [[item[key] for key in keys] for item in items]
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]] | None) -> Iterator[str]:
+    """A table; ``rows`` None says that the document has none, which is not the same as none found."""
+    if rows is None:
+        yield f"{ABSENT.capitalize()}.\n"
+        return
+    names = [name.replace("_", " ") for name in head]
+    body = ["| " + " | ".join(_cell(value) for value in row) + " |\n" for row in rows]
+    yield "".join([f"| {' | '.join(names)} |\n", f"|{' --- |' * len(names)}\n", *body]) if body else "None.\n"
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, int | float) else code("" if value is None else value)

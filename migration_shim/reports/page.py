@@ -1,0 +1,55 @@
+"""
+The report as one HTML file that asks nothing of the network and runs no script.
+
+Django's template engine escapes every value. The page's own policy allows nothing but its one style sheet, by digest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from django.template import Context, Engine
+
+from .report import KNOWN, OVERRIDE, Report, samples
+from .shown import shown
+from .view import course_view
+
+#: Divergences shown of each class in each course.
+EACH = 25
+_FOLDER = Path(__file__).parent / "templates"
+
+
+@cache
+def _engine() -> Engine:
+    """An engine of our own: the host project's may be configured in any way, or be another one."""
+    return Engine(dirs=[_FOLDER])
+
+
+@cache
+def _style() -> str:
+    return "\n" + (_FOLDER / "report.css").read_text(encoding="utf-8")
+
+
+def render(report: Report) -> Iterator[str]:
+    """The page."""
+    shown_samples = samples(report, EACH)
+    style = _style()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    values = {
+        "style": style,
+        "style_digest": digest,
+        "made_at": report.made_at,
+        "complete": report.reconcile["complete"],
+        "compared": report.reconcile["compared"],
+        "of": report.reconcile["of"],
+        "courses": [course_view(report, course, shown_samples) for course in report.reconcile["courses"]],
+        "overrides": [{key: shown(item[key]) for key in OVERRIDE} for item in report.overrides],
+        "known_differences": [{key: shown(item[key]) for key in KNOWN} for item in report.known_differences],
+        "with_content": report.content is not None,
+    }
+    # A number in the host's language ("12,5") would be no number in a chart.
+    yield _engine().get_template("report.html").render(Context(values, autoescape=True, use_l10n=False))

@@ -1,0 +1,147 @@
+"""The whole report as text: verdict and reasons first, then the figures, some divergences, and what it rests on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from .report import (
+    ABSENT,
+    KNOWN,
+    LEARNER_CONTENT,
+    OVERRIDE,
+    Content,
+    Report,
+    Sample,
+    facts,
+    next_command,
+    quantiles,
+    samples,
+    words,
+)
+from .shown import counted, visible
+
+#: Divergences shown of each class in each course.
+EACH = 3
+
+
+def render(report: Report) -> Iterator[str]:
+    """The text."""
+    yield "".join(visible(line) + "\n" for line in _lines(report))
+
+
+def brief(content: Content) -> list[str]:
+    """The document alone, for a terminal: what was counted, and the next commands."""
+    lines = []
+    for course in content["courses"]:
+        lines += [*_counts(course), *_exceptions(course), ""]
+    if not content["courses"]:
+        lines += ["No course is known to the shim yet.", ""]
+    if not content["complete"]:
+        lines.append("Stopped before the end: this is not evidence.")
+    lines.append(f"Not compared by this version: {', '.join(content['not_compared'])}")
+    lines += [f"Next: xqueue_gate --course {course['course']}" for course in content["courses"]]
+    return lines
+
+
+def _exceptions(course: Content) -> Iterator[str]:
+    """What is in force beside the verdict."""
+    for item in course.get("overrides", ()):
+        yield f"  OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}"
+    for item in course.get("register", ()):
+        yield f"  known difference {item['id']}, {item['class']}, {item['state']} until {item['expires_at']}"
+        yield f"    covers {item['covers']} divergences; {item['owner']}: {item['reason']}"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    content = report.reconcile
+    yield f"Reconcile report of {report.made_at}: compared {content['compared']} of {content['of']}"
+    if not content["complete"]:
+        yield "Stopped before the end: this is not evidence."
+    if report.content is not None:
+        yield "Holds learners' answers and graders' messages: handle it as learner data."
+    if not content["courses"]:
+        yield "No course is known to the shim yet."
+    found = samples(report, EACH)
+    for course in content["courses"]:
+        yield ""
+        yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
+    yield from ("", "Overrides of the gate in force:")
+    for item in report.overrides:
+        yield "  " + ", ".join(f"{key} {words(item[key])}" for key in OVERRIDE)
+    yield from () if report.overrides else ("  none",)
+    yield "Register of known differences:"
+    for item in report.known_differences:
+        yield "  " + ", ".join(f"{key} {item[key]}" for key in KNOWN if item[key] != "")
+    yield from () if report.known_differences else ("  none",)
+    yield ""
+    for course in content["courses"]:
+        if command := next_command(report, course):
+            yield f"Next: {command}"
+
+
+def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[str]:
+    gate = report.gates.get(course["course"])
+    if gate is not None:
+        yield gate["verdict"]
+        yield from (f"  because {reason}" for reason in gate["reasons"])
+        yield from (f"  needed: {item}" for item in gate["needed"])
+        yield from (f"  way out: {item}" for item in gate.get("ways_out", ()))
+        yield from (f"  note: {item}" for item in gate.get("notes", ()))
+    yield from _counts(course)
+    yield from _scores(course)
+    yield from _days(course)
+    for sample in found:
+        yield f"  {sample.klass}, {len(sample.items)} of {sample.number} (all of them: --divergences PATH.jsonl):"
+        for item in sample.items:
+            ids = f"ledger entry {item['entry']}, legacy row {item['legacy_id']}, submission {item['submission_id']}"
+            known = f" (known difference {item['known']})" if item["known"] else ""
+            yield f"    {item['what']}{known}: {ids}, learner {item['learner']}, {item['problem']}"
+            for key in LEARNER_CONTENT:
+                if item.get(key) is not None:
+                    yield f"      {key.replace('_', ' ')}: {json.dumps(item[key], ensure_ascii=False)}"
+    yield "  what this rests on, and what it leaves out:"
+    yield from (f"    {name}: {value}" for name, value in facts(report, course))
+
+
+def _counts(course: Content) -> list[str]:
+    """What one course's comparison has counted."""
+    lines = [f"{course['course']}: compared {course['compared']} of {course['of']}"]
+    if "full" in course:
+        kind = "everything looked at" if course["full"] else f"incremental, {course['looked_at']} looked at"
+        lines.append(f"  {kind}; last full run {course['last_full_at']}")
+    keys = ("equal", "diverged", "waiting", "overdue", "fence_leaks", "double_authority")
+    lines += counted({key.replace("_", " "): course[key] for key in keys})
+    if course["known_differences"]:
+        lines += ["  known differences:", *("  " + line for line in counted(course["known_differences"]))]
+    if found := {name: number for name, number in course["classes"].items() if number}:
+        lines += ["  divergences by class:", *("  " + line for line in counted(found))]
+    lines.append("  problem by problem:")
+    for cohort in course["cohorts"]:
+        parts = [f"{cohort['pairs']} pairs"]
+        parts += [f"{cohort[key]} {key}" for key in ("equal", "diverged", "waiting", "overdue") if cohort.get(key)]
+        lines.append(f"    {cohort['queue']}  {cohort['problem']}: {', '.join(parts)}")
+    latency = course["latency"]
+    for index, side in enumerate(("legacy", "target"), start=1):
+        times = [f"{row[0]} {row[index]} s" for row in quantiles(latency) if row[index] is not None]
+        if times:
+            lines.append(f"  {side} grading time: {', '.join(times)} ({latency[side]['graded']} graded)")
+    return lines
+
+
+def _scores(course: Content) -> Iterator[str]:
+    cells = course.get("confusion")
+    yield f"  what learners see, legacy and target: {_said(cells)}".rstrip()
+    for item in cells or ():
+        yield f"    {item['legacy']} and {item['target']}: {item['pairs']} pairs"
+
+
+def _days(course: Content) -> Iterator[str]:
+    days = course.get("daily")
+    yield f"  by day of arrival: {_said(days)}".rstrip()
+    for day in days or ():
+        yield f"    {day['day']}: {day['compared']} compared, {day['diverged']} diverged"
+
+
+def _said(items: list[Content] | None) -> str:
+    return ABSENT if items is None else "" if items else "none"

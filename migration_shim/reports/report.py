@@ -1,0 +1,164 @@
+"""The evidence of one reconcile, as all renderers get it, and what they share: facts, samples, next commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+Content = dict[str, Any]
+
+ABSENT = "not in this report"
+BATCH = 200
+#: What a divergence shows of itself, in this order. Anything else that a producer leaves in it is not rendered.
+DIVERGENCE = (
+    "entry",
+    "legacy_id",
+    "submission_id",
+    "course",
+    "problem",
+    "queue",
+    "learner",
+    "arrived_at",
+    "class",
+    "what",
+    "known",
+)
+#: What a learner wrote and was told; only where the report was asked to hold it.
+LEARNER_CONTENT = ("answer", "legacy_message", "target_message")
+STATUSES = ("equal", "known", "diverged", "waiting", "overdue")
+PROOFS = ("fence_leaks", "double_authority", "echoed")
+QUANTILES = {"median": "median", "p90": "90 % within", "p95": "95 % within", "p99": "99 % within"}
+OVERRIDE = ("id", "course", "step_to", "verdict", "reason", "signed_by", "signed_at", "expires_at")
+KNOWN = ("id", "class", "course", "queue", "problem", "reason", "owner", "expires_at", "state", "covers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """
+    All that a report says. Renderers read it and nothing else.
+
+    Args:
+        reconcile: the document of the comparison.
+        made_at: when the report was made, as ISO 8601.
+        gates: course -> the gate's document as of ``made_at``.
+        runs: course -> what the run's record says: ``run``, ``versions``, ``settings_digest``, ``sample_percent``.
+        overrides: signed permissions to pass a gate that is not open, those in force (keys of ``OVERRIDE``).
+        known_differences: the register, what has expired included (keys of ``KNOWN``).
+        divergences: opens a new pass over all divergences (keys of ``DIVERGENCE``).
+        content: gives a batch of divergences what learners wrote and were told (keys of ``LEARNER_CONTENT``). None is
+            the rule: the report shows no learner's content. Each value is a text or None.
+    """
+
+    reconcile: Content
+    made_at: str
+    gates: dict[str, Content] = field(default_factory=dict)
+    runs: dict[str, Content] = field(default_factory=dict)
+    overrides: list[Content] = field(default_factory=list)
+    known_differences: list[Content] = field(default_factory=list)
+    divergences: Callable[[], Iterator[Content]] = lambda: iter(())
+    content: Callable[[list[Content]], list[Content]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Some divergences of one class in one course, and how many there are."""
+
+    course: str
+    klass: str
+    number: int
+    items: list[Content]
+
+
+def stream(report: Report) -> Iterator[Content]:
+    """Every divergence, reduced to what may be shown, in batches: memory stays flat."""
+    divergences = report.divergences()
+    while batch := list(islice(divergences, BATCH)):
+        yield from _reduced(report, batch)
+
+
+def _reduced(report: Report, batch: list[Content]) -> list[Content]:
+    reduced = [{key: item.get(key) for key in DIVERGENCE} for item in batch]
+    if report.content is None:
+        return reduced
+    contents = report.content(batch)
+    return [
+        item | {key: content.get(key) for key in LEARNER_CONTENT}
+        for item, content in zip(reduced, contents, strict=True)
+    ]
+
+
+def samples(report: Report, each: int) -> list[Sample]:
+    """The first ``each`` divergences of every class in every course, so that a rare class is not crowded out."""
+    numbers: dict[tuple[str, str], int] = {}
+    kept: dict[tuple[str, str], list[Content]] = {}
+    for item in report.divergences():
+        key = (item["course"], item["class"])
+        numbers[key] = numbers.get(key, 0) + 1
+        if numbers[key] <= each:
+            kept.setdefault(key, []).append(item)
+    return [
+        Sample(course=course, klass=klass, number=numbers[course, klass], items=_reduced(report, items))
+        for (course, klass), items in sorted(kept.items())
+    ]
+
+
+def counts(course: Content) -> dict[str, int]:
+    """How many pairs of a course ended in which status; they add up to what was compared."""
+    return {key: course.get(key, sum(cohort.get(key, 0) for cohort in course["cohorts"])) for key in STATUSES}
+
+
+def words(value: Any) -> str:
+    """Any small value of a document in words."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {words(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(words(item) for item in value) or "none"
+    return str(value)
+
+
+def facts(report: Report, course: Content) -> list[tuple[str, str]]:
+    """What the figures of a course rest on, and what they leave out."""
+    run = report.runs.get(course["course"], {})
+    percent, full, looked_at = run.get("sample_percent"), course.get("full"), words(course.get("looked_at"))
+    settings = course.get("settings_digest") or run.get("settings_digest")
+    return [
+        ("Run", f"{words(run.get('run'))}, finished {course['finished_at']}"),
+        ("Came to its end", words(course["complete"])),
+        ("Scope", ABSENT if full is None else f"{'full' if full else 'incremental'}, entries looked at: {looked_at}"),
+        ("Last full run", words(course.get("last_full_at"))),
+        ("Watermark", words(course.get("watermark"))),
+        ("Sampling", ABSENT if percent is None else f"copies for {percent:g} % of the learners"),
+        ("Not compared", words(report.reconcile["not_compared"])),
+        ("Payloads compared", words(course.get("payloads_compared"))),
+        ("Points of each queue", words(course.get("styles"))),
+        ("Noise of the graders", words(course.get("noise"))),
+        ("Settings", words(settings and settings[:12])),
+        ("Versions", words(course.get("versions") or run.get("versions"))),
+    ]
+
+
+def quantiles(latency: Content) -> list[tuple[str, float | None, float | None]]:
+    """(name, legacy's seconds, target's seconds) of every quantile that the document has."""
+    legacy, target = latency.get("legacy", {}), latency.get("target", {})
+    found = [(name, legacy.get(key), target.get(key)) for key, name in QUANTILES.items()]
+    return [row for row in found if row[1] is not None or row[2] is not None]
+
+
+def next_command(report: Report, course: Content) -> str:
+    """What to type next for a course; empty where there is nothing to do."""
+    name = shlex.quote(course["course"])
+    gate = report.gates.get(course["course"])
+    if not course["complete"]:
+        return f"xqueue_reconcile --course {name}"
+    if gate is None:
+        return f"xqueue_gate --course {name}"
+    if gate["verdict"] != "PASS":
+        return f"xqueue_gate --course {name} --explain"
+    return f"xqueue_cutover --course {name} --to {gate['next_step']} --reason TEXT" if gate["next_step"] else ""

@@ -1,0 +1,176 @@
+"""Writing the results of a comparison down: on the entries and as divergences, and only what changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import OperationalError, connection, transaction
+
+from . import known
+from .data import Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
+from .models import Divergence, KnownDifference, LedgerEntry
+from .outcomes import kept
+from .selection import DEPENDS_ON
+
+TRIES = 4
+#: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
+BATCH = 200
+_STORED = (
+    "result",
+    "divergences",
+    "known",
+    "graded_pair",
+    "legacy_state",
+    "legacy_correct",
+    "legacy_score",
+    "legacy_seconds",
+    "target_state",
+    "target_correct",
+    "target_score",
+    "target_seconds",
+    "payload_compared_at",
+    "double_authority",
+    "seen",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was found of one entry."""
+
+    entry: LedgerEntry
+    result: Comparison
+    legacy: Outcome
+    target: Outcome
+    seen: str
+    payload_at: datetime | None
+
+
+def store(results: Iterable[Found], register: list[KnownDifference], moment: datetime, horizon: timedelta) -> None:
+    """
+    Store what changed.
+
+    An entry that somebody else has changed since it was read (a grader, a handoff, a link) keeps what it has: what was
+    compared is not what is there now, and the next run compares it again.
+
+    Args:
+        results: what was found of each entry.
+        register: the known differences in force for the course.
+        moment: now.
+        horizon: how long a late reply may take; what is final for longer is settled at once.
+    """
+    changed = []
+    for one in results:
+        covers = {
+            klass: known.match(register, klass, one.entry.queue_name, one.entry.item_id)
+            for klass in one.result.divergences
+        }
+        before = tuple(getattr(one.entry, name) for name in DEPENDS_ON)
+        if _restate(one, covers):
+            settled = one.payload_at is not None and _ended_before(one, moment - horizon)
+            one.entry.compared_at, one.entry.settled_at = moment, moment if settled else None
+            changed.append((one, covers, before))
+    for start in range(0, len(changed), BATCH):
+        _again(changed[start : start + BATCH], moment)
+
+
+Changed = tuple[Found, dict[DivergenceClass, KnownDifference | None], tuple]
+
+
+def _again(batch: list[Changed], moment: datetime) -> None:
+    """Write a batch; after a deadlock or a lock wait once more, a few times."""
+    for tried in range(1, TRIES):
+        try:
+            return _write(batch, moment)
+        except OperationalError:
+            if connection.in_atomic_block:
+                raise
+            connection.close_if_unusable_or_obsolete()
+            time.sleep(0.1 * 2**tried)
+    return _write(batch, moment)
+
+
+def _write(batch: list[Changed], moment: datetime) -> None:
+    with transaction.atomic():
+        wanted = LedgerEntry.objects.filter(pk__in=[one.entry.pk for one, *_ in batch]).order_by("pk")
+        now_there = {pk: tuple(rest) for pk, *rest in wanted.select_for_update().values_list("pk", *DEPENDS_ON)}
+        same = [(one, covers) for one, covers, before in batch if now_there.get(one.entry.pk) == before]
+        entries = [one.entry for one, _ in same]
+        _update(entries)
+        Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
+        Divergence.objects.bulk_create(
+            Divergence(
+                entry=one.entry,
+                course_id=one.entry.course_id,
+                klass=klass,
+                what=text[:255],
+                found_at=moment,
+                known=covers[klass],
+            )
+            for one, covers in same
+            for klass, text in one.result.divergences.items()
+        )
+
+
+def _update(entries: list[LedgerEntry]) -> None:
+    """One short statement for each: ``bulk_update`` builds an expression for every value, and takes far longer."""
+    fields = [LedgerEntry._meta.get_field(name) for name in (*_STORED, "compared_at", "settled_at")]
+    quote = connection.ops.quote_name
+    columns = ", ".join(f"{quote(field.column)} = %s" for field in fields)
+    rows = [
+        [*(field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields), entry.pk]
+        for entry in entries
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(f"UPDATE {quote(LedgerEntry._meta.db_table)} SET {columns} WHERE id = %s", rows)
+
+
+def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:
+    """Bring an entry up to date, in memory; whether anything changed."""
+    entry, result, legacy, target = one.entry, one.result, one.legacy, one.target
+    before = tuple(getattr(entry, name) for name in _STORED)
+    gone = legacy.state is State.GONE
+    state = legacy.remarks.was if gone and legacy.remarks and legacy.remarks.was else legacy.state
+    # What nobody has graded on either side proves nothing, however equal it is.
+    graded = state is target.state is State.GRADED
+    explained = [number.pk for number in covers.values() if number is not None]
+    whole = bool(explained) and len(explained) == len(covers)
+    entry.result = PairStatus.KNOWN.value if whole else result.status.value
+    entry.known = known.summary(explained) if whole else result.known
+    entry.divergences = ",".join(sorted(result.divergences))
+    diverged = bool(result.divergences) and state.is_final and target.state.is_final
+    entry.graded_pair = graded or diverged
+    if state is not State.LOST and not gone:  # what it said when it was there is kept
+        entry.legacy_state, (entry.legacy_correct, entry.legacy_score) = state.value, kept(legacy.reply)
+    entry.target_state, (entry.target_correct, entry.target_score) = target.state.value, kept(target.reply)
+    timed = graded and entry.origin == Origin.ROUTER and not entry.echo
+    if not gone:
+        entry.legacy_seconds = _seconds(legacy) if timed else None
+    entry.target_seconds = _seconds(target) if timed else None
+    if DivergenceClass.DOUBLE_AUTHORITY in result.divergences and entry.move in (Move.RELEASED, Move.WATCHED):
+        # Legacy's retention may take the row that shows it. It is written only if the entry still is the target's: a
+        # return says so on the entry before it touches legacy's row.
+        entry.double_authority = True
+    entry.payload_compared_at, entry.seen = one.payload_at, one.seen
+    return before != tuple(getattr(entry, name) for name in _STORED)
+
+
+def _ended_before(one: Found, moment: datetime) -> bool:
+    """Whether both sides have said when they were done, and that was before."""
+    sides = (one.legacy, one.target)
+    if one.entry.result not in (PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED):
+        return False
+    return all(side.state is State.GRADED and _is_before(side.returned_at, moment) for side in sides)
+
+
+def _is_before(at: datetime | None, moment: datetime) -> bool:
+    return at is not None and at < moment
+
+
+def _seconds(outcome: Outcome) -> float | None:
+    if outcome.returned_at is None or outcome.arrived_at is None:
+        return None
+    return (outcome.returned_at - outcome.arrived_at).total_seconds()
