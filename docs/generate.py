@@ -31,13 +31,14 @@ MEANINGS = {
     "OK": "All well.",
     "ERROR": "An error; the message is on stderr. Nothing can be concluded from such a run.",
     "DIFFERENCES": "Differences were found (``xqueue_reconcile``), blockers (``xqueue_preflight``), or the verdict is "
-    "not PASS (``xqueue_gate``, and ``xqueue_cutover`` for a step that needs it).",
-    "LEFT_BEHIND": "Rows stay behind on legacy that an operator must know of: classes ``drain`` and ``malformed`` "
+    "not PASS (``xqueue_gate``, and ``xqueue_cutover`` for a step that needs it), or a handoff found a submission "
+    "alive on both systems (``xqueue_backfill``).",
+    "LEFT_BEHIND": "Rows stay behind that an operator must know of: classes ``drain`` and ``malformed`` "
     "(``xqueue_backfill``).",
     "STALE": "The evidence is too old or not enough (then with 2); or a course's flags ask for a phase that it does "
     "not get (``xqueue_status``).",
     "LOCKED": "Another run of the same kind and scope is at work. Nothing was done.",
-    "STOPPED": "Stopped before the end, by the kill switch. Run the same command again to go on.",
+    "STOPPED": "Stopped before the end, by a signal or the kill switch. Run the same command again to go on.",
     "USAGE": "The command line is wrong. Nothing was done.",
 }
 
