@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long quality format bench docs requirements clean
+.PHONY: help demo serve test test-long quality format bench bench-backfill bench-reconcile docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -13,7 +13,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.sandbox ## set everything up and run the main job once, from capture to report
 	MIGRATION_SHIM_SANDBOX_DIR=$(CURDIR)/.sandbox/demo $(BIN)/python sandbox/manage.py demo --fresh
@@ -43,6 +43,12 @@ format: $(VENV)/.quality ## let ruff mend what it can
 bench: $(VENV)/.test $(VENV)/.mysql ## measure what a submit costs in each phase, on MariaDB and Redis
 	$(BIN)/python benchmarks/submit.py $(ARGS)
 
+bench-backfill: $(VENV)/.test $(VENV)/.mysql ## measure how fast rows are imported, beside other ways and LOAD DATA, on MariaDB
+	$(BIN)/python benchmarks/backfill.py $(ARGS)
+
+bench-reconcile: $(VENV)/.bench $(VENV)/.mysql ## measure what a comparison costs, beside polars, pandas and reladiff, on MariaDB
+	$(BIN)/python benchmarks/reconcile.py $(ARGS)
+
 docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are current, and every reStructuredText file
 	$(BIN)/python docs/generate.py --check
 	@find . -name '*.rst' -not -path './$(VENV)/*' -print0 | sort -z | \
@@ -71,6 +77,10 @@ $(VENV)/.sandbox: $(VENV)/.python requirements/sandbox.in requirements/base.in r
 
 $(VENV)/.test: $(VENV)/.sandbox requirements/test.in
 	$(PIP) install -r requirements/test.in
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test requirements/bench.in
+	$(PIP) install -r requirements/bench.in
 	@touch $@
 
 # mysqlclient has no wheels. Where it cannot be built this leaves no stamp, so the next run tries again.

@@ -35,6 +35,7 @@ ENDPOINTS = {"watcher seam": f"{LMS}/migration_shim", "edx-submissions": LMS}
 ISOLATION = ("read committed", "repeatable read")
 WORKERS, THREADS = 4, 10
 CHUNK = 2000  # rows written at once
+LOGIN_SECONDS = 120  # forty at once, each with a password hash that is slow on purpose
 PAUSE = 0.01  # seconds after "empty"; a watcher waits a second
 FIGURES = ("rows_per_second", "handed_out_twice", "false_empties", "grades_refused", "errors")
 
@@ -118,6 +119,8 @@ def one_round(url: str, queue: str, names: list[str], rows: int) -> dict:
     seen: set[int] = set()
     makers = [functools.partial(puller, url, queue, name, seen) for name in names]
     crowd = pulling.crowd(makers, done=lambda: len(seen) >= rows)
+    if not seen:
+        raise RuntimeError(f"nothing was handed out: {crowd.errors[0]!r}")
     return {
         "rows_per_second": round(len(seen) / crowd.seconds, 1),
         "handed_out": len(seen),
@@ -160,7 +163,7 @@ class Connection:
     def __init__(self, url: str, name: str, address: str) -> None:
         from sandbox.grader import GraderClient, ServerEntry
 
-        client = GraderClient(ServerEntry(url=url, username=name, password="pw", queues=()), timeout=30)
+        client = GraderClient(ServerEntry(url=url, username=name, password="pw", queues=()), timeout=LOGIN_SECONDS)
         if not client.login():
             raise RuntimeError("a grader could not log in")
         self.path = urlsplit(url).path + "/xqueue/"
