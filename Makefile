@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long quality format bench bench-backfill bench-reconcile docs requirements clean
+.PHONY: help demo serve test test-long quality format bench bench-backfill bench-reconcile deploy docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TUTOR := $(VENV)/tutor
 # Handed to pytest: make test ARGS="-k ledger"
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -49,6 +50,10 @@ bench-backfill: $(VENV)/.test $(VENV)/.mysql ## measure how fast rows are import
 bench-reconcile: $(VENV)/.bench $(VENV)/.mysql ## measure what a comparison costs, beside polars, pandas and reladiff, on MariaDB
 	$(BIN)/python benchmarks/reconcile.py $(ARGS)
 
+deploy: $(VENV)/.tutor $(VENV)/.mysql ## render the environment of the Tutor plugin with the real Tutor, and check it
+	MIGRATION_SHIM_PYTHON=$(CURDIR)/$(BIN)/python $(TUTOR)/bin/python -m pytest -c /dev/null --rootdir deploy/tutor -q \
+		-p no:cacheprovider deploy/tutor/tests
+
 docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are current, and every reStructuredText file
 	$(BIN)/python docs/generate.py --check
 	@find . -name '*.rst' -not -path './$(VENV)/*' -print0 | sort -z | \
@@ -81,6 +86,12 @@ $(VENV)/.test: $(VENV)/.sandbox requirements/test.in
 
 $(VENV)/.bench: $(VENV)/.test requirements/bench.in
 	$(PIP) install -r requirements/bench.in
+	@touch $@
+
+# Apart from the rest: Tutor brings Kubernetes's client and mypy along, and an operator's Tutor has no app beside it either.
+$(VENV)/.tutor: $(VENV)/.sandbox requirements/tutor.in deploy/tutor/setup.py
+	$(PYTHON) -m venv $(TUTOR)
+	$(TUTOR)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/tutor.in
 	@touch $@
 
 # mysqlclient has no wheels. Where it cannot be built this leaves no stamp, so the next run tries again.

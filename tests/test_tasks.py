@@ -48,7 +48,7 @@ class Broker:
         return self.redis.lrange(self.queue, 0, -1)
 
     def names(self, identity: str) -> bool:
-        """Whether a message of this submission waits; those of others may come back at any moment, to be tried again."""
+        """Whether a message of this submission waits; those of others may come back at any moment."""
         bodies = (base64.b64decode(json.loads(message)["body"]) for message in self.messages())
         return any(identity.encode() in body for body in bodies)
 
