@@ -211,7 +211,8 @@ class ShimSettings:
     throttle_threads_running: int | None = 25
     # .. setting_name: MIGRATION_SHIM["RANGE_ROWS"]
     # .. setting_default: 5000
-    # .. setting_description: Legacy rows in the range of ids that one task of a backfill with workers takes.
+    # .. setting_description: Rows in the range of ids that one task takes where Celery's workers do the work: legacy
+    #   rows of a backfill, ledger entries of a reconcile.
     range_rows: int = 5000
     # .. setting_name: MIGRATION_SHIM["RANGE_STALL_SECONDS"]
     # .. setting_default: 60.0
@@ -233,6 +234,36 @@ class ShimSettings:
     #   copies); older ones are settled, and only xqueue_reconcile --full looks at them. Twice XQueue's processing delay
     #   plus the lease.
     late_reply_seconds: int = 420
+    # .. setting_name: MIGRATION_SHIM["WATCH_STEP_BACK"]
+    # .. setting_default: False
+    # .. setting_description: Let xqueue_watch step a course back to legacy, once, when the target has failed it and
+    #   XQueue has just answered a login and a get_queuelen. Off: it says so and sends the signal, and does nothing.
+    watch_step_back: bool = False
+    # .. setting_name: MIGRATION_SHIM["WATCH_OVERDUE_LIMIT"]
+    # .. setting_default: 5
+    # .. setting_description: So many submissions of a course may be overdue on the target before xqueue_watch takes
+    #   that for its failure. Fewer are an alarm: one may be a program that no grader gets through.
+    watch_overdue_limit: int = 5
+    # .. setting_name: MIGRATION_SHIM["WATCH_STUCK_SECONDS"]
+    # .. setting_default: 900
+    # .. setting_description: A queue is stuck when a submission has waited in it for so many seconds, and in all that
+    #   time no grader has given a result for the queue. Three leases by default.
+    watch_stuck_seconds: float = 900
+    # .. setting_name: MIGRATION_SHIM["WATCH_PURGE"]
+    # .. setting_default: False
+    # .. setting_description: Let every round of xqueue_watch drop the residue of entries that have been settled for
+    #   PURGE_AFTER_SECONDS, and stored contents that no row names. Off: it only counts them.
+    watch_purge: bool = False
+    # .. setting_name: MIGRATION_SHIM["PURGE_AFTER_SECONDS"]
+    # .. setting_default: 2592000
+    # .. setting_description: How long an entry has to be settled before its residue (raw header, payload, student_info,
+    #   extra keys) may be dropped. 30 days.
+    purge_after_seconds: int = 30 * 24 * 3600
+    # .. setting_name: MIGRATION_SHIM["SWEEP_AFTER_SECONDS"]
+    # .. setting_default: 86400
+    # .. setting_description: How old a stored content must be before it may be removed because no row names it; at
+    #   least 3600. Contents are stored before the transaction that writes their rows.
+    sweep_after_seconds: int = 24 * 3600
     # .. setting_name: MIGRATION_SHIM["OVERRIDE_SECONDS"]
     # .. setting_default: 86400
     # .. setting_description: How long a signed override of the gate lasts, and is printed on every report.
@@ -242,6 +273,12 @@ class ShimSettings:
     # .. setting_description: A reconcile, a preflight or a permit older than this is stale. Nothing stale opens
     #   a gate.
     evidence_max_age_seconds: int = 24 * 3600
+    # .. setting_name: MIGRATION_SHIM["PREFLIGHT_GRADERS"]
+    # .. setting_default: {}
+    # .. setting_description: Accounts that xqueue_preflight logs in with at the watcher seam, password by user name:
+    #   Django users of the group xqueue. Not those of watchers: where the platform lets a user have one session, it
+    #   would log them out.
+    preflight_graders: dict = field(default_factory=dict, repr=False)
     # .. setting_name: MIGRATION_SHIM["GATE_THRESHOLD"]
     # .. setting_default: 0.01
     # .. setting_description: The rate of unexplained divergences that a course must be shown to be under. 0.01 needs
@@ -276,11 +313,22 @@ class ShimSettings:
     # .. setting_default: 0.05
     # .. setting_description: The most that shadows graded twice on the target may excuse, as a rate.
     gate_noise_cap: float = 0.05
+    # .. setting_name: MIGRATION_SHIM["TWIN_PERCENT"]
+    # .. setting_default: 0
+    # .. setting_description: The share of shadows, in percent, that are graded twice on the target, to learn how often
+    #   its graders disagree with themselves. Decided by a hash of the submission; written by a reconcile, for courses
+    #   in shadow, of submissions that both systems have graded. Never for SIDE_EFFECT_QUEUES. 0: none.
+    twin_percent: float = 0
     # .. setting_name: MIGRATION_SHIM["SIDE_EFFECT_QUEUES"]
     # .. setting_default: []
     # .. setting_description: Queues whose graders must not grade a submission twice, by name. The gate asks for no pair
     #   of theirs that a real grader has graded on both sides, and says so: echo is all the proof that there is.
     side_effect_queues: list = field(default_factory=list)
+    # .. setting_name: MIGRATION_SHIM["SIDE_EFFECT_FREE_QUEUES"]
+    # .. setting_default: []
+    # .. setting_description: Queues whose graders may grade a submission twice, by name: nothing but the reply comes of
+    #   it. Preflight notes every queue that is in neither list.
+    side_effect_free_queues: list = field(default_factory=list)
 
     def sample_of(self, course_id: str) -> float:
         """The share of a course's learners, in percent, whose submissions are copied."""
@@ -335,13 +383,18 @@ def _range_problem(key: str, value: Any) -> str | None:
         return f"MIGRATION_SHIM[{key!r}] must lie between 0 and 1."
     if key.endswith(("_TIMEOUT", "_DOOR_SECONDS")) and not 0 < value < math.inf:
         return f"MIGRATION_SHIM[{key!r}] must be a number of seconds above 0."
+    if key == "TWIN_PERCENT" and not 0 <= value <= 100:
+        return "MIGRATION_SHIM['TWIN_PERCENT'] must be a number from 0 to 100."
     if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
         return f"MIGRATION_SHIM[{key!r}] must not be negative."
+    if key == "SWEEP_AFTER_SECONDS" and value < 3600:
+        return "MIGRATION_SHIM['SWEEP_AFTER_SECONDS'] must be at least 3600: a transaction may still be at work."
     if key == "RANGE_ROWS" and value < 1:
         return "MIGRATION_SHIM['RANGE_ROWS'] must be above 0."
     if key == "THROTTLE_REPLICAS" and not all(isinstance(alias, str) for alias in value):
         return "MIGRATION_SHIM['THROTTLE_REPLICAS'] must be a list of database aliases."
-    if key in ("PUSH_QUEUES", "SIDE_EFFECT_QUEUES") and not all(isinstance(name, str) for name in value):
+    queue_lists = ("PUSH_QUEUES", "SIDE_EFFECT_QUEUES", "SIDE_EFFECT_FREE_QUEUES")
+    if key in queue_lists and not all(isinstance(name, str) for name in value):
         return f"MIGRATION_SHIM[{key!r}] must be a list of queue names."
     if key == "COPIES" and value not in ("deferred", "inline"):
         return "MIGRATION_SHIM['COPIES'] must be 'deferred' or 'inline'."
@@ -350,10 +403,10 @@ def _range_problem(key: str, value: Any) -> str | None:
         for percent in value.values()
     ):
         return "MIGRATION_SHIM['SAMPLE_PERCENT'] must map courses to numbers from 0 to 100."
-    if key == "SUBMIT_USERS" and not all(
+    if key in ("SUBMIT_USERS", "PREFLIGHT_GRADERS") and not all(
         isinstance(name, str) and isinstance(password, str) and password for name, password in value.items()
     ):
-        return "MIGRATION_SHIM['SUBMIT_USERS'] must map user names to passwords that are not empty."
+        return f"MIGRATION_SHIM[{key!r}] must map user names to passwords that are not empty."
     if key == "LEGACY_FILE_HOSTS" and not all(isinstance(host, str) and _HOST.fullmatch(host) for host in value):
         return "MIGRATION_SHIM['LEGACY_FILE_HOSTS'] must be a list of host names, as name or name:port."
     if key.endswith("_SUFFIX") and not value:

@@ -97,8 +97,9 @@ def _tallies(entries: QuerySet[LedgerEntry], by: str, side_effects: frozenset[st
             elsewhere=Count("id", filter=graded & Q(echo=False, leases=0)),
             diverged=Count("id", filter=Q(result=PairStatus.DIVERGED)),
             no_payload=Count("id", filter=Q(payload_compared_at=None) & ~explained & ~on_its_way & ~no_copy),
-            twins=Count("id", filter=Q(twin_agrees__isnull=False)),
-            twins_differ=Count("id", filter=Q(twin_agrees=False)),
+            # Of the same pairs as the rate against legacy: the gate works on the difference of the two.
+            twins=Count("id", filter=graded & Q(twin_agrees__isnull=False)),
+            twins_differ=Count("id", filter=graded & Q(twin_agrees=False)),
         )
         .order_by(by)
     )
@@ -175,7 +176,7 @@ def _blockers(findings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     rows: dict[str, int] = {}
     for item in findings:
         if item["severity"] == "blocker":
-            about = "" if item["rows"] else f" {item['queue'] or item['problem']}"
+            about = "" if item["rows"] else f" {item['queue'] or item['problem'] or item.get('about', '')}".rstrip()
             name = item["code"] + about
             rows[name] = rows.get(name, 0) + item["rows"]
     return tuple(f"{code} ({number} rows)" if number else code for code, number in rows.items())

@@ -14,6 +14,9 @@ from ..errors import Unfit
 from .wire import ID_LIMIT, NAME_LIMIT, Callback, Envelope, Header
 
 FENCE = "shadow:"
+_TWIN = f"{FENCE}twin:"
+#: What the ledger calls a learner whose account is retired; a keyed hash follows.
+RETIRED = "retired:"
 #: The dispatch of a graded submission's callback; the other one, ``ungraded_response``, fills a plot.
 GRADED_DISPATCH = "score_update"
 #: The LMS's AnonymousUserId.anonymous_user_id is a varchar(32): nothing longer is ever found there.
@@ -104,6 +107,19 @@ def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Pl
             queue_key=FENCE + identity[:64],
         )
     )
+
+
+def twin_placement(shadow: Placement) -> Placement:
+    """
+    Where a shadow goes once more, to be graded twice: fenced as it is, with a StudentItem and a key of its own.
+
+    Raises:
+        Unfit: the shadow does not carry the whole fence, or a column cannot hold its twin.
+    """
+    if not (is_fenced(shadow.student_id, shadow.item_id) and shadow.queue_key.startswith(FENCE)):
+        raise Unfit("not_fenced", "Only a fenced copy may be graded twice.")
+    item_id, key = (_TWIN + text.removeprefix(FENCE) for text in (shadow.item_id, shadow.queue_key))
+    return _checked(dataclasses.replace(shadow, item_id=item_id, queue_key=key))
 
 
 def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:

@@ -4,8 +4,30 @@ What random graders may excuse, measured on shadows that the target has graded t
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from ..data import Outcome, State
+from .compare import Patience, compare
 from .evidence import Evidence, Tally, Thresholds
 from .martingale import lower_bound, upper_bound
+from .scoring import read_reply
+
+_AT_ONCE = Patience(presence=timedelta(0), grading=timedelta(0))
+
+
+def sample_end(percent: float) -> str:
+    """
+    The end of the sample that is graded twice: whatever identity digest sorts before it is in.
+
+    The digest is a hash of the submission, and hexadecimal: the same for every process, and a range of an index.
+    """
+    return "g" if percent >= 100 else f"{int(percent / 100 * 2**64):016x}"
+
+
+def same_outcome(shadow: str, twin: str, moment: datetime) -> bool:
+    """Whether two replies to one submission are one outcome, as a comparison of two systems counts it."""
+    one, other = (Outcome(state=State.GRADED, reply=read_reply(text)) for text in (shadow, twin))
+    return not compare(one, other, moment, _AT_ONCE).divergences
 
 
 def rate_and_error(evidence: Evidence, thresholds: Thresholds) -> tuple[float, float]:

@@ -111,9 +111,11 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
 
 def _write_lease(row: ExternalGraderDetail) -> LedgerEntry | None:
     entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id)
-    if not entries.update(lease_key=row.pullkey, leased_at=row.status_time, leases=F("leases") + 1):
-        return None
-    return entries.get()
+    if entries.update(lease_key=row.pullkey, leased_at=row.status_time, leases=F("leases") + 1):
+        return entries.get()
+    # A twin is handed out with its entry's residue; the entry's own lease is that of the shadow.
+    entries = LedgerEntry.objects.filter(twin_submission_id=row.submission_id, purged_at=None)
+    return entries.get() if entries.update(twin_lease_key=row.pullkey) else None
 
 
 def lease_one(submission_id: int) -> str | None:

@@ -61,6 +61,7 @@ def _remove(rows: list[Submission]) -> int:
         entries = LedgerEntry.objects.filter(target_submission_id__in=ids)
         entries.update(target_submission_id=None, target_leg=Leg.NONE, target_reason="removed", compared_at=now())
         LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
+        LedgerEntry.objects.filter(twin_submission_id__in=ids).update(twin_submission_id=None)  # graded twice
     # After the commit: contents without a row harm nobody, a row without its contents would.
     contents.delete(names)
     return len(ids)

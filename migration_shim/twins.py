@@ -1,0 +1,157 @@
+"""
+Shadows graded twice on the target, to learn how often its graders disagree with themselves. See docs/decisions/0012.
+
+A twin is written for a sample of the submissions that both systems have graded, by a reconcile of a course in shadow.
+It is no side of a pair: nothing waits for it, and nothing of its entry's own shadow is touched by it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from django.db import connection, transaction
+from django.db.models import Count, Q, QuerySet
+from django.utils.timezone import now
+
+from . import toggles
+from .conf import ShimSettings
+from .core.noise import same_outcome, sample_end
+from .data import Authority, Leg, Move, Phase, State
+from .errors import FileUnavailable, TargetWriteFailed, Unfit
+from .metrics import count
+from .models import CoursePhase, LedgerEntry
+from .target import twins
+
+log = logging.getLogger(__name__)
+
+#: Twins of one course that may wait for a grader at one time: shadows must not queue up behind statistics.
+AT_ONCE = 200
+PAGE = 500
+
+
+def step(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
+    """
+    Judge the twins that were graded since, and write new ones.
+
+    Args:
+        course_id: the course, whose entries were just compared.
+        settings: the settings in force.
+        check: called before each twin is written; may raise, and drops what the process has cached of the flags.
+    """
+    room = AT_ONCE - judge(course_id)
+    for pk, shadow_id, queue_name in _wanted(course_id, settings):
+        if room <= 0:
+            return
+        check()
+        if toggles.phase_of(course_id).phase is not Phase.SHADOW:
+            return
+        room -= _write(pk, shadow_id, queue_name, settings)
+
+
+def counted(course_id: str) -> dict[str, int]:
+    """How many shadows have a ``twin``, how many twins were ``judged``, and how many of these ``differ``."""
+    return LedgerEntry.objects.filter(course_id=course_id, twin_submission_id__gt=0).aggregate(
+        twins=Count("id"),
+        judged=Count("id", filter=Q(twin_agrees__isnull=False)),
+        differ=Count("id", filter=Q(twin_agrees=False)),
+    )
+
+
+def judge(course_id: str) -> int:
+    """
+    Store of each twin that was graded whether its outcome is the shadow's; return how many still wait for a grader.
+
+    Outcomes are the same that a comparison calls the same. A twin that came from elsewhere than the watcher seam is
+    never judged: its grader was given a reduced payload, and a difference would be no noise.
+    """
+    columns = ("id", "target_submission_id", "twin_submission_id", "twin_lease_key")
+    waiting = after = 0
+    while page := list(_unjudged(course_id, after).values_list(*columns)[:PAGE]):
+        after = page[-1][2]
+        waiting += twins.waiting(twin_id for _, _, twin_id, _ in page)
+        graded = twins.graded(pk for _, *pair, _ in page for pk in pair)
+        agree: dict[bool, list[int]] = {True: [], False: []}
+        for pk, shadow_id, twin_id, lease_key in page:
+            shadow, twin = graded.get(shadow_id), graded.get(twin_id)
+            if shadow is not None and twin is not None and lease_key and twin.pullkey == lease_key:
+                agree[same_outcome(shadow.reply, twin.reply, now())].append(pk)
+        for agrees, ids in agree.items():
+            LedgerEntry.objects.filter(id__in=ids, twin_agrees=None).update(twin_agrees=agrees)
+    return waiting
+
+
+def _unjudged(course_id: str, after: int) -> QuerySet[LedgerEntry]:
+    # An entry that was moved since has another target row: there is no pair of gradings any more.
+    entries = LedgerEntry.objects.filter(course_id=course_id, authority=Authority.LEGACY, move=Move.NONE)
+    return entries.filter(twin_submission_id__gt=after, twin_agrees=None).order_by("twin_submission_id")
+
+
+def _wanted(course_id: str, settings: ShimSettings) -> Iterator[tuple[int, int, str]]:
+    """The entries of the sample that lack a twin: id, the shadow's Submission id, queue. In the order of their hash."""
+    if not settings.twin_percent:
+        return
+    entries = _eligible(settings).filter(course_id=course_id, identity__lt=sample_end(settings.twin_percent))
+    after = ""
+    while page := list(
+        entries.filter(identity__gt=after)
+        .order_by("identity")
+        .values_list("id", "target_submission_id", "queue_name", "identity")[:PAGE]
+    ):
+        yield from (row[:3] for row in page)
+        after = page[-1][3]
+
+
+def _eligible(settings: ShimSettings) -> QuerySet[LedgerEntry]:
+    """
+    Entries whose shadow may be graded once more: a grader has graded it through the watcher seam, and legacy its row.
+
+    Both are over, so that no newer attempt, handoff or return has anything to do with the twin.
+    """
+    entries = LedgerEntry.objects.filter(
+        phase=Phase.SHADOW,
+        authority=Authority.LEGACY,
+        target_leg=Leg.STORED,
+        target_state=State.GRADED,
+        legacy_state=State.GRADED,
+        graded_pair=True,
+        leases__gt=0,
+        history=False,
+        echo=False,
+        move=Move.NONE,
+        superseded_at=None,
+        twin_submission_id=None,
+        twin_agrees=None,
+        purged_at=None,
+    )
+    # Their graders must not grade a submission twice, let alone three times.
+    return entries.exclude(queue_name__in=settings.side_effect_queues)
+
+
+def _write(pk: int, shadow_id: int, queue_name: str, settings: ShimSettings) -> bool:
+    """
+    Write the twin of one entry and note it on the entry, in one transaction; whether there is one more now.
+
+    Under the locks of the course, so that none is written once it has left shadow, and of the entry, so that of two
+    runs only one writes. What somebody else holds is left to the next run.
+    """
+    try:
+        twin = twins.prepare(shadow_id, queue_name + settings.shadow_queue_suffix)
+        with transaction.atomic():
+            entry = _locked(_eligible(settings).filter(pk=pk, target_submission_id=shadow_id))
+            if entry is None:
+                return False
+            if _locked(CoursePhase.objects.filter(course_id=entry.course_id, phase=Phase.SHADOW)) is None:
+                return False
+            twin_id = twins.write(twin)
+            LedgerEntry.objects.filter(pk=pk).update(twin_submission_id=twin_id)
+    except (FileUnavailable, TargetWriteFailed, Unfit) as error:
+        count("twin_not_written", error)
+        log.warning("migration_shim: a shadow is not graded twice: %s", error.reason)
+        return False
+    count("twin_written")
+    return True
+
+
+def _locked(rows: QuerySet) -> LedgerEntry | CoursePhase | None:
+    return rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked).first()
