@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from . import ledger, runs, toggles
+from . import ledger
 from .backfill import files, plan
 from .conf import ShimSettings
 from .core.identity import FENCE, in_sample
@@ -14,35 +14,40 @@ from .core.mapping import ParsedRow, is_copy
 from .core.wire import parse_header
 from .data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .legacy import rows as legacy_rows
-from .models import Checkpoint, CoursePhase, LedgerEntry, Run
+from .models import Checkpoint, CoursePhase, LedgerEntry
+from .run_control.control import Control
 
 PAGE = 500
 CHECKPOINT = "link"
 
 
-def link_new_rows(settings: ShimSettings, record: Run) -> bool:
+def link_new_rows(settings: ShimSettings, control: Control) -> None:
     """
-    Walk the legacy rows since the last walk, link each to its entry, and return whether the end was reached.
+    Walk the legacy rows since the last walk, and link each to its entry.
 
     A row of a course in shadow that the router left no entry for gets one, with its copy MISSING: so it is counted, and
-    the next backfill finds it. The checkpoint never passes the overlap: ids commit out of order. The kill switch stops
-    the walk within one page; ``record`` is the run that it is a part of.
+    the next backfill finds it. The checkpoint never passes the overlap: ids commit out of order. ``control`` is asked
+    before every page.
+
+    Raises:
+        Stopped: with the reason.
     """
     storage = files.legacy_storage(settings)
     checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
     safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock(), after=checkpoint.last_id)
     for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
-        toggles.new_work_cycle()
-        if toggles.kill_switch_on():
-            return False
+        control.turn()
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
-        parsed = [plan.read(row, storage)[0] for row in page]
+        parsed = []
+        for row in page:
+            control.beat()
+            parsed.append(plan.read(row, storage)[0])
         with transaction.atomic():
+            # Runs of two courses may walk at once: here they take turns, and each sees what the other has linked.
+            checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
             _link_page(parsed, settings)
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
             checkpoint.save()
-        runs.beat(record)
-    return True
 
 
 def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:

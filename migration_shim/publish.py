@@ -9,9 +9,9 @@ from .conf import ShimSettings
 from .metrics import count, timed
 
 try:
-    from . import tasks
+    from . import copy_tasks
 except ImportError:  # Celery is an extra: without it the next backfill writes the copies
-    tasks = None
+    copy_tasks = None
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ def publish(kind: str, course_id: str, identity: str, settings: ShimSettings) ->
     if not breaker.allows(kind):
         count(f"{kind}_paused_by_breaker")
         return
-    if tasks is None:
+    if copy_tasks is None:
         count(f"{kind}_left_to_backfill")
         return
     try:
         with timed("publish"):
-            tasks.send(kind, course_id, identity, settings)
+            copy_tasks.send(kind, course_id, identity, settings)
     except Exception as error:  # every broker client raises its own; none may reach a learner
         breaker.failed(kind, settings)
         count(f"{kind}_not_published", error)

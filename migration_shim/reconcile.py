@@ -17,23 +17,19 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import comparing, known, link, overrides, runs, selection, tallies, toggles
+from . import known, link, overrides, runs, selection, tallies, twins, walk
 from .conf import ShimSettings, load
 from .core.totals import course_content, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
 from .legacy import rows as legacy_rows
-from .models import LedgerEntry, Run
+from .models import Run
+from .run_control.control import Control, Progress, Stopped, nothing
 from .styles import Styles
 from .target import reader
 
-#: Entries compared at once; a page of glances holds more, most of which need no comparing.
-BATCH = 500
 #: Passes after which a run stops asking whether it has learnt how a queue scores.
 STYLES_SETTLE = 3
-#: Settings of which other values would give a pair another result.
-JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds")
 
-Progress = Callable[[int, int], None]
 Divergence = dict[str, Any]
 
 
@@ -44,6 +40,8 @@ def run(
     *,
     grading: Grading = Grading.SHADOW,
     full: bool = False,
+    tell: Callable[[str], None] = nothing,
+    send: Callable[[int], None] | None = None,
 ) -> Document:
     """
     Reconcile courses, each as a run of its own on record.
@@ -54,22 +52,28 @@ def run(
         on_divergence: called with every divergence on record, after the run.
         grading: ECHO feeds legacy's stored replies to ungraded shadows first, imported history included.
         full: look at settled entries too. The first run of a course, of a version and of other rules always does.
+        tell: called with a short text while the run waits, and with an empty one when it goes on.
+        send: hands the number of a range of entries to the workers; where it is given they compare, and not this
+            process.
 
     Raises:
         RunLocked: a reconcile of one of the courses is at work.
         ConfigurationError: the settings are not usable.
     """
-    settings = load()
-    documents = []
-    for course_id in courses:
-        with runs.running("reconcile", course_id) as record:
-            content = _Reconcile(course_id, settings, grading, record, progress, full=full).run()
-            record.document, record.complete = content, content["complete"]
-        documents.append(content)
-        for row in tallies.divergences(course_id):
-            on_divergence(_described(row))
-        if not content["complete"]:
-            break
+    settings, documents = load(), []
+    at_work: list[Run] = []
+    with Control(settings=settings, tell=tell, beat=lambda: runs.keep_place(at_work[-1])) as control:
+        for course_id in courses:
+            with runs.running("reconcile", course_id) as record:
+                at_work.append(record)
+                reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, full=full)
+                content = reconcile.run()
+                record.document, record.complete = content, content["complete"]
+            documents.append(content)
+            for row in tallies.divergences(course_id):
+                on_divergence(_described(row))
+            if not content["complete"]:
+                break
     content = whole_content(courses, documents, now())
     exit_code = ExitCode.OK
     if any(content[key] for key in ("diverged", "overdue", "fence_leaks", "double_authority")):
@@ -83,70 +87,83 @@ class _Reconcile:
     """One course's run."""
 
     def __init__(
-        self, course_id: str, settings: ShimSettings, grading: Grading, record: Run, progress: Progress, *, full: bool
+        self,
+        course_id: str,
+        settings: ShimSettings,
+        grading: Grading,
+        record: Run,
+        control: Control,
+        progress: Progress,
+        send: Callable[[int], None] | None,
+        *,
+        full: bool,
     ) -> None:
-        self.course_id, self.settings, self.record, self.progress = course_id, settings, record, progress
+        self.course_id, self.settings, self.record = course_id, settings, record
+        self.control, self.progress, self.send = control, progress, send
         self.echo = grading is Grading.ECHO
         self.started = now()
         self.last = _comparable(course_id, record)
         self.before = None if full else self.last
-        self.styles = Styles(course_id, self.last.document["styles"] if self.last else {})
-        self.looked_at = self.echoed = 0
+        self.styles = Styles.learnt(course_id, self.last.document["styles"] if self.last else {})
+        self.tally, self.total, self.stopped_by = walk.Tally(), 0, ""
+        control.waited.clear()  # of the course before
 
     def run(self) -> dict[str, Any]:
-        complete = link.link_new_rows(self.settings, self.record) and self._walk()
+        try:
+            self._stages()
+        except Stopped as stopped:
+            self.stopped_by = str(stopped)
         moment = now()
-        selection.settle(self.course_id, moment, timedelta(seconds=self.settings.late_reply_seconds))
         known.apply(self.course_id, moment)
-        return self._content(moment, complete=complete)
+        runs.keep_place(self.record)
+        return self._content(moment)
 
-    def _walk(self) -> bool:
+    def _stages(self) -> None:
+        """All that a stop may cut short."""
+        link.link_new_rows(self.settings, self.control)
+        self._walk()
+        if not self.echo:
+            twins.step(self.course_id, self.settings, self.control.check)
+        selection.settle(self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check)
+
+    def _walk(self) -> None:
         """Look at what there is to look at; again at everything if that has taught how a queue scores."""
         for _ in range(STYLES_SETTLE):
-            if not self._pass():
-                return False
-            learnt = Styles(self.course_id, self.styles.known)
+            before = self.tally.compared
+            self._pass()
+            if self.tally.compared == before:  # then there is nothing to learn from
+                return
+            learnt = Styles.learnt(self.course_id, self.styles.known)
             if learnt.known == self.styles.known:
-                break
+                return
             # What was judged before this was known would be judged otherwise now.
             self.styles, self.before = learnt, None
-        return True
 
-    def _pass(self) -> bool:
-        if _stopped():  # also where there is nothing to look at: a stopped run is no evidence
-            return False
-        since = self._since()
-        total = selection.count(self.course_id, since=since)
-        queues = [queue + suffix for queue in tallies.queues(self.course_id) for suffix in self._suffixes()]
-        job = comparing.Job(
-            settings=self.settings, styles=self.styles, register=known.of_course(self.course_id, self.started)
+    def _pass(self) -> None:
+        self.control.check()  # also where there is nothing to look at: a stopped run is no evidence
+        wanted = walk.Pass(
+            course_id=self.course_id,
+            since=self._since(),
+            echo=self.echo,
+            basis=walk.basis_of(self.record.versions, self.record.settings),
+            styles=self.styles,
+            at=self.started,
         )
-        for page in selection.pages(self.course_id, since=since, echo=self.echo, queues=queues):
-            if _stopped():
-                return False
-            ids = list(self._changed(page))
-            for start in range(0, len(ids), BATCH):
-                if start and _stopped():
-                    return False
-                self._compare(ids[start : start + BATCH], job)
-            self.looked_at += len(page)
-            runs.beat(self.record)
-            self.progress(self.looked_at, max(total, self.looked_at))
-        return True
+        self.total = selection.count(self.course_id, since=wanted.since)
+        queues = [queue + suffix for queue in tallies.queues(self.course_id) for suffix in self._suffixes()]
+        if self.send is None:
+            pages = selection.pages(self.course_id, since=wanted.since, echo=self.echo, queues=queues)
+        else:
+            walk.spread(wanted, self.record, self.control, self.settings, self.send, self.tally, self._show)
+            pages = selection.news(self.course_id, since=wanted.since, queues=queues)
+        walker = walk.Walker(wanted, self.settings, self.control)
+        for page in pages:
+            self.control.turn()
+            self.tally.join(walker.look(page))
+            self._show(self.tally)
 
-    def _changed(self, page: list[selection.Glance]) -> dict[int, str]:
-        basis = repr((self.record.versions, _judged_by(self.record)))
-        return selection.changed(page, echo=self.echo, basis=basis, style=self.styles.style)
-
-    def _compare(self, ids: list[int], job: comparing.Job) -> None:
-        entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
-        if self.echo and (echoed := comparing.echo_entries(entries, self.settings)):
-            self.echoed += echoed
-            entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
-        # Read after the entries: what changes in between is found changed by the next run.
-        seen = self._changed(selection.glances(ids))
-        comparing.compare_entries([entry for entry in entries if entry.pk in seen], seen, job)
-        runs.beat(self.record)
+    def _show(self, tally: walk.Tally) -> None:
+        self.progress(tally.looked_at, max(self.total, tally.looked_at))
 
     def _since(self) -> datetime | None:
         """News are what happened since; None looks at everything."""
@@ -158,32 +175,37 @@ class _Reconcile:
     def _suffixes(self) -> tuple[str, str]:
         return "", self.settings.reverse_queue_suffix
 
-    def _content(self, moment: datetime, *, complete: bool) -> dict[str, Any]:
-        course_id, record = self.course_id, self.record
+    def _content(self, moment: datetime) -> dict[str, Any]:
+        course_id, record, complete = self.course_id, self.record, not self.stopped_by
+        waited = self.tally.waited + self.control.waited
         classes = tallies.classes(course_id)
-        reverse = [queue + self.settings.reverse_queue_suffix for queue in tallies.queues(course_id)]
+        counted = tallies.of_course(course_id)
+        reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
         leaks = reader.half_fenced(course_id) + legacy_rows.naming(f"/courses/{course_id}/", reverse)
         full = self.before is None
         last_full_at = self.last.document["last_full_at"] if self.last else None
         return course_content(
             course_id,
-            tallies.statuses(course_id),
+            counted.statuses,
             complete=complete,
             at=moment,
             full=full,
             last_full_at=self.started.isoformat() if full and complete else last_full_at,
             watermark=self.started.isoformat(),
-            looked_at=self.looked_at,
-            echoed=self.echoed,
+            stopped_by=self.stopped_by,
+            waited={kind: round(seconds, 1) for kind, seconds in waited.items()},
+            looked_at=self.tally.looked_at,
+            echoed=self.tally.echoed,
             classes=classes,
-            known_differences=tallies.known(course_id),
+            known_differences=counted.known,
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
-            payloads_compared=tallies.entries_of(course_id).filter(payload_compared_at__isnull=False).count(),
-            queues=tallies.queues(course_id),
+            payloads_compared=counted.payloads_compared,
+            queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
-            cohorts=tallies.cohorts(course_id),
+            cohorts=counted.cohorts,
             latency=tallies.latency(tallies.entries_of(course_id)),
+            noise=twins.counted(course_id),
             confusion=tallies.confusion(course_id),
             daily=tallies.daily(course_id),
             overrides=overrides.active(course_id, moment),
@@ -193,24 +215,13 @@ class _Reconcile:
         )
 
 
-def _stopped() -> bool:
-    """Whether the kill switch is on by now."""
-    toggles.new_work_cycle()
-    return toggles.kill_switch_on()
-
-
 def _comparable(course_id: str, record: Run) -> Run | None:
     """The last complete run whose results still hold: made by the same versions and rules. None asks for a full run."""
     last = runs.last_complete("reconcile", course_id)
     if last is None or last.document.get("last_full_at") is None:
         return None
-    same = last.versions == record.versions and _judged_by(last) == _judged_by(record)
+    same = last.versions == record.versions and walk.judged_by(last.settings) == walk.judged_by(record.settings)
     return last if same else None
-
-
-def _judged_by(record: Run) -> dict[str, Any]:
-    """The settings that the result of a pair depends on."""
-    return {name: record.settings.get(name) for name in JUDGED_BY}
 
 
 def _described(row: dict[str, Any]) -> Divergence:

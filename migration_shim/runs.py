@@ -16,14 +16,14 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from . import __version__
-from .conf import load
+from .conf import ShimSettings, load
 from .errors import RunLocked
 from .models import Checkpoint, Run
 
 #: A run that has not shown a sign of life for this long is dead, and its lock with it.
 HEARTBEAT_LIMIT = timedelta(seconds=120)
 SCOPE_LIMIT = 255
-_SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage", "submit_users")
+_SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage", "submit_users", "preflight_graders")
 
 
 def versions() -> dict[str, str]:
@@ -35,8 +35,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _settings() -> dict[str, Any]:
-    return {key: value for key, value in dataclasses.asdict(load()).items() if key not in _SECRET}
+def settings_of(settings: ShimSettings) -> dict[str, Any]:
+    """The settings as a run keeps them on record: no secrets."""
+    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _SECRET}
 
 
 def scope_name(scope: str) -> str:
@@ -65,7 +66,7 @@ def running(kind: str, scope: str = "") -> Iterator[Run]:
         ).first()
         if alive is not None:
             raise RunLocked(f"{kind} run {alive.pk} has been at work since {alive.started_at:%H:%M:%S} UTC.")
-        run = Run.objects.create(kind=kind, scope=scope, settings=_settings(), versions=versions())
+        run = Run.objects.create(kind=kind, scope=scope, settings=settings_of(load()), versions=versions())
     try:
         yield run
     finally:
@@ -76,6 +77,18 @@ def running(kind: str, scope: str = "") -> Iterator[Run]:
 def beat(run: Run) -> None:
     """Show a sign of life."""
     Run.objects.filter(pk=run.pk).update(heartbeat_at=now())
+
+
+def keep_place(run: Run) -> None:
+    """
+    Show a sign of life, unless another run of the scope has begun since: it found this one dead.
+
+    Raises:
+        RunLocked: this run has lost its place, and what it says is no evidence.
+    """
+    if Run.objects.filter(kind=run.kind, scope=run.scope, id__gt=run.pk).exists():
+        raise RunLocked("Another run has taken this one's place; it was thought dead.")
+    beat(run)
 
 
 def is_alive(run_id: int) -> bool:

@@ -1,36 +1,26 @@
-"""Celery's entry points, and how a task is published without keeping a learner waiting."""
+"""Celery's entry points: the one module of the app that its workers look into."""
 
 from __future__ import annotations
 
-from celery import current_app, shared_task
-from django.db import OperationalError
+from celery import Task, shared_task
 from kombu.exceptions import OperationalError as BrokerError
-from kombu.pools import producers
 
-from . import copies
+from . import walk
+from . import watch as watching
 from .backfill import ranges
-from .conf import ShimSettings, load
-from .errors import TargetWriteFailed, WorkersFailed
+from .conf import load
+from .copy_tasks import write_reverse, write_shadow
+from .errors import RunLocked, WorkersFailed
 
-RETRIES = 5
-
-
-@shared_task(
-    name="migration_shim.write_shadow",
-    autoretry_for=(TargetWriteFailed, OperationalError),
-    max_retries=RETRIES,
-    retry_backoff=2,
-    ignore_result=True,
-)
-def write_shadow(course_id: str, identity: str) -> str:
-    """Write one shadow. ``course_id`` is for whoever looks at the queue."""
-    return copies.write_shadow(identity)
-
-
-@shared_task(name="migration_shim.write_reverse", ignore_result=True)
-def write_reverse(course_id: str, identity: str) -> str:
-    """Write one reverse shadow."""
-    return copies.write_reverse(identity)
+__all__ = [
+    "backfill_range",
+    "reconcile_range",
+    "send_backfill",
+    "send_reconcile",
+    "watch",
+    "write_reverse",
+    "write_shadow",
+]
 
 
 @shared_task(
@@ -44,52 +34,50 @@ def backfill_range(range_id: int) -> str:
     return ranges.work(range_id)
 
 
-def send_range(range_id: int) -> None:
+@shared_task(
+    name="migration_shim.reconcile_range",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    ignore_result=True,
+)
+def reconcile_range(range_id: int) -> str:
+    """Work through one range of a reconcile. Delivered twice, or never, it does no harm, as above."""
+    return walk.work(range_id)
+
+
+@shared_task(name="migration_shim.watch", ignore_result=True)
+def watch() -> str:
+    """One round of ``xqueue_watch``, for Celery beat; the word says what came of it."""
+    try:
+        answer = watching.run()
+    except RunLocked:
+        return "another watch is at work"
+    return f"exit code {int(answer.exit_code)}"
+
+
+def send_backfill(range_id: int) -> None:
     """
     Publish one range of a backfill: its number, and nothing else.
 
     Raises:
         WorkersFailed: the broker does not take it.
     """
-    queue = load().celery_queue
-    try:
-        backfill_range.apply_async(kwargs={"range_id": range_id}, **({"queue": queue} if queue else {}))
-    except BrokerError as error:
-        raise WorkersFailed(f"Celery's broker does not take the work: {type(error).__name__}.") from error
+    _send(backfill_range, range_id)
 
 
-_TASKS = {copies.SHADOW: write_shadow, copies.REVERSE: write_reverse}
-
-
-def send(kind: str, course_id: str, identity: str, settings: ShimSettings) -> None:
+def send_reconcile(range_id: int) -> None:
     """
-    Publish one copy: one try, with ``publish_seconds`` as the timeout of the socket itself.
-
-    Where all pooled connections of the process are waiting for the broker, that wait may come on top, once.
+    Publish one range of a reconcile: its number, and nothing else.
 
     Raises:
-        Exception: whatever the broker's client raises.
+        WorkersFailed: the broker does not take it.
     """
-    task = _TASKS[kind]
-    arguments = {"course_id": course_id, "identity": identity}
-    if current_app.conf.task_always_eager:
-        task.apply_async(kwargs=arguments)
-        return
-    seconds = settings.publish_seconds
-    connection = current_app.connection_for_write(connect_timeout=seconds, transport_options=_timeouts(seconds))
-    with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        options = {"queue": settings.celery_queue} if settings.celery_queue else {}
-        task.apply_async(kwargs=arguments, producer=producer, retry=False, **options)
+    _send(reconcile_range, range_id)
 
 
-def _timeouts(seconds: float) -> dict[str, object]:
-    """Socket timeouts in the words of each transport: Redis, and AMQP."""
-    url = current_app.conf.broker_write_url or current_app.conf.broker_url or ""
-    if str(url).startswith("redis"):
-        return {
-            "socket_timeout": seconds,
-            "socket_connect_timeout": seconds,
-            "max_retries": 0,
-            "retry_on_timeout": False,
-        }
-    return {"read_timeout": seconds, "write_timeout": seconds, "max_retries": 0}
+def _send(task: Task, range_id: int) -> None:
+    queue = load().celery_queue
+    try:
+        task.apply_async(kwargs={"range_id": range_id}, **({"queue": queue} if queue else {}))
+    except BrokerError as error:
+        raise WorkersFailed(f"Celery's broker does not take the work: {type(error).__name__}.") from error

@@ -23,10 +23,10 @@ from ..data import Authority, Document, Move, Phase, RowClass
 from ..errors import LegacyNotWritable
 from ..legacy.give_back import Way, check_may_write, knows_queue
 from ..models import CoursePhase, LedgerEntry
+from ..run_control.control import Control, Progress, Stopped, nothing
 from ..target import fencing
 from ..target.fencing import RealRow
 from . import tally
-from .control import Control, Progress, Stopped, nothing
 from .files import legacy_storage
 from .request import Request, in_scope
 from .returning import finish, give_back

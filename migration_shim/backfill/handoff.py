@@ -22,8 +22,8 @@ from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import primary, retire
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
+from ..run_control.control import Control, Progress, Stopped, nothing
 from . import files, handoff_plan
-from .control import Control, Progress, Stopped, nothing
 from .handoff_finish import HELD, ON_THE_WAY, finish_held, on_the_way, watch
 from .handoff_plan import Candidate
 from .handoff_steps import Done, fence, hold, steady

@@ -120,7 +120,10 @@ def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
     # Looked for without a lock: a lock on what is not there would be one on a gap, in which others insert.
     found = LedgerEntry.objects.filter(identity=parsed.digests.identity).values_list("pk", flat=True).first()
     if found is not None:
-        return LedgerEntry.objects.select_for_update().get(pk=found)
+        entry = LedgerEntry.objects.select_for_update().get(pk=found)
+        if entry.purged_at is not None:  # settled long ago, and set free again by hand
+            ledger.refill(entry, parsed.envelope, parsed.digests, parsed.input_key)
+        return entry
     entry = ledger.new_entry(
         parsed.envelope,
         parsed.digests,

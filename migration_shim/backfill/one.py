@@ -57,7 +57,7 @@ def write_shadow_of(identity: str, settings: ShimSettings) -> str:
 
 
 def _nothing_to_do(entry: LedgerEntry | None) -> str | None:
-    if entry is None or entry.target_leg == Leg.STORED:
+    if entry is None or entry.target_leg == Leg.STORED or entry.purged_at is not None:
         return "present"
     return None if entry.superseded_at is None else "superseded"
 

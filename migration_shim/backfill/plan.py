@@ -125,7 +125,8 @@ def class_page(
     classed = []
     for parsed, keys, missing in read_rows:
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
-        present = entry is not None and entry.target_leg == Leg.STORED
+        # One whose residue was dropped is not copied any more: a grader would get half of it.
+        present = entry is not None and (entry.target_leg == Leg.STORED or entry.purged_at is not None)
         owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
         wanted = owed and entry.superseded_at is None
         siblings = others(parsed, families)

@@ -1,30 +1,19 @@
-"""
-A run spread over workers: ranges of legacy ids, each a row of its own with what is to be done and what was counted.
-
-A worker takes one range and moves its position, and the counts with it, in the transaction of every batch. So it may
-die at any point, a range may be handed out twice, and the counts still add up. Only the range's number leaves the
-database. The command holds the lock and the heartbeat; a worker goes on only while that run is alive.
-"""
+"""A backfill spread over workers: what one of them does with a range of legacy ids. See ``run_control``."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import time
-from typing import Any
 
-from .. import runs
 from ..conf import ShimSettings, load
 from ..data import LegacyRow
-from ..errors import RunLocked, ShimError, TargetWriteFailed
 from ..legacy import rows as legacy_rows
-from ..models import Checkpoint
+from ..run_control import ranges
+from ..run_control.ranges import Range
 from . import files, plan, verify
 from .batch import Job, write_page
-from .control import Control, Stopped
 from .pace import Pace
-from .position import Position
 from .request import Request
 from .tally import Tally
 
@@ -50,77 +39,48 @@ def job(request: Request, settings: ShimSettings, wanted_history: frozenset[int]
 
 def work(range_id: int) -> str:
     """
-    Work through a range from where it stands, and return what became of it, as a word for a log.
+    Work through a range from where it stands. See ``run_control.ranges.work``.
 
     Raises:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
     """
-    checkpoint = Checkpoint.objects.filter(pk=range_id).first()
-    if checkpoint is None or not checkpoint.plan or checkpoint.counts.get("done"):
-        return "nothing to do"
-    taken = _Range(checkpoint)
-    try:
-        return taken.work()
-    except RunLocked:
-        return "another worker has it"
-    except Stopped as stopped:
-        return f"stopped: {stopped}"
-    except TargetWriteFailed:
-        raise
-    except ShimError as error:  # no other worker would fare better: the command has to hear of it
-        with contextlib.suppress(RunLocked):
-            taken.keep(error=f"{type(error).__name__}: {error}")
-        return "failed"
+    return ranges.work(range_id, Tally, _work)
 
 
-class _Range:
-    """One range in the hands of one worker."""
+def _work(taken: Range[Tally]) -> str:
+    """Batch by batch, to the end of the range."""
+    request, settings = Request.from_json(taken.plan["request"]), load()
+    own = job(request, settings, frozenset(taken.plan["wanted"]))
+    pace, batch = Pace(request.batch_size), taken.plan["number"]
+    while taken.is_wanted():
+        taken.control.turn()
+        page = legacy_rows.page(
+            after=taken.position.last_id,
+            upto=taken.plan["upto"],
+            unretired_only=unretired_only(request),
+            size=pace.size,
+        )
+        if not page:
+            taken.keep(done=True)
+            return "done"
+        started = time.monotonic()
+        _batch(taken, page, dataclasses.replace(own, verify=verify.due(batch, taken.plan["total"], settings)))
+        batch += 1
+        pace.took(len(page), time.monotonic() - started)
+    return "the run is over"
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.plan, self.position = checkpoint.plan, Position(checkpoint)
-        self.tally = Tally.from_json(checkpoint.counts)
-        # Each look at the control shows that the range is in somebody's hands, also while it waits for its turn.
-        self.control = Control(beat=lambda: self.keep(begun=True))
 
-    def keep(self, **marks: Any) -> None:
-        """Keep marks beside the counts, without a move."""
-        last_id = self.position.last_id
-        self.position.move(last_id, counts=self.tally.to_json() | marks)
+def _batch(taken: Range[Tally], page: list[LegacyRow], own: Job) -> None:
+    to, counted = page[-1].id, taken.tally
 
-    def work(self) -> str:
-        """Batch by batch, to the end of the range."""
-        request, settings = Request.from_json(self.plan["request"]), load()
-        own = job(request, settings, frozenset(self.plan["wanted"]))
-        pace, batch = Pace(request.batch_size), self.plan["number"]
-        self.keep(begun=True)
-        while runs.is_alive(self.plan["run"]):
-            self.control.turn()
-            page = legacy_rows.page(
-                after=self.position.last_id,
-                upto=self.plan["upto"],
-                unretired_only=unretired_only(request),
-                size=pace.size,
-            )
-            if not page:
-                self.keep(done=True)
-                return "done"
-            started = time.monotonic()
-            self._batch(page, dataclasses.replace(own, verify=verify.due(batch, self.plan["total"], settings)))
-            batch += 1
-            pace.took(len(page), time.monotonic() - started)
-        return "the run is over"
+    def save(classed: list[plan.ClassedRow], written: int) -> None:
+        nonlocal counted
+        counted = copy.deepcopy(taken.tally)  # anew: the transaction may have been tried before
+        counted.add(classed, written)
+        counted.waited.update(taken.control.waited)
+        taken.position.move(to, counts=counted.to_json() | {"begun": True})
 
-    def _batch(self, page: list[LegacyRow], own: Job) -> None:
-        to, counted = page[-1].id, self.tally
-
-        def save(classed: list[plan.ClassedRow], written: int) -> None:
-            nonlocal counted
-            counted = copy.deepcopy(self.tally)  # anew: the transaction may have been tried before
-            counted.add(classed, written)
-            counted.waited.update(self.control.waited)
-            self.position.move(to, counts=counted.to_json() | {"begun": True})
-
-        write_page(page, own, save)
-        self.position.moved(to)
-        self.tally = counted
-        self.control.waited.clear()
+    write_page(page, own, save)
+    taken.position.moved(to)
+    taken.tally = counted
+    taken.control.waited.clear()

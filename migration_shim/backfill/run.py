@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.utils.timezone import now
 
@@ -13,13 +15,13 @@ from ..conf import ShimSettings, load
 from ..data import Authority, Document, Leg, LegacyRow
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run
+from ..run_control.control import Control, Progress, Stopped, nothing
+from ..run_control.spread import Spread
 from . import plan, position, ranges, verify
 from .batch import class_only, write_page
-from .control import Control, Progress, Stopped, nothing
 from .one import rows_of
 from .pace import Pace
 from .request import Request, in_scope
-from .spread import Spread
 from .tally import SCHEMA, Tally, document, next_commands
 
 #: How many headers of a page are read at once where history is selected.
@@ -110,10 +112,11 @@ class _Run:
         self.job = ranges.job(self.request, self.settings, wanted)
         if send is not None and self.record is not None:
             spread = Spread(
-                self.request, self.record, self.control, self.position, total=self.total, safe=safe, wanted=wanted
+                self.record, self.control, self.settings, Tally, follow=lambda done: self._follow(min(done, safe))
             )
+            planned = self._planned(unretired_only, sorted(wanted))
             try:
-                spread.run(send, lambda counted: self.progress(counted.read, max(self.total, counted.read)))
+                spread.run(planned, send, lambda counted: self.progress(counted.read, max(self.total, counted.read)))
             finally:
                 self.tally.join(spread.take_back())
         else:
@@ -124,6 +127,30 @@ class _Run:
         if not self.request.history:
             for page in self._owed():
                 self._batch(page, to=0)
+
+    def _planned(self, unretired_only: bool, wanted: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What is to be done with each range. The last one is open at its end: what arrives meanwhile is in it."""
+        after = self.position.last_id
+        ends = list(legacy_rows.range_ends(after=after, unretired_only=unretired_only, size=self.settings.range_rows))
+        for end in ends:
+            upto = None if end == ends[-1] else end
+            first, last = bisect.bisect_right(wanted, after), bisect.bisect_right(wanted, end)
+            yield (
+                after,
+                {
+                    "request": self.request.to_json(),
+                    "total": self.total,
+                    "upto": upto,
+                    "wanted": wanted[first : last if upto else None],
+                },
+            )
+            after = end
+
+    def _follow(self, to: int) -> None:
+        """Let the run's own position follow its ranges."""
+        if to > self.position.last_id:
+            self.position.move(to)
+            self.position.moved(to)
 
     def _room(self) -> int | None:
         """How many rows more ``--limit`` allows; None for any number."""
@@ -163,7 +190,7 @@ class _Run:
     def _owed(self) -> Iterator[list[LegacyRow]]:
         """Retired legacy rows of submissions that the router owes a shadow; the unretired ones were read before."""
         owed = LedgerEntry.objects.filter(
-            target_leg__in=(Leg.MISSING, Leg.FAILED), authority=Authority.LEGACY, superseded_at=None
+            target_leg__in=(Leg.MISSING, Leg.FAILED), authority=Authority.LEGACY, superseded_at=None, purged_at=None
         )
         owed = in_scope(owed, self.request.courses, self.request.queues)
         after = 0

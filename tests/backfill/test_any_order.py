@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from migration_shim.backfill import control
 from migration_shim.data import ExitCode
 from migration_shim.models import Checkpoint, LegacySubmission
+from migration_shim.run_control import control
 from tests import rows
 from tests.backfill import many
 from tests.rows import fresh  # noqa: F401

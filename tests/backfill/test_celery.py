@@ -9,9 +9,9 @@ import uuid
 import pytest
 import redis
 
-from migration_shim.backfill import spread
 from migration_shim.data import ExitCode
 from migration_shim.models import Checkpoint, LedgerEntry, Run
+from migration_shim.run_control import spread
 from tests import rows
 from tests.backfill import many, processes
 from tests.celery_worker import running_worker

@@ -8,7 +8,7 @@ import pytest
 from django.core import checks
 from xblocks_contrib.problem.capa.xqueue_interface import XQueueInterface
 
-from migration_shim import copies, platform_door, tasks
+from migration_shim import copies, copy_tasks, platform_door
 from migration_shim.checks import TAG
 from migration_shim.data import Leg, Phase
 from migration_shim.legacy.client import LegacyClient
@@ -182,7 +182,7 @@ def test_legacy_loses_a_sibling_input_by_itself_and_the_router_makes_it_no_worse
 
 def test_both_shadows_are_written_when_a_worker_comes_to_them_late(systems, classroom, monkeypatch):
     left = []
-    monkeypatch.setattr(tasks, "send", lambda kind, course_id, identity, settings: left.append(identity))
+    monkeypatch.setattr(copy_tasks, "send", lambda kind, course_id, identity, settings: left.append(identity))
     learner = classroom.learner(NOWHERE, TWO_INPUTS, points=2)
     enter(Phase.SHADOW)
     learner.submit(SQUARE, WRONG_SQUARE)

@@ -4,7 +4,7 @@ import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
-from migration_shim import tasks
+from migration_shim import copy_tasks
 from tests.load import course as route
 
 pytestmark = [
@@ -17,7 +17,7 @@ pytestmark = [
 def published(monkeypatch):
     """What is handed to the broker, instead of being run at once in this process."""
     sent = []
-    monkeypatch.setattr(tasks, "send", lambda kind, course_id, identity, settings: sent.append((kind, identity)))
+    monkeypatch.setattr(copy_tasks, "send", lambda kind, course_id, identity, settings: sent.append((kind, identity)))
     return sent
 
 

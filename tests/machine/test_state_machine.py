@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import tasks
+from migration_shim import copy_tasks
 from migration_shim.data import Phase
 from migration_shim.legacy.client import LegacyClient
 from sandbox.lms.models import AnonymousUserId
@@ -65,9 +65,9 @@ def world(transactional_db, settings, monkeypatch):
             raise DatabaseError
         return really_create(**values)
 
-    really_send, really_create = tasks.send, ExternalGraderDetail.create_from_uuid
+    really_send, really_create = copy_tasks.send, ExternalGraderDetail.create_from_uuid
     monkeypatch.setattr(LegacyClient, "submit", submit)
-    monkeypatch.setattr(tasks, "send", send)
+    monkeypatch.setattr(copy_tasks, "send", send)
     monkeypatch.setattr(ExternalGraderDetail, "create_from_uuid", create)
     EXTERNAL_GRADER_SCORE_SUBMITTED.connect(_raise_on_poison)
     with statuses.logged():

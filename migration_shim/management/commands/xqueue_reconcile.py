@@ -59,6 +59,7 @@ class Command(ShimCommand):
             default=Grading.SHADOW,
             help="echo: give ungraded shadows legacy's own replies, imported history included (default shadow)",
         )
+        parser.add_argument("--workers", choices=("celery",), help="let the LMS's Celery workers do the comparing")
         parser.add_argument(
             "--report",
             type=report_path,
@@ -93,8 +94,15 @@ class Command(ShimCommand):
                 kept.seek(0)
                 yield from map(json.loads, kept)
 
+            progress = self.progress("reconcile")
             answer = api.reconcile(
-                courses, self.progress("reconcile"), keep, grading=options["grading"], full=options["full"]
+                courses,
+                progress,
+                keep,
+                grading=options["grading"],
+                full=options["full"],
+                workers=options["workers"],
+                tell=progress.tell,
             )
             if options["report"] or options["divergences"]:
                 report = api.diff_report(answer.content, divergences, include_content=content)

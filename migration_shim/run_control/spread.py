@@ -2,69 +2,80 @@
 
 from __future__ import annotations
 
-import bisect
 import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Generic
 
 from django.db import transaction
 
 from .. import runs
-from ..conf import load
+from ..conf import ShimSettings
 from ..errors import RunLocked, WorkersFailed
-from ..legacy import rows as legacy_rows
 from ..models import Checkpoint, Run
-from . import ranges
-from .control import Control
-from .position import Position
-from .request import Request
-from .tally import Tally
+from .control import Control, nothing
+from .ranges import T
 
 log = logging.getLogger(__name__)
 
 PREFIX = "range:"
 POLL_SECONDS = 0.5
-#: A range that was sent so often and has never moved will not move by being sent again.
+#: A range that was sent so often while no range moved will not move by being sent again.
 SENDS = 5
 
 
-class Spread:
-    """The ranges of one run, as the command that leads it sees them."""
+class Spread(Generic[T]):
+    """
+    The ranges of one run, as the command that leads it sees them.
+
+    Args:
+        record: the run; workers go on only while it is alive.
+        control: the run's.
+        settings: those in force.
+        kind: what is counted of a range.
+        follow: called with the id up to which all is done without a gap, at every look; in ``take_back`` inside its
+            transaction.
+    """
 
     def __init__(
         self,
-        request: Request,
         record: Run,
         control: Control,
-        position: Position,
+        settings: ShimSettings,
+        kind: type[T],
         *,
-        total: int,
-        safe: int,
-        wanted: frozenset[int],
+        follow: Callable[[int], None] = nothing,
     ) -> None:
-        self.request, self.record, self.control, self.position = request, record, control, position
-        self.total, self.safe, self.wanted = total, safe, sorted(wanted)
-        self.settings = load()
-        self.finished = Tally()
+        self.record, self.control, self.settings, self.kind, self.follow = record, control, settings, kind, follow
+        self.finished = kind.from_json({})
         #: Ranges that are not finished, in the order of their ids.
-        self.open: dict[int, _Sent] = {}
+        self.open: dict[int, _Sent[T]] = {}
         self.number = 0
-        #: The end of what is finished without a gap.
-        self.prefix = position.last_id
+        #: When a range moved last, by this process's own clock.
+        self.moved_at = time.monotonic()
+        #: The end of what is finished without a gap; None while there is no range.
+        self.prefix: int | None = None
 
-    def run(self, send: Callable[[int], None], progress: Callable[[Tally], None]) -> None:
+    def run(
+        self, planned: Iterable[tuple[int, dict[str, Any]]], send: Callable[[int], None], progress: Callable[[T], None]
+    ) -> None:
         """
         Send every range, follow them to their end, and send again what does not move.
+
+        Args:
+            planned: of each range, in order, the id that it begins behind and what a worker has to know of it.
+            send: hands the number of a range to the workers.
+            progress: called with what was counted so far.
 
         Raises:
             Stopped: the ranges are to be taken back.
             WorkersFailed: a worker met an error that no other would be spared, or nobody moves a range.
             RunLocked: another run has taken this one's place.
         """
-        self._make()
+        self._make(planned)
         for range_id, sent in self.open.items():
             self.control.check()
             send(range_id)
@@ -78,7 +89,7 @@ class Spread:
             if self.open:
                 self.control.sleep(POLL_SECONDS)
 
-    def take_back(self) -> Tally:
+    def take_back(self) -> T:
         """
         Take all ranges out of the workers' hands, and return what was counted: all that is committed, and nothing else.
 
@@ -91,34 +102,18 @@ class Spread:
         self.control.tell("")
         return self._counted()
 
-    def _make(self) -> None:
-        """A row a range. The last one is open at its end: what arrives meanwhile is in it."""
+    def _make(self, planned: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        """A row a range."""
         for name in Checkpoint.objects.filter(name__startswith=PREFIX).values_list("name", flat=True):
             if not runs.is_alive(int(name.split(":")[1])):
                 Checkpoint.objects.filter(name=name).delete()  # of a command that was killed
-        after = self.position.last_id
-        ends = list(
-            legacy_rows.range_ends(
-                after=after, unretired_only=ranges.unretired_only(self.request), size=self.settings.range_rows
-            )
-        )
-        for number, end in enumerate(ends):
-            upto = None if end == ends[-1] else end
-            first, last = bisect.bisect_right(self.wanted, after), bisect.bisect_right(self.wanted, end)
-            plan_of_range = {
-                "run": self.record.pk,
-                "request": self.request.to_json(),
-                "number": number,
-                "total": self.total,
-                "upto": upto,
-                "wanted": self.wanted[first : last if upto else None],
-            }
+        for number, (after, plan) in enumerate(planned):
             name = f"{PREFIX}{self.record.pk}:{number}"
+            plan_of_range = {**plan, "run": self.record.pk, "number": number}
             checkpoint = Checkpoint.objects.create(name=name, last_id=after, plan=plan_of_range)
-            self.open[checkpoint.pk] = _Sent(last_id=after)
+            self.open[checkpoint.pk] = _Sent(last_id=after, tally=self.kind.from_json({}))
             self.control.beat()
-            after = end
-        self.number = len(ends)
+        self.number = len(self.open)
 
     def _look(self) -> bool:
         """Read the open ranges, and let the run's own position follow. Whether anything has moved since."""
@@ -130,7 +125,7 @@ class Spread:
             if error := row.counts.get("error"):
                 raise WorkersFailed(error)
             sent = self.open[range_id]
-            moved |= sent.seen(row)
+            moved |= sent.seen(row, self.kind)
             if not gap:
                 self.prefix = row.last_id
             if row.counts.get("done"):
@@ -138,13 +133,13 @@ class Spread:
                 del self.open[range_id]
             else:
                 gap = True
-        to = max(self.position.last_id, min(self.prefix, self.safe))
-        if to > self.position.last_id:
-            self.position.move(to)
-            self.position.moved(to)
+        if moved:
+            self.moved_at = time.monotonic()
+        if self.prefix is not None:
+            self.follow(self.prefix)
         return moved
 
-    def _counted(self) -> Tally:
+    def _counted(self) -> T:
         counted = copy.deepcopy(self.finished)
         for sent in self.open.values():
             counted.join(sent.tally)
@@ -164,25 +159,27 @@ class Spread:
 
     def _send_again(self, range_id: int, send: Callable[[int], None]) -> None:
         sent = self.open[range_id]
+        if self.moved_at > sent.since:
+            sent.times = 1  # the workers are at work on others: it may wait behind these in the queue
         if sent.times >= SENDS:
             raise WorkersFailed(
-                f"The workers have not moved the range behind legacy id {sent.last_id}, sent {sent.times} times. Is a "
+                f"The workers have not moved the range behind id {sent.last_id}, sent {sent.times} times. Is a "
                 f"worker at work on the Celery queue {self.settings.celery_queue or '(the default one)'}? Its log "
                 "says what it met."
             )
-        log.warning("migration_shim: the range behind legacy id %s is sent to the workers again", sent.last_id)
+        log.warning("migration_shim: the range behind id %s is sent to the workers again", sent.last_id)
         send(range_id)
         sent.sent()
 
 
 @dataclass(slots=True, kw_only=True)
-class _Sent:
+class _Sent(Generic[T]):
     """What the command has last seen of one range."""
 
     last_id: int
+    tally: T
     updated_at: datetime | None = None
     begun: bool = False
-    tally: Tally = field(default_factory=Tally)
     times: int = 0
     #: By this process's own clock: that of the workers may be another.
     since: float = field(default_factory=time.monotonic)
@@ -192,7 +189,7 @@ class _Sent:
         self.times += 1
         self.since = time.monotonic()
 
-    def seen(self, row: Checkpoint) -> bool:
+    def seen(self, row: Checkpoint, kind: type[T]) -> bool:
         """Take in its row; whether it shows a sign of life that is new."""
         if row.updated_at == self.updated_at:
             return False
@@ -200,7 +197,7 @@ class _Sent:
             self.times = 1
         first = self.updated_at is None
         self.last_id, self.updated_at, self.begun = row.last_id, row.updated_at, bool(row.counts.get("begun"))
-        self.tally, self.since = Tally.from_json(row.counts), time.monotonic()
+        self.tally, self.since = kind.from_json(row.counts), time.monotonic()
         return not first or self.begun
 
     def still(self) -> float:

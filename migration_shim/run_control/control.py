@@ -81,6 +81,9 @@ class Control:
             raise KeyboardInterrupt
         if not self.signal:
             self.signal, self._signalled = signal.Signals(number).name, moment
+        around = getattr(self._former.get(number), "__self__", None)
+        if isinstance(around, Control):  # a run inside a run: the signal is meant for both
+            around._remember(number, frame)
 
     def stop_reason(self) -> str:
         """Why the run has to stop before its next batch; empty when it may go on. Drops what the process has cached."""

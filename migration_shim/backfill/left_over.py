@@ -1,0 +1,94 @@
+"""Finishing what a handoff or a return has left between the two systems, course by course, from the ledger alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from django.db import DatabaseError
+from django.db.models import QuerySet
+
+from ..conf import ShimSettings
+from ..data import Move
+from ..errors import ShimError
+from ..legacy import give_back, primary
+from ..legacy import rows as legacy_rows
+from ..models import LedgerEntry
+from . import handoff_finish, returning
+from .files import legacy_storage
+from .handoff_steps import steady
+
+#: So many rows in a row that could not be finished: it is not the rows.
+FAILED_LIMIT = 3
+PAGE = 200
+
+
+def finish_handoff(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> dict[str, int]:
+    """
+    Take every row of a course that a handoff holds, or has just released, one step further if its time has come.
+
+    Returns what was done, counted (``handoff_steps.Done``). ``check`` is called before every row, and may raise.
+
+    Raises:
+        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary.
+        ShimError, DatabaseError: several rows in a row could not be finished.
+    """
+    entries = handoff_finish.on_the_way(frozenset([course_id]))
+    if not entries.exists():
+        return {}
+    primary.check_may_update()
+    clock = legacy_rows.clock()
+
+    def finish(entry: LedgerEntry) -> str:
+        return steady(partial(handoff_finish.finish, entry, settings, clock)).value
+
+    return _each(entries.order_by("id"), finish, check)
+
+
+def finish_return(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> dict[str, int]:
+    """
+    Give legacy every row of a course that a return has fenced and not written; what became of them, counted.
+
+    Raises:
+        LegacyNotWritable: legacy's database may not be written as needed.
+        ShimError, DatabaseError: several rows in a row could not be finished.
+    """
+    entries = LedgerEntry.objects.filter(course_id=course_id, move=Move.RETURNING)
+    if not entries.exists():
+        return {}
+    give_back.check_may_write()
+    source = legacy_storage(settings)
+
+    def finish(entry: LedgerEntry) -> str:
+        decision = returning.finish(entry.pk, source, execute=True)
+        return decision.reason or decision.row_class.value
+
+    return _each(entries.order_by("id"), finish, check)
+
+
+def _each(
+    entries: QuerySet[LedgerEntry], finish: Callable[[LedgerEntry], str], check: Callable[[], None]
+) -> dict[str, int]:
+    """Finish them one by one. One that cannot be finished now is counted by its error, and holds up no other."""
+    done: Counter[str] = Counter()
+    failed = 0
+    for entry in _all(entries):
+        check()
+        try:
+            done[finish(entry)] += 1
+        except (ShimError, DatabaseError) as error:
+            done[f"failed_{type(error).__name__}"] += 1
+            failed += 1
+            if failed == FAILED_LIMIT:
+                raise
+        else:
+            failed = 0
+    return dict(sorted(done.items()))
+
+
+def _all(entries: QuerySet[LedgerEntry]) -> Iterator[LedgerEntry]:
+    after = 0
+    while page := list(entries.filter(id__gt=after)[:PAGE]):
+        yield from page
+        after = page[-1].pk

@@ -1,0 +1,85 @@
+"""
+Work spread over workers: ranges of ids, each a row of its own with what is to be done and what was counted.
+
+A worker takes one range and moves its position, and the counts with it, batch by batch. So it may die at any point, a
+range may be handed out twice, and the counts still add up. Only the range's number leaves the database. The command
+holds the lock and the heartbeat; a worker goes on only while that run is alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from .. import runs
+from ..errors import RunLocked, ShimError, TargetWriteFailed
+from ..models import Checkpoint
+from .control import Control, Stopped
+from .position import Position
+
+
+class Tally(Protocol):
+    """What is counted of a range, kept on its row as plain data."""
+
+    def join(self, other: Self) -> None:
+        """Count what another process has counted."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The tally as plain data."""
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The tally of a row; an empty one from a row that has counted nothing yet."""
+
+
+T = TypeVar("T", bound=Tally)
+
+
+class Range(Generic[T]):
+    """One range in the hands of one worker."""
+
+    def __init__(self, checkpoint: Checkpoint, kind: type[T]) -> None:
+        self.plan, self.position = checkpoint.plan, Position(checkpoint)
+        self.tally = kind.from_json(checkpoint.counts)
+        # Each look at the control shows that the range is in somebody's hands, also while it waits for its turn.
+        self.control = Control(beat=lambda: self.keep(begun=True))
+
+    def is_wanted(self) -> bool:
+        """Whether the run that it belongs to is still alive."""
+        return runs.is_alive(self.plan["run"])
+
+    def keep(self, **marks: Any) -> None:
+        """Keep marks beside the counts, without a move."""
+        self.position.move(self.position.last_id, counts=self.tally.to_json() | marks)
+
+
+def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str]) -> str:
+    """
+    Work through a range from where it stands, and return what became of it, as a word for a log.
+
+    Args:
+        range_id: its number.
+        kind: what is counted.
+        do: does the work of one range.
+
+    Raises:
+        TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
+    """
+    checkpoint = Checkpoint.objects.filter(pk=range_id).first()
+    if checkpoint is None or not checkpoint.plan or checkpoint.counts.get("done"):
+        return "nothing to do"
+    taken = Range(checkpoint, kind)
+    try:
+        taken.keep(begun=True)
+        return do(taken)
+    except RunLocked:
+        return "another worker has it"
+    except Stopped as stopped:
+        return f"stopped: {stopped}"
+    except TargetWriteFailed:
+        raise
+    except ShimError as error:  # no other worker would fare better: the command has to hear of it
+        with contextlib.suppress(RunLocked):
+            taken.keep(error=f"{type(error).__name__}: {error}")
+        return "failed"

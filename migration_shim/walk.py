@@ -1,0 +1,222 @@
+"""
+What a reconcile does with ledger entries, page by page: in the process that leads it, or in a worker that was handed a
+range of their ids. See ``run_control``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from . import comparing, known, runs, selection
+from .conf import ShimSettings, load
+from .errors import WorkersFailed
+from .models import LedgerEntry, Run
+from .run_control import ranges
+from .run_control.control import Control
+from .run_control.ranges import Range
+from .run_control.spread import Spread
+from .styles import Styles
+
+#: Entries compared at once; a page of glances holds more, most of which need no comparing.
+BATCH = 500
+#: Settings of which other values would give a pair another result.
+JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """
+    What all results of one walk over a course rest on: the same for every pair, in whatever process it is compared.
+
+    Args:
+        course_id: the course.
+        since: news are what happened since; None looks at everything.
+        echo: whether legacy's replies are fed to ungraded shadows first.
+        basis: the versions and the settings that a result depends on; see ``basis_of``.
+        styles: what is known of the course's queues.
+        at: of which moment the register of known differences is.
+    """
+
+    course_id: str
+    since: datetime | None
+    echo: bool
+    basis: str
+    styles: Styles
+    at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """The pass as plain data, for a worker."""
+        return {
+            "course": self.course_id,
+            "since": self.since.isoformat() if self.since else None,
+            "echo": self.echo,
+            "basis": self.basis,
+            "styles": self.styles.to_json(),
+            "at": self.at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The pass that a range belongs to."""
+        return cls(
+            course_id=data["course"],
+            since=datetime.fromisoformat(data["since"]) if data["since"] else None,
+            echo=data["echo"],
+            basis=data["basis"],
+            styles=Styles.from_json(data["styles"]),
+            at=datetime.fromisoformat(data["at"]),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Entries looked at, those of them that were compared, and copies echoed; seconds waited, by kind of reason."""
+
+    looked_at: int = 0
+    compared: int = 0
+    echoed: int = 0
+    waited: Counter[str] = field(default_factory=Counter)
+
+    def join(self, other: Tally) -> None:
+        """Count what another process has counted."""
+        self.looked_at += other.looked_at
+        self.compared += other.compared
+        self.echoed += other.echoed
+        self.waited.update(other.waited)
+
+    def to_json(self) -> dict[str, Any]:
+        """The tally as plain data."""
+        counts = {"looked_at": self.looked_at, "compared": self.compared, "echoed": self.echoed}
+        return counts | {"waited": dict(self.waited)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The tally of a range; an empty one from one that has counted nothing yet."""
+        numbers = {name: data.get(name, 0) for name in ("looked_at", "compared", "echoed")}
+        return cls(**numbers, waited=Counter(data.get("waited", {})))
+
+
+def basis_of(versions: dict[str, str], settings: dict[str, Any]) -> str:
+    """What all results of a run rest on: the versions, and the settings of which other values would change them."""
+    return repr((sorted(versions.items()), sorted(judged_by(settings).items())))
+
+
+def judged_by(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, as a run keeps them on record, that the result of a pair depends on."""
+    return {name: settings.get(name) for name in JUDGED_BY}
+
+
+class Walker:
+    """Compares what has to be compared of the pages that it is given."""
+
+    def __init__(self, walk: Pass, settings: ShimSettings, control: Control) -> None:
+        self.walk, self.control = walk, control
+        self.job = comparing.Job(
+            settings=settings, styles=walk.styles, register=known.of_course(walk.course_id, walk.at)
+        )
+
+    def look(self, page: list[selection.Glance]) -> Tally:
+        """
+        Look at one page of entries.
+
+        Raises:
+            Stopped: with the reason, before a batch.
+        """
+        ids = list(self._changed(page))
+        tally = Tally(looked_at=len(page), compared=len(ids))
+        for start in range(0, len(ids), BATCH):
+            self.control.turn()
+            tally.echoed += self._compare(ids[start : start + BATCH])
+        return tally
+
+    def _changed(self, page: list[selection.Glance]) -> dict[int, str]:
+        walk = self.walk
+        return selection.changed(page, echo=walk.echo, basis=walk.basis, style=walk.styles.style)
+
+    def _compare(self, ids: list[int]) -> int:
+        """Compare a batch; how many copies were given legacy's reply before."""
+        entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
+        if self.walk.echo and (echoed := comparing.echo_entries(entries, self.job.settings)):
+            entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
+        # Read after the entries: what changes in between is found changed by the next run.
+        seen = self._changed(selection.glances(ids))
+        comparing.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.job)
+        return echoed
+
+
+def _planned(walk: Pass, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What is to be done with each range. The last one is open at its end: what arrives meanwhile is in it."""
+    plan, after = walk.to_json(), 0
+    ends = list(selection.range_ends(walk.course_id, since=walk.since, echo=walk.echo, size=size))
+    for end in ends:
+        yield after, plan | {"upto": None if end == ends[-1] else end}
+        after = end
+
+
+def spread(
+    walk: Pass,
+    record: Run,
+    control: Control,
+    settings: ShimSettings,
+    send: Callable[[int], None],
+    tally: Tally,
+    show: Callable[[Tally], None],
+) -> None:
+    """
+    Let the workers walk, range by range. What they have counted is joined to ``tally``, however it ends.
+
+    Raises:
+        Stopped: with the reason.
+        WorkersFailed: the workers do not come to an end.
+        RunLocked: another run has taken this one's place.
+    """
+    spreading, before = Spread(record, control, settings, Tally), Tally.from_json(tally.to_json())
+
+    def show_all(counted: Tally) -> None:
+        counted.join(before)
+        show(counted)
+
+    try:
+        spreading.run(_planned(walk, settings.range_rows), send, show_all)
+    finally:
+        tally.join(spreading.take_back())
+
+
+def work(range_id: int) -> str:
+    """
+    Work through a range from where it stands. See ``run_control.ranges.work``.
+
+    Raises:
+        TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
+    """
+    return ranges.work(range_id, Tally, _work)
+
+
+def _work(taken: Range[Tally]) -> str:
+    """Page by page, to the end of the range."""
+    walk, settings = Pass.from_json(taken.plan), load()
+    if basis_of(runs.versions(), runs.settings_of(settings)) != walk.basis:
+        raise WorkersFailed(
+            "This worker has other versions or settings than the command: what it finds is no evidence."
+        )
+    walker = Walker(walk, settings, taken.control)
+    page_of = functools.partial(selection.page, walk.course_id, since=walk.since, echo=walk.echo)
+    while taken.is_wanted():
+        taken.control.turn()
+        page = page_of(after=taken.position.last_id, upto=taken.plan["upto"])
+        if not page:
+            taken.keep(done=True)
+            return "done"
+        found = walker.look(page)
+        found.waited.update(taken.control.waited)
+        taken.tally.join(found)
+        to = page[-1].id
+        taken.position.move(to, counts=taken.tally.to_json() | {"begun": True})
+        taken.position.moved(to)
+        taken.control.waited.clear()
+    return "the run is over"
