@@ -26,7 +26,7 @@ RELADIFF = "reladiff"
 OURS = (FIRST, FULL, PAYLOADS, INCREMENTAL)
 NOT_HERE = 3
 EXTRACTS = ("bench_legacy", "bench_target")
-#: What the app itself reads of each row to see whether anything has changed.
+#: What the app needs of each row to see whether anything has changed; it has the server pack it, the drain does not.
 DRAINED = {
     "xqueue": "SELECT id, retired, lms_ack, num_failures, pull_time, return_time, grader_id, pullkey, grader_reply"
     " FROM queue_submission",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .backfill import files, plan
 from .conf import ShimSettings
 from .core.compare import reached, vanished
+from .core.identity import RETIRED
 from .core.mapping import ParsedRow, is_copy, legacy_state
 from .core.scoring import message_digest, read_reply
 from .data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
@@ -68,7 +69,8 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
     identity = ""
     if parsed.envelope is not None:
         identity = f"{parsed.envelope.body.anonymous_student_id} {parsed.envelope.callback.item_id}"
-    elif copy:  # a sink's callback names neither learner nor problem; what was sent for them is the entry's
+    elif copy and not entry.learner.startswith(RETIRED):
+        # A sink's callback names neither learner nor problem; what was sent for them is the entry's.
         identity = f"{entry.learner} {entry.item_id}"
     return Outcome(
         state=state,

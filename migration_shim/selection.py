@@ -9,11 +9,13 @@ lately.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.db.models.lookups import IsNull
 
 from . import multirow
 from .data import Leg, PairStatus, ScoreStyle, State
@@ -44,29 +46,32 @@ DEPENDS_ON = (
 
 
 class Glance(NamedTuple):
-    """What is read of an entry to see whether it has to be compared."""
+    """What is read of an entry to see whether it has to be compared; ``says`` is all that its result depends on."""
 
     id: int
     seen: str
     result: str
     queue_name: str
     legacy_state: str
-    settled_at: datetime | None
-    payload_compared_at: datetime | None
-    authority: str
-    move: str
-    legacy_leg: str
-    target_leg: str
+    is_settled: bool
+    payload_compared: bool
     legacy_id: int | None
     target_submission_id: int | None
-    superseded_at: datetime | None
-    double_authority: bool
-    lease_key: str
-    leases: int
-    echo: bool
+    says: bytes | None
 
 
-_AT = Glance._fields.index(DEPENDS_ON[0])
+_READ = (
+    "id",
+    "seen",
+    "result",
+    "queue_name",
+    "legacy_state",
+    IsNull(F("settled_at"), False),
+    IsNull(F("payload_compared_at"), False),
+    "legacy_id",
+    "target_submission_id",
+    multirow.Packed(*DEPENDS_ON),
+)
 
 
 def pages(
@@ -90,17 +95,48 @@ def pages(
         yield from _keyset(entries)
         return
     yield from _keyset(entries.filter(settled_at=None))
-    settled = entries.filter(settled_at__isnull=False)
     if echo:
-        yield from _keyset(settled.filter(history=True, echo=False))
+        yield from _keyset(entries.filter(settled_at__isnull=False, history=True, echo=False))
+    yield from news(course_id, since=since, queues=queues)
+
+
+def page(course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None) -> list[Glance]:
+    """The next entries of a range of ids, for one of many hands: ``pages`` without the news. ``upto`` None: no end."""
+    rows = _walked(course_id, since, echo=echo).filter(id__gt=after)
+    rows = rows if upto is None else rows.filter(id__lte=upto)
+    return [Glance._make(row) for row in multirow.raw(rows.order_by("id").values_list(*_READ)[:PAGE])]
+
+
+def range_ends(course_id: str, *, since: datetime | None, echo: bool, size: int) -> Iterator[int]:
+    """The ids that cut what ``page`` gives into ranges of ``size`` entries; the last range may hold fewer."""
+    ids = _walked(course_id, since, echo=echo).order_by("id").values_list("id", flat=True)
+    last = ids.last() or 0
+    after = 0
+    while after < last:
+        after = ids.filter(id__gt=after, id__lte=last)[size - 1 : size].first() or last
+        yield after
+
+
+def _walked(course_id: str, since: datetime | None, *, echo: bool) -> QuerySet[LedgerEntry]:
+    entries = LedgerEntry.objects.filter(course_id=course_id)
+    if since is None:
+        return entries
+    return entries.filter(Q(settled_at=None) | Q(history=True, echo=False)) if echo else entries.filter(settled_at=None)
+
+
+def news(course_id: str, *, since: datetime | None, queues: Iterable[str] = ()) -> Iterator[list[Glance]]:
+    """The settled entries that were touched on either side since then, in pages. None: all are looked at anyway."""
+    if since is None:
+        return
+    settled = LedgerEntry.objects.filter(course_id=course_id, settled_at__isnull=False)
     seen: set[int] = set()
-    news = (
+    touched = (
         ("legacy_id", legacy_changing.pulled_since(queues, since)),
         ("target_submission_id", target_changing.touched_since(since)),
     )
-    for column, ids in news:
+    for column, ids in touched:
         for start in range(0, len(ids), PAGE):
-            rows = settled.filter(**{f"{column}__in": ids[start : start + PAGE]}).values_list(*Glance._fields)
+            rows = settled.filter(**{f"{column}__in": ids[start : start + PAGE]}).values_list(*_READ)
             if page := [Glance._make(row) for row in multirow.raw(rows) if row[0] not in seen]:
                 seen.update(glance.id for glance in page)
                 yield page
@@ -108,7 +144,7 @@ def pages(
 
 def glances(ids: Iterable[int]) -> list[Glance]:
     """These entries, as they are now."""
-    rows = LedgerEntry.objects.filter(id__in=list(ids)).order_by("id").values_list(*Glance._fields)
+    rows = LedgerEntry.objects.filter(id__in=list(ids)).order_by("id").values_list(*_READ)
     return [Glance._make(row) for row in multirow.raw(rows)]
 
 
@@ -120,7 +156,7 @@ def count(course_id: str, *, since: datetime | None) -> int:
 
 def _keyset(entries: QuerySet[LedgerEntry]) -> Iterator[list[Glance]]:
     after = 0
-    rows = entries.order_by("id").values_list(*Glance._fields)
+    rows = entries.order_by("id").values_list(*_READ)
     while page := [Glance._make(row) for row in multirow.raw(rows.filter(id__gt=after)[:PAGE])]:
         yield page
         after = page[-1].id
@@ -150,8 +186,8 @@ def changed(
     )
     found = {}
     for glance in page:
-        rows = legacy.get(glance.legacy_id), target.get(glance.target_submission_id)
-        seen = fingerprint(basis, style(glance.queue_name), glance[_AT:], *rows)
+        rows = legacy.get(glance.legacy_id, b""), target.get(glance.target_submission_id, b"")
+        seen = fingerprint(f"{basis} {style(glance.queue_name)}".encode(), glance.says, *rows)
         if seen != glance.seen or not _stands(glance, echo):
             found[glance.id] = seen
     return found
@@ -164,21 +200,20 @@ def _stands(glance: Glance, echo: bool) -> bool:
     if glance.result not in STANDING:
         return False
     # A row of a neighbour may be committed a moment later; a file may be there again.
-    return glance.settled_at is not None or (
-        glance.legacy_state not in _BY_NEIGHBOURS and glance.payload_compared_at is not None
-    )
+    return glance.is_settled or (glance.legacy_state not in _BY_NEIGHBOURS and glance.payload_compared)
 
 
-def fingerprint(*parts: Any) -> str:
-    """A short digest of column values."""
-    return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+def fingerprint(*parts: bytes | None) -> str:
+    """A short digest of what some rows say. A row that says too much to tell never looks the same: it is compared."""
+    known = [uuid.uuid4().bytes if part is None else part for part in parts]
+    return hashlib.blake2b(b"\n".join(known), digest_size=12).hexdigest()
 
 
-def settle(course_id: str, moment: datetime, horizon: timedelta) -> None:
+def settle(course_id: str, moment: datetime, horizon: timedelta, beat: Callable[[], None]) -> None:
     """
     Settle what is final on both sides and has stayed as it is for longer than a late reply may take.
 
-    A page at a time: nobody who writes to the ledger waits for more.
+    A page at a time: nobody who writes to the ledger waits for more. ``beat`` is called with every page.
     """
     legacy = Q(legacy_leg=Leg.NONE) | Q(legacy_state__in=_FINAL) | Q(legacy_leg=Leg.FAILED, legacy_id=None)
     target = Q(target_leg=Leg.NONE) | Q(target_state__in=_FINAL) | Q(history=True, echo=False)
@@ -189,3 +224,4 @@ def settle(course_id: str, moment: datetime, horizon: timedelta) -> None:
     while ids := list(entries.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:PAGE]):
         LedgerEntry.objects.filter(id__in=ids, compared_at__lt=moment - horizon).update(settled_at=moment)
         after = ids[-1]
+        beat()

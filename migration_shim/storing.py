@@ -116,16 +116,27 @@ def _write(batch: list[Changed], moment: datetime) -> None:
 
 
 def _update(entries: list[LedgerEntry]) -> None:
-    """One short statement for each: ``bulk_update`` builds an expression for every value, and takes far longer."""
-    fields = [LedgerEntry._meta.get_field(name) for name in (*_STORED, "compared_at", "settled_at")]
-    quote = connection.ops.quote_name
-    columns = ", ".join(f"{quote(field.column)} = %s" for field in fields)
+    """``bulk_update`` without its expression for every value; on MySQL without a round trip for every row, too."""
+    fields = [LedgerEntry._meta.get_field(name) for name in ("id", *_STORED, "compared_at", "settled_at")]
     rows = [
-        [*(field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields), entry.pk]
-        for entry in entries
+        [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields] for entry in entries
     ]
+    if not rows:
+        return
+    quote = connection.ops.quote_name
+    table, (key, *columns) = quote(LedgerEntry._meta.db_table), [quote(field.column) for field in fields]
     with connection.cursor() as cursor:
-        cursor.executemany(f"UPDATE {quote(LedgerEntry._meta.db_table)} SET {columns} WHERE id = %s", rows)
+        if connection.vendor != "mysql":
+            settings = ", ".join(f"{column} = %s" for column in columns)
+            cursor.executemany(f"UPDATE {table} SET {settings} WHERE {key} = %s", [[*row, pk] for pk, *row in rows])
+            return
+        first = ", ".join(f"%s AS {column}" for column in (key, *columns))
+        others = f" UNION ALL SELECT {', '.join(['%s'] * len(fields))}" * (len(rows) - 1)
+        settings = ", ".join(f"{table}.{column} = new.{column}" for column in columns)
+        cursor.execute(
+            f"UPDATE {table} JOIN (SELECT {first}{others}) AS new ON {table}.{key} = new.{key} SET {settings}",
+            [value for row in rows for value in row],
+        )
 
 
 def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:

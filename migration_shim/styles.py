@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any, Self
 
 from django.db.models import QuerySet
 
@@ -28,7 +29,12 @@ class Styles:
     What an earlier run had learnt of a queue holds until its newer scores say otherwise.
     """
 
-    def __init__(self, course_id: str, before: Mapping[str, str]) -> None:
+    def __init__(self, known: dict[str, ScoreStyle], usual: dict[str, timedelta]) -> None:
+        self.known, self._usual = known, usual
+
+    @classmethod
+    def learnt(cls, course_id: str, before: Mapping[str, str]) -> Self:
+        """What the ledger knows now, and what was known before."""
         entries = LedgerEntry.objects.filter(course_id=course_id).order_by("-id")
         first = entries.values_list("id", flat=True)[WINDOW - 1 : WINDOW].first() or 0
         columns = ("queue_name", "target_score", "points_possible", "legacy_seconds")
@@ -39,16 +45,28 @@ class Styles:
             scores[queue_name].append((score, possible))
             if took is not None:
                 seconds[queue_name].append(took)
-        self.known = {queue: ScoreStyle(style) for queue, style in before.items()}
+        known = {queue: ScoreStyle(style) for queue, style in before.items()}
         for queue_name, found in scores.items():
             style = learn_style(found)
             if style is not ScoreStyle.UNKNOWN:
-                self.known[queue_name] = style
-        self._usual = {
+                known[queue_name] = style
+        usual = {
             queue: timedelta(seconds=sorted(found)[int(len(found) * 0.99)])
             for queue, found in seconds.items()
             if len(found) >= ENOUGH
         }
+        return cls(known, usual)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known as plain data, for another process."""
+        usual = {queue: took.total_seconds() for queue, took in self._usual.items()}
+        return {"known": {queue: style.value for queue, style in self.known.items()}, "usual": usual}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """What another process knew."""
+        known = {queue: ScoreStyle(style) for queue, style in data["known"].items()}
+        return cls(known, {queue: timedelta(seconds=seconds) for queue, seconds in data["usual"].items()})
 
     def style(self, queue_name: str) -> ScoreStyle:
         """What the graders of a queue call a score."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Case, Count, F, FloatField, Q, QuerySet, Value, When, Window
@@ -17,7 +18,7 @@ _QUANTILES = (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
 
 
 def entries_of(course_id: str) -> QuerySet[LedgerEntry]:
-    """A course's ledger entries."""
+    """A course's ledger entries. Counts of columns that are in the index ``shim_ledger_tally`` read nothing else."""
     return LedgerEntry.objects.filter(course_id=course_id)
 
 
@@ -26,25 +27,55 @@ def queues(course_id: str) -> list[str]:
     return sorted(entries_of(course_id).order_by().values_list("queue_name", flat=True).distinct())
 
 
-def cohorts(course_id: str) -> list[dict[str, Any]]:
-    """How the pairs of each queue and problem came out."""
-    statuses = [status for status in PairStatus if status is not PairStatus.NONE]
-    counts = {status.value: Count("id", filter=Q(result=status)) for status in statuses}
-    rows = entries_of(course_id).values("queue_name", "item_id").annotate(entries=Count("id"), **counts)
-    described = []
-    for row in rows.order_by("queue_name", "item_id"):
-        found = {status.value: row[status.value] for status in statuses if row[status.value]}
-        pairs = sum(found.values())
-        if pairs:
-            scope = {"course": course_id, "queue": row["queue_name"], "problem": row["item_id"]}
-            described.append(scope | {"entries": row["entries"], "pairs": pairs} | dict(sorted(found.items())))
-    return described
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tallies:
+    """
+    What the results on a course's entries add up to.
+
+    Args:
+        queues: as ``queues`` gives them.
+        statuses: how many entries have each result.
+        known: how many entries have each known difference, by its name or its number in the register.
+        cohorts: how the pairs of each queue and problem came out.
+        payloads_compared: how many entries had their payload compared.
+    """
+
+    queues: list[str]
+    statuses: Counter[str]
+    known: dict[str, int]
+    cohorts: list[dict[str, Any]]
+    payloads_compared: int
 
 
-def statuses(course_id: str) -> Counter[str]:
-    """How many entries have each result."""
-    rows = entries_of(course_id).order_by().values("result").annotate(number=Count("id"))
-    return Counter({row["result"]: row["number"] for row in rows})
+def of_course(course_id: str) -> Tallies:
+    """All that is told by queue, problem and result, of one look at the ledger."""
+    groups = ("queue_name", "item_id", "result", "known")
+    rows = entries_of(course_id).order_by(*groups).values_list(*groups)
+    statuses: Counter[str] = Counter()
+    known: Counter[str] = Counter()
+    cohorts: dict[tuple[str, str], Counter[str]] = {}
+    payloads = 0
+    for queue_name, item_id, result, name, number, compared in rows.annotate(Count("id"), Count("payload_compared_at")):
+        statuses[result] += number
+        known[name] += number
+        cohorts.setdefault((queue_name, item_id), Counter())[result] += number
+        payloads += compared
+    del known[""]
+    return Tallies(
+        queues=sorted({queue_name for queue_name, _ in cohorts}),
+        statuses=statuses,
+        known=dict(sorted(known.items())),
+        cohorts=[
+            _cohort(course_id, *scope, found) for scope, found in cohorts.items() if set(found) - {PairStatus.NONE}
+        ],
+        payloads_compared=payloads,
+    )
+
+
+def _cohort(course_id: str, queue_name: str, item_id: str, found: Counter[str]) -> dict[str, Any]:
+    entries, pairs = found.total(), found.total() - found[PairStatus.NONE]
+    statuses = {status: found[status] for status in sorted(set(found) - {PairStatus.NONE.value})}
+    return {"course": course_id, "queue": queue_name, "problem": item_id, "entries": entries, "pairs": pairs} | statuses
 
 
 def classes(course_id: str) -> dict[str, int]:
@@ -52,12 +83,6 @@ def classes(course_id: str) -> dict[str, int]:
     rows = Divergence.objects.filter(course_id=course_id).order_by().values("klass").annotate(number=Count("id"))
     found = {row["klass"]: row["number"] for row in rows}
     return {klass.value: found.get(klass.value, 0) for klass in DivergenceClass}
-
-
-def known(course_id: str) -> dict[str, int]:
-    """How many entries have each known difference, by its name or its number in the register."""
-    rows = entries_of(course_id).exclude(known="").order_by().values("known").annotate(number=Count("id"))
-    return {row["known"]: row["number"] for row in sorted(rows, key=lambda row: row["known"])}
 
 
 def confusion(course_id: str) -> list[dict[str, Any]]:
@@ -104,14 +129,14 @@ def latency(entries: QuerySet[LedgerEntry]) -> dict[str, dict[str, Any]]:
 
     Exact quantiles, by position in the sorted column: memory stays flat.
     """
-    timed = entries.filter(legacy_seconds__isnull=False, target_seconds__isnull=False)
+    timed = entries.filter(legacy_seconds__isnull=False, target_seconds__isnull=False).order_by()
     graded = timed.count()
+    places = {name: min(int(share * graded), graded - 1) + 1 for name, share in _QUANTILES}
     found: dict[str, dict[str, Any]] = {}
     for side in ("legacy", "target"):
-        places = {name: min(int(share * graded), graded - 1) + 1 for name, share in _QUANTILES}
         column = f"{side}_seconds"
         # One sort for all of them.
-        sorted_values = timed.order_by().annotate(place=Window(RowNumber(), order_by=[column, "id"]))
+        sorted_values = timed.annotate(place=Window(RowNumber(), order_by=[column, "id"]))
         wanted = sorted_values.filter(place__in=set(places.values())).values_list("place", column)
         at = dict(wanted) if graded else {}
         quantiles = {name: round(at[place], 3) if graded else None for name, place in places.items()}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from django.db.models import Count
-from submissions.models import ExternalGraderDetail, Score, Submission
+from submissions.models import ExternalGraderDetail, Submission
 
 from .. import multirow
 
 _ITEM = "submission__student_item_id"
-_COLUMNS = (
-    "submission_id",
+#: What can change, as one value.
+_PACKED = multirow.Packed(
     "status",
     "status_time",
     "num_failures",
@@ -26,23 +25,27 @@ _COLUMNS = (
     "submission__student_item__student_id",
     "submission__student_item__item_id",
 )
+_SCORE = ("submission__score__id", "submission__score__points_earned")
 
 
-def rows(submission_ids: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+def rows(submission_ids: Iterable[int]) -> dict[int, bytes | None]:
     """
-    These columns of the rows that are there, by Submission id; the points of their Scores; how many living rows have
-    the same StudentItem and key. Three statements.
+    What the rows say that are there, by Submission id: their own columns, the points of their Scores, and how many
+    living rows have the same StudentItem and key. None stands for too much to tell. Three statements at most.
     """
-    wanted = list(submission_ids)
-    points: dict[int, list[int]] = defaultdict(list)
-    scores = Score.objects.filter(submission_id__in=wanted).order_by("id")
-    for submission_id, earned in multirow.raw(scores.values_list("submission_id", "points_earned")):
-        points[submission_id].append(earned)
-    details = ExternalGraderDetail.objects.filter(submission_id__in=wanted).order_by()
-    found = multirow.raw(details.values_list(*_COLUMNS, _ITEM))
-    twins = _several({item for *_, item in found})
-    key = _COLUMNS.index("queue_key")
-    return {values[0]: (*values, twins.get((values[-1], values[key]), 1), *points[values[0]]) for values in found}
+    details = ExternalGraderDetail.objects.order_by().values_list("submission_id", _ITEM, "queue_key", *_SCORE, _PACKED)
+    found = multirow.raw(details, submission_id=submission_ids)
+    points: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for submission_id, _, _, score_id, earned, _ in found:
+        if score_id is not None:
+            points[submission_id].append((score_id, earned))
+    twins = _several({item for _, item, *_ in found})
+    said: dict[int, bytes | None] = {}
+    for submission_id, item, key, _, _, packed in found:
+        earned = [earned for _, earned in sorted(points[submission_id])]
+        beside = f" {twins.get((item, key), 1)} {earned}".encode()
+        said[submission_id] = None if packed is None else packed + beside
+    return said
 
 
 def _several(items: set[int]) -> dict[tuple[int, str], int]:
@@ -51,9 +54,10 @@ def _several(items: set[int]) -> dict[tuple[int, str], int]:
 
     The index on student_item_id tells alone which have more than one row at all: mostly few.
     """
-    every = Submission._objects.filter(student_item_id__in=items).order_by()
-    again = every.values_list("student_item_id").annotate(number=Count("id")).filter(number__gt=1)
-    living = ExternalGraderDetail.objects.filter(submission__student_item_id__in=[item for item, _ in again])
+    every = Submission._objects.order_by().values_list("student_item_id")
+    again = Counter(item for (item,) in multirow.raw(every, student_item_id=items))
+    items = [item for item, number in again.items() if number > 1]
+    living = ExternalGraderDetail.objects.filter(submission__student_item_id__in=items)
     living = living.exclude(status="retired", grader_reply=None).order_by()
     groups = living.values_list(_ITEM, "queue_key").annotate(number=Count("id")).filter(number__gt=1)
     return {(item, key): number for item, key, number in groups}
