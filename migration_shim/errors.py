@@ -81,6 +81,10 @@ class LegacyNotWritable(ShimError):
     """The account of the alias ``xqueue`` may not write what is to be written, or the alias is no primary."""
 
 
+class LegacyNotReadable(ShimError):
+    """The account of the alias ``xqueue`` may not read XQueue's table, or there is none behind the alias."""
+
+
 class PredictionUnavailable(ShimError):
     """What the installed edx-submissions would store for a reply cannot be told, so stored points cannot be judged."""
 
@@ -90,11 +94,15 @@ class RunLocked(ShimError):
 
 
 class WorkersFailed(ShimError):
-    """The Celery workers could not do a range of legacy ids."""
+    """The Celery workers could not do a range of ids."""
 
 
 class IllegalStep(ShimError):
     """The phase machine does not allow this step."""
+
+
+class LogIsAddedTo(ShimError):
+    """The log of phase changes is only added to: its entries are never changed or removed."""
 
 
 class GateClosed(ShimError):

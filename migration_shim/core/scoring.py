@@ -10,7 +10,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from ..data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 
@@ -84,12 +85,21 @@ def learn_style(scores: Iterable[tuple[float, int]]) -> ScoreStyle:
     Only problems of more than one point tell. Between 0 and 1 it is a share, above 1 and up to the maximum points; 1 is
     full marks or one point, and counts only where nothing else tells. The majority decides, in any order.
     """
-    shares = points = ones = 0
-    for score, possible in scores:
-        if possible > 1:
-            shares += 0 < score < 1
-            points += 1 < score <= possible
-            ones += score == 1
+    return style_of(Counter(style_sign(score, possible) for score, possible in scores))
+
+
+def style_sign(score: float, possible: int) -> str:
+    """What one score tells of its queue's style: "share", "points", "one", or nothing. Count them for ``style_of``."""
+    if possible > 1:
+        if score == 1:
+            return "one"
+        return "share" if 0 < score < 1 else "points" if 1 < score <= possible else ""
+    return ""
+
+
+def style_of(signs: Mapping[str, int]) -> ScoreStyle:
+    """The style that so many signs tell of. See ``learn_style``."""
+    shares, points, ones = (signs.get(sign, 0) for sign in ("share", "points", "one"))
     if shares == points:
         return ScoreStyle.RATIO if ones and not points else ScoreStyle.UNKNOWN
     return ScoreStyle.RATIO if shares > points else ScoreStyle.ABSOLUTE

@@ -70,10 +70,15 @@ def whole_content(courses: list[str], documents: list[dict[str, Any]], at: datet
         return dict(sorted(counts.items()))
 
     complete = len(documents) == len(courses) and all(document["complete"] for document in documents)
+    waited: Counter[str] = Counter()
+    for document in documents:
+        waited.update(document["waited"])
     return {
         "schema": SCHEMA,
         "finished_at": at.isoformat(),
         "complete": complete,
+        "stopped_by": next((document["stopped_by"] for document in documents if document["stopped_by"]), ""),
+        "waited": {kind: round(seconds, 1) for kind, seconds in waited.items()},
         **{key: sum(document[key] for document in documents) for key in _ADDED_UP},
         "classes": merged("classes"),
         "known_differences": merged("known_differences"),

@@ -18,6 +18,8 @@ from ..conf import LegacyAccess, legacy_access
 log = logging.getLogger(__name__)
 
 LOGIN_REQUIRED = "login_required"
+#: How XQueue begins its answer about a queue that it does not know (``submission_queue/ext_interface.py``).
+UNKNOWN_QUEUE = "Valid queue names are"
 #: A header by which our own HTTP door knows a submission that the router sent: it must never come back to it.
 SENT_BY_SHIM = "X-Migration-Shim"
 
@@ -76,13 +78,23 @@ class LegacyClient:
         """(0, length) of a queue that XQueue knows, (1, text) for another one or when XQueue cannot be asked."""
         return self._logged_in("/xqueue/get_queuelen/", None, params={"queue_name": queue_name})
 
+    def refusal(self, queue_name: str) -> str:
+        """Why XQueue cannot be relied on for a queue: it must take a login and tell its length now. Empty if it did."""
+        error, content = self._log_in(None)
+        if not error:
+            error, content = self.queue_length(queue_name)
+        return str(content) or "no reason given" if error else ""
+
+    def _log_in(self, deadline: float | None) -> tuple[int, Any]:
+        account = {"username": self.access.username, "password": self.access.password}
+        return self._call("/xqueue/login/", deadline, None, data=account)
+
     def _logged_in(
         self, path: str, deadline: float | None, files: list[UploadedFile] | None = None, **kwargs: Any
     ) -> tuple[int, Any]:
         error, content = self._call(path, deadline, files, **kwargs)
         if error and content == LOGIN_REQUIRED:
-            account = {"username": self.access.username, "password": self.access.password}
-            error, content = self._call("/xqueue/login/", deadline, None, data=account)
+            error, content = self._log_in(deadline)
             if error:
                 return error, content
             for file in files or []:

@@ -21,8 +21,8 @@ from ..core.wire import parse_envelope
 from ..data import LegacyRow
 from ..errors import ConfigurationError, LegacyNotWritable, Malformed
 from . import rows
-from .client import LegacyClient
-from .primary import replica
+from .client import UNKNOWN_QUEUE, LegacyClient
+from .primary import grant, replica
 from .retire import to_change
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
@@ -30,10 +30,10 @@ from .tables import LegacySubmission
 #: What XQueue's ``requester_id``, the address of the LMS, says of a row that was inserted here.
 REQUESTER = "migration_shim"
 _NOBODY = -1  # no row has this id
+#: What reviving and inserting rows needs.
+WRITE = "SELECT, INSERT, UPDATE (retired, pull_time, pullkey, grader_id)"
 #: The server's words for a privilege that lacks, of a table or a column; and for a server or session that only reads.
 _DENIED, _READ_ONLY = (1142, 1143), (1290, 1792)
-#: How XQueue begins its answer about a queue that it does not know (``submission_queue/ext_interface.py``).
-_UNKNOWN_QUEUE = "Valid queue names are"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ def knows_queue(queue_name: str) -> bool:
         error, content = LegacyClient().queue_length(queue_name)
     except ConfigurationError:
         return True
-    return not (error and str(content).startswith(_UNKNOWN_QUEUE))
+    return not (error and str(content).startswith(UNKNOWN_QUEUE))
 
 
 def check_may_write() -> str:
@@ -182,20 +182,9 @@ def check_may_write() -> str:
         what = "is read-only" if code in _READ_ONLY else "may not write what a return has to write"
         raise LegacyNotWritable(
             f"The account of the alias {LEGACY_ALIAS!r} {what}. Nothing was changed. "
-            f"On XQueue's database, the primary, run: {_grant()}"
+            f"On XQueue's database, the primary, run: {grant(WRITE)}"
         ) from error
     return warning
-
-
-def _grant() -> str:
-    connection = connections[LEGACY_ALIAS]
-    if connection.vendor != "mysql":
-        return "make the file and its directory writable."
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT CURRENT_USER()")
-        user, _, host = cursor.fetchone()[0].rpartition("@")
-    table = f"`{connection.settings_dict['NAME']}`.{LegacySubmission._meta.db_table}"
-    return f"GRANT SELECT, INSERT, UPDATE (retired, pull_time, pullkey, grader_id) ON {table} TO '{user}'@'{host}';"
 
 
 def _all() -> QuerySet[LegacySubmission]:

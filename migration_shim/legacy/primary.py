@@ -11,6 +11,8 @@ from .tables import LegacySubmission
 #: The server says with these that the account lacks a privilege for the table or for a column.
 _DENIED = (1142, 1143)
 _TABLE = LegacySubmission._meta.db_table
+#: What retiring rows needs.
+UPDATE = "SELECT, UPDATE (retired, pullkey, grader_id)"
 
 
 def check_may_update() -> str:
@@ -41,7 +43,7 @@ def check_may_update() -> str:
             raise
         raise LegacyNotWritable(
             f"The account of the alias {LEGACY_ALIAS!r} may not update XQueue's rows. Nothing was held. "
-            f"On XQueue's database run: {_grant()}"
+            f"On XQueue's database run: {grant(UPDATE)}"
         ) from error
     return warning
 
@@ -64,12 +66,12 @@ def replica() -> tuple[str, str]:
     )
 
 
-def _grant() -> str:
+def grant(rights: str) -> str:
+    """The statement that gives the account of the alias these rights on XQueue's table."""
     connection = connections[LEGACY_ALIAS]
     if connection.vendor != "mysql":
         return "make the file and its directory writable."
     with connection.cursor() as cursor:
         cursor.execute("SELECT CURRENT_USER()")
         user, _, host = cursor.fetchone()[0].rpartition("@")
-    columns = "retired, pullkey, grader_id"
-    return f"GRANT SELECT, UPDATE ({columns}) ON `{connection.settings_dict['NAME']}`.{_TABLE} TO '{user}'@'{host}';"
+    return f"GRANT {rights} ON `{connection.settings_dict['NAME']}`.{_TABLE} TO '{user}'@'{host}';"

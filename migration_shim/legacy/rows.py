@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import Max, Min, QuerySet
 
 from .. import multirow
 from ..data import LegacyRow
@@ -67,6 +67,11 @@ def by_id(ids: Iterable[int]) -> dict[int, LegacyRow]:
     return {row.id: row for row in _rows(_all().filter(id__in=list(ids)))}
 
 
+def existing(ids: Iterable[int]) -> set[int]:
+    """Those of these ids that are there."""
+    return {row_id for (row_id,) in multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids))}
+
+
 def callback_key(url: str) -> str:
     """Two rows supersede each other when these are equal: XQueue's database compares without regard to case."""
     return url[:128].lower()
@@ -85,13 +90,13 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
     return found
 
 
-def siblings_outside(page: Iterable[LegacyRow]) -> list[LegacyRow]:
+def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) -> list[LegacyRow]:
     """
     The rows that share the truncated callback of a row of ``page`` and are not in it themselves.
 
     Ids first, which XQueue's index on ``lms_callback_url`` holds: most rows have no sibling, and theirs are not read
     twice. What became of a row that is not retired cannot depend on one that is, so a page of such rows asks for no
-    more of a learner's past.
+    more of a learner's past, unless ``retired_too`` asks for it.
     """
     rows = {row.id: row for row in page}
     urls = {row.lms_callback_url for row in rows.values()}
@@ -100,7 +105,7 @@ def siblings_outside(page: Iterable[LegacyRow]) -> list[LegacyRow]:
     if not outside:
         return []
     wanted = _all().filter(id__in=outside)
-    if not any(row.retired for row in rows.values()):
+    if not retired_too and not any(row.retired for row in rows.values()):
         wanted = wanted.filter(retired=False)
     return _rows(wanted.order_by("id"))
 
@@ -142,6 +147,21 @@ def acknowledged_headers(*, size: int) -> Iterator[tuple[int, str]]:
     while page := list(queryset.filter(id__gt=after).order_by("id").values_list("id", "xqueue_header")[:size]):
         yield from page
         after = page[-1][0]
+
+
+def headers(*, size: int) -> Iterator[list[tuple[int, str]]]:
+    """(id, xqueue_header) of all rows by ascending id, in pages: what tells whose they are, without answers."""
+    after = 0
+    while page := list(_walk(after, unretired_only=False).values_list("id", "xqueue_header")[:size]):
+        yield page
+        after = page[-1][0]
+
+
+def ends() -> tuple[LegacyRow, LegacyRow] | None:
+    """The oldest and the newest row by id, or None where there are no rows."""
+    ids = _all().aggregate(first=Min("id"), last=Max("id"))
+    found = by_id(set(ids.values()) - {None})
+    return (found[min(found)], found[max(found)]) if found else None
 
 
 def in_flight(course_marker: str) -> dict[str, int]:

@@ -1,0 +1,142 @@
+"""What somebody should look at in a course, and the commands that see to it: the same for screen and dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Course = dict[str, Any]
+#: What, in words; and the commands. Each checks one thing, and says nothing where all is well.
+Finding = tuple[str, list[str]]
+
+
+def attention(course: Course) -> list[dict[str, Any]]:
+    """
+    What there is to look at, the worst first: ``what`` (one of ``CHECKS``), ``text``, and ``commands``.
+
+    Args:
+        course: a course of the status document, without this.
+    """
+    return [
+        {"what": what, "text": text, "commands": commands}
+        for what, check in CHECKS.items()
+        for text, commands in check(course)
+    ]
+
+
+def age(seconds: float | None) -> str:
+    """A time span in one unit: ``45 s``, ``12 min``, ``3 h``, ``5 d``."""
+    if seconds is None:
+        return "unknown"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _fence_leaks(course: Course) -> Iterator[Finding]:
+    if course["fence_leaks"]:
+        text = f"FENCE LEAK: {course['fence_leaks']} copies have reached a learner, or could. No step past it."
+        yield text, [f"xqueue_reconcile --course {course['course']} --divergences leaks.jsonl"]
+
+
+def _double_authority(course: Course) -> Iterator[Finding]:
+    if course["double_authority"]:
+        text = f"DOUBLE AUTHORITY: both systems had {course['double_authority']} submissions for real. No step past it."
+        yield text, [f"xqueue_reconcile --course {course['course']} --divergences double.jsonl"]
+
+
+def _platform_flag(course: Course) -> Iterator[Finding]:
+    if course["platform_flag"] and course["released_at"] is None:
+        yield (
+            "PAST THE SHIM: the platform's send_to_submission_course.enable is on, and nobody has released the course. "
+            "Its submissions bypass the router. Turn the flag off.",
+            [],
+        )
+
+
+def _drift(course: Course) -> Iterator[Finding]:
+    if not course["drift"]:
+        return
+    words = f"xqueue_cutover --course {course['course']} --to"
+    text = f"DRIFT: the flags ask for {course['asked']}, and nothing permits it: {course['drift_because']}."
+    go = f"{words} {course['asked']} --reason TEXT"
+    yield text, [go, f"{words} {course['phase']} --reason TEXT --execute"]
+
+
+def _held(course: Course) -> Iterator[Finding]:
+    if course["held"]["rows"]:
+        rows, oldest = course["held"].values()
+        yield (
+            f"HELD by a handoff: {rows} rows, the oldest for {oldest:.0f} s; no grader has them",
+            [f"xqueue_backfill --mode handoff --course {course['course']} --execute"],
+        )
+
+
+def _returning(course: Course) -> Iterator[Finding]:
+    if course["returning"]["rows"]:
+        moving = course["returning"]
+        yield (
+            f"RETURNING to legacy: {moving['rows']} rows, the oldest for {moving['oldest_seconds']:.0f} s; "
+            "no grader has them",
+            [f"xqueue_backfill --mode return --course {course['course']} --execute"],
+        )
+
+
+def _failed(course: Course) -> Iterator[Finding]:
+    if course["failed"]:
+        yield (
+            f"FAILED for good on the target: {course['failed']} submissions; their learners have to submit again",
+            [],
+        )
+
+
+def _no_watcher(course: Course) -> Iterator[Finding]:
+    for queue in course["queues_without_watcher"]:
+        yield (
+            f"NO WATCHER: {queue['rows']} rows wait in {queue['queue']} on {queue['side']}, the oldest for "
+            f"{age(queue['oldest_seconds'])}, and nobody pulls",
+            [f"xqueue_status --course {course['course']} --watcher-config"],
+        )
+
+
+def _stuck_leases(course: Course) -> Iterator[Finding]:
+    if course["stuck_leases"]["rows"]:
+        stuck = course["stuck_leases"]
+        yield (
+            f"STUCK: {stuck['rows']} rows of the target were pulled and not answered, the oldest "
+            f"{age(stuck['oldest_seconds'])} ago; the next poll offers them again",
+            [],
+        )
+
+
+def _copies(course: Course) -> Iterator[Finding]:
+    for kind, counts in course["copies"].items():
+        if counts:
+            text = ", ".join(f"{number} {leg}" for leg, number in counts.items())
+            command = f"xqueue_backfill --mode shadow --course {course['course']} --execute"
+            yield f"{kind} copies owed: {text}", [command] if kind == "shadow" else ["xqueue_watch --once"]
+
+
+def _overrides(course: Course) -> Iterator[Finding]:
+    for item in course["overrides"]:
+        yield (
+            f"OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}",
+            [],
+        )
+
+
+#: What is looked at, the worst first.
+CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
+    "fence_leak": _fence_leaks,
+    "double_authority": _double_authority,
+    "past_the_shim": _platform_flag,
+    "drift": _drift,
+    "held": _held,
+    "returning": _returning,
+    "failed": _failed,
+    "no_watcher": _no_watcher,
+    "stuck_leases": _stuck_leases,
+    "copies_owed": _copies,
+    "override": _overrides,
+}

@@ -1,0 +1,172 @@
+"""
+When a course is out of its bounds, and whether that is the target's failure. A pure function of what was seen.
+
+Which breach may move a course, and why, is in docs/decisions/0015.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ..data import Authority, DivergenceClass, Phase
+from .evidence import Tally, Thresholds
+from .martingale import evidence_above
+from .noise import problem_rate
+
+#: Ways in which two gradings of one submission differ. What is missing or late is counted apart.
+OUTCOME = (
+    DivergenceClass.STATE,
+    DivergenceClass.CORRECTNESS,
+    DivergenceClass.SCORE,
+    DivergenceClass.SCALE,
+    DivergenceClass.OUT_OF_RANGE,
+    DivergenceClass.STORED_POINTS,
+    DivergenceClass.PAYLOAD,
+    DivergenceClass.FILES,
+    DivergenceClass.IDENTITY,
+)
+
+
+class Bound(enum.StrEnum):
+    """What a course can be out of."""
+
+    FENCE_LEAK = "fence_leak"
+    DOUBLE_AUTHORITY = "double_authority"
+    LOST = "lost"
+    OVERDUE = "overdue"
+    COPIES_OVERDUE = "copies_overdue"
+    DIVERGENCE = "divergence"
+    STUCK_QUEUE = "stuck_queue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stuck:
+    """A queue in which submissions wait, and from which no result has come for as long as the oldest may wait."""
+
+    queue: str
+    side: Authority
+    #: Whether these are copies, and no learner waits.
+    copies: bool
+    rows: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """
+    What was seen of one course. ``overdue``, ``problems`` and ``stuck`` are of submissions that came since it is in its
+    phase: what has moved it once moves it no more. Without a complete comparison (``compared``) there is nothing in the
+    first two, and nothing in ``lost``.
+
+    ``overdue`` counts by side what is missing there, or is not graded there long after the other side was.
+    ``leaks_answered`` is how many leaks the last step back knew of.
+    """
+
+    phase: Phase
+    compared: bool
+    shadow_leaks: int = 0
+    reverse_leaks: int = 0
+    leaks_answered: int = 0
+    double_authority: int = 0
+    lost: int = 0
+    overdue_on_target: int = 0
+    overdue_on_legacy: int = 0
+    #: Both sides have said their last word: ``graded_pairs``, ``diverged`` and the twins of each problem.
+    problems: tuple[Tally, ...] = ()
+    stuck: tuple[Stuck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a course is held to: the gate's thresholds, and how many overdue rows are the target's failure."""
+
+    thresholds: Thresholds
+    overdue: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """One bound that a course is out of. ``target_failed``: reason enough to step the course back."""
+
+    bound: Bound
+    rows: int
+    text: str
+    target_failed: bool = False
+
+
+def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
+    """Every bound that a course is out of, the gravest first."""
+    return (*_never(seen), *_overdue(seen, bounds), *_diverging(seen, bounds), *_stuck(seen))
+
+
+def _never(seen: Seen) -> list[Breach]:
+    found = []
+    if seen.shadow_leaks:
+        # A step back from shadow ends the copies. In live it would move learners, and mend nothing.
+        new = seen.phase is Phase.SHADOW and seen.shadow_leaks > seen.leaks_answered
+        text = f"{seen.shadow_leaks} copies on the target could reach a learner's grade"
+        found.append(Breach(bound=Bound.FENCE_LEAK, rows=seen.shadow_leaks, text=text, target_failed=new))
+    if seen.reverse_leaks:
+        text = f"{seen.reverse_leaks} rows of reverse-shadow queues carry a learner's callback"
+        found.append(Breach(bound=Bound.FENCE_LEAK, rows=seen.reverse_leaks, text=text))
+    if seen.double_authority:
+        text = f"{seen.double_authority} submissions are alive on both systems for real"
+        found.append(Breach(bound=Bound.DOUBLE_AUTHORITY, rows=seen.double_authority, text=text))
+    if seen.lost:
+        text = f"{seen.lost} submissions vanished from legacy before they had an outcome"
+        found.append(Breach(bound=Bound.LOST, rows=seen.lost, text=text))
+    return found
+
+
+def _overdue(seen: Seen, bounds: Bounds) -> list[Breach]:
+    on_target = seen.phase.authority is Authority.TARGET
+    late = {Authority.TARGET: seen.overdue_on_target, Authority.LEGACY: seen.overdue_on_legacy}
+    found = []
+    if rows := late.pop(seen.phase.authority):
+        side = seen.phase.authority
+        text = f"{rows} submissions are overdue or missing on {side}, whose learners wait"
+        failed = on_target and rows > bounds.overdue
+        found.append(Breach(bound=Bound.OVERDUE, rows=rows, text=text, target_failed=failed))
+    ((side, rows),) = late.items()
+    if rows:
+        text = f"{rows} copies are overdue or missing on {side}; no learner waits"
+        found.append(Breach(bound=Bound.COPIES_OVERDUE, rows=rows, text=text))
+    return found
+
+
+def _diverging(seen: Seen, bounds: Bounds) -> list[Breach]:
+    """The course, and each problem: the error is shared among them, as in the gate."""
+    thresholds = bounds.thresholds
+    error = thresholds.error / (1 + len(seen.problems))
+    found = []
+    for tally in (_whole(seen.problems), *seen.problems):
+        rate = problem_rate(tally, thresholds, error)
+        if tally.diverged and evidence_above(tally.graded_pairs, tally.diverged, rate) >= 1 / error:
+            text = f"{tally.diverged} of {tally.graded_pairs} pairs of {tally.name} diverge: more than {rate:.2%}"
+            # One pair of one differs by a rate above any threshold: too little to move learners for.
+            enough = tally.graded_pairs >= thresholds.pairs_per_problem
+            failed = seen.phase.authority is Authority.TARGET and enough
+            found.append(Breach(bound=Bound.DIVERGENCE, rows=tally.diverged, text=text, target_failed=failed))
+    return found
+
+
+def _whole(problems: tuple[Tally, ...]) -> Tally:
+    def total(name: str) -> int:
+        return sum(getattr(problem, name) for problem in problems)
+
+    counts = {name: total(name) for name in ("entries", "graded_pairs", "diverged", "twins", "twins_differ")}
+    return Tally(name="the course", deterministic=0, **counts)
+
+
+def _stuck(seen: Seen) -> list[Breach]:
+    found = []
+    for queue in seen.stuck:
+        who = "no learner waits" if queue.copies else "their learners wait"
+        text = (
+            f"queue {queue.queue} on {queue.side}: {queue.rows} submissions wait, the oldest for "
+            f"{queue.oldest_seconds:.0f} s, and no result was stored since; {who}"
+        )
+        failed = queue.side is Authority.TARGET and not queue.copies and seen.phase.authority is Authority.TARGET
+        found.append(Breach(bound=Bound.STUCK_QUEUE, rows=queue.rows, text=text, target_failed=failed))
+    return found

@@ -1,0 +1,226 @@
+"""What preflight looks for in the installation itself: databases, platform, and who answers where."""
+
+from __future__ import annotations
+
+from .findings import BLOCKER, NOTE, WARNING, Rule, by_code
+
+_DATABASES = (
+    Rule(
+        code="submissions_unsupported",
+        severity=BLOCKER,
+        effect="The installed edx-submissions is not one that this app was made for and tested with.",
+        advice="Install edx-submissions>=4.0.2,<5.",
+    ),
+    Rule(
+        code="django_unsupported",
+        severity=WARNING,
+        effect="The installed Django is not one that this app was tested with.",
+        advice="Install Django>=5.2,<5.3.",
+    ),
+    Rule(
+        code="migrations_missing",
+        severity=BLOCKER,
+        effect="Tables or columns that this app or edx-submissions needs are not there.",
+        advice="Run: manage.py migrate",
+    ),
+    Rule(
+        code="uuid_columns",
+        severity=BLOCKER,
+        effect="Django writes whole UUIDs to MariaDB; these columns are too short, and refuse them.",
+        advice="Change the columns to MariaDB's own type: ALTER TABLE ... MODIFY ... uuid NOT NULL.",
+    ),
+    Rule(
+        code="legacy_unreadable",
+        severity=BLOCKER,
+        effect="XQueue's table cannot be read.",
+        advice="Check the alias xqueue of DATABASES, and what its account may do.",
+    ),
+    Rule(
+        code="legacy_no_primary",
+        severity=BLOCKER,
+        effect="The alias xqueue leads to no primary: handoff and return are refused, older attempts not retired.",
+        advice="Point the alias at the primary of XQueue's database.",
+    ),
+    Rule(
+        code="legacy_primary_unknown",
+        severity=NOTE,
+        effect="The account may not ask whether the server is a replica; handoff and return need the primary.",
+        advice="Make sure that it is the primary, or grant the account REPLICA MONITOR (MySQL: REPLICATION CLIENT).",
+    ),
+    Rule(
+        code="grant_update",
+        severity=BLOCKER,
+        effect="The account may not retire XQueue's rows: no handoff, and in live older attempts are graded too.",
+        advice="Run the statement on XQueue's database.",
+    ),
+    Rule(
+        code="grant_return",
+        severity=WARNING,
+        effect="The account may not write what a return writes: what is in flight on the target could not come back.",
+        advice="Run the statement on XQueue's database before the course goes live.",
+    ),
+    Rule(
+        code="grant_excess",
+        severity=WARNING,
+        effect="The account of the alias xqueue may do more on XQueue's server than this app ever does.",
+        advice="Give the alias an account that may SELECT, INSERT and UPDATE (retired, pull_time, pullkey, grader_id) "
+        "on queue_submission, and nothing else.",
+    ),
+    Rule(
+        code="charset",
+        severity=BLOCKER,
+        effect="What has no full Unicode refuses an emoji, or turns it into a question mark.",
+        advice="Convert the tables to utf8mb4, and set the charset utf8mb4 in the alias's OPTIONS.",
+    ),
+    Rule(
+        code="isolation",
+        severity=WARNING,
+        effect="Only READ COMMITTED is tested; above it a transaction reads the past, and waits for more locks.",
+        advice="Set the isolation_level of the alias's OPTIONS to 'read committed', which is Django's default.",
+    ),
+    Rule(
+        code="not_strict",
+        severity=WARNING,
+        effect="Without a strict mode the server cuts a text that is too long, where it should refuse it.",
+        advice="Add STRICT_TRANS_TABLES to the sql_mode of the server or of the alias's init_command.",
+    ),
+)
+
+_PLATFORM = (
+    Rule(
+        code="site",
+        severity=BLOCKER,
+        effect="The installation's own checks fail.",
+        advice="Run: manage.py check --tag migration_shim",
+    ),
+    Rule(
+        code="no_graders",
+        severity=WARNING,
+        effect="Nobody may pull from the target: only active users of the Django group xqueue may.",
+        advice="Make the group, and a user in it for each watcher (xqueue_status --watcher-config lists them).",
+    ),
+    Rule(
+        code="single_login",
+        severity=WARNING,
+        effect="The platform lets a user have one session: watchers that share an account log each other out for ever.",
+        advice="Make an account for each watcher, or name the group in SINGLE_LOGIN_EXEMPT_GROUPS where the release "
+        "of the platform knows that setting (mid 2026).",
+    ),
+    Rule(
+        code="cache_not_shared",
+        severity=WARNING,
+        effect="Each process has a cache of its own: a flip of a flag for everyone, and an open breaker, are seen by "
+        "one process and not by the others.",
+        advice="Use a cache that all processes share, as memcached or Redis.",
+    ),
+    Rule(
+        code="cache_failed",
+        severity=WARNING,
+        effect="The cache cannot be read: flags cost a query each, and every process has breakers of its own.",
+        advice="Check CACHES, and whether the server behind it answers.",
+    ),
+    Rule(
+        code="celery_missing",
+        severity=NOTE,
+        effect="Without Celery nothing writes deferred copies but the next xqueue_backfill or xqueue_watch.",
+        advice="Install the extra migration_shim[celery], or run xqueue_watch.",
+    ),
+    Rule(
+        code="celery_eager",
+        severity=WARNING,
+        effect="Celery runs tasks in the process that sends them: learners wait for the copies of their submissions.",
+        advice="In production give Celery a broker, and unset CELERY_TASK_ALWAYS_EAGER.",
+    ),
+    Rule(
+        code="broker_unreachable",
+        severity=WARNING,
+        effect="Celery's broker does not answer: copies stay missing until a backfill or xqueue_watch writes them.",
+        advice="Check the broker, and CELERY_BROKER_URL of the process that ran this.",
+    ),
+    Rule(
+        code="storage_unusable",
+        severity=BLOCKER,
+        effect="edx-submissions' storage cannot be used: submissions with files would be refused.",
+        advice='Check EDX_SUBMISSIONS["MEDIA"], or MEDIA_ROOT, and what the process may do there.',
+    ),
+    Rule(
+        code="legacy_storage_unusable",
+        severity=WARNING,
+        effect="XQueue's storage cannot be read: rows with files stay on legacy.",
+        advice='Check MIGRATION_SHIM["LEGACY_STORAGE"], and what the process may read there.',
+    ),
+    Rule(
+        code="platform_flag",
+        severity=BLOCKER,
+        effect="send_to_submission_course.enable is on: the platform passes the router by, and loses what the target's "
+        "own endpoint loses.",
+        advice="Turn it off for the course. Only xqueue_cutover --release may turn it on.",
+    ),
+    Rule(
+        code="unwatched",
+        severity=WARNING,
+        effect="Rows wait in a queue that nobody has polled for longer than a lease.",
+        advice="Let a watcher poll it (xqueue_status --watcher-config).",
+    ),
+)
+
+_REACH = (
+    Rule(
+        code="xqueue_unreachable",
+        severity=BLOCKER,
+        effect="XQueue does not let the submitting account log in and ask for a queue's length, from where this ran.",
+        advice='Check MIGRATION_SHIM["LEGACY_URL"] and its account, or XQUEUE_INTERFACE.',
+    ),
+    Rule(
+        code="legacy_is_door",
+        severity=BLOCKER,
+        effect="What is configured as XQueue is this app's own submit door: nothing could be submitted.",
+        advice='Set MIGRATION_SHIM["LEGACY_URL"] and its account to XQueue itself.',
+    ),
+    Rule(
+        code="no_door",
+        severity=WARNING,
+        effect="The LMS submits past the router: a course's phase does not decide who grades, and nothing is copied "
+        "but by backfills.",
+        advice='Set MIGRATION_SHIM["PYTHON_DOOR"], or lead XQUEUE_INTERFACE["url"] to the submit door.',
+    ),
+    Rule(
+        code="door_unreachable",
+        severity=BLOCKER,
+        effect='Neither the submit door nor XQueue answers at XQUEUE_INTERFACE["url"]: learners cannot submit.',
+        advice="Start the service there, or correct the URL.",
+    ),
+    Rule(
+        code="door_closed",
+        severity=BLOCKER,
+        effect='The process at XQUEUE_INTERFACE["url"] takes no submissions: learners are refused.',
+        advice="Lead the URL to the submit door's own service, started with MIGRATION_SHIM_SUBMIT_DOOR=1.",
+    ),
+    Rule(
+        code="door_refuses",
+        severity=BLOCKER,
+        effect='The submit door does not take the account of XQUEUE_INTERFACE["django_auth"]: learners are refused.',
+        advice='Put that account into MIGRATION_SHIM["SUBMIT_USERS"] of the submit door\'s service.',
+    ),
+    Rule(
+        code="seam_unreachable",
+        severity=WARNING,
+        effect="The watcher seam does not answer from where this ran. Graders may reach it all the same.",
+        advice="From a grader's host run: curl LMS_ROOT_URL/migration_shim/healthz",
+    ),
+    Rule(
+        code="seam_refuses",
+        severity=BLOCKER,
+        effect="The watcher seam does not let a configured account of graders log in and poll.",
+        advice="Check its password, the Django group xqueue, and that LMS_ROOT_URL is the https address: over http a "
+        "Secure session cookie is never sent back.",
+    ),
+    Rule(
+        code="seam_untried",
+        severity=NOTE,
+        effect="Nobody has logged in at the watcher seam: no account of graders is configured here.",
+        advice='Name one in MIGRATION_SHIM["PREFLIGHT_GRADERS"] that no watcher uses.',
+    ),
+)
+
+SITE_RULES = by_code(*_DATABASES, *_PLATFORM, *_REACH)

@@ -1,0 +1,110 @@
+"""All legacy rows of a course, read once in the order of their ids, each with the rows that share its callback."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from django.apps import apps
+from opaque_keys.edx.keys import CourseKey
+
+from .. import points, runs
+from ..backfill import plan
+from ..conf import ShimSettings
+from ..core.mapping import ParsedRow, parse_row
+from ..core.row_tally import Facts, RowTally
+from ..core.wire import parse_callback, parse_header
+from ..data import LegacyRow
+from ..errors import Malformed
+from ..legacy import rows as legacy_rows
+from ..models import Run
+from ..target import prediction
+
+#: Headers, and rows with their answers, that are held at once.
+HEADERS, PAGE = 2000, 500
+
+_LTI = "lms.djangoapps.lti_provider"
+
+
+def tally(
+    course_id: str, settings: ShimSettings, record: Run, progress: Callable[[int, int], None], *, predictable: bool
+) -> RowTally:
+    """
+    Count every legacy row of a course.
+
+    Args:
+        course_id: the course, in its canonical form.
+        settings: the settings in force.
+        record: the run's record, for signs of life.
+        progress: told (headers read, rows of all courses).
+        predictable: whether the installed edx-submissions can be asked what it would store.
+    """
+    counted = RowTally(facts(course_id, settings, predictable=predictable))
+    total = legacy_rows.count(after=0, unretired_only=False)
+    read = 0
+    for page in legacy_rows.headers(size=HEADERS):
+        runs.beat(record)
+        wanted = [row_id for row_id, header in page if _of_course(header, course_id)]
+        for start in range(0, len(wanted), PAGE):
+            for parsed, siblings in _with_siblings(wanted[start : start + PAGE]):
+                counted.see(parsed, siblings)
+        read += len(page)
+        progress(read, max(total, read))
+    return counted
+
+
+def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts:
+    """What a tally of a course has to know besides its rows."""
+
+    @functools.lru_cache(maxsize=1024)
+    def points_of(item_id: str) -> tuple[int, bool]:
+        return points.points_possible(None, course_id, item_id, settings)
+
+    return Facts(
+        policy=plan.policy(settings, history=True, unsampled=True),
+        shadow_suffix=settings.shadow_queue_suffix,
+        lease_seconds=settings.lease_seconds,
+        points_of=points_of,
+        predict=prediction.predicted_points if predictable else None,
+        lti=_sends_scores(course_id),
+    )
+
+
+def _sends_scores(course_id: str) -> bool:
+    """
+    Whether a learner has ever come to the course over LTI from a platform that wants the score back.
+
+    Source: edx-platform, ``lti_provider/models.py``.
+    """
+    if not apps.is_installed(_LTI):
+        return False
+    launches = apps.get_model("lti_provider", "GradedAssignment").objects
+    return launches.filter(course_key=CourseKey.from_string(course_id)).exists()
+
+
+def _of_course(header: str, course_id: str) -> bool:
+    """Whether a row is the course's. One whose callback cannot be read is, if it names the course."""
+    try:
+        return parse_callback(parse_header(header).callback_url).course_id == course_id
+    except Malformed:
+        return f"/courses/{course_id}/" in header
+
+
+def _with_siblings(ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:
+    rows = [row for _, row in sorted(legacy_rows.by_id(ids).items())]
+    page = [_parse(row) for row in rows]
+    families: dict[str, list[ParsedRow]] = defaultdict(list)
+    for parsed in (*page, *map(_parse, legacy_rows.siblings_outside(rows, retired_too=True))):
+        families[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
+    for parsed in page:
+        yield parsed, plan.others(parsed, families)
+
+
+def _parse(row: LegacyRow) -> ParsedRow:
+    """
+    One row read, without a look into a storage: names of files may lie there, and a history holds many.
+
+    The column stands in for the names: XQueue makes its keys of header and name, so equal names give equal columns.
+    """
+    return parse_row(row, () if row.s3_keys in ("", "{}") else (row.s3_keys,))

@@ -1,0 +1,85 @@
+"""What legacy still remembers: how far back, what was deleted too early, whether its past is enough for the gate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from ..conf import ShimSettings
+from ..core.findings import Finding, found
+from ..core.martingale import pairs_needed
+from ..core.row_rules import RULES
+from ..core.row_tally import LISTED, RowTally
+from ..data import State
+from ..legacy import rows as legacy_rows
+from ..models import LedgerEntry
+
+#: Ledger entries looked up at once.
+PAGE = 1000
+#: Graded rows of a problem that ``xqueue_backfill --history`` imports unless told otherwise.
+PER_PROBLEM = 200
+
+
+def retention() -> dict[str, Any]:
+    """How far back legacy's table goes, for all courses. ``missing_ids`` are between its oldest and newest row."""
+    ends, rows = legacy_rows.ends(), legacy_rows.count(after=0, unretired_only=False)
+    if ends is None:
+        return {"rows": 0, "oldest_legacy_id": None, "oldest_arrival": None, "missing_ids": 0}
+    oldest, newest = ends
+    return {
+        "rows": rows,
+        "oldest_legacy_id": oldest.id,
+        "oldest_arrival": oldest.arrival_time.isoformat(),
+        "missing_ids": max(newest.id - oldest.id + 1 - rows, 0),
+    }
+
+
+def retention_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding]:
+    """What retention has taken, as far as it shows."""
+    deleted: list[int] = []
+    number = 0
+    for page in _deleted(course_id):
+        number += len(page)
+        deleted += page[: LISTED - len(deleted)]
+    if number:
+        yield found(RULES["deleted_unretired"], rows=number, example=deleted[0], listed=tuple(deleted))
+    if kept["rows"] and kept["oldest_legacy_id"] > 1:
+        yield found(RULES["retention"], about=f"the oldest is {kept['oldest_legacy_id']} of {kept['oldest_arrival']}")
+
+
+def _deleted(course_id: str) -> Iterator[list[int]]:
+    """Legacy ids of rows that are gone and were not retired when they were last read, in pages."""
+    open_entries = LedgerEntry.objects.filter(
+        course_id=course_id, legacy_id__isnull=False, legacy_state__in=(State.QUEUED, State.PULLED)
+    )
+    after = 0
+    while page := list(open_entries.filter(id__gt=after).order_by("id").values_list("id", "legacy_id")[:PAGE]):
+        after = page[-1][0]
+        there = legacy_rows.existing([legacy_id for _, legacy_id in page])
+        yield [legacy_id for _, legacy_id in page if legacy_id not in there]
+
+
+def history(tally: RowTally, settings: ShimSettings) -> dict[str, Any]:
+    """How many graded pairs the past could give, and how many the gate asks for if not one diverges."""
+    by_problem: Counter[str] = Counter()
+    for (_, problem), cohort in tally.cohorts.items():
+        if problem:
+            by_problem[problem] += cohort.history
+    thresholds = settings.thresholds()
+    return {
+        "pairs": sum(min(number, PER_PROBLEM) for number in by_problem.values()),
+        "graded": by_problem.total(),
+        "per_problem": PER_PROBLEM,
+        "needed": pairs_needed(0, 0, thresholds.rate, thresholds.error) or 0,
+        "thin_problems": sorted(
+            problem for problem, number in by_problem.items() if number < thresholds.pairs_per_problem
+        ),
+    }
+
+
+def history_findings(past: dict[str, Any]) -> Iterator[Finding]:
+    """Whether the past is too short for the gate."""
+    if past["pairs"] < past["needed"]:
+        about = f"{past['pairs']} graded pairs of {past['needed']}"
+        yield found(RULES["history_short"], about=about)

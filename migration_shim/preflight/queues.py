@@ -1,0 +1,107 @@
+"""What the queues of a course show: how their graders are reached, whether their files are to be had."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from django.utils.timezone import now
+
+from ..backfill import files
+from ..conf import ShimSettings
+from ..core.findings import BLOCKER, Finding, found
+from ..core.row_rules import RULES
+from ..core.row_tally import Queue
+from ..data import LegacyRow
+from ..errors import ConfigurationError, FileUnavailable
+from ..legacy import rows as legacy_rows
+from ..legacy.client import LegacyClient
+
+#: After so many rows in a row without their files nothing more is asked of the storage: each may take a timeout.
+GIVE_UP = 5
+
+
+def findings(queues: dict[str, Queue], settings: ShimSettings) -> Iterator[Finding]:
+    """What is wrong or not known of each queue."""
+    storage = files.legacy_storage(settings)
+    for name, queue in sorted(queues.items()):
+        yield from _of_graders(name, queue, settings)
+        yield from _of_files(name, queue, storage, settings)
+        if not known(name):
+            yield found(RULES["queue_unknown"], queue=name)
+        yield from _of_reverse(name + settings.reverse_queue_suffix, settings)
+
+
+def _of_graders(name: str, queue: Queue, settings: ShimSettings) -> Iterator[Finding]:
+    """XQueue's setting tells which queues it pushes, and no table of its does; a pushed row carries the time of it."""
+    pushed = queue.last_push is not None and (queue.last_pull is None or queue.last_push >= queue.last_pull)
+    if name in settings.push_queues or pushed:
+        about = "in PUSH_QUEUES" if name in settings.push_queues else "by its newest push time"
+        yield found(RULES["push_queue"], queue=name, about=about, rows=queue.pushed, example=queue.push_example)
+    elif queue.last_pull is None:
+        yield found(RULES["queue_never_pulled"], queue=name)
+    if name not in (*settings.side_effect_queues, *settings.side_effect_free_queues):
+        yield found(RULES["side_effects_undeclared"], queue=name)
+
+
+def _of_files(name: str, queue: Queue, storage: files.Source, settings: ShimSettings) -> Iterator[Finding]:
+    """All files of the newest rows: of those in flight first, which are to be moved, and of graded ones."""
+    ids = [*reversed(queue.files_in_flight), *reversed(queue.files_graded)]
+    if ids and storage is None:
+        yield found(RULES["files_no_storage"], queue=name, rows=queue.with_files, example=ids[0])
+        return
+    reasons: Counter[str] = Counter()
+    looked, example, astray = 0, None, 0
+    for row in _rows(ids):
+        looked += 1
+        reason = _missing(row, storage, settings)
+        astray = astray + 1 if reason else 0
+        if reason:
+            reasons[reason] += 1
+            example = example or row.id
+        if astray == GIVE_UP:
+            break
+    if reasons:
+        failed = reasons.total()
+        words = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
+        yield found(
+            RULES["file_unreachable"],
+            severity=BLOCKER if failed == looked else "",
+            queue=name,
+            rows=failed,
+            example=example,
+            about=f"{words}; {looked} of {queue.with_files} rows with files were looked at",
+        )
+
+
+def _rows(ids: Iterable[int]) -> Iterator[LegacyRow]:
+    """One by one: each may hold an answer of megabytes."""
+    for row_id in ids:
+        yield from legacy_rows.by_id([row_id]).values()
+
+
+def _missing(row: LegacyRow, storage: files.Source, settings: ShimSettings) -> str:
+    """Why the files of a row cannot be had; empty where they can."""
+    try:
+        files.check(row, files.file_keys(row, storage), storage, settings)
+    except FileUnavailable as error:
+        return error.reason
+    return ""
+
+
+def _of_reverse(queue: str, settings: ShimSettings) -> Iterator[Finding]:
+    """What is wrong with a queue of reverse shadows, if anything: XQueue must know it and a grader poll it."""
+    if not known(queue):
+        yield found(RULES["reverse_queue_unknown"], queue=queue)
+    elif not legacy_rows.pulled_since(queue, now() - timedelta(seconds=settings.evidence_max_age_seconds)):
+        yield found(RULES["reverse_queue_not_polled"], queue=queue)
+
+
+def known(queue: str) -> bool:
+    """Whether XQueue says that it has a queue."""
+    try:
+        error, _ = LegacyClient().queue_length(queue)
+    except ConfigurationError:
+        return False
+    return not error

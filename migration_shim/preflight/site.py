@@ -1,0 +1,33 @@
+"""The installation as a whole: what a preflight of any course says of it."""
+
+from __future__ import annotations
+
+from ..conf import ShimSettings
+from ..core.findings import Finding
+from ..errors import LegacyNotReadable
+from ..legacy import grants
+from . import site_databases, site_platform, site_reach
+
+
+def check_readable() -> None:
+    """
+    Refuse to begin without XQueue's rows: a preflight of none of them would look like one of a course that has none.
+
+    Raises:
+        LegacyNotReadable: with what to do.
+    """
+    if complaint := grants.read_complaint():
+        raise LegacyNotReadable(f"XQueue's table queue_submission cannot be read through the alias xqueue: {complaint}")
+
+
+def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
+    """
+    What is wrong with databases, platform and services, from where this runs. Nothing is written on legacy or target.
+
+    Whatever does not answer is a finding, within seconds each; a login is all that it leaves behind.
+    """
+    return [
+        *site_databases.findings(),
+        *site_platform.findings(course_id, settings),
+        *site_reach.findings(settings),
+    ]

@@ -1,0 +1,179 @@
+"""The two databases behind the aliases, and the versions on top of them. Nothing is written; SQLite says little."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+
+import django
+from django.apps import apps
+from django.db import DatabaseError, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.loader import MigrationLoader
+from django.utils.version import get_version_tuple
+
+from ..core.findings import WARNING, Finding, found
+from ..core.site_rules import SITE_RULES as RULES
+from ..legacy import grants, primary
+from ..legacy.routers import LEGACY_ALIAS
+from ..legacy.tables import LegacySubmission
+
+TARGET_ALIAS = "default"
+#: From the first version on, and under the second. As in requirements/constraints.txt.
+SUBMISSIONS, DJANGO = ((4, 0, 2), (5,)), ((5, 2), (5, 3))
+_APPS = ("submissions", "migration_shim")
+_UUID_MIGRATION = ("submissions", "0006_mariadb_uuid_conversion")
+_CHARSET = "utf8mb4"
+_VARIABLES = ("character_set_client", "character_set_results", "sql_mode", "transaction_isolation", "tx_isolation")
+_ISOLATION = "READ-COMMITTED"
+_STRICT = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
+#: How many of a list a finding names.
+_NAMED = 5
+
+
+def findings() -> Iterator[Finding]:
+    """What is wrong with versions, migrations and databases."""
+    yield from _versions()
+    yield from _migrations()
+    yield from _server(TARGET_ALIAS)
+    yield from _uuid_columns()
+    yield from _charset(TARGET_ALIAS)
+    try:
+        yield from _legacy()
+    except DatabaseError as error:
+        yield found(RULES["legacy_unreadable"], about=type(error).__name__)
+
+
+def _versions() -> Iterator[Finding]:
+    installed = importlib.metadata.version("edx-submissions")
+    if not _within(installed, SUBMISSIONS):
+        yield found(RULES["submissions_unsupported"], about=installed)
+    if not _within(django.get_version(), DJANGO):
+        yield found(RULES["django_unsupported"], about=django.get_version())
+
+
+def _within(version: str, bounds: tuple[tuple[int, ...], tuple[int, ...]]) -> bool:
+    return bounds[0] <= get_version_tuple(version) < bounds[1]
+
+
+def _migrations() -> Iterator[Finding]:
+    connection = connections[TARGET_ALIAS]
+    loader = MigrationLoader(connection)
+    leaves = [node for node in loader.graph.leaf_nodes() if node[0] in _APPS]
+    wanted = dict.fromkeys(node for leaf in leaves for node in loader.graph.forwards_plan(leaf))
+    missing = [node for node in wanted if node not in loader.applied_migrations]
+    if not missing:
+        return
+    advice = ""
+    if _UUID_MIGRATION in missing and _is_mariadb(connection):
+        # edx-submissions 4.0.2: it alters a column ``uuid`` in two tables that never had one.
+        advice = (
+            "edx-submissions' migration 0006 fails on MariaDB (error 1054). Run: manage.py migrate submissions "
+            "0001_squashed_0005_CreateTeamModel; on the database: ALTER TABLE submissions_submission MODIFY uuid uuid "
+            "NOT NULL; then: manage.py migrate --fake submissions 0006_mariadb_uuid_conversion; manage.py migrate"
+        )
+    yield found(RULES["migrations_missing"], advice=advice, about=_some(f"{app}.{name}" for app, name in missing))
+
+
+def _uuid_columns() -> Iterator[Finding]:
+    """Who faked migration 0006 may have skipped what it was made for."""
+    connection = connections[TARGET_ALIAS]
+    if not connection.features.has_native_uuid_field or not _is_mariadb(connection):
+        return
+    columns = _columns(TARGET_ALIAS, _tables(TARGET_ALIAS))
+    uuids = {
+        (model._meta.db_table, field.column)
+        for model in _models()
+        for field in model._meta.local_concrete_fields
+        if isinstance(field, models.UUIDField)
+    }
+    wrong = [(table, column) for table, column, kind, _, _ in columns if kind != "uuid" and (table, column) in uuids]
+    if wrong:
+        yield found(RULES["uuid_columns"], about=_some(f"{table}.{column}" for table, column in wrong))
+
+
+def _legacy() -> Iterator[Finding]:
+    if complaint := grants.read_complaint():
+        yield found(RULES["legacy_unreadable"], about=complaint)
+        return
+    if connections[LEGACY_ALIAS].vendor != "mysql":
+        return
+    yield from _server(LEGACY_ALIAS)
+    yield from _charset(LEGACY_ALIAS)
+    reason, unknown = primary.replica()
+    if unknown:
+        yield found(RULES["legacy_primary_unknown"])
+    if reason:
+        yield found(RULES["legacy_no_primary"], about=f"It is {reason}.")
+    else:  # what a server that only reads would say of rights says nothing
+        if statement := grants.update_complaint():
+            yield found(RULES["grant_update"], about=statement)
+        if statement := grants.return_complaint():
+            yield found(RULES["grant_return"], about=statement)
+    if rights := grants.excess():
+        yield found(RULES["grant_excess"], about=_some(rights))
+
+
+def _server(alias: str) -> Iterator[Finding]:
+    """How the server treats this connection."""
+    if connections[alias].vendor != "mysql":
+        return
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SHOW SESSION VARIABLES WHERE Variable_name IN %s", [_VARIABLES])
+        said = dict(cursor.fetchall())
+    charsets = {said["character_set_client"], said["character_set_results"]} - {_CHARSET}
+    if charsets:
+        yield found(RULES["charset"], about=f"the connection of the alias {alias}: {_some(sorted(charsets))}")
+    isolation = said.get("transaction_isolation") or said.get("tx_isolation", "")
+    if isolation != _ISOLATION:
+        yield found(RULES["isolation"], about=f"alias {alias}: {isolation}")
+    if not any(mode in said["sql_mode"] for mode in _STRICT):
+        yield found(RULES["not_strict"], about=f"alias {alias}")
+
+
+def _charset(alias: str) -> Iterator[Finding]:
+    """Columns that do not hold all of Unicode. On legacy that is so today, and only copies and returns are new."""
+    if connections[alias].vendor != "mysql":
+        return
+    columns = _columns(alias, _tables(alias))
+    narrow = [
+        f"{table}.{column} {charset} ({collation})"
+        for table, column, _, charset, collation in columns
+        if charset and charset != _CHARSET
+    ]
+    if narrow:
+        severity = WARNING if alias == LEGACY_ALIAS else ""
+        yield found(RULES["charset"], severity=severity, about=f"alias {alias}: {_some(narrow)}")
+
+
+def _tables(alias: str) -> list[str]:
+    if alias == LEGACY_ALIAS:
+        return [LegacySubmission._meta.db_table]
+    return sorted(model._meta.db_table for model in _models())
+
+
+def _models() -> list[type[models.Model]]:
+    every = (model for app in _APPS for model in apps.get_app_config(app).get_models(include_auto_created=True))
+    return [model for model in every if model._meta.managed]
+
+
+def _columns(alias: str, tables: list[str]) -> list[tuple[str, str, str, str | None, str | None]]:
+    """(table, column, type, charset, collation) of the columns that the account may see."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_SET_NAME, COLLATION_NAME "
+            "FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN %s "
+            "ORDER BY TABLE_NAME, ORDINAL_POSITION",
+            [tables],
+        )
+        return list(cursor.fetchall())
+
+
+def _is_mariadb(connection: BaseDatabaseWrapper) -> bool:
+    return connection.vendor == "mysql" and connection.mysql_is_mariadb
+
+
+def _some(names: Iterator[str] | list[str]) -> str:
+    every = list(names)
+    more = len(every) - _NAMED
+    return ", ".join(every[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,148 @@
+"""The platform that the app is installed in: checks, flags, graders, caches, Celery's broker, storages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage
+from django.db import DatabaseError
+from django.utils.timezone import now
+
+from .. import release, serving, watchers
+from ..backfill import files
+from ..checks import check_databases, check_doors, check_settings
+from ..conf import ConfigurationError, ShimSettings
+from ..core.findings import Finding, found
+from ..core.site_rules import SITE_RULES as RULES
+from ..legacy import in_flight as on_legacy
+from ..publish import copy_tasks
+from ..target import contents
+from ..target import in_flight as on_target
+from ..target.logins import GROUP
+from .patience import in_time
+
+#: A name that nothing has: it is asked for, never written.
+_NOTHING = "migration_shim/preflight"
+#: Each queue of a course has two on the target: its own, and that of its shadows (``watchers.configuration``).
+_WATCHERS_A_QUEUE = 2
+
+
+def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
+    """What is wrong with the platform, for this course."""
+    for check in (*check_settings(None), *check_doors(None), *check_databases(None)):
+        yield found(RULES["site"], about=check.msg)
+    if release.astray(course_id):
+        yield found(RULES["platform_flag"])
+    queues = serving.queues_of(course_id)
+    yield from _graders(len(queues))
+    yield from _unwatched(course_id, queues, settings)
+    yield from _caches()
+    yield from _celery(settings)
+    yield from _storages(settings)
+
+
+def _graders(queues: int) -> Iterator[Finding]:
+    graders = get_user_model().objects.filter(groups__name=GROUP, is_active=True)
+    accounts = graders.count()
+    if not accounts:
+        yield found(RULES["no_graders"])
+        return
+    names = _list_setting("SINGLE_LOGIN_EXEMPT_USERNAMES")
+    groups = _list_setting("SINGLE_LOGIN_EXEMPT_GROUPS")
+    if not _single_login() or graders.filter(groups__name__in=groups).exists():
+        return
+    if graders.filter(username__in=names).exists():
+        return
+    watchers = _WATCHERS_A_QUEUE * max(queues, 1)
+    if accounts < watchers:
+        about = f"{accounts} active users of the group {GROUP}, at least {watchers} watchers for this course"
+        yield found(RULES["single_login"], about=about)
+
+
+def _single_login() -> bool:
+    """Newer releases of the platform have it as a setting of its own, older ones among the features."""
+    features = getattr(django_settings, "FEATURES", {})
+    return bool(getattr(django_settings, "PREVENT_CONCURRENT_LOGINS", features.get("PREVENT_CONCURRENT_LOGINS")))
+
+
+def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Iterator[Finding]:
+    try:
+        held = on_legacy.held()
+    except DatabaseError:  # a finding of its own
+        held = []
+    for row in watchers.unserved(held, on_target.held(settings), {course_id: queues}, settings, now()):
+        if course_id in row["courses"]:
+            about = f"{row['side']}: {row['rows']} rows, the oldest for {row['oldest_seconds']:.0f} s"
+            yield found(RULES["unwatched"], queue=row["queue"], about=about)
+
+
+def _list_setting(name: str) -> list[str]:
+    return list(getattr(django_settings, name, None) or ())
+
+
+def _caches() -> Iterator[Finding]:
+    """Of the breakers, and of django-waffle."""
+    for alias in sorted({"default", getattr(django_settings, "WAFFLE_CACHE_NAME", None) or "default"}):
+        try:
+            cache = caches[alias]
+            if isinstance(cache, (LocMemCache, DummyCache)):
+                yield found(RULES["cache_not_shared"], about=f"CACHES[{alias!r}] is a {type(cache).__name__}")
+            else:
+                in_time(lambda cache=cache: cache.get(_NOTHING.replace("/", ".")))
+        except Exception as error:  # whatever a cache backend raises
+            yield found(RULES["cache_failed"], about=f"CACHES[{alias!r}]: {type(error).__name__}")
+
+
+def _celery(settings: ShimSettings) -> Iterator[Finding]:
+    if settings.copies != "deferred":
+        return
+    if copy_tasks is None:
+        yield found(RULES["celery_missing"])
+    elif copy_tasks.is_eager():
+        yield found(RULES["celery_eager"])
+    else:
+        # Made here: which application is Celery's current one depends on the thread.
+        connection = copy_tasks.broker(seconds=2.0)
+        try:
+            in_time(lambda: connection.ensure_connection(max_retries=1, interval_start=0, timeout=5.0))
+        except Exception as error:  # every broker's client raises its own
+            yield found(RULES["broker_unreachable"], about=type(error).__name__)
+        else:
+            connection.release()
+
+
+def _storages(settings: ShimSettings) -> Iterator[Finding]:
+    if complaint := _storage_complaint(contents.in_use, write=True):
+        yield found(RULES["storage_unusable"], about=complaint)
+    if settings.legacy_storage and (complaint := _storage_complaint(lambda: files.legacy_storage(settings))):
+        yield found(RULES["legacy_storage_unusable"], about=complaint)
+
+
+def _storage_complaint(get: Callable[[], files.Source], *, write: bool = False) -> str:
+    """Why a storage cannot be used, or empty. Nothing is written: a directory's rights are looked at."""
+    try:
+        storage = get()
+        if isinstance(storage, FileSystemStorage):
+            return _directory_complaint(Path(storage.location), write=write)
+        in_time(lambda: storage.exists(_NOTHING))
+    except (ImportError, TypeError, ImproperlyConfigured, ConfigurationError, *contents.storage_errors()) as error:
+        return str(error) if isinstance(error, ConfigurationError) else type(error).__name__
+    return ""
+
+
+def _directory_complaint(location: Path, *, write: bool) -> str:
+    place, rights = location, os.R_OK | os.X_OK
+    if write:  # Django makes directories as it needs them
+        rights |= os.W_OK
+        place = next(path for path in (location, *location.parents) if path.exists())
+    if not place.is_dir():
+        return f"{place} is no directory"
+    return "" if os.access(place, rights) else f"{place} may not be {'written' if write else 'read'}"

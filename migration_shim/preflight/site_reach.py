@@ -1,0 +1,159 @@
+"""
+Who answers where: XQueue, whatever the LMS submits to, and the watcher seam, each with the accounts configured here.
+
+All from where this runs. A login is the only thing that it leaves behind, at the system that was logged in to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import requests
+from django.conf import settings as django_settings
+
+from ..conf import ConfigurationError, LegacyAccess, ShimSettings, legacy_access
+from ..core.findings import Finding, found
+from ..core.site_rules import SITE_RULES as RULES
+from ..legacy.client import UNKNOWN_QUEUE, LegacyClient, parse_reply
+from ..watchers import seam_url
+from .patience import in_time
+
+#: Seconds to connect, and between two parts of an answer.
+TIMEOUT = (3.05, 5.0)
+#: No redirect: the LMS's client and the watchers see other statuses than 200 as errors, or log in again.
+_OPTIONS: dict[str, Any] = {"timeout": TIMEOUT, "allow_redirects": False, "stream": True}
+#: Bytes of an answer that are read, and characters of it that are shown: anything may answer.
+_READ, _SHOWN = 65536, 200
+#: A queue that nobody has: whoever says so has let us in.
+_QUEUE = "migration_shim.preflight"
+#: What XQueue's ``submit``, and our door's, says to whoever is logged in and does not post.
+_LET_IN = "Queue requests should use HTTP POST"
+
+Answer = tuple[Any, Any]
+
+
+def findings(settings: ShimSettings) -> Iterator[Finding]:
+    """What answers at none of the places where something should, or is something else."""
+    yield from _xqueue()
+    if not settings.python_door:  # with it, the platform's address of XQueue is not used
+        yield from _door()
+    yield from _seam(settings.preflight_graders)
+
+
+def _xqueue() -> Iterator[Finding]:
+    try:
+        access = dataclasses.replace(legacy_access(), timeout=TIMEOUT)
+    except ConfigurationError as error:
+        yield found(RULES["xqueue_unreachable"], about=str(error))
+        return
+    if _health(access) is not None:
+        yield found(RULES["legacy_is_door"])
+        return
+    error, content = _answer(lambda: LegacyClient(access).queue_length(_QUEUE))
+    if error and not str(content).startswith(UNKNOWN_QUEUE):
+        yield found(RULES["xqueue_unreachable"], about=_shown(content, access))
+
+
+def _door() -> Iterator[Finding]:
+    """What the LMS's own client would submit to; source: ``capa/xqueue_interface.py``."""
+    platform = getattr(django_settings, "XQUEUE_INTERFACE", None) or {}
+    if not platform.get("url"):
+        yield found(RULES["no_door"], about='XQUEUE_INTERFACE["url"] is not set')
+        return
+    account, basic = platform.get("django_auth") or {}, platform.get("basic_auth")
+    access = LegacyAccess(
+        url=str(platform["url"]).rstrip("/"),
+        username=account.get("username") or "",
+        password=account.get("password") or "",
+        basic_auth=(str(basic[0]), str(basic[1])) if basic else None,
+        timeout=TIMEOUT,
+    )
+    door = _health(access)
+    if door is None:
+        error, content = _answer(lambda: _get(_session(access), f"{access.url}/xqueue/status/"))
+        if error:
+            yield found(RULES["door_unreachable"], about=_shown(content, access))
+        else:
+            yield found(RULES["no_door"], about="XQueue itself answers there")
+    elif door != "open":
+        yield found(RULES["door_closed"])
+    else:
+        _, content = _answer(lambda: _polled(access, "submit/"))
+        if content != _LET_IN:
+            yield found(RULES["door_refuses"], about=_shown(content, access))
+
+
+def _seam(graders: dict[str, str]) -> Iterator[Finding]:
+    url = seam_url()
+    if _health(LegacyAccess(url=url, username="", password="", basic_auth=None, timeout=TIMEOUT)) is None:
+        yield found(RULES["seam_unreachable"], about=f"{url}/healthz")
+        return
+    if not graders:
+        yield found(RULES["seam_untried"])
+    for name, password in graders.items():
+        access = LegacyAccess(url=url, username=name, password=password, basic_auth=None, timeout=TIMEOUT)
+        error, content = _answer(lambda access=access: _polled(access, f"get_queuelen/?queue_name={_QUEUE}"))
+        if error:
+            yield found(RULES["seam_refuses"], about=f"{name}: {_shown(content, access)}")
+
+
+def _health(access: LegacyAccess) -> str | None:
+    """What a process of this app says of its submit door, "open" or "closed"; None where no such process answers."""
+    error, content = _answer(lambda: (0, _text(_session(access).get(f"{access.url}/healthz", **_OPTIONS))))
+    try:
+        said = None if error else json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return str(said["submit_door"]) if isinstance(said, dict) and "submit_door" in said else None
+
+
+def _polled(access: LegacyAccess, action: str) -> Answer:
+    """Log in, as a watcher and the LMS do, and ask once; what was answered."""
+    session, url = _session(access), f"{access.url}/xqueue"
+    form = {"username": access.username, "password": access.password}
+    error, content = _reply(session.post(f"{url}/login/", data=form, headers={"Referer": f"{url}/login/"}, **_OPTIONS))
+    return (error, content) if error else _get(session, f"{url}/{action}")
+
+
+def _session(access: LegacyAccess) -> requests.Session:
+    session = requests.Session()
+    session.auth = access.basic_auth
+    return session
+
+
+def _get(session: requests.Session, url: str) -> Answer:
+    return _reply(session.get(url, **_OPTIONS))
+
+
+def _reply(response: requests.Response) -> Answer:
+    if response.status_code != 200:
+        response.close()
+        return 1, f"HTTP status {response.status_code}"
+    return parse_reply(_text(response))
+
+
+def _text(response: requests.Response) -> str:
+    read = b""
+    with response:
+        for part in response.iter_content(8192):
+            read += part
+            if len(read) > _READ:
+                break
+    return read.decode("utf-8", "replace")
+
+
+def _answer(ask: Callable[[], Answer]) -> Answer:
+    """Return code and content of an answer; 1 and the kind of the failure where there is none."""
+    try:
+        return in_time(ask)
+    except (requests.RequestException, TimeoutError) as error:
+        return 1, f"no answer ({type(error).__name__})"
+
+
+def _shown(content: Any, access: LegacyAccess) -> str:
+    """An answer's words, cut; never those of a service that sends back what it was told."""
+    said = str(content)
+    return "an answer with the password in it" if access.password and access.password in said else said[:_SHOWN]

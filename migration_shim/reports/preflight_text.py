@@ -1,0 +1,77 @@
+"""The document of a preflight as text: the worst first, a block for each finding, and the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Content = dict[str, Any]
+
+#: Places of one finding, and ids of listed rows, that are shown; all are in the JSON document.
+PLACES, IDS = 10, 20
+
+
+def render(content: Content) -> list[str]:
+    """The lines of a preflight."""
+    by_code: dict[tuple[str, str], list[Content]] = {}
+    for item in content["findings"]:
+        by_code.setdefault((item["severity"], item["code"]), []).append(item)
+    blockers = sum(severity == "blocker" for severity, _ in by_code)
+    lines = [
+        f"Preflight of {content['course']}: {blockers} blockers in {content['rows']} legacy rows, "
+        f"queues: {', '.join(content['queues']) or 'none'}"
+    ]
+    if not content["rows"]:
+        lines.append("No legacy row names this course: is its id right?")
+    for (severity, code), items in by_code.items():
+        lines += ["", *_block(severity, code, items)]
+    lines += _memory(content)
+    if content["probes"]:
+        lines += ["", "Probes, each one graded submission sent once more:"]
+        lines += [f"  {sent['queue']}: {'sent' if sent['sent'] else sent['said']}" for sent in content["probes"]]
+        lines.append(f"Once its graders had time: xqueue_preflight --course {content['course']}")
+    if blockers:
+        lines += ["", "The gate stays closed while there are blockers."]
+        return [*lines, f"Next, when they are dealt with: xqueue_preflight --course {content['course']}"]
+    return [*lines, "", f"Next: xqueue_reconcile --course {content['course']}"]
+
+
+def _block(severity: str, code: str, items: list[Content]) -> Iterator[str]:
+    """One finding: how many rows and one of them, what it does, what to do, and where. Of a note, where is left out."""
+    rows, first = sum(item["rows"] for item in items), items[0]
+    example = next((item["example_legacy_id"] for item in items if item["example_legacy_id"]), None)
+    count = f": {rows} rows" + (f", {example} for one" if example else "") if rows else ""
+    yield f"{severity.upper():<8} {code}{count}"
+    yield f"  {first['effect']}" + (" (the watcher seam hands out the original)" if first["seam"] else "")
+    yield f"  To do: {first['advice']}"
+    if severity != "note":
+        yield from _places(items)
+    elif said := sorted({item["about"] for item in items} - {""}):
+        yield f"    {_some(said, PLACES, '; ')}"
+    if listed := [row_id for item in items for row_id in item["listed_legacy_ids"]]:
+        yield f"    legacy rows {_some([str(row_id) for row_id in listed], IDS, ', ')}"
+
+
+def _places(items: list[Content]) -> Iterator[str]:
+    for item in items[:PLACES]:
+        place = "  ".join(text for text in (item["queue"], item["problem"], item["about"]) if text)
+        example = f"  (legacy row {item['example_legacy_id']})" if item["example_legacy_id"] else ""
+        if place or example:
+            yield f"    {item['rows'] or '':>6}  {place}{example}"
+    if len(items) > PLACES:
+        yield f"    and {len(items) - PLACES} more places; all with --format json"
+
+
+def _some(texts: Iterable[str], limit: int, between: str) -> str:
+    texts = list(texts)
+    more = f"{between}and {len(texts) - limit} more; all with --format json" if len(texts) > limit else ""
+    return between.join(texts[:limit]) + more
+
+
+def _memory(content: Content) -> Iterator[str]:
+    """What legacy's past is good for."""
+    past = content["history"]
+    if content["rows"]:
+        yield ""
+        given = f"{past['pairs']} graded pairs for --history, the gate asks for {past['needed']}"
+        yield f"Legacy's past: {given}; thin problems: {len(past['thin_problems'])}"
