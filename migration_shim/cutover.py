@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import evidence, overrides, runs, toggles
+from . import evidence, overrides, release, runs, serving, toggles
 from .conf import load
 from .core.phases import allowed_steps, flags_of, needs_permit
-from .data import Authority, Document, ExitCode, Phase, Verdict
-from .errors import IllegalStep, ShimError
-from .legacy import rows as legacy_rows
+from .data import Document, ExitCode, Phase, Verdict
+from .errors import IllegalStep
 from .models import CoursePhase
-from .target import reader, removal
+from .target import removal
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
@@ -32,10 +30,31 @@ _AFTER = {
     Phase.COMPLETE: "Keep XQueue running until it holds nothing of this course. Then --remove-shadows takes its "
     "shadows off the target.",
 }
+_NEXT = {
+    Phase.LEGACY: ("xqueue_status --course {course}",),
+    Phase.SHADOW: ("xqueue_backfill --mode shadow --course {course} --execute", "xqueue_reconcile --course {course}"),
+    Phase.LIVE: ("xqueue_status --course {course}", "xqueue_reconcile --course {course}"),
+    Phase.COMPLETE: (
+        "xqueue_status --course {course}",
+        "xqueue_cutover --course {course} --to complete --remove-shadows --reason TEXT",
+    ),
+}
+_PAST_THE_SHIM = (
+    "{flag} is on for {course}: the platform sends its submissions past the shim. "
+    "Turn it off first: xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
+)
 
 
 def run(
-    course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None, override: bool = False
+    course_id: str,
+    to: Phase,
+    *,
+    reason: str,
+    execute: bool,
+    user: str,
+    login: str | None,
+    override: bool = False,
+    expected: Phase | None = None,
 ) -> Document:
     """
     Plan a step of a course, or take it.
@@ -48,12 +67,14 @@ def run(
         user: the operating system's name of the operator, for the record.
         login: the LMS user to sign the flag overrides with, if any.
         override: pass a gate that is not open, signed by the operator with the reason.
+        expected: the phase that the operator has seen a plan for; from any other the step is not taken.
 
     Raises:
-        IllegalStep: the phase machine does not allow the step.
+        IllegalStep: the phase machine does not allow the step, or the course is not where it was expected.
+        ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
-    signer = _signer(login)
+    signer = overrides.signer(login)
     if not execute:
         content, exit_code = _plan(course_id, to, reason, override)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
@@ -63,6 +84,8 @@ def run(
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
         content, exit_code = _plan(course_id, to, reason, override)
+        if expected is not None and content["from"] != expected:
+            raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
         if exit_code:
             return Document(content={**content, "executed": False}, exit_code=exit_code)
         if content["overridden"]:
@@ -76,9 +99,18 @@ def run(
                 result=result,
                 evidence=found,
             )
-        proof = {"digest": runs.digest(content), "verdict": content["verdict"], "login": login or ""}
-        toggles.record_step(course_id, to, by=user, reason=reason, evidence=proof)
+        turned_off = release.turn_off(course_id, user=signer, note=reason)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
+        proof = {
+            "digest": runs.digest(content),
+            "verdict": content["verdict"],
+            "overridden": content["overridden"],
+            "login": login or "",
+            "settings": runs.settings_of(load()),
+        }
+        if turned_off:
+            proof["platform_flag"] = "off"
+        toggles.record_step(course_id, to, by=user, reason=reason, evidence=proof)
     return Document(content={**content, "executed": True}, exit_code=ExitCode.OK)
 
 
@@ -105,19 +137,12 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
     return Document(content=content, exit_code=ExitCode.OK)
 
 
-def _signer(login: str | None) -> Any:
-    if login is None:
-        return None
-    users = get_user_model().objects
-    found = users.filter(username=login).first()
-    if found is None:
-        raise ShimError(f"There is no LMS user {login!r} to sign with.")
-    return found
-
-
 def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
-    if to is decision.phase and not decision.drift:
+    past_the_shim = release.flag_on(course_id)
+    if past_the_shim and to not in (Phase.LEGACY, Phase.LIVE):
+        raise IllegalStep(_PAST_THE_SHIM.format(course=course_id, flag=release.FLAG))
+    if to is decision.phase and not decision.drift and not past_the_shim:
         raise IllegalStep(f"{course_id} is in phase {to} already.")
     if to is not decision.phase and to not in allowed_steps(decision.phase):
         steps = ", ".join(allowed_steps(decision.phase))
@@ -133,6 +158,7 @@ def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[
         overrides.refuse_unpassable(course_id, found)
         exit_code = ExitCode.OK
     before, after = toggles.flags_for(course_id), flags_of(to)
+    flying = serving.in_flight(course_id)
     content = {
         "schema": SCHEMA,
         "course": course_id,
@@ -149,11 +175,12 @@ def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[
         "flags_before": dict(zip(toggles.FLAGS, before, strict=True)),
         "flags_after": dict(zip(toggles.FLAGS, after, strict=True)),
         "authoritative_after": to.authority.value,
-        "in_flight": {
-            Authority.LEGACY.value: legacy_rows.in_flight(f"/courses/{course_id}/"),
-            Authority.TARGET.value: reader.in_flight(course_id),
-        },
+        "platform_flag_before": past_the_shim,
+        "in_flight": flying,
+        "becomes": serving.becomes(course_id, to, flying),
+        **serving.asked_of_graders(course_id, to, flying),
         "remember": _AFTER[to],
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
+        "next": [command.format(course=course_id) for command in _NEXT[to]],
     }
     return content, exit_code

@@ -8,9 +8,10 @@ same precedence (course, then organisation, then the flag for everyone) is read 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from django.apps import apps
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
@@ -18,9 +19,11 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model
 
-from .core.phases import PhaseDecision, asked_phase, decide
-from .data import Phase
-from .models import CoursePhase, FlagOverride, PhaseChange
+from . import journal
+from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
+from .data import Authority, Phase
+from .metrics import count
+from .models import CoursePhase, FlagOverride
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +77,8 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
     cached = cache.get_cached_response(course_id)
     if cached.is_found:
         return cached.value
-    wanted = _platform_overrides(course_id) if in_platform() else _own_overrides(course_id)
-    dual_write, target_primary = (_everyone(flag) if wanted.get(flag) is None else wanted[flag] for flag in FLAGS)
+    wanted = platform_overrides(course_id, FLAGS) if in_platform() else _own_overrides(course_id)
+    dual_write, target_primary = (for_everyone(flag) if wanted.get(flag) is None else wanted[flag] for flag in FLAGS)
     cache.set(course_id, (dual_write, target_primary))
     return dual_write, target_primary
 
@@ -95,15 +98,15 @@ def _own_overrides(course_id: str) -> dict[str, bool]:
     return forced
 
 
-def _platform_overrides(course_id: str) -> dict[str, bool]:
-    """The same from the platform's models; source: ``waffle_utils/models.py``, ``override_value``."""
+def platform_overrides(course_id: str, flags: tuple[str, ...]) -> dict[str, bool]:
+    """What is forced for a course by the platform's models; source: ``waffle_utils/models.py``, ``override_value``."""
     course_model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
     org_model = apps.get_model("waffle_utils", "WaffleFlagOrgOverrideModel")
     course_key = CourseKey.from_string(course_id)
     forced: dict[str, bool] = {}
     for model, scope in ((org_model, {"org": course_key.org}), (course_model, {"course_id": course_key})):
         newest = {}
-        for row in model.objects.filter(waffle_flag__in=FLAGS, **scope).order_by("change_date", "id"):
+        for row in model.objects.filter(waffle_flag__in=flags, **scope).order_by("change_date", "id"):
             newest[row.waffle_flag] = row
         for flag, row in newest.items():
             if row.enabled:
@@ -111,7 +114,8 @@ def _platform_overrides(course_id: str) -> dict[str, bool]:
     return forced
 
 
-def _everyone(flag: str) -> bool:
+def for_everyone(flag: str) -> bool:
+    """Whether a flag is on where nothing is forced."""
     # django-waffle's own cache, which it empties on every save; percentages and users are left out on purpose.
     return get_waffle_flag_model().get(flag).everyone is True
 
@@ -130,19 +134,24 @@ def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user:
     """Force both flags for one course, as two new override rows."""
     for flag, value in zip(FLAGS, (dual_write, target_primary), strict=True):
         if in_platform():
-            apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel").objects.create(
-                waffle_flag=flag,
-                course_id=CourseKey.from_string(course_id),
-                override_choice="on" if value else "off",
-                enabled=True,
-                note=note[:255],
-                changed_by=user,
-            )
+            force_platform_flag(flag, course_id, value, user=user, note=note)
         else:
             FlagOverride(
                 flag=flag, scope="course", key=course_id, force=value, enabled=True, note=note[:255], changed_by=user
             ).save()
     new_work_cycle()
+
+
+def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object = None, note: str = "") -> None:
+    """Force a flag for one course through the platform's own overrides. Only inside an LMS."""
+    apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel").objects.create(
+        waffle_flag=flag,
+        course_id=CourseKey.from_string(course_id),
+        override_choice="on" if value else "off",
+        enabled=True,
+        note=note[:255],
+        changed_by=user,
+    )
 
 
 def phase_of(course_id: str) -> PhaseDecision:
@@ -151,12 +160,49 @@ def phase_of(course_id: str) -> PhaseDecision:
 
     A step that the flags ask for and that is allowed is recorded here, once, so that the next step starts from it.
     """
-    asked = asked_phase(**dict(zip(("dual_write", "target_primary"), flags_for(course_id), strict=True)))
     record = CoursePhase.objects.filter(course_id=course_id).first()
-    decision = decide(asked, _recorded(record), permit=_permit(record))
-    if decision.changed:
-        record_step(course_id, decision.phase, by="flag", reason="the flags were changed by hand", evidence={})
-    return decision
+    decision = _decide(course_id, record)
+    return _obey(course_id, record, decision) if decision.changed else decision
+
+
+def _decide(course_id: str, record: CoursePhase | None) -> PhaseDecision:
+    asked = asked_phase(**dict(zip(("dual_write", "target_primary"), flags_for(course_id), strict=True)))
+    return decide(asked, _recorded(record), permit=_permit(record))
+
+
+def _obey(course_id: str, seen: CoursePhase | None, decision: PhaseDecision) -> PhaseDecision:
+    """
+    Record a step that the flags ask for; the phase in force is what is decided under the lock.
+
+    This runs in a learner's submission, so it waits for nobody: where somebody holds the course's row (another
+    submission with the same step, a cutover), the step towards legacy is obeyed and left to the next one to record, and
+    a step that the target gains from is not taken yet.
+    """
+    # Made before the transaction: of three that insert at once InnoDB lets two wait for each other if they go on.
+    CoursePhase.objects.get_or_create(course_id=course_id)
+    nowait = connection.features.has_select_for_update_nowait
+    try:
+        with transaction.atomic():
+            record = CoursePhase.objects.select_for_update(nowait=nowait).get(course_id=course_id)
+            if (record.phase, record.log_length) != (_recorded(seen), seen.log_length if seen else None):
+                # Somebody was quicker. The flags may be of before that: read apart from the record, or in a transaction
+                # of the caller that sees nothing newer.
+                return PhaseDecision(phase=Phase(record.phase), asked=Phase(record.phase), changed=False)
+            # A cutover writes flags and record in one transaction, and holds this row: from here on they fit.
+            RequestCache(_CACHE).delete(course_id)
+            decision = _decide(course_id, record)
+            if decision.changed:
+                gated = needs_permit(Phase(record.phase), decision.phase)
+                proof = {"permit_of_run": record.permit_run_id} if gated else {}
+                _step(record, decision.phase, by="flag", reason="the flags were changed by hand", evidence=proof)
+            return decision
+    except OperationalError as error:
+        if not nowait:
+            raise
+        count("step_not_recorded_yet", error)
+        if decision.phase.authority is Authority.LEGACY:
+            return decision
+        return PhaseDecision(phase=_recorded(seen), asked=decision.asked, changed=False)
 
 
 def _recorded(record: CoursePhase | None) -> Phase:
@@ -169,27 +215,25 @@ def _permit(record: CoursePhase | None) -> Phase | None:
     return Phase(record.permit)
 
 
-def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence: dict) -> None:
+def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence: dict[str, Any]) -> None:
     """
-    Write down that a course is in ``phase`` now, and take away its permit. Does nothing when it already is.
+    Write down a step that a person takes with a course, and take away its permit.
 
-    The row is locked, so that of two requests that see the same flip only one writes it.
+    Also a step to the phase in which the course is: that sets its flags right. The course's row is locked, so that of
+    two who take a step at once one waits.
     """
-    # Made before the transaction: of three that insert at once InnoDB lets two wait for each other if they go on.
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         record = CoursePhase.objects.select_for_update().get(course_id=course_id)
-        if record.phase == phase:
-            return
-        PhaseChange.objects.create(
-            course_id=course_id,
-            step_from=record.phase,
-            step_to=phase,
-            changed_by=by[:150],
-            reason=reason,
-            evidence=evidence,
-        )
+        _step(record, phase, by=by, reason=reason, evidence=evidence)
+
+
+def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: dict[str, Any]) -> None:
+    journal.append(record, phase, by=by, reason=reason, evidence=evidence)
+    if phase != record.phase:
         record.phase, record.since = phase, now()
-        record.permit, record.permit_until, record.permit_run = "", None, None
-        record.save()
-    log.warning("migration_shim: course %s is now in phase %s (%s)", course_id, phase, by)
+    record.released_at = None
+    record.permit, record.permit_until, record.permit_run = "", None, None
+    record.save()
+    said = ("migration_shim: course %s is now in phase %s (%s)", record.course_id, phase, by)
+    transaction.on_commit(lambda: log.warning(*said))

@@ -138,7 +138,15 @@ def test_who_why_and_on_what_evidence():
     assert (change.step_from, change.step_to) == (Phase.SHADOW, Phase.LIVE)
     assert (change.changed_by, change.reason) == ("ada", "449 clean pairs")
     planned = {name: value for name, value in document.content.items() if name != "executed"}
-    assert change.evidence == {"digest": runs.digest(planned), "verdict": "PASS", "login": "boss"}
+    settings = change.evidence.pop("settings")
+    assert change.evidence == {
+        "digest": runs.digest(planned),
+        "verdict": "PASS",
+        "overridden": False,
+        "login": "boss",
+    }
+    assert settings["gate_threshold"] == 0.01
+    assert not {"legacy_password", "submit_users"} & set(settings)
     written = FlagOverride.objects.order_by("id")[known:]
     assert [(row.flag, row.force, row.note, row.changed_by) for row in written] == [
         (flag, True, "449 clean pairs", user) for flag in toggles.FLAGS

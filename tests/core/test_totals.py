@@ -15,7 +15,8 @@ ADDED = ("looked_at", "echoed", "fence_leaks", "double_authority", "payloads_com
 
 
 def content(course="c", complete=True, statuses=(), **counts):
-    empty = {"classes": {}, "known_differences": {}, "cohorts": [], "latency": {}} | dict.fromkeys(ADDED, 0)
+    empty = {"stopped_by": "", "waited": {}, "classes": {}, "known_differences": {}, "cohorts": [], "latency": {}}
+    empty |= dict.fromkeys(ADDED, 0)
     return course_content(course, Counter(statuses), complete=complete, at=NOON, **(empty | counts))
 
 

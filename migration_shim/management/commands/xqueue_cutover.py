@@ -1,50 +1,111 @@
-"""``xqueue_cutover``: move a course to another phase. The plan by default; ``--execute`` flips the flags."""
+"""``xqueue_cutover``: move courses to another phase. The plan by default; ``--execute`` flips the flags."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from opaque_keys.edx.keys import CourseKey
 
 from ... import api
 from ...data import Document, ExitCode, Phase
-from ..command import ShimCommand, course_id, operator, sentence
+from ..command import ShimCommand, course_id, operator, positive, sentence
 
 
 class Command(ShimCommand):
-    """Move a course to another phase."""
+    """Move a course to another phase, or many courses in waves."""
 
     help = (
         "Move a course one phase on or back, or to legacy from anywhere. Prints the plan; --execute flips both flags "
-        "and records who, why and on what evidence. --release is not there yet."
+        "and records who, why and on what evidence. Several courses are a wave: the first is the canary, and the same "
+        "command run again goes on where the wave stands."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument(
+            "--course",
+            type=course_id,
+            action="append",
+            metavar="ID",
+            help="a course; may be repeated, the canary first",
+        )
+        which.add_argument("--org", metavar="ORG", help="every course of an organisation that the shim knows, by id")
+        which.add_argument(
+            "--file", type=Path, metavar="PATH", help="the courses of a file, one id a line; # begins a comment"
+        )
         parser.add_argument("--to", type=Phase, choices=list(Phase), required=True, help="the phase to step to")
         parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
+        parser.add_argument(
+            "--wave",
+            type=positive,
+            default=1,
+            metavar="N",
+            help="how many courses may be in flight: moved, and not shown healthy by a reconcile since (1)",
+        )
         parser.add_argument(
             "--remove-shadows",
             action="store_true",
             help="with --to complete, for a course that is complete: take its shadows off the target, files included",
         )
         parser.add_argument(
+            "--release",
+            action="store_true",
+            help="with --to complete, for a course that is complete: turn on the platform's own flag "
+            "send_to_submission_course.enable, past the shim; only in an LMS, and only if nothing of the course needs "
+            "the watcher seam",
+        )
+        parser.add_argument(
             "--override",
             action="store_true",
-            help="pass a gate that is not open, signed with --reason; it is printed on every report until it expires",
+            help="pass a gate that is not open, signed with --reason; it is printed on every report until it expires. "
+            "With --release: accept what an operator may answer for",
         )
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
-    def document(self, *, course: str, to: Phase, reason: str, execute: bool, **options: Any) -> Document:
+    def document(self, *, to: Phase, reason: str, execute: bool, **options: Any) -> Document:
         """The plan, or what was done."""
+        courses = options["course"] or _courses_of(options["org"], options["file"])
+        who = {"reason": reason, "execute": execute, "user": operator(), "login": options["user"]}
+        last = options["release"] or options["remove_shadows"]
+        if last and (to is not Phase.COMPLETE or len(courses) > 1 or options["release"] == options["remove_shadows"]):
+            raise CommandError(
+                "--release and --remove-shadows go with --to complete, one of them and one course at a time",
+                returncode=ExitCode.USAGE,
+            )
         if options["remove_shadows"]:
-            if to is not Phase.COMPLETE:
-                raise CommandError("--remove-shadows goes with --to complete", returncode=ExitCode.USAGE)
-            return api.remove_shadows(course, execute=execute, progress=self.progress("removing shadows"))
-        login = options["user"]
-        return api.cutover(
-            course, to, reason=reason, execute=execute, user=operator(), login=login, override=options["override"]
-        )
+            progress = self.progress("removing shadows")
+            return api.remove_shadows(courses[0], execute=execute, progress=progress)
+        if options["release"]:
+            return api.release(courses[0], override=options["override"], **who)
+        if options["course"] and len(courses) == 1:
+            return api.cutover(courses[0], to, override=options["override"], **who)
+        return api.cutover_wave(courses, to, override=options["override"], limit=options["wave"], **who)
+
+
+def _courses_of(org: str | None, file: Path | None) -> list[str]:
+    """The courses of an organisation or of a file; a wrong call where there are none."""
+    if file is None:
+        courses = [known for known in api.known_courses() if CourseKey.from_string(known).org == org]
+        if not courses:
+            raise CommandError(f"The shim knows no course of {org!r}.", returncode=ExitCode.USAGE)
+        return courses
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--file: {file} cannot be read: {error}", returncode=ExitCode.USAGE) from error
+    courses = []
+    for number, line in enumerate(lines, 1):
+        name = line.partition("#")[0].strip()
+        try:
+            courses += [course_id(name)] if name else []
+        except argparse.ArgumentTypeError as error:
+            raise CommandError(f"--file: line {number}: {error}", returncode=ExitCode.USAGE) from error
+    if not courses:
+        raise CommandError(f"--file: {file} names no course.", returncode=ExitCode.USAGE)
+    return courses

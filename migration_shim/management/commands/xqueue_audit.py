@@ -1,0 +1,44 @@
+"""``xqueue_audit``: the log of phase changes, shown and verified."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from ... import api
+from ...data import Document, ExitCode
+from ..command import ShimCommand, course_id
+
+
+class Command(ShimCommand):
+    """Show and verify the log of phase changes."""
+
+    help = (
+        "Who moved which course, when, why and on what evidence; and whether the log is whole: its entries are chained "
+        "by their digests. Exit code 2 says that an entry was changed, removed, added or moved past the app."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Options."""
+        super().add_arguments(parser)
+        parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
+        parser.add_argument(
+            "--against",
+            type=Path,
+            metavar="PATH",
+            help="what an earlier xqueue_audit --format json has printed, kept outside of the database: shows also a "
+            "log that was made anew as a whole",
+        )
+
+    def document(self, *, course: list[str] | None, against: Path | None, **options: Any) -> Document:
+        """The log."""
+        if against is None:
+            return api.audit(course or [])
+        try:
+            noted = json.loads(against.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CommandError(f"--against: {against} cannot be read: {error}", returncode=ExitCode.USAGE) from error
+        return api.audit(course or [], noted)

@@ -1,0 +1,203 @@
+"""
+The last step: the platform's own ``send_to_submission_course.enable``, for a course that is ``complete``.
+
+With it on, the platform writes to edx-submissions by itself: past the router, the ledger, the fence and what the
+watcher seam hands out. All that the seam takes care of is lost then, so whatever of that a course's history shows keeps
+it from being released. On without that it is a mistake: nothing of the shim's applies any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils.timezone import now
+from waffle import get_waffle_flag_model
+
+from . import journal, ledger, overrides, runs, toggles
+from .conf import load
+from .core import hazards
+from .core.findings import NOTE
+from .core.wire import parse_envelope
+from .data import Authority, Document, ExitCode, Phase
+from .errors import IllegalStep, Malformed, ShimError
+from .models import CoursePhase, LedgerEntry
+from .target import writer
+
+SCHEMA = "migration_shim.xqueue_cutover_release/1"
+FLAG = "send_to_submission_course.enable"
+PAGE = 500
+#: What preflight finds in rows that only matters while legacy or its rows are in use.
+_OF_LEGACY = frozenset(
+    {
+        "callback_collision",
+        "collided",
+        "deleted_unretired",
+        "file_unreachable",
+        "files_no_storage",
+        "old_unretired",
+        "push_queue",
+    }
+)
+#: A submission of which nothing is kept any more that could show what it was.
+PURGED = "residue_purged"
+#: What an operator may answer for with a signature. CAPA sends a submission time every time, and xqueue-watcher never
+#: reads it. Everything else is lost, refused or graded otherwise.
+_ACCEPTABLE = frozenset({"submission_time_format", PURGED})
+
+
+def flag_on(course_id: str) -> bool:
+    """
+    Whether the platform's own flag sends submissions of a course past the shim; False outside an LMS, which has none.
+
+    Read anew at each call. On for some of the learners counts as on.
+    """
+    if not toggles.in_platform():
+        return False
+    forced = toggles.platform_overrides(course_id, (FLAG,)).get(FLAG)
+    if forced is not None:
+        return forced
+    flag = get_waffle_flag_model().objects.filter(name=FLAG).first()
+    if flag is None or flag.everyone is not None:
+        return flag is not None and flag.everyone
+    return bool(flag.percent or flag.authenticated or flag.users.exists() or flag.groups.exists())
+
+
+def astray(course_id: str) -> bool:
+    """Whether the platform's own flag is on for a course that was not released: its submissions pass the shim by."""
+    return (
+        flag_on(course_id) and not CoursePhase.objects.filter(course_id=course_id, released_at__isnull=False).exists()
+    )
+
+
+def turn_off(course_id: str, *, user: Any, note: str) -> bool:
+    """Turn the platform's own flag off for a course, where it is on; whether it was."""
+    on = flag_on(course_id)
+    if on:
+        toggles.force_platform_flag(FLAG, course_id, False, user=user, note=note)
+    return on
+
+
+def run(course_id: str, *, reason: str, execute: bool, user: str, login: str | None, override: bool) -> Document:
+    """
+    Plan the release of a course, or do it.
+
+    Args:
+        course_id: a course in ``complete``.
+        reason: why, for the record.
+        execute: turn the flag on and write the record; else only say what would happen.
+        user: the operating system's name of the operator, for the record.
+        login: the LMS user to sign the flag override with, if any.
+        override: accept what an operator may answer for.
+
+    Raises:
+        IllegalStep: the course is not in ``complete``, or released already.
+        ShimError: this is no LMS, or there is no such user.
+    """
+    if not toggles.in_platform():
+        raise ShimError(
+            f"{FLAG} is a flag of the platform's waffle_utils, which is not installed here: run this in an LMS."
+        )
+    signer = overrides.signer(login)
+    content = _plan(course_id, reason, override)
+    executed = False
+    if execute and content["permitted"]:
+        with transaction.atomic():
+            record = CoursePhase.objects.select_for_update().get(course_id=course_id)
+            toggles.new_work_cycle()
+            content = _plan(course_id, reason, override)
+            if content["permitted"]:
+                proof = {"platform_flag": "on", "digest": runs.digest(content), "accepted": content["accepted"]}
+                proof |= {"login": login or "", "settings": runs.settings_of(load())}
+                journal.append(record, Phase.COMPLETE, by=user, reason=reason, evidence=proof)
+                record.released_at = now()
+                record.save()
+                toggles.force_platform_flag(FLAG, course_id, True, user=signer, note=reason)
+                executed = True
+    exit_code = ExitCode.OK if content["permitted"] else _exit_code(content)
+    return Document(content={**content, "executed": executed}, exit_code=exit_code)
+
+
+def _exit_code(content: dict[str, Any]) -> ExitCode:
+    return ExitCode.DIFFERENCES if content["findings"] else ExitCode.DIFFERENCES | ExitCode.STALE
+
+
+def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
+    decision = toggles.phase_of(course_id)
+    if decision.phase is not Phase.COMPLETE or decision.drift:
+        drift = f", and its flags ask for {decision.asked}" if decision.drift else ""
+        raise IllegalStep(f"Only a course in complete can be released; {course_id} is in {decision.phase}{drift}.")
+    on = flag_on(course_id)
+    if on and not astray(course_id):
+        raise IllegalStep(f"{course_id} is released already.")
+    missing, findings, moment = [], [], None
+    preflight = runs.last_complete("preflight", course_id)
+    if preflight is None or preflight.finished_at is None:
+        missing.append("there is no preflight of the course on record")
+    else:
+        moment = preflight.finished_at
+        findings = [_shown(item, "legacy") for item in preflight.document.get("findings", []) if _blocks(item)]
+        missing += _stale(moment, preflight.document.get("versions"))
+    findings += _of_ledger(course_id)
+    accepted = sorted({item["code"] for item in findings if item["code"] in _ACCEPTABLE}) if override else []
+    left = [item for item in findings if item["code"] not in accepted]
+    return {
+        "schema": SCHEMA,
+        "course": course_id,
+        "at": now().isoformat(),
+        "reason": reason,
+        "preflight_at": moment.isoformat() if moment else None,
+        "permitted": not (missing or left),
+        "reasons": missing,
+        "findings": findings,
+        "acceptable": sorted(_ACCEPTABLE),
+        "accepted": accepted,
+        "flag": FLAG,
+        "flag_before": on,
+        "way_back": f"xqueue_cutover --course {course_id} --to live --reason TEXT --execute",
+    }
+
+
+def _stale(moment: datetime, versions: Any) -> Iterator[str]:
+    if now() - moment > timedelta(seconds=load().evidence_max_age_seconds):
+        yield "the preflight is too old"
+    if versions != runs.versions():
+        yield "the preflight was made with other versions than those installed"
+
+
+def _blocks(item: dict[str, Any]) -> bool:
+    """Whether a finding of preflight is of rows, and of any harm without the watcher seam."""
+    return bool(item["rows"]) and item["code"] not in _OF_LEGACY and (item["seam"] or item["severity"] != NOTE)
+
+
+def _shown(item: dict[str, Any], side: str) -> dict[str, Any]:
+    return {name: item[name] for name in ("code", "rows", "queue", "problem")} | {"side": side}
+
+
+def _of_ledger(course_id: str) -> list[dict[str, Any]]:
+    """The same of what learners have sent since the target became authoritative: legacy does not hold it as it came."""
+    suffix = load().shadow_queue_suffix
+    counts: dict[tuple[str, str, str], int] = {}
+    after = 0
+    entries = LedgerEntry.objects.filter(course_id=course_id, authority=Authority.TARGET).order_by("id")
+    while page := list(entries.filter(id__gt=after)[:PAGE]):
+        after = page[-1].pk
+        for entry in page:
+            for code in _codes(entry, suffix):
+                key = (code, entry.queue_name, entry.item_id)
+                counts[key] = counts.get(key, 0) + 1
+    return [
+        {"code": code, "rows": rows, "queue": queue, "problem": problem, "side": "target"}
+        for (code, queue, problem), rows in sorted(counts.items())
+    ]
+
+
+def _codes(entry: LedgerEntry, suffix: str) -> set[str]:
+    """What one submission shows. Its answer is not asked: the target holds it."""
+    try:
+        envelope = parse_envelope(entry.raw_header, ledger.legacy_body(entry, ""))
+    except Malformed:
+        return {PURGED}
+    return {sight.code for sight in hazards.of_envelope(envelope, entry.identity, writer.ANSWER_LIMIT, suffix)}

@@ -1,0 +1,159 @@
+"""The steps of courses as text for a terminal: one course, a wave, the removal of shadows, a release, and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Content = dict[str, Any]
+_HOLDS = {"real": "", "shadow": " (shadows)", "reverse": " (reverse shadows)"}
+_SEAM = {"legacy": "XQueue", "target": "the watcher seam"}
+
+
+def cutover(content: Content) -> list[str]:
+    """One course's step, planned or taken."""
+    step = f"{content['course']}: {content['from']} -> {content['to']}"
+    if not content["permitted"]:
+        lines = [f"NOT PERMITTED. {step}", f"  gate: {content['verdict']}"]
+        lines += [f"  because {reason}" for reason in content["reasons"]]
+        lines += [f"  needed: {item}" for item in content["needed"]]
+        lines += [f"  Nothing was changed: the course stays in {content['from']}."]
+        return [*lines, f"Next: xqueue_gate --course {content['course']} --explain"]
+    lines = [f"Done. {step}" if content["executed"] else f"Plan. {step}"]
+    if content["overridden"]:
+        lines.append(f"  OVERRIDE of a gate that says {content['verdict']}, because: {content['reason']}")
+        lines += [f"  the gate: {reason}" for reason in content["reasons"]]
+    elif content["gated"]:
+        lines.append(f"  gate: {content['verdict']}")
+    for flag, after in content["flags_after"].items():
+        lines.append(f"  {flag}: {_on(content['flags_before'][flag])} -> {_on(after)}")
+    if content["platform_flag_before"]:
+        lines.append("  the platform's own flag, which sends past the shim: on -> off, first")
+    lines.append(f"  authoritative after it: {content['authoritative_after']}")
+    for side, counts in content["in_flight"].items():
+        lines.append(f"  in flight on {side}: {in_flight(counts)}")
+    lines += _becomes(content["becomes"])
+    lines.append(f"  {content['remember']}")
+    lines += _asked(content)
+    if content["way_back"]:
+        lines.append(f"  way back: {content['way_back']}")
+    if not content["executed"]:
+        return [*lines, "Next: the same command with --execute"]
+    return lines + [f"Next: {command}" for command in content["next"]]
+
+
+def in_flight(counts: dict[str, int] | None) -> str:
+    """Counts by state in words."""
+    if counts is None:
+        return "unknown, its database does not answer"
+    return ", ".join(f"{number} {state}" for state, number in counts.items()) or "nothing"
+
+
+def _becomes(moves: list[Content]) -> Iterator[str]:
+    for move in moves:
+        rows = "rows" if move["rows"] is None else f"{move['rows']} rows"
+        yield f"    {rows} {move['what']} ({move['side']}): {move['how']}"
+        if move["instead"]:
+            yield f"      {'to finish it' if move['side'] == 'between' else 'or'}: {move['instead']}"
+
+
+def _asked(content: Content) -> Iterator[str]:
+    if not content["serve"]:
+        yield "  No queue of the course is known yet: xqueue_preflight finds them."
+        return
+    yield "  graders must poll:"
+    for queue in content["serve"]:
+        until = ", until it is empty" if queue["until_empty"] else ""
+        yield f"    {queue['queue']} at {_SEAM[queue['seam']]}{_HOLDS[queue['holds']]}{until}"
+    if content["xqueues"]:
+        yield "  XQUEUES in XQueue's settings:"
+        yield from (f'    "{queue}": None,' for queue in content["xqueues"])
+
+
+def wave(content: Content) -> list[str]:
+    """Many courses' step: where each stands."""
+    there = content["counts"]["done"]
+    verb = "Wave" if content["executed"] else "Plan of a wave"
+    lines = [
+        f"{verb} to {content['to']}: {there} of {len(content['courses'])} courses are there and well, "
+        f"no more than {content['limit']} in flight; canary {content['canary']}"
+    ]
+    if content["stopped"]:
+        lines.append(f"STOPPED: {content['stopped']}. Nothing further is moved.")
+    for course in content["courses"]:
+        lines.append(f"  {course['state']:<8} {course['course']} (was in {course['from']})")
+        if course["overridden"]:
+            lines.append(f"      OVERRIDE of a gate that says {course['verdict']}, because: {content['reason']}")
+        lines += [f"      because {reason}" for reason in course["reasons"]]
+        lines += [f"      needed: {item}" for item in course["needed"]]
+        if course["in_flight"] is not None:
+            sides = ", ".join(f"{in_flight(counts)} on {side}" for side, counts in course["in_flight"].items())
+            lines.append(f"      in flight: {sides}")
+    lines += [f"Next: {command}" for command in content["next"]]
+    if content["counts"]["planned"]:
+        lines.append("Next: the same command with --execute")
+    elif content["counts"]["waits"] and not content["stopped"]:
+        lines.append("Then: the same command again")
+    return lines
+
+
+def removal(content: Content) -> list[str]:
+    """The removal of a course's shadows."""
+    if content["executed"]:
+        return [f"{content['course']}: {content['removed']} of {content['shadows']} shadows removed"]
+    lines = [f"{content['course']}: {content['shadows']} shadows would be removed, with their files; no real row"]
+    return [*lines, "Next: the same command with --execute"]
+
+
+def release(content: Content) -> list[str]:
+    """The release of a course to the platform's own flag."""
+    if content["executed"]:
+        head = f"Done. {content['course']} is released: the platform sends its submissions itself."
+    elif content["permitted"]:
+        head = f"Plan. {content['course']} can be released."
+    else:
+        head = f"NOT PERMITTED. {content['course']} is not released."
+    lines = [head] + [f"  because {reason}" for reason in content["reasons"]]
+    for item in content["findings"]:
+        word = "accepted" if item["code"] in content["accepted"] else "found"
+        lines.append(
+            f"  {word}: {item['code']}, {item['rows']} rows on {item['side']}  {item['queue']}  {item['problem']}"
+        )
+    if content["permitted"]:
+        lines += [f"  {content['flag']}: {_on(content['flag_before'])} -> on", f"  way back: {content['way_back']}"]
+        return lines if content["executed"] else [*lines, "Next: the same command with --execute"]
+    if content["reasons"]:
+        return [*lines, f"Next: xqueue_preflight --course {content['course']}"]
+    left = {item["code"] for item in content["findings"]} - set(content["accepted"])
+    if left <= set(content["acceptable"]):
+        return [*lines, "Next: the same command with --override, if the course's graders do not need it"]
+    return [*lines, "The course stays complete, with its graders at the watcher seam: that may be for good."]
+
+
+def audit(content: Content) -> list[str]:
+    """The log of phase changes."""
+    lines = []
+    for course in content["courses"]:
+        lines.append(f"{course['course']}: {course['phase'] or 'no phase on record'}")
+        if course["older"]:
+            lines.append(
+                f"  {course['older']} entries are older than the chain: nothing shows whether they were changed"
+            )
+        for entry in course["entries"]:
+            place = entry["position"] or "-"
+            lines.append(
+                f"  {place:>4}  {entry['at']}  {entry['from']} -> {entry['to']}  {entry['by']}: {entry['reason']}"
+            )
+        lines += [f"  BROKEN: {what}" for what in course["broken"]]
+        if course["head"]:
+            lines.append(f"  head: place {course['length']}, {course['head']}")
+    if content["broken"]:
+        verdict = f"The log is BROKEN in {content['broken']} places: see the runbook, 'The log is broken'."
+    else:
+        noted = ", and holds all that was noted earlier" if content["compared_with_noted"] else ""
+        verdict = f"The log is whole{noted}."
+    return [*lines, verdict, f"Digest of all heads: {content['digest']}. Keep the JSON of this outside the database."]
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"

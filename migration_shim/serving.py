@@ -1,0 +1,92 @@
+"""What a step asks of those who run graders and XQueue: queues to poll, settings, and what comes of rows in flight."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django.db import DatabaseError
+
+from . import runs
+from .conf import load
+from .core.serving import served
+from .data import Authority, Move, Phase
+from .legacy import rows as legacy_rows
+from .models import LedgerEntry
+from .target import reader
+
+_MOVES = {
+    Authority.LEGACY: (
+        "handoff",
+        "They stay with legacy's graders until they are graded; XQueue delivers their grades.",
+    ),
+    Authority.TARGET: ("return", "They stay with the target's graders until they are graded; the target delivers."),
+}
+
+
+def queues_of(course_id: str) -> list[str]:
+    """The queues that submissions of a course go to, as the ledger and the last preflight have seen them."""
+    names = LedgerEntry.objects.filter(course_id=course_id).order_by().values_list("queue_name", flat=True).distinct()
+    preflight = runs.last_complete("preflight", course_id)
+    return sorted(set(names) | set(preflight.document.get("queues", []) if preflight else []))
+
+
+InFlight = dict[str, dict[str, int] | None]
+
+
+def in_flight(course_id: str) -> InFlight:
+    """What either side still holds of a course, by state; None where legacy's database does not answer."""
+    legacy: dict[str, int] | None
+    try:
+        legacy = legacy_rows.in_flight(f"/courses/{course_id}/")
+    except DatabaseError:
+        legacy = None  # the way back waits for nothing, and flags can be flipped without it
+    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: reader.in_flight(course_id)}
+
+
+def becomes(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]:
+    """What a step makes of the rows in flight: who grades them, and the command by which they change sides instead."""
+    found = []
+    for side in Authority:
+        counts = flying[side]
+        if counts is None or counts:
+            mode, drain = _MOVES[side]
+            stays = side is to.authority
+            found.append(
+                {
+                    "side": side.value,
+                    "rows": None if counts is None else sum(counts.values()),
+                    "what": "stay" if stays else "drain",
+                    "how": f"They are graded on {side}, as new ones are." if stays else drain,
+                    "instead": None if stays else f"xqueue_backfill --mode {mode} --course {course_id}",
+                }
+            )
+    for what, mode, moves in (
+        ("held", "handoff", (Move.HELD, Move.FENCED)),
+        ("returning", "return", (Move.RETURNING,)),
+    ):
+        rows = LedgerEntry.objects.filter(course_id=course_id, move__in=moves).count()
+        if rows:
+            how = "They are between the systems, and no grader has them: the move has to be finished."
+            command = f"xqueue_backfill --mode {mode} --course {course_id} --execute"
+            found.append({"side": "between", "rows": rows, "what": what, "how": how, "instead": command})
+    return found
+
+
+def asked_of_graders(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
+    """The queues to poll after a step, by name on each seam, and the entries that XQUEUES needs for them."""
+    settings = load()
+    polled = list(
+        served(
+            to,
+            queues_of(course_id),
+            shadow_suffix=settings.shadow_queue_suffix,
+            reverse_suffix=settings.reverse_queue_suffix,
+            left=frozenset(side for side in Authority if flying[side] != {}),
+        )
+    )
+    return {
+        "serve": [dataclasses.asdict(queue) for queue in polled],
+        # A queue to be polled has no URL: XQueue pushes to those that have one.
+        "xqueues": {queue.queue: None for queue in polled if queue.seam is Authority.LEGACY},
+    }

@@ -1,0 +1,217 @@
+"""
+Moving many courses: a canary first, then no more at a time than the operator says, and a stop at the first that fails.
+
+A course that was moved is in flight until a reconcile that began after its step shows it healthy, and is fresh; without
+a grade of the target since then nothing shows it. Running the same wave again goes on where it stands; nothing but the
+courses' own records says how far it is.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.utils.timezone import now
+
+from . import cutover, evidence, runs, toggles
+from .conf import load
+from .data import Document, ExitCode, Phase, State, Verdict
+from .errors import IllegalStep
+from .models import CoursePhase, LedgerEntry, Run
+
+SCHEMA = "migration_shim.xqueue_cutover_wave/1"
+
+
+class Stand(enum.StrEnum):
+    """Where one course of a wave stands after the call."""
+
+    DONE = "done"  # in the phase, and healthy by fresh evidence
+    WATCHED = "watched"  # in the phase; no fresh evidence of after its step yet
+    FAILED = "failed"  # in the phase, and its evidence says that it is not well
+    MOVED = "moved"  # by this call
+    PLANNED = "planned"  # would be moved by this call with --execute
+    REFUSED = "refused"  # by the gate, or by the phase machine
+    WAITS = "waits"  # for its turn
+
+
+def run(
+    courses: Sequence[str],
+    to: Phase,
+    *,
+    reason: str,
+    execute: bool,
+    user: str,
+    login: str | None,
+    override: bool = False,
+    limit: int = 1,
+) -> Document:
+    """
+    Plan a wave, or take its next part.
+
+    Args:
+        courses: in the order in which they are to be moved, the canary first; each counts once.
+        limit: how many courses may be in flight. A step to legacy is the way back: it knows neither canary nor limit.
+        to, reason, execute, user, login, override: as for one course, see ``cutover.run``.
+
+    Exit codes: 2 a course failed or its gate says FAIL, 2|8 a gate is not open for want of evidence, 1 a course cannot
+    take the step, 4 courses wait for their turn.
+
+    Raises:
+        RunLocked: another wave is at work.
+        ShimError: there is no LMS user ``login``.
+        ConfigurationError: the settings are not usable.
+    """
+    wave = _Wave(list(dict.fromkeys(courses)), to, reason, user, login, override, limit)
+    if not execute:
+        return wave.go(None)
+    with runs.running("wave") as record:
+        document = wave.go(record)
+        record.document, record.complete = document.content, True
+    return document
+
+
+class _Wave:
+    """One call of a wave, with what it has found out so far."""
+
+    def __init__(
+        self, courses: list[str], to: Phase, reason: str, user: str, login: str | None, override: bool, limit: int
+    ) -> None:
+        self.courses, self.to, self.reason, self.user, self.login = courses, to, reason, user, login
+        self.override, self.limit = override, len(courses) if to is Phase.LEGACY else limit
+        self.found: dict[str, dict[str, Any]] = {}
+        self.stopped: str | None = None
+        self.exit_code = ExitCode.OK
+
+    def go(self, record: Run | None) -> Document:
+        # First those that are there: a failure among the last stops what would come before it in the list, too.
+        for course_id in self.courses:
+            self._look(course_id)
+        for course_id in self.courses:
+            if course_id not in self.found:
+                self._take(course_id, record)
+            if record is not None:
+                runs.beat(record)
+        return Document(content=self._content(record is not None), exit_code=self.exit_code)
+
+    def _look(self, course_id: str) -> None:
+        """Note a course that is in the phase already. Back on legacy there is no evidence to wait for."""
+        toggles.new_work_cycle()
+        decision = toggles.phase_of(course_id)
+        if decision.phase is not self.to or decision.drift:
+            return
+        stand, reasons = (Stand.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
+        self._note(course_id, stand, decision.phase, reasons)
+        if stand is Stand.FAILED:
+            self.exit_code |= ExitCode.DIFFERENCES
+            self.stopped = self.stopped or f"{course_id} is not well in {self.to}"
+
+    def _take(self, course_id: str, record: Run | None) -> None:
+        """Move a course, or say why it is not moved now."""
+        phase = toggles.phase_of(course_id).phase
+        waits = self.stopped or self._wait()
+        if waits:
+            self.exit_code |= ExitCode.LEFT_BEHIND
+            self._note(course_id, Stand.WAITS, phase, [waits])
+            return
+        try:
+            step = cutover.run(
+                course_id,
+                self.to,
+                reason=self.reason,
+                execute=record is not None,
+                user=self.user,
+                login=self.login,
+                override=self.override,
+            )
+        except IllegalStep as error:
+            self._refuse(course_id, phase, [str(error)], [], ExitCode.ERROR)
+            return
+        if step.exit_code:
+            self._refuse(course_id, phase, step.content["reasons"], step.content["needed"], step.exit_code)
+            return
+        self._note(course_id, Stand.PLANNED if record is None else Stand.MOVED, phase, [], step.content)
+
+    def _wait(self) -> str | None:
+        """Why no further course may be moved now, if so."""
+        canary = self.courses[0]
+        if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != Stand.DONE:
+            return f"the canary {canary} is not healthy in {self.to} yet"
+        flying = sum(found["state"] in (Stand.WATCHED, Stand.MOVED, Stand.PLANNED) for found in self.found.values())
+        if flying >= self.limit:
+            return f"{flying} courses are in flight, and --wave allows {self.limit}"
+        return None
+
+    def _refuse(self, course_id: str, phase: Phase, reasons: list[str], needed: list[str], code: ExitCode) -> None:
+        self.exit_code |= code
+        self._note(course_id, Stand.REFUSED, phase, reasons)
+        self.found[course_id]["needed"] = needed
+
+    def _note(
+        self, course_id: str, stand: Stand, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
+    ) -> None:
+        self.found[course_id] = {
+            "course": course_id,
+            "state": stand.value,
+            "from": phase.value,
+            "verdict": step["verdict"] if step else None,
+            "overridden": step["overridden"] if step else False,
+            "reasons": reasons,
+            "needed": [],
+            "in_flight": step["in_flight"] if step else None,
+        }
+
+    def _content(self, executed: bool) -> dict[str, Any]:
+        courses = [self.found[course_id] for course_id in self.courses]
+        return {
+            "schema": SCHEMA,
+            "at": now().isoformat(),
+            "to": self.to.value,
+            "reason": self.reason,
+            "limit": self.limit,
+            "canary": self.courses[0],
+            "counts": {stand.value: sum(found["state"] == stand for found in courses) for stand in Stand},
+            "stopped": self.stopped,
+            "courses": courses,
+            "next": list(self._next(courses)),
+            "executed": executed,
+        }
+
+    def _next(self, courses: list[dict[str, Any]]) -> list[str]:
+        failed = [found["course"] for found in courses if found["state"] == Stand.FAILED]
+        if failed:
+            return [f"xqueue_gate --course {course_id} --explain" for course_id in failed]
+        evidence_of = [found["course"] for found in courses if found["state"] in (Stand.WATCHED, Stand.MOVED)]
+        if evidence_of and self.to is not Phase.LEGACY:
+            return ["xqueue_reconcile " + " ".join(f"--course {course_id}" for course_id in evidence_of)]
+        refused = [found["course"] for found in courses if found["state"] == Stand.REFUSED and found["needed"]]
+        return [f"xqueue_gate --course {course_id} --explain" for course_id in refused]
+
+
+def _health(course_id: str) -> tuple[Stand, list[str]]:
+    """How a course does in the phase in which it is, by the evidence of after its step."""
+    record = CoursePhase.objects.get(course_id=course_id)
+    reconciled = runs.last_complete("reconcile", course_id)
+    if reconciled is None or reconciled.finished_at is None or reconciled.started_at < record.since:
+        return Stand.WATCHED, ["no reconcile has begun and ended since its step"]
+    result, found = evidence.evaluate_course(course_id)
+    bad = {
+        "fence leaks": found.fence_leaks,
+        "double authority": found.double_authority,
+        "overdue": found.overdue,
+        "missing": found.missing,
+        "lost": found.lost,
+        "stuck": found.stuck,
+    }
+    reasons = [f"{number} {what}" for what, number in bad.items() if number]
+    if result.verdict is Verdict.FAIL:
+        reasons += result.reasons
+    if reasons:
+        return Stand.FAILED, reasons
+    graded = LedgerEntry.objects.filter(course_id=course_id, target_state=State.GRADED, compared_at__gte=record.since)
+    if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete changes nobody's grader
+        return Stand.WATCHED, ["no reconcile has seen a grade of the target since its step"]
+    if now() - reconciled.finished_at > timedelta(seconds=load().evidence_max_age_seconds):
+        return Stand.WATCHED, ["its last reconcile is too old"]
+    return Stand.DONE, []
