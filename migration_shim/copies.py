@@ -64,7 +64,7 @@ def write_reverse(identity: str) -> str:
         return "stopped by the kill switch"
     settings = load()
     entry = LedgerEntry.objects.filter(identity=identity).first()
-    if entry is None or entry.legacy_leg not in (Leg.MISSING, Leg.FAILED):
+    if entry is None or entry.legacy_leg not in (Leg.MISSING, Leg.FAILED) or entry.purged_at is not None:
         return "nothing to do"
     if entry.superseded_at is not None:  # written now, it would retire the newer attempt's reverse shadow
         LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.NONE, legacy_reason="superseded")

@@ -56,6 +56,11 @@ def storage_errors() -> tuple[type[Exception], ...]:
     return (OSError, SuspiciousOperation, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
 
 
+def in_use() -> Storage:
+    """edx-submissions' storage."""
+    return get_storage()
+
+
 def is_place_of(other: Storage) -> bool:
     """Whether edx-submissions' storage surely holds the same objects under the same names as another one."""
     here = _place(get_storage())

@@ -1,0 +1,73 @@
+"""``xqueue_watch``: reconcile, finish, guard, repair and purge, in rounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError, connections
+
+from ... import api
+from ...data import Document, ExitCode
+from ...run_control.control import Control, Stopped
+from ..command import ShimCommand, course_id, positive
+
+EVERY = 300
+
+
+class Command(ShimCommand):
+    """Watch over courses."""
+
+    help = (
+        "Watch over courses: finish rows that a handoff or a return has left between the systems, reconcile, hold "
+        "every course to its bounds, write owed copies, drop what nobody needs any more. Without --once it goes on, "
+        "round after round, and prints a document for each, until a signal ends it between two steps."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Options."""
+        super().add_arguments(parser)
+        parser.add_argument("--once", action="store_true", help="one round, for cron")
+        parser.add_argument(
+            "--course",
+            type=course_id,
+            action="append",
+            metavar="ID",
+            help="a course; may be repeated (default: every one that is not in legacy, or has work left)",
+        )
+        parser.add_argument(
+            "--every", type=positive, default=EVERY, metavar="SECONDS", help=f"the pause between two rounds ({EVERY})"
+        )
+        parser.add_argument(
+            "--purge",
+            action="store_true",
+            help="drop residue and stored contents that are due; else, unless WATCH_PURGE is on, they are only counted",
+        )
+
+    def document(self, **options: Any) -> Document:
+        """One round."""
+        return api.watch(options["course"], purge=options["purge"])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """One round, or round after round until a signal ends it."""
+        if options["once"]:
+            super().handle(*args, **options)
+            return
+        with Control(obeys_kill_switch=False) as control:
+            super().handle(*args, **options)
+            while not self.exit_code & ExitCode.STOPPED:
+                try:
+                    self.stdout.flush()
+                    self._pause(control, options["every"])
+                    super().handle(*args, **options)
+                except Stopped:  # in the pause, of which the last document knows nothing
+                    self.exit_code |= ExitCode.STOPPED
+                except (CommandError, DatabaseError) as error:  # a later round may fare better
+                    self.stderr.write(f"No round: {error if isinstance(error, CommandError) else type(error).__name__}")
+
+    def _pause(self, control: Control, seconds: int) -> None:
+        """No connection outlives it: the server may have closed it by the end."""
+        for connection in connections.all():
+            if not connection.in_atomic_block:
+                connection.close()
+        control.sleep(seconds)

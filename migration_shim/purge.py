@@ -1,0 +1,133 @@
+"""
+Dropping the residue of entries that nobody needs any more: raw header, payload, student_info and extra keys.
+
+Whatever a grader, a handoff, a return, an owed copy or a comparison may still ask for is kept. Counts and results stay
+as they are: they stand on the entry. See docs/decisions/0015.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Max, Min, Q, QuerySet
+from django.utils.timezone import now
+
+from .conf import ShimSettings
+from .data import Authority, Leg, Move
+from .models import CoursePhase, LedgerEntry, Run
+from .target import waiting
+
+#: Entries dropped in one statement: whoever writes to the ledger waits for no more.
+BATCH = 500
+#: Moves with nothing left to be done about them.
+_AT_REST = (Move.NONE, Move.WATCHED, Move.RETURNED)
+_ROWS = ("target_submission_id", "real_submission_id", "shadow_submission_id", "twin_submission_id")
+#: Runs of one kind and scope that are kept, beside those that something refers to.
+RUNS_KEPT = 20
+#: Kinds of which a watch makes one a round.
+_ROUTINE = ("reconcile", "watch", "backfill")
+
+
+@dataclass(slots=True, kw_only=True)
+class Purged:
+    """
+    What a purge has found: entries whose time has come, of which so many can be ``dropped``, and why others are kept.
+    """
+
+    found: int = 0
+    dropped: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+
+    def content(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"found": self.found, "dropped": self.dropped, "kept": dict(sorted(self.kept.items()))}
+
+
+def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -> Purged:
+    """
+    Drop the residue of what has been settled for long enough; without ``execute`` only count.
+
+    ``check`` is called before every batch, and may raise: what was dropped stays so, and the rest is found again.
+    """
+    before = now() - timedelta(seconds=settings.purge_after_seconds)
+    due = LedgerEntry.objects.filter(purged_at=None, settled_at__lt=before)
+    return drop(due, execute=execute, check=check)
+
+
+def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None], failed_too: bool = False) -> Purged:
+    """
+    Drop the residue of those of these entries that can spare it.
+
+    ``failed_too``: also of rows that have failed for good on the target, which somebody may want to try again.
+    """
+    purged, after = Purged(), 0
+    columns = ("pk", "authority", "move", "legacy_leg", "target_leg", *_ROWS)
+    while page := list(due.filter(id__gt=after).order_by("id").values_list(*columns)[:BATCH]):
+        check()
+        after = page[-1][0]
+        purged.found += len(page)
+        status = waiting.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})
+        free = []
+        for pk, authority, move, legacy_leg, target_leg, *rows in page:
+            reason = _needed(authority, move, legacy_leg, target_leg, {status.get(row) for row in rows}, failed_too)
+            if reason:
+                purged.kept[reason] += 1
+            else:
+                free.append(pk)
+        purged.dropped += _drop(due.filter(pk__in=free)) if execute else len(free)
+    return purged
+
+
+def _needed(
+    authority: str, move: str, legacy_leg: str, target_leg: str, statuses: set[str | None], failed_too: bool
+) -> str:
+    """Why the residue of an entry is needed; empty when it is not."""
+    if move not in _AT_REST:
+        return "on_its_way"
+    if (target_leg if authority == Authority.LEGACY else legacy_leg) in (Leg.MISSING, Leg.FAILED):
+        return "copy_owed"
+    unfinished = statuses - {None}
+    if unfinished == {"failed"}:
+        return "" if failed_too else "failed_on_target"
+    return "unfinished_on_target" if unfinished else ""
+
+
+def _drop(entries: QuerySet[LedgerEntry]) -> int:
+    """In one statement, with its conditions once more: a handoff may have begun since they were looked at."""
+    entries = entries.filter(move__in=_AT_REST)
+    return entries.update(raw_header="", grader_payload=None, student_info="", extra_body="", purged_at=now())
+
+
+def size() -> dict[str, Any]:
+    """How large the ledger is: its entries, those with residue, and since when the oldest of these is settled."""
+    entries = LedgerEntry.objects.all()
+    residue = entries.filter(purged_at=None)
+    oldest = residue.aggregate(at=Min("settled_at"))["at"]
+    return {
+        "entries": entries.count(),
+        "with_residue": residue.count(),
+        "oldest_settled_at": oldest.isoformat() if oldest else None,
+    }
+
+
+def prune_runs(before: datetime) -> int:
+    """
+    Remove records of routine runs that ended before, and how many: a watch makes some in every round.
+
+    Of each kind and scope the newest stay, with the newest that came to its end and whatever a permit rests on.
+    """
+    removed = 0
+    runs = Run.objects.filter(kind__in=_ROUTINE)
+    for row in runs.values("kind", "scope").annotate(complete=Max("id", filter=Q(complete=True))):
+        same = Run.objects.filter(kind=row["kind"], scope=row["scope"])
+        last_kept = same.order_by("-id").values_list("id", flat=True)[RUNS_KEPT - 1 : RUNS_KEPT].first()
+        if last_kept is None:
+            continue
+        kept = [row["complete"], *CoursePhase.objects.exclude(permit_run=None).values_list("permit_run", flat=True)]
+        old = same.filter(id__lt=last_kept, finished_at__lt=before).exclude(pk__in=[pk for pk in kept if pk])
+        removed += old.delete()[0]
+    return removed

@@ -1,0 +1,66 @@
+"""A round of ``xqueue_watch`` as text for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Content = dict[str, Any]
+
+
+def lines(content: Content) -> list[str]:
+    """The round: every course, what was tidied up, what could not be done, and what is due."""
+    ended = f"stopped by {content['stopped_by']}" if content["stopped_by"] else f"{content['seconds']} s"
+    breaches = sum(len(course["breaches"]) for course in content["courses"])
+    found = [f"Watch: {len(content['courses'])} courses, {breaches} breaches, {ended}"]
+    if content["kill_switch"]:
+        found.append("The kill switch is on: nothing was compared, and no copy was written.")
+    if content["waiting"]:
+        found.append(f"Nothing was compared, and no copy was written: {content['waiting']}")
+    for course in content["courses"]:
+        found += ["", *_course(course)]
+    found += _tidied(content)
+    for problem in content["problems"]:
+        at = f" of {problem['course']}" if problem["course"] else ""
+        found.append(f"NOT DONE: {problem['step']}{at}: {problem['said']}. The next round tries again.")
+    return found + [f"Next: {command}" for command in content["next"]]
+
+
+def _course(course: Content) -> list[str]:
+    compared = course["reconcile"]
+    text = "not compared"
+    if compared is not None:
+        text = (
+            f"{compared['compared']} of {compared['of']} compared, {compared['diverged']} diverged, "
+            f"{compared['waiting']} waiting, {compared['overdue']} overdue"
+        )
+    found = [f"{course['course']}: {course['phase'] or 'phase unknown'}, {text}"]
+    found += [f"  BREACH {breach['bound']}: {breach['text']}" for breach in course["breaches"]]
+    if course["stepped_back"]:
+        found.append("  STEPPED BACK to legacy")
+    elif course["not_stepped_back"]:
+        found.append(f"  not stepped back: {course['not_stepped_back']}")
+    for kind in ("handoff", "return"):
+        if course[kind]:
+            done = ", ".join(f"{number} {what}" for what, number in course[kind].items())
+            found.append(f"  rows left by a {kind}: {done}")
+    reverse = course["reverse"]
+    if reverse and reverse["owed"]:
+        found.append(f"  reverse shadows: {reverse['started']} of {reverse['owed']} owed were started")
+    return found
+
+
+def _tidied(content: Content) -> list[str]:
+    found = []
+    if content["repaired"]:
+        found.append(f"Shadows that were owed: {content['repaired']['written']} written")
+    if content["forgotten"]:
+        found.append(f"Retired learners: {content['forgotten']} entries name nobody any more")
+    purged, swept = content["purge"], content["sweep"]
+    if purged and purged["found"]:
+        verb = "dropped" if purged["executed"] else "to drop (--purge does it)"
+        kept = ", ".join(f"{number} {reason}" for reason, number in purged["kept"].items())
+        found.append(f"Residue: {purged['dropped']} {verb}" + (f", kept: {kept}" if kept else ""))
+    if swept and swept["old"]:
+        verb = f"{swept['removed']} removed" if swept["executed"] else "--purge removes them"
+        found.append(f"Stored contents without a row: {swept['old']}, {verb}")
+    return [""] * bool(found) + found

@@ -1,0 +1,35 @@
+"""Queues of the target in which submissions wait: what is in flight, and since when nobody has given a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from submissions.models import ExternalGraderDetail
+
+_Status = ExternalGraderDetail.Status
+IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
+
+
+def in_flight(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
+    """The rows of a course in these queues that have no outcome, by Submission id, with their queue."""
+    rows = ExternalGraderDetail.objects.filter(
+        status__in=IN_FLIGHT,
+        queue_name__in=list(queue_names),
+        submission__student_item__course_id=course_id,
+        # Compares bytes on MySQL, where the condition above takes courses that differ in case for the same.
+        submission__student_item__course_id__startswith=course_id,
+    )
+    return dict(rows.order_by().values_list("submission_id", "queue_name"))
+
+
+def unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
+    """Those of these submissions that are not retired, with their status: one that has failed may be tried again."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).exclude(status=_Status.RETIRED)
+    return dict(rows.order_by().values_list("submission_id", "status"))
+
+
+def answered_since(queue_name: str, moment: datetime) -> bool:
+    """Whether a result of this queue was stored since then."""
+    rows = ExternalGraderDetail.objects.filter(queue_name=queue_name, status_time__gte=moment)
+    return rows.filter(status=_Status.RETIRED, grader_reply__isnull=False).exists()

@@ -1,0 +1,216 @@
+"""
+One round of ``xqueue_watch``: what others have left is finished, every course is compared and held to its bounds, owed
+copies are written, and what nobody needs any more is dropped.
+
+Each step stands for itself: what one of them cannot do is said and left to the next round, and holds up no other. A
+round may be killed anywhere and run again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import requests
+from django.db import Error as DatabaseErrors
+from django.db import connections
+from django.utils.timezone import now
+
+from . import guarding, purge, reconcile, repair, retirement, runs, toggles
+from .backfill import left_over
+from .conf import ShimSettings, load
+from .data import Document, ExitCode, Phase
+from .errors import ShimError
+from .models import Checkpoint, CoursePhase, LedgerEntry, Run
+from .run_control.control import Control, Stopped
+from .run_control.throttle import Throttle
+from .target import sweeping
+
+SCHEMA = "migration_shim.xqueue_watch/1"
+#: Listing a bucket costs time and money: without being asked for, once a day is enough.
+SWEEP_EVERY = timedelta(days=1)
+#: Records of routine runs are kept at least so long.
+RUNS_FOR = timedelta(hours=1)
+_SWEPT = "watch:sweep"
+
+T = TypeVar("T")
+
+
+def run(courses: list[str] | None = None, *, purge: bool = False) -> Document:
+    """
+    Watch over courses once.
+
+    Args:
+        courses: their ids; None for every course that is not in ``legacy``, or has work left there.
+        purge: drop what may be dropped now, whatever ``WATCH_PURGE`` says; without either it is only counted.
+
+    Raises:
+        RunLocked: another watch is at work.
+        ConfigurationError: the settings are not usable.
+    """
+    settings = load()
+    with (
+        runs.running("watch") as record,
+        Control(obeys_kill_switch=False, settings=settings, beat=lambda: runs.beat(record)) as control,
+    ):
+        return _Round(courses, settings, control, record, purge=purge).run()
+
+
+class _Round:
+    """One round, with what has come of it."""
+
+    def __init__(
+        self, courses: list[str] | None, settings: ShimSettings, control: Control, record: Run, *, purge: bool
+    ) -> None:
+        self.wanted, self.settings, self.control, self.record = courses, settings, control, record
+        self.purge = purge or settings.watch_purge
+        self.asked, self.throttle = purge, Throttle(settings)
+        self.problems: list[dict[str, str]] = []
+        self.content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "waiting": "",
+            "courses": [],
+            "repaired": None,
+            "purge": None,
+            "sweep": None,
+            "forgotten": 0,
+        }
+
+    def run(self) -> Document:
+        started, stopped_by = time.monotonic(), ""
+        try:
+            self._work()
+        except Stopped as stopped:
+            stopped_by = str(stopped)
+        next_commands = [command for course in self.content["courses"] for command in course["next"]]
+        self.content |= {
+            "at": now().isoformat(),
+            "seconds": round(time.monotonic() - started, 3),
+            "complete": not stopped_by,
+            "stopped_by": stopped_by,
+            "kill_switch": toggles.kill_switch_on(),
+            "problems": self.problems,
+            "next": next_commands,
+        }
+        self.record.document, self.record.complete = self.content, not (stopped_by or self.problems)
+        return Document(content=self.content, exit_code=self._exit_code(stopped_by))
+
+    def _exit_code(self, stopped_by: str) -> ExitCode:
+        code = ExitCode.STOPPED if stopped_by else ExitCode.OK
+        if self.problems:
+            code |= ExitCode.ERROR
+        if any(course["breaches"] for course in self.content["courses"]):
+            code |= ExitCode.DIFFERENCES
+        return code
+
+    def _work(self) -> None:
+        courses = self._try("courses", "", self._courses) or []
+        for course_id in courses:
+            self._course(course_id)
+        shadowed = [course["course"] for course in self.content["courses"] if course["phase"] == Phase.SHADOW]
+        if shadowed:
+            self.content["repaired"] = self._try("shadows", "", self._repair, shadowed)
+        self.content["forgotten"] = self._try("forget", "", self._forget) or 0
+        self.content["purge"] = self._try("purge", "", self._purge)
+        self.content["sweep"] = self._try("sweep", "", self._sweep)
+        self._try("runs", "", purge.prune_runs, now() - RUNS_FOR)
+
+    def _try(self, step: str, course_id: str, work: Callable[..., T], *args: Any) -> T | None:
+        """Do one step. What it raises is said, by its type where the text could be anybody's."""
+        self.control.check()
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()  # the last step may have left it broken
+        try:
+            return work(*args)
+        except ShimError as error:
+            said = f"{type(error).__name__}: {error}"
+        except (DatabaseErrors, requests.RequestException) as error:
+            said = type(error).__name__
+        self.problems.append({"step": step, "course": course_id, "said": said[:500]})
+        return None
+
+    def _courses(self) -> list[str]:
+        if self.wanted is not None:
+            return self.wanted
+        open_work = LedgerEntry.objects.filter(settled_at=None).exclude(history=True, echo=False)
+        candidates = set(CoursePhase.objects.values_list("course_id", flat=True))
+        busy = set(open_work.order_by().values_list("course_id", flat=True).distinct())
+        return [course for course in sorted(candidates | busy) if course in busy or self._is_moving(course)]
+
+    def _is_moving(self, course_id: str) -> bool:
+        decision = self._try("phase", course_id, toggles.phase_of, course_id)
+        return decision is None or decision.phase is not Phase.LEGACY
+
+    def _course(self, course_id: str) -> None:
+        check = self.control.check
+        course: dict[str, Any] = {
+            "course": course_id,
+            "phase": None,
+            "handoff": self._try("handoff", course_id, left_over.finish_handoff, course_id, self.settings, check),
+            "return": self._try("return", course_id, left_over.finish_return, course_id, self.settings, check),
+            "reconcile": None,
+            "reverse": None,
+            "breaches": [],
+            "stepped_back": False,
+            "not_stepped_back": "",
+            "next": [],
+        }
+        self.content["courses"].append(course)
+        reconciled = self._try("reconcile", course_id, self._reconcile, course_id)
+        if reconciled is not None:
+            names = ("complete", "of", "compared", "equal", "diverged", "waiting", "overdue")
+            course["reconcile"] = {name: reconciled[name] for name in names}
+        whole = reconciled if reconciled is not None and reconciled["complete"] else None
+        course |= self._try("guard", course_id, guarding.guard, course_id, self.settings, whole) or {}
+        if course["phase"] == Phase.LIVE and not course["stepped_back"]:
+            course["reverse"] = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)
+        if course["stepped_back"]:
+            course["phase"] = Phase.LEGACY.value
+
+    def _reconcile(self, course_id: str) -> dict[str, Any] | None:
+        if self._is_waiting():
+            return None
+        return reconcile.run([course_id], self._alive, tell=self._alive).content["courses"][0]
+
+    def _is_waiting(self) -> bool:
+        """Whether something speaks against work that can wait: a pause file must not keep the guard from its post."""
+        reason = self.throttle.reason()
+        self.content["waiting"] = reason.text if reason else ""
+        return reason is not None
+
+    def _alive(self, *args: object) -> None:
+        self.control.beat()
+
+    def _repair(self, courses: list[str]) -> dict[str, Any] | None:
+        if self._is_waiting():
+            return None
+        done = repair.shadows(courses, self.settings, self._alive)
+        return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
+
+    def _forget(self) -> int:
+        return retirement.forget_due(self.settings, check=self.control.check)
+
+    def _purge(self) -> dict[str, Any]:
+        found = purge.purge(self.settings, execute=self.purge, check=self.control.check).content()
+        return {"executed": self.purge, **found, "ledger": purge.size()}
+
+    def _sweep(self) -> dict[str, Any] | None:
+        """Once a day, or when it is asked for; what the last one has found, in between."""
+        last, _ = Checkpoint.objects.get_or_create(name=_SWEPT)
+        if not self.asked and last.counts and now() - last.updated_at < SWEEP_EVERY:
+            return last.counts
+        before = now() - timedelta(seconds=self.settings.sweep_after_seconds)
+        swept = sweeping.sweep(self._folders(), before, execute=self.purge, check=self.control.check)
+        last.counts = {"at": now().isoformat(), "executed": self.purge, **asdict(swept)}
+        last.save()
+        return last.counts
+
+    def _folders(self) -> list[str]:
+        """Every queue under whose name the shim stores files on the target."""
+        queues = LedgerEntry.objects.order_by().values_list("queue_name", flat=True).distinct()
+        suffixes = ("", self.settings.shadow_queue_suffix, self.settings.echo_queue_suffix)
+        return sorted({queue + suffix for queue in queues for suffix in suffixes})
