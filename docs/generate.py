@@ -29,14 +29,15 @@ DJANGO_OPTIONS = (
 #: What an exit code means, by the name of its bit.
 MEANINGS = {
     "OK": "All well.",
-    "ERROR": "An error; the message is on stderr. Nothing can be concluded from such a run.",
+    "ERROR": "An error; the message is on stderr. Nothing can be concluded from such a run. Of ``xqueue_watch``: a "
+    "step could not be done, and is named in the document; the others were.",
     "DIFFERENCES": "Differences were found (``xqueue_reconcile``), blockers (``xqueue_preflight``), or the verdict is "
     "not PASS (``xqueue_gate``, and ``xqueue_cutover`` for a step that needs it), or a handoff found a submission "
-    "alive on both systems (``xqueue_backfill``).",
+    "alive on both systems (``xqueue_backfill``), or a course is out of its bounds (``xqueue_watch``).",
     "LEFT_BEHIND": "Rows stay behind that an operator must know of: classes ``drain`` and ``malformed`` "
     "(``xqueue_backfill``).",
     "STALE": "The evidence is too old or not enough (then with 2); or a course's flags ask for a phase that it does "
-    "not get (``xqueue_status``).",
+    "not get, or the platform's own flag sends past the shim a course that was not released (``xqueue_status``).",
     "LOCKED": "Another run of the same kind and scope is at work. Nothing was done.",
     "STOPPED": "Stopped before the end, by a signal or the kill switch. Run the same command again to go on.",
     "USAGE": "The command line is wrong. Nothing was done.",
@@ -200,6 +201,55 @@ def exit_codes_page() -> str:
     )
 
 
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    """Give a table; the first row is its head."""
+    cells = ["   * - " + "\n     - ".join(row) for row in rows]
+    return "\n".join([".. list-table::\n   :header-rows: 1\n", *cells])
+
+
+def metrics_page() -> str:
+    """The gauges of ``xqueue_status``, and what the processes of the LMS count by themselves."""
+    from migration_shim import metrics
+    from migration_shim.reports.prometheus import METRICS, PREFIX
+
+    gauges = [
+        (f"``{PREFIX}{metric.name}``", ", ".join(f"``{label}``" for label in metric.labels) or "none", metric.help)
+        for metric in METRICS
+    ]
+    counted = [
+        (f"``{name}``", ", ".join(f"``{label}``" for label in labels), help_) for name, labels, help_ in metrics.PROCESS
+    ]
+    return page(
+        "Metrics",
+        "METRICS in migration_shim/reports/prometheus.py and PROCESS in migration_shim/metrics.py",
+        paragraph(
+            "No label names a learner. What is not known has no sample: a rule that fires on 0 does not fire on "
+            "ignorance, so alert on a missing sample as well."
+        ),
+        heading("Gauges of ``xqueue_status --format prometheus``", "*"),
+        paragraph(
+            "The command reads once and prints all of it; a timer writes it into the folder of a node exporter's "
+            "textfile collector. Exit code 8 says that a course is not where its flags say, and the text is whole."
+        ),
+        literal("* * * * *  manage.py xqueue_status --format prometheus > shim.prom.new; mv shim.prom.new shim.prom"),
+        table(("metric", "labels", "what it says"), *gauges),
+        heading("Counted by the processes of the LMS", "*"),
+        paragraph(
+            "Where ``prometheus_client`` is installed, they are in its default registry, under the names below; the "
+            "platform's own monitoring gets each event as ``migration_shim.EVENT`` and each leg as "
+            "``migration_shim.LEG_seconds``."
+        ),
+        table(("metric", "labels", "what it says"), *counted),
+        heading("Events", "="),
+        table(("event", "what it says"), *((f"``{name}``", help_) for name, help_ in metrics.EVENTS.items())),
+        heading("Legs", "="),
+        table(("leg", "what is timed"), *((f"``{name}``", help_) for name, help_ in metrics.LEGS.items())),
+    )
+
+
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 PAGES = {
@@ -207,6 +257,7 @@ PAGES = {
     "settings.rst": settings_page,
     "toggles.rst": toggles_page,
     "exit-codes.rst": exit_codes_page,
+    "metrics.rst": metrics_page,
 }
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
+from . import audit as _audit
 from . import cutover as _cutover
 from . import diff_report as _diff_report
 from . import evidence as _evidence
 from . import known as _known
 from . import preflight as _preflight
-from . import publish as _publish
 from . import reconcile as _reconcile
+from . import release as _release
+from . import retirement as _retirement
 from . import status as _status
+from . import toggles as _toggles
+from . import watch as _watch
+from . import wave as _wave
 from .backfill import give_back as _give_back
 from .backfill import handoff as _handoff
 from .backfill import run as _backfill
@@ -24,20 +30,31 @@ from .errors import ConfigurationError
 from .models import CoursePhase, LedgerEntry
 from .reports.report import Report
 
+try:
+    from . import tasks as _tasks
+except ImportError:  # Celery is an extra
+    _tasks = None
+
 __all__ = [
     "BackfillRequest",
     "add_known_difference",
+    "audit",
     "backfill",
     "cutover",
+    "cutover_wave",
     "diff_report",
     "gate",
     "known_courses",
     "known_differences",
+    "new_work_cycle",
     "preflight",
     "queue_interface",
     "reconcile",
+    "release",
     "remove_shadows",
+    "retire_learner",
     "status",
+    "watch",
     "withdraw_known_difference",
 ]
 
@@ -69,9 +86,7 @@ def backfill(
         return _give_back.run(request, progress, tell)
     if request.workers is None:
         return _backfill.run(request, progress, tell)
-    if _publish.tasks is None:
-        raise ConfigurationError("--workers celery needs Celery, which is not installed.")
-    return _backfill.run(request, progress, tell, send=_publish.tasks.send_range)
+    return _backfill.run(request, progress, tell, send=_workers().send_backfill)
 
 
 def reconcile(
@@ -81,9 +96,18 @@ def reconcile(
     *,
     grading: Grading = Grading.SHADOW,
     full: bool = False,
+    workers: str | None = None,
+    tell: Callable[[str], None] = _reconcile.nothing,
 ) -> Document:
-    """Compare both sides of every submission. See ``reconcile.run``."""
-    return _reconcile.run(courses, progress, on_divergence, grading=grading, full=full)
+    """Compare both sides of every submission, or let ``workers`` (celery) do so. See ``reconcile.run``."""
+    send = None if workers is None else _workers().send_reconcile
+    return _reconcile.run(courses, progress, on_divergence, grading=grading, full=full, tell=tell, send=send)
+
+
+def _workers() -> ModuleType:
+    if _tasks is None:
+        raise ConfigurationError("--workers celery needs Celery, which is not installed.")
+    return _tasks
 
 
 def diff_report(reconcile: dict[str, Any], divergences: Any, *, include_content: bool = False) -> Report:
@@ -96,11 +120,26 @@ def gate(course_id: str) -> Document:
     return _evidence.run_gate(course_id)
 
 
-def cutover(
-    course_id: str, to: Phase, *, reason: str, execute: bool, user: str, login: str | None, override: bool = False
-) -> Document:
+def cutover(course_id: str, to: Phase, **how: Any) -> Document:
     """Move a course to another phase. See ``cutover.run``."""
-    return _cutover.run(course_id, to, reason=reason, execute=execute, user=user, login=login, override=override)
+    return _cutover.run(course_id, to, **how)
+
+
+def cutover_wave(courses: list[str], to: Phase, **how: Any) -> Document:
+    """Move many courses to another phase, the first of them as a canary. See ``wave.run``."""
+    return _wave.run(courses, to, **how)
+
+
+def release(
+    course_id: str, *, reason: str, execute: bool, user: str, login: str | None, override: bool = False
+) -> Document:
+    """Turn on the platform's own flag for a course that is complete. See ``release.run``."""
+    return _release.run(course_id, reason=reason, execute=execute, user=user, login=login, override=override)
+
+
+def audit(courses: list[str], noted: Any = None) -> Document:
+    """Show and verify the log of phase changes, with ``noted``, the content of an earlier audit. See ``audit.run``."""
+    return _audit.run(courses, noted=None if noted is None else _audit.heads_of(noted))
 
 
 def known_differences() -> Document:
@@ -123,6 +162,22 @@ def remove_shadows(course_id: str, *, execute: bool, progress: _reconcile.Progre
     return _cutover.remove_shadows(course_id, execute=execute, progress=progress)
 
 
-def status(courses: list[str], *, watcher_config: bool = False) -> Document:
-    """Where courses stand. See ``status.run``."""
-    return _status.run(courses, watcher_config=watcher_config)
+def status(courses: list[str] | None = None, *, watcher_config: bool = False) -> Document:
+    """Where courses stand; without any named, the site with all of its courses. See ``status.run``."""
+    site = courses is None and not watcher_config
+    return _status.run(known_courses() if courses is None else courses, watcher_config=watcher_config, site=site)
+
+
+def new_work_cycle() -> None:
+    """Forget what a request may cache. Whatever runs longer than a request calls it before it looks again."""
+    _toggles.new_work_cycle()
+
+
+def watch(courses: list[str] | None = None, *, purge: bool = False) -> Document:
+    """Watch over courses once: finish, compare, guard, repair, purge. See ``watch.run``."""
+    return _watch.run(courses, purge=purge)
+
+
+def retire_learner(anonymous_ids: Iterable[str]) -> dict[str, int]:
+    """Forget a learner, for the LMS's user retirement. See ``retirement.retire_learner``."""
+    return _retirement.retire_learner(anonymous_ids)

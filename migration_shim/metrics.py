@@ -13,10 +13,68 @@ try:
 except ImportError:  # not every installation has it
     Counter = Histogram = None
 
-_EVENTS = Counter("migration_shim_events", "Events of the router", ["event"]) if Counter else None
-_SECONDS = (
-    Histogram("migration_shim_leg_seconds", "Seconds of one leg of one submission", ["leg"]) if Histogram else None
+#: What the processes of the LMS count by themselves: name, labels, and what it says.
+PROCESS = (
+    ("migration_shim_events", ("event",), "Events, by name; with _total behind its own name."),
+    ("migration_shim_leg_seconds", ("leg",), "Seconds of one leg of one submission, as a histogram."),
 )
+#: Each event with what it says; a star stands for a reason or for one of the words in brackets.
+EVENTS = {
+    "passed_through": "A submission went to legacy unread: it could not be parsed, or the phase could not be read.",
+    "legacy_not_configured": "Nothing says where XQueue is; the learner was told that it cannot be reached.",
+    "repeated": "The same submission was sent again.",
+    "target_refused_*": "The target is authoritative and cannot hold a submission; the learner was told why.",
+    "target_failed": "The target is authoritative and did not store a submission; the learner was told.",
+    "follow_up_failed": "What follows the authoritative write failed; the submission is stored.",
+    "step_not_recorded_yet": "A flip by hand was obeyed, and is recorded by a later request.",
+    "copy_stopped_by_kill_switch": "No copy was started.",
+    "copy_not_sampled": "A learner is outside the sample.",
+    "shadow_left_no_time": "The deadline left no time for a copy; a backfill writes it.",
+    "shadow_stopped_by_kill_switch": "A worker left a shadow alone.",
+    "shadow_failed": "A shadow could not be written.",
+    "shadow_*": "A worker looked at a shadow (imported, present, or the class of the row).",
+    "reverse_stopped_by_kill_switch": "A worker left a reverse shadow alone.",
+    "reverse_stored": "A reverse shadow was written.",
+    "reverse_failed": "A reverse shadow could not be written.",
+    "shadow_paused_by_breaker": "The breaker is open, and a shadow was not written in the submit.",
+    "*_paused_by_breaker": "The breaker is open, and a copy was left (shadow, reverse).",
+    "*_left_to_backfill": "There is no Celery, and a copy was left (shadow, reverse).",
+    "*_not_published": "The broker did not take a copy (shadow, reverse).",
+    "superseded_on_target": "An older attempt was superseded on the target.",
+    "superseded_on_legacy": "An older attempt was superseded on legacy.",
+    "superseded_held": "An older attempt was superseded while a handoff held it.",
+    "supersession_input_unknown": "The input could not be recovered, so nothing was superseded.",
+    "supersession_failed_on_target": "Superseding failed on the target.",
+    "supersession_failed_on_legacy": "Superseding failed on legacy.",
+    "supersession_on_legacy_paused": "The breaker of legacy's rows is open.",
+    "handed_out_without_residue": "The watcher seam handed out a row that is not the shim's, with upstream's payload.",
+    "put_result_*": "A grader posted a result (stored, repeated, counted, unknown, wrong_key, busy).",
+    "result_not_stored": "A result could not be stored; the row is offered again, or has failed.",
+    "submission_failed": "A submission, or a shadow, has failed for good.",
+    "learner_not_told": "The platform did not take the message that a submission has failed.",
+    "watcher_login_not_recorded": "A login at edx-submissions' own endpoint could not be noted.",
+    "door_refused_*": "The HTTP door refused a submission.",
+    "door_refused_loop": "The HTTP door was reached through itself.",
+    "door_not_configured": "The HTTP door's settings are not usable.",
+    "sink_probe": "A probe's reply came to the sink.",
+    "sink_unknown_token": "A reply came to the sink for no copy of ours.",
+    "sink_not_recorded": "A reply to the sink could not be noted.",
+    "twin_written": "A shadow was written a second time, to be graded twice.",
+    "twin_not_written": "A second shadow could not be written.",
+    "watch_breach": "xqueue_watch found a course beyond its bounds.",
+    "watch_stepped_back": "xqueue_watch stepped a course back to legacy.",
+}
+#: What is timed.
+LEGS = {
+    "legacy_leg": "Posting a submission to XQueue.",
+    "target_leg": "Writing a learner's own row on the target.",
+    "shadow_leg": "Writing a shadow.",
+    "reverse_leg": "Writing a reverse shadow.",
+    "publish": "Handing a copy to the broker.",
+}
+
+_EVENTS = Counter(PROCESS[0][0], "Events of the router", PROCESS[0][1]) if Counter else None
+_SECONDS = Histogram(PROCESS[1][0], "Seconds of one leg of one submission", PROCESS[1][1]) if Histogram else None
 
 
 def count(event: str, error: Exception | None = None) -> None:

@@ -1,43 +1,73 @@
-"""Where every course stands: phase, drift, permit, copies, last runs; and the site's breakers and stray watchers."""
+"""
+Where every course stands: phase, drift, permit, copies, last runs, verdict; and the site's breakers and watchers.
+
+Everything is read for all courses at once: how many statements it takes does not depend on how many courses there are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
-from django.db.models import Count, Min
+from django.db import DatabaseError
 from django.utils.timezone import now
 
-from . import breaker, runs, toggles, watchers
-from .data import Document, ExitCode, Leg, Move
-from .legacy import rows as legacy_rows
-from .models import CoursePhase, LedgerEntry, PhaseChange, Run
-from .target import logins, reader
+from . import breaker, overrides, release, standing, toggles, watchers
+from .conf import ShimSettings, load
+from .core.attention import attention
+from .core.phases import allowed_steps
+from .data import Authority, DivergenceClass, Document, ExitCode, Move
+from .legacy import in_flight as on_legacy
+from .models import LedgerEntry
+from .target import in_flight as on_target
+from .target import logins
 
 SCHEMA = "migration_shim.xqueue_status/1"
+_KINDS = ("preflight", "reconcile", "gate")
 
 
-def run(courses: list[str], *, watcher_config: bool = False) -> Document:
+def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = False) -> Document:
     """
     The status of courses, and of the site. Reading it changes nothing but what a flip by hand has made due.
 
-    With ``watcher_config`` each course also gets the configuration that lets watchers serve all of its queues.
+    Args:
+        courses: their keys, in canonical form.
+        watcher_config: give each course also the configuration that lets watchers serve all of its queues.
+        site: whether these are all courses there are, for a screen of the whole site.
 
-    Exit code 8 says that a course's flags ask for what it does not get, 0 that all is as asked.
+    Exit code 8 says that a course does not stand where its flags say, 0 that all is as asked.
+
+    Raises:
+        ConfigurationError: the settings are not usable.
     """
-    described = [_course(course_id) for course_id in courses]
+    settings, moment = load(), now()
+    facts = _gather(courses, settings, moment)
+    described = [_course(course_id, facts) for course_id in courses]
+    for course in described:
+        course["attention"] = attention(course)
+        if watcher_config:
+            course["watcher_config"] = watchers.configuration(course["course"])
     content = {
         "schema": SCHEMA,
-        "at": now().isoformat(),
+        "at": moment.isoformat(),
+        "site": site,
         "kill_switch": toggles.kill_switch_on(),
+        "legacy_readable": facts.legacy is not None,
         "breakers": {leg: _breaker(leg) for leg in breaker.LEGS},
         "watchers_past_the_seam": {"point_them_at": watchers.seam_url(), "logins": logins.seen()},
+        "queues_without_watcher": facts.unserved,
+        "ledger": _ledger(),
         "courses": described,
     }
-    if watcher_config:
-        for course in described:
-            course["watcher_config"] = watchers.configuration(course["course"])
-    drift = any(course["drift"] for course in described)
-    return Document(content=content, exit_code=ExitCode.STALE if drift else ExitCode.OK)
+    astray = any(course["drift"] or _past_the_shim(course) for course in described)
+    return Document(content=content, exit_code=ExitCode.STALE if astray else ExitCode.OK)
+
+
+def _past_the_shim(course: dict[str, Any]) -> bool:
+    return any(item["what"] == "past_the_shim" for item in course["attention"])
 
 
 def _breaker(leg: str) -> dict[str, Any]:
@@ -45,62 +75,201 @@ def _breaker(leg: str) -> dict[str, Any]:
     return {"failures": state["failures"], "open": breaker.is_open(leg)}
 
 
-def _course(course_id: str) -> dict[str, Any]:
-    decision = toggles.phase_of(course_id)
-    record = CoursePhase.objects.filter(course_id=course_id).first()
-    change = PhaseChange.objects.filter(course_id=course_id).order_by("-id").first()
+def _ledger() -> dict[str, int]:
+    """Entries, and those of them that still hold what is left of the envelope (the residue)."""
+    rows = LedgerEntry.objects.count()
+    return {"rows": rows, "residue": rows - LedgerEntry.objects.filter(purged_at__isnull=False).count()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What was read, by course. ``legacy`` is None where its database does not answer."""
+
+    moment: datetime
+    phases: dict[str, standing.Standing]
+    legacy: list[on_legacy.Held] | None
+    target: list[on_target.Held]
+    unserved: list[dict[str, Any]]
+    moves: dict[tuple[str, str], tuple[int, datetime | None]]
+    shadows_owed: dict[str, dict[str, int]]
+    reverse_owed: dict[str, dict[str, int]]
+    alarms: dict[tuple[str, str], int]
+    runs: dict[tuple[str, str], list[dict[str, Any]]]
+    backfills: dict[str, dict[str, Any]]
+    overrides: dict[str, list[dict[str, Any]]]
+    sizes: dict[str, int]
+    platform_flag: dict[str, bool]
+
+
+def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) -> _Facts:
+    phases = standing.phases(courses)
+    runs = standing.newest_runs(_KINDS, courses)
+    target, legacy = on_target.held(settings), None
+    queues = {
+        course: complete["document__queues"] or []
+        for course in courses
+        if (complete := _complete(runs["reconcile", course])) is not None
+    }
+    try:
+        legacy = on_legacy.held()
+        unserved = watchers.unserved(legacy, target, queues, settings, moment)
+    except DatabaseError:
+        # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
+        legacy, unserved = None, watchers.unserved([], target, queues, settings, moment)
+    return _Facts(
+        moment=moment,
+        phases=phases,
+        legacy=legacy,
+        target=target,
+        unserved=unserved,
+        moves=standing.moves(courses),
+        shadows_owed=standing.owed(courses, "target_leg", Authority.LEGACY),
+        reverse_owed=standing.owed(courses, "legacy_leg", Authority.TARGET),
+        alarms=standing.alarms(courses),
+        runs=runs,
+        backfills=standing.newest_backfills(courses),
+        overrides=overrides.active_of(courses, moment),
+        sizes=standing.ledger_sizes(courses),
+        # The platform's own; where there is no platform nobody has to ask.
+        platform_flag={course: release.flag_on(course) for course in courses} if toggles.in_platform() else {},
+    )
+
+
+def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
+    stands = facts.phases[course_id]
+    record, change = stands.record, stands.change
+    reconcile, gate = (_complete(facts.runs[kind, course_id]) for kind in ("reconcile", "gate"))
+    drift = stands.asked is not stands.phase
+    legacy, legacy_oldest = _on_legacy(course_id, facts)
+    real = [held for held in facts.target if held.course == course_id and held.real]
+    target = [held for held in real if held.status != "failed"]
+    expired = [held for held in facts.target if held.course == course_id and held.expired]
     return {
         "course": course_id,
-        "phase": decision.phase.value,
+        "phase": stands.phase.value,
         "since": record.since.isoformat() if record else None,
         "changed_by": change.changed_by if change else None,
+        "changed_at": change.changed_at.isoformat() if change else None,
         "reason": change.reason if change else None,
-        "drift": decision.drift,
-        "asked": decision.asked.value,
-        "flags": dict(zip(toggles.FLAGS, toggles.flags_for(course_id), strict=True)),
+        "drift": drift,
+        "drift_because": _because(stands, facts.moment) if drift else None,
+        "asked": stands.asked.value,
+        "flags": dict(zip(toggles.FLAGS, stands.flags, strict=True)),
+        "platform_flag": facts.platform_flag.get(course_id),
+        "released_at": record.released_at.isoformat() if record and record.released_at else None,
         "permit": record.permit or None if record else None,
         "permit_until": record.permit_until.isoformat() if record and record.permit_until else None,
-        "in_flight": {
-            "legacy": legacy_rows.in_flight(f"/courses/{course_id}/"),
-            "target": reader.in_flight(course_id),
+        "in_flight": {"legacy": legacy, "target": _by_status(target)},
+        "in_flight_oldest_seconds": {
+            "legacy": legacy_oldest,
+            "target": {
+                status: _age(min(held.oldest for held in target if held.status == status), facts.moment)
+                for status in _by_status(target)
+            },
         },
-        "failed": reader.failed(course_id),
-        "held": _moving(course_id, Move.HELD, Move.FENCED),
-        "returning": _moving(course_id, Move.RETURNING),
-        "copies": {"shadow": _legs(course_id, "target_leg"), "reverse": _legs(course_id, "legacy_leg")},
-        "last_runs": {kind: _run(runs.last(kind, course_id)) for kind in ("preflight", "reconcile", "gate")},
-        "verdict": _verdict(course_id),
-        "fence_leaks": _reconciled(course_id, "fence_leaks"),
-        "double_authority": _reconciled(course_id, "double_authority"),
+        "failed": sum(held.rows for held in real if held.status == "failed"),
+        "stuck_leases": {
+            "rows": sum(held.expired for held in expired),
+            "oldest_seconds": _age(min((held.expired_since for held in expired), default=None), facts.moment),
+        },
+        "queues_without_watcher": [
+            {name: queue[name] for name in ("side", "queue", "rows", "oldest_seconds")}
+            for queue in facts.unserved
+            if course_id in queue["courses"]
+        ],
+        "held": _moving(course_id, facts, Move.HELD, Move.FENCED),
+        "returning": _moving(course_id, facts, Move.RETURNING),
+        "copies": {
+            "shadow": facts.shadows_owed.get(course_id, {}),
+            "reverse": facts.reverse_owed.get(course_id, {}),
+        },
+        "last_runs": {kind: _run(facts.runs[kind, course_id]) for kind in _KINDS}
+        | {"backfill": _backfill(facts.backfills.get(course_id))},
+        "last_full_reconcile_at": reconcile["document__last_full_at"] if reconcile else None,
+        "verdict": gate["document__verdict"] if gate else None,
+        "verdict_reasons": (gate["document__reasons"] or [])[:10] if gate else [],
+        "verdict_age_seconds": _age(gate["finished_at"], facts.moment) if gate else None,
+        "fence_leaks": _alarms("fence_leaks", DivergenceClass.FENCE_LEAK, reconcile, course_id, facts),
+        "double_authority": _alarms("double_authority", DivergenceClass.DOUBLE_AUTHORITY, reconcile, course_id, facts),
+        "overrides": [
+            {name: item[name] for name in ("id", "step_to", "reason", "signed_by", "expires_at")}
+            for item in facts.overrides[course_id]
+        ],
+        "daily": ((reconcile["document__daily"] or []) if reconcile else [])[-30:],
+        "ledger_rows": facts.sizes.get(course_id, 0),
     }
 
 
-def _moving(course_id: str, *moves: Move) -> dict[str, Any]:
+def _age(since: datetime | None, moment: datetime) -> float | None:
+    """Seconds since then; clocks differ, and nothing is younger than now."""
+    return max(round((moment - since).total_seconds(), 1), 0.0) if since else None
+
+
+def _because(stands: standing.Standing, moment: datetime) -> str:
+    steps = allowed_steps(stands.phase)
+    if stands.asked not in steps:
+        return f"from {stands.phase} a course can go to {', '.join(steps)}"
+    record = stands.record
+    if record and record.permit == stands.asked and record.permit_until and record.permit_until < moment:
+        return f"the permit ended at {record.permit_until.isoformat()}"
+    return f"the gate has given no permit for {stands.asked}"
+
+
+def _on_legacy(course_id: str, facts: _Facts) -> tuple[dict[str, int] | None, dict[str, float | None] | None]:
+    """By state: how many unretired rows name the course, and the age of the oldest. None where nobody can say."""
+    if facts.legacy is None:
+        return None, None
+    rows: dict[str, int] = {}
+    oldest: dict[str, float | None] = {}
+    for pulled, state in ((False, "queued"), (True, "pulled")):
+        held = [held for held in facts.legacy if unquote(held.course) == course_id and held.pulled is pulled]
+        if held:
+            rows[state] = sum(item.rows for item in held)
+            oldest[state] = _age(min(item.oldest for item in held), facts.moment)
+    return rows, oldest
+
+
+def _by_status(held: list[on_target.Held]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for item in held:
+        found[item.status] = found.get(item.status, 0) + item.rows
+    return found
+
+
+def _moving(course_id: str, facts: _Facts, *moves: Move) -> dict[str, Any]:
     """Rows that are between the systems: neither one's graders have them, so they must not grow old."""
-    moving = LedgerEntry.objects.filter(course_id=course_id, move__in=moves)
-    found = moving.aggregate(rows=Count("id"), oldest=Min("moved_at"))
-    age = round((now() - found["oldest"]).total_seconds(), 1) if found["oldest"] else None
-    return {"rows": found["rows"], "oldest_seconds": age}
+    found = [facts.moves[course_id, move] for move in moves if (course_id, move) in facts.moves]
+    oldest = min((since for _, since in found if since), default=None)
+    return {"rows": sum(number for number, _ in found), "oldest_seconds": _age(oldest, facts.moment)}
 
 
-def _legs(course_id: str, leg: str) -> dict[str, int]:
-    """How many copies are missing and how many have failed; the reasons of the failures are on the ledger entries."""
-    owed = LedgerEntry.objects.filter(course_id=course_id, **{f"{leg}__in": (Leg.MISSING, Leg.FAILED)})
-    return {row[leg]: row["number"] for row in owed.values(leg).annotate(number=Count("id")).order_by(leg)}
+def _complete(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((run for run in runs if run["complete"]), None)
 
 
-def _run(run: Run | None) -> dict[str, Any] | None:
-    if run is None:
-        return None
-    finished = run.finished_at.isoformat() if run.finished_at else None
-    return {"id": run.pk, "started_at": run.started_at.isoformat(), "finished_at": finished, "complete": run.complete}
+def _run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return _times(runs[0]) if runs else None
 
 
-def _verdict(course_id: str) -> str | None:
-    gate = runs.last_complete("gate", course_id)
-    return gate.document["verdict"] if gate else None
+def _times(run: dict[str, Any]) -> dict[str, Any]:
+    finished = run["finished_at"].isoformat() if run["finished_at"] else None
+    return {
+        "id": run["id"],
+        "started_at": run["started_at"].isoformat(),
+        "finished_at": finished,
+        "complete": run["complete"],
+    }
 
 
-def _reconciled(course_id: str, key: str) -> int | None:
-    reconciled = runs.last_complete("reconcile", course_id)
-    return reconciled.document[key] if reconciled else None
+def _backfill(run: dict[str, Any] | None) -> dict[str, Any] | None:
+    return _times(run) | {"mode": run["document__mode"], "written": run["document__written"]} if run else None
+
+
+def _alarms(
+    key: str, klass: DivergenceClass, reconcile: dict[str, Any] | None, course_id: str, facts: _Facts
+) -> int | None:
+    """What the last complete reconcile says, or what has been found since if that is more. None: nobody has looked."""
+    found = facts.alarms.get((course_id, klass), 0)
+    if reconcile is None:
+        return found or None
+    return max(found, reconcile[f"document__{key}"] or 0)

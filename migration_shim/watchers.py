@@ -1,13 +1,18 @@
-"""What unchanged xqueue-watchers and XQueue need in their configuration to serve all queues of a course."""
+"""What unchanged xqueue-watchers and XQueue need to serve all queues of a course, and which queues nobody serves."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 from django.conf import settings as django_settings
 
-from .conf import legacy_access, load
+from .conf import ShimSettings, legacy_access, load
+from .legacy import in_flight as on_legacy
 from .models import LedgerEntry
+from .target import in_flight as on_target
 
 _HANDLERS = [{"HANDLER": "KEEP-YOUR-OWN", "KWARGS": {}}]
 
@@ -55,3 +60,47 @@ def configuration(course_id: str) -> dict[str, Any]:
         "conf.d": entries,
         "XQUEUES": xqueues,
     }
+
+
+def unserved(
+    legacy: Iterable[on_legacy.Held],
+    target: Iterable[on_target.Held],
+    queues: Mapping[str, Collection[str]],
+    settings: ShimSettings,
+    moment: datetime,
+) -> list[dict[str, Any]]:
+    """
+    The queues in which something has waited for longer than a lease, and from which nobody has pulled for as long.
+
+    Left out are queues that no grader is meant to poll: those of held rows, and on legacy the ones that XQueue pushes.
+    Two statements at most, and none where nothing waits.
+
+    Args:
+        legacy: what legacy holds.
+        target: what the target holds.
+        queues: the queues of each course, for rows that name none: those of reverse shadows.
+    """
+    since = moment - timedelta(seconds=settings.lease_seconds)
+    waiting: dict[tuple[str, str], list[tuple[str, int, datetime]]] = {}
+    for row in legacy:
+        if not row.pulled and row.queue not in settings.push_queues:
+            waiting.setdefault(("legacy", row.queue), []).append((row.course, row.rows, row.oldest))
+    for held in target:
+        if held.status in ("pending", "retry") and not held.queue.endswith(settings.held_queue_suffix):
+            waiting.setdefault(("target", held.queue), []).append((held.course, held.rows, held.still_since))
+    late = {queue: rows for queue, rows in waiting.items() if min(oldest for *_, oldest in rows) < since}
+    served = set()
+    for side, pulled in (("legacy", on_legacy.pulled_since), ("target", on_target.handed_out_since)):
+        if names := [name for other, name in late if other == side]:
+            served |= {(side, name) for name in pulled(names, since)}
+    found = []
+    for (side, name), rows in sorted(late.items()):
+        if (side, name) not in served:
+            base = name.removesuffix(settings.reverse_queue_suffix)
+            courses = {unquote(course) for course, *_ in rows if course}
+            courses |= {course for course, named in queues.items() if base != name and base in named}
+            age = (moment - min(oldest for *_, oldest in rows)).total_seconds()
+            number = sum(number for _, number, _ in rows)
+            described = {"side": side, "queue": name, "rows": number, "oldest_seconds": round(age, 1)}
+            found.append(described | {"courses": sorted(courses)})
+    return found

@@ -139,7 +139,7 @@ def test_every_command_has_help_and_both_formats(name, capsys):
         command.run_from_argv(["manage.py", name, "--help"])
     assert left.value.code == 0
     printed = capsys.readouterr().out
-    assert "--format {text,json}" in printed
+    assert "--format {text,json" in printed
     parser = command.create_parser("manage.py", name)
     for action in parser._actions:
         assert action.help, action.option_strings

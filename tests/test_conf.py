@@ -128,6 +128,7 @@ def test_every_bad_key_is_named_at_once(settings):
         {"GATE_ERROR": SECRET},
         {"LEGACY_PASSWORT": SECRET},
         {"SUBMIT_USERS": {"lms": SECRET, "other": [SECRET]}},
+        {"PREFLIGHT_GRADERS": {"grader": SECRET, "other": ""}},
         {"SAMPLE_PERCENT": {"*": SECRET}},
     ],
 )
@@ -137,7 +138,11 @@ def test_no_value_is_shown_as_a_reason(settings, given):
 
 
 def test_passwords_are_not_in_the_representation(settings):
-    settings.MIGRATION_SHIM = {"LEGACY_PASSWORD": SECRET, "SUBMIT_USERS": {"lms": SECRET}}
+    settings.MIGRATION_SHIM = {
+        "LEGACY_PASSWORD": SECRET,
+        "SUBMIT_USERS": {"lms": SECRET},
+        "PREFLIGHT_GRADERS": {"g": SECRET},
+    }
     shown = repr(conf.load()) + repr(conf.legacy_access())
     assert SECRET not in shown
     assert "'key'" not in shown

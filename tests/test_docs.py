@@ -27,7 +27,7 @@ WRITTEN = (
     "docs/reference/environment.rst",
 )
 #: Words that look like commands of ours and are names of XQueue's, of the platform's or of the watcher's.
-NOT_COMMANDS = {"xqueue_header", "xqueue_body", "xqueue_servers", "xqueue_watcher", "waffle_utils"}
+NOT_COMMANDS = {"xqueue_header", "xqueue_body", "xqueue_servers", "xqueue_watcher", "waffle_utils", *preflight.codes()}
 TOGGLES = {*toggles.FLAGS, toggles.KILL_SWITCH.name}
 SETTINGS = {field.name.upper(): field for field in fields(conf.ShimSettings)}
 
@@ -130,7 +130,7 @@ def wrong_settings(text: str) -> list[str]:
 
 
 def wrong_names(text: str) -> list[str]:
-    """Names that begin with ``migration_shim.`` and are no toggle, schema, check, or function of a module."""
+    """Names that begin with ``migration_shim.`` and are no toggle, schema, check, task, module, or function of one."""
     source, wrong = sources(), []
     schemas = {schema.partition("/")[0] for schema in documents()}
     for name in re.findall(r"\bmigration_shim(?:\.\w+)+", text):
@@ -138,6 +138,8 @@ def wrong_names(text: str) -> list[str]:
         known = (
             name in TOGGLES | schemas
             or f'id="{name}"' in source
+            or f'name="{name}"' in source
+            or (ROOT / f"{name.replace('.', '/')}.py").exists()
             or ((ROOT / f"{path}.py").exists() and re.search(rf"(?:def|class) {attribute}\b", read(f"{path}.py")))
         )
         if not known:
@@ -193,6 +195,8 @@ def test_documents_name_only_what_exists(name, check):
         (wrong_names, "the flag `migration_shim.dual_writes`", ["name migration_shim.dual_writes"]),
         (wrong_names, "`migration_shim.api.queue_interfaces(block)`", ["name migration_shim.api.queue_interfaces"]),
         (wrong_names, "`migration_shim.E099` says", ["name migration_shim.E099"]),
+        (wrong_names, "the task `migration_shim.watches`", ["name migration_shim.watches"]),
+        (wrong_names, "from migration_shim.signal import", ["name migration_shim.signal"]),
         (wrong_names, "`migration_shim.logfilter.FencedResult`", ["name migration_shim.logfilter.FencedResult"]),
         (wrong_names, "``migration_shim.xqueue_cutover_remove/1``", ["name migration_shim.xqueue_cutover_remove"]),
         (wrong_variables, "with MIGRATION_SHIM_SUBMIT_DOORS=1", ["variable MIGRATION_SHIM_SUBMIT_DOORS"]),

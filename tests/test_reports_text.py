@@ -8,6 +8,7 @@ import pkgutil
 import pytest
 
 import migration_shim
+from migration_shim.core.attention import attention
 from migration_shim.core.totals import whole_content
 from migration_shim.data import DivergenceClass
 from migration_shim.reports.text import render
@@ -17,15 +18,17 @@ COURSE = "course-v1:ExU+PY1+2026"
 PROBLEM = "block-v1:ExU+PY1+2026+type@problem+block@a"
 
 
-def finding(code, severity, rows=0, example=None, seam=False):
+def finding(code, severity, rows=0, example=None, seam=False, about="", listed=()):
     return {
         "code": code,
         "severity": severity,
         "seam": seam,
         "rows": rows,
         "example_legacy_id": example,
+        "listed_legacy_ids": list(listed),
         "queue": "exu-py1",
         "problem": PROBLEM,
+        "about": about,
         "effect": f"effect of {code}",
         "advice": f"advice on {code}",
     }
@@ -37,7 +40,11 @@ def preflight(*findings):
         "course": COURSE,
         "at": NOON.isoformat(),
         "rows": 1793,
+        "classes": {"final": 1683, "imported": 74, "superseded": 36},
         "queues": ["exu-py1"],
+        "cohorts": [],
+        "retention": {"rows": 3141, "oldest_legacy_id": 2356, "oldest_arrival": NOON.isoformat(), "missing_ids": 229},
+        "history": {"pairs": 400, "graded": 1683, "per_problem": 200, "needed": 449, "thin_problems": [PROBLEM]},
         "findings": list(findings),
         "probes": [],
         "versions": {},
@@ -88,6 +95,8 @@ def reconcile(complete=True):
         "overdue": 0,
         "full": False,
         "last_full_at": NOON.isoformat(),
+        "stopped_by": "",
+        "waited": {},
         "looked_at": 3,
         "classes": {klass.value: int(klass is DivergenceClass.SCORE) for klass in DivergenceClass},
         "known_differences": {"collided_on_legacy_only": 1},
@@ -225,27 +234,46 @@ def status(**changes):
         "changed_by": "ada",
         "reason": "trial",
         "drift": True,
+        "drift_because": "the gate has given no permit for live",
         "asked": "live",
         "flags": {"migration_shim.dual_write": True, "migration_shim.target_primary": True},
         "permit": None,
         "permit_until": None,
         "in_flight": {"legacy": {"queued": 3}, "target": {}},
+        "in_flight_oldest_seconds": {"legacy": {"queued": 7300}, "target": {}},
         "failed": 0,
         "held": {"rows": 0, "oldest_seconds": None},
         "returning": {"rows": 0, "oldest_seconds": None},
+        "stuck_leases": {"rows": 0, "oldest_seconds": None},
+        "queues_without_watcher": [],
         "copies": {"shadow": {"failed": 2}, "reverse": {}},
-        "last_runs": {"preflight": None, "reconcile": {"finished_at": NOON.isoformat(), "complete": False}},
+        "last_runs": {
+            "preflight": None,
+            "reconcile": {"finished_at": NOON.isoformat(), "complete": False},
+            "backfill": {"finished_at": NOON.isoformat(), "complete": True, "mode": "shadow", "written": 7},
+        },
+        "last_full_reconcile_at": None,
         "verdict": None,
+        "verdict_reasons": [],
+        "verdict_age_seconds": None,
         "fence_leaks": 0,
         "double_authority": None,
-    }
+        "overrides": [],
+        "platform_flag": None,
+        "released_at": None,
+        "ledger_rows": 12,
+    } | changes
     return {
         "schema": "migration_shim.xqueue_status/1",
         "at": NOON.isoformat(),
+        "site": False,
         "kill_switch": False,
+        "legacy_readable": True,
         "breakers": {"target": {"failures": 5, "open": True}, "legacy": {"failures": 0, "open": False}},
         "watchers_past_the_seam": {"point_them_at": "https://courses.example.edu/migration_shim", "logins": []},
-        "courses": [course | changes],
+        "queues_without_watcher": [],
+        "ledger": {"rows": 12, "residue": 3},
+        "courses": [course | {"attention": attention(course)}],
     }
 
 
@@ -345,22 +373,50 @@ def test_no_text_shows_what_it_was_not_asked_for(document):
 def test_preflight():
     found = lines(DOCUMENTS["preflight"])
     assert found[0] == f"Preflight of {COURSE}: 2 blockers in 1793 legacy rows, queues: exu-py1"
-    assert "BLOCKER  answer_over_limit: 3 rows" in found
+    assert "BLOCKER  answer_over_limit: 3 rows, 2356 for one" in found
     assert "effect of answer_over_limit" in found
     assert "To do: advice on answer_over_limit" in found
     assert f"3  exu-py1  {PROBLEM}  (legacy row 2356)" in found
     assert "BLOCKER  queue_unknown" in found
     assert "NOTE     random_seed: 5 rows" in found
     assert "effect of random_seed (the watcher seam hands out the original)" in found
-    assert found[-1] == "The gate stays closed while there are blockers."
+    assert "Legacy's past: 400 graded pairs for --history, the gate asks for 449; thin problems: 1" in found
+    assert found[-2] == "The gate stays closed while there are blockers."
+    assert found[-1] == f"Next, when they are dealt with: xqueue_preflight --course {COURSE}"
     clean = lines(preflight(finding("submission_time_format", "note", 1)))
     assert clean[-1] == f"Next: xqueue_reconcile --course {COURSE}"
 
 
 def test_preflight_sums_the_rows_of_a_code():
-    assert "BLOCKER  answer_over_limit: 7 rows" in lines(
-        preflight(finding("answer_over_limit", "blocker", 3), finding("answer_over_limit", "blocker", 4))
+    found = lines(
+        preflight(
+            finding("answer_over_limit", "blocker", 3, about="up to 4 s"), finding("answer_over_limit", "blocker", 4)
+        )
     )
+    assert "BLOCKER  answer_over_limit: 7 rows" in found
+    assert f"3  exu-py1  {PROBLEM}  up to 4 s" in found
+
+
+def test_preflight_tells_one_severity_of_a_code_from_another():
+    found = lines(preflight(finding("file_unreachable", "blocker", 2), finding("file_unreachable", "warning", 3)))
+    assert "BLOCKER  file_unreachable: 2 rows" in found
+    assert "WARNING  file_unreachable: 3 rows" in found
+
+
+def test_preflight_bounds_what_it_shows_and_says_where_the_rest_is():
+    found = lines(preflight(*[finding("collided", "warning", 30, listed=range(30)) for _ in range(12)]))
+    assert sum(line.startswith("30  exu-py1") for line in found) == 10
+    assert "and 2 more places; all with --format json" in found
+    shown = ", ".join(str(number) for number in range(20))
+    assert f"legacy rows {shown}, and 340 more; all with --format json" in found
+
+
+def test_preflight_says_of_a_note_what_was_seen_but_not_where():
+    items = [finding("payload_extra_keys", "note", 2, seam=True, about=about) for about in ("lang", "lang", "output")]
+    found = lines(preflight(*items))
+    assert "NOTE     payload_extra_keys: 6 rows" in found
+    assert "lang; output" in found
+    assert not any(PROBLEM in line for line in found)
 
 
 def test_backfill():
@@ -485,10 +541,13 @@ def test_status():
     assert "breaker target: OPEN, copies are paused, 5 failures in a row" in found
     assert "breaker legacy: closed, 0 failures in a row" in found
     assert f"{COURSE}: shadow since 2026-11-22T12:00:00+00:00" in found
-    assert any("DRIFT" in line and f"xqueue_cutover --course {COURSE} --to live" in line for line in found)
+    assert "DRIFT: the flags ask for live, and nothing permits it: the gate has given no permit for live." in found
+    assert f"xqueue_cutover --course {COURSE} --to live --reason TEXT" in found
     assert "shadow copies owed: 2 failed" in found
     assert "last preflight: never" in found
     assert "last reconcile: 2026-11-22T12:00:00+00:00 (not complete)" in found
+    assert "last backfill: 2026-11-22T12:00:00+00:00 (shadow, 7 written)" in found
+    assert "in flight on legacy: 3 queued (2 h)" in found
     assert "verdict: none" in found
     assert "fence leaks: 0" in found
     assert "double authority: not checked yet" in found

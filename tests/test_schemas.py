@@ -94,7 +94,7 @@ def test_the_words_are_those_of_the_code():
 
 @pytest.fixture
 def known_queues(monkeypatch):
-    monkeypatch.setattr(preflight, "_known", lambda queue: False)
+    monkeypatch.setattr(preflight.queues, "known", lambda queue: False)
 
 
 @pytest.mark.usefixtures("known_queues")

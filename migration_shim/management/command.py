@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import getpass
 import json
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -58,6 +60,11 @@ class ShimCommand(BaseCommand):
 
     requires_system_checks: Any = []
     exit_code: ExitCode = ExitCode.OK
+    #: What ``--format`` may name, and what makes it out of a document.
+    formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
+        "text": text.render,
+        "json": functools.partial(json.dumps, indent=2),
+    }
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Django's parser, with our exit code for a wrong call: argparse's own 2 means differences here."""
@@ -75,24 +82,25 @@ class ShimCommand(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The option that all commands have."""
-        parser.add_argument("--format", choices=("text", "json"), default="text", help="what to print on stdout")
+        parser.add_argument("--format", choices=tuple(self.formats), default="text", help="what to print on stdout")
 
     def document(self, **options: Any) -> Document:
         """Do the command's work."""
         raise NotImplementedError
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Get the document, print it, keep the exit code."""
+    def answer(self, options: dict[str, Any]) -> Document:
+        """The document, and what goes wrong on the way as Django's error with our exit code."""
         try:
-            answer = self.document(**options)
+            return self.document(**options)
         except RunLocked as error:
             raise CommandError(str(error), returncode=ExitCode.LOCKED) from error
         except ShimError as error:
             raise CommandError(str(error), returncode=ExitCode.ERROR) from error
-        if options["format"] == "json":
-            self.stdout.write(json.dumps(answer.content, indent=2))
-        else:
-            self.stdout.write(text.render(answer.content))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Get the document, print it, keep the exit code."""
+        answer = self.answer(options)
+        self.stdout.write(self.formats[options["format"]](answer.content))
         self.exit_code = answer.exit_code
 
     def run_from_argv(self, argv: list[str]) -> None:

@@ -15,6 +15,7 @@ from .report import (
     Sample,
     facts,
     next_command,
+    noise,
     quantiles,
     samples,
     words,
@@ -38,7 +39,11 @@ def brief(content: Content) -> list[str]:
     if not content["courses"]:
         lines += ["No course is known to the shim yet.", ""]
     if not content["complete"]:
-        lines.append("Stopped before the end: this is not evidence.")
+        by = f" by {content['stopped_by']}" if content.get("stopped_by") else ""
+        lines.append(f"Stopped{by} before the end: this is not evidence.")
+    if waited := content.get("waited"):
+        found = ", ".join(f"{seconds:.1f} s for {kind.replace('_', ' ')}" for kind, seconds in waited.items())
+        lines.append(f"Waited: {found}")
     lines.append(f"Not compared by this version: {', '.join(content['not_compared'])}")
     lines += [f"Next: xqueue_gate --course {course['course']}" for course in content["courses"]]
     return lines
@@ -116,6 +121,8 @@ def _counts(course: Content) -> list[str]:
         lines += ["  known differences:", *("  " + line for line in counted(course["known_differences"]))]
     if found := {name: number for name, number in course["classes"].items() if number}:
         lines += ["  divergences by class:", *("  " + line for line in counted(found))]
+    if course.get("noise", {}).get("twins"):
+        lines.append(f"  noise of the graders: {noise(course)}")
     lines.append("  problem by problem:")
     for cohort in course["cohorts"]:
         parts = [f"{cohort['pairs']} pairs"]

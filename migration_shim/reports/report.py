@@ -123,6 +123,14 @@ def words(value: Any) -> str:
     return str(value)
 
 
+def noise(course: Content) -> str:
+    """How many shadows were graded twice on the target, and how often it disagrees with itself."""
+    found = course.get("noise")
+    if found is None:
+        return ABSENT
+    return f"{found['judged']} of {found['twins']} shadows graded twice, {found['differ']} differ"
+
+
 def facts(report: Report, course: Content) -> list[tuple[str, str]]:
     """What the figures of a course rest on, and what they leave out."""
     run = report.runs.get(course["course"], {})
@@ -138,7 +146,7 @@ def facts(report: Report, course: Content) -> list[tuple[str, str]]:
         ("Not compared", words(report.reconcile["not_compared"])),
         ("Payloads compared", words(course.get("payloads_compared"))),
         ("Points of each queue", words(course.get("styles"))),
-        ("Noise of the graders", words(course.get("noise"))),
+        ("Noise of the graders", noise(course)),
         ("Settings", words(settings and settings[:12])),
         ("Versions", words(course.get("versions") or run.get("versions"))),
     ]

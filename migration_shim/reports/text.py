@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from . import plain
+from . import plain, preflight_text, standing, steps, watched
 from .shown import counted, visible
 
 Content = dict[str, Any]
@@ -16,39 +15,6 @@ def render(content: Content) -> str:
     """The text of any document, chosen by its schema. What a terminal would act on shows as an escape."""
     name = content["schema"].removeprefix("migration_shim.").partition("/")[0]
     return "\n".join(visible(line) for line in _RENDERERS[name](content))
-
-
-def _preflight(content: Content) -> list[str]:
-    blockers = sum(item["severity"] == "blocker" for item in content["findings"])
-    lines = [
-        f"Preflight of {content['course']}: {blockers} blockers in {content['rows']} legacy rows, "
-        f"queues: {', '.join(content['queues']) or 'none'}"
-    ]
-    if not content["rows"]:
-        lines.append("No legacy row names this course: is its id right?")
-    by_code: dict[str, list[Content]] = {}
-    for item in content["findings"]:
-        by_code.setdefault(item["code"], []).append(item)
-    for code, items in by_code.items():
-        first = items[0]
-        rows = sum(item["rows"] for item in items)
-        lines += ["", f"{first['severity'].upper():<8} {code}" + (f": {rows} rows" if rows else "")]
-        taken_care_of = " (the watcher seam hands out the original)" if first["seam"] else ""
-        lines += [f"  {first['effect']}{taken_care_of}", f"  To do: {first['advice']}"]
-        lines += [
-            f"    {item['rows']:>6}  {item['queue']}  {item['problem']}"
-            + (f"  (legacy row {item['example_legacy_id']})" if item["example_legacy_id"] else "")
-            for item in items
-        ]
-    if content["probes"]:
-        lines += ["", "Probes, each one graded submission sent once more:"]
-        lines += [f"  {sent['queue']}: {'sent' if sent['sent'] else sent['said']}" for sent in content["probes"]]
-        lines.append(f"Once its graders had time: xqueue_preflight --course {content['course']}")
-    if blockers:
-        lines += ["", "The gate stays closed while there are blockers."]
-    else:
-        lines += ["", f"Next: xqueue_reconcile --course {content['course']}"]
-    return lines
 
 
 def _backfill(content: Content) -> list[str]:
@@ -117,32 +83,6 @@ def _gate(content: Content) -> list[str]:
     return lines
 
 
-def _cutover(content: Content) -> list[str]:
-    step = f"{content['course']}: {content['from']} -> {content['to']}"
-    if not content["permitted"]:
-        lines = [f"NOT PERMITTED. {step}", f"  gate: {content['verdict']}"]
-        lines += [f"  because {reason}" for reason in content["reasons"]]
-        lines += [f"  needed: {item}" for item in content["needed"]]
-        lines += [f"  Nothing was changed: the course stays in {content['from']}."]
-        return [*lines, f"Next: xqueue_gate --course {content['course']} --explain"]
-    lines = [f"Done. {step}" if content["executed"] else f"Plan. {step}"]
-    if content["overridden"]:
-        lines.append(f"  OVERRIDE of a gate that says {content['verdict']}, because: {content['reason']}")
-        lines += [f"  the gate: {reason}" for reason in content["reasons"]]
-    for flag, after in content["flags_after"].items():
-        lines.append(f"  {flag}: {_on(content['flags_before'][flag])} -> {_on(after)}")
-    lines.append(f"  authoritative after it: {content['authoritative_after']}")
-    for side, counts in content["in_flight"].items():
-        text = ", ".join(f"{number} {state}" for state, number in counts.items())
-        lines.append(f"  in flight on {side}: {text or 'nothing'}")
-    lines.append(f"  {content['remember']}")
-    if content["way_back"]:
-        lines.append(f"  way back: {content['way_back']}")
-    if not content["executed"]:
-        lines.append("Next: the same command with --execute")
-    return lines
-
-
 def _known(content: Content) -> list[str]:
     entries = content["known_differences"]
     if not entries:
@@ -158,87 +98,17 @@ def _known(content: Content) -> list[str]:
     return lines
 
 
-def _status(content: Content) -> list[str]:
-    lines = [f"kill switch: {_on(content['kill_switch'])}"]
-    for leg, state in content["breakers"].items():
-        text = "OPEN, copies are paused" if state["open"] else "closed"
-        lines.append(f"breaker {leg}: {text}, {state['failures']} failures in a row")
-    astray = content["watchers_past_the_seam"]
-    if astray["logins"]:
-        lines.append("watchers that poll edx-submissions' own endpoint:")
-        for login in astray["logins"]:
-            lines.append(f"  {login['address']}, last login {login['last_seen_at']}, {login['logins']} logins")
-        lines.append(f"  point them at {astray['point_them_at']}: what they pull has lost payload keys and seeds")
-    if not content["courses"]:
-        lines.append("No course is known to the shim yet.")
-    for course in content["courses"]:
-        lines += ["", *_course_status(course)]
-    return lines
-
-
-def _course_status(course: Content) -> list[str]:
-    lines = [f"{course['course']}: {course['phase']}" + (f" since {course['since']}" if course["since"] else "")]
-    if course["changed_by"]:
-        lines.append(f"  set by {course['changed_by']}: {course['reason']}")
-    if course["drift"]:
-        command = f"xqueue_cutover --course {course['course']} --to {course['asked']} --reason TEXT"
-        lines.append(f"  DRIFT: the flags ask for {course['asked']}, and nothing permits it. To go there: {command}")
-        command = f"xqueue_cutover --course {course['course']} --to {course['phase']} --reason TEXT --execute"
-        lines.append(f"  To stay and set the flags right: {command}")
-    if course["permit"]:
-        lines.append(f"  permitted: {course['permit']} until {course['permit_until']}")
-    for side, counts in course["in_flight"].items():
-        text = ", ".join(f"{number} {state}" for state, number in counts.items())
-        lines.append(f"  in flight on {side}: {text or 'nothing'}")
-    if course["failed"]:
-        lines.append(
-            f"  FAILED for good on the target: {course['failed']} submissions; their learners have to submit again"
-        )
-    if course["held"]["rows"]:
-        age = course["held"]["oldest_seconds"]
-        lines.append(
-            f"  HELD by a handoff: {course['held']['rows']} rows, the oldest for {age:.0f} s; no grader has them"
-        )
-        lines.append("  To finish them: the same xqueue_backfill --mode handoff once more")
-    if course["returning"]["rows"]:
-        age = course["returning"]["oldest_seconds"]
-        lines.append(
-            f"  RETURNING to legacy: {course['returning']['rows']} rows, the oldest for {age:.0f} s; no grader has them"
-        )
-        lines.append("  To finish them: the same xqueue_backfill --mode return once more")
-    for kind, counts in course["copies"].items():
-        text = ", ".join(f"{number} {leg}" for leg, number in counts.items())
-        lines.append(f"  {kind} copies owed: {text or 'none'}")
-    for kind, run in course["last_runs"].items():
-        text = "never" if run is None else f"{run['finished_at']}" + ("" if run["complete"] else " (not complete)")
-        lines.append(f"  last {kind}: {text}")
-    lines.append(f"  verdict: {course['verdict'] or 'none'}")
-    for name, value in course.get("watcher_config", {}).items():
-        lines += [f"  {name}:", *("    " + line for line in json.dumps(value, indent=2).splitlines())]
-    for key in ("fence_leaks", "double_authority"):
-        shown = "not checked yet" if course[key] is None else course[key]
-        lines.append(f"  {key.replace('_', ' ')}: {shown}")
-    return lines
-
-
-def _removal(content: Content) -> list[str]:
-    if content["executed"]:
-        return [f"{content['course']}: {content['removed']} of {content['shadows']} shadows removed"]
-    lines = [f"{content['course']}: {content['shadows']} shadows would be removed, with their files; no real row"]
-    return [*lines, "Next: the same command with --execute"]
-
-
-def _on(value: bool) -> str:
-    return "on" if value else "off"
-
-
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
-    "xqueue_preflight": _preflight,
+    "xqueue_preflight": preflight_text.render,
     "xqueue_backfill": _backfill,
     "xqueue_reconcile": plain.brief,
     "xqueue_gate": _gate,
-    "xqueue_cutover": _cutover,
+    "xqueue_cutover": steps.cutover,
+    "xqueue_cutover_wave": steps.wave,
+    "xqueue_cutover_release": steps.release,
     "xqueue_known": _known,
-    "xqueue_cutover_removal": _removal,
-    "xqueue_status": _status,
+    "xqueue_cutover_removal": steps.removal,
+    "xqueue_audit": steps.audit,
+    "xqueue_status": standing.lines,
+    "xqueue_watch": watched.lines,
 }

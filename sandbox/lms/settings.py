@@ -5,6 +5,7 @@ cookies of a parent domain behind a TLS-terminating proxy, one session per user,
 the secret key and the place of the files are a sandbox's.
 """
 
+import json
 import os
 
 from sandbox.databases import SANDBOX_DIR, legacy_database, target_database
@@ -145,6 +146,8 @@ MIGRATION_SHIM = {
     },
     # The app's own default, unless a demo cannot wait for the 449 pairs that it asks for.
     "GATE_THRESHOLD": float(os.environ.get("SANDBOX_GATE_THRESHOLD", "0.01")),
+    # Whatever else a drill or a test cannot wait for, as a JSON object.
+    **json.loads(os.environ.get("SANDBOX_SHIM_SETTINGS", "{}")),
 }
 
 # No monitoring agent runs here; the default backend would warn in every process that it is missing.

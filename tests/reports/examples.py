@@ -123,7 +123,7 @@ def large(problems=12, diverged=30, queue="exu-py1", names=None, what="legacy 1,
         "watermark": "2026-11-22T17:55:00+00:00",
         "payloads_compared": sums["pairs"],
         "styles": {queue: "ratio"},
-        "noise": {"rate": 0.004, "pairs": 250},
+        "noise": {"twins": 260, "judged": 250, "differ": 1},
     }
     keys = ("of", "compared", "equal", "diverged", "waiting", "overdue", "echoed", "fence_leaks", "double_authority")
     reconcile = {

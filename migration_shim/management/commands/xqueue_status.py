@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db import OperationalError, close_old_connections
 
 from ... import api
 from ...data import Document
+from ...reports import prometheus
 from ..command import ShimCommand, course_id
+
+#: Seconds between two screens; longer where reading takes long, so that watching never becomes a load.
+PAUSE = 5.0
+#: Home, and clear to the end of the screen.
+CLEAR = "\x1b[H\x1b[2J"
 
 
 class Command(ShimCommand):
     """Print phase, drift, copies, last runs and verdict of courses, and the state of the site."""
 
     help = (
-        "Where every course stands: phase, drift, permit, in-flight rows, copies, last runs, verdict; and breakers. "
-        "--watch is not there yet."
+        "Where every course stands: phase, drift, permit, in-flight rows, copies, last runs, verdict; and breakers and "
+        "queues without a watcher. Without --course one screen for the site, with a line a course."
     )
+    formats = {**ShimCommand.formats, "prometheus": prometheus.render}
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
+        parser.add_argument(
+            "--watch",
+            action="store_true",
+            help="print it again every few seconds; Ctrl-C ends it, with the exit code of the last screen",
+        )
         parser.add_argument(
             "--watcher-config",
             action="store_true",
@@ -32,4 +46,34 @@ class Command(ShimCommand):
 
     def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:
         """The status."""
-        return api.status(course or api.known_courses(), watcher_config=watcher_config)
+        return api.status(course, watcher_config=watcher_config)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print it once, or until somebody ends it."""
+        if not options["watch"]:
+            super().handle(*args, **options)
+            return
+        if options["format"] != "text":
+            self.usage_error("--watch prints for people: use it without --format")
+        try:
+            while True:
+                took = self._round(options)
+                # Nobody else ends a connection that has died in the meantime: there is no request here.
+                close_old_connections()
+                time.sleep(max(PAUSE, 10 * took))
+        except KeyboardInterrupt:
+            self.stdout.write("")
+
+    def _round(self, options: dict[str, Any]) -> float:
+        """One screen; how many seconds it took."""
+        began = time.monotonic()
+        api.new_work_cycle()
+        try:
+            answer = self.answer(options)
+            shown, self.exit_code = self.formats["text"](answer.content), answer.exit_code
+        except OperationalError as error:
+            # It may be back in a moment, and that is what somebody who watches waits for.
+            shown = f"The LMS's database does not answer ({type(error).__name__}); trying again."
+        self.stdout.write((CLEAR if self.stdout.isatty() else "") + shown)
+        self.stdout.flush()
+        return time.monotonic() - began

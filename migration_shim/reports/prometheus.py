@@ -1,0 +1,327 @@
+"""The status in Prometheus' text format: for a textfile collector, or whatever scrapes a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..data import Phase, Verdict
+
+Content = dict[str, Any]
+#: The values of the labels, in their order, and the number; None where it is not known, which leaves the sample out.
+Sample = tuple[tuple[str, ...], float | int | bool | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A gauge: its name without the prefix, what it says, its labels, and its samples out of the status document."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    samples: Callable[[Content], Iterator[Sample]]
+
+
+PREFIX = "migration_shim_"
+
+
+def render(content: Content) -> str:
+    """The text, which ends with a line break."""
+    lines: list[str] = []
+    for metric in METRICS:
+        name = PREFIX + metric.name
+        lines += [f"# HELP {name} {_escaped(metric.help, quotes=False)}", f"# TYPE {name} gauge"]
+        for values, number in metric.samples(content):
+            if number is not None:
+                named = (f'{label}="{_escaped(value)}"' for label, value in zip(metric.labels, values, strict=True))
+                labels = ",".join(named)
+                lines.append(f"{name}{{{labels}}} {_number(number)}" if labels else f"{name} {_number(number)}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str, *, quotes: bool = True) -> str:
+    # What has no UTF-8 is no text for a scraper.
+    text = text.encode("utf-8", "backslashreplace").decode().replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quotes else text
+
+
+def _number(value: float | int | bool) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def _site(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
+    """One sample of the site."""
+
+    def samples(content: Content) -> Iterator[Sample]:
+        yield (), read(content)
+
+    return samples
+
+
+def _courses(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
+    """One sample a course."""
+
+    def samples(content: Content) -> Iterator[Sample]:
+        for course in content["courses"]:
+            yield (course["course"],), read(course)
+
+    return samples
+
+
+def _each(read: Callable[[Content], Iterator[Sample]]) -> Callable[[Content], Iterator[Sample]]:
+    """Some samples a course, each with labels of its own behind the course's."""
+
+    def samples(content: Content) -> Iterator[Sample]:
+        for course in content["courses"]:
+            for labels, number in read(course):
+                yield (course["course"], *labels), number
+
+    return samples
+
+
+def _breakers(key: str) -> Callable[[Content], Iterator[Sample]]:
+    def samples(content: Content) -> Iterator[Sample]:
+        for leg, state in content["breakers"].items():
+            yield (leg,), state[key]
+
+    return samples
+
+
+def _queues(key: str) -> Callable[[Content], Iterator[Sample]]:
+    def samples(content: Content) -> Iterator[Sample]:
+        for queue in content["queues_without_watcher"]:
+            yield (queue["side"], queue["queue"]), queue[key]
+
+    return samples
+
+
+def _phase(course: Content) -> Iterator[Sample]:
+    for phase in Phase:
+        yield (phase.value,), course["phase"] == phase
+
+
+def _verdict(course: Content) -> Iterator[Sample]:
+    for verdict in Verdict:
+        yield (verdict.value,), course["verdict"] == verdict
+
+
+def _in_flight(key: str) -> Callable[[Content], Iterator[Sample]]:
+    def samples(course: Content) -> Iterator[Sample]:
+        for side, states in course[key].items():
+            for state in _STATES[side] if states is not None else ():
+                yield (side, state), states.get(state, 0)
+
+    return samples
+
+
+def _copies(course: Content) -> Iterator[Sample]:
+    for kind, counts in course["copies"].items():
+        for leg in ("missing", "failed"):
+            yield (kind, leg), counts.get(leg, 0)
+
+
+def _runs(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
+    def samples(course: Content) -> Iterator[Sample]:
+        for kind, run in course["last_runs"].items():
+            yield (kind,), read(run) if run is not None else None
+
+    return samples
+
+
+def _timestamp(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+_STATES = {"legacy": ("queued", "pulled"), "target": ("pending", "pulled", "retry")}
+
+#: Everything that there is, in the order in which it is written.
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        name="status_timestamp_seconds",
+        help="When the status was read, in seconds since the epoch.",
+        samples=_site(lambda content: _timestamp(content["at"])),
+    ),
+    Metric(
+        name="kill_switch",
+        help="Whether copies and runs are stopped everywhere.",
+        samples=_site(lambda content: content["kill_switch"]),
+    ),
+    Metric(
+        name="legacy_readable",
+        help="Whether legacy's database answers. Without it nothing is said of what legacy holds.",
+        samples=_site(lambda content: content["legacy_readable"]),
+    ),
+    Metric(
+        name="breaker_open",
+        help="Whether copies of a leg are not tried for now.",
+        labels=("leg",),
+        samples=_breakers("open"),
+    ),
+    Metric(
+        name="breaker_failures",
+        help="Failures of a leg in a row.",
+        labels=("leg",),
+        samples=_breakers("failures"),
+    ),
+    Metric(
+        name="watchers_past_the_seam",
+        help="Addresses on record that log in at edx-submissions' own endpoint.",
+        samples=_site(lambda content: len(content["watchers_past_the_seam"]["logins"])),
+    ),
+    Metric(
+        name="queue_without_watcher_rows",
+        help="Rows that wait in a queue from which nobody pulls. No sample for a queue that is served.",
+        labels=("side", "queue"),
+        samples=_queues("rows"),
+    ),
+    Metric(
+        name="queue_without_watcher_oldest_seconds",
+        help="How long the oldest of them has waited.",
+        labels=("side", "queue"),
+        samples=_queues("oldest_seconds"),
+    ),
+    Metric(
+        name="ledger_entries",
+        help="Entries of the ledger.",
+        samples=_site(lambda content: content["ledger"]["rows"]),
+    ),
+    Metric(
+        name="ledger_residue",
+        help="Entries of the ledger whose residue has not been purged.",
+        samples=_site(lambda content: content["ledger"]["residue"]),
+    ),
+    Metric(
+        name="course_phase",
+        help="1 for the phase that is in force, 0 for the others.",
+        labels=("course", "phase"),
+        samples=_each(_phase),
+    ),
+    Metric(
+        name="course_drift",
+        help="Whether the flags ask for a phase that is not in force.",
+        labels=("course",),
+        samples=_courses(lambda course: course["drift"]),
+    ),
+    Metric(
+        name="course_past_the_shim",
+        help="Whether the platform's own flag sends submissions past the shim without a release.",
+        labels=("course",),
+        samples=_courses(lambda course: any(item["what"] == "past_the_shim" for item in course["attention"])),
+    ),
+    Metric(
+        name="course_permit_until_timestamp_seconds",
+        help="Until when the gate permits the next step.",
+        labels=("course",),
+        samples=_courses(lambda course: _timestamp(course["permit_until"])),
+    ),
+    Metric(
+        name="course_verdict",
+        help="1 for the verdict of the last gate, 0 for the others.",
+        labels=("course", "verdict"),
+        samples=_each(_verdict),
+    ),
+    Metric(
+        name="course_verdict_age_seconds",
+        help="How old that verdict is.",
+        labels=("course",),
+        samples=_courses(lambda course: course["verdict_age_seconds"]),
+    ),
+    Metric(
+        name="in_flight",
+        help="Learners' submissions that a side has not finished.",
+        labels=("course", "side", "state"),
+        samples=_each(_in_flight("in_flight")),
+    ),
+    Metric(
+        name="in_flight_oldest_seconds",
+        help="How long ago the oldest of them arrived; 0 without any.",
+        labels=("course", "side", "state"),
+        samples=_each(_in_flight("in_flight_oldest_seconds")),
+    ),
+    Metric(
+        name="failed",
+        help="Learners' submissions that have failed for good on the target.",
+        labels=("course",),
+        samples=_courses(lambda course: course["failed"]),
+    ),
+    Metric(
+        name="stuck_leases",
+        help="Rows of the target that a grader has pulled and not answered within its lease.",
+        labels=("course",),
+        samples=_courses(lambda course: course["stuck_leases"]["rows"]),
+    ),
+    Metric(
+        name="held_rows",
+        help="Rows that a handoff holds: no grader has them.",
+        labels=("course",),
+        samples=_courses(lambda course: course["held"]["rows"]),
+    ),
+    Metric(
+        name="held_oldest_seconds",
+        help="For how long the oldest of them has been held; 0 without any.",
+        labels=("course",),
+        samples=_courses(lambda course: course["held"]["oldest_seconds"] or 0),
+    ),
+    Metric(
+        name="returning_rows",
+        help="Rows on their way back to legacy: no grader has them.",
+        labels=("course",),
+        samples=_courses(lambda course: course["returning"]["rows"]),
+    ),
+    Metric(
+        name="returning_oldest_seconds",
+        help="For how long the oldest of them has been on its way; 0 without any.",
+        labels=("course",),
+        samples=_courses(lambda course: course["returning"]["oldest_seconds"] or 0),
+    ),
+    Metric(
+        name="copies_owed",
+        help="Copies that are missing, or were tried and failed.",
+        labels=("course", "copy", "state"),
+        samples=_each(_copies),
+    ),
+    Metric(
+        name="last_run_timestamp_seconds",
+        help="When the last run of a kind ended; no sample while it runs, or where there was none.",
+        labels=("course", "kind"),
+        samples=_each(_runs(lambda run: _timestamp(run["finished_at"]))),
+    ),
+    Metric(
+        name="last_run_complete",
+        help="Whether the last run of a kind came to its end.",
+        labels=("course", "kind"),
+        samples=_each(_runs(lambda run: run["complete"])),
+    ),
+    Metric(
+        name="last_full_reconcile_timestamp_seconds",
+        help="When the last reconcile began that looked at everything.",
+        labels=("course",),
+        samples=_courses(lambda course: _timestamp(course["last_full_reconcile_at"])),
+    ),
+    Metric(
+        name="fence_leaks",
+        help="Copies that have reached a learner, or could; no sample before the first reconcile.",
+        labels=("course",),
+        samples=_courses(lambda course: course["fence_leaks"]),
+    ),
+    Metric(
+        name="double_authority",
+        help="Submissions that both systems had for real; no sample before the first reconcile.",
+        labels=("course",),
+        samples=_courses(lambda course: course["double_authority"]),
+    ),
+    Metric(
+        name="overrides",
+        help="Signed overrides of the gate that are in force.",
+        labels=("course",),
+        samples=_courses(lambda course: len(course["overrides"])),
+    ),
+    Metric(
+        name="course_ledger_entries",
+        help="Entries of the ledger that are a course's.",
+        labels=("course",),
+        samples=_courses(lambda course: course["ledger_rows"]),
+    ),
+)

@@ -1,0 +1,204 @@
+"""
+Where many courses stand at once, out of the app's own tables: every question is one statement, however many courses.
+
+Only indexes are used that serve it: a ledger of millions of entries is counted by its index on the course, and what is
+owed, held or on its way back is found by the indexes on the legs and on the move.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Count, Max, Min, Q
+from opaque_keys.edx.keys import CourseKey
+
+from . import toggles
+from .core.phases import asked_phase
+from .data import Authority, DivergenceClass, Leg, Move, Phase
+from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
+
+#: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
+_SAID = ("verdict", "mode", "written", "fence_leaks", "double_authority", "last_full_at", "daily", "queues", "reasons")
+Course = str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The phase of one course, what its flags ask for, what is on record, and how it came there."""
+
+    phase: Phase
+    asked: Phase
+    flags: tuple[bool, bool]
+    record: CoursePhase | None
+    change: PhaseChange | None
+
+
+def phases(courses: Collection[Course]) -> dict[Course, Standing]:
+    """
+    The phase in force of each course. A flip by hand that has become due is recorded, as by any submission.
+
+    Four statements (five in a platform), and more only for courses whose flags and record differ.
+    """
+    flags = _flags(courses)
+    records = _records(courses)
+    moved = [
+        course
+        for course in courses
+        if asked_phase(**_named(flags[course])) is not Phase(records[course].phase if course in records else "legacy")
+    ]
+    # Whether the flags are obeyed is decided in one place only.
+    decisions = {course: toggles.phase_of(course) for course in moved}
+    if moved:
+        records |= _records(moved)
+    newest = PhaseChange.objects.filter(course_id__in=courses).order_by().values("course_id").annotate(last=Max("id"))
+    changes = PhaseChange.objects.in_bulk([row["last"] for row in newest])
+    by_course = {change.course_id: change for change in changes.values()}
+    found = {}
+    for course in courses:
+        asked = asked_phase(**_named(flags[course]))
+        found[course] = Standing(
+            phase=decisions[course].phase if course in decisions else asked,
+            asked=decisions[course].asked if course in decisions else asked,
+            flags=flags[course],
+            record=records.get(course),
+            change=by_course.get(course),
+        )
+    return found
+
+
+def _named(flags: tuple[bool, bool]) -> dict[str, bool]:
+    return dict(zip(("dual_write", "target_primary"), flags, strict=True))
+
+
+def _records(courses: Collection[Course]) -> dict[Course, CoursePhase]:
+    return {record.course_id: record for record in CoursePhase.objects.filter(course_id__in=courses)}
+
+
+def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
+    """The flags of each course: its own, before its organisation's, before those for everyone."""
+    orgs = {course: CourseKey.from_string(course).org for course in courses}
+    forced: dict[tuple[str, str, str], bool | None] = {}
+    for flag, scope, key, value in _overrides(courses, set(orgs.values())):
+        forced[flag, scope, key] = value  # the newest comes last
+    everyone = {flag: toggles.for_everyone(flag) for flag in toggles.FLAGS}
+    found = {}
+    for course, org in orgs.items():
+        values = []
+        for flag in toggles.FLAGS:
+            said = (forced.get((flag, "course", course)), forced.get((flag, "org", org)), everyone[flag])
+            values.append(next(value for value in said if value is not None))
+        found[course] = (values[0], values[1])
+    return found
+
+
+def _overrides(courses: Collection[Course], orgs: Collection[str]) -> Iterable[tuple[str, str, str, bool | None]]:
+    """(flag, scope, key, forced value or None for nothing forced), the oldest first."""
+    if toggles.in_platform():
+        keys = [CourseKey.from_string(course) for course in courses]
+        course_model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
+        org_model = apps.get_model("waffle_utils", "WaffleFlagOrgOverrideModel")
+        for model, scope, key, wanted in (
+            (course_model, "course", "course_id", {"course_id__in": keys}),
+            (org_model, "org", "org", {"org__in": orgs}),
+        ):
+            for row in model.objects.filter(waffle_flag__in=toggles.FLAGS, **wanted).order_by("change_date", "id"):
+                yield (
+                    row.waffle_flag,
+                    scope,
+                    str(getattr(row, key)),
+                    row.override_choice == "on" if row.enabled else None,
+                )
+        return
+    scopes = Q(scope="course", key__in=courses) | Q(scope="org", key__in=orgs)
+    for own in FlagOverride.objects.filter(scopes, flag__in=toggles.FLAGS).order_by("change_date", "id"):
+        yield own.flag, own.scope, own.key, own.force if own.enabled else None
+
+
+def newest_runs(kinds: Collection[str], courses: Collection[Course]) -> dict[tuple[str, Course], list[dict[str, Any]]]:
+    """
+    By kind and course: the newest run, and where that is not complete also the newest complete one, newest first.
+
+    Each is a row of Run, with some of what its document says. Three statements.
+    """
+    runs = Run.objects.filter(kind__in=kinds, scope__in=courses).order_by().values("kind", "scope")
+    wanted: set[int] = set()
+    for chosen in (runs, runs.filter(complete=True)):
+        wanted |= {row["last"] for row in chosen.annotate(last=Max("id"))}
+    found: dict[tuple[str, Course], list[dict[str, Any]]] = defaultdict(list)
+    for row in _read(wanted):
+        found[row["kind"], row["scope"]].append(row)
+    return found
+
+
+def newest_backfills(courses: Collection[Course]) -> dict[Course, dict[str, Any]]:
+    """
+    The newest backfill of each course that wrote: one that named it, or one over all courses. Two statements.
+
+    Backfills by queue name no course, and are left out.
+    """
+    scopes = Run.objects.filter(kind="backfill").order_by().values("scope").annotate(last=Max("id"))
+    newest: dict[Course | None, int] = {}
+    for row in scopes:
+        words = row["scope"].split(" ")
+        named = [word for word in words if word in courses]
+        everything = not any(":" in word or "/" in word for word in words)
+        for course in named or ([None] if everything else []):
+            newest[course] = max(row["last"], newest.get(course, 0))
+    by_id = {row["id"]: row for row in _read(set(newest.values()))}
+    found = {}
+    for course in courses:
+        if last := max(newest.get(course, 0), newest.get(None, 0)):
+            found[course] = by_id[last]
+    return found
+
+
+def _read(ids: Collection[int]) -> list[dict[str, Any]]:
+    columns = ("id", "kind", "scope", "started_at", "finished_at", "complete")
+    return list(
+        Run.objects.filter(id__in=ids).order_by("-id").values(*columns, *(f"document__{name}" for name in _SAID))
+    )
+
+
+def moves(courses: Collection[Course]) -> dict[tuple[Course, str], tuple[int, datetime | None]]:
+    """By course and move: how many entries are between the systems, and since when the oldest. One statement."""
+    between = LedgerEntry.objects.filter(move__in=(Move.HELD, Move.FENCED, Move.RETURNING), course_id__in=courses)
+    rows = between.order_by().values("course_id", "move").annotate(number=Count("id"), oldest=Min("moved_at"))
+    return {(row["course_id"], row["move"]): (row["number"], row["oldest"]) for row in rows}
+
+
+def owed(courses: Collection[Course], leg: str, authority: Authority) -> dict[Course, dict[str, int]]:
+    """
+    By course: how many copies of a leg are missing, and how many have failed. One statement.
+
+    Args:
+        courses: the courses.
+        leg: the copy's.
+        authority: the other system's: a leg that failed on the authoritative side is no copy, its learner was told.
+    """
+    rows = LedgerEntry.objects.filter(
+        **{f"{leg}__in": (Leg.MISSING, Leg.FAILED)}, course_id__in=courses, authority=authority
+    )
+    found: dict[Course, dict[str, int]] = defaultdict(dict)
+    for row in rows.values("course_id", leg).annotate(number=Count("id")).order_by("course_id", leg):
+        found[row["course_id"]][row[leg]] = row["number"]
+    return found
+
+
+def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
+    """By course and class: fence leaks and double authority among the divergences on record. One statement."""
+    rows = Divergence.objects.filter(
+        course_id__in=courses, klass__in=(DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY)
+    )
+    counted = rows.order_by().values("course_id", "klass").annotate(number=Count("id"))
+    return {(row["course_id"], row["klass"]): row["number"] for row in counted}
+
+
+def ledger_sizes(courses: Collection[Course]) -> dict[Course, int]:
+    """How many entries each course has. One statement, over an index alone."""
+    rows = LedgerEntry.objects.filter(course_id__in=courses).order_by().values("course_id")
+    return {row["course_id"]: row["number"] for row in rows.annotate(number=Count("id"))}
