@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long quality format bench bench-backfill bench-reconcile deploy docs requirements clean
+.PHONY: help demo drill serve test test-long quality format bench bench-backfill bench-reconcile deploy docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -18,6 +18,9 @@ help: ## show this list
 
 demo: $(VENV)/.sandbox ## set everything up and run the main job once, from capture to report
 	MIGRATION_SHIM_SANDBOX_DIR=$(CURDIR)/.sandbox/demo $(BIN)/python sandbox/manage.py demo --fresh
+
+drill: $(VENV)/.sandbox ## play five incidents, and resolve each with the commands of the runbook
+	MIGRATION_SHIM_SANDBOX_DIR=$(CURDIR)/.sandbox/drill $(BIN)/python sandbox/manage.py drill --fresh
 
 serve: $(VENV)/.sandbox ## keep the sandbox running: LMS, XQueue and a grader on loopback ports
 	$(BIN)/python sandbox/manage.py serve

@@ -54,12 +54,35 @@ def require_empty() -> None:
         raise NotEmpty(f"the databases hold {rows} legacy rows and {users} users; the demo needs empty ones")
 
 
+class XQueue:
+    """The XQueue stand-in of a stage, which a drill may take away for a while."""
+
+    def __init__(self, environment: dict[str, str], port: int) -> None:
+        self._start = lambda: running_xqueue(environment, port=port)
+        self._running = contextlib.ExitStack()
+        self.url = self._running.enter_context(self._start()).url
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Nothing answers at its address while this holds."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self._running.enter_context(self._start())
+
+    def stop(self) -> None:
+        """End it."""
+        self._running.close()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """The running stand-ins. ``environment`` is what a command needs to find them."""
 
     xqueue_url: str
     environment: dict[str, str]
+    xqueue: XQueue
 
     def session(self):
         """Return an HTTP session that reaches the LMS under its public name, as through its proxy."""
@@ -77,8 +100,11 @@ def running(**environment: str) -> Iterator[Stage]:
     }
     # In this process too: the grader and the learners of the demo live here.
     os.environ.update(env)
-    with running_xqueue(env, port=xqueue_port) as xqueue, running_lms(env, port=lms_port):
-        yield Stage(xqueue_url=xqueue.url, environment=env)
+    xqueue = XQueue(env, xqueue_port)
+    with contextlib.ExitStack() as servers:
+        servers.callback(xqueue.stop)
+        servers.enter_context(running_lms(env, port=lms_port))
+        yield Stage(xqueue_url=xqueue.url, environment=env, xqueue=xqueue)
 
 
 def make_grader_account() -> None:

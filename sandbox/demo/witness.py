@@ -99,6 +99,15 @@ def unfenced_shadows(queue: str) -> int:
     return len(found)
 
 
+def half_fenced(course_id: str) -> list[int]:
+    """The runbook's query for StudentItems that carry one half of the fence only."""
+    return _target(
+        "SELECT id FROM submissions_studentitem WHERE course_id = %s"
+        " AND (student_id LIKE 'shadow:%%') <> (item_id LIKE 'shadow:%%')",
+        course_id,
+    )
+
+
 def real_scores(course_id: str) -> int:
     """Scores under real identities of a course: each is a grade that edx-submissions gave for real."""
     found = _target(
