@@ -98,6 +98,7 @@ def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: dateti
         grading=timedelta(seconds=settings.grading_deadline_seconds),
         observed=job.styles.usual_time(queue_name),
         latency=timedelta(seconds=settings.grading_deadline_seconds) if timed else None,
+        moved_at=entry.moved_at if entry.move != Move.NONE else None,
     )
     return compare(legacy, target, moment, patience, job.styles.style(queue_name))
 

@@ -26,13 +26,15 @@ class Patience:
 
     ``observed`` is a high quantile of the cohort's grading times, from arrival to return: a grader that always takes
     long is not late. It only lengthens the deadline. ``latency`` is how much longer than legacy the target may take;
-    None for a pair whose sides did not begin in the same moment.
+    None for a pair whose sides did not begin in the same moment. ``moved_at`` is when a handoff or a return gave the
+    submission to the side that works on it now: its row carries the time of arrival on the other one.
     """
 
     presence: timedelta
     grading: timedelta
     observed: timedelta | None = None
     latency: timedelta | None = None
+    moved_at: datetime | None = None
 
     @property
     def deadline(self) -> timedelta:
@@ -117,8 +119,9 @@ def _unfinished(legacy: Outcome, target: Outcome, now: datetime, patience: Patie
     if not legacy.state.is_final and not target.state.is_final:
         return _WAITING
     finished, other = (legacy, target) if legacy.state.is_final else (target, legacy)
-    # The slower side has its time from the moment at which it could begin: its own arrival, or the other's end.
-    since = max(at for at in (finished.returned_at, other.arrived_at, other.arrived_at or now) if at is not None)
+    # The slower side has its time from the moment at which it could begin: its own arrival, a move, or the other's end.
+    begun = (finished.returned_at, other.arrived_at or now, patience.moved_at)
+    since = max(at for at in begun if at is not None)
     return _WAITING if now - since <= patience.deadline else _OVERDUE
 
 

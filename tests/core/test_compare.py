@@ -347,6 +347,14 @@ def test_a_cohort_that_takes_long_has_longer(observed, minutes):
     assert compare(done, working, at(minutes + 0.01), patience).status is OVERDUE
 
 
+def test_a_moved_row_has_its_time_from_the_move():
+    """It carries the time of its arrival on the other side, hours before its new graders saw it."""
+    patience = dataclasses.replace(PATIENCE, moved_at=at(100))
+    gone, working = outcome(State.HANDED_OFF, returned=None), outcome(State.QUEUED)
+    assert compare(gone, working, at(160), patience).status is WAITING
+    assert compare(gone, working, at(160.01), patience).status is OVERDUE
+
+
 @pytest.mark.parametrize(("minutes", "late"), [(6, False), (6.01, True)])
 def test_the_target_may_take_so_much_longer(minutes, late):
     patience = dataclasses.replace(PATIENCE, latency=timedelta(minutes=5))

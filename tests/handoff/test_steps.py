@@ -508,6 +508,14 @@ def test_a_reconcile_holds_nothing_against_a_row_that_was_handed_off(live):
         world.step()
 
 
+def test_a_row_that_waited_for_hours_on_legacy_is_not_overdue_at_the_moment_of_its_move(live):
+    row = world.submitted()
+    LegacySubmission.objects.using("xqueue").filter(pk=row.pk).update(arrival_time=now() - timedelta(hours=5))
+    released(LegacySubmission.objects.using("xqueue").get(pk=row.pk))
+    content = rows.reconcile()[0].content
+    assert (content["overdue"], content["diverged"]) == (0, 0)
+
+
 class Killed(BaseException):
     """The process is gone."""
 
