@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -42,8 +43,9 @@ Source = LearnerEffect.Source
 
 def runs(told: Story, running: Stage, heading: str, *words: str, exit_code: int | None = 0, lines: int = 6) -> str:
     """Run a command that this section of the runbook has; a drill of another one would prove nothing of the runbook."""
-    if runbook.shape(" ".join(words)) not in runbook.commands(heading):
-        told.check(f"the runbook has under {heading!r}: {' '.join(words)}", False)
+    command = shlex.join(words)
+    if runbook.shape(command) not in runbook.commands(heading):
+        told.check(f"the runbook has under {heading!r}: {command}", False)
     return told.operator(running, *words, exit_code=exit_code, lines=lines)
 
 

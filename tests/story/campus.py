@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import requests
 
 from sandbox.demo import stage, story
 from sandbox.demo.stage import Attempt, Problem, Stage
 from sandbox.grader import PullGrader, ServerEntry
+from sandbox.grader_rules import grade_submission
 
 LEARNER_PAUSE = 0.25  # seconds
 GRADER_PAUSE = 0.2
+#: How long legacy's graders look at a submission. One that answers before the LMS has committed the learner's state is
+#: not heard there (XQueue hands out at once, today as ever), and the learner waits: that is no matter of this test.
+THINKING = 1.5
+LEGACY_GRADERS = 4
 
 
 class Actor:
@@ -62,11 +69,11 @@ class Campus:
         legacy = (running.xqueue_url, "lms", "lms-password")
         self.learners = Actor(self._submit, LEARNER_PAUSE)
         # A watcher has a session of its own for each queue, and on an LMS an account of its own.
-        self.legacy = Actor(_grader(*legacy, queue), GRADER_PAUSE)
+        self.legacy = [Actor(_grader(*legacy, queue, thinking=THINKING), GRADER_PAUSE) for _ in range(LEGACY_GRADERS)]
         self.reverse = Actor(_grader(*legacy, f"{queue}.reverse"), GRADER_PAUSE)
         self.target = Actor(_grader(stage.SEAM_URL, "grader-real", stage.GRADER[1], queue), GRADER_PAUSE)
         self.shadow = Actor(_grader(stage.SEAM_URL, "grader-shadow", stage.GRADER[1], f"{queue}.shadow"), GRADER_PAUSE)
-        self.actors = [self.learners, self.legacy, self.reverse, self.target, self.shadow]
+        self.actors = [self.learners, *self.legacy, self.reverse, self.target, self.shadow]
 
     def _submit(self) -> None:
         number = len(self.attempts)
@@ -74,15 +81,35 @@ class Campus:
         text = story.answer(problem, right=number % 3 > 0)
         self.attempts.append(stage.submit(self.running, self.waiting.pop(), problem, text))
 
+    @contextmanager
+    def legacy_paused(self) -> Iterator[None]:
+        """No grader of legacy has anything in its hands while this holds."""
+        with ExitStack() as pauses:
+            for actor in self.legacy:
+                pauses.enter_context(actor.paused())
+            yield
+
+    def trouble(self) -> list[str]:
+        """What went wrong so far."""
+        dead = [
+            f"{actor.act} is dead" for actor in self.actors if not actor.thread.is_alive() and not actor.ended.is_set()
+        ]
+        return dead + [trouble for actor in self.actors for trouble in actor.trouble]
+
     def close(self) -> list[str]:
         """Send everybody home; what went wrong on the way."""
+        trouble = self.trouble()
         for actor in self.actors:
             actor.end()
-        return [trouble for actor in self.actors for trouble in actor.trouble]
+        return trouble
 
 
-def _grader(url: str, username: str, password: str, queue: str) -> Callable[[], None]:
-    grader = PullGrader([ServerEntry(url=url, username=username, password=password, queues=(queue,))])
+def _grader(url: str, username: str, password: str, queue: str, thinking: float = 0) -> Callable[[], None]:
+    def grade(submission: dict[str, Any], files: dict[str, bytes]) -> Any:
+        time.sleep(thinking)
+        return grade_submission(submission, files)
+
+    grader = PullGrader([ServerEntry(url=url, username=username, password=password, queues=(queue,))], grade)
 
     def act() -> None:
         grader.run_once()

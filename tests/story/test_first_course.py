@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection
 
+from migration_shim.models import LedgerEntry
 from sandbox import capture, runbook
 from sandbox.demo import stage, story, witness
 from sandbox.lms.models import LearnerEffect
@@ -30,7 +31,7 @@ pytestmark = [
 COURSE, QUEUE = story.CLEAN, story.CLEAN_QUEUE
 PATIENCE = 180  # seconds; a machine may be busy
 #: A test cannot wait for minutes, nor for 449 pairs.
-SHORT = {"HANDOFF_SETTLE_SECONDS": 10, "PROCESSING_DELAY_SECONDS": 3, "GATE_THRESHOLD": 0.2}
+SHORT = {"HANDOFF_SETTLE_SECONDS": 10, "PROCESSING_DELAY_SECONDS": 3, "GATE_THRESHOLD": 0.3}
 ENVIRONMENT = {
     "SANDBOX_SHIM_SETTINGS": json.dumps(SHORT),
     "SANDBOX_WAITTIME_BETWEEN_REQUESTS": "0",
@@ -127,9 +128,9 @@ def test_the_first_course_of_the_runbook(campus):
     operator.until(f"xqueue_status --course {COURSE}", found="shadow copies owed: none")
 
     # To live, while legacy holds submissions: they are handed off, with legacy's graders paused.
-    learners_go_on(campus, 20)
+    learners_go_on(campus, 12)
     operator.gate()
-    with campus.legacy.paused():
+    with campus.legacy_paused():
         wait_until(lambda: witness.unretired(COURSE) >= 3)
         operator.step("live")
         operator(f"xqueue_backfill --mode handoff --course {COURSE}")
@@ -138,7 +139,7 @@ def test_the_first_course_of_the_runbook(campus):
         assert witness.unretired(COURSE) == 0
 
     # To complete, on evidence of its own.
-    learners_go_on(campus, 25)
+    learners_go_on(campus, 18)
     operator.gate()
     operator.step("complete")
     learners_go_on(campus)
@@ -155,7 +156,7 @@ def test_the_first_course_of_the_runbook(campus):
 
     # Back from live.
     operator.step("shadow")
-    learners_go_on(campus, 20)
+    learners_go_on(campus, 12)
     operator.until(f"xqueue_status --course {COURSE}", found="shadow copies owed: none")
     operator.gate()
     operator.step("live")
@@ -180,7 +181,7 @@ def learners_go_on(campus: Campus, number: int = 5) -> None:
     first = len(campus.attempts)
     wait_until(lambda: len(campus.attempts) >= first + number)
     some = campus.attempts[first : first + number]
-    wait_until(lambda: graded(some) == {1: number})
+    wait_until(lambda: graded(some) == {1: number}, lambda: (campus.trouble(), ungraded(some)))
 
 
 def go_back(campus: Campus, operator: Operator) -> None:
@@ -190,7 +191,7 @@ def go_back(campus: Campus, operator: Operator) -> None:
         if connection.vendor == "sqlite":
             # One lock for a whole database: XQueue holds its own while it posts a grade to the LMS, and the LMS would
             # wait there for the return, and the return for XQueue.
-            pauses.enter_context(campus.legacy.paused())
+            pauses.enter_context(campus.legacy_paused())
             pauses.enter_context(campus.reverse.paused())
         first = len(campus.attempts)
         wait_until(lambda: len(campus.attempts) >= first + 3)
@@ -201,9 +202,17 @@ def go_back(campus: Campus, operator: Operator) -> None:
         operator.until(f"xqueue_status --course {COURSE}", found="in flight on target: nothing")
 
 
-def wait_until(holds) -> None:
+def ungraded(attempts) -> list:
+    """What legacy and the target hold of learners who have no grade, for the message of a failure."""
+    waiting = [attempt for attempt, found in witness.grades(attempts).items() if not found]
+    columns = ("phase", "authority", "legacy_leg", "legacy_state", "target_leg", "target_state", "move")
+    entries = LedgerEntry.objects.values_list(*columns)
+    return [list(entries.filter(raw_header__contains=f"/xqueue/{attempt.user_id}/")) for attempt in waiting]
+
+
+def wait_until(holds, what=lambda: "") -> None:
     """Wait for others to do their part."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited in vain: {what()}"
         time.sleep(0.2)
