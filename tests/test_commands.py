@@ -45,6 +45,8 @@ PROCESSES = {
     "gate": (("xqueue_gate", "--course", COURSE), 2),
     "cutover, refused": (("xqueue_cutover", "--course", COURSE, "--to", "live", "--reason", "r", "--execute"), 1),
     "known": (("xqueue_known", "--add", "score", "--reason", "the grader rounds"), 0),
+    "watch": (("xqueue_watch", "--once"), 0),
+    "audit": (("xqueue_audit",), 0),
     "status": (("xqueue_status",), 0),
 }
 
