@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from sandbox.databases import PROJECT_ROOT
 
 #: argv: settings of the app as JSON, seconds to sleep after each INSERT or page read, then the command's words.
 CHILD = """
-import json, sys, time
+import json, os, pathlib, sys, time
 import django
 django.setup()
 from django.conf import settings
@@ -21,6 +22,8 @@ settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | json.loads(sys.argv[1])
 def slow(execute, sql, params, many, context):
     result = execute(sql, params, many, context)
     if "INSERT" in sql and "ledgerentry" in sql or "queue_submission" in sql and "LIMIT" in sql:
+        if os.environ.get("BEGUN"):
+            pathlib.Path(os.environ["BEGUN"]).touch()
         time.sleep(float(sys.argv[2]))
     return result
 with connections["default"].execute_wrapper(slow), connections["xqueue"].execute_wrapper(slow):
@@ -29,9 +32,14 @@ with connections["default"].execute_wrapper(slow), connections["xqueue"].execute
 PATIENCE = 40
 
 
-def start(*words: str, slow: float = 0, **shim: object) -> subprocess.Popen:
-    """Start a command; ``shim`` are settings of the app. Its stdout and stderr are pipes, as text."""
+def start(*words: str, slow: float = 0, begun: Path | None = None, **shim: object) -> subprocess.Popen:
+    """
+    Start a command; ``shim`` are settings of the app. Its stdout and stderr are pipes, as text.
+
+    ``begun`` is a file that the child makes at its first batch: a plan leaves no trace in the database.
+    """
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "sandbox.lms.settings", "PYTHONPATH": str(PROJECT_ROOT)}
+    environment["BEGUN"] = str(begun or "")
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, json.dumps(shim), str(slow), *words],
         env=environment,

@@ -113,7 +113,8 @@ def _grader(url: str, username: str, password: str, queue: str, thinking: float 
 
     def act() -> None:
         grader.run_once()
-        if grader.refused:
+        # XQueue gives one row to two graders that ask at once, and refuses the first one's result: today as ever.
+        if grader.refused and not thinking:
             grader.refused = 0
             raise RuntimeError(f"{url} refused a result of {queue}")
 
