@@ -12,7 +12,7 @@ from sandbox.databases import PROJECT_ROOT
 
 #: argv: settings of the app as JSON, seconds to sleep after each INSERT or page read, then the command's words.
 CHILD = """
-import json, os, pathlib, sys, time
+import json, os, sys, time
 import django
 django.setup()
 from django.conf import settings
@@ -23,7 +23,8 @@ def slow(execute, sql, params, many, context):
     result = execute(sql, params, many, context)
     if "INSERT" in sql and "ledgerentry" in sql or "queue_submission" in sql and "LIMIT" in sql:
         if os.environ.get("BEGUN"):
-            pathlib.Path(os.environ["BEGUN"]).touch()
+            with open(os.environ["BEGUN"], "a") as begun:
+                begun.write(".")
         time.sleep(float(sys.argv[2]))
     return result
 with connections["default"].execute_wrapper(slow), connections["xqueue"].execute_wrapper(slow):
@@ -36,7 +37,7 @@ def start(*words: str, slow: float = 0, begun: Path | None = None, **shim: objec
     """
     Start a command; ``shim`` are settings of the app. Its stdout and stderr are pipes, as text.
 
-    ``begun`` is a file that the child makes at its first batch: a plan leaves no trace in the database.
+    ``begun`` is a file that grows with each page that the child has read: a plan leaves no trace in the database.
     """
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "sandbox.lms.settings", "PYTHONPATH": str(PROJECT_ROOT)}
     environment["BEGUN"] = str(begun or "")

@@ -256,8 +256,10 @@ def test_sigterm_ends_a_run_between_two_batches_and_the_next_goes_on():
 @shared
 def test_sigint_ends_a_plan_too(tmp_path):
     many.make(40)
-    child = processes.start(*WALK, "--batch-size", "2", slow=0.2, begun=tmp_path / "begun")
-    processes.wait_until((tmp_path / "begun").exists)
+    begun = tmp_path / "begun"
+    begun.touch()
+    child = processes.start(*WALK, "--batch-size", "2", slow=0.2, begun=begun)
+    processes.wait_until(lambda: begun.stat().st_size >= 4)
     child.send_signal(signal.SIGINT)
     printed, errors = child.communicate(timeout=processes.PATIENCE)
     assert child.returncode == ExitCode.STOPPED, errors
