@@ -20,7 +20,7 @@ from sandbox.demo.stage import Attempt, Problem, Stage
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.grader_rules import grade_submission
 
-LEARNER_PAUSE = 0.25  # seconds
+LEARNER_PAUSE = 0.4  # seconds
 GRADER_PAUSE = 0.2
 #: How long legacy's graders look at a submission. One that answers before the LMS has committed the learner's state is
 #: not heard there (XQueue hands out at once, today as ever), and the learner waits: that is no matter of this test.
