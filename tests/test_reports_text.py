@@ -12,10 +12,10 @@ from migration_shim.core.attention import attention
 from migration_shim.core.totals import whole_content
 from migration_shim.data import DivergenceClass
 from migration_shim.reports.text import render
+from tests import step_documents
 from tests.core.rows import NOON
-
-COURSE = "course-v1:ExU+PY1+2026"
-PROBLEM = "block-v1:ExU+PY1+2026+type@problem+block@a"
+from tests.step_documents import CANARY, COURSE, GO_BACK, HANDOFF, PROBLEM, cutover
+from tests.test_schemas import validate
 
 
 def finding(code, severity, rows=0, example=None, seam=False, about="", listed=()):
@@ -191,41 +191,6 @@ def gate(verdict="PASS", **changes):
     } | changes
 
 
-def cutover(**changes):
-    return {
-        "schema": "migration_shim.xqueue_cutover/1",
-        "course": COURSE,
-        "at": NOON.isoformat(),
-        "from": "shadow",
-        "to": "live",
-        "reason": "term starts",
-        "gated": True,
-        "permitted": True,
-        "verdict": "PASS",
-        "reasons": [],
-        "needed": [],
-        "flags_before": {"migration_shim.dual_write": True, "migration_shim.target_primary": False},
-        "flags_after": {"migration_shim.dual_write": True, "migration_shim.target_primary": True},
-        "authoritative_after": "target",
-        "in_flight": {"legacy": {"queued": 3, "pulled": 1}, "target": {}},
-        "remember": "Keep XQueue running.",
-        "way_back": "xqueue_cutover --to legacy",
-        "overridden": False,
-        "executed": False,
-    } | changes
-
-
-def removal(**changes):
-    return {
-        "schema": "migration_shim.xqueue_cutover_removal/1",
-        "course": COURSE,
-        "at": NOON.isoformat(),
-        "shadows": 119,
-        "removed": 0,
-        "executed": False,
-    } | changes
-
-
 def status(**changes):
     course = {
         "course": COURSE,
@@ -311,18 +276,12 @@ DOCUMENTS = {
     "gate": gate(),
     "gate, nothing to open": gate(phase="complete", next_step=None),
     "gate, closed": gate("INCONCLUSIVE", reasons=["there was no preflight"], needed=["a preflight"]),
-    "cutover": cutover(),
-    "cutover, done": cutover(executed=True),
-    "cutover, back to legacy": cutover(to="legacy", gated=False, verdict=None, way_back=None),
-    "cutover, overridden": cutover(overridden=True, verdict="INCONCLUSIVE", reasons=["too few pairs"]),
     "known": known(known_difference(), known_difference(course="", problem="", state="expired")),
     "known, none": known(),
-    "removal": removal(),
-    "removal, done": removal(executed=True, removed=119),
-    "cutover, refused": cutover(permitted=False, verdict="STALE", reasons=["too old"], needed=["a reconcile"]),
     "status": status(),
     "status, no course": status() | {"courses": []},
     "status, new course": status(since=None, changed_by=None, reason=None, drift=False, asked="shadow"),
+    **step_documents.DOCUMENTS,
 }
 
 
@@ -332,9 +291,14 @@ def lines(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_every_document_renders(document):
-    text = render(document)
+    text = render(document).replace('": None,', "")  # as an entry of XQUEUES is written
     assert text.strip()
     assert not any(word in text for word in ("None", "True", "False", "{", "<"))
+
+
+@pytest.mark.parametrize("document", step_documents.DOCUMENTS.values(), ids=step_documents.DOCUMENTS)
+def test_the_documents_of_steps_are_as_their_schemas_say(document):
+    validate(document)
 
 
 def schemas():
@@ -351,6 +315,7 @@ def test_every_schema_of_the_app_is_rendered_here():
 LEARNER = "cafe1b3b73d49907bd901eacd552484d"
 PRIVATE = {"learner": LEARNER, "answer": LEARNER, "msg": LEARNER, "raw_header": LEARNER, "grader_reply": LEARNER}
 RECORDS = ("schema", "course", "code", "name", "arithmetic", "pairs", "finished_at", "failures")
+RECORDS += ("bound", "compared", "digest", "how", "ledger", "seam", "step", "verdict", "written", "young")
 
 
 def planted(value):
@@ -500,13 +465,42 @@ def test_cutover():
     assert not any("--execute" in line for line in refused)
 
 
-def test_cutover_names_the_way_back_where_there_is_one():
+def test_cutover_says_what_becomes_of_rows_and_what_graders_poll():
+    found = lines(cutover())
+    at = found.index("4 rows drain (legacy): They stay with legacy's graders.")
+    assert found[at : at + 4] == [
+        "4 rows drain (legacy): They stay with legacy's graders.",
+        f"or: {HANDOFF}",
+        "2 rows held (between): No grader has them.",
+        f"to finish it: {HANDOFF} --execute",
+    ]
+    at = found.index("graders must poll:")
+    assert found[at + 1 : at + 7] == [
+        "exu-py1 at the watcher seam",
+        "exu-py1.reverse at XQueue (reverse shadows)",
+        "exu-py1 at XQueue, until it is empty",
+        "XQUEUES in XQueue's settings:",
+        '"exu-py1.reverse": None,',
+        '"exu-py1": None,',
+    ]
+    assert not any("own flag" in line for line in found)
+    done = lines(cutover(executed=True))
+    assert done[-2:] == [f"Next: xqueue_status --course {COURSE}", f"Next: xqueue_reconcile --course {COURSE}"]
+    assert not any("--execute" in line for line in done[-2:])
+
+
+def test_the_way_back_is_said_where_there_is_one_and_works_without_legacy():
     assert any(line.startswith("way back: ") for line in lines(cutover()))
-    assert not any(line.startswith("way back") for line in lines(DOCUMENTS["cutover, back to legacy"]))
+    found = lines(DOCUMENTS["cutover, back to legacy"])
+    assert not any(line.startswith("way back") for line in found)
+    assert "the platform's own flag, which sends past the shim: on -> off, first" in found
+    assert "in flight on legacy: unknown, its database does not answer" in found
+    assert "rows stay (legacy): They are graded on legacy, as new ones are." in found
+    assert "No queue of the course is known yet: xqueue_preflight finds them." in found
 
 
 def test_removal():
-    plan = lines(removal())
+    plan = lines(DOCUMENTS["removal"])
     assert plan[0] == f"{COURSE}: 119 shadows would be removed, with their files; no real row"
     assert plan[-1] == "Next: the same command with --execute"
     assert lines(DOCUMENTS["removal, done"]) == [f"{COURSE}: 119 of 119 shadows removed"]
@@ -516,6 +510,123 @@ def test_a_cutover_past_the_gate_says_so():
     found = lines(DOCUMENTS["cutover, overridden"])
     assert "OVERRIDE of a gate that says INCONCLUSIVE, because: term starts" in found
     assert "the gate: too few pairs" in found
+
+
+def test_wave():
+    assert lines(DOCUMENTS["wave"]) == [
+        f"Wave to live: 1 of 3 courses are there and well, no more than 1 in flight; canary {CANARY}",
+        f"done     {CANARY} (was in live)",
+        f"moved    {COURSE} (was in shadow)",
+        "in flight: 3 queued on legacy, nothing on target",
+        "waits    course-v1:ExU+PY2+2026 (was in shadow)",
+        "because 1 courses are in flight, and --wave allows 1",
+        f"Next: xqueue_reconcile --course {COURSE}",
+        "Then: the same command again",
+    ]
+    plan = lines(DOCUMENTS["wave, plan"])
+    assert plan[0].startswith("Plan of a wave to live: 0 of 2 courses")
+    assert "OVERRIDE of a gate that says INCONCLUSIVE, because: term starts" in plan
+    assert "in flight: unknown, its database does not answer on legacy, nothing on target" in plan
+    assert plan[-1] == "Next: the same command with --execute"
+
+
+def test_a_wave_that_goes_no_further_says_why():
+    stopped = lines(DOCUMENTS["wave, stopped"])
+    assert stopped[1:4] == [
+        f"STOPPED: {CANARY} is not well in live. Nothing further is moved.",
+        f"failed   {CANARY} (was in live)",
+        "because 2 overdue",
+    ]
+    assert stopped[-1] == f"Next: xqueue_gate --course {CANARY} --explain"
+    assert lines(DOCUMENTS["wave, refused"])[1:] == [
+        f"refused  {CANARY} (was in shadow)",
+        "because too few pairs",
+        "needed: 40 more graded pairs",
+        f"Next: xqueue_gate --course {CANARY} --explain",
+    ]
+
+
+def test_release():
+    plan, done = lines(DOCUMENTS["release"]), lines(DOCUMENTS["release, done"])
+    assert plan[:2] == [f"Plan. {COURSE} can be released.", "send_to_submission_course.enable: off -> on"]
+    assert plan[2] == f"way back: xqueue_cutover --course {COURSE} --to live --reason TEXT --execute"
+    assert plan[3:] == ["Next: the same command with --execute"]
+    assert done == [f"Done. {COURSE} is released: the platform sends its submissions itself.", *plan[1:3]]
+    accepted = lines(DOCUMENTS["release, accepted"])
+    assert accepted[1] == f"accepted: submission_time_format, 7 rows on legacy  exu-py1  {PROBLEM}"
+
+
+def test_a_release_that_is_refused_says_what_is_left():
+    by_hand, seam, blind = (lines(DOCUMENTS[f"release, {what}"]) for what in ("acceptable", "refused", "no evidence"))
+    for found in (by_hand, seam, blind):
+        assert found[0] == f"NOT PERMITTED. {COURSE} is not released."
+        assert not any("-> on" in line or "--execute" in line for line in found)
+    assert by_hand[1] == f"found: residue_purged, 7 rows on target  exu-py1  {PROBLEM}"
+    assert by_hand[-1] == "Next: the same command with --override, if the course's graders do not need it"
+    assert seam[1].startswith("accepted: residue_purged") and seam[2].startswith("found: random_seed")
+    assert seam[-1].startswith("The course stays complete, with its graders at the watcher seam")
+    assert blind[1:] == ["because there is no preflight", f"Next: xqueue_preflight --course {COURSE}"]
+
+
+def test_audit():
+    found = lines(DOCUMENTS["audit"])
+    assert found[:4] == [
+        f"{COURSE}: live",
+        f"1  {NOON.isoformat()}  legacy -> shadow  ada: first look",
+        f"2  {NOON.isoformat()}  shadow -> live  ada: term starts",
+        f"head: place 2, {'b' * 64}",
+    ]
+    assert found[4] == "The log is whole."
+    assert found[5].startswith(f"Digest of all heads: {'c' * 64}. ")
+    assert "The log is whole, and holds all that was noted earlier." in lines(DOCUMENTS["audit, compared"])
+    assert lines(DOCUMENTS["audit, no log"])[0] == f"{COURSE}: no phase on record"
+
+
+def test_an_audit_of_a_broken_log_says_what_is_wrong():
+    found = lines(DOCUMENTS["audit, broken"])
+    assert found[1] == "1 entries are older than the chain: nothing shows whether they were changed"
+    assert found[2].startswith("-  ")
+    assert found[4:6] == ["BROKEN: entry 42 is not what was written", "BROKEN: the log ends at place 2"]
+    assert "The log is BROKEN in 2 places: see the runbook, 'The log is broken'." in found
+    assert not any("whole" in line for line in found)
+
+
+def test_watch():
+    counts = "8 of 9 compared, 1 diverged, 2 waiting, 3 overdue"
+    assert lines(DOCUMENTS["watch"]) == ["Watch: 1 courses, 0 breaches, 1.5 s", "", f"{COURSE}: live, {counts}"]
+    assert lines(DOCUMENTS["watch, stopped"]) == ["Watch: 0 courses, 0 breaches, stopped by SIGTERM"]
+    assert lines(DOCUMENTS["watch, nothing compared"])[1:] == [
+        "The kill switch is on: nothing was compared, and no copy was written.",
+        "Nothing was compared, and no copy was written: the disk is slow",
+        "",
+        f"{COURSE}: phase unknown, not compared",
+    ]
+
+
+def test_a_watch_says_a_breach_and_whether_the_course_was_stepped_back():
+    late = "BREACH overdue: 3 submissions are overdue or missing on target, whose learners wait"
+    found = lines(DOCUMENTS["watch, breach"])
+    assert found[0] == "Watch: 1 courses, 1 breaches, 1.5 s"
+    assert found[3:] == [late, "not stepped back: WATCH_STEP_BACK is off"]
+    found = lines(DOCUMENTS["watch, stepped back"])
+    assert found[2].startswith(f"{COURSE}: legacy, ")
+    assert found[3:] == [late, "STEPPED BACK to legacy", f"Next: {GO_BACK}"]
+
+
+def test_a_watch_says_what_it_could_not_do_and_what_it_tidied_up():
+    assert lines(DOCUMENTS["watch, not done"])[-2:] == [
+        f"NOT DONE: reconcile of {COURSE}: OperationalError. The next round tries again.",
+        "NOT DONE: purge: OperationalError. The next round tries again.",
+    ]
+    assert lines(DOCUMENTS["watch, tidied up"])[3:] == [
+        "rows left by a handoff: 2 released, 1 waiting",
+        "reverse shadows: 4 of 5 owed were started",
+        "",
+        "Shadows that were owed: 6 written",
+        "Retired learners: 8 entries name nobody any more",
+        "Residue: 10 dropped, kept: 1 copy_owed",
+        "Stored contents without a row: 3, --purge removes them",
+    ]
 
 
 def test_the_register_of_known_differences():
