@@ -1,7 +1,7 @@
 """
 Run the tests once on SQLite and once on MariaDB: ``python tests/run_databases.py [--long] [pytest arguments]``. The
-tests of pure rules run in the first half only. Both halves run at once; what the second has to say comes after the
-first.
+tests that ask no database run in the first half only. Both halves run at once; what the second has to say comes after
+the first.
 
 The MariaDB half uses the server that MIGRATION_SHIM_TARGET_DB and MIGRATION_SHIM_LEGACY_DB name, else a private one
 (see private_mariadb.py). Where there is neither it is left out and a line says why; with ``--require-mariadb``, or
@@ -29,8 +29,15 @@ import private_mariadb
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = ("MIGRATION_SHIM_TARGET_DB", "MIGRATION_SHIM_LEGACY_DB")
 INTERRUPTED = 130
-#: Tests of pure rules: a second database would add minutes and nothing else.
-PURE = "tests/core"
+#: Tests that ask no database, of rules, texts and documents: a second one would add minutes and nothing else.
+PURE = (
+    "tests/core",
+    *(f"tests/reports/test_{name}.py" for name in ("counts", "golden", "hostile", "page")),
+    "tests/test_conf.py",
+    "tests/test_docs.py",
+    "tests/test_reports_text.py",
+    "tests/test_repository.py",
+)
 TEARDOWN_SECONDS = 20
 
 
@@ -60,7 +67,7 @@ def main() -> int:
         for name, databases in (("SQLite", sqlite), ("MariaDB", mariadb)):
             if options.only and options.only != name.lower():
                 continue
-            again = [f"--ignore={PURE}"] if halves else []
+            again = [f"--ignore={path}" for path in PURE] if halves else []
             try:
                 variables = stack.enter_context(databases())
             except NotHere as reason:
