@@ -132,7 +132,7 @@ def news(course_id: str, *, since: datetime | None, queues: Iterable[str] = ()) 
     seen: set[int] = set()
     touched = (
         ("legacy_id", legacy_changing.pulled_since(queues, since)),
-        ("target_submission_id", target_changing.touched_since(since)),
+        ("target_submission_id", target_changing.touched_since(course_id, since)),
     )
     for column, ids in touched:
         for start in range(0, len(ids), PAGE):

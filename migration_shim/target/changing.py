@@ -63,12 +63,13 @@ def _several(items: set[int]) -> dict[tuple[int, str], int]:
     return {(item, key): number for item, key, number in groups}
 
 
-def touched_since(moment: datetime) -> list[int]:
+def touched_since(course_id: str, moment: datetime) -> list[int]:
     """
-    The Submission ids of all rows whose status changed since, and of the others of their StudentItem and key, which
-    may have got a twin. The index on status_time serves it.
+    The Submission ids of a course's rows whose status changed since, and of the others of their StudentItem and key,
+    which may have got a twin. The index on status_time serves it.
     """
     lately = ExternalGraderDetail.objects.filter(status_time__gte=moment).order_by()
+    lately = lately.filter(submission__student_item__course_id=course_id)
     touched = list(lately.values_list("submission_id", _ITEM, "queue_key"))
     items = sorted({item for _, item, _ in touched})
     keys = {(item, key) for _, item, key in touched}
