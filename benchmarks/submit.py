@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import run_databases  # noqa: E402
 
+from benchmarks.backfill import django_on_databases  # noqa: E402
+
 ANSWER = "def square(x):\n    return x * x  # as learners write it\n" * 24
 COURSES = {"shadow": "course-v1:ExU+SHADOW+2026", "live": "course-v1:ExU+LIVE+2026"}
 QUEUE = "exu-py1"
@@ -71,20 +73,6 @@ def main() -> int:
     options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(table(document), f"\n{options.json}", sep="\n")
     return 0
-
-
-def django_on_databases(stack: contextlib.ExitStack) -> None:
-    """Django with the settings of the tests, on databases of this run with the schema of both systems."""
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-    import django
-
-    django.setup()
-    from sandbox import schema
-    from tests import databases
-
-    databases.create()
-    stack.callback(databases.drop)
-    schema.prepare()
 
 
 class StraightClient:

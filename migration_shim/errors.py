@@ -103,7 +103,3 @@ class IllegalStep(ShimError):
 
 class LogIsAddedTo(ShimError):
     """The log of phase changes is only added to: its entries are never changed or removed."""
-
-
-class GateClosed(ShimError):
-    """The gate does not permit this step."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.files.base import ContentFile
 from django.db.models import Q
-from submissions.models import ExternalGraderDetail, Score, StudentItem, SubmissionFile
+from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.identity import FENCE
 
@@ -24,11 +24,6 @@ def half_fenced(course_id: str) -> int:
     return StudentItem.objects.filter(Q(course_id=course_id) & ((student & ~item) | (item & ~student))).count()
 
 
-def scored(submission_ids: Iterable[int]) -> set[int]:
-    """Those of these submissions that have a Score."""
-    return set(Score.objects.filter(submission_id__in=list(submission_ids)).values_list("submission_id", flat=True))
-
-
 def in_flight(course_id: str) -> dict[str, int]:
     """How many rows of a course, real ones, the target has not finished, by status."""
     rows = ExternalGraderDetail.objects.filter(
@@ -38,12 +33,6 @@ def in_flight(course_id: str) -> dict[str, int]:
     for status in rows.values_list("status", flat=True):
         counts[status] = counts.get(status, 0) + 1
     return counts
-
-
-def failed(course_id: str) -> int:
-    """How many real rows of a course have failed for good on the target."""
-    rows = ExternalGraderDetail.objects.filter(submission__student_item__course_id=course_id, status="failed")
-    return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
 
 
 def answers(submission_ids: Iterable[int]) -> dict[int, Any]:
