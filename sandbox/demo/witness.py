@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from django.db import connections
 
@@ -18,7 +19,7 @@ def problems_of(course_id: str) -> list[Problem]:
     found = {}
     marker = f"/courses/{course_id}/xqueue/"
     for header, body in _legacy("SELECT xqueue_header, xqueue_body FROM queue_submission ORDER BY id"):
-        url = json.loads(header)["lms_callback_url"]
+        url = _callback(header)
         if marker not in url:
             continue
         fields = json.loads(body)
@@ -36,8 +37,7 @@ def problems_of(course_id: str) -> list[Problem]:
 def in_flight_keys(course_id: str) -> list[tuple[int, str, str]]:
     """(user id, usage key, lms_key) of every unretired legacy row of a course."""
     rows = _legacy("SELECT xqueue_header FROM queue_submission WHERE retired = 0")
-    headers = [json.loads(header) for (header,) in rows]
-    parts = [(header["lms_callback_url"].split("/xqueue/"), header["lms_key"]) for header in headers]
+    parts = [(_callback(header).split("/xqueue/"), json.loads(header)["lms_key"]) for (header,) in rows]
     marker = f"/courses/{course_id}"
     return [
         (int(url[1].split("/")[0]), url[1].split("/")[1], key)
@@ -116,6 +116,11 @@ def real_scores(course_id: str) -> int:
         course_id,
     )
     return len(found)
+
+
+def _callback(header: str) -> str:
+    """The callback URL with the letters that it was made from: Django's reverse() quotes those outside ASCII."""
+    return unquote(json.loads(header)["lms_callback_url"])
 
 
 def _legacy(sql: str, *parameters: str) -> list[tuple]:
