@@ -6,8 +6,6 @@ Legacy rows are written through the model on the alias ``xqueue``, as a running 
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -30,6 +28,7 @@ from migration_shim.data import Document, Leg, Origin, PairStatus
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa
+from tests.commands import manage  # noqa: F401  (rows.manage)
 
 COURSE = "course-v1:ExU+PY1+2026"
 QUEUE = "exu-py1"
@@ -288,19 +287,6 @@ def clean_course() -> tuple[Run, Run]:
     in_phase("shadow")
     entries(449)
     return reconciled(), preflighted()
-
-
-def manage(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``sandbox/manage.py`` with these words in a process of its own, as an operator would."""
-    return subprocess.run(
-        [*MANAGE, *words],
-        cwd=PROJECT_ROOT,
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 class Grader:
