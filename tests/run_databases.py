@@ -1,7 +1,7 @@
 """
-Run the tests once on SQLite and once on MariaDB: ``python tests/run_databases.py [--long] [pytest arguments]``. The
-tests that ask no database run in the first half only. Both halves run at once; what the second has to say comes after
-the first.
+Run the tests once on SQLite and once on MariaDB: ``python tests/run_databases.py [--long] [pytest arguments]``. What a
+second database adds nothing to runs in one of the halves only, if both run. They run at once; what the second has to
+say comes after the first.
 
 The MariaDB half uses the server that MIGRATION_SHIM_TARGET_DB and MIGRATION_SHIM_LEGACY_DB name, else a private one
 (see private_mariadb.py). Where there is neither it is left out and a line says why; with ``--require-mariadb``, or
@@ -20,24 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import halves
 import private_mariadb
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = ("MIGRATION_SHIM_TARGET_DB", "MIGRATION_SHIM_LEGACY_DB")
 INTERRUPTED = 130
-#: Tests that ask no database, of rules, texts and documents: a second one would add minutes and nothing else.
-PURE = (
-    "tests/core",
-    *(f"tests/reports/test_{name}.py" for name in ("counts", "golden", "hostile", "page")),
-    "tests/test_conf.py",
-    "tests/test_docs.py",
-    "tests/test_reports_text.py",
-    "tests/test_repository.py",
-)
+NOTHING_TO_RUN = 5  # pytest's exit code
 TEARDOWN_SECONDS = 20
 
 
@@ -61,38 +54,41 @@ def main() -> int:
 
     # Side by side, as most of the time is spent waiting; not on a broker that was given, which both would share.
     together = not options.only and not os.environ.get("MIGRATION_SHIM_BROKER_URL")
-    lines, failed = [], False
+    lines, failed, codes = [], False, []
     with contextlib.ExitStack() as stack:
-        halves = []
+        run = []
         for name, databases in (("SQLite", sqlite), ("MariaDB", mariadb)):
             if options.only and options.only != name.lower():
                 continue
-            again = [f"--ignore={path}" for path in PURE] if halves else []
             try:
                 variables = stack.enter_context(databases())
             except NotHere as reason:
                 lines.append(f"{name}: not run: {reason}")
                 failed = failed or options.require_mariadb
                 continue
-            output = stack.enter_context(tempfile.TemporaryFile()) if halves else None
-            halves.append(Half(name, variables, [*again, *pytest_arguments], options.long, output))
+            output = stack.enter_context(tempfile.TemporaryFile()) if run else None
+            run.append(Half(name, variables, pytest_arguments, options.long, output))
+        if len(run) == 2:
+            run[0].leave_out(halves.MARIADB_ONLY)
+            run[1].leave_out(halves.SQLITE_ONLY)
         try:
-            for half in halves if together else ():
+            for half in run if together else ():
                 half.start()
-            for half in halves:
+            for half in run:
                 if not together:
                     half.start()
                 code = half.finish()
-                outcome = f"FAILED ({code})" if code else "passed"
+                codes.append(code)
+                outcome = {0: "passed", NOTHING_TO_RUN: "nothing to run"}.get(code, f"FAILED ({code})")
                 lines.append(f"{half.name}: {outcome} in {half.seconds:.0f} s")
-                failed = failed or code != 0
         except KeyboardInterrupt as interrupt:
-            for half in halves:
+            for half in run:
                 half.stop(interrupt)
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
     print("", *lines, sep="\n", flush=True)
-    return int(failed)
+    # Arguments may select what only one of the halves runs. Nothing at all is no success.
+    return int(failed or not set(codes) <= {0, NOTHING_TO_RUN} or set(codes) == {NOTHING_TO_RUN})
 
 
 @contextlib.contextmanager
@@ -131,10 +127,17 @@ class Half:
         self.name, self.seconds = name, 0.0
         self.command = [sys.executable, "-m", "pytest", *arguments]
         self.environment = {key: value for key, value in os.environ.items() if key not in VARIABLES} | variables
+        # Some hundred processes are started from here. Without this each would compile the app for itself.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if long:
             self.environment["MIGRATION_SHIM_TEST_LONG"] = "1"
         self.output = output
         self.process: subprocess.Popen[bytes] | None = None
+
+    def leave_out(self, tests: Iterable[str]) -> None:
+        """Leave these out, which the other half runs: folders, files or test functions."""
+        for test in tests:
+            self.command.append(f"--deselect={test}" if "::" in test else f"--ignore={test}")
 
     def start(self) -> None:
         """Start pytest."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connections
 
-from tests import databases
+from tests import databases, halves
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,3 +73,14 @@ def test_run_databases_says_why_a_half_did_not_run():
 
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("MariaDB: not run: only MIGRATION_SHIM_TARGET_DB is set")
+
+
+def test_what_one_half_leaves_out_the_other_one_runs():
+    """A test that was renamed, or that stands in both lists, would run nowhere or twice without a word."""
+    names = [*halves.SQLITE_ONLY, *halves.MARIADB_ONLY]
+
+    assert len(set(names)) == len(names)
+    for path, _, function in (name.partition("::") for name in names):
+        assert (ROOT / path).exists(), path
+        assert not function or f"\ndef {function}(" in (ROOT / path).read_text(encoding="utf-8"), function
+        assert not any(path.startswith(f"{other}/") or (function and path == other) for other in names)

@@ -1,0 +1,32 @@
+"""Which tests run in one half of a run only: on SQLite or on MariaDB (see run_databases.py)."""
+
+#: Tests that run on SQLite only, where both halves run.
+SQLITE_ONLY = (
+    # They ask no database: rules, texts and documents.
+    "tests/core",
+    *(f"tests/reports/test_{name}.py" for name in ("counts", "golden", "hostile", "page")),
+    "tests/test_conf.py",
+    "tests/test_docs.py",
+    "tests/test_reports_text.py",
+    "tests/test_repository.py",
+    # The stand-ins, but for their schema and their races: what they have to be like does not depend on a database.
+    *(f"tests/sandbox/test_lms_{name}.py" for name in ("capa", "receivers", "round_trip", "seed", "views")),
+    *(f"tests/sandbox/test_xqueue_{name}.py" for name in ("accounts", "grading", "submit")),
+    *(f"tests/sandbox/test_{name}.py" for name in ("capture", "grader", "network")),
+    # Deaths within this process: a statement is not executed, whoever would have executed it.
+    "tests/handoff/test_steps.py::test_death_before_any_statement_changes_nothing_of_the_end",
+    "tests/give_back/test_interrupted.py::test_it_may_be_killed_at_any_statement",
+    # The same statements as in the tests beside it, on a larger course.
+    "tests/faults/test_faults.py::test_one_fault_in_one_problem_of_two_hundred_is_named",
+)
+#: Tests that run on MariaDB only, where both halves run: processes that die, or that are many. A server has to notice
+#: that a client is gone, and has locks of rows; SQLite has one lock, in whose queue all of them would stand.
+MARIADB_ONLY = (
+    "tests/backfill/test_celery.py",
+    "tests/backfill/test_kill.py",
+    "tests/cutover/test_kill.py",
+    "tests/doors/test_starvation.py",
+    "tests/handoff/test_races.py::test_a_killed_handoff_is_finished_by_the_next",
+    "tests/reconcile/test_celery.py",
+    "tests/test_backfill.py::test_a_killed_process_leaves_no_trace_of_its_page_and_can_be_run_again",
+)
