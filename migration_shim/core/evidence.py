@@ -66,7 +66,7 @@ class Tally:
 
     @property
     def by_graders(self) -> int:
-        """The pairs graded by a real grader through the watcher seam, since the course was last taken back if it was."""
+        """The pairs graded by a real grader through the seam, since the course was last taken back if it was."""
         return self.graded_pairs - self.echoed - self.elsewhere - self.before
 
 
