@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
+from . import texts
 from .data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from .errors import ShimError
 from .models import Divergence, KnownDifference, LedgerEntry, PhaseChange
@@ -81,8 +82,8 @@ def add(
         course_id=course_id,
         queue_name=queue_name,
         item_id=item_id,
-        reason=reason,
-        owner=owner[:150],
+        reason=texts.fitted(KnownDifference, "reason", reason),
+        owner=texts.fitted(KnownDifference, "owner", owner)[:150],
         created_at=moment,
         expires_at=moment + timedelta(days=days),
     )

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import proofs, runs
+from . import proofs, runs, texts
 from .core.evidence import GateResult
 from .data import Phase
 from .errors import IllegalStep, ShimError
@@ -37,8 +37,8 @@ def sign(
     return GateOverride.objects.create(
         course_id=course_id,
         step_to=step_to,
-        reason=reason,
-        signed_by=signed_by[:150],
+        reason=texts.fitted(GateOverride, "reason", reason),
+        signed_by=texts.fitted(GateOverride, "signed_by", signed_by)[:150],
         created_at=moment,
         expires_at=moment + timedelta(seconds=seconds),
         verdict=result.verdict,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import OperationalError, connection, transaction
 
-from . import known, permits
+from . import known, permits, texts
 from .data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
@@ -139,7 +139,7 @@ def _divergences(
             entry=entry,
             course_id=entry.course_id,
             klass=klass,
-            what=text[:255],
+            what=texts.fitted(Divergence, "what", text)[:255],
             found_at=moment,
             known=covers[klass],
             cured_at=before[klass].cured_at if klass in before and _is_over(one, klass) else None,

@@ -20,7 +20,7 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model
 
-from . import journal, permits
+from . import journal, permits, texts
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .data import Authority, Phase
 from .metrics import count
@@ -141,20 +141,22 @@ def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user:
         if in_platform():
             force_platform_flag(flag, course_id, value, user=user, note=note)
         else:
+            text = texts.fitted(FlagOverride, "note", note)[:255]
             FlagOverride(
-                flag=flag, scope="course", key=course_id, force=value, enabled=True, note=note[:255], changed_by=user
+                flag=flag, scope="course", key=course_id, force=value, enabled=True, note=text, changed_by=user
             ).save()
     new_work_cycle()
 
 
 def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object = None, note: str = "") -> None:
     """Force a flag for one course through the platform's own overrides. Only inside an LMS."""
-    apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel").objects.create(
+    model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
+    model.objects.create(
         waffle_flag=flag,
         course_id=CourseKey.from_string(course_id),
         override_choice="on" if value else "off",
         enabled=True,
-        note=note[:255],
+        note=texts.fitted(model, "note", note)[:255],
         changed_by=user,
     )
 

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from migration_shim import texts
+
 
 class Migration(migrations.Migration):
 
@@ -30,4 +32,5 @@ class Migration(migrations.Migration):
             name='target_graded_at',
             field=models.DateTimeField(null=True),
         ),
+        migrations.RunPython(texts.widen, migrations.RunPython.noop, elidable=True),
     ]
