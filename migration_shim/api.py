@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from . import audit as _audit
+from . import cures as _cures
 from . import cutover as _cutover
 from . import diff_report as _diff_report
 from . import evidence as _evidence
@@ -155,6 +156,11 @@ def add_known_difference(klass: DivergenceClass, **what: Any) -> Document:
 def withdraw_known_difference(number: int) -> Document:
     """Take a known difference out of force. See ``known.withdraw``."""
     return _known.withdraw(number)
+
+
+def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Document:
+    """Sign for a broken promise that is mended. See ``cures.cure``."""
+    return _cures.cure(klass, course_id=course_id, reason=reason, by=by)
 
 
 def remove_shadows(course_id: str, *, execute: bool, progress: _reconcile.Progress) -> Document:

@@ -273,6 +273,11 @@ class ShimSettings:
     # .. setting_description: A reconcile, a preflight or a permit older than this is stale. Nothing stale opens
     #   a gate.
     evidence_max_age_seconds: int = 24 * 3600
+    # .. setting_name: MIGRATION_SHIM["EVIDENCE_DAYS"]
+    # .. setting_default: 30
+    # .. setting_description: For how many days a clean pair counts at the gate, from when the target graded or echoed
+    #   it. A queue to which no submission came for so long is idle. Divergences do not age.
+    evidence_days: float = 30
     # .. setting_name: MIGRATION_SHIM["PREFLIGHT_GRADERS"]
     # .. setting_default: {}
     # .. setting_description: Accounts that xqueue_preflight logs in with at the watcher seam, password by user name:
@@ -347,6 +352,7 @@ class ShimSettings:
             latency_seconds=self.gate_latency_seconds,
             noise_cap=self.gate_noise_cap,
             demand_all=True,
+            evidence_days=self.evidence_days,
         )
 
 
@@ -389,6 +395,8 @@ def _range_problem(key: str, value: Any) -> str | None:
         return f"MIGRATION_SHIM[{key!r}] must not be negative."
     if key == "SWEEP_AFTER_SECONDS" and value < 3600:
         return "MIGRATION_SHIM['SWEEP_AFTER_SECONDS'] must be at least 3600: a transaction may still be at work."
+    if key == "EVIDENCE_DAYS" and not 0 < value <= 36500:
+        return "MIGRATION_SHIM['EVIDENCE_DAYS'] must be a number of days above 0, of a hundred years at most."
     if key == "RANGE_ROWS" and value < 1:
         return "MIGRATION_SHIM['RANGE_ROWS'] must be above 0."
     if key == "THROTTLE_REPLICAS" and not all(isinstance(alias, str) for alias in value):

@@ -89,7 +89,7 @@ def run(
         if exit_code:
             return Document(content={**content, "executed": False}, exit_code=exit_code)
         if content["overridden"]:
-            result, found = evidence.evaluate_course(course_id)
+            result, _ = evidence.evaluate_course(course_id)
             overrides.sign(
                 course_id,
                 to,
@@ -97,7 +97,6 @@ def run(
                 signed_by=login or user,
                 seconds=load().override_seconds,
                 result=result,
-                evidence=found,
             )
         turned_off = release.turn_off(course_id, user=signer, note=reason)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
@@ -150,12 +149,12 @@ def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[
     gated = needs_permit(decision.phase, to)
     verdict, reasons, needed, exit_code = None, [], [], ExitCode.OK
     if gated:
-        result, found = evidence.evaluate_course(course_id)
+        result, _ = evidence.evaluate_course(course_id)
         verdict, reasons, needed = result.verdict, list(result.reasons), list(result.needed)
         exit_code = evidence.exit_code(result.verdict)
     overridden = override and verdict not in (None, Verdict.PASS)
     if overridden:
-        overrides.refuse_unpassable(course_id, found)
+        overrides.refuse_unpassable(course_id)
         exit_code = ExitCode.OK
     before, after = toggles.flags_for(course_id), flags_of(to)
     flying = serving.in_flight(course_id)

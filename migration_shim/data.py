@@ -121,6 +121,21 @@ class DivergenceClass(enum.StrEnum):
     FENCE_LEAK = "fence_leak"
 
 
+#: Each says that the shim itself has broken its promise: no register excuses it, and only a signed cure ends it.
+GRAVE = frozenset({DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST})
+#: Classes that no random grader explains: one of them fails its problem, and takes a permit away once it is stored.
+DETERMINISTIC = GRAVE | {
+    DivergenceClass.PRESENCE,
+    DivergenceClass.STATE,
+    DivergenceClass.SCALE,
+    DivergenceClass.PAYLOAD,
+    DivergenceClass.FILES,
+    DivergenceClass.IDENTITY,
+    DivergenceClass.ORDER,
+    DivergenceClass.DUPLICATE,
+}
+
+
 class Grading(enum.StrEnum):
     """How copies get their grades: from graders that poll the shadow queues, or by echo of legacy's replies."""
 

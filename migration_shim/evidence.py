@@ -6,14 +6,14 @@ import dataclasses
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.utils.timezone import now
 
-from . import gathering, known, overrides, runs
+from . import gathering, known, overrides, permits, runs
 from .conf import load
-from .core.evidence import Evidence, GateResult, Tally
+from .core.evidence import Cause, Evidence, GateResult, Tally
 from .core.explain import explain
 from .core.gate import evaluate
-from .core.phases import needs_permit
 from .data import Document, ExitCode, Phase, Verdict
 from .models import CoursePhase, Run
 
@@ -34,26 +34,50 @@ def run_gate(course_id: str) -> Document:
 
     Raises:
         ConfigurationError: the settings are not usable.
+        RunLocked: somebody else is asking for the same.
     """
-    result, evidence = evaluate_course(course_id)
-    content = document(course_id, result, evidence)
     with runs.running("gate", course_id) as record:
-        record.document, record.complete = content, True
-        _write_permit(course_id, result, evidence, record)
-    return Document(content=content, exit_code=exit_code(result.verdict))
+        CoursePhase.objects.get_or_create(course_id=course_id)
+        with transaction.atomic():
+            # Under the lock of the step: what is stored from here on finds the permit, and takes it away.
+            course = CoursePhase.objects.select_for_update().get(course_id=course_id)
+            result, evidence = evaluate_course(course_id)
+            record.document, record.complete = document(course_id, result, evidence), True
+            _settle_permit(course, result, evidence, record)
+    return Document(content=record.document, exit_code=exit_code(result.verdict))
 
 
-def _write_permit(course_id: str, result: GateResult, evidence: Evidence, record: Run) -> None:
-    course, _ = CoursePhase.objects.get_or_create(course_id=course_id)
+def judge(run: Run) -> None:
+    """
+    Renew the permit of a course by a run that ends in this transaction, or withdraw it. It never gives one.
+
+    The run is on record as ended already, so that it is among the evidence.
+    """
+    course = CoursePhase.objects.select_for_update().filter(course_id=run.scope).first()
+    if course is None:
+        return
+    if run.kind == "reconcile" and (leaks := run.document.get("fence_leaks") or 0) > course.fence_leaks:
+        course.fence_leaks = leaks
+        course.save(update_fields=["fence_leaks"])
+    if course.permit:
+        _settle_permit(course, *evaluate_course(run.scope), None)
+
+
+def _settle_permit(course: CoursePhase, result: GateResult, evidence: Evidence, giver: Run | None) -> None:
+    """
+    Bring the permit of a course, whose row is locked, in line with a verdict. Without a ``giver`` none is given anew.
+
+    A verdict that is open for want of evidence takes nothing away while a run is at work that will judge when it ends.
+    """
     step = _NEXT_STEP.get(Phase(course.phase))
-    if result.verdict is Verdict.PASS and step is not None and needs_permit(Phase(course.phase), step):
-        oldest = max(evidence.reconcile_age or 0, evidence.preflight_age or 0)
+    if result.verdict is Verdict.PASS and step is not None and (giver is not None or course.permit == step):
+        ages = (evidence.reconcile_age, evidence.preflight_age)
+        oldest = max(age for age in ages if age is not None)  # a PASS has both
         until = now() + timedelta(seconds=load().evidence_max_age_seconds - oldest)
-        new = {"permit": step.value, "permit_until": until, "permit_run": record}
-    else:
-        new = {"permit": "", "permit_until": None, "permit_run": None}
-    # Only while the course stands where the verdict saw it: a step that comes between takes the permit away.
-    CoursePhase.objects.filter(pk=course.pk, phase=course.phase).update(**new)
+        permits.give(course, step, until, giver)
+    elif course.permit and (result.verdict in (Verdict.PASS, Verdict.FAIL) or not permits.at_work(course.course_id)):
+        permits.take(course)
+        course.save()
 
 
 def exit_code(verdict: Verdict) -> ExitCode:
@@ -78,6 +102,7 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
         "phase": phase.value,
         "next_step": step.value if step else None,
         "verdict": result.verdict.value,
+        "cause": _cause(phase, result),
         "reasons": list(result.reasons),
         "needed": list(result.needed),
         "ways_out": list(result.ways_out),
@@ -94,6 +119,8 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
             "missing": evidence.missing,
             "overdue": evidence.overdue,
             "lost": evidence.lost,
+            "grave": {klass.value: number for klass, number in evidence.grave},
+            "taken_back": evidence.taken_back,
             "stuck": evidence.stuck,
             "fence_leaks": evidence.fence_leaks,
             "double_authority": evidence.double_authority,
@@ -102,6 +129,10 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
             "explained": explain(evidence, load().thresholds()),
         },
     }
+
+
+def _cause(phase: Phase, result: GateResult) -> str:
+    return Cause.MOVED if phase is Phase.COMPLETE and result.cause is Cause.READY else result.cause
 
 
 def _tally(tally: Tally) -> dict[str, Any]:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import known, overrides, runs, tallies
+from . import known, overrides, proofs, runs, tallies
 from .conf import ShimSettings
 from .core.evidence import Evidence, Latency, Override, Tally
-from .core.gate import DETERMINISTIC
-from .data import Authority, DivergenceClass, Leg, PairStatus, Phase, State
-from .models import CoursePhase, Divergence, LedgerEntry, Run
+from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, Leg, PairStatus, Phase, State
+from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange, Run
 
 #: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
-_APART = (
-    DivergenceClass.FENCE_LEAK,
-    DivergenceClass.DOUBLE_AUTHORITY,
-    DivergenceClass.LOST,
-    DivergenceClass.STUCK,
-)
+_APART = GRAVE | {DivergenceClass.STUCK}
+#: Grave classes that the evidence has a field of its own for.
+_TOLD = {DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST}
+_FINAL = [state.value for state in State if state.is_final]
 _BY = {"item_id": "entry__item_id", "queue_name": "entry__queue_name"}
 
 
@@ -37,52 +36,89 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     newest = runs.last("reconcile", course_id)
     reconciled = runs.last_complete("reconcile", course_id)
     preflight = runs.last_complete("preflight", course_id)
-    findings = preflight.document.get("findings", []) if preflight else []
-    entries = _entries(course_id, reconciled)
-    classes = _unexplained(entries)
+    findings = preflight.document.get("findings") if preflight else None
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    entries = _entries(course_id, record, reconciled)
+    window = _Window(since=moment - timedelta(days=settings.evidence_days), taken_back_at=_taken_back_at(course_id))
+    classes, grave = _unexplained(entries), proofs.on_record(course_id)
+    leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
         reconcile_age=_age(reconciled),
         reconcile_complete=newest is not None and newest.complete,
-        preflight_age=_age(preflight),
-        preflight_blockers=_blockers(findings),
-        problems=_tallies(entries, "item_id", frozenset()),
-        queues=_tallies(entries, "queue_name", frozenset(settings.side_effect_queues)),
+        # One without findings, not even none, has not told what it found.
+        preflight_age=_age(preflight) if findings is not None else None,
+        preflight_blockers=_blockers(findings or ()),
+        problems=_tallies(entries, "item_id", window, frozenset()),
+        queues=_tallies(entries, "queue_name", window, frozenset(settings.side_effect_queues)),
         missing=classes[DivergenceClass.PRESENCE],
         overdue=entries.filter(result=PairStatus.OVERDUE).count(),
-        fence_leaks=max(_counted(reconciled, "fence_leaks"), _found(course_id, DivergenceClass.FENCE_LEAK)),
-        double_authority=max(_counted(reconciled, "double_authority"), _double_authority(course_id)),
-        lost=classes[DivergenceClass.LOST] if reconciled else None,
+        fence_leaks=_counted(reconciled, "fence_leaks", leaks),
+        double_authority=_counted(reconciled, "double_authority", grave[DivergenceClass.DOUBLE_AUTHORITY]),
+        lost=grave[DivergenceClass.LOST] if reconciled or grave[DivergenceClass.LOST] else None,
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
-        latency=_latency(entries) if reconciled else None,
+        latency=_latency(entries.filter(target_graded_at__gte=window.since)) if reconciled else None,
         overrides=tuple(
             Override(owner=row.signed_by, reason=row.reason, expires_at=row.expires_at)
             for row in overrides.in_force(course_id, moment)
         ),
+        grave=tuple((klass, grave[klass]) for klass in sorted(GRAVE - _TOLD)),
+        taken_back=window.taken_back_at is not None,
     )
 
 
-def _entries(course_id: str, reconciled: Run | None) -> QuerySet[LedgerEntry]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """From when a clean pair counts, and from when one shows that the graders work; see ``_taken_back_at``."""
+
+    since: datetime
+    taken_back_at: datetime | None
+
+
+def _taken_back_at(course_id: str) -> datetime | None:
+    """
+    When the course was last stepped back from ``live`` or ``complete``, if it was.
+
+    Whatever reason was written down, that was for cause: that its graders work is to be shown anew.
+    """
+    order = list(Phase)
+    back = [Q(step_from=one, step_to__in=order[: order.index(one)]) for one in (Phase.LIVE, Phase.COMPLETE)]
+    steps = PhaseChange.objects.filter(back[0] | back[1], course_id=course_id)
+    return steps.order_by("-id").values_list("changed_at", flat=True).first()
+
+
+def _entries(course_id: str, record: CoursePhase | None, reconciled: Run | None) -> QuerySet[LedgerEntry]:
     """
     The entries that count: those whose copy was wanted, and that the last reconcile could see.
 
     In live and after it the question is whether the target's own grades hold, so the pairs of live answer it; before,
-    those of shadow.
+    those of shadow, and what has failed in live and is not explained.
     """
-    record = CoursePhase.objects.filter(course_id=course_id).first()
     authority = Phase(record.phase).authority if record else Authority.LEGACY
+    asked = Q(authority=authority)
+    if authority is Authority.LEGACY:
+        late = Q(result=PairStatus.OVERDUE) & ~Q(target_state__in=_FINAL)
+        asked |= Q(authority=Authority.TARGET) & (Q(result=PairStatus.DIVERGED) | late)
     # History counts once it has been echoed: it proves the pipeline. Without that it has nothing to compare.
-    wanted = LedgerEntry.objects.filter(course_id=course_id, authority=authority).exclude(history=True, echo=False)
-    copy = "target_leg" if authority is Authority.LEGACY else "legacy_leg"
+    wanted = LedgerEntry.objects.filter(asked, course_id=course_id).exclude(history=True, echo=False)
     # Without a copy there is no pair, but a row that legacy has stored after all is a divergence for all that.
-    wanted = wanted.exclude(**{copy: Leg.NONE, "divergences": ""})
+    for side, copy in ((Authority.LEGACY, "target_leg"), (Authority.TARGET, "legacy_leg")):
+        wanted = wanted.exclude(**{"authority": side, copy: Leg.NONE, "divergences": ""})
     if reconciled is not None:  # what has arrived since is the next reconcile's
         wanted = wanted.exclude(compared_at=None, created_at__gte=reconciled.started_at)
     return wanted
 
 
-def _tallies(entries: QuerySet[LedgerEntry], by: str, side_effects: frozenset[str]) -> tuple[Tally, ...]:
-    explained = Q(result=PairStatus.KNOWN)
-    graded = Q(graded_pair=True) & ~explained
+def _tallies(
+    entries: QuerySet[LedgerEntry], by: str, window: _Window, side_effects: frozenset[str]
+) -> tuple[Tally, ...]:
+    explained, diverged = Q(result=PairStatus.KNOWN), Q(result=PairStatus.DIVERGED)
+    # A pair of which nobody knows when the target graded it is as old as can be. A divergence does not age.
+    young = Q(target_graded_at__gte=window.since)
+    recent = Q(arrived_at__gte=window.since)
+    graded = Q(graded_pair=True) & ~explained & (diverged | young)
+    counts = ~explained & (diverged | young | recent)
+    real = graded & Q(echo=False, leases__gt=0)
+    before = Q(pk=None) if window.taken_back_at is None else real & ~Q(target_graded_at__gte=window.taken_back_at)
     on_its_way = Q(result=PairStatus.WAITING) & (
         Q(target_state=State.MISSING) | Q(legacy_state__in=("", State.MISSING))
     )
@@ -90,13 +126,16 @@ def _tallies(entries: QuerySet[LedgerEntry], by: str, side_effects: frozenset[st
     rows = (
         entries.values(by)
         .annotate(
-            entries=Count("id", filter=~explained),
+            entries=Count("id", filter=counts),
             known=Count("id", filter=explained),
             pairs=Count("id", filter=graded),
             echoed=Count("id", filter=graded & Q(echo=True)),
             elsewhere=Count("id", filter=graded & Q(echo=False, leases=0)),
-            diverged=Count("id", filter=Q(result=PairStatus.DIVERGED)),
-            no_payload=Count("id", filter=Q(payload_compared_at=None) & ~explained & ~on_its_way & ~no_copy),
+            diverged=Count("id", filter=diverged),
+            no_payload=Count("id", filter=Q(payload_compared_at=None) & counts & ~on_its_way & ~no_copy),
+            before=Count("id", filter=before),
+            aged=Count("id", filter=Q(graded_pair=True) & ~explained & ~diverged & ~young),
+            arrived=Count("id", filter=recent),
             # Of the same pairs as the rate against legacy: the gate works on the difference of the two.
             twins=Count("id", filter=graded & Q(twin_agrees__isnull=False)),
             twins_differ=Count("id", filter=graded & Q(twin_agrees=False)),
@@ -118,6 +157,9 @@ def _tallies(entries: QuerySet[LedgerEntry], by: str, side_effects: frozenset[st
             twins=row["twins"],
             twins_differ=row["twins_differ"],
             elsewhere=row["elsewhere"],
+            before=row["before"],
+            aged=row["aged"],
+            idle=not row["arrived"],
             side_effects=row[by] in side_effects,
         )
         for row in rows
@@ -125,7 +167,7 @@ def _tallies(entries: QuerySet[LedgerEntry], by: str, side_effects: frozenset[st
 
 
 def _uncovered(entries: QuerySet[LedgerEntry]) -> QuerySet[Divergence]:
-    return Divergence.objects.filter(entry__in=entries.values("id"), known=None).order_by()
+    return Divergence.objects.filter(entry__in=entries.values("id"), known=None, cured_at=None).order_by()
 
 
 def _unexplained(entries: QuerySet[LedgerEntry]) -> dict[str, int]:
@@ -148,23 +190,15 @@ def _by_class(entries: QuerySet[LedgerEntry], by: str) -> tuple[dict[str, int], 
 
 def _latency(entries: QuerySet[LedgerEntry]) -> Latency:
     found = tallies.latency(entries)
+    # Where no pair is timed there is none, and the gate is told that none is.
     legacy, target = (found[side]["p95"] or 0.0 for side in ("legacy", "target"))
     return Latency(timed=found["legacy"]["graded"], legacy=legacy, target=target)
 
 
-def _counted(reconciled: Run | None, key: str) -> int:
-    return reconciled.document.get(key, 0) if reconciled else 0
-
-
-def _found(course_id: str, klass: DivergenceClass) -> int:
-    """Also what a run has found that was stopped afterwards."""
-    return Divergence.objects.filter(course_id=course_id, klass=klass).count()
-
-
-def _double_authority(course_id: str) -> int:
-    """What a handoff has seen since the last reconcile counts at once."""
-    seen = Q(double_authority=True) | Q(differences__klass=DivergenceClass.DOUBLE_AUTHORITY)
-    return LedgerEntry.objects.filter(seen, course_id=course_id).distinct().count()
+def _counted(reconciled: Run | None, key: str, found: int) -> int | None:
+    """What is on record, or what the last reconcile has counted if that is more. None: nobody has looked."""
+    said = reconciled.document.get(key) if reconciled else None
+    return found or None if said is None else max(found, said)
 
 
 def _age(run: Run | None) -> float | None:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import cutover, runs, tallies, toggles
+from . import cutover, proofs, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
@@ -90,15 +90,10 @@ def look(
         compared=reconciled is not None,
         shadow_leaks=shadow_leaks,
         leaks_answered=_answered(course_id),
-        double_authority=_double_authority(course_id),
+        double_authority=proofs.double_authority(course_id).count(),
         stuck=_stuck(course_id, phase, since, settings),
         **compared,
     )
-
-
-def _double_authority(course_id: str) -> int:
-    seen = Q(double_authority=True) | Q(differences__klass=DivergenceClass.DOUBLE_AUTHORITY)
-    return LedgerEntry.objects.filter(seen, course_id=course_id).distinct().count()
 
 
 def _overdue(entries: QuerySet[LedgerEntry]) -> dict[str, int]:
@@ -117,7 +112,7 @@ def _overdue(entries: QuerySet[LedgerEntry]) -> dict[str, int]:
 
 
 def _with(classes: tuple[DivergenceClass, ...]) -> QuerySet[Divergence]:
-    return Divergence.objects.filter(klass__in=classes, known=None)
+    return Divergence.objects.filter(klass__in=classes, known=None, cured_at=None)
 
 
 def _problems(entries: QuerySet[LedgerEntry]) -> tuple[Tally, ...]:

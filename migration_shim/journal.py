@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
+from . import texts
 from .core import chain
 from .data import Phase
 from .models import CoursePhase, PhaseChange
@@ -25,8 +26,9 @@ def append(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence:
         step_from=record.phase,
         step_to=phase,
         changed_at=now(),
-        changed_by=by[:150],
-        reason=reason,
+        # As the columns can hold it: what is hashed is what is stored, and no text blocks the way back.
+        changed_by=texts.fitted(PhaseChange, "changed_by", by)[:150],
+        reason=texts.fitted(PhaseChange, "reason", reason),
         evidence=evidence,
         position=record.log_length + 1,
         previous=record.log_digest or chain.START,

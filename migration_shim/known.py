@@ -12,16 +12,20 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from .data import DivergenceClass, Document, ExitCode, PairStatus
+from . import texts
+from .data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from .errors import ShimError
-from .models import Divergence, KnownDifference, LedgerEntry
+from .models import Divergence, KnownDifference, LedgerEntry, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_known/1"
-#: Never to be explained away: each of them says that the shim itself has broken its promise.
-NOT_EXCUSABLE = frozenset({DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST})
+#: Never to be explained away. What ends them is a signed cure; see cures.py.
+NOT_EXCUSABLE = GRAVE
+#: Entries restated in one transaction: graders' sessions write to the same rows.
+BATCH = 200
 
 
 def in_force(moment: datetime) -> Q:
@@ -78,8 +82,8 @@ def add(
         course_id=course_id,
         queue_name=queue_name,
         item_id=item_id,
-        reason=reason,
-        owner=owner[:150],
+        reason=texts.fitted(KnownDifference, "reason", reason),
+        owner=texts.fitted(KnownDifference, "owner", owner)[:150],
         created_at=moment,
         expires_at=moment + timedelta(days=days),
     )
@@ -100,11 +104,25 @@ def withdraw(number: int) -> Document:
 
 
 def listing() -> Document:
-    """The whole register, what has expired and was withdrawn included."""
+    """The whole register, what has expired and was withdrawn included, and all cures that were signed."""
     moment = now()
     entries = [described(entry, moment) for entry in KnownDifference.objects.order_by("pk")]
-    content = {"schema": SCHEMA, "at": moment.isoformat(), "known_differences": entries}
+    content = {"schema": SCHEMA, "at": moment.isoformat(), "known_differences": entries, "cures": _cures()}
     return Document(content=content, exit_code=ExitCode.OK)
+
+
+def _cures() -> list[dict[str, Any]]:
+    return [
+        {
+            "course": row.course_id,
+            "class": row.evidence["cured"]["class"],
+            "number": row.evidence["cured"]["number"],
+            "at": row.changed_at.isoformat(),
+            "by": row.changed_by,
+            "reason": row.reason,
+        }
+        for row in PhaseChange.objects.filter(evidence__has_key="cured").order_by("pk")
+    ]
 
 
 def described(entry: KnownDifference, moment: datetime) -> dict[str, Any]:
@@ -131,9 +149,10 @@ def described_of(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     return [described(entry, moment) for entry in rows]
 
 
-def summary(numbers: Iterable[int]) -> str:
-    """The name of a known difference that entries of the register make, for the ledger."""
-    return ("register " + ", ".join(map(str, sorted(set(numbers)))))[:64]
+def summary(numbers: Iterable[int], *, cured: bool = False) -> str:
+    """The name of a known difference that entries of the register make, or a signed cure, for the ledger."""
+    registered = ", ".join(map(str, sorted(set(numbers))))
+    return ", ".join(filter(None, ["cured" * cured, f"register {registered}" if registered else ""]))[:64]
 
 
 def apply(course_id: str, moment: datetime) -> None:
@@ -151,27 +170,60 @@ def apply(course_id: str, moment: datetime) -> None:
     after = 0
     while page := list(rows.filter(id__gt=after).values_list(*columns)[:1000]):
         after = page[-1][0]
-        touched: set[int] = set()
-        for pk, klass, known_id, entry_id, queue_name, item_id in page:
+        changed = set()
+        for _, klass, known_id, entry_id, queue_name, item_id in page:
             covers = match(register, DivergenceClass(klass), queue_name, item_id)
             if (covers.pk if covers else None) != known_id:
-                Divergence.objects.filter(pk=pk).update(known=covers)
-                touched.add(entry_id)
-        _restate(touched)
+                changed.add(entry_id)
+        restate(changed, register)
+    restate(_contradicted(course_id), register)
     for entry in register:
         hits = Divergence.objects.filter(known=entry).count()
         if hits != entry.hits:
             KnownDifference.objects.filter(pk=entry.pk).update(hits=hits)
 
 
-def _restate(entries: Iterable[int]) -> None:
-    """Say of these entries whether all of their divergences are covered."""
-    covered: dict[int, list[int | None]] = defaultdict(list)
-    for entry_id, known_id in Divergence.objects.filter(entry__in=entries).values_list("entry_id", "known_id"):
-        covered[entry_id].append(known_id)
-    for entry_id, numbers in covered.items():
-        found = [number for number in numbers if number is not None]
-        whole = len(found) == len(numbers)
-        LedgerEntry.objects.filter(pk=entry_id).update(
-            result=PairStatus.KNOWN if whole else PairStatus.DIVERGED, known=summary(found) if whole else ""
-        )
+def _contradicted(course_id: str) -> set[int]:
+    """Entries whose result is not what their divergences say: a release that stored and applied at once left some."""
+    rows = Divergence.objects.filter(course_id=course_id).order_by()
+    open_ones = rows.filter(known=None, cured_at=None)
+    hidden = open_ones.filter(entry__result=PairStatus.KNOWN).values_list("entry_id", flat=True)
+    covered = rows.filter(entry__result=PairStatus.DIVERGED).exclude(entry__in=open_ones.values("entry_id"))
+    return {*hidden, *covered.values_list("entry_id", flat=True)}
+
+
+def restate(entries: Iterable[int], register: list[KnownDifference]) -> None:
+    """
+    Say of these entries which of their divergences are covered, and whether all are.
+
+    Everything is read again under the entries' locks, which a reconcile that stores takes, too: what it has stored
+    meanwhile is neither hidden nor counted twice. The locks are those of a locking read, so that a transaction of the
+    caller's sees what is there now and not what was there when it began.
+    """
+    ids = sorted(set(entries))
+    for start in range(0, len(ids), BATCH):
+        with transaction.atomic():
+            _restate(ids[start : start + BATCH], register)
+
+
+def _restate(ids: list[int], register: list[KnownDifference]) -> None:
+    columns = ("pk", "result", "queue_name", "item_id")
+    wanted = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
+    entries = {pk: rest for pk, *rest in wanted.values_list(*columns)}
+    divergences: dict[int, list[Divergence]] = defaultdict(list)
+    for row in Divergence.objects.filter(entry__in=entries).order_by("pk").select_for_update():
+        divergences[row.entry_id].append(row)
+    for pk, found in divergences.items():
+        result, queue_name, item_id = entries[pk]
+        for row in found:
+            covers = match(register, DivergenceClass(row.klass), queue_name, item_id)
+            if (covers.pk if covers else None) != row.known_id:
+                row.known = covers
+                row.save(update_fields=["known"])
+        if result not in (PairStatus.DIVERGED, PairStatus.KNOWN):
+            continue  # a handoff has taken it: what its shadow differed in is no result of it any more
+        numbers = [row.known_id for row in found if row.known_id is not None]
+        whole = all(row.known_id is not None or row.cured_at is not None for row in found)
+        name = summary(numbers, cured=any(row.cured_at is not None for row in found))
+        status = PairStatus.KNOWN if whole else PairStatus.DIVERGED
+        LedgerEntry.objects.filter(pk=pk).update(result=status, known=name if whole else "")

@@ -26,6 +26,7 @@ EVENTS = {
     "target_refused_*": "The target is authoritative and cannot hold a submission; the learner was told why.",
     "target_failed": "The target is authoritative and did not store a submission; the learner was told.",
     "follow_up_failed": "What follows the authoritative write failed; the submission is stored.",
+    "permit_does_not_hold": "A flip by hand was not obeyed: its permit was given for other evidence.",
     "step_not_recorded_yet": "A flip by hand was obeyed, and is recorded by a later request.",
     "copy_stopped_by_kill_switch": "No copy was started.",
     "copy_not_sampled": "A learner is outside the sample.",

@@ -104,6 +104,8 @@ class LedgerEntry(models.Model):
     target_correct = models.BooleanField(null=True)
     target_score = models.FloatField(null=True)
     target_seconds = models.FloatField(null=True)
+    # When the target graded or echoed it: a clean pair is evidence for so many days from then.
+    target_graded_at = models.DateTimeField(null=True)
     # A second grading of the same shadow, to learn how often the target's graders disagree with themselves.
     twin_submission_id = models.BigIntegerField(null=True)
     twin_agrees = models.BooleanField(null=True)
@@ -203,6 +205,8 @@ class Divergence(models.Model):
     what = models.CharField(max_length=255)
     found_at = models.DateTimeField(default=now)
     known = models.ForeignKey(KnownDifference, null=True, on_delete=models.SET_NULL, related_name="+")
+    # Of a grave class: somebody has signed for it (cures.py). Without that it stays, whatever a later comparison finds.
+    cured_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [models.Index(fields=["course_id", "klass", "id"], name="shim_divergence_course")]
@@ -308,6 +312,11 @@ class CoursePhase(models.Model):
     permit = models.CharField(max_length=16, blank=True, default="")
     permit_until = models.DateTimeField(null=True)
     permit_run = models.ForeignKey(Run, null=True, on_delete=models.SET_NULL, related_name="+")
+    # A digest of all that the permit was given for; see permits.py. Without one no permit holds.
+    permit_basis = models.CharField(max_length=64, blank=True, default="", db_default="")
+    # The most fence leaks that a reconcile has seen since the last signed cure. Those that no entry knows are on record
+    # nowhere else, and mending them is not the end of them.
+    fence_leaks = models.PositiveIntegerField(default=0, db_default=0)
     # Since when the platform's own flag sends the course's submissions past the shim because we let it.
     released_at = models.DateTimeField(null=True)
     # The head of the course's log. Null, like the columns of the log itself: processes of the release before write rows

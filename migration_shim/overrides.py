@@ -10,8 +10,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import runs
-from .core.gate import Evidence, GateResult
+from . import proofs, runs, texts
+from .core.evidence import GateResult
 from .data import Phase
 from .errors import IllegalStep, ShimError
 from .models import GateOverride
@@ -25,7 +25,6 @@ def sign(
     signed_by: str,
     seconds: int,
     result: GateResult,
-    evidence: Evidence,
 ) -> GateOverride:
     """
     Put an override on record, with what the gate said at the time.
@@ -33,13 +32,13 @@ def sign(
     Raises:
         IllegalStep: see ``refuse_unpassable``.
     """
-    refuse_unpassable(course_id, evidence)
+    refuse_unpassable(course_id)
     moment = now()
     return GateOverride.objects.create(
         course_id=course_id,
         step_to=step_to,
-        reason=reason,
-        signed_by=signed_by[:150],
+        reason=texts.fitted(GateOverride, "reason", reason),
+        signed_by=texts.fitted(GateOverride, "signed_by", signed_by)[:150],
         created_at=moment,
         expires_at=moment + timedelta(seconds=seconds),
         verdict=result.verdict,
@@ -47,18 +46,28 @@ def sign(
     )
 
 
-def refuse_unpassable(course_id: str, evidence: Evidence) -> None:
+def refuse_unpassable(course_id: str) -> None:
     """
     Refuse to sign for what no signature makes harmless: a copy that has reached, or could reach, a learner, and a
     submission that both systems had for real.
 
+    The data is asked, not the last reconcile: it may never have run. The caller that takes the step holds its lock.
+
     Raises:
-        IllegalStep: with what was found.
+        IllegalStep: with what was found, or because nobody can tell.
     """
-    if evidence.fence_leaks or evidence.double_authority:
+    leaks, doubles = proofs.fence_leaks(course_id), proofs.doubles(course_id)
+    if leaks is None:
+        raise IllegalStep(f"Nobody can tell whether {course_id} has fence leaks: XQueue's database does not answer.")
+    if doubles is None:
         raise IllegalStep(
-            f"{course_id} has {evidence.fence_leaks} fence leaks and {evidence.double_authority} submissions that both "
-            "systems had for real: no override passes that. See the runbook, 'Fence leak' and 'Double authority'."
+            f"Nobody has looked whether both systems have submissions of {course_id} for real. Run a reconcile first: "
+            f"xqueue_reconcile --course {course_id}"
+        )
+    if leaks or doubles:
+        raise IllegalStep(
+            f"{course_id} has {leaks} fence leaks and {doubles} submissions that both systems had for real: no "
+            "override passes that. See the runbook, 'Fence leak' and 'Double authority'."
         )
 
 

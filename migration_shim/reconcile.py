@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import known, link, overrides, runs, selection, tallies, twins, walk
+from . import evidence, known, link, overrides, runs, selection, tallies, twins, walk
 from .conf import ShimSettings, load
 from .core.totals import course_content, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
@@ -64,7 +64,7 @@ def run(
     at_work: list[Run] = []
     with Control(settings=settings, tell=tell, beat=lambda: runs.keep_place(at_work[-1])) as control:
         for course_id in courses:
-            with runs.running("reconcile", course_id) as record:
+            with runs.running("reconcile", course_id, judge=evidence.judge) as record:
                 at_work.append(record)
                 reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, full=full)
                 content = reconcile.run()

@@ -134,11 +134,11 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
         raise IllegalStep(f"{course_id} is released already.")
     missing, findings, moment = [], [], None
     preflight = runs.last_complete("preflight", course_id)
-    if preflight is None or preflight.finished_at is None:
+    if preflight is None or preflight.finished_at is None or "findings" not in preflight.document:
         missing.append("there is no preflight of the course on record")
     else:
         moment = preflight.finished_at
-        findings = [_shown(item, "legacy") for item in preflight.document.get("findings", []) if _blocks(item)]
+        findings = [_shown(item, "legacy") for item in preflight.document["findings"] if _blocks(item)]
         missing += _stale(moment, preflight.document.get("versions"))
     findings += _of_ledger(course_id)
     accepted = sorted({item["code"] for item in findings if item["code"] in _ACCEPTABLE}) if override else []

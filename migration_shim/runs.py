@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -46,11 +46,13 @@ def scope_name(scope: str) -> str:
 
 
 @contextmanager
-def running(kind: str, scope: str = "") -> Iterator[Run]:
+def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None = None) -> Iterator[Run]:
     """
     A run record around some work, saved on the way out. It is complete only if the work says so on the record.
 
     Runs of one kind and scope exclude each other. Scopes that overlap do not: what they write has to be safe by itself.
+    ``judge`` is called in the transaction that finishes the run, however the work ended: what follows from the run is
+    on record with its end, or neither is.
 
     Raises:
         RunLocked: a run of this kind and scope is still at work.
@@ -70,8 +72,11 @@ def running(kind: str, scope: str = "") -> Iterator[Run]:
     try:
         yield run
     finally:
-        run.finished_at = now()
-        run.save()
+        with transaction.atomic():
+            run.finished_at = now()
+            run.save()
+            if judge is not None:
+                judge(run)
 
 
 def beat(run: Run) -> None:

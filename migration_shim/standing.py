@@ -192,7 +192,9 @@ def owed(courses: Collection[Course], leg: str, authority: Authority) -> dict[Co
 def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
     """By course and class: fence leaks and double authority among the divergences on record. One statement."""
     rows = Divergence.objects.filter(
-        course_id__in=courses, klass__in=(DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY)
+        course_id__in=courses,
+        klass__in=(DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY),
+        cured_at=None,
     )
     counted = rows.order_by().values("course_id", "klass").annotate(number=Count("id"))
     return {(row["course_id"], row["klass"]): row["number"] for row in counted}

@@ -270,6 +270,9 @@ def _alarms(
 ) -> int | None:
     """What the last complete reconcile says, or what has been found since if that is more. None: nobody has looked."""
     found = facts.alarms.get((course_id, klass), 0)
-    if reconcile is None:
-        return found or None
-    return max(found, reconcile[f"document__{key}"] or 0)
+    record = facts.phases[course_id].record
+    if klass is DivergenceClass.FENCE_LEAK and record is not None:
+        found = max(found, record.fence_leaks)
+    said = reconcile[f"document__{key}"] if reconcile is not None else None
+    # What was not said is unknown, and never none.
+    return found or None if said is None else max(found, said)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import OperationalError, connection, transaction
 
-from . import known
-from .data import Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
+from . import known, permits, texts
+from .data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
 from .selection import DEPENDS_ON
@@ -31,6 +32,7 @@ _STORED = (
     "target_correct",
     "target_score",
     "target_seconds",
+    "target_graded_at",
     "payload_compared_at",
     "double_authority",
     "seen",
@@ -95,24 +97,74 @@ def _again(batch: list[Changed], moment: datetime) -> None:
 
 def _write(batch: list[Changed], moment: datetime) -> None:
     with transaction.atomic():
+        permits.lock({one.entry.course_id for one, *_ in batch if DETERMINISTIC & one.result.divergences.keys()})
         wanted = LedgerEntry.objects.filter(pk__in=[one.entry.pk for one, *_ in batch]).order_by("pk")
         now_there = {pk: tuple(rest) for pk, *rest in wanted.select_for_update().values_list("pk", *DEPENDS_ON)}
         same = [(one, covers) for one, covers, before in batch if now_there.get(one.entry.pk) == before]
         entries = [one.entry for one, _ in same]
+        grave = _grave(entries)
+        found = [row for one, covers in same for row in _divergences(one, covers, grave[one.entry.pk], moment)]
         _update(entries)
         Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
-        Divergence.objects.bulk_create(
-            Divergence(
-                entry=one.entry,
-                course_id=one.entry.course_id,
-                klass=klass,
-                what=text[:255],
-                found_at=moment,
-                known=covers[klass],
-            )
-            for one, covers in same
-            for klass, text in one.result.divergences.items()
+        Divergence.objects.bulk_create(found)
+        # No permit outlives a deterministic divergence that nothing covers.
+        bare = (row for row in found if row.known_id is None and row.cured_at is None)
+        permits.withdraw({row.course_id for row in bare if row.klass in DETERMINISTIC})
+
+
+def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
+    """What is on record of these entries that only a signed cure ends, signed for or not. They are locked."""
+    found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
+    rows = Divergence.objects.filter(entry__in=[entry.pk for entry in entries], klass__in=GRAVE)
+    for row in rows.select_for_update():
+        found[row.entry_id][DivergenceClass(row.klass)] = row
+    return found
+
+
+def _divergences(
+    one: Found,
+    covers: dict[DivergenceClass, KnownDifference | None],
+    before: dict[DivergenceClass, Divergence],
+    moment: datetime,
+) -> list[Divergence]:
+    """
+    The divergences to be on record of an entry, whose result is brought in line with them.
+
+    A grave one stays until somebody has signed for it, also when it is not found any more. Signed for, it counts no
+    more, as long as nothing can come of it: found again of a row that is still alive, it is a new one.
+    """
+    entry = one.entry
+    rows = [
+        Divergence(
+            entry=entry,
+            course_id=entry.course_id,
+            klass=klass,
+            what=texts.fitted(Divergence, "what", text)[:255],
+            found_at=moment,
+            known=covers[klass],
+            cured_at=before[klass].cured_at if klass in before and _is_over(one, klass) else None,
         )
+        for klass, text in one.result.divergences.items()
+    ]
+    for klass, row in before.items():
+        if klass not in one.result.divergences and row.cured_at is None:
+            row.pk, row._state.adding = None, True  # written anew with the others
+            rows.append(row)
+    if before and rows:
+        whole = all(row.known_id is not None or row.cured_at is not None for row in rows)
+        cured = any(row.cured_at is not None for row in rows)
+        numbers = [row.known_id for row in rows if row.known_id is not None]
+        entry.result = PairStatus.KNOWN.value if whole else PairStatus.DIVERGED.value
+        entry.known = known.summary(numbers, cured=cured) if whole else ""
+        entry.divergences = ",".join(sorted(row.klass for row in rows))
+        if any(row.klass == DivergenceClass.DOUBLE_AUTHORITY and row.cured_at is not None for row in rows):
+            entry.double_authority = False
+    return rows
+
+
+def _is_over(one: Found, klass: DivergenceClass) -> bool:
+    """Whether both sides have said their last word. What is lost says none any more."""
+    return klass is DivergenceClass.LOST or (one.legacy.state.is_final and one.target.state.is_final)
 
 
 def _update(entries: list[LedgerEntry]) -> None:
@@ -165,6 +217,7 @@ def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) 
         # Legacy's retention may take the row that shows it. It is written only if the entry still is the target's: a
         # return says so on the entry before it touches legacy's row.
         entry.double_authority = True
+    entry.target_graded_at = target.returned_at if target.state is State.GRADED else None
     entry.payload_compared_at, entry.seen = one.payload_at, one.seen
     return before != tuple(getattr(entry, name) for name in _STORED)
 

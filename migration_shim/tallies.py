@@ -79,8 +79,13 @@ def _cohort(course_id: str, queue_name: str, item_id: str, found: Counter[str]) 
 
 
 def classes(course_id: str) -> dict[str, int]:
-    """How many divergences there are of each class, the registered ones included."""
-    rows = Divergence.objects.filter(course_id=course_id).order_by().values("klass").annotate(number=Count("id"))
+    """How many divergences there are of each class, the registered ones included; without those signed for."""
+    rows = (
+        Divergence.objects.filter(course_id=course_id, cured_at=None)
+        .order_by()
+        .values("klass")
+        .annotate(number=Count("id"))
+    )
     found = {row["klass"]: row["number"] for row in rows}
     return {klass.value: found.get(klass.value, 0) for klass in DivergenceClass}
 
@@ -145,7 +150,7 @@ def latency(entries: QuerySet[LedgerEntry]) -> dict[str, dict[str, Any]]:
 
 
 def divergences(course_id: str) -> Iterator[dict[str, Any]]:
-    """Every divergence on record, in keyset pages, with what is needed to find its rows again."""
+    """Every divergence on record that nobody has signed for, in keyset pages, with what finds its rows again."""
     columns = {
         "entry": "entry_id",
         "legacy_id": "entry__legacy_id",
@@ -159,7 +164,8 @@ def divergences(course_id: str) -> Iterator[dict[str, Any]]:
         "what": "what",
         "known": "known_id",
     }
-    rows = Divergence.objects.filter(course_id=course_id).order_by("id").values_list("id", *columns.values())
+    rows = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("id")
+    rows = rows.values_list("id", *columns.values())
     after = 0
     while page := list(rows.filter(id__gt=after)[:1000]):
         yield from (dict(zip(columns, values, strict=True)) for _, *values in page)

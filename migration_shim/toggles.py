@@ -8,6 +8,7 @@ same precedence (course, then organisation, then the flag for everyone) is read 
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from django.apps import apps
@@ -19,7 +20,7 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model
 
-from . import journal
+from . import journal, permits, texts
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .data import Authority, Phase
 from .metrics import count
@@ -59,6 +60,10 @@ KILL_SWITCH = WaffleSwitch("migration_shim.kill_switch", __name__)
 
 FLAGS = (DUAL_WRITE_FLAG, TARGET_PRIMARY_FLAG)
 _CACHE = "migration_shim.flags"
+#: For so many seconds a process does not ask again whether a permit holds that it has refused: it costs queries.
+_ASK_AGAIN = 60.0
+#: By course: the permit that was refused, and until when it is not asked about.
+_refused: dict[str, tuple[tuple[int | None, str], float]] = {}
 
 
 def in_platform() -> bool:
@@ -136,20 +141,22 @@ def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user:
         if in_platform():
             force_platform_flag(flag, course_id, value, user=user, note=note)
         else:
+            text = texts.fitted(FlagOverride, "note", note)[:255]
             FlagOverride(
-                flag=flag, scope="course", key=course_id, force=value, enabled=True, note=note[:255], changed_by=user
+                flag=flag, scope="course", key=course_id, force=value, enabled=True, note=text, changed_by=user
             ).save()
     new_work_cycle()
 
 
 def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object = None, note: str = "") -> None:
     """Force a flag for one course through the platform's own overrides. Only inside an LMS."""
-    apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel").objects.create(
+    model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
+    model.objects.create(
         waffle_flag=flag,
         course_id=CourseKey.from_string(course_id),
         override_choice="on" if value else "off",
         enabled=True,
-        note=note[:255],
+        note=texts.fitted(model, "note", note)[:255],
         changed_by=user,
     )
 
@@ -191,9 +198,12 @@ def _obey(course_id: str, seen: CoursePhase | None, decision: PhaseDecision) -> 
             # A cutover writes flags and record in one transaction, and holds this row: from here on they fit.
             RequestCache(_CACHE).delete(course_id)
             decision = _decide(course_id, record)
+            gated = decision.changed and needs_permit(Phase(record.phase), decision.phase)
+            if gated and not permits.holds(record):
+                _refuse(record, decision.asked)
+                decision = _decide(course_id, record)
             if decision.changed:
-                gated = needs_permit(Phase(record.phase), decision.phase)
-                proof = {"permit_of_run": record.permit_run_id} if gated else {}
+                proof = {"permit_of_run": record.permit_run_id, "basis": record.permit_basis} if gated else {}
                 _step(record, decision.phase, by="flag", reason="the flags were changed by hand", evidence=proof)
             return decision
     except OperationalError as error:
@@ -212,7 +222,27 @@ def _recorded(record: CoursePhase | None) -> Phase:
 def _permit(record: CoursePhase | None) -> Phase | None:
     if record is None or not record.permit or record.permit_until is None or record.permit_until < now():
         return None
+    refused, until = _refused.get(record.course_id, (None, 0.0))
+    if refused == _name(record) and time.monotonic() < until:
+        return None
     return Phase(record.permit)
+
+
+def _name(record: CoursePhase) -> tuple[int | None, str]:
+    """What tells one permit of a course from the next."""
+    return record.permit_run_id, record.permit_basis
+
+
+def _refuse(record: CoursePhase, asked: Phase) -> None:
+    """Take a permit for none that does not fit what there is now, and remember it for a while."""
+    _refused[record.course_id] = _name(record), time.monotonic() + _ASK_AGAIN
+    count("permit_does_not_hold")
+    log.warning(
+        "migration_shim: course %s stays in %s: the permit for %s was given for other evidence, settings or register",
+        record.course_id,
+        record.phase,
+        asked,
+    )
 
 
 def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence: dict[str, Any]) -> None:
@@ -233,7 +263,7 @@ def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: 
     if phase != record.phase:
         record.phase, record.since = phase, now()
     record.released_at = None
-    record.permit, record.permit_until, record.permit_run = "", None, None
+    permits.take(record)
     record.save()
     said = ("migration_shim: course %s is now in phase %s (%s)", record.course_id, phase, by)
     transaction.on_commit(lambda: log.warning(*said))

@@ -204,11 +204,14 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
         "lost": found.lost,
         "stuck": found.stuck,
     }
+    bad |= {klass.value.replace("_", " "): number for klass, number in found.grave}
     reasons = [f"{number} {what}" for what, number in bad.items() if number]
     if result.verdict is Verdict.FAIL:
         reasons += result.reasons
     if reasons:
         return Stand.FAILED, reasons
+    if unknown := [f"nobody has looked for {what}" for what, number in bad.items() if number is None]:
+        return Stand.WATCHED, unknown
     graded = LedgerEntry.objects.filter(course_id=course_id, target_state=State.GRADED, compared_at__gte=record.since)
     if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete changes nobody's grader
         return Stand.WATCHED, ["no reconcile has seen a grade of the target since its step"]

@@ -23,8 +23,8 @@ from edx_django_utils.cache import RequestCache
 from model_bakery import baker
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import api
-from migration_shim.data import Document, Leg, Origin, PairStatus
+from migration_shim import api, permits, toggles
+from migration_shim.data import Document, Leg, Origin, PairStatus, Phase
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa
@@ -45,6 +45,7 @@ def fresh(legacy_rows):
     """No legacy rows and empty caches; a test that rolls back leaves what django-waffle has cached."""
     cache.clear()
     RequestCache.clear_all_namespaces()
+    toggles._refused.clear()
     yield
     cache.clear()
     RequestCache.clear_all_namespaces()
@@ -196,6 +197,13 @@ def in_phase(phase: str, course: str = COURSE, since: datetime | None = None) ->
     return CoursePhase.objects.update_or_create(course_id=course, defaults={"phase": phase, "since": since})[0]
 
 
+def permitted(step: str, course: str = COURSE, lasts: timedelta = timedelta(hours=1)) -> CoursePhase:
+    """Give a course a permit that rests on what there is now."""
+    record, _ = CoursePhase.objects.get_or_create(course_id=course)
+    permits.give(record, Phase(step), now() + lasts)
+    return record
+
+
 def preflighted(course: str = COURSE) -> Run:
     """Put a preflight without findings on record."""
     return Run.objects.create(
@@ -237,6 +245,7 @@ def entries(number: int, **fields: Any) -> None:
         "leases": 1,
         "legacy_seconds": 20,
         "target_seconds": 30,
+        "target_graded_at": moment,
     } | fields
     if not number:
         return

@@ -59,9 +59,7 @@ def tick(dual_write, target_primary, course=COURSE):
 
 
 def permit(step, until=timedelta(hours=1), course=COURSE):
-    CoursePhase.objects.update_or_create(
-        course_id=course, defaults={"permit": step, "permit_until": now() + until, "permit_run": None}
-    )
+    rows.permitted(step, course, until)
 
 
 # Which override counts

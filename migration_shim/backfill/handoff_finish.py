@@ -19,6 +19,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
+from .. import permits
 from ..conf import ShimSettings
 from ..data import Authority, Leg, Move, PairStatus
 from ..legacy import give_back, handoff
@@ -142,7 +143,10 @@ def watch(entry: LedgerEntry) -> Done:
     returned = any(row.return_time is not None and row.return_time >= fresh.moved_at for row in rows)
     double = alive or returned or not is_ours(main, entry)
     if double:
-        note(entry, double_authority=True)  # before the row is retired again: a crash must not hide it
+        with transaction.atomic():  # before the row is retired again: a crash must not hide it
+            permits.lock([entry.course_id])
+            note(entry, double_authority=True)
+            permits.withdraw([entry.course_id])
     mark = handoff.mark_of(entry.pk)
     fenced = [row for row in alive if handoff.fence(row, mark)]
     _set_shadow_aside(fresh)  # a crash may have come between

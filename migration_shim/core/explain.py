@@ -48,6 +48,13 @@ def notes(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
         found.append(f"thin problems: {thin_names(thin)}")
     if credit := rate_and_error(evidence, thresholds)[0] - thresholds.rate:
         found.append(f"the target disagrees with itself: {credit:.2%} is allowed for random graders")
+    days = f"{thresholds.evidence_days:g} days"
+    if aged := sum(problem.aged for problem in evidence.problems):
+        found.append(f"{aged} graded pairs are older than {days} and do not count any more")
+    if idle := [queue.name for queue in evidence.queues if queue.idle]:
+        found.append(f"idle, no submission in {days}: {', '.join(idle)}; nothing is asked of them")
+    if evidence.taken_back:
+        found.append("the course was taken back; pairs of before do not show that its graders work")
     for one in evidence.overrides:
         found.append(f"override by {one.owner} until {one.expires_at:%Y-%m-%d %H:%M}: {one.reason}")
     return tuple(found)
@@ -76,7 +83,7 @@ def explain(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     lines += [_problem(problem, thresholds, shared) for problem in evidence.problems]
     lines += [
         f"queue {queue.name}: {queue.by_graders} of {queue.graded_pairs} pairs by a real grader through the seam, "
-        + ("none asked for: side effects" if queue.side_effects else f"{thresholds.pairs_per_queue} asked for")
+        + _asked(queue, thresholds)
         for queue in evidence.queues
     ]
     if (latency := evidence.latency) is not None:
@@ -86,6 +93,12 @@ def explain(evidence: Evidence, thresholds: Thresholds) -> list[str]:
             f"{latency.target:.1f} s on target, bound {bound:.1f} s"
         )
     return lines + [f"note: {note}" for note in notes(evidence, thresholds)]
+
+
+def _asked(queue: Tally, thresholds: Thresholds) -> str:
+    if queue.side_effects or queue.idle:
+        return f"none asked for: {'side effects' if queue.side_effects else 'idle'}"
+    return f"{thresholds.pairs_per_queue} asked for"
 
 
 def _problem(problem: Tally, thresholds: Thresholds, error: float) -> str:

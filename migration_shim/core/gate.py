@@ -6,26 +6,14 @@ Its statistics are those of ``martingale.py``; what is made of them, and why, is
 
 from __future__ import annotations
 
-from ..data import DivergenceClass, Verdict
-from .evidence import Evidence, GateResult, Tally, Thresholds, thin_problems
+from collections.abc import Iterable, Iterator
+
+from ..data import DETERMINISTIC, DivergenceClass, Verdict
+from .evidence import Cause, Evidence, GateResult, Tally, Thresholds, thin_problems
 from .explain import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed
 from .noise import problem_rate, rate_and_error
 
-#: Classes that no random grader explains: one of them fails its problem.
-DETERMINISTIC = (
-    DivergenceClass.PRESENCE,
-    DivergenceClass.STATE,
-    DivergenceClass.SCALE,
-    DivergenceClass.PAYLOAD,
-    DivergenceClass.FILES,
-    DivergenceClass.IDENTITY,
-    DivergenceClass.ORDER,
-    DivergenceClass.DUPLICATE,
-    DivergenceClass.LOST,
-    DivergenceClass.DOUBLE_AUTHORITY,
-    DivergenceClass.FENCE_LEAK,
-)
 #: Clocks of two machines may differ by so many seconds; evidence from further ahead is no evidence.
 _CLOCK_SKEW = 60.0
 #: No more problems than this are named for one reason.
@@ -34,12 +22,12 @@ _NAMED = 5
 
 def evaluate(evidence: Evidence, thresholds: Thresholds) -> GateResult:
     """The verdict of one course. FAIL outranks STALE outranks INCONCLUSIVE; PASS is what is left."""
-    failures = _failures(evidence, thresholds)
-    stale = _stale(evidence, thresholds)
+    failures = tuple(_failures(evidence, thresholds))
+    stale = tuple(_stale(evidence, thresholds))
     n, k = evidence.pairs, evidence.diverged
     rate, error = rate_and_error(evidence, thresholds)
     more = pairs_needed(n, k, rate, error)
-    open_points, needed = _inconclusive(evidence, thresholds, rate, more)
+    open_points = tuple(_open_points(evidence, thresholds, rate, more))
     verdict = Verdict.PASS
     if open_points:
         verdict = Verdict.INCONCLUSIVE
@@ -47,10 +35,12 @@ def evaluate(evidence: Evidence, thresholds: Thresholds) -> GateResult:
         verdict = Verdict.STALE
     if failures:
         verdict = Verdict.FAIL
+    reasons = (*failures, *stale, *open_points)
     return GateResult(
         verdict=verdict,
-        reasons=(*failures, *stale, *open_points),
-        needed=needed,
+        reasons=tuple(text for _, text in reasons),
+        needed=_needed(evidence, thresholds, more),
+        cause=_worst(reasons),
         ways_out=ways_out(evidence, thresholds, more),
         notes=notes(evidence, thresholds),
         arithmetic={
@@ -64,22 +54,28 @@ def evaluate(evidence: Evidence, thresholds: Thresholds) -> GateResult:
     )
 
 
-def _failures(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
-    reasons = []
+Reason = tuple[Cause, str]
+
+
+def _failures(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
     if evidence.fence_leaks:
-        reasons.append(f"{evidence.fence_leaks} fence leaks: a copy reached, or could reach, a learner's grade")
+        yield Cause.LEAK, f"{evidence.fence_leaks} fence leaks: a copy reached, or could reach, a learner's grade"
     if evidence.double_authority:
-        reasons.append(f"{evidence.double_authority} submissions are alive on both systems for real")
+        yield Cause.DOUBLE_AUTHORITY, f"{evidence.double_authority} submissions are alive on both systems for real"
     if evidence.lost:
-        reasons.append(f"{evidence.lost} submissions or scores are lost: they vanished before their time")
+        yield Cause.LOST, f"{evidence.lost} submissions or scores are lost: they vanished before their time"
+    for klass, number in evidence.grave:
+        if number:
+            yield Cause(klass.value), f"{number} submissions are {klass.value.replace('_', ' ')}"
     for blocker in evidence.preflight_blockers:
-        reasons.append(f"preflight blocker: {blocker}")
+        yield Cause.BLOCKED, f"preflight blocker: {blocker}"
     if (latency := evidence.latency) is not None and latency.timed:
         bound = thresholds.latency_seconds + thresholds.latency_factor * latency.legacy
         if not latency.target <= bound:
-            reasons.append(
+            yield (
+                Cause.SLOW,
                 f"95 of 100 results take up to {latency.target:.0f} s on target, {latency.legacy:.0f} s on legacy; "
-                f"the bound is {bound:.0f} s"
+                f"the bound is {bound:.0f} s",
             )
     # The error is shared among the problems, so that a course of two hundred is not failed by chance.
     error = thresholds.error / max(1, len(evidence.problems))
@@ -87,58 +83,79 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
         pairs = max(problem.graded_pairs, problem.diverged)
         if problem.deterministic:
             classes = ", ".join(_fixed(problem)) or "presence, state or payload"
-            reasons.append(f"problem {problem.name}: {problem.deterministic} divergences in {classes}")
+            yield Cause.DIFFERS, f"problem {problem.name}: {problem.deterministic} divergences in {classes}"
         elif problem.diverged:
             rate = problem_rate(problem, thresholds, error)
             if evidence_above(pairs, problem.diverged, rate) >= 1 / error:
-                reasons.append(f"problem {problem.name}: {problem.diverged} of {pairs} pairs diverge")
-    return tuple(reasons)
+                yield Cause.DIFFERS, f"problem {problem.name}: {problem.diverged} of {pairs} pairs diverge"
 
 
-def _stale(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
-    ages = (("reconcile", evidence.reconcile_age), ("preflight", evidence.preflight_age))
-    return tuple(
-        f"the last {name} is {age / 3600:.1f} h old, the limit is {thresholds.max_age_seconds / 3600:.1f} h"
-        for name, age in ages
-        if age is not None and not -_CLOCK_SKEW <= age <= thresholds.max_age_seconds
-    )
+def _stale(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
+    for name, age in (("reconcile", evidence.reconcile_age), ("preflight", evidence.preflight_age)):
+        if age is not None and not -_CLOCK_SKEW <= age <= thresholds.max_age_seconds:
+            limit = thresholds.max_age_seconds / 3600
+            yield Cause.STALE, f"the last {name} is {age / 3600:.1f} h old, the limit is {limit:.1f} h"
 
 
-def _inconclusive(
-    evidence: Evidence, thresholds: Thresholds, rate: float, more: int | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    reasons, needed = [], []
-    n, k = evidence.pairs, evidence.diverged
+def _runs(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """What is missing of runs, and what is needed."""
     if evidence.reconcile_age is None:
-        reasons.append("there was no reconcile")
-        needed.append("a reconcile")
+        yield "there was no reconcile", "a reconcile"
     elif not evidence.reconcile_complete:
-        reasons.append("the last reconcile did not finish")
-        needed.append("a complete reconcile")
+        yield "the last reconcile did not finish", "a complete reconcile"
     if evidence.preflight_age is None:
-        reasons.append("there was no preflight")
-        needed.append("a preflight")
+        yield "there was no preflight", "a preflight"
+
+
+def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: int | None) -> Iterator[Reason]:
+    """What keeps a verdict from being a PASS though nothing speaks against the course."""
+    n, k = evidence.pairs, evidence.diverged
+    for text, _ in _runs(evidence):
+        yield Cause.STALE, text
     sides = (
         (evidence.missing, "missing on one side"),
         (evidence.overdue, "overdue on one side"),
         (evidence.stuck, f"stuck on one side{_where_stuck(evidence)}"),
     )
-    reasons.extend(f"{count} submissions are {text}" for count, text in sides if count)
+    for count, text in sides:
+        if count:
+            yield Cause.OVERDUE, f"{count} submissions are {text}"
     if more is None:
-        reasons.append(f"{k} of {n} pairs diverge, which no number of pairs in reach would outweigh")
+        yield Cause.DIFFERS, f"{k} of {n} pairs diverge, which no number of pairs in reach would outweigh"
     elif more:
-        reasons.append(f"{n} graded pairs with {k} divergences do not yet show a rate under {rate:.2%}")
-        needed.append(f"{more} more graded pairs without a divergence")
+        yield Cause.NEEDS_PAIRS, f"{n} graded pairs with {k} divergences do not yet show a rate under {rate:.2%}"
     if not evidence.queues:
-        reasons.append("no queue of the course is known")
+        yield Cause.NEEDS_PAIRS, "no queue of the course is known"
+    elif all(queue.idle for queue in evidence.queues):
+        days = f"{thresholds.evidence_days:g}"
+        yield Cause.NEEDS_PAIRS, f"no queue of the course had a submission in the last {days} days"
+    since = " since it was taken back" if evidence.taken_back else ""
+    for queue, _ in _lacking(evidence, thresholds):
+        yield Cause.NEEDS_PAIRS, f"queue {queue.name}: {queue.by_graders} pairs graded on both sides{since}"
+    for text in (*_problem_points(evidence, thresholds), *_untold(evidence, thresholds)):
+        yield Cause.NEEDS_PAIRS, text
+
+
+def _lacking(evidence: Evidence, thresholds: Thresholds) -> Iterator[tuple[Tally, int]]:
+    """The queues that a real grader has graded too few pairs of, and how many more it takes."""
     for queue in evidence.queues:
         lack = thresholds.pairs_per_queue - queue.by_graders
-        if lack > 0 and not queue.side_effects:
-            reasons.append(f"queue {queue.name}: {queue.by_graders} pairs graded on both sides")
-            needed.append(f"{lack} more graded pairs in queue {queue.name}")
-    reasons.extend(_problem_points(evidence, thresholds))
-    reasons.extend(_untold(evidence, thresholds))
-    return tuple(reasons), tuple(needed)
+        if lack > 0 and not (queue.side_effects or queue.idle):
+            yield queue, lack
+
+
+def _needed(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tuple[str, ...]:
+    needed = [text for _, text in _runs(evidence)]
+    if more:
+        needed.append(f"{more} more graded pairs without a divergence")
+    lacking = _lacking(evidence, thresholds)
+    return (*needed, *(f"{lack} more graded pairs in queue {queue.name}" for queue, lack in lacking))
+
+
+def _worst(reasons: Iterable[Reason]) -> Cause:
+    """The worst of the causes, by the order in which they are named."""
+    order = list(Cause)
+    return min((cause for cause, _ in reasons), key=order.index, default=Cause.READY)
 
 
 def _fixed(problem: Tally) -> list[str]:
@@ -173,9 +190,13 @@ def _problem_points(evidence: Evidence, thresholds: Thresholds) -> list[str]:
 
 def _untold(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     """What the evidence does not say at all."""
-    if not thresholds.demand_all:
-        return []
     points = []
+    if evidence.fence_leaks is None:
+        points.append("nobody has looked for fence leaks")
+    if evidence.double_authority is None:
+        points.append("nobody has looked for submissions that both systems have for real")
+    if not thresholds.demand_all:
+        return points
     if evidence.lost is None:
         points.append("nobody has looked for lost submissions")
     if evidence.stuck is None:

@@ -94,6 +94,14 @@ def is_handed_off(row: LegacyRow) -> bool:
     return row.retired and not row.pullkey and row.grader_id.startswith(MARK)
 
 
+def is_failed_push(row: LegacyRow) -> bool:
+    """
+    Whether XQueue could not push a row to its grader. What the LMS has acknowledged then is no grade: XQueue told it so
+    itself, as an operator's command does, and keeps no reply (xqueue, ``submission_queue/consumer.py``).
+    """
+    return row.push_time is not None and row.num_failures > 0 and not row.grader_reply
+
+
 def same_input(one: ParsedRow, other: ParsedRow) -> bool:
     """Whether two rows are certainly attempts of one learner at one input."""
     return bool(one.input_key) and one.input_key == other.input_key
@@ -114,8 +122,8 @@ def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
     if is_handed_off(row):
         return State.HANDED_OFF
     newer = [other for other in siblings if other.row.id > row.id]
-    if row.lms_ack and row.return_time is None:
-        return State.GIVEN_UP  # the LMS has acknowledged an operator's "could not be graded"
+    if row.lms_ack and (row.return_time is None or is_failed_push(row)):
+        return State.GIVEN_UP  # the LMS has acknowledged XQueue's or an operator's own "could not be graded"
     if row.lms_ack:
         # An acknowledged return after a newer attempt of the same input had arrived was ignored by the LMS.
         replaced = any(same_input(parsed, other) and _arrived_before_return(other, row) for other in newer)

@@ -16,7 +16,7 @@ from ..data import Reply, RowClass, ScoreStyle
 from .findings import Finding, found
 from .hazards import Sight, grading_seconds, input_of, of_envelope, of_reply, of_score, of_siblings, of_times
 from .identity import GRADED_DISPATCH
-from .mapping import ParsedRow, Policy, classify
+from .mapping import ParsedRow, Policy, classify, is_failed_push
 from .row_rules import RULES
 from .scoring import read_reply, style_of, style_sign
 
@@ -177,7 +177,7 @@ class RowTally:
 
     def _of_reply(self, cohort: Cohort, queue: Queue, parsed: ParsedRow, *, final: bool) -> Iterator[Sight]:
         row, predict = parsed.row, self._facts.predict
-        if row.return_time is None or predict is None:
+        if row.return_time is None or is_failed_push(row) or predict is None:
             return
         reply, predicted = read_reply(row.grader_reply), predict(row.grader_reply, cohort.points)
         cohort.history += final and predicted is not None
@@ -200,7 +200,8 @@ class RowTally:
             queue.push_example = row.id
             queue.pushed += 1
             queue.last_push = max(filter(None, (queue.last_push, row.push_time)))
-        if envelope is not None and envelope.callback.dispatch == GRADED_DISPATCH and row.lms_ack:
+        graded = row.lms_ack and not is_failed_push(row)
+        if envelope is not None and envelope.callback.dispatch == GRADED_DISPATCH and graded:
             queue.newest_graded = row.id
         if parsed.file_names:
             queue.with_files += 1

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from django.db import connections
-from django.db.models import Max, Min, QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 
 from .. import multirow
 from ..data import LegacyRow
@@ -143,7 +143,9 @@ def clock() -> datetime:
 def acknowledged_headers(*, size: int) -> Iterator[tuple[int, str]]:
     """(id, xqueue_header) of the rows whose return the LMS acknowledged, in ascending order of id."""
     after = 0
-    queryset = _all().filter(lms_ack=True, retired=True)
+    # What XQueue could not push it has told the LMS itself; see core.mapping.is_failed_push.
+    failed_push = Q(push_time__isnull=False, num_failures__gt=0, grader_reply="")
+    queryset = _all().filter(~failed_push, lms_ack=True, retired=True)
     while page := list(queryset.filter(id__gt=after).order_by("id").values_list("id", "xqueue_header")[:size]):
         yield from page
         after = page[-1][0]

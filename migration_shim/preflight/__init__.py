@@ -14,8 +14,8 @@ from typing import Any
 
 from django.utils.timezone import now
 
+from .. import evidence, runs
 from .. import probe as _probe
-from .. import runs
 from ..conf import ShimSettings, load
 from ..core.findings import BLOCKER, Finding, found, in_order
 from ..core.row_rules import RULES
@@ -46,7 +46,7 @@ def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
         ConfigurationError: the settings are not usable.
         LegacyNotReadable: XQueue's rows cannot be read.
     """
-    with runs.running("preflight", course_id) as record:
+    with runs.running("preflight", course_id, judge=evidence.judge) as record:
         site.check_readable()
         content = _content(course_id, record, progress, probe=probe)
         record.document, record.complete = content, True

@@ -84,7 +84,14 @@ def _gate(content: Content) -> list[str]:
 
 
 def _known(content: Content) -> list[str]:
-    entries = content["known_differences"]
+    return [*_register(content["known_differences"]), *map(_cure, content["cures"])]
+
+
+def _cure(cure: Content) -> str:
+    return f"cured: {cure['number']} {cure['class']} of {cure['course']}, {cure['at']}, {cure['by']}: {cure['reason']}"
+
+
+def _register(entries: list[Content]) -> list[str]:
     if not entries:
         return [
             "No known differences.",

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from migration_shim.core import martingale
 from migration_shim.core.evidence import Evidence, Latency, Override, Tally, Thresholds
 from migration_shim.core.explain import explain
-from migration_shim.core.gate import DETERMINISTIC, evaluate
+from migration_shim.core.gate import evaluate
 from migration_shim.core.martingale import evidence_above, evidence_below, lower_bound, upper_bound
-from migration_shim.data import DivergenceClass, Verdict
+from migration_shim.data import DETERMINISTIC, DivergenceClass, Verdict
 
 DEFAULTS = Thresholds(
     rate=0.01, error=0.05, pairs_per_queue=5, pairs_per_problem=20, thin_share=0.05, max_age_seconds=86400
@@ -435,16 +435,18 @@ LESS = {
     "preflight_age": [None, DAY + 1, NAN, math.inf, -3600.0],
     "preflight_blockers": [("x",)],
     "problems": [(), (told("p1", 300),), (told("p1", 300, entries=400, graded_pairs=0), told("p2", 300))],
-    "queues": [(), (told("q1", 590), told("q2", 4))],
+    "queues": [(), (told("q1", 590), told("q2", 4)), (told("q1", 600, idle=True),)],
     "missing": [1],
     "overdue": [1],
-    "fence_leaks": [1],
-    "double_authority": [1],
+    "fence_leaks": [None, 1],
+    "double_authority": [None, 1],
     "lost": [None, 1],
     "stuck": [None, 1],
     "latency": [None, Latency(timed=0, legacy=0.0, target=0.0), Latency(timed=4, legacy=30.0, target=30.0)]
     + [Latency(timed=40, legacy=30.0, target=target) for target in (120.1, math.inf, NAN)],
     "overrides": [],
+    "grave": [((DivergenceClass.LOST, 1),)],
+    "taken_back": [],
 }
 # The same for every count of a problem.
 LESS_OF_A_PROBLEM = {
@@ -461,8 +463,11 @@ LESS_OF_A_PROBLEM = {
     "twins_differ": [],
     "elsewhere": [],
     "side_effects": [],
+    "before": [],
+    "aged": [],
+    "idle": [],
 }
-LESS_OF_A_QUEUE = {"graded_pairs": 9, "echoed": 6, "elsewhere": 6}
+LESS_OF_A_QUEUE = {"graded_pairs": 9, "echoed": 6, "elsewhere": 6, "before": 6}
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in LESS.items() for value in values])
@@ -521,7 +526,7 @@ def test_payloads_of_every_submission_are_compared_or_the_problem_is_named():
     assert found.reasons == ("problem p1: the payloads of 299 of 300 are compared",)
 
 
-@pytest.mark.parametrize("klass", DETERMINISTIC)
+@pytest.mark.parametrize("klass", sorted(DETERMINISTIC))
 def test_one_deterministic_divergence_fails_and_names_problem_and_class(klass):
     many = tuple(told(f"p{i}", 50) for i in range(200))
     bad = told("bad", 50, diverged=1, deterministic=1, classes=(klass.value,))
@@ -762,3 +767,42 @@ def test_empty_one_sided_errored_old_or_interrupted_evidence_never_passes(spoil,
     result = evaluate(spoil(found), dataclasses.replace(DEFAULTS, demand_all=demand))
     assert result.verdict is not Verdict.PASS
     assert result.reasons
+
+
+def test_a_queue_without_submissions_is_idle_and_asks_nothing():
+    idle = told("q2", 0, idle=True)
+    found = evaluate(whole(queues=(told("q1", 600), idle)), WHOLE)
+    assert found.verdict is Verdict.PASS
+    assert found.notes == ("idle, no submission in 30 days: q2; nothing is asked of them",)
+    assert evaluate(whole(queues=(told("q1", 600), told("q2", 0))), WHOLE).verdict is Verdict.INCONCLUSIVE
+
+
+def test_pairs_that_are_too_old_are_counted_in_a_note():
+    found = evaluate(whole(problems=(told("p1", 600, aged=40), told("p2", 300))), WHOLE)
+    assert found.notes == ("40 graded pairs are older than 30 days and do not count any more",)
+
+
+def test_a_course_that_was_taken_back_is_told_so():
+    lacking = told("q1", 600, before=597)
+    found = evaluate(whole(queues=(lacking,), taken_back=True), WHOLE)
+    assert found.reasons == ("queue q1: 3 pairs graded on both sides since it was taken back",)
+    assert found.needed == ("2 more graded pairs in queue q1",)
+
+
+CAUSES = {
+    "leak": {"fence_leaks": 1, "double_authority": 1, "reconcile_age": None},
+    "double_authority": {"double_authority": 1, "lost": 1},
+    "lost": {"lost": 1, "overdue": 1},
+    "differs": {"problems": (told("p1", 600, diverged=1, deterministic=1),), "overdue": 1},
+    "overdue": {"overdue": 1, "preflight_blockers": ("x",)},
+    "blocked": {"preflight_blockers": ("x",), "latency": Latency(timed=40, legacy=1.0, target=900.0)},
+    "slow": {"latency": Latency(timed=40, legacy=1.0, target=900.0), "preflight_age": None},
+    "stale": {"preflight_age": None, "queues": (told("q1", 4),)},
+    "needs_pairs": {"queues": (told("q1", 4),)},
+    "ready": {},
+}
+
+
+@pytest.mark.parametrize(("cause", "changes"), CAUSES.items(), ids=CAUSES)
+def test_the_cause_is_the_worst_of_the_reasons(cause, changes):
+    assert evaluate(whole(**changes), WHOLE).cause == cause

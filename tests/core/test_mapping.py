@@ -52,6 +52,7 @@ SIBLING_INPUT = attempt(9, f"{BLOCK}_3_1")
 UNREADABLE = attempt(9, xqueue_body="no")
 UNKNOWN_INPUT = attempt(9, "elsewhere_2_1")
 REPLACED = {"retired": True}
+FAILED_PUSH = {"push_time": NOON, "num_failures": 1, "grader_reply": ""}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,13 @@ REPLACED = {"retired": True}
         (GRADED | {"return_time": NOON + timedelta(minutes=10)}, [NEWER], State.SUPERSEDED),
         (GRADED | {"return_time": NOON + timedelta(minutes=9)}, [NEWER], State.GRADED),
         (GRADED | {"return_time": None}, [NEWER], State.GIVEN_UP),
+        # A push that failed: what the LMS has acknowledged is XQueue's own "could not be graded".
+        (GRADED | FAILED_PUSH, [], State.GIVEN_UP),
+        (GRADED | FAILED_PUSH, [NEWER], State.GIVEN_UP),
+        (GRADED | FAILED_PUSH | {"return_time": NOON + timedelta(minutes=10)}, [NEWER], State.GIVEN_UP),
+        (GRADED | FAILED_PUSH | {"num_failures": 0}, [], State.GRADED),
+        (GRADED | FAILED_PUSH | {"grader_reply": "{}"}, [], State.GRADED),
+        (GRADED | FAILED_PUSH | {"push_time": None}, [], State.GRADED),  # a grader's empty reply wipes a result
         # Retired for another input, yet the late reply reached the learner.
         (GRADED | {"return_time": NOON + timedelta(minutes=10)}, [SIBLING_INPUT], State.GRADED),
         (GRADED | {"return_time": NOON + timedelta(minutes=10)}, [UNREADABLE], State.GRADED),

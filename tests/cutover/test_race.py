@@ -2,11 +2,9 @@
 
 import threading
 import time
-from datetime import timedelta
 
 import pytest
 from django.db import connection, connections, transaction
-from django.utils.timezone import now
 
 from migration_shim import api, toggles
 from migration_shim.core.phases import flags_of
@@ -145,8 +143,8 @@ def test_a_submission_waits_for_nobody(flags, permitted, phase):
         pytest.skip("this database has no lock that one row could be held by")
     step(Phase.SHADOW)
     toggles.force_flags(COURSE, *flags)
-    until = now() + timedelta(hours=1) if permitted else None
-    CoursePhase.objects.update(permit=permitted or "", permit_until=until)
+    if permitted:
+        rows.permitted(permitted)
     held, done = threading.Event(), threading.Event()
 
     def hold():

@@ -17,12 +17,10 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connections
-from django.utils.timezone import now
 
 from migration_shim import api, breaker, toggles
 from migration_shim.core.phases import flags_of
 from migration_shim.data import Phase
-from migration_shim.models import CoursePhase
 from sandbox.lms import capa
 from sandbox.servers import Server, running_xqueue
 from tests import rows
@@ -68,8 +66,7 @@ def submission(number: int, *, attempt: int = 0) -> Sent:
 
 def into_phase(phase: str) -> None:
     """Put the course into a phase as an operator would, with the permit that the step may need."""
-    permit = {"permit": phase, "permit_until": now() + timedelta(hours=1)}
-    CoursePhase.objects.update_or_create(course_id=COURSE, defaults=permit)
+    rows.permitted(phase)
     toggles.force_flags(COURSE, *flags_of(Phase(phase)))
     # While another request holds the course's row, a step that gains the target is left to the next request.
     deadline = time.monotonic() + PATIENCE

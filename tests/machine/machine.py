@@ -29,7 +29,7 @@ from migration_shim.api import queue_interface
 from migration_shim.core.phases import flags_of
 from migration_shim.data import Authority, Leg, Phase
 from migration_shim.dual_write import COPY_NEEDS
-from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
+from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms import capa
 from tests import rows
 from tests.machine import checks, statuses
@@ -112,8 +112,7 @@ class Migration(RuleBasedStateMachine):
             return
         to = order[(order.index(self.phase) + 1) % len(order)] if to == "next" else to
         if permit:
-            until = {"permit": to, "permit_until": now() + timedelta(hours=1)}
-            CoursePhase.objects.update_or_create(course_id=COURSE, defaults=until)
+            rows.permitted(to)
             self.permit = to
         toggles.force_flags(COURSE, *flags_of(to))
         back = to.authority is Authority.LEGACY or (self.phase, to) == (Phase.COMPLETE, Phase.LIVE)

@@ -277,6 +277,21 @@ def test_a_queue_that_is_pushed(settings, pushed, pulled, declared, expected):
     assert bool(findings("queue_never_pulled")) == (not (pushed or pulled or declared))
 
 
+FAILED_PUSH = rows.graded("", ago=timedelta(minutes=5)) | {"push_time": now(), "num_failures": 1}
+
+
+def test_a_push_that_failed_is_no_grade():
+    """What XQueue has told the LMS itself says nothing of a grader, and there is no reply that could be echoed."""
+    good = rows.legacy_row(1, **rows.graded())
+    rows.legacy_row(2, **FAILED_PUSH)
+    content = api.preflight(COURSE, rows.ignore).content
+    assert {name: number for name, number in content["classes"].items() if number} == {"final": 1, "given_up": 1}
+    assert [cohort["history"] for cohort in content["cohorts"]] == [1]
+    assert findings("reply_invalid") == findings("reply_refused") == []
+    rows.backfill(history=True, per_problem=1)
+    assert LedgerEntry.objects.get().legacy_id == good.pk
+
+
 def test_a_queue_that_is_polled_since_it_was_pushed_is_no_push_queue():
     rows.legacy_row(1, push_time=now() - timedelta(hours=2))
     assert findings("push_queue") != []

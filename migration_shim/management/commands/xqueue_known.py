@@ -7,16 +7,16 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from ... import api
-from ...data import DivergenceClass, Document, ExitCode
+from ...data import GRAVE, DivergenceClass, Document, ExitCode
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
 
 class Command(ShimCommand):
-    """List the known differences, register one, or withdraw one."""
+    """List the known differences, register one, withdraw one, or sign a cure."""
 
     help = (
         "The register of known differences: counted in every report, never hidden, and biting again once expired. "
-        "Without --add or --withdraw it lists them."
+        "Without --add, --withdraw or --cure it lists them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,19 +31,31 @@ class Command(ShimCommand):
             help="register a class of divergence: " + ", ".join(DivergenceClass),
         )
         what.add_argument("--withdraw", type=positive, metavar="ID", help="take an entry out of force")
+        what.add_argument(
+            "--cure",
+            type=DivergenceClass,
+            choices=sorted(GRAVE),
+            metavar="CLASS",
+            help="sign that what is on record of a class that cannot be registered is mended, or answered for, in "
+            "--course: " + ", ".join(sorted(GRAVE)),
+        )
         parser.add_argument("--course", type=course_id, metavar="ID", help="with --add: only this course")
         parser.add_argument("--queue", default="", metavar="NAME", help="with --add: only this queue")
         parser.add_argument("--problem", default="", metavar="KEY", help="with --add: only this problem (usage key)")
-        parser.add_argument("--reason", type=sentence, metavar="TEXT", help="with --add: why it is harmless (required)")
+        parser.add_argument(
+            "--reason", type=sentence, metavar="TEXT", help="why it is harmless, or what was done about it (required)"
+        )
         parser.add_argument(
             "--days", type=positive, default=30, metavar="N", help="with --add: it bites again after N days (30)"
         )
-        parser.add_argument("--user", metavar="NAME", help="with --add: who answers for it (default: who runs this)")
+        parser.add_argument("--user", metavar="NAME", help="who answers for it (default: who runs this)")
 
     def document(self, **options: Any) -> Document:
         """The register, as it is afterwards."""
         if options["withdraw"] is not None:
             return api.withdraw_known_difference(options["withdraw"])
+        if options["cure"] is not None:
+            return self._cure(options)
         if options["add"] is None:
             return api.known_differences()
         if not options["reason"]:
@@ -57,3 +69,9 @@ class Command(ShimCommand):
             queue_name=options["queue"],
             item_id=options["problem"],
         )
+
+    def _cure(self, options: dict[str, Any]) -> Document:
+        if not (options["course"] and options["reason"]):
+            raise CommandError("--cure needs --course and --reason", returncode=ExitCode.USAGE)
+        who = options["user"] or operator()
+        return api.cure(options["cure"], course_id=options["course"], reason=options["reason"], by=who)

@@ -1,0 +1,75 @@
+"""
+Cures: what ends a divergence that no register excuses. Somebody has mended it, or answers for what cannot be mended.
+
+A cure is an entry in the course's log, with who, why and of how many. It ends what is on record until then; what is
+found again of a row that is still alive counts again.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils.timezone import now
+
+from . import journal, known, permits, proofs
+from .data import GRAVE, DivergenceClass, Document, Phase
+from .errors import ShimError
+from .models import CoursePhase, Divergence, LedgerEntry
+
+
+def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Document:
+    """
+    Sign for all that is on record of one grave class in a course. The next reconcile looks at it once more.
+
+    Args:
+        klass: the class.
+        course_id: the course.
+        reason: what was done about it.
+        by: who signs.
+
+    Raises:
+        ShimError: the class is to be registered instead, there is nothing of it on record, or it is still there.
+    """
+    if klass not in GRAVE:
+        raise ShimError(f"A divergence of class {klass} is not cured: register it, or mend it and reconcile.")
+    with transaction.atomic():
+        record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
+        if record is None:
+            raise ShimError(f"The shim knows no course {course_id}.")
+        if klass is DivergenceClass.FENCE_LEAK:
+            _refuse_what_is_there(course_id)
+        number = _sign(record, klass)
+        if not number:
+            raise ShimError(f"There is nothing of class {klass} on record of {course_id}.")
+        proof = {"cured": {"class": klass.value, "number": number}}
+        journal.append(record, Phase(record.phase), by=by, reason=reason, evidence=proof)
+        permits.take(record)
+        record.save()
+    return known.listing()
+
+
+def _refuse_what_is_there(course_id: str) -> None:
+    left = proofs.leaks_now(course_id)
+    if left is None:
+        raise ShimError("Nobody can tell whether the leak is mended: XQueue's database does not answer.")
+    if left:
+        raise ShimError(f"{left} copies of {course_id} still lack their fence: mend them first. See the runbook.")
+
+
+def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
+    """Sign for all of a class, and have its entries compared again; how many there were."""
+    course_id = record.course_id
+    rows = Divergence.objects.filter(course_id=course_id, klass=klass, cured_at=None)
+    ids = set(rows.values_list("entry_id", flat=True))
+    if klass is DivergenceClass.DOUBLE_AUTHORITY:
+        ids |= set(proofs.double_authority(course_id).values_list("pk", flat=True))
+    number = len(ids)
+    if klass is DivergenceClass.FENCE_LEAK:
+        number, record.fence_leaks = max(number, record.fence_leaks), 0
+    entries = LedgerEntry.objects.filter(pk__in=ids)
+    list(entries.order_by("pk").select_for_update().values_list("pk"))
+    rows.filter(entry__in=ids).update(cured_at=now())
+    entries.update(seen="", settled_at=None)
+    if klass is DivergenceClass.DOUBLE_AUTHORITY:
+        entries.update(double_authority=False)
+    known.restate(ids, known.of_course(course_id, now()))
+    return number

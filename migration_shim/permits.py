@@ -1,0 +1,110 @@
+"""
+Permits: what lets a flag make the target authoritative, what each is bound to, and what takes it away.
+
+A permit holds for what its verdict was made of and for nothing else. See docs/decisions/0023.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from django.utils.timezone import now
+
+from . import runs
+from .conf import load
+from .data import Phase
+from .errors import ConfigurationError
+from .models import CoursePhase, KnownDifference, Run
+
+#: The settings that a verdict depends on beside the gate's thresholds. None that one container has and another has not
+#: (a pause file, a URL, a time-out): a permit would hold in some processes and not in others.
+BOUND_TO = (
+    "presence_grace_seconds",
+    "grading_deadline_seconds",
+    "late_reply_seconds",
+    "lease_seconds",
+    "lease_limit",
+    "sample_percent",
+    "shadow_queue_suffix",
+    "reverse_queue_suffix",
+    "echo_queue_suffix",
+    "side_effect_queues",
+    "twin_percent",
+)
+#: The runs whose results are evidence.
+_EVIDENCE = ("reconcile", "preflight")
+_REGISTER = ("pk", "klass", "course_id", "queue_name", "item_id", "expires_at")
+
+
+def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
+    """
+    All that a permit for this step rests on now.
+
+    Raises:
+        ConfigurationError: the settings are not usable.
+    """
+    settings = load()
+    newest = {kind: runs.last_complete(kind, course_id) for kind in _EVIDENCE}
+    in_force = KnownDifference.objects.filter(
+        course_id__in=("", course_id), withdrawn_at=None, expires_at__gt=now()
+    ).order_by("pk")
+    return {
+        "step": [str(phase), str(step)],
+        "runs": {kind: run.pk if run else None for kind, run in newest.items()},
+        "versions": runs.versions(),
+        "thresholds": dataclasses.asdict(settings.thresholds()),
+        "settings": {name: getattr(settings, name) for name in BOUND_TO},
+        # By scope, class and validity: how often an entry has hit says nothing of what it covers.
+        "register": [list(map(str, row)) for row in in_force.values_list(*_REGISTER)],
+    }
+
+
+def holds(record: CoursePhase) -> bool:
+    """
+    Whether what a course's permit was given for is what there is now. Five statements; the caller has the row's lock.
+
+    Settings that are not usable are no basis: the course stays where it is.
+    """
+    try:
+        found = basis(record.course_id, record.phase, record.permit)
+    except ConfigurationError:
+        return False
+    return record.permit_basis == runs.digest(found)
+
+
+def give(record: CoursePhase, step: Phase, until: datetime, run: Run | None = None) -> None:
+    """Give a permit, or renew it, for what there is now. The caller has the row's lock, and saw the evidence in it."""
+    record.permit, record.permit_until = step.value, until
+    record.permit_basis = runs.digest(basis(record.course_id, record.phase, step))
+    if run is not None:
+        record.permit_run = run
+    record.save(update_fields=["permit", "permit_until", "permit_basis", "permit_run"])
+
+
+def take(record: CoursePhase) -> None:
+    """Take the permit off a course's record. The caller has the row's lock, and saves the record."""
+    record.permit, record.permit_until, record.permit_run, record.permit_basis = "", None, None, ""
+
+
+def lock(course_ids: Collection[str]) -> None:
+    """
+    Take the locks of courses before something is stored that ends a permit, in their order.
+
+    Whoever judges holds the same lock. So a verdict sees what was stored before it, and what is stored after it finds
+    the permit. Entries are locked after courses, never before.
+    """
+    list(CoursePhase.objects.select_for_update().filter(course_id__in=course_ids).order_by("pk").values_list("pk"))
+
+
+def withdraw(course_ids: Collection[str]) -> None:
+    """Withdraw the permits of courses, in the transaction of the caller, which holds their locks."""
+    rows = CoursePhase.objects.filter(course_id__in=course_ids).exclude(permit="")
+    rows.update(permit="", permit_until=None, permit_run=None, permit_basis="")
+
+
+def at_work(course_id: str) -> bool:
+    """Whether a run is at work that will judge the course when it ends."""
+    return any((run := runs.last(kind, course_id)) is not None and runs.is_alive(run.pk) for kind in _EVIDENCE)

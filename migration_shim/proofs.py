@@ -1,0 +1,83 @@
+"""What must never be, asked of the data: copies that could reach a learner, rows that both systems have for real."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from django.db import DatabaseError
+from django.db.models import Count, Q, QuerySet
+
+from . import runs
+from .conf import load
+from .data import GRAVE, Authority, DivergenceClass, Move
+from .legacy import rows as legacy_rows
+from .models import CoursePhase, Divergence, LedgerEntry
+from .target import reader
+
+
+def leaks_now(course_id: str) -> int | None:
+    """
+    How many copies stand on either system now without their whole fence, whether an entry knows them or not.
+
+    None where legacy's database does not answer: nobody knows then.
+    """
+    names = LedgerEntry.objects.filter(course_id=course_id).order_by().values_list("queue_name", flat=True).distinct()
+    suffix = load().reverse_queue_suffix
+    try:
+        reverse = legacy_rows.naming(f"/courses/{course_id}/", [name + suffix for name in names])
+    except DatabaseError:
+        return None
+    return reader.half_fenced(course_id) + reverse
+
+
+def on_record(course_id: str) -> Counter[DivergenceClass]:
+    """The grave divergences of a course that nobody has signed for, by class: what a stopped run has found counts."""
+    rows = Divergence.objects.filter(course_id=course_id, klass__in=GRAVE, cured_at=None).order_by()
+    found = Counter(
+        {DivergenceClass(klass): number for klass, number in rows.values_list("klass").annotate(Count("id"))}
+    )
+    # What a handoff has seen since the last reconcile counts at once.
+    found[DivergenceClass.DOUBLE_AUTHORITY] = double_authority(course_id).count()
+    return found
+
+
+def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
+    """The entries of a course that both systems have had for real, and that nobody has signed for."""
+    seen = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.DOUBLE_AUTHORITY, cured_at=None).values(
+        "entry"
+    )
+    return LedgerEntry.objects.filter(Q(double_authority=True) | Q(pk__in=seen), course_id=course_id)
+
+
+def fence_leaks(course_id: str) -> int | None:
+    """All leaks of a course: on record and not signed for, or there now. None where that cannot be told."""
+    now_there = leaks_now(course_id)
+    if now_there is None:
+        return None
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    found = on_record(course_id)[DivergenceClass.FENCE_LEAK] + now_there
+    return max(found, record.fence_leaks if record else 0, _said(course_id, "fence_leaks") or 0)
+
+
+def doubles(course_id: str) -> int | None:
+    """
+    The submissions of a course that both systems have had for real. None where that cannot be told.
+
+    Only a reconcile sees it of all rows. Where nothing of the course was ever the target's own there is nothing to see;
+    else one must have looked since the course is in its phase.
+    """
+    said = _said(course_id, "double_authority")
+    found = max(double_authority(course_id).count(), said or 0)
+    own = LedgerEntry.objects.filter(course_id=course_id).filter(~Q(move=Move.NONE) | Q(authority=Authority.TARGET))
+    if found or not own.exists():
+        return found
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    looked = runs.last_complete("reconcile", course_id)
+    late = looked is None or (record is not None and looked.started_at < record.since)
+    return None if late else said
+
+
+def _said(course_id: str, key: str) -> int | None:
+    """What the last complete reconcile has counted; None where there was none, or where it does not say."""
+    looked = runs.last_complete("reconcile", course_id)
+    return looked.document.get(key) if looked else None
