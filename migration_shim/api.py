@@ -16,6 +16,7 @@ from . import preflight as _preflight
 from . import reconcile as _reconcile
 from . import release as _release
 from . import retirement as _retirement
+from . import stamp as _stamp
 from . import status as _status
 from . import toggles as _toggles
 from . import watch as _watch
@@ -39,6 +40,7 @@ except ImportError:  # Celery is an extra
 __all__ = [
     "BackfillRequest",
     "add_known_difference",
+    "adopt",
     "audit",
     "backfill",
     "cutover",
@@ -124,6 +126,11 @@ def gate(course_id: str) -> Document:
 def cutover(course_id: str, to: Phase, **how: Any) -> Document:
     """Move a course to another phase. See ``cutover.run``."""
     return _cutover.run(course_id, to, **how)
+
+
+def adopt(host: str, **how: Any) -> Document:
+    """Say that the ledger of a copied database, or of an LMS with a new name, is this LMS's. See ``stamp.adopt``."""
+    return _stamp.adopt(host, **how)
 
 
 def cutover_wave(courses: list[str], to: Phase, **how: Any) -> Document:

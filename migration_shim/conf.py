@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from .core.evidence import Thresholds
+from .core.hosts import named_host
 from .errors import ConfigurationError
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
@@ -110,6 +111,18 @@ class ShimSettings:
     # .. setting_description: The URL under which XQueue reaches this app's URLs, without a slash at the end. None:
     #   LMS_ROOT_URL plus /migration_shim. The whole sink URL has to fit into 128 characters.
     sink_root: str | None = None
+    # .. setting_name: MIGRATION_SHIM["CALLBACK_HOSTS"]
+    # .. setting_default: []
+    # .. setting_description: Hosts that callbacks of this LMS name, each as name or name:port, beside those of
+    #   LMS_ROOT_URL, XQUEUE_INTERFACE["callback_url"] and the site configurations: a name that it had before, or one
+    #   more of its own. XQueue's rows of every other host are left alone.
+    callback_hosts: list = field(default_factory=list)
+    # .. setting_name: MIGRATION_SHIM["FOREIGN_CALLBACK_HOSTS"]
+    # .. setting_default: []
+    # .. setting_description: Hosts of other LMSs on the same XQueue, as a staging one. Their rows are left alone
+    #   without a word; those of a host that neither setting names are left alone too, and block live and complete while
+    #   any is open.
+    foreign_callback_hosts: list = field(default_factory=list)
     # .. setting_name: MIGRATION_SHIM["LEGACY_STORAGE"]
     # .. setting_default: {}
     # .. setting_description: Where XQueue keeps uploaded files, as {"BACKEND": path of a Django storage class,
@@ -417,6 +430,8 @@ def _range_problem(key: str, value: Any) -> str | None:
         return f"MIGRATION_SHIM[{key!r}] must map user names to passwords that are not empty."
     if key == "LEGACY_FILE_HOSTS" and not all(isinstance(host, str) and _HOST.fullmatch(host) for host in value):
         return "MIGRATION_SHIM['LEGACY_FILE_HOSTS'] must be a list of host names, as name or name:port."
+    if key.endswith("CALLBACK_HOSTS") and not all(isinstance(host, str) and named_host(host) for host in value):
+        return f"MIGRATION_SHIM[{key!r}] must be a list of host names, as name or name:port."
     if key.endswith("_SUFFIX") and not value:
         return f"MIGRATION_SHIM[{key!r}] must not be empty: a copy needs a queue of its own."
     return None
@@ -446,7 +461,29 @@ def problems() -> list[str]:
         found.append('MIGRATION_SHIM["ECHO_QUEUE_SUFFIX"] must not be that of shadows: no grader may poll its queues.')
     if given.get("HELD_QUEUE_SUFFIX", _default("held_queue_suffix")) in (shadow, echo):
         found.append('MIGRATION_SHIM["HELD_QUEUE_SUFFIX"] must be one of its own: no grader may poll its queues.')
+    if both := frozenset.intersection(*callback_hosts()):
+        names = ", ".join(sorted(both))
+        found.append(f'MIGRATION_SHIM["CALLBACK_HOSTS"] and ["FOREIGN_CALLBACK_HOSTS"] both name {names}.')
     return found
+
+
+def callback_hosts() -> tuple[frozenset[str], frozenset[str]]:
+    """
+    The hosts that CALLBACK_HOSTS and FOREIGN_CALLBACK_HOSTS name, each as ``core.hosts.host_of`` gives it.
+
+    It looks at these keys only, and a list that is not usable names none: then the rows of its hosts are left alone.
+    """
+    given = getattr(django_settings, "MIGRATION_SHIM", {})
+    lists = [
+        given.get(key) if isinstance(given, dict) else None for key in ("CALLBACK_HOSTS", "FOREIGN_CALLBACK_HOSTS")
+    ]
+    ours, foreign = (
+        frozenset(named_host(host) for host in hosts if isinstance(host, str)) - {""}
+        if isinstance(hosts, list)
+        else frozenset()
+        for hosts in lists
+    )
+    return ours, foreign
 
 
 def load() -> ShimSettings:

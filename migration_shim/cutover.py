@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import evidence, overrides, release, runs, serving, toggles
+from . import evidence, overrides, release, runs, serving, stamp, toggles
 from .conf import load
 from .core.phases import allowed_steps, flags_of, needs_permit
 from .data import Document, ExitCode, Phase, Verdict
@@ -119,10 +119,13 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
 
     Raises:
         IllegalStep: the course is not in ``complete``: its shadows are the evidence for the steps before it.
+        LedgerNotOurs: the ledger belongs to another LMS, and so do the files that it names.
     """
     phase = toggles.phase_of(course_id).phase
     if phase is not Phase.COMPLETE:
         raise IllegalStep(f"{course_id} is in phase {phase}: its shadows are evidence until it is complete.")
+    if execute:
+        stamp.check()
     found = removal.shadows(course_id)
     removed = removal.remove_shadows(course_id, progress) if execute else 0
     content = {
@@ -156,6 +159,10 @@ def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[
     if overridden:
         overrides.refuse_unpassable(course_id)
         exit_code = ExitCode.OK
+    if gated and (complaint := _strangers(course_id)):
+        # No signature passes this: one line in the settings does, and says whose the rows are.
+        reasons.append(complaint)
+        exit_code |= ExitCode.DIFFERENCES
     before, after = toggles.flags_for(course_id), flags_of(to)
     flying = serving.in_flight(course_id)
     content = {
@@ -166,7 +173,7 @@ def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[
         "to": to.value,
         "reason": reason,
         "gated": gated,
-        "permitted": overridden or verdict in (None, Verdict.PASS),
+        "permitted": not exit_code,
         "overridden": overridden,
         "verdict": verdict.value if verdict else None,
         "reasons": reasons,
@@ -183,3 +190,12 @@ def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[
         "next": [command.format(course=course_id) for command in _NEXT[to]],
     }
     return content, exit_code
+
+
+def _strangers(course_id: str) -> str:
+    """Why rows on legacy keep a course from going on: whether they are ours nobody has said. Empty where none do."""
+    rows = serving.strangers(course_id)
+    if rows is None:
+        return "legacy's database does not answer: whether rows of an unknown LMS wait there cannot be told"
+    named = ", ".join(f"{number} of {host}" for host, number in rows.items())
+    return f"legacy holds rows of the course whose LMS no setting names: {named}" if rows else ""

@@ -30,6 +30,14 @@ class Authority(enum.StrEnum):
     TARGET = "target"
 
 
+class Whose(enum.StrEnum):
+    """Which LMS has sent a legacy row, by the host of its callback."""
+
+    OURS = "ours"
+    FOREIGN = "foreign"  # another LMS's: a setting says so
+    UNKNOWN = "unknown"  # nobody has said whose; treated as another LMS's until somebody does
+
+
 class Origin(enum.StrEnum):
     """What wrote a ledger entry."""
 
@@ -194,7 +202,11 @@ class ExitCode(enum.IntFlag):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegacyRow:
-    """One row of XQueue's ``queue_submission``, all columns as stored. Times are aware, in UTC."""
+    """
+    One row of XQueue's ``queue_submission``, all columns as stored. Times are aware, in UTC.
+
+    ``whose`` is no column: it is told by the callback's host, where the row is read (``legacy/rows.py``).
+    """
 
     id: int
     requester_id: str
@@ -214,6 +226,7 @@ class LegacyRow:
     num_failures: int
     lms_ack: bool
     retired: bool
+    whose: Whose = Whose.OURS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils.timezone import now
 
-from . import breaker, copies, ledger, toggles
+from . import breaker, copies, hosts, ledger, toggles
 from .conf import ShimSettings, load
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Envelope, parse_envelope
@@ -103,6 +103,7 @@ class _Submission:
             if envelope.callback.dispatch != GRADED_DISPATCH:
                 # The target knows no other dispatch: it would deliver a plot's reply as a grade.
                 raise Malformed("dispatch_not_score_update")
+            hosts.seen_at_door(envelope.header.callback_url)
             phase = toggles.phase_of(envelope.callback.course_id).phase
         except (Malformed, DatabaseError) as error:
             # Legacy takes anything; a learner is never refused because the shim cannot read or cannot look.

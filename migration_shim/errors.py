@@ -81,6 +81,10 @@ class LegacyNotWritable(ShimError):
     """The account of the alias ``xqueue`` may not write what is to be written, or the alias is no primary."""
 
 
+class LedgerNotOurs(LegacyNotWritable):
+    """The ledger belongs to another LMS (a cloned database): nothing of it may be acted on until it is adopted."""
+
+
 class LegacyNotReadable(ShimError):
     """The account of the alias ``xqueue`` may not read XQueue's table, or there is none behind the alias."""
 

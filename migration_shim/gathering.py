@@ -47,7 +47,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         reconcile_complete=newest is not None and newest.complete,
         # One without findings, not even none, has not told what it found.
         preflight_age=_age(preflight) if findings is not None else None,
-        preflight_blockers=_blockers(findings or ()),
+        preflight_blockers=(*_blockers(findings or ()), *_strangers(findings or (), reconciled)),
         problems=_tallies(entries, "item_id", window, frozenset()),
         queues=_tallies(entries, "queue_name", window, frozenset(settings.side_effect_queues)),
         missing=classes[DivergenceClass.PRESENCE],
@@ -214,3 +214,12 @@ def _blockers(findings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
             name = item["code"] + about
             rows[name] = rows.get(name, 0) + item["rows"]
     return tuple(f"{code} ({number} rows)" if number else code for code, number in rows.items())
+
+
+def _strangers(findings: Iterable[dict[str, Any]], reconciled: Run | None) -> tuple[str, ...]:
+    """The same of rows whose LMS nobody has named and that came after the preflight: a reconcile counts them too."""
+    code = "callback_host_unknown"
+    if reconciled is None or any(item["code"] == code and item["severity"] == "blocker" for item in findings):
+        return ()
+    rows = reconciled.document.get("strangers", {})
+    return tuple(f"{code} {host} ({number} rows)" for host, number in rows.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC
 from typing import Any
 
@@ -18,13 +19,16 @@ __all__ = [
     "Checkpoint",
     "CoursePhase",
     "Divergence",
+    "DoorHost",
     "FlagOverride",
     "GateOverride",
     "KnownDifference",
     "LedgerEntry",
+    "LedgerStamp",
     "LegacySubmission",
     "PhaseChange",
     "Run",
+    "StoredIntent",
     "WatcherLogin",
 ]
 
@@ -253,6 +257,56 @@ class WatcherLogin(models.Model):
 
     def __str__(self) -> str:
         return f"a watcher at {self.address}"
+
+
+class DoorHost(models.Model):
+    """
+    A host that callbacks of submissions through our own door name, though no setting does: it is ours.
+
+    .. no_pii:
+    """
+
+    host = ExactCharField(max_length=255, unique=True)
+    first_seen_at = models.DateTimeField(default=now)
+
+    def __str__(self) -> str:
+        return self.host
+
+
+class LedgerStamp(models.Model):
+    """
+    The host of the LMS that the ledger belongs to; the newest row counts. A cloned database brings another LMS's.
+
+    .. pii: The name of the operator who adopted the ledger.
+    .. pii_types: username
+    .. pii_retirement: retained
+    """
+
+    host = ExactCharField(max_length=255)
+    stamped_at = models.DateTimeField(default=now)
+    stamped_by = models.CharField(max_length=150, blank=True, default="")
+    reason = ExactCharField(max_length=500, blank=True, default="")  # it takes any character, on any database
+
+    def __str__(self) -> str:
+        return f"the ledger of {self.host}"
+
+
+class StoredIntent(models.Model):
+    """
+    Contents that are about to be stored for a transaction that will name them, which also removes this row.
+
+    What it still says a day later was stored for nothing. ``names`` are the stored names by the uuid of the
+    SubmissionFile. The key is made by us: MySQL has no RETURNING for many rows.
+
+    .. no_pii:
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    names = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} contents, meant at {self.created_at:%Y-%m-%d %H:%M}"
 
 
 class Run(models.Model):

@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models import Max, Min, Q, QuerySet
 from django.utils.timezone import now
 
+from . import stamp
 from .conf import ShimSettings
 from .data import Authority, Leg, Move
 from .models import CoursePhase, LedgerEntry, Run
@@ -52,7 +53,12 @@ def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -
     Drop the residue of what has been settled for long enough; without ``execute`` only count.
 
     ``check`` is called before every batch, and may raise: what was dropped stays so, and the rest is found again.
+
+    Raises:
+        LedgerNotOurs: the ledger belongs to another LMS, and something was to be dropped.
     """
+    if execute:
+        stamp.check()
     before = now() - timedelta(seconds=settings.purge_after_seconds)
     due = LedgerEntry.objects.filter(purged_at=None, settled_at__lt=before)
     return drop(due, execute=execute, check=check)

@@ -21,7 +21,7 @@ from . import evidence, known, link, overrides, runs, selection, tallies, twins,
 from .conf import ShimSettings, load
 from .core.totals import course_content, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
-from .legacy import rows as legacy_rows
+from .legacy import in_flight as on_legacy
 from .models import Run
 from .run_control.control import Control, Progress, Stopped, nothing
 from .styles import Styles
@@ -181,7 +181,7 @@ class _Reconcile:
         classes = tallies.classes(course_id)
         counted = tallies.of_course(course_id)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
-        leaks = reader.half_fenced(course_id) + legacy_rows.naming(f"/courses/{course_id}/", reverse)
+        leaks = reader.half_fenced(course_id) + on_legacy.naming(course_id, reverse)
         full = self.before is None
         last_full_at = self.last.document["last_full_at"] if self.last else None
         return course_content(
@@ -200,6 +200,7 @@ class _Reconcile:
             known_differences=counted.known,
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
+            strangers=on_legacy.strangers(on_legacy.everything(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},

@@ -11,7 +11,7 @@ from . import runs
 from .conf import load
 from .core.serving import served
 from .data import Authority, Move, Phase
-from .legacy import rows as legacy_rows
+from .legacy import in_flight as on_legacy
 from .models import LedgerEntry
 from .target import reader
 
@@ -38,10 +38,22 @@ def in_flight(course_id: str) -> InFlight:
     """What either side still holds of a course, by state; None where legacy's database does not answer."""
     legacy: dict[str, int] | None
     try:
-        legacy = legacy_rows.in_flight(f"/courses/{course_id}/")
+        legacy = on_legacy.of_course(on_legacy.held(), course_id)
     except DatabaseError:
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: reader.in_flight(course_id)}
+
+
+def strangers(course_id: str) -> dict[str, int] | None:
+    """
+    By host, legacy's unretired rows of a course of which nobody has said whether they are another LMS's.
+
+    None where legacy's database does not answer.
+    """
+    try:
+        return on_legacy.strangers(on_legacy.everything(), course_id)
+    except DatabaseError:
+        return None
 
 
 def becomes(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]:

@@ -10,12 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote
 
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from . import breaker, overrides, release, standing, toggles, watchers
+from . import breaker, hosts, overrides, release, stamp, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
@@ -59,6 +58,8 @@ def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = 
         "breakers": {leg: _breaker(leg) for leg in breaker.LEGS},
         "watchers_past_the_seam": {"point_them_at": watchers.seam_url(), "logins": logins.seen()},
         "queues_without_watcher": facts.unserved,
+        "callback_hosts": _hosts(),
+        "ledger_complaint": stamp.complaint(),
         "ledger": _ledger(),
         "courses": described,
     }
@@ -87,6 +88,7 @@ class _Facts:
 
     moment: datetime
     phases: dict[str, standing.Standing]
+    #: Of every LMS; what is counted is ours. None where nobody can say.
     legacy: list[on_legacy.Held] | None
     target: list[on_target.Held]
     unserved: list[dict[str, Any]]
@@ -111,8 +113,8 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         if (complete := _complete(runs["reconcile", course])) is not None
     }
     try:
-        legacy = on_legacy.held()
-        unserved = watchers.unserved(legacy, target, queues, settings, moment)
+        legacy = on_legacy.everything()
+        unserved = watchers.unserved(on_legacy.ours(legacy), target, queues, settings, moment)
     except DatabaseError:
         # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
         legacy, unserved = None, watchers.unserved([], target, queues, settings, moment)
@@ -133,6 +135,16 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         # The platform's own; where there is no platform nobody has to ask.
         platform_flag={course: release.flag_on(course) for course in courses} if toggles.in_platform() else {},
     )
+
+
+def _hosts() -> dict[str, list[str]]:
+    """Whose rows are whose: the hosts of callbacks that are known, and those of ours that somebody has to name."""
+    known = hosts.known()
+    return {
+        "ours": sorted(known.named | known.door),
+        "foreign": sorted(known.foreign),
+        "unnamed": sorted(known.unnamed | (known.door & known.foreign)),
+    }
 
 
 def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
@@ -167,6 +179,7 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
                 for status in _by_status(target)
             },
         },
+        "strangers": None if facts.legacy is None else on_legacy.strangers(facts.legacy, course_id),
         "failed": sum(held.rows for held in real if held.status == "failed"),
         "stuck_leases": {
             "rows": sum(held.expired for held in expired),
@@ -222,7 +235,7 @@ def _on_legacy(course_id: str, facts: _Facts) -> tuple[dict[str, int] | None, di
     rows: dict[str, int] = {}
     oldest: dict[str, float | None] = {}
     for pulled, state in ((False, "queued"), (True, "pulled")):
-        held = [held for held in facts.legacy if unquote(held.course) == course_id and held.pulled is pulled]
+        held = [held for held in on_legacy.ours(facts.legacy) if held.course == course_id and held.pulled is pulled]
         if held:
             rows[state] = sum(item.rows for item in held)
             oldest[state] = _age(min(item.oldest for item in held), facts.moment)

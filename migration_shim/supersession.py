@@ -12,7 +12,7 @@ import logging
 from django.db import DatabaseError, transaction
 from django.utils.timezone import now
 
-from . import breaker
+from . import breaker, stamp
 from .conf import ShimSettings
 from .core.identity import digests, input_key
 from .core.wire import Envelope, parse_envelope, parse_header
@@ -77,6 +77,9 @@ def _supersede_held(pk: int) -> int | None:
 
 
 def _on_legacy(envelope: Envelope, key: str, settings: ShimSettings) -> None:
+    if stamp.complaint():
+        count("supersession_on_legacy_refused")
+        return
     if not breaker.allows("legacy_rows"):
         count("supersession_on_legacy_paused")
         return

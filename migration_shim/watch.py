@@ -19,22 +19,19 @@ from django.db import Error as DatabaseErrors
 from django.db import connections
 from django.utils.timezone import now
 
-from . import guarding, purge, reconcile, repair, retirement, runs, toggles
+from . import guarding, purge, reconcile, repair, retirement, runs, stamp, toggles
 from .backfill import left_over
 from .conf import ShimSettings, load
 from .data import Document, ExitCode, Phase
 from .errors import ShimError
-from .models import Checkpoint, CoursePhase, LedgerEntry, Run
+from .models import CoursePhase, LedgerEntry, Run
 from .run_control.control import Control, Stopped
 from .run_control.throttle import Throttle
 from .target import sweeping
 
 SCHEMA = "migration_shim.xqueue_watch/1"
-#: Listing a bucket costs time and money: without being asked for, once a day is enough.
-SWEEP_EVERY = timedelta(days=1)
 #: Records of routine runs are kept at least so long.
 RUNS_FOR = timedelta(hours=1)
-_SWEPT = "watch:sweep"
 
 T = TypeVar("T")
 
@@ -67,7 +64,7 @@ class _Round:
     ) -> None:
         self.wanted, self.settings, self.control, self.record = courses, settings, control, record
         self.purge = purge or settings.watch_purge
-        self.asked, self.throttle = purge, Throttle(settings)
+        self.throttle = Throttle(settings)
         self.problems: list[dict[str, str]] = []
         self.content: dict[str, Any] = {
             "schema": SCHEMA,
@@ -107,6 +104,7 @@ class _Round:
         return code
 
     def _work(self) -> None:
+        self._try("ledger", "", stamp.check)  # said every round, whether or not anything is to be done that it forbids
         courses = self._try("courses", "", self._courses) or []
         for course_id in courses:
             self._course(course_id)
@@ -198,19 +196,7 @@ class _Round:
         found = purge.purge(self.settings, execute=self.purge, check=self.control.check).content()
         return {"executed": self.purge, **found, "ledger": purge.size()}
 
-    def _sweep(self) -> dict[str, Any] | None:
-        """Once a day, or when it is asked for; what the last one has found, in between."""
-        last, _ = Checkpoint.objects.get_or_create(name=_SWEPT)
-        if not self.asked and last.counts and now() - last.updated_at < SWEEP_EVERY:
-            return last.counts
+    def _sweep(self) -> dict[str, Any]:
         before = now() - timedelta(seconds=self.settings.sweep_after_seconds)
-        swept = sweeping.sweep(self._folders(), before, execute=self.purge, check=self.control.check)
-        last.counts = {"at": now().isoformat(), "executed": self.purge, **asdict(swept)}
-        last.save()
-        return last.counts
-
-    def _folders(self) -> list[str]:
-        """Every queue under whose name the shim stores files on the target."""
-        queues = LedgerEntry.objects.order_by().values_list("queue_name", flat=True).distinct()
-        suffixes = ("", self.settings.shadow_queue_suffix, self.settings.echo_queue_suffix)
-        return sorted({queue + suffix for queue in queues for suffix in suffixes})
+        swept = sweeping.sweep(before, execute=self.purge, check=self.control.check)
+        return {"at": now().isoformat(), "executed": self.purge, **asdict(swept)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import unquote
 
 from django.conf import settings as django_settings
 
@@ -97,7 +96,7 @@ def unserved(
     for (side, name), rows in sorted(late.items()):
         if (side, name) not in served:
             base = name.removesuffix(settings.reverse_queue_suffix)
-            courses = {unquote(course) for course, *_ in rows if course}
+            courses = {course for course, *_ in rows if course}
             courses |= {course for course, named in queues.items() if base != name and base in named}
             age = (moment - min(oldest for *_, oldest in rows)).total_seconds()
             number = sum(number for _, number, _ in rows)

@@ -160,7 +160,7 @@ def test_legacy_that_does_not_answer_is_not_shown_as_nothing(monkeypatch):
     def down():
         raise OperationalError(2002, "down")
 
-    monkeypatch.setattr(status.on_legacy, "held", down)
+    monkeypatch.setattr(status.on_legacy, "everything", down)
     document = read()
     assert not document["legacy_readable"]
     assert document["courses"][0]["in_flight"]["legacy"] is None
@@ -412,6 +412,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "failed",
         "no_watcher",
         "stuck_leases",
+        "unknown_lms",
         "copies_owed",
         "override",
     }

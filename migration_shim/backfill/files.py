@@ -119,35 +119,47 @@ def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> 
     after all, a transaction that was rolled back. So the block must not be left inside a transaction.
     """
     result = Stored()
+    linked = isinstance(source, Storage) and target.is_place_of(source)
+    every: list[StoredFile] = []
     try:
         for item in wanted:
             if not item.keys:
                 continue
-            result.files[item.row.id] = made = []
+            meant: list[StoredFile] = []
             try:
-                for file in _bring(item, source, settings):
-                    made.append(file)
+                places = _places(item.row, item.keys, source)
+                if linked:
+                    result.files[item.row.id] = _linked(item, places, source, settings)
+                    continue
+                meant = target.intended(item.queue_name, item.keys)
+                every += meant
+                result.files[item.row.id] = _copied(item, places, source, settings, meant)
             except (FileUnavailable, TargetWriteFailed) as error:
                 result.failed[item.row.id] = error
-                target.delete((file.uuid, file.stored_name) for file in result.files.pop(item.row.id))
+                target.discard(meant)
         yield result
     finally:
-        target.discard_unnamed(file for files in result.files.values() for file in files)
+        target.discard_unnamed([*every, *(file for files in result.files.values() for file in files)])
 
 
-def _bring(item: Wanted, source: Source, settings: ShimSettings) -> Iterator[StoredFile]:
-    places, total = _places(item.row, item.keys, source), 0
-    linked = isinstance(source, Storage) and target.is_place_of(source)
+def _linked(item: Wanted, places: dict[str, str], source: Source, settings: ShimSettings) -> list[StoredFile]:
+    total = 0
     for name, key in item.keys.items():
-        if linked:
-            total += _size(source, places[name], key, settings.legacy_file_limit)
-            _bound(total, settings)
-            yield target.link(places[name], name)
-            continue
+        total += _size(source, places[name], key, settings.legacy_file_limit)
+        _bound(total, settings)
+    return [target.link(places[name], name) for name in item.keys]
+
+
+def _copied(
+    item: Wanted, places: dict[str, str], source: Source, settings: ShimSettings, meant: list[StoredFile]
+) -> list[StoredFile]:
+    stored, total = [], 0
+    for file, (name, key) in zip(meant, item.keys.items(), strict=True):
         data = _read(source, places[name], key, settings.legacy_file_limit)
         total += len(data)
         _bound(total, settings)
-        yield target.save_checked(item.queue_name, name, data)
+        stored.append(target.save_checked(file, data))
+    return stored
 
 
 def _bound(total: int, settings: ShimSettings) -> None:

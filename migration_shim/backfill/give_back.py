@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from .. import runs
+from .. import runs, stamp
 from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import Authority, Document, Move, Phase, RowClass
@@ -49,7 +49,8 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
 
     Raises:
         RunLocked: another return of this scope is at work.
-        LegacyNotWritable: legacy's database may not be written as needed; nothing was changed.
+        LegacyNotWritable: legacy's database may not be written as needed, or the ledger is another LMS's
+            (LedgerNotOurs); nothing was changed.
         ConfigurationError: the settings are not usable.
     """
     settings = load()
@@ -57,6 +58,7 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
         with Control(obeys_kill_switch=False, settings=settings, tell=tell) as control:
             return _Return(request, settings, control, progress).run(_refusal())
     with runs.running("backfill", request.scope) as record:
+        stamp.check()
         warning = check_may_write()
         beat = partial(runs.beat, record)
         with Control(obeys_kill_switch=False, settings=settings, beat=beat, tell=tell) as control:
@@ -67,6 +69,8 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
 
 def _refusal() -> str:
     """Why the same with --execute would be refused, for a plan; or what it would warn of."""
+    if said := stamp.complaint():
+        return f"--execute would be refused: {said}"
     try:
         return check_may_write()
     except LegacyNotWritable as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .. import runs
+from .. import runs, stamp
 from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import Authority, Document, ExitCode, LegacyRow, Move, RowClass
@@ -49,7 +49,8 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
         tell: called with a short text while the run waits, and with an empty one when it goes on.
 
     Raises:
-        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary. Nothing was held.
+        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary, or the ledger is another LMS's
+            (LedgerNotOurs). Nothing was held.
         RunLocked: another run of this scope is at work.
         ConfigurationError: the settings are not usable.
     """
@@ -57,6 +58,7 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     if not request.execute:
         with Control(settings=settings, tell=tell) as control:
             return _Run(request, settings, control, progress).document(handoff_plan.refusal())
+    stamp.check()
     warning = primary.check_may_update()
     with runs.running("backfill", request.scope) as record:
         with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:

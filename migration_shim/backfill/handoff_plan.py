@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .. import toggles
+from .. import stamp, toggles
 from ..conf import ShimSettings
 from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
 from ..core.mapping import Decision, ParsedRow
@@ -127,6 +127,8 @@ def advice(described: list[dict[str, Any]], settings: ShimSettings) -> list[str]
 
 def refusal() -> list[str]:
     """Why the same with --execute would be refused, for a plan."""
+    if said := stamp.complaint():
+        return [f"--execute would be refused: {said}"]
     try:
         warning = primary.check_may_update()
     except LegacyNotWritable as error:

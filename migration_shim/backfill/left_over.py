@@ -9,6 +9,7 @@ from functools import partial
 from django.db import DatabaseError
 from django.db.models import QuerySet
 
+from .. import stamp
 from ..conf import ShimSettings
 from ..data import Move
 from ..errors import ShimError
@@ -31,12 +32,13 @@ def finish_handoff(course_id: str, settings: ShimSettings, check: Callable[[], N
     Returns what was done, counted (``handoff_steps.Done``). ``check`` is called before every row, and may raise.
 
     Raises:
-        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary.
+        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary, or the ledger is another LMS's.
         ShimError, DatabaseError: several rows in a row could not be finished.
     """
     entries = handoff_finish.on_the_way(frozenset([course_id]))
     if not entries.exists():
         return {}
+    stamp.check()
     primary.check_may_update()
     clock = legacy_rows.clock()
 
@@ -51,12 +53,13 @@ def finish_return(course_id: str, settings: ShimSettings, check: Callable[[], No
     Give legacy every row of a course that a return has fenced and not written; what became of them, counted.
 
     Raises:
-        LegacyNotWritable: legacy's database may not be written as needed.
+        LegacyNotWritable: legacy's database may not be written as needed, or the ledger is another LMS's.
         ShimError, DatabaseError: several rows in a row could not be finished.
     """
     entries = LedgerEntry.objects.filter(course_id=course_id, move=Move.RETURNING)
     if not entries.exists():
         return {}
+    stamp.check()
     give_back.check_may_write()
     source = legacy_storage(settings)
 

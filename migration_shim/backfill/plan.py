@@ -10,7 +10,7 @@ from .. import multirow
 from ..conf import ShimSettings
 from ..core.mapping import Decision, ParsedRow, Policy, classify, legacy_state, parse_row
 from ..core.wire import parse_callback, parse_header
-from ..data import Leg, LegacyRow, RowClass, State
+from ..data import Leg, LegacyRow, RowClass, State, Whose
 from ..errors import FileUnavailable, Malformed
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
@@ -79,7 +79,7 @@ def read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str]]:
 
 def _read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str], str]:
     """With the storage key of the document for want of which the names cannot be read."""
-    if row.s3_keys in ("", "{}"):
+    if row.s3_keys in ("", "{}") or row.whose is not Whose.OURS:
         return parse_row(row, ()), {}, ""
     try:
         keys = file_keys(row, storage)

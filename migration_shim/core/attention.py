@@ -110,6 +110,16 @@ def _stuck_leases(course: Course) -> Iterator[Finding]:
         )
 
 
+def _strangers(course: Course) -> Iterator[Finding]:
+    for host, rows in (course["strangers"] or {}).items():
+        yield (
+            f"UNKNOWN LMS: {rows} open rows of legacy name the course and the host {host}, and no setting says whose "
+            'it is. Name it in MIGRATION_SHIM["CALLBACK_HOSTS"] or ["FOREIGN_CALLBACK_HOSTS"]; until then there is no '
+            "step to live or complete.",
+            [],
+        )
+
+
 def _copies(course: Course) -> Iterator[Finding]:
     for kind, counts in course["copies"].items():
         if counts:
@@ -137,6 +147,7 @@ CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "failed": _failed,
     "no_watcher": _no_watcher,
     "stuck_leases": _stuck_leases,
+    "unknown_lms": _strangers,
     "copies_owed": _copies,
     "override": _overrides,
 }

@@ -8,13 +8,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..data import LegacyRow, RowClass, State
+from ..data import LegacyRow, RowClass, State, Whose
 from ..errors import Malformed
 from .identity import GRADED_DISPATCH, Digests, digests, in_sample, input_key
 from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 
 #: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
 GIVEN_UP_FAILURES = 4
+#: What another LMS's row is out of scope for. Of an unknown host nobody has said yet whether it is another LMS's.
+OTHERS = {Whose.FOREIGN: "other_lms", Whose.UNKNOWN: "unknown_lms"}
 #: What a handoff writes into ``grader_id`` of a row that it takes from legacy's graders, before the ledger entry's id.
 MARK = "migration_shim:"
 
@@ -60,8 +62,12 @@ def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
     """
     Read one row. ``file_names`` is None where they could not be read (then the row has no digests).
 
-    Raises nothing: a row that cannot be read comes back with the reason.
+    Raises nothing: a row that cannot be read comes back with the reason. Another LMS's row is not read: it has neither
+    envelope nor digests nor input, so that nothing is linked to it, made of it, or replaced by it.
     """
+    if row.whose is not Whose.OURS:
+        problem = OTHERS[row.whose]
+        return ParsedRow(row=row, envelope=None, problem=problem, digests=None, file_names=(), input_key="")
     try:
         envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
     except Malformed as error:
@@ -155,6 +161,8 @@ def classify(
         present: whether the target already holds this submission.
         wanted: whether the router owes this submission a shadow; then it gets one though legacy has graded it since.
     """
+    if (other := OTHERS.get(parsed.row.whose)) is not None:
+        return Decision(row_class=RowClass.OUT_OF_SCOPE, reason=other)
     # A sink's callback names no course, so a row that could be read is a copy by its queue only.
     in_reverse = bool(policy.reverse_suffix) and parsed.row.queue_name.endswith(policy.reverse_suffix)
     if in_reverse or (parsed.envelope is None and is_copy(parsed.row)):

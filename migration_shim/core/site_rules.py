@@ -223,4 +223,41 @@ _REACH = (
     ),
 )
 
-SITE_RULES = by_code(*_DATABASES, *_PLATFORM, *_REACH)
+_LMSS = (
+    Rule(
+        code="callback_host_unknown",
+        severity=BLOCKER,
+        effect="XQueue holds rows of the course that another LMS may have sent: no setting names the host of their "
+        "callbacks. They are left alone, and while any is open the course cannot go live or complete.",
+        advice='Name the host in MIGRATION_SHIM["CALLBACK_HOSTS"] if it is this LMS (an older name of it, for one), '
+        'else in ["FOREIGN_CALLBACK_HOSTS"].',
+    ),
+    Rule(
+        code="callback_hosts_several",
+        severity=WARNING,
+        effect="Callbacks of the course name several hosts, and nothing says which is this LMS: all rows are taken for "
+        "its own, those of another LMS too.",
+        advice='Set LMS_ROOT_URL, or MIGRATION_SHIM["CALLBACK_HOSTS"].',
+    ),
+    Rule(
+        code="callback_host_unnamed",
+        severity=WARNING,
+        effect="Submissions have come through our own door with callbacks to this host, and no setting says that it is "
+        "this LMS, or one says that it is another.",
+        advice='Name it in MIGRATION_SHIM["CALLBACK_HOSTS"], or find out which LMS submits here.',
+    ),
+    Rule(
+        code="other_lms",
+        severity=NOTE,
+        effect="Another LMS has sent rows of the same course; they are left alone and counted nowhere.",
+        advice="Nothing.",
+    ),
+    Rule(
+        code="ledger_not_ours",
+        severity=BLOCKER,
+        effect="The ledger belongs to another LMS: nothing is moved, superseded on legacy, purged or swept.",
+        advice="See the runbook, 'Several LMSs on one XQueue'.",
+    ),
+)
+
+SITE_RULES = by_code(*_DATABASES, *_PLATFORM, *_REACH, *_LMSS)

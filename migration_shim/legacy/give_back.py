@@ -16,9 +16,10 @@ from datetime import datetime
 from django.db import DatabaseError, connections, transaction
 from django.db.models import QuerySet
 
+from .. import stamp
 from ..core.identity import input_key
 from ..core.wire import parse_envelope
-from ..data import LegacyRow
+from ..data import LegacyRow, Whose
 from ..errors import ConfigurationError, LegacyNotWritable, Malformed
 from . import rows
 from .client import UNKNOWN_QUEUE, LegacyClient
@@ -90,6 +91,8 @@ def has_newer(item: Returning, family: list[LegacyRow]) -> bool:
 def _is_newer(row: LegacyRow, item: Returning) -> bool:
     if (row.xqueue_header, row.xqueue_body) == (item.header, item.body):
         return False  # the very same submission, sent twice
+    if row.whose is not Whose.OURS:
+        return False
     try:
         envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
     except Malformed:
@@ -125,7 +128,13 @@ def revive(row_id: int, mark: str) -> bool:
 
 
 def insert(item: Returning, keys: str, urls: str) -> int:
-    """Write a new row, as XQueue's submit would have written it at the time of arrival; its id."""
+    """
+    Write a new row, as XQueue's submit would have written it at the time of arrival; its id.
+
+    Raises:
+        LedgerNotOurs: the ledger belongs to another LMS.
+    """
+    stamp.check()
     row = _all().create(
         requester_id=REQUESTER,
         lms_callback_url=item.callback_url[:128],
@@ -171,7 +180,7 @@ def check_may_write() -> str:
     columns = ", ".join(field.column for field in LegacySubmission._meta.concrete_fields if not field.primary_key)
     table = LegacySubmission._meta.db_table
     try:
-        revive(_NOBODY, REQUESTER)
+        _all().filter(pk=_NOBODY).update(retired=False, pull_time=None, pullkey="", grader_id="")
         with connection.cursor() as cursor:
             # No row, so that no id is used up.
             cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE id = %s", [_NOBODY])

@@ -1,4 +1,10 @@
-"""What legacy holds that is not finished, of all courses at once, and which of its queues hand rows out."""
+"""
+What legacy holds that is not finished, by course and queue, whose it is, and which of its queues hand rows out.
+
+The database cuts host and course out of its rows, so that one row a course and queue comes back however many wait;
+which course that is, and whose, is decided by parsing what comes back. A course id is never searched for in a header:
+Django's ``reverse()`` percent-encodes its letters.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Case, CharField, Count, F, Min, Q, Value, When
+from django.db.models import Case, CharField, Count, F, Min, Q, QuerySet, Value, When
 from django.db.models.functions import MD5, StrIndex, Substr
 
+from .. import hosts
+from ..core.hosts import course_of, host_of, whose
+from ..data import Whose
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
@@ -19,8 +28,8 @@ _BEFORE, _BEHIND = "/courses/", "/xqueue/"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """
-    Unretired rows of one course and queue. ``course`` is as the callback names it, empty where it names none: the rows
-    of reverse shadows are such. ``oldest`` is the arrival of the oldest.
+    Rows of one course and queue. ``course`` is in canonical form, and empty where none is named: the rows of reverse
+    shadows are such. ``host`` is the callback's. ``oldest`` is the arrival of the oldest.
     """
 
     course: str
@@ -28,43 +37,112 @@ class Held:
     pulled: bool
     rows: int
     oldest: datetime
+    host: str = ""
+    whose: Whose = Whose.OURS
 
 
 def held() -> list[Held]:
-    """
-    Everything that is not retired. One statement, which XQueue's index on ``retired`` serves.
+    """Everything of ours that is not retired."""
+    return ours(everything())
 
-    The course is cut out of the header by the database: one row a course and queue comes back, however many wait.
+
+def everything() -> list[Held]:
+    """Everything that is not retired, of every LMS. One statement, which XQueue's index on ``retired`` serves."""
+    return _grouped(_all().filter(retired=False))
+
+
+def ours(found: Iterable[Held]) -> list[Held]:
+    """What is ours of it."""
+    return [item for item in found if item.whose is Whose.OURS]
+
+
+def strangers(found: Iterable[Held], course_id: str) -> dict[str, int]:
+    """By host, how many of these rows name a course, and nobody has said whether they are ours or another LMS's."""
+    counts: dict[str, int] = {}
+    for item in found:
+        if item.whose is Whose.UNKNOWN and item.course == course_id:
+            counts[item.host] = counts.get(item.host, 0) + item.rows
+    return dict(sorted(counts.items()))
+
+
+def of_course(found: Iterable[Held], course_id: str) -> dict[str, int]:
+    """How many of these rows are ours and name a course, by ``queued`` and ``pulled``."""
+    counts = {"queued": 0, "pulled": 0}
+    for item in ours(found):
+        if item.course == course_id:
+            counts["pulled" if item.pulled else "queued"] += item.rows
+    return {state: number for state, number in counts.items() if number}
+
+
+def naming(course_id: str, queue_names: Iterable[str]) -> int:
     """
-    rest = Substr("xqueue_header", F("start") + len(_BEFORE))
+    How many of our rows in these queues, retired or not, name a course in their callback, which no copy's may.
+
+    XQueue's index on the queue serves it, and the database leaves the copies out: a sink names no course.
+    """
+    rows = _grouped(_all().filter(queue_name__in=list(queue_names), xqueue_header__contains=_BEFORE))
+    return sum(item.rows for item in ours(rows) if item.course == course_id)
+
+
+def _all() -> QuerySet[LegacySubmission]:
+    return LegacySubmission.objects.using(LEGACY_ALIAS).order_by()
+
+
+def _grouped(rows: QuerySet[LegacySubmission]) -> list[Held]:
+    known = hosts.known()
+    found = []
+    for row in _cut(rows):
+        course, host = course_of(row["named"]), host_of(row["at"])
+        found.append(
+            Held(
+                course=course,
+                queue=row["queue"],
+                pulled=bool(row["pulled"]),
+                rows=row["number"],
+                oldest=row["oldest"],
+                host=host,
+                whose=whose(host, known),
+            )
+        )
+    return found
+
+
+def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, dict]:
+    """
+    Rows by course, host, queue and whether they were pulled, as their callbacks name them.
+
+    The host is cut out of the column, in which the callback begins: XQueue cuts its end, where a course may stand. The
+    header has the whole callback, but other keys may come before it.
+    """
+    nothing = Value("")
+    after = Substr("xqueue_header", F("start") + len(_BEFORE))
     course = Case(
         When(start__gt=0, end__gt=0, then=Substr("rest", 1, F("end") - 1)),
-        default=Value(""),
+        default=nothing,
         output_field=CharField(),
     )
-    rows = (
-        LegacySubmission.objects.using(LEGACY_ALIAS)
-        .filter(retired=False)
-        .order_by()
-        .annotate(start=StrIndex("xqueue_header", Value(_BEFORE)))
-        .annotate(rest=rest)
-        .annotate(end=StrIndex("rest", Value(_BEHIND)))
-        .annotate(course=course, pulled=Case(When(pull_time=None, then=Value(0)), default=Value(1)))
-        # XQueue's database takes courses that differ in case only for one: the digest keeps them apart.
-        .annotate(exact=MD5("course"), exact_queue=MD5("queue_name"))
-        .values("exact", "exact_queue", "pulled")
-        .annotate(named=Min("course"), queue=Min("queue_name"), number=Count("id"), oldest=Min("arrival_time"))
+    at = Case(
+        When(host_end__gt=0, start__gt=0, then=Substr("lms_callback_url", 1, F("host_end"))),
+        default=nothing,
+        output_field=CharField(),
     )
-    return [
-        Held(
-            course=row["named"],
-            queue=row["queue"],
-            pulled=bool(row["pulled"]),
-            rows=row["number"],
-            oldest=row["oldest"],
+    return (
+        rows.annotate(start=StrIndex("xqueue_header", Value(_BEFORE)))
+        .annotate(rest=after)
+        .annotate(end=StrIndex("rest", Value(_BEHIND)))
+        .annotate(host_end=StrIndex("lms_callback_url", Value(_BEFORE)))
+        .annotate(course=course, at_host=at, pulled=Case(When(pull_time=None, then=Value(0)), default=Value(1)))
+        # XQueue's database takes courses that differ in case only for one: the digest keeps them apart.
+        .annotate(exact=MD5("course"), exact_queue=MD5("queue_name"), exact_host=MD5("at_host"))
+        .values("exact", "exact_queue", "exact_host", "pulled")
+        .annotate(
+            named=Min("course"),
+            at=Min("at_host"),
+            queue=Min("queue_name"),
+            number=Count("id"),
+            oldest=Min("arrival_time"),
         )
-        for row in rows
-    ]
+    )
 
 
 def pulled_since(queues: Iterable[str], moment: datetime) -> set[str]:

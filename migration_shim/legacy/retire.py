@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from django.db.models import ExpressionWrapper, F, IntegerField, QuerySet
 
+from .. import stamp
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
@@ -28,10 +29,16 @@ def to_change(ids: Iterable[int], *, retired: bool) -> QuerySet[LegacySubmission
     """
     The rows with these ids that are retired, or are not, for an UPDATE that finds them by the primary key.
 
+    Every UPDATE of legacy's rows begins here, so here a ledger that is another LMS's is refused once more.
+
     The sum keeps MariaDB from finding them by XQueue's index on ``retired``: an UPDATE that locks the index before the
     row deadlocks with put_result, which locks them the other way round, and XQueue's transaction may be the one that is
     rolled back, after its result has reached the LMS.
+
+    Raises:
+        LedgerNotOurs: the ledger belongs to another LMS.
     """
+    stamp.check()
     rows = LegacySubmission.objects.using(LEGACY_ALIAS).filter(id__in=list(ids))
     state = ExpressionWrapper(F("retired") + 0, output_field=IntegerField())
     return rows.annotate(state=state).filter(state=int(retired))

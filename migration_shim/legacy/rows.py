@@ -1,4 +1,9 @@
-"""Reading XQueue's table: frozen rows, in keyset pages. Nothing here writes."""
+"""
+Reading XQueue's table: frozen rows, in keyset pages. Nothing here writes.
+
+Every row says whose it is: another LMS may use the same XQueue, with the same course ids. What is ours is decided here,
+once, and whoever classes, links, counts or supersedes goes by it (``core.mapping.parse_row``).
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,20 @@ from datetime import datetime, timedelta
 from django.db import connections
 from django.db.models import Max, Min, Q, QuerySet
 
-from .. import multirow
-from ..data import LegacyRow
+from .. import hosts, multirow
+from ..data import LegacyRow, Whose
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
-_COLUMNS = tuple(LegacyRow.__dataclass_fields__)
+_COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")
+_HEADER = _COLUMNS.index("xqueue_header")
 
 
 def _rows(queryset: QuerySet[LegacySubmission]) -> list[LegacyRow]:
-    return [LegacyRow(**dict(zip(_COLUMNS, values, strict=True))) for values in queryset.values_list(*_COLUMNS)]
+    return [
+        LegacyRow(**dict(zip(_COLUMNS, values, strict=True)), whose=hosts.of_header(values[_HEADER]))
+        for values in queryset.values_list(*_COLUMNS)
+    ]
 
 
 def _all() -> QuerySet[LegacySubmission]:
@@ -141,18 +150,18 @@ def clock() -> datetime:
 
 
 def acknowledged_headers(*, size: int) -> Iterator[tuple[int, str]]:
-    """(id, xqueue_header) of the rows whose return the LMS acknowledged, in ascending order of id."""
+    """(id, xqueue_header) of our rows whose return the LMS acknowledged, in ascending order of id."""
     after = 0
     # What XQueue could not push it has told the LMS itself; see core.mapping.is_failed_push.
     failed_push = Q(push_time__isnull=False, num_failures__gt=0, grader_reply="")
     queryset = _all().filter(~failed_push, lms_ack=True, retired=True)
     while page := list(queryset.filter(id__gt=after).order_by("id").values_list("id", "xqueue_header")[:size]):
-        yield from page
+        yield from ((row_id, header) for row_id, header in page if hosts.of_header(header) is Whose.OURS)
         after = page[-1][0]
 
 
 def headers(*, size: int) -> Iterator[list[tuple[int, str]]]:
-    """(id, xqueue_header) of all rows by ascending id, in pages: what tells whose they are, without answers."""
+    """(id, xqueue_header) of every LMS's rows by ascending id, in pages: what tells whose they are, without answers."""
     after = 0
     while page := list(_walk(after, unretired_only=False).values_list("id", "xqueue_header")[:size]):
         yield page
@@ -166,22 +175,14 @@ def ends() -> tuple[LegacyRow, LegacyRow] | None:
     return (found[min(found)], found[max(found)]) if found else None
 
 
-def in_flight(course_marker: str) -> dict[str, int]:
-    """How many unretired rows name a course in their callback, by ``queued`` and ``pulled``."""
-    rows = _all().filter(retired=False, xqueue_header__contains=course_marker)
-    counts = {"queued": 0, "pulled": 0}
-    for pull_time in rows.values_list("pull_time", flat=True):
-        counts["queued" if pull_time is None else "pulled"] += 1
-    return {state: number for state, number in counts.items() if number}
-
-
 def open_rows(callback_url: str) -> list[LegacyRow]:
-    """The unretired rows whose truncated callback equals that of ``callback_url``; an index of XQueue's serves it."""
-    return _rows(_all().filter(lms_callback_url=callback_url[:128], retired=False).order_by("id"))
+    """Our unretired rows with the truncated callback of ``callback_url``; an index of XQueue's serves it."""
+    found = _rows(_all().filter(lms_callback_url=callback_url[:128], retired=False).order_by("id"))
+    return [row for row in found if row.whose is Whose.OURS]
 
 
 def with_callback(callback_url: str) -> list[LegacyRow]:
-    """The same with the retired ones."""
+    """Every row with that truncated callback, retired ones and other LMSs' among them."""
     return _rows(_all().filter(lms_callback_url=callback_url[:128]).order_by("id"))
 
 
@@ -190,8 +191,3 @@ def pulled_since(queue_name: str, moment: datetime) -> bool:
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     rows = _all().filter(queue_name=queue_name, retired__in=(False, True), pull_time__gte=moment)
     return rows.exists()
-
-
-def naming(course_marker: str, queue_names: Iterable[str]) -> int:
-    """How many rows of these queues, retired or not, name a course in their header; an index on the queue serves it."""
-    return _all().filter(queue_name__in=list(queue_names), xqueue_header__contains=course_marker).count()

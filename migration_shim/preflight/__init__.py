@@ -9,6 +9,7 @@ rows, the queues and the site.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..errors import PredictionUnavailable
 from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..target import prediction
-from . import course_rows, memory, queues, site
+from . import callbacks, course_rows, memory, queues, site
 
 SCHEMA = "migration_shim.xqueue_preflight/1"
 
@@ -57,13 +58,15 @@ def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
 def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) -> dict[str, Any]:
     settings = load()
     unpredictable = list(_unpredictable())
-    tally = course_rows.tally(course_id, settings, record, progress, predictable=not unpredictable)
+    by_host: Counter[str] = Counter()
+    predictable = not unpredictable
+    tally = course_rows.tally(course_id, settings, record, progress, predictable=predictable, by_host=by_host)
     probes = [_sent(tally, name, settings) for name in sorted(tally.queues)] if probe else []
     kept, past = memory.retention(), memory.history(tally, settings)
     findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
     findings += memory.retention_findings(course_id, kept)
     findings += memory.history_findings(past) if tally.rows else ()
-    findings += site.site_findings(course_id, settings)
+    findings += [*callbacks.findings(course_id, by_host), *site.site_findings(course_id, settings)]
     return {
         "schema": SCHEMA,
         "course": course_id,

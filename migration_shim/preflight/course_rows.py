@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 from django.apps import apps
 from opaque_keys.edx.keys import CourseKey
 
-from .. import points, runs
+from .. import hosts, points, runs
 from ..backfill import plan
 from ..conf import ShimSettings
+from ..core.hosts import course_of_header, host_of_header, whose
 from ..core.mapping import ParsedRow, parse_row
 from ..core.row_tally import Facts, RowTally
-from ..core.wire import parse_callback, parse_header
-from ..data import LegacyRow
-from ..errors import Malformed
+from ..data import LegacyRow, Whose
 from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..target import prediction
@@ -28,10 +27,16 @@ _LTI = "lms.djangoapps.lti_provider"
 
 
 def tally(
-    course_id: str, settings: ShimSettings, record: Run, progress: Callable[[int, int], None], *, predictable: bool
+    course_id: str,
+    settings: ShimSettings,
+    record: Run,
+    progress: Callable[[int, int], None],
+    *,
+    predictable: bool,
+    by_host: Counter[str],
 ) -> RowTally:
     """
-    Count every legacy row of a course.
+    Count every legacy row of a course that is ours.
 
     Args:
         course_id: the course, in its canonical form.
@@ -39,13 +44,17 @@ def tally(
         record: the run's record, for signs of life.
         progress: told (headers read, rows of all courses).
         predictable: whether the installed edx-submissions can be asked what it would store.
+        by_host: told how many rows of the course there are, whosever, by the host of their callbacks.
     """
     counted = RowTally(facts(course_id, settings, predictable=predictable))
     total = legacy_rows.count(after=0, unretired_only=False)
     read = 0
     for page in legacy_rows.headers(size=HEADERS):
         runs.beat(record)
-        wanted = [row_id for row_id, header in page if _of_course(header, course_id)]
+        named = [(row_id, host_of_header(header)) for row_id, header in page if course_of_header(header) == course_id]
+        by_host.update(host for _, host in named)
+        known = hosts.known()
+        wanted = [row_id for row_id, host in named if whose(host, known) is Whose.OURS]
         for start in range(0, len(wanted), PAGE):
             for parsed, siblings in _with_siblings(wanted[start : start + PAGE]):
                 counted.see(parsed, siblings)
@@ -81,14 +90,6 @@ def _sends_scores(course_id: str) -> bool:
         return False
     launches = apps.get_model("lti_provider", "GradedAssignment").objects
     return launches.filter(course_key=CourseKey.from_string(course_id)).exists()
-
-
-def _of_course(header: str, course_id: str) -> bool:
-    """Whether a row is the course's. One whose callback cannot be read is, if it names the course."""
-    try:
-        return parse_callback(parse_header(header).callback_url).course_id == course_id
-    except Malformed:
-        return f"/courses/{course_id}/" in header
 
 
 def _with_siblings(ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:

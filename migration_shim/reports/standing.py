@@ -48,6 +48,13 @@ def _site(content: Content) -> Iterator[str]:
             f"NO WATCHER: queue {queue['queue']} on {queue['side']}: {queue['rows']} rows wait, the oldest for "
             f"{age(queue['oldest_seconds'])}"
         )
+    for host in content["callback_hosts"]["unnamed"]:
+        yield (
+            f"UNNAMED HOST: submissions come through the door with callbacks to {host}. Name it in "
+            'MIGRATION_SHIM["CALLBACK_HOSTS"], or find out which LMS submits here.'
+        )
+    if content["ledger_complaint"]:
+        yield f"ANOTHER LMS'S LEDGER: {content['ledger_complaint']}"
     ledger = content["ledger"]
     yield f"ledger: {ledger['rows']} entries, {ledger['residue']} of them with residue"
 

@@ -105,6 +105,15 @@ def removal(content: Content) -> list[str]:
     return [*lines, "Next: the same command with --execute"]
 
 
+def adoption(content: Content) -> list[str]:
+    """Whose the ledger is from now on."""
+    before = content["from"] or "nobody yet"
+    if content["executed"]:
+        return [f"Done. The ledger is that of the LMS at {content['to']}; before it was that of {before}."]
+    lines = [f"Plan. The ledger is that of {before}, and would be that of the LMS at {content['to']}."]
+    return [*lines, "Next: the same command with --execute"]
+
+
 def release(content: Content) -> list[str]:
     """The release of a course to the platform's own flag."""
     if content["executed"]:

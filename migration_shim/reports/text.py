@@ -115,6 +115,7 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_cutover_release": steps.release,
     "xqueue_known": _known,
     "xqueue_cutover_removal": steps.removal,
+    "xqueue_cutover_adoption": steps.adoption,
     "xqueue_audit": steps.audit,
     "xqueue_status": standing.lines,
     "xqueue_watch": watched.lines,

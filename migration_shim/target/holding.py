@@ -9,7 +9,7 @@ from functools import partial
 from django.db import transaction
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
-from .contents import delete
+from .contents import abandoned, discard
 
 _Status = ExternalGraderDetail.Status
 
@@ -29,7 +29,7 @@ def drop(submission_id: int, held_queue: str) -> None:
     if not ExternalGraderDetail.objects.filter(submission_id=submission_id, queue_name=held_queue).exists():
         return
     files = SubmissionFile.objects.filter(external_grader__submission_id=submission_id)
-    names = list(files.values_list("uuid", "file"))
+    left = abandoned(files.values_list("uuid", "file"))
     files.delete()
     Submission._objects.filter(pk=submission_id).delete()
-    transaction.on_commit(partial(delete, names))
+    transaction.on_commit(partial(discard, left))

@@ -53,8 +53,8 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
 def _remove(rows: list[Submission]) -> int:
     ids = [row.pk for row in rows]
     files = SubmissionFile.objects.filter(external_grader__submission_id__in=ids)
-    names = list(files.values_list("uuid", "file"))
     with transaction.atomic():
+        left = contents.abandoned(files.values_list("uuid", "file"))
         files.delete()
         Submission._objects.filter(pk__in=ids).delete()
         StudentItem.objects.filter(pk__in=[row.student_item_id for row in rows], submission=None).delete()
@@ -63,5 +63,5 @@ def _remove(rows: list[Submission]) -> int:
         LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
         LedgerEntry.objects.filter(twin_submission_id__in=ids).update(twin_submission_id=None)  # graded twice
     # After the commit: contents without a row harm nobody, a row without its contents would.
-    contents.delete(names)
+    contents.discard(left)
     return len(ids)

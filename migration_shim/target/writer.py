@@ -14,7 +14,7 @@ from ..core.identity import Placement
 from ..core.mapping import answer_over
 from ..core.wire import NAME_LIMIT, Body, grader_name
 from ..errors import TargetWriteFailed, Unfit
-from .contents import StoredFile, stored_files
+from .contents import StoredFile, named, stored_files
 
 __all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
 
@@ -85,6 +85,7 @@ def insert(
             )
             for file in files
         )
+        named(files)
         if arrived_at is not None:
             times = {"created_at": arrived_at, "status_time": arrived_at}
             ExternalGraderDetail.objects.filter(pk=detail.pk).update(**times)

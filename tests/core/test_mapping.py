@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core.mapping import (
+    OTHERS,
     Policy,
     answer_size,
     classify,
@@ -18,7 +19,7 @@ from migration_shim.core.mapping import (
     parse_row,
     same_input,
 )
-from migration_shim.data import LegacyRow, RowClass, State
+from migration_shim.data import LegacyRow, RowClass, State, Whose
 from tests.core import rows
 from tests.core.rows import BLOCK, COURSE, NOON, SINK, USAGE, callback_url, key_of, parsed
 from tests.core.test_identity import answer_of
@@ -286,6 +287,7 @@ for _name in ("pull_time", "push_time", "return_time"):
     COLUMNS[_name] = st.none() | TIME
 for _name in ("lms_ack", "retired"):
     COLUMNS[_name] = st.booleans()
+COLUMNS["whose"] = st.sampled_from([Whose.OURS, Whose.OURS, Whose.FOREIGN, Whose.UNKNOWN])
 ROWS = st.lists(
     st.builds(parse_row, st.builds(LegacyRow, **COLUMNS), st.none() | st.lists(TEXT, max_size=2)),
     min_size=1,
@@ -317,6 +319,8 @@ def test_any_rows_have_one_class_each(family, policy, present, wanted):
         decision = classify(row, siblings, policy, present=present, wanted=wanted)
         assert isinstance(decision.row_class, RowClass)
         assert bool(decision.reason) is (decision.row_class in REASONED)
+        if row.row.whose is not Whose.OURS:
+            assert decision.reason == OTHERS[row.row.whose]
         if decision.row_class is RowClass.SUPERSEDED:
             assert any(same_input(row, other) for other in siblings)
         if decision.row_class in (RowClass.COLLIDED, RowClass.SUPERSEDED, RowClass.FINAL):

@@ -142,10 +142,10 @@ def test_the_way_back_needs_no_answer_of_legacys_database(monkeypatch):
     toggles.force_flags(COURSE, *flags_of(Phase.LIVE))
     rows.entries(1, authority="target", phase="live")
 
-    def gone(marker):
+    def gone():
         raise DatabaseError("Lost connection")
 
-    monkeypatch.setattr(serving.legacy_rows, "in_flight", gone)
+    monkeypatch.setattr(serving.on_legacy, "held", gone)
     done = step(Phase.LEGACY, execute=True)
     assert done["executed"]
     assert done["in_flight"]["legacy"] is None

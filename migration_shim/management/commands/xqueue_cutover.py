@@ -38,7 +38,13 @@ class Command(ShimCommand):
         which.add_argument(
             "--file", type=Path, metavar="PATH", help="the courses of a file, one id a line; # begins a comment"
         )
-        parser.add_argument("--to", type=Phase, choices=list(Phase), required=True, help="the phase to step to")
+        which.add_argument(
+            "--adopt",
+            metavar="HOST",
+            help="no step: say that the ledger, stamped with another LMS's host, is now that of the LMS at HOST, which "
+            "must be this one",
+        )
+        parser.add_argument("--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt")
         parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
         parser.add_argument(
@@ -68,8 +74,12 @@ class Command(ShimCommand):
         )
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
-    def document(self, *, to: Phase, reason: str, execute: bool, **options: Any) -> Document:
+    def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
         """The plan, or what was done."""
+        if (options["adopt"] is None) is (to is None):
+            raise CommandError("--to goes with every step, and not with --adopt", returncode=ExitCode.USAGE)
+        if to is None:
+            return api.adopt(options["adopt"], reason=reason, execute=execute, user=operator())
         courses = options["course"] or _courses_of(options["org"], options["file"])
         who = {"reason": reason, "execute": execute, "user": operator(), "login": options["user"]}
         last = options["release"] or options["remove_shadows"]

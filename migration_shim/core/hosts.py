@@ -1,0 +1,120 @@
+"""Whose a submission is, by the host of its callback: one XQueue can serve several LMSs with the same course ids."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from opaque_keys import InvalidKeyError
+from opaque_keys.edx.keys import CourseKey
+
+from ..data import Whose
+from ..errors import Malformed
+from .wire import is_sink, parse_callback, parse_header
+
+_DEFAULT_PORTS = (None, 80, 443)
+_COURSE = re.compile(r"/courses/([^\"]*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosts:
+    """
+    The hosts that are known, each as ``host_of`` gives it.
+
+    ``named`` are ours by the settings or a site's configuration, ``door`` those that our own door has seen. A setting
+    that calls a host foreign counts for more than the door.
+    """
+
+    named: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()
+    door: frozenset[str] = frozenset()
+
+    @property
+    def unnamed(self) -> frozenset[str]:
+        """Hosts whose submissions come through our door, and that no setting names: somebody has to."""
+        return self.door - self.named - self.foreign
+
+
+def host_of(url: str) -> str:
+    """
+    The host that a URL names, in lower case and as IDNA, with its port unless that is 80 or 443.
+
+    The scheme does not count: an LMS behind a proxy may write either. Empty where no host is named.
+    """
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname, parts.port
+    except ValueError:  # an unfinished IPv6 host, a port that is none
+        return ""
+    if not name or parts.scheme not in ("http", "https"):
+        return ""
+    try:
+        name = name.encode("idna").decode("ascii")
+    except UnicodeError:  # a label that is empty or too long for DNS is still the name of a host
+        name = name.lower()
+    name = f"[{name}]" if ":" in name else name.removesuffix(".")
+    return name if port in _DEFAULT_PORTS else f"{name}:{port}"
+
+
+def named_host(text: str) -> str:
+    """A host as a setting names it, ``name`` or ``name:port``; empty where the text is no host."""
+    is_bare = not re.search(r"[\s/\\@?#%]", text)
+    return host_of(f"https://{text}") if is_bare else ""
+
+
+def whose(host: str, hosts: Hosts) -> Whose:
+    """
+    Whose the rows of a host are. Where no host of ours is known, all are that nothing calls foreign.
+
+    A callback without a host is nobody else's: it is malformed, and reported as that.
+    """
+    if not host or host in hosts.named:
+        return Whose.OURS
+    if host in hosts.foreign:
+        return Whose.FOREIGN
+    known = hosts.named or hosts.door
+    return Whose.UNKNOWN if known and host not in hosts.door else Whose.OURS
+
+
+def host_of_header(header: str) -> str:
+    """
+    The host of a row, by its raw header: the column of the callback is cut at 128 characters. Empty where none is read.
+
+    A sink has none: it is no LMS's callback, and its host is whatever XQueue reaches this app by. Its rows are copies,
+    of this app here or of one elsewhere, and nothing takes a copy for a submission.
+    """
+    try:
+        url = parse_header(header).callback_url
+    except Malformed:
+        return ""
+    return "" if is_sink(url) else host_of(url)
+
+
+def course_of_header(header: str) -> str:
+    """
+    The course that a row names, in canonical form, by its raw header; empty where it names none.
+
+    One whose callback or header cannot be read as a whole may still name its course.
+    """
+    try:
+        return parse_callback(parse_header(header).callback_url).course_id
+    except Malformed:
+        found = _COURSE.search(header)
+        return course_of(found[1]) if found else ""
+
+
+def course_of(text: str) -> str:
+    """
+    The course id at the beginning of what stands behind ``/courses/`` in a callback; empty where there is none.
+
+    Django's ``reverse()`` percent-encodes the letters of an id that are not ASCII, so an id is never looked for in such
+    a text: it is read out of it, and compared.
+    """
+    segments = unquote(text).split("/")
+    for candidate in (segments[0], "/".join(segments[:3])):  # the second one is an old id: org/course/run
+        try:
+            return str(CourseKey.from_string(candidate))
+        except InvalidKeyError:
+            continue
+    return ""
