@@ -18,7 +18,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils.timezone import now
 
 from . import breaker, copies, ledger, toggles
-from .conf import ShimSettings, load
+from .conf import COPY_KEYS, ShimSettings, usable
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Envelope, parse_envelope
 from .data import Authority, Leg, Origin, Phase
@@ -26,6 +26,7 @@ from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
+from .phase_lookup import phase_in_force
 from .points import points_possible
 from .publish import publish
 from .supersession import supersede_older
@@ -61,14 +62,18 @@ class QueueInterface:
 
         Returns:
             (0, text) when the authoritative system holds it, else (1, the reason that CAPA shows the learner).
+
+        Raises:
+            PhaseUnreadable: which system is authoritative cannot be told, and it may be the target. CAPA then keeps the
+                learner's attempt and earlier result; an answer of 1 would consume both.
         """
-        try:
-            settings = load()
-        except ConfigurationError as error:
-            count("passed_through", error)
-            return _to_legacy(header, body, list(files_to_upload or []), None)
+        settings, not_usable = usable()
+        if not_usable:
+            count("settings_not_usable")
         seconds = self.seconds if self.seconds is not None else settings.python_door_seconds
-        return _Submission(header, body, list(files_to_upload or []), self.block, settings, seconds).route()
+        submission = _Submission(header, body, list(files_to_upload or []), self.block, settings, seconds)
+        submission.copies_configured = not_usable.isdisjoint(COPY_KEYS)
+        return submission.route()
 
 
 def _to_legacy(
@@ -84,6 +89,9 @@ def _to_legacy(
 
 class _Submission:
     """One call of the router, with what it has found out so far."""
+
+    #: Whether the settings say which copies are written, where and how.
+    copies_configured = True
 
     def __init__(
         self,
@@ -103,10 +111,13 @@ class _Submission:
             if envelope.callback.dispatch != GRADED_DISPATCH:
                 # The target knows no other dispatch: it would deliver a plot's reply as a grade.
                 raise Malformed("dispatch_not_score_update")
-            phase = toggles.phase_of(envelope.callback.course_id).phase
-        except (Malformed, DatabaseError) as error:
-            # Legacy takes anything; a learner is never refused because the shim cannot read or cannot look.
+        except Malformed as error:
+            # Legacy takes anything; a learner is never refused because the shim cannot read.
             count("passed_through", error)
+            return _to_legacy(self.header, self.body, self.files, self.deadline)
+        phase = phase_in_force(envelope.callback.course_id)
+        if phase is None:
+            count("passed_through")
             return _to_legacy(self.header, self.body, self.files, self.deadline)
         entry = self._entry(envelope, phase)
         attribute("phase", phase.value)
@@ -140,7 +151,10 @@ class _Submission:
         return {file.name: getattr(file, "file", file) for file in self.files}
 
     def _copy_wanted(self, envelope: Envelope) -> bool:
-        if toggles.kill_switch_on():
+        if not self.copies_configured:
+            count("copy_not_configured")
+            return False
+        if _kill_switch_on():
             count("copy_stopped_by_kill_switch")
             return False
         percent = self.settings.sample_of(envelope.callback.course_id)
@@ -273,6 +287,15 @@ class _Submission:
             log.warning("migration_shim: a shadow was not written: %s", error.reason)
             return
         breaker.succeeded(copies.SHADOW)
+
+
+def _kill_switch_on() -> bool:
+    """Whether copies are stopped. Where that cannot be read none is started: no submission is refused for a copy."""
+    try:
+        return toggles.kill_switch_on()
+    except DatabaseError as error:
+        count("kill_switch_unreadable", error)
+        return True
 
 
 def _known(entry: LedgerEntry) -> bool:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import cutover, runs, tallies, toggles
+from . import cutover, phase_memory, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
@@ -44,6 +44,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
         reconciled: the course's part of a comparison that came to its end just now, or None.
     """
     decision = toggles.phase_of(course_id)
+    phase_memory.leave(course_id, decision.phase)  # the cache may have been emptied since the step
     record = CoursePhase.objects.filter(course_id=course_id).first()
     since = record.since if record else None
     seen = look(course_id, decision.phase, since, settings, reconciled)
