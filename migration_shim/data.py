@@ -117,6 +117,7 @@ class DivergenceClass(enum.StrEnum):
     STUCK = "stuck"
     LATENCY = "latency"
     LOST = "lost"
+    WRONG_SIDE = "wrong_side"
     DOUBLE_AUTHORITY = "double_authority"
     FENCE_LEAK = "fence_leak"
 

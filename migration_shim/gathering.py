@@ -20,6 +20,7 @@ from .models import CoursePhase, Divergence, LedgerEntry, Run
 _APART = (
     DivergenceClass.FENCE_LEAK,
     DivergenceClass.DOUBLE_AUTHORITY,
+    DivergenceClass.WRONG_SIDE,
     DivergenceClass.LOST,
     DivergenceClass.STUCK,
 )
@@ -51,6 +52,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         overdue=entries.filter(result=PairStatus.OVERDUE).count(),
         fence_leaks=max(_counted(reconciled, "fence_leaks"), _found(course_id, DivergenceClass.FENCE_LEAK)),
         double_authority=max(_counted(reconciled, "double_authority"), _double_authority(course_id)),
+        wrong_side=_found(course_id, DivergenceClass.WRONG_SIDE) or (0 if reconciled else None),
         lost=classes[DivergenceClass.LOST] if reconciled else None,
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
         latency=_latency(entries) if reconciled else None,

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 #: Who stands in the record of a course that the watch has stepped back.
 WATCH = "xqueue_watch"
+_HANDOFF = "xqueue_backfill --mode handoff --course {course} --execute"
 _RETURN = "xqueue_backfill --mode return --course {course} --execute"
 _SAID_LIMIT = 200  # characters of XQueue's own text
 _GRADED = (State.GRADED, State.FAILED)
@@ -55,12 +56,15 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
         step = _step_back(course_id, seen, since, failed, settings)
     if found:
         _tell(course_id, seen.phase, found, stepped_back=step["stepped_back"])
+    commands = []
+    if seen.wrong_side and not _is_legacy(seen.phase, step):
+        commands.append(_HANDOFF.format(course=course_id))
     mend = bool(failed) or any(item.side is Authority.TARGET and not item.copies for item in seen.stuck)
     return {
         "phase": decision.phase.value,
         "breaches": [_described(breach) for breach in found],
         **step,
-        "next": [_RETURN.format(course=course_id)] if mend and _is_legacy(seen.phase, step) else [],
+        "next": commands + ([_RETURN.format(course=course_id)] if mend and _is_legacy(seen.phase, step) else []),
     }
 
 
@@ -92,6 +96,7 @@ def look(
         shadow_leaks=shadow_leaks,
         leaks_answered=_answered(course_id),
         double_authority=_double_authority(course_id),
+        wrong_side=classes[DivergenceClass.WRONG_SIDE],
         stuck=_stuck(course_id, phase, since, settings),
         **compared,
     )

@@ -21,7 +21,14 @@ from .models import Divergence, KnownDifference, LedgerEntry
 
 SCHEMA = "migration_shim.xqueue_known/1"
 #: Never to be explained away: each of them says that the shim itself has broken its promise.
-NOT_EXCUSABLE = frozenset({DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST})
+NOT_EXCUSABLE = frozenset(
+    {
+        DivergenceClass.FENCE_LEAK,
+        DivergenceClass.DOUBLE_AUTHORITY,
+        DivergenceClass.WRONG_SIDE,
+        DivergenceClass.LOST,
+    }
+)
 
 
 def in_force(moment: datetime) -> Q:

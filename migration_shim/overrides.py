@@ -55,6 +55,11 @@ def refuse_unpassable(course_id: str, evidence: Evidence) -> None:
     Raises:
         IllegalStep: with what was found.
     """
+    if evidence.wrong_side:
+        raise IllegalStep(
+            f"{course_id} has {evidence.wrong_side} submissions on legacy that are the target's to grade: no override "
+            "passes that, a handoff does. See the runbook, 'Wrong side'."
+        )
     if evidence.fence_leaks or evidence.double_authority:
         raise IllegalStep(
             f"{course_id} has {evidence.fence_leaks} fence leaks and {evidence.double_authority} submissions that both "

@@ -405,6 +405,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
     assert set(CHECKS) == {
         "fence_leak",
         "double_authority",
+        "wrong_side",
         "past_the_shim",
         "drift",
         "held",
@@ -413,6 +414,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "no_watcher",
         "stuck_leases",
         "copies_owed",
+        "passed_through",
         "override",
     }
     assert whats() == []

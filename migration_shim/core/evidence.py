@@ -86,8 +86,8 @@ class Override:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """
-    All that is known of one course. An age is in seconds, None where there was no such run; of ``lost``, ``stuck`` and
-    ``latency`` None says that nobody has looked. ``overrides`` are those in force.
+    All that is known of one course. An age is in seconds, None where there was no such run; of ``lost``,
+    ``wrong_side``, ``stuck`` and ``latency`` None says that nobody has looked. ``overrides`` are those in force.
     """
 
     reconcile_age: float | None
@@ -101,6 +101,8 @@ class Evidence:
     fence_leaks: int
     double_authority: int
     lost: int | None = None
+    #: Submissions that reached legacy while the target was authoritative, and that it still has.
+    wrong_side: int | None = None
     stuck: int | None = None
     latency: Latency | None = None
     overrides: tuple[Override, ...] = ()

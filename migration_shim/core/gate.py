@@ -24,6 +24,7 @@ DETERMINISTIC = (
     DivergenceClass.DUPLICATE,
     DivergenceClass.LOST,
     DivergenceClass.DOUBLE_AUTHORITY,
+    DivergenceClass.WRONG_SIDE,
     DivergenceClass.FENCE_LEAK,
 )
 #: Clocks of two machines may differ by so many seconds; evidence from further ahead is no evidence.
@@ -70,6 +71,8 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
         reasons.append(f"{evidence.fence_leaks} fence leaks: a copy reached, or could reach, a learner's grade")
     if evidence.double_authority:
         reasons.append(f"{evidence.double_authority} submissions are alive on both systems for real")
+    if evidence.wrong_side:
+        reasons.append(f"{evidence.wrong_side} submissions reached legacy while the target was authoritative")
     if evidence.lost:
         reasons.append(f"{evidence.lost} submissions or scores are lost: they vanished before their time")
     for blocker in evidence.preflight_blockers:
@@ -178,6 +181,8 @@ def _untold(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     points = []
     if evidence.lost is None:
         points.append("nobody has looked for lost submissions")
+    if evidence.wrong_side is None:
+        points.append("nobody has looked for submissions on the wrong side")
     if evidence.stuck is None:
         points.append("nobody has looked for stuck submissions")
     if any(problem.payload_compared is None for problem in evidence.problems):
