@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import echo, storing
+from . import echo, storing, wrong_side
 from .conf import ShimSettings
 from .core.compare import Patience, compare, overtaken
 from .core.wire import parse_header
@@ -147,7 +147,7 @@ def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> d
         found |= _BOTH
     if target is not None and _handed_out_elsewhere(entry, target):
         found |= _ELSEWHERE
-    return found
+    return found | wrong_side.divergence(entry, legacy)
 
 
 def _handed_out_elsewhere(entry: LedgerEntry, target: TargetSide) -> bool:

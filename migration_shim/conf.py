@@ -21,6 +21,22 @@ from .core.evidence import Thresholds
 from .core.hosts import named_host
 from .errors import ConfigurationError
 
+#: The keys that say which copies are written, where and how: while one of them is not usable, none is started.
+COPY_KEYS = frozenset(
+    {
+        "BREAKER_FAILURES",
+        "BREAKER_SECONDS",
+        "CELERY_QUEUE",
+        "COPIES",
+        "ECHO_QUEUE_SUFFIX",
+        "HELD_QUEUE_SUFFIX",
+        "PUBLISH_SECONDS",
+        "REVERSE_QUEUE_SUFFIX",
+        "SAMPLE_PERCENT",
+        "SHADOW_QUEUE_SUFFIX",
+        "SINK_ROOT",
+    }
+)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -443,27 +459,36 @@ def _default(name: str) -> Any:
 
 def problems() -> list[str]:
     """Every reason why the dictionary is not usable, each naming its key; empty when it is."""
+    return [text for _, text in _found()]
+
+
+def _found() -> list[tuple[str, str]]:
+    """What is wrong with the dictionary: key by key, the key itself (empty: all of them) and the reason."""
     given = getattr(django_settings, "MIGRATION_SHIM", {})
     if not isinstance(given, dict):
-        return ["MIGRATION_SHIM must be a dictionary."]
+        return [("", "MIGRATION_SHIM must be a dictionary.")]
     known = _types()
     found = []
     for key, value in given.items():
         if key not in known:
-            found.append(f"MIGRATION_SHIM[{key!r}] is not a setting of migration_shim.")
+            found.append((key, f"MIGRATION_SHIM[{key!r}] is not a setting of migration_shim."))
         elif not _accepts(known[key][1], value):
             # The value is not shown: it may be a password.
-            found.append(f"MIGRATION_SHIM[{key!r}] is a {type(value).__name__}, which does not fit {known[key][1]}.")
+            text = f"MIGRATION_SHIM[{key!r}] is a {type(value).__name__}, which does not fit {known[key][1]}."
+            found.append((key, text))
         elif (problem := _range_problem(key, value)) is not None:
-            found.append(problem)
+            found.append((key, problem))
     shadow, echo = (given.get(key, _default(key.lower())) for key in ("SHADOW_QUEUE_SUFFIX", "ECHO_QUEUE_SUFFIX"))
     if shadow == echo:
-        found.append('MIGRATION_SHIM["ECHO_QUEUE_SUFFIX"] must not be that of shadows: no grader may poll its queues.')
+        text = 'MIGRATION_SHIM["ECHO_QUEUE_SUFFIX"] must not be that of shadows: no grader may poll its queues.'
+        found.append(("ECHO_QUEUE_SUFFIX", text))
     if given.get("HELD_QUEUE_SUFFIX", _default("held_queue_suffix")) in (shadow, echo):
-        found.append('MIGRATION_SHIM["HELD_QUEUE_SUFFIX"] must be one of its own: no grader may poll its queues.')
+        text = 'MIGRATION_SHIM["HELD_QUEUE_SUFFIX"] must be one of its own: no grader may poll its queues.'
+        found.append(("HELD_QUEUE_SUFFIX", text))
     if both := frozenset.intersection(*callback_hosts()):
         names = ", ".join(sorted(both))
-        found.append(f'MIGRATION_SHIM["CALLBACK_HOSTS"] and ["FOREIGN_CALLBACK_HOSTS"] both name {names}.')
+        text = f'MIGRATION_SHIM["CALLBACK_HOSTS"] and ["FOREIGN_CALLBACK_HOSTS"] both name {names}.'
+        found.append(("FOREIGN_CALLBACK_HOSTS", text))
     return found
 
 
@@ -491,13 +516,27 @@ def load() -> ShimSettings:
     The settings in force.
 
     Raises:
-        ConfigurationError: naming every bad key. The router answers it by passing through to legacy.
+        ConfigurationError: naming every bad key. Who serves learners or graders asks ``usable`` instead.
     """
     if found := problems():
         raise ConfigurationError(" ".join(found))
+    return usable()[0]
+
+
+def usable() -> tuple[ShimSettings, frozenset[str]]:
+    """
+    What can be used of the settings, and the keys that cannot; a bad key has its default.
+
+    For the doors and the watcher seam: a mistake in one key disables what that key configures, and nothing else. Which
+    system is authoritative for a course needs no key at all.
+    """
     given = getattr(django_settings, "MIGRATION_SHIM", {})
     known = _types()
-    return ShimSettings(**{known[key][0]: value for key, value in given.items()})
+    bad = frozenset(key for key, _ in _found())
+    if "" in bad:
+        return ShimSettings(), frozenset(known)
+    good = {known[key][0]: value for key, value in given.items() if key in known and key not in bad}
+    return ShimSettings(**good), bad
 
 
 def legacy_access() -> LegacyAccess:

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from . import evidence, overrides, release, runs, serving, stamp, toggles
-from .conf import load
+from .conf import load, usable
 from .core.phases import allowed_steps, flags_of, needs_permit
 from .data import Document, ExitCode, Phase, Verdict
 from .errors import IllegalStep
@@ -105,7 +105,8 @@ def run(
             "verdict": content["verdict"],
             "overridden": content["overridden"],
             "login": login or "",
-            "settings": runs.settings_of(load()),
+            # A mistake in a setting keeps no course from its way back.
+            "settings": runs.settings_of(usable()[0] if to is Phase.LEGACY else load()),
         }
         if turned_off:
             proof["platform_flag"] = "off"

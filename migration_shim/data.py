@@ -125,12 +125,20 @@ class DivergenceClass(enum.StrEnum):
     STUCK = "stuck"
     LATENCY = "latency"
     LOST = "lost"
+    WRONG_SIDE = "wrong_side"
     DOUBLE_AUTHORITY = "double_authority"
     FENCE_LEAK = "fence_leak"
 
 
 #: Each says that the shim itself has broken its promise: no register excuses it, and only a signed cure ends it.
-GRAVE = frozenset({DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST})
+GRAVE = frozenset(
+    {
+        DivergenceClass.FENCE_LEAK,
+        DivergenceClass.DOUBLE_AUTHORITY,
+        DivergenceClass.WRONG_SIDE,
+        DivergenceClass.LOST,
+    }
+)
 #: Classes that no random grader explains: one of them fails its problem, and takes a permit away once it is stored.
 DETERMINISTIC = GRAVE | {
     DivergenceClass.PRESENCE,

@@ -18,7 +18,8 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils.timezone import now
 
 from . import breaker, copies, hosts, ledger, toggles
-from .conf import ShimSettings, load
+from .conf import COPY_KEYS, ShimSettings, usable
+from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Envelope, parse_envelope
 from .data import Authority, Leg, Origin, Phase
@@ -26,6 +27,7 @@ from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
+from .phase_lookup import phase_in_force
 from .points import points_possible
 from .publish import publish
 from .supersession import supersede_older
@@ -61,14 +63,18 @@ class QueueInterface:
 
         Returns:
             (0, text) when the authoritative system holds it, else (1, the reason that CAPA shows the learner).
+
+        Raises:
+            PhaseUnreadable: which system is authoritative cannot be told, and it may be the target. CAPA then keeps the
+                learner's attempt and earlier result; an answer of 1 would consume both.
         """
-        try:
-            settings = load()
-        except ConfigurationError as error:
-            count("passed_through", error)
-            return _to_legacy(header, body, list(files_to_upload or []), None)
+        settings, not_usable = usable()
+        if not_usable:
+            count("settings_not_usable")
         seconds = self.seconds if self.seconds is not None else settings.python_door_seconds
-        return _Submission(header, body, list(files_to_upload or []), self.block, settings, seconds).route()
+        submission = _Submission(header, body, list(files_to_upload or []), self.block, settings, seconds)
+        submission.copies_configured = not_usable.isdisjoint(COPY_KEYS)
+        return submission.route()
 
 
 def _to_legacy(
@@ -85,6 +91,9 @@ def _to_legacy(
 class _Submission:
     """One call of the router, with what it has found out so far."""
 
+    #: Whether the settings say which copies are written, where and how.
+    copies_configured = True
+
     def __init__(
         self,
         header: str,
@@ -95,6 +104,8 @@ class _Submission:
         seconds: float,
     ) -> None:
         self.header, self.body, self.files, self.block, self.settings = header, body, files, block, settings
+        #: By the names that XQueue gives to its graders, so that the target's get the same, and the rows meet.
+        self.kept = kept_files((file.name, file) for file in files)
         self.deadline = time.monotonic() + seconds
 
     def route(self) -> tuple[int, Any]:
@@ -104,10 +115,13 @@ class _Submission:
                 # The target knows no other dispatch: it would deliver a plot's reply as a grade.
                 raise Malformed("dispatch_not_score_update")
             hosts.seen_at_door(envelope.header.callback_url)
-            phase = toggles.phase_of(envelope.callback.course_id).phase
-        except (Malformed, DatabaseError) as error:
-            # Legacy takes anything; a learner is never refused because the shim cannot read or cannot look.
+        except Malformed as error:
+            # Legacy takes anything; a learner is never refused because the shim cannot read.
             count("passed_through", error)
+            return _to_legacy(self.header, self.body, self.files, self.deadline)
+        phase = phase_in_force(envelope.callback.course_id)
+        if phase is None:
+            count("passed_through")
             return _to_legacy(self.header, self.body, self.files, self.deadline)
         entry = self._entry(envelope, phase)
         attribute("phase", phase.value)
@@ -128,7 +142,7 @@ class _Submission:
     def _entry(self, envelope: Envelope, phase: Phase) -> LedgerEntry:
         return ledger.new_entry(
             envelope,
-            digests(envelope.header, self.body, [file.name for file in self.files]),
+            digests(envelope.header, self.body, self.kept),
             phase=phase,
             origin=Origin.ROUTER,
             arrived_at=now(),
@@ -138,10 +152,13 @@ class _Submission:
     def _contents(self) -> dict[str, Any]:
         for file in self.files:
             file.seek(0)
-        return {file.name: getattr(file, "file", file) for file in self.files}
+        return {name: getattr(file, "file", file) for name, file in self.kept.items()}
 
     def _copy_wanted(self, envelope: Envelope) -> bool:
-        if toggles.kill_switch_on():
+        if not self.copies_configured:
+            count("copy_not_configured")
+            return False
+        if _kill_switch_on():
             count("copy_stopped_by_kill_switch")
             return False
         percent = self.settings.sample_of(envelope.callback.course_id)
@@ -155,7 +172,7 @@ class _Submission:
         try:
             if _known(entry):
                 return 0, ""  # the same submission, sent again; one system holds it already
-            writer.check_fits(envelope.body, [file.name for file in self.files])
+            writer.check_fits(envelope.body, self.kept)
             placement = real_placement(envelope)
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
                 entry.legacy_leg = Leg.MISSING
@@ -256,7 +273,7 @@ class _Submission:
 
     def _shadow_inline(self, envelope: Envelope, entry: LedgerEntry) -> None:
         try:
-            writer.check_fits(envelope.body, [file.name for file in self.files])
+            writer.check_fits(envelope.body, self.kept)
             placement = shadow_placement(envelope, entry.identity, self.settings.shadow_queue_suffix)
             with (
                 timed("shadow_leg"),
@@ -274,6 +291,15 @@ class _Submission:
             log.warning("migration_shim: a shadow was not written: %s", error.reason)
             return
         breaker.succeeded(copies.SHADOW)
+
+
+def _kill_switch_on() -> bool:
+    """Whether copies are stopped. Where that cannot be read none is started: no submission is refused for a copy."""
+    try:
+        return toggles.kill_switch_on()
+    except DatabaseError as error:
+        count("kill_switch_unreadable", error)
+        return True
 
 
 def _known(entry: LedgerEntry) -> bool:

@@ -41,6 +41,10 @@ class Unfit(ShimError):
         self.message = message
 
 
+class PhaseUnreadable(ShimError):
+    """The grading service cannot take the submission now. Nothing of it was stored; please try again."""
+
+
 class TargetWriteFailed(ShimError):
     """
     The target did not store the submission.

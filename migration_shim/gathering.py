@@ -20,7 +20,12 @@ from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange, Run
 #: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
 _APART = GRAVE | {DivergenceClass.STUCK}
 #: Grave classes that the evidence has a field of its own for.
-_TOLD = {DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST}
+_TOLD = {
+    DivergenceClass.FENCE_LEAK,
+    DivergenceClass.DOUBLE_AUTHORITY,
+    DivergenceClass.WRONG_SIDE,
+    DivergenceClass.LOST,
+}
 _FINAL = [state.value for state in State if state.is_final]
 _BY = {"item_id": "entry__item_id", "queue_name": "entry__queue_name"}
 
@@ -54,6 +59,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         overdue=entries.filter(result=PairStatus.OVERDUE).count(),
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
         double_authority=_counted(reconciled, "double_authority", grave[DivergenceClass.DOUBLE_AUTHORITY]),
+        wrong_side=grave[DivergenceClass.WRONG_SIDE] or (0 if reconciled else None),
         lost=grave[DivergenceClass.LOST] if reconciled or grave[DivergenceClass.LOST] else None,
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
         latency=_latency(entries.filter(target_graded_at__gte=window.since)) if reconciled else None,

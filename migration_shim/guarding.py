@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import cutover, proofs, runs, tallies, toggles
+from . import cutover, phase_memory, proofs, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 #: Who stands in the record of a course that the watch has stepped back.
 WATCH = "xqueue_watch"
+_HANDOFF = "xqueue_backfill --mode handoff --course {course} --execute"
 _RETURN = "xqueue_backfill --mode return --course {course} --execute"
 _SAID_LIMIT = 200  # characters of XQueue's own text
 _GRADED = (State.GRADED, State.FAILED)
@@ -44,6 +45,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
         reconciled: the course's part of a comparison that came to its end just now, or None.
     """
     decision = toggles.phase_of(course_id)
+    phase_memory.leave(course_id, decision.phase)  # the cache may have been emptied since the step
     record = CoursePhase.objects.filter(course_id=course_id).first()
     since = record.since if record else None
     seen = look(course_id, decision.phase, since, settings, reconciled)
@@ -54,12 +56,15 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
         step = _step_back(course_id, seen, since, failed, settings)
     if found:
         _tell(course_id, seen.phase, found, stepped_back=step["stepped_back"])
+    commands = []
+    if seen.wrong_side and not _is_legacy(seen.phase, step):
+        commands.append(_HANDOFF.format(course=course_id))
     mend = bool(failed) or any(item.side is Authority.TARGET and not item.copies for item in seen.stuck)
     return {
         "phase": decision.phase.value,
         "breaches": [_described(breach) for breach in found],
         **step,
-        "next": [_RETURN.format(course=course_id)] if mend and _is_legacy(seen.phase, step) else [],
+        "next": commands + ([_RETURN.format(course=course_id)] if mend and _is_legacy(seen.phase, step) else []),
     }
 
 
@@ -91,6 +96,7 @@ def look(
         shadow_leaks=shadow_leaks,
         leaks_answered=_answered(course_id),
         double_authority=proofs.double_authority(course_id).count(),
+        wrong_side=proofs.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         **compared,
     )

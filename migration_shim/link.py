@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from . import ledger
+from . import ledger, wrong_side
 from .backfill import files, plan
 from .conf import ShimSettings
 from .core.identity import FENCE, in_sample
@@ -26,7 +26,8 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     Walk the legacy rows since the last walk, and link each to its entry.
 
     A row of a course in shadow that the router left no entry for gets one, with its copy MISSING: so it is counted, and
-    the next backfill finds it. The checkpoint never passes the overlap: ids commit out of order. ``control`` is asked
+    the next backfill finds it; so does one that came while the course's target was authoritative (``wrong_side``). The
+    checkpoint never passes the overlap: ids commit out of order. ``control`` is asked
     before every page.
 
     Raises:
@@ -58,6 +59,7 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
     shadowed: dict[str, datetime] = dict(
         CoursePhase.objects.filter(phase=Phase.SHADOW).values_list("course_id", "since")
     )
+    logs = _logs_of([row for row in parsed if row.digests and row.digests.identity not in entries], settings)
     taken = legacy_rows.by_id(entry.legacy_id for entry in entries.values() if entry.legacy_id is not None)
     for row in parsed:
         assert row.digests is not None and row.envelope is not None
@@ -74,6 +76,13 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
         # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
         if since is not None and row.row.arrival_time >= since:
             entries[row.digests.identity] = _found_without_entry(row)
+        elif (phase := logs.target_phase_of(row)) and (entry := wrong_side.record(row, phase, settings)):
+            entries[row.digests.identity] = entry
+
+
+def _logs_of(rows: list[ParsedRow], settings: ShimSettings) -> wrong_side.Logs:
+    courses = {row.envelope.callback.course_id for row in rows if row.envelope is not None}
+    return wrong_side.Logs(courses, settings)
 
 
 def _note(entry: LedgerEntry, row_id: int) -> None:

@@ -21,6 +21,13 @@ PROCESS = (
 #: Each event with what it says; a star stands for a reason or for one of the words in brackets.
 EVENTS = {
     "passed_through": "A submission went to legacy unread: it could not be parsed, or the phase could not be read.",
+    "phase_look_up_failed": "Reading a course's phase failed; it is tried once more, then the cache is asked.",
+    "refused_without_phase": "The phase could not be read and the target may be authoritative; the learner was told.",
+    "settings_not_usable": "A door went on without a setting that is not usable; the check names it.",
+    "copy_not_configured": "No copy was started: a setting that copies need is not usable.",
+    "points_resolver_missing": "POINTS_RESOLVER cannot be imported; the points of a problem were assumed.",
+    "kill_switch_unreadable": "No copy was started: the kill switch could not be read.",
+    "cache_failed": "The LMS's cache raised; the database was asked.",
     "legacy_not_configured": "Nothing says where XQueue is; the learner was told that it cannot be reached.",
     "repeated": "The same submission was sent again.",
     "target_refused_*": "The target is authoritative and cannot hold a submission; the learner was told why.",

@@ -57,6 +57,11 @@ def refuse_unpassable(course_id: str) -> None:
         IllegalStep: with what was found, or because nobody can tell.
     """
     leaks, doubles = proofs.fence_leaks(course_id), proofs.doubles(course_id)
+    if wrong := proofs.wrong_side(course_id):
+        raise IllegalStep(
+            f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
+            "handoff does. See the runbook, 'Wrong side'."
+        )
     if leaks is None:
         raise IllegalStep(f"Nobody can tell whether {course_id} has fence leaks: XQueue's database does not answer.")
     if doubles is None:

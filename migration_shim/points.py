@@ -9,6 +9,7 @@ from django.utils.module_loading import import_string
 from opaque_keys.edx.keys import CourseKey, UsageKey
 
 from .conf import ShimSettings
+from .metrics import count
 
 _COURSEWARE = "lms.djangoapps.courseware"
 
@@ -25,7 +26,12 @@ def points_possible(block: Any, course_id: str, item_id: str, settings: ShimSett
     """
     if block is not None:
         return max(int(block.max_score()), 0), False
-    known = import_string(settings.points_resolver)(course_id, item_id)
+    try:
+        resolver = import_string(settings.points_resolver)
+    except ImportError as error:
+        count("points_resolver_missing", error)
+        return 1, True
+    known = resolver(course_id, item_id)
     return (1, True) if known is None else (max(int(known), 0), False)
 
 

@@ -9,7 +9,7 @@ from django.db.models import Count, Q, QuerySet
 
 from . import runs
 from .conf import load
-from .data import GRAVE, Authority, DivergenceClass, Move
+from .data import GRAVE, Authority, DivergenceClass, Move, State
 from .legacy import rows as legacy_rows
 from .models import CoursePhase, Divergence, LedgerEntry
 from .target import reader
@@ -47,6 +47,14 @@ def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
         "entry"
     )
     return LedgerEntry.objects.filter(Q(double_authority=True) | Q(pk__in=seen), course_id=course_id)
+
+
+def wrong_side(course_id: str) -> int:
+    """How many submissions reached legacy while the target was authoritative, and wait there: a handoff takes them."""
+    final = [state.value for state in State if state.is_final]
+    rows = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.WRONG_SIDE, cured_at=None)
+    waiting = rows.filter(entry__authority=Authority.LEGACY, entry__move=Move.NONE)
+    return waiting.exclude(entry__legacy_state__in=final).count()
 
 
 def fence_leaks(course_id: str) -> int | None:

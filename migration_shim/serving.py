@@ -8,7 +8,7 @@ from typing import Any
 from django.db import DatabaseError
 
 from . import runs
-from .conf import load
+from .conf import usable
 from .core.serving import served
 from .data import Authority, Move, Phase
 from .legacy import in_flight as on_legacy
@@ -87,7 +87,7 @@ def becomes(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]
 
 def asked_of_graders(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
     """The queues to poll after a step, by name on each seam, and the entries that XQUEUES needs for them."""
-    settings = load()
+    settings, _ = usable()
     polled = list(
         served(
             to,

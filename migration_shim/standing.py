@@ -19,12 +19,14 @@ from opaque_keys.edx.keys import CourseKey
 
 from . import toggles
 from .core.phases import asked_phase
-from .data import Authority, DivergenceClass, Leg, Move, Phase
+from .core.wrong_side import PASSED_THROUGH
+from .data import Authority, DivergenceClass, Leg, Move, Phase, State
 from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
 _SAID = ("verdict", "mode", "written", "fence_leaks", "double_authority", "last_full_at", "daily", "queues", "reasons")
 Course = str
+_ALARMS = (DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.WRONG_SIDE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,14 +192,20 @@ def owed(courses: Collection[Course], leg: str, authority: Authority) -> dict[Co
 
 
 def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
-    """By course and class: fence leaks and double authority among the divergences on record. One statement."""
-    rows = Divergence.objects.filter(
-        course_id__in=courses,
-        klass__in=(DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY),
-        cured_at=None,
-    )
+    """By course and class: the alarms among the divergences on record. One statement."""
+    rows = Divergence.objects.filter(course_id__in=courses, klass__in=_ALARMS, cured_at=None)
     counted = rows.order_by().values("course_id", "klass").annotate(number=Count("id"))
     return {(row["course_id"], row["klass"]): row["number"] for row in counted}
+
+
+def passed_through(courses: Collection[Course]) -> dict[Course, int]:
+    """
+    By course: what the router has to pass to legacy though the target is authoritative, and legacy has not answered.
+    One statement.
+    """
+    rows = LedgerEntry.objects.filter(course_id__in=courses, settled_at=None, legacy_reason=PASSED_THROUGH)
+    rows = rows.exclude(legacy_state__in=[state.value for state in State if state.is_final])
+    return dict(rows.order_by().values_list("course_id").annotate(number=Count("id")))
 
 
 def ledger_sizes(courses: Collection[Course]) -> dict[Course, int]:

@@ -99,6 +99,7 @@ class _Facts:
     runs: dict[tuple[str, str], list[dict[str, Any]]]
     backfills: dict[str, dict[str, Any]]
     overrides: dict[str, list[dict[str, Any]]]
+    passed_through: dict[str, int]
     sizes: dict[str, int]
     platform_flag: dict[str, bool]
 
@@ -131,6 +132,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         runs=runs,
         backfills=standing.newest_backfills(courses),
         overrides=overrides.active_of(courses, moment),
+        passed_through=standing.passed_through(courses),
         sizes=standing.ledger_sizes(courses),
         # The platform's own; where there is no platform nobody has to ask.
         platform_flag={course: release.flag_on(course) for course in courses} if toggles.in_platform() else {},
@@ -204,6 +206,8 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
         "verdict_age_seconds": _age(gate["finished_at"], facts.moment) if gate else None,
         "fence_leaks": _alarms("fence_leaks", DivergenceClass.FENCE_LEAK, reconcile, course_id, facts),
         "double_authority": _alarms("double_authority", DivergenceClass.DOUBLE_AUTHORITY, reconcile, course_id, facts),
+        "wrong_side": facts.alarms.get((course_id, DivergenceClass.WRONG_SIDE), 0) if reconcile else None,
+        "passed_through": facts.passed_through.get(course_id, 0),
         "overrides": [
             {name: item[name] for name in ("id", "step_to", "reason", "signed_by", "expires_at")}
             for item in facts.overrides[course_id]

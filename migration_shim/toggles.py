@@ -12,15 +12,16 @@ import time
 from typing import Any
 
 from django.apps import apps
+from django.db import Error as DatabaseErrors
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
-from waffle import get_waffle_flag_model
+from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from . import journal, permits, texts
+from . import journal, permits, phase_memory, texts
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .data import Authority, Phase
 from .metrics import count
@@ -121,13 +122,37 @@ def platform_overrides(course_id: str, flags: tuple[str, ...]) -> dict[str, bool
 
 def for_everyone(flag: str) -> bool:
     """Whether a flag is on where nothing is forced."""
-    # django-waffle's own cache, which it empties on every save; percentages and users are left out on purpose.
-    return get_waffle_flag_model().get(flag).everyone is True
+    # Percentages and users are left out on purpose.
+    return _waffle(get_waffle_flag_model(), flag).everyone is True
 
 
 def kill_switch_on() -> bool:
     """Whether copies and runs are stopped."""
-    return KILL_SWITCH.is_enabled()
+    try:
+        return KILL_SWITCH.is_enabled()
+    except DatabaseErrors:
+        raise
+    except Exception as error:  # whatever a cache backend raises
+        count("cache_failed", error)
+        return _waffle(get_waffle_switch_model(), KILL_SWITCH.name).is_active()
+
+
+def _waffle(model: Any, name: str) -> Any:
+    """
+    A flag or switch of django-waffle's, through its own cache, which it empties on every save.
+
+    Where that cache raises, the database is asked: no submission of any course hangs on a cache.
+    """
+    try:
+        return model.get(name)
+    except DatabaseErrors:
+        raise
+    except Exception as error:  # whatever a cache backend raises
+        count("cache_failed", error)
+    try:
+        return model.get_from_db(name)
+    except model.DoesNotExist:
+        return model(name=name)
 
 
 def new_work_cycle() -> None:
@@ -142,23 +167,43 @@ def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user:
             force_platform_flag(flag, course_id, value, user=user, note=note)
         else:
             text = texts.fitted(FlagOverride, "note", note)[:255]
-            FlagOverride(
-                flag=flag, scope="course", key=course_id, force=value, enabled=True, note=text, changed_by=user
-            ).save()
+            _insert(
+                FlagOverride(
+                    flag=flag, scope="course", key=course_id, force=value, enabled=True, note=text, changed_by=user
+                )
+            )
     new_work_cycle()
 
 
 def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object = None, note: str = "") -> None:
     """Force a flag for one course through the platform's own overrides. Only inside an LMS."""
     model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
-    model.objects.create(
-        waffle_flag=flag,
-        course_id=CourseKey.from_string(course_id),
-        override_choice="on" if value else "off",
-        enabled=True,
-        note=texts.fitted(model, "note", note)[:255],
-        changed_by=user,
+    _insert(
+        model(
+            waffle_flag=flag,
+            course_id=CourseKey.from_string(course_id),
+            override_choice="on" if value else "off",
+            enabled=True,
+            note=texts.fitted(model, "note", note)[:255],
+            changed_by=user,
+        )
     )
+
+
+def _insert(row: Any) -> None:
+    """
+    Add a row of a ConfigurationModel, which then tells the cache to forget the one before it.
+
+    The row counts as soon as it is there: a cache that raises must not keep a course from its way back.
+    """
+    try:
+        row.save()
+    except DatabaseErrors:
+        raise
+    except Exception as error:  # whatever a cache backend raises
+        if row.pk is None:
+            raise
+        count("cache_failed", error)
 
 
 def phase_of(course_id: str) -> PhaseDecision:
@@ -267,3 +312,4 @@ def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: 
     record.save()
     said = ("migration_shim: course %s is now in phase %s (%s)", record.course_id, phase, by)
     transaction.on_commit(lambda: log.warning(*said))
+    transaction.on_commit(lambda: phase_memory.leave(record.course_id, phase))

@@ -25,9 +25,9 @@ from django.views.decorators.http import require_POST
 
 from . import probe, submit_auth
 from .api import queue_interface
-from .conf import load
+from .conf import ShimSettings, usable
 from .core.wire import parse_header
-from .errors import ConfigurationError, Malformed
+from .errors import ConfigurationError, Malformed, PhaseUnreadable
 from .legacy.client import SENT_BY_SHIM
 from .metrics import count
 from .models import LedgerEntry
@@ -75,10 +75,23 @@ def login(request: HttpRequest) -> HttpResponse:
 
 def _is_submitter(username: str, password: str) -> bool:
     try:
-        return submit_auth.valid(username, password, load())
+        return submit_auth.valid(username, password, _settings())
     except ConfigurationError as error:
         count("door_not_configured", error)
         return False
+
+
+def _settings() -> ShimSettings:
+    """
+    The settings in force, as far as they are usable.
+
+    Raises:
+        ConfigurationError: whom to let in cannot be told.
+    """
+    settings, not_usable = usable()
+    if "SUBMIT_USERS" in not_usable:
+        raise ConfigurationError
+    return settings
 
 
 @transaction.non_atomic_requests
@@ -95,7 +108,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         log.error('migration_shim: MIGRATION_SHIM["LEGACY_URL"] leads to the submit door itself, not to XQueue')
         return reply(False, "cannot connect to server")
     try:
-        settings = load()
+        settings = _settings()
     except ConfigurationError as error:
         # Whom to let in cannot be told, so nobody is; the LMS shows its learner today's text for it.
         count("door_not_configured", error)
@@ -115,7 +128,10 @@ def submit(request: HttpRequest) -> HttpResponse:
             count(f"door_refused_{error.reason}")
             return reply(False, "Queue request has invalid format")
     files = [_named(name, upload) for name, upload in request.FILES.items()]
-    error, content = queue_interface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
+    try:
+        error, content = queue_interface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
+    except PhaseUnreadable as unreadable:
+        return reply(False, str(unreadable))
     return reply(not error, content)
 
 

@@ -199,6 +199,7 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
     bad = {
         "fence leaks": found.fence_leaks,
         "double authority": found.double_authority,
+        "on the wrong side": found.wrong_side,
         "overdue": found.overdue,
         "missing": found.missing,
         "lost": found.lost,

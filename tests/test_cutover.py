@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from migration_shim import api, cutover, runs, toggles
 from migration_shim.core.phases import allowed_steps, flags_of, needs_permit
 from migration_shim.data import ExitCode, Phase
-from migration_shim.errors import IllegalStep, ShimError
+from migration_shim.errors import ConfigurationError, IllegalStep, ShimError
 from migration_shim.models import CoursePhase, FlagOverride, LedgerEntry, PhaseChange, Run
 from tests import rows
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
@@ -266,3 +266,12 @@ def test_the_commands_exit_codes():
     assert refused.value.returncode == ExitCode.USAGE
     call_command(*words, "--to", "shadow", "--execute", "--format", "json")
     assert phase() is Phase.SHADOW
+
+
+def test_a_bad_setting_keeps_no_course_from_its_way_back(settings):
+    stand(Phase.LIVE)
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"NO_SUCH_SETTING": 1}
+    assert step(Phase.LEGACY).content["executed"] is True
+    assert toggles.phase_of(COURSE).phase is Phase.LEGACY
+    with pytest.raises(ConfigurationError):
+        step(Phase.SHADOW)

@@ -223,6 +223,8 @@ def status(**changes):
         "verdict_age_seconds": None,
         "fence_leaks": 0,
         "double_authority": None,
+        "wrong_side": None,
+        "passed_through": 0,
         "overrides": [],
         "platform_flag": None,
         "released_at": None,

@@ -405,6 +405,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
     assert set(CHECKS) == {
         "fence_leak",
         "double_authority",
+        "wrong_side",
         "past_the_shim",
         "drift",
         "held",
@@ -414,6 +415,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "stuck_leases",
         "unknown_lms",
         "copies_owed",
+        "passed_through",
         "override",
     }
     assert whats() == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..data import Authority, Phase
+
 Course = dict[str, Any]
 #: What, in words; and the commands. Each checks one thing, and says nothing where all is well.
 Finding = tuple[str, list[str]]
@@ -44,6 +46,21 @@ def _double_authority(course: Course) -> Iterator[Finding]:
     if course["double_authority"]:
         text = f"DOUBLE AUTHORITY: both systems had {course['double_authority']} submissions for real. No step past it."
         yield text, [f"xqueue_reconcile --course {course['course']} --divergences double.jsonl"]
+
+
+def _wrong_side(course: Course) -> Iterator[Finding]:
+    if course["wrong_side"]:
+        target = Phase(course["phase"]).authority is Authority.TARGET
+        yield (
+            f"WRONG SIDE: {course['wrong_side']} submissions reached legacy while the target was authoritative; their "
+            "learners wait for legacy's graders",
+            [f"xqueue_backfill --mode handoff --course {course['course']} --execute"] if target else [],
+        )
+
+
+def _passed_through(course: Course) -> Iterator[Finding]:
+    if course["passed_through"]:
+        yield f"PASSED to legacy by rule: {course['passed_through']} plots; legacy's graders have to go on", []
 
 
 def _platform_flag(course: Course) -> Iterator[Finding]:
@@ -140,6 +157,7 @@ def _overrides(course: Course) -> Iterator[Finding]:
 CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "fence_leak": _fence_leaks,
     "double_authority": _double_authority,
+    "wrong_side": _wrong_side,
     "past_the_shim": _platform_flag,
     "drift": _drift,
     "held": _held,
@@ -149,5 +167,6 @@ CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "stuck_leases": _stuck_leases,
     "unknown_lms": _strangers,
     "copies_owed": _copies,
+    "passed_through": _passed_through,
     "override": _overrides,
 }

@@ -92,9 +92,9 @@ class Override:
 class Evidence:
     """
     All that is known of one course. An age is in seconds, None where there was no such run; of ``fence_leaks``,
-    ``double_authority``, ``lost``, ``stuck`` and ``latency`` None says that nobody has looked. ``grave`` counts the
-    other classes that only a signed cure ends. ``overrides`` are those in force. ``taken_back`` says that the course
-    was stepped back from ``live`` or ``complete``.
+    ``double_authority``, ``lost``, ``wrong_side``, ``stuck`` and ``latency`` None says that nobody has looked;
+    ``grave`` counts the other classes that only a signed cure ends. ``overrides`` are those in force. ``taken_back``
+    says that the course was stepped back from ``live`` or ``complete``.
     """
 
     reconcile_age: float | None
@@ -108,6 +108,8 @@ class Evidence:
     fence_leaks: int | None
     double_authority: int | None
     lost: int | None = None
+    #: Submissions that reached legacy while the target was authoritative, and that it still has.
+    wrong_side: int | None = None
     stuck: int | None = None
     latency: Latency | None = None
     overrides: tuple[Override, ...] = ()

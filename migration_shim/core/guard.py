@@ -33,6 +33,7 @@ class Bound(enum.StrEnum):
 
     FENCE_LEAK = "fence_leak"
     DOUBLE_AUTHORITY = "double_authority"
+    WRONG_SIDE = "wrong_side"
     LOST = "lost"
     OVERDUE = "overdue"
     COPIES_OVERDUE = "copies_overdue"
@@ -69,6 +70,7 @@ class Seen:
     reverse_leaks: int = 0
     leaks_answered: int = 0
     double_authority: int = 0
+    wrong_side: int = 0
     lost: int = 0
     overdue_on_target: int = 0
     overdue_on_legacy: int = 0
@@ -113,6 +115,9 @@ def _never(seen: Seen) -> list[Breach]:
     if seen.double_authority:
         text = f"{seen.double_authority} submissions are alive on both systems for real"
         found.append(Breach(bound=Bound.DOUBLE_AUTHORITY, rows=seen.double_authority, text=text))
+    if seen.wrong_side:
+        text = f"{seen.wrong_side} submissions reached legacy while the target was authoritative; their learners wait"
+        found.append(Breach(bound=Bound.WRONG_SIDE, rows=seen.wrong_side, text=text))
     if seen.lost:
         text = f"{seen.lost} submissions vanished from legacy before they had an outcome"
         found.append(Breach(bound=Bound.LOST, rows=seen.lost, text=text))

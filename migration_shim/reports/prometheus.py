@@ -313,6 +313,12 @@ METRICS: tuple[Metric, ...] = (
         samples=_courses(lambda course: course["double_authority"]),
     ),
     Metric(
+        name="wrong_side",
+        help="Submissions that reached legacy while the target was authoritative; no sample before a reconcile.",
+        labels=("course",),
+        samples=_courses(lambda course: course["wrong_side"]),
+    ),
+    Metric(
         name="overrides",
         help="Signed overrides of the gate that are in force.",
         labels=("course",),

@@ -131,7 +131,7 @@ def _course(course: Content, *, readable: bool) -> Iterator[str]:
         yield from (f"    because {reason}" for reason in course["verdict_reasons"])
     else:
         yield "  verdict: none"
-    for key in ("fence_leaks", "double_authority"):
+    for key in ("fence_leaks", "double_authority", "wrong_side"):
         yield f"  {key.replace('_', ' ')}: {'not checked yet' if course[key] is None else course[key]}"
     yield f"  ledger: {course['ledger_rows']} entries"
     for name, value in course.get("watcher_config", {}).items():

@@ -185,6 +185,7 @@ BAD = {
     "overdue": ({"overdue": 2}, "INCONCLUSIVE", "2 submissions are overdue"),
     "fence leak": ({"fence_leaks": 1}, "FAIL", "1 fence leaks"),
     "double authority": ({"double_authority": 1}, "FAIL", "1 submissions are alive on both"),
+    "wrong side": ({"wrong_side": 1}, "FAIL", "1 submissions reached legacy while the target was authoritative"),
     "nothing at all": ({"problems": (), "queues": ()}, "INCONCLUSIVE", "0 graded pairs"),
     "no queue": ({"queues": ()}, "INCONCLUSIVE", "no queue"),
     "one pair too few": ({"problems": (tally("p1", 229), tally("p2", 219))}, "INCONCLUSIVE", "448 graded pairs"),
@@ -415,6 +416,7 @@ def whole(**changes):
         "overdue": 0,
         "fence_leaks": 0,
         "double_authority": 0,
+        "wrong_side": 0,
         "lost": 0,
         "stuck": 0,
         "latency": TIMES,
@@ -440,6 +442,7 @@ LESS = {
     "overdue": [1],
     "fence_leaks": [None, 1],
     "double_authority": [None, 1],
+    "wrong_side": [None, 1],
     "lost": [None, 1],
     "stuck": [None, 1],
     "latency": [None, Latency(timed=0, legacy=0.0, target=0.0), Latency(timed=4, legacy=30.0, target=30.0)]

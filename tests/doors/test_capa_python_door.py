@@ -8,9 +8,10 @@ import pytest
 from django.core import checks
 from xblocks_contrib.problem.capa.xqueue_interface import XQueueInterface
 
-from migration_shim import copies, copy_tasks, platform_door
+from migration_shim import copies, copy_tasks, phase_memory, platform_door, toggles
 from migration_shim.checks import TAG
 from migration_shim.data import Leg, Phase
+from migration_shim.errors import PhaseUnreadable
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.models import LedgerEntry
 from sandbox.lms.models import LearnerEffect
@@ -27,7 +28,7 @@ from tests.doors.problems import (
     problem_xml,
     uploads,
 )
-from tests.rows import PAYLOAD, QUEUE, fresh  # noqa: F401
+from tests.rows import COURSE, PAYLOAD, QUEUE, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 
@@ -282,6 +283,19 @@ def test_legacy_is_down(systems, learner, settings, phase):
     learner.submit(SQUARE)
     assert learner.messages == [refusal("cannot connect to server")]
     assert (learner.queued, systems.target_rows(), owed()) == ([False], [], 0)
+
+
+def test_a_phase_that_cannot_be_read_costs_the_learner_nothing(systems, learner, monkeypatch):
+    """CAPA lets the exception through, and the platform keeps what it had; an answer of 1 would have wiped it."""
+    enter(Phase.LIVE)
+    phase_memory.leave(COURSE, Phase.LIVE)
+    learner.submit(SQUARE)
+    grade_the_submission(systems, Phase.LIVE)
+    assert learner.graded == [("correct", 1)]
+    monkeypatch.setattr(toggles, "phase_of", lambda course_id: 1 / 0)
+    with pytest.raises(PhaseUnreadable):
+        learner.submit(WRONG_SQUARE)
+    assert (learner.graded, len(systems.target_rows())) == ([("correct", 1)], 1)
 
 
 def test_the_account_is_refused_by_legacy(systems, learner, settings):

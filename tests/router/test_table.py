@@ -269,22 +269,6 @@ def test_what_the_target_cannot_hold_is_refused_with_words(phase, case, legacy):
     assert one.entry() is None
 
 
-@pytest.mark.parametrize("phase", [*LEGACY_PHASES, *TARGET_PHASES])
-def test_flags_that_cannot_be_read_mean_legacy(phase, legacy):
-    put_course_in(phase)
-    with mock.patch.object(dual_write.toggles, "phase_of", raising(OperationalError(2006, "gone away"))):
-        assert attempt().send() == (0, "1")
-    assert rows() == (1, 0, 0, 0)
-
-
-@pytest.mark.parametrize("phase", [*LEGACY_PHASES, *TARGET_PHASES])
-def test_a_bad_setting_means_legacy(phase, legacy, shim):
-    put_course_in(phase)
-    shim(NO_SUCH_SETTING=1)
-    assert attempt().send() == (0, "1")
-    assert rows() == (1, 0, 0, 0)
-
-
 HOSTILE = {
     "no course": {"lms_callback_url": "https://courses.example.edu/xqueue/1/x/score_update"},
     "no header object": [],

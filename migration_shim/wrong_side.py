@@ -1,0 +1,90 @@
+"""
+Rows on legacy that should not be there: accepted by XQueue while the course's target was authoritative.
+
+The router's look-up of the phase has failed with nothing to remember it by, or somebody else has posted to XQueue: an
+LMS process without the door. Nobody compares such a row with anything, and the learner waits for legacy's graders. Each
+gets an entry of its own, with a divergence until it is final or handed off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+
+from . import ledger
+from .conf import ShimSettings
+from .core.identity import GRADED_DISPATCH
+from .core.mapping import ParsedRow
+from .core.wrong_side import PASSED_THROUGH, target_phase_at
+from .data import Authority, DivergenceClass, Leg, Move, Origin, Outcome, Phase, State
+from .models import CoursePhase, LedgerEntry, PhaseChange
+from .points import points_possible
+
+_TEXT = {DivergenceClass.WRONG_SIDE: "reached legacy while the target was authoritative"}
+
+
+class Logs:
+    """The phases of some courses, as far back as they are on record. Two statements, however many courses."""
+
+    def __init__(self, courses: Collection[str], settings: ShimSettings) -> None:
+        self.reverse_suffix = settings.reverse_queue_suffix
+        self.grace = timedelta(seconds=max(settings.python_door_seconds, settings.http_door_seconds))
+        self.changes: dict[str, list[tuple[datetime, Phase]]] = {}
+        rows = PhaseChange.objects.filter(course_id__in=courses).order_by("course_id", "id") if courses else ()
+        for row in rows:
+            self.changes.setdefault(row.course_id, []).append((row.changed_at, Phase(row.step_to)))
+        for record in CoursePhase.objects.filter(course_id__in=courses) if courses else ():
+            log = self.changes.setdefault(record.course_id, [])
+            if not log or log[-1][1] != record.phase:  # older than the log
+                log.append((record.since, Phase(record.phase)))
+
+    def target_phase_of(self, parsed: ParsedRow) -> Phase | None:
+        """The phase in which a row has come to the wrong side; None where it is on the right one."""
+        assert parsed.envelope is not None
+        if parsed.row.queue_name.endswith(self.reverse_suffix):
+            return None  # a copy, with a learner's callback: that is a leak, and counted as one
+        changes = self.changes.get(parsed.envelope.callback.course_id, [])
+        return target_phase_at(changes, parsed.row.arrival_time, self.grace)
+
+
+def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEntry | None:
+    """
+    Write the entry of a row that is on the wrong side; None where somebody else has just written one.
+
+    Legacy is what it says it is authoritative for: its graders have it. No copy is owed.
+    """
+    assert parsed.envelope is not None and parsed.digests is not None
+    entry = ledger.new_entry(
+        parsed.envelope,
+        parsed.digests,
+        phase=phase,
+        origin=Origin.RECONCILE,
+        arrived_at=parsed.row.arrival_time,
+        input_key=parsed.input_key,
+    )
+    callback = parsed.envelope.callback
+    entry.authority = Authority.LEGACY
+    entry.legacy_leg, entry.legacy_id = Leg.STORED, parsed.row.id
+    if callback.dispatch != GRADED_DISPATCH:
+        entry.legacy_reason = PASSED_THROUGH
+    # A handoff scales by them.
+    entry.points_possible, entry.points_assumed = points_possible(None, callback.course_id, callback.item_id, settings)
+    try:
+        with transaction.atomic():
+            entry.save(force_insert=True)
+    except IntegrityError:
+        return None
+    return entry
+
+
+def divergence(entry: LedgerEntry, legacy: Outcome) -> dict[DivergenceClass, str]:
+    """The divergence of an entry that is on the wrong side still: legacy has it, and has not said its last word."""
+    mine = entry.origin == Origin.RECONCILE and Phase(entry.phase).authority is Authority.TARGET
+    if not mine or entry.authority != Authority.LEGACY or entry.legacy_reason == PASSED_THROUGH:
+        return {}
+    if entry.move in (Move.RETURNING, Move.RETURNED):
+        return {}  # taken back to legacy on purpose
+    over = legacy.state.is_final and legacy.state is not State.LOST
+    return {} if over else dict(_TEXT)
