@@ -11,6 +11,7 @@ from django.db.models import Max, Min, QuerySet
 
 from .. import multirow
 from ..data import LegacyRow
+from ..fields import exact
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
@@ -187,7 +188,7 @@ def pulled_since(queue_name: str, moment: datetime) -> bool:
     """Whether a grader has pulled a row of this queue since then, by the clock of XQueue's service."""
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     rows = _all().filter(queue_name=queue_name, retired__in=(False, True), pull_time__gte=moment)
-    return rows.exists()
+    return queue_name in exact(rows, "queue_name")
 
 
 def naming(course_marker: str, queue_names: Iterable[str]) -> int:

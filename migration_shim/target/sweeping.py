@@ -67,8 +67,8 @@ def sweep(queue_names: Iterable[str], before: datetime, *, execute: bool, check:
 
 def _ours(queue_name: str) -> Iterator[dict[uuid.UUID, str]]:
     """The contents in the folder of a queue that bear a name of ours, in batches: stored name by uuid."""
-    if "/" in queue_name or "\\" in queue_name or queue_name.startswith("."):
-        return  # no folder of the storage's
+    if not contents.is_folder(queue_name):
+        return
     try:
         _, names = get_storage().listdir(queue_name)
     except FileNotFoundError:
