@@ -12,6 +12,7 @@ from django.db.models import Max, Min, QuerySet
 from .. import multirow
 from ..data import LegacyRow
 from ..fields import exact
+from .charsets import holdable
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
@@ -100,7 +101,7 @@ def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) ->
     more of a learner's past, unless ``retired_too`` asks for it.
     """
     rows = {row.id: row for row in page}
-    urls = {row.lms_callback_url for row in rows.values()}
+    urls = holdable("lms_callback_url", {row.lms_callback_url for row in rows.values()})
     found = multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, lms_callback_url=urls)
     outside = [row_id for (row_id,) in found if row_id not in rows]
     if not outside:
