@@ -166,6 +166,12 @@ def ends() -> tuple[LegacyRow, LegacyRow] | None:
     return (found[min(found)], found[max(found)]) if found else None
 
 
+def newest(*, upto: int) -> LegacyRow | None:
+    """The row with the highest id that is not above ``upto``."""
+    found = _rows(_all().filter(id__lte=upto).order_by("-id")[:1])
+    return found[0] if found else None
+
+
 def in_flight(course_marker: str) -> dict[str, int]:
     """How many unretired rows name a course in their callback, by ``queued`` and ``pulled``."""
     rows = _all().filter(retired=False, xqueue_header__contains=course_marker)
