@@ -12,6 +12,7 @@ from . import cutover as _cutover
 from . import diff_report as _diff_report
 from . import evidence as _evidence
 from . import known as _known
+from . import link as _link
 from . import preflight as _preflight
 from . import reconcile as _reconcile
 from . import release as _release
@@ -26,6 +27,7 @@ from .backfill import handoff as _handoff
 from .backfill import run as _backfill
 from .backfill.request import Mode
 from .backfill.request import Request as BackfillRequest
+from .conf import load as _load
 from .data import DivergenceClass, Document, Grading, Phase
 from .dual_write import QueueInterface
 from .errors import ConfigurationError
@@ -54,6 +56,7 @@ __all__ = [
     "queue_interface",
     "reconcile",
     "release",
+    "relink",
     "remove_shadows",
     "retire_learner",
     "status",
@@ -105,6 +108,11 @@ def reconcile(
     """Compare both sides of every submission, or let ``workers`` (celery) do so. See ``reconcile.run``."""
     send = None if workers is None else _workers().send_reconcile
     return _reconcile.run(courses, progress, on_divergence, grading=grading, full=full, tell=tell, send=send)
+
+
+def relink() -> int:
+    """Let every legacy row be linked anew. See ``link.relink``."""
+    return _link.relink(_load())
 
 
 def _workers() -> ModuleType:

@@ -31,10 +31,11 @@ def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]
             continue
         if entry.authority != Authority.LEGACY:
             continue  # its target row is the learner's own, and its grade is a grader's to give
-        key = leases.lease_one(entry.target_submission_id or 0)
+        key = leases.lease_one(entry.target_submission_id or 0, settings)
         if key is None:
             continue
-        LedgerEntry.objects.filter(pk=entry.pk).update(echo=True)
+        # Not settled any more: should this die before the result is stored, the next echo is to look here again.
+        LedgerEntry.objects.filter(pk=entry.pk).update(echo=True, settled_at=None, seen="")
         entry.echo, entry.lease_key = True, key  # what the database has by now
         reply = results.Result(submission_id=entry.target_submission_id or 0, key=key, reply=row.grader_reply)
         results.store(reply, settings)

@@ -93,6 +93,17 @@ class LegacyNotReadable(ShimError):
     """The account of the alias ``xqueue`` may not read XQueue's table, or there is none behind the alias."""
 
 
+class LegacyReplaced(ShimError):
+    """XQueue's table was made anew or restored: ids that were read are other rows' now."""
+
+    def __init__(self, row_id: int, walked: int) -> None:
+        super().__init__(
+            f"XQueue's table was made anew or restored: its row {row_id} arrived after all that were read up to id "
+            f"{walked}, so the ids that the ledger knows may be other rows' now. Nothing is linked. Make sure that the "
+            f"alias xqueue leads to the right database, then run: xqueue_reconcile --all --relink"
+        )
+
+
 class PredictionUnavailable(ShimError):
     """What the installed edx-submissions would store for a reply cannot be told, so stored points cannot be judged."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import F
 
-from . import ledger, wrong_side
+from . import ledger, walked, wrong_side
 from .backfill import files, plan
 from .conf import ShimSettings
 from .core.identity import FENCE, in_sample
@@ -18,7 +19,6 @@ from .models import Checkpoint, CoursePhase, LedgerEntry
 from .run_control.control import Control
 
 PAGE = 500
-CHECKPOINT = "link"
 
 
 def link_new_rows(settings: ShimSettings, control: Control) -> None:
@@ -27,28 +27,82 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
 
     A row of a course in shadow that the router left no entry for gets one, with its copy MISSING: so it is counted, and
     the next backfill finds it; so does one that came while the course's target was authoritative (``wrong_side``). The
-    checkpoint never passes the overlap: ids commit out of order. ``control`` is asked
-    before every page.
+    checkpoint never passes the overlap: ids commit out of order. A row whose file names cannot be read for now is kept
+    for the next runs. ``control`` is asked before every page.
 
     Raises:
         Stopped: with the reason.
+        LegacyReplaced: XQueue's table is another one than was walked over.
     """
     storage = files.legacy_storage(settings)
-    checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
+    checkpoint = walked.position()
+    _link_again(checkpoint, storage, settings, control)
     safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock(), after=checkpoint.last_id)
     for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
         control.turn()
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
-        parsed = []
+        parsed, unread = [], []
         for row in page:
             control.beat()
-            parsed.append(plan.read(row, storage)[0])
+            one, later = plan.read_for_now(row, storage)
+            (unread if later else parsed).append(one)
         with transaction.atomic():
             # Runs of two courses may walk at once: here they take turns, and each sees what the other has linked.
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
             _link_page(parsed, settings)
+            walked.saw(checkpoint, page)
+            walked.keep(checkpoint, unread=[one.row.id for one in unread])
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
             checkpoint.save()
+
+
+def _link_again(checkpoint: Checkpoint, storage: files.Source, settings: ShimSettings, control: Control) -> None:
+    """Try the rows once more whose file names could not be read when their turn was."""
+    ids, astray = walked.kept(checkpoint), 0
+    if not ids:
+        return
+    rows, parsed = legacy_rows.by_id(ids), []
+    for row in (rows[row_id] for row_id in ids if row_id in rows):
+        control.check()
+        one, later = plan.read_for_now(row, storage)
+        astray = astray + 1 if later else 0
+        if not later:
+            parsed.append(one)
+        if astray == walked.GIVE_UP:
+            break
+    with transaction.atomic():
+        checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
+        _link_page(parsed, settings)
+        gone = [row_id for row_id in ids if row_id not in rows]
+        walked.keep(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
+        checkpoint.save()
+
+
+def relink(settings: ShimSettings) -> int:
+    """
+    Let every row be linked anew: XQueue's table was made anew or restored. How many entries have lost their row.
+
+    An entry whose row is not there by that id any more keeps the id with a minus sign, which no row has: what it had
+    said of itself stands, as of a row that retention has taken, and one that had no outcome is lost.
+    """
+    storage, after, lost = files.legacy_storage(settings), 0, 0
+    while page := list(LedgerEntry.objects.filter(id__gt=after, legacy_id__gt=0).order_by("id")[:PAGE]):
+        after = page[-1].pk
+        rows = legacy_rows.by_id(entry.legacy_id for entry in page if entry.legacy_id is not None)
+        astray = [entry.pk for entry in page if not _is_row_of(rows.get(entry.legacy_id or 0), entry, storage)]
+        changed = LedgerEntry.objects.filter(pk__in=astray, legacy_id__gt=0)
+        lost += changed.update(legacy_id=0 - F("legacy_id"), seen="")
+    walked.forget()
+    return lost
+
+
+def _is_row_of(row: LegacyRow | None, entry: LedgerEntry, storage: files.Source) -> bool:
+    if row is None:
+        return False
+    if is_copy(row):
+        return parse_header(row.xqueue_header).lms_key.removeprefix(FENCE) == entry.identity
+    digests = plan.read(row, storage)[0].digests
+    return row.xqueue_header == entry.raw_header or (digests is not None and digests.identity == entry.identity)
 
 
 def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:

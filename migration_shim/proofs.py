@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet
 from . import runs
 from .conf import load
 from .data import GRAVE, Authority, DivergenceClass, Move, State
-from .legacy import rows as legacy_rows
+from .legacy import in_flight as on_legacy
 from .models import CoursePhase, Divergence, LedgerEntry
 from .target import reader
 
@@ -24,7 +24,7 @@ def leaks_now(course_id: str) -> int | None:
     names = LedgerEntry.objects.filter(course_id=course_id).order_by().values_list("queue_name", flat=True).distinct()
     suffix = load().reverse_queue_suffix
     try:
-        reverse = legacy_rows.naming(f"/courses/{course_id}/", [name + suffix for name in names])
+        reverse = on_legacy.naming(course_id, [name + suffix for name in names])
     except DatabaseError:
         return None
     return reader.half_fenced(course_id) + reverse

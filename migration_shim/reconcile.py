@@ -23,6 +23,7 @@ from .core.totals import course_content, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
 from .legacy import in_flight as on_legacy
 from .models import Run
+from .run_control.apart import attempt, exit_code_of
 from .run_control.control import Control, Progress, Stopped, nothing
 from .styles import Styles
 from .target import reader
@@ -56,29 +57,43 @@ def run(
         send: hands the number of a range of entries to the workers; where it is given they compare, and not this
             process.
 
+    Of several courses one that fails, or that another reconcile is at work on, holds up no other: it is among the
+    document's problems.
+
     Raises:
-        RunLocked: a reconcile of one of the courses is at work.
+        RunLocked: of the one course that was named, a reconcile is at work.
         ConfigurationError: the settings are not usable.
     """
     settings, documents = load(), []
     at_work: list[Run] = []
+    problems: list[dict[str, str]] = []
     with Control(settings=settings, tell=tell, beat=lambda: runs.keep_place(at_work[-1])) as control:
-        for course_id in courses:
+
+        def one(course_id: str) -> dict[str, Any]:
             with runs.running("reconcile", course_id, judge=evidence.judge) as record:
                 at_work.append(record)
                 reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, full=full)
                 content = reconcile.run()
                 record.document, record.complete = content, content["complete"]
+            return content
+
+        for course_id in courses:
+            content, said = (
+                attempt("reconcile", course_id, one, course_id) if len(courses) > 1 else (one(course_id), "")
+            )
+            if content is None:
+                problems.append({"course": course_id, "said": said})
+                continue
             documents.append(content)
             for row in tallies.divergences(course_id):
                 on_divergence(_described(row))
             if not content["complete"]:
                 break
-    content = whole_content(courses, documents, now())
-    exit_code = ExitCode.OK
+    content = whole_content(courses, documents, now()) | {"problems": problems}
+    exit_code = exit_code_of(problems)
     if any(content[key] for key in ("diverged", "overdue", "fence_leaks", "double_authority")):
         exit_code |= ExitCode.DIFFERENCES
-    if not content["complete"]:
+    if not all(document["complete"] for document in documents):
         exit_code |= ExitCode.STOPPED
     return Document(content=content, exit_code=exit_code)
 

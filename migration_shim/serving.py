@@ -11,6 +11,7 @@ from . import runs
 from .conf import usable
 from .core.serving import served
 from .data import Authority, Move, Phase
+from .fields import exact
 from .legacy import in_flight as on_legacy
 from .models import LedgerEntry
 from .target import reader
@@ -26,7 +27,7 @@ _MOVES = {
 
 def queues_of(course_id: str) -> list[str]:
     """The queues that submissions of a course go to, as the ledger and the last preflight have seen them."""
-    names = LedgerEntry.objects.filter(course_id=course_id).order_by().values_list("queue_name", flat=True).distinct()
+    names = exact(LedgerEntry.objects.filter(course_id=course_id), "queue_name")
     preflight = runs.last_complete("preflight", course_id)
     return sorted(set(names) | set(preflight.document.get("queues", []) if preflight else []))
 

@@ -21,6 +21,7 @@ from .core.phases import allowed_steps
 from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import in_flight as on_legacy
 from .models import LedgerEntry
+from .run_control.apart import attempt, exit_code_of
 from .target import in_flight as on_target
 from .target import logins
 
@@ -37,18 +38,24 @@ def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = 
         watcher_config: give each course also the configuration that lets watchers serve all of its queues.
         site: whether these are all courses there are, for a screen of the whole site.
 
-    Exit code 8 says that a course does not stand where its flags say, 0 that all is as asked.
+    Exit code 8 says that a course does not stand where its flags say, 1 that something went wrong with one, which is
+    then among the problems and not among the courses; 0 that all is as asked.
 
     Raises:
         ConfigurationError: the settings are not usable.
     """
     settings, moment = load(), now()
     facts = _gather(courses, settings, moment)
-    described = [_course(course_id, facts) for course_id in courses]
-    for course in described:
-        course["attention"] = attention(course)
-        if watcher_config:
-            course["watcher_config"] = watchers.configuration(course["course"])
+    described, problems = [], []
+    for course_id in courses:
+        if len(courses) == 1:  # who has named it hears of it himself
+            course, said = _described(course_id, facts, watcher_config), ""
+        else:
+            course, said = attempt("status", course_id, _described, course_id, facts, watcher_config)
+        if course is None:
+            problems.append({"course": course_id, "said": said})
+        else:
+            described.append(course)
     content = {
         "schema": SCHEMA,
         "at": moment.isoformat(),
@@ -62,9 +69,18 @@ def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = 
         "ledger_complaint": stamp.complaint(),
         "ledger": _ledger(),
         "courses": described,
+        "problems": problems,
     }
     astray = any(course["drift"] or _past_the_shim(course) for course in described)
-    return Document(content=content, exit_code=ExitCode.STALE if astray else ExitCode.OK)
+    return Document(content=content, exit_code=exit_code_of(problems) | (ExitCode.STALE if astray else ExitCode.OK))
+
+
+def _described(course_id: str, facts: _Facts, watcher_config: bool) -> dict[str, Any]:
+    course = _course(course_id, facts)
+    course["attention"] = attention(course)
+    if watcher_config:
+        course["watcher_config"] = watchers.configuration(course_id)
+    return course
 
 
 def _past_the_shim(course: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from django.db.models import Case, Count, F, FloatField, Q, QuerySet, Value, When, Window
@@ -12,6 +13,7 @@ from django.db.models.functions import Floor, RowNumber, TruncDate
 
 from .core.totals import binned
 from .data import DivergenceClass, PairStatus, State
+from .fields import exact
 from .models import Divergence, LedgerEntry
 
 _QUANTILES = (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
@@ -24,7 +26,7 @@ def entries_of(course_id: str) -> QuerySet[LedgerEntry]:
 
 def queues(course_id: str) -> list[str]:
     """The queues of a course, by the names that CAPA gave them."""
-    return sorted(entries_of(course_id).order_by().values_list("queue_name", flat=True).distinct())
+    return exact(entries_of(course_id), "queue_name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def of_course(course_id: str) -> Tallies:
         payloads += compared
     del known[""]
     return Tallies(
-        queues=sorted({queue_name for queue_name, _ in cohorts}),
+        queues=queues(course_id),
         statuses=statuses,
         known=dict(sorted(known.items())),
         cohorts=[
@@ -118,7 +120,8 @@ def daily(course_id: str) -> list[dict[str, Any]]:
         entries_of(course_id)
         .exclude(result=PairStatus.NONE)
         .order_by()
-        .annotate(day=TruncDate("arrived_at"))
+        # Of UTC, as the column is: another zone would have other days, and a server without zone tables has none.
+        .annotate(day=TruncDate("arrived_at", tzinfo=UTC))
         .values("day")
         .annotate(compared=Count("id"), diverged=Count("id", filter=Q(result=PairStatus.DIVERGED)))
     )

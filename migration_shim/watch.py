@@ -14,17 +14,14 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import requests
-from django.db import Error as DatabaseErrors
-from django.db import connections
 from django.utils.timezone import now
 
 from . import guarding, purge, reconcile, repair, retirement, runs, stamp, toggles
 from .backfill import left_over
 from .conf import ShimSettings, load
 from .data import Document, ExitCode, Phase
-from .errors import ShimError
 from .models import CoursePhase, LedgerEntry, Run
+from .run_control.apart import attempt
 from .run_control.control import Control, Stopped
 from .run_control.throttle import Throttle
 from .target import sweeping
@@ -117,19 +114,12 @@ class _Round:
         self._try("runs", "", purge.prune_runs, now() - RUNS_FOR)
 
     def _try(self, step: str, course_id: str, work: Callable[..., T], *args: Any) -> T | None:
-        """Do one step. What it raises is said, by its type where the text could be anybody's."""
+        """Do one step, whatever it raises: that is said, and the round goes on."""
         self.control.check()
-        for connection in connections.all(initialized_only=True):
-            if not connection.in_atomic_block:
-                connection.close_if_unusable_or_obsolete()  # the last step may have left it broken
-        try:
-            return work(*args)
-        except ShimError as error:
-            said = f"{type(error).__name__}: {error}"
-        except (DatabaseErrors, requests.RequestException) as error:
-            said = type(error).__name__
-        self.problems.append({"step": step, "course": course_id, "said": said[:500]})
-        return None
+        done, said = attempt(step, course_id, work, *args)
+        if said:
+            self.problems.append({"step": step, "course": course_id, "said": said})
+        return done
 
     def _courses(self) -> list[str]:
         if self.wanted is not None:

@@ -1,14 +1,17 @@
 """Echo grading: legacy's stored reply goes through the target's own put_result path, once, and is marked."""
 
 import json
+from datetime import timedelta
+from unittest import mock
 
 import pytest
 from django.db import connections
+from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import api
+from migration_shim import api, conf
 from migration_shim.data import Grading
-from migration_shim.models import LedgerEntry
+from migration_shim.models import LedgerEntry, Run
 from sandbox.lms.models import LearnerEffect
 from tests import rows
 from tests.rows import fresh  # noqa: F401  (fixture)
@@ -109,4 +112,32 @@ def test_a_row_without_the_fence_is_never_leased_for_an_echo():
     item = detail.submission.student_item
     item.item_id = item.item_id.removeprefix("shadow:")
     item.save()
-    assert lease_one(detail.submission_id) is None
+    assert lease_one(detail.submission_id, conf.load()) is None
+
+
+class Killed(BaseException):
+    """What a kill is to the code."""
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("before", ["migration_shim.echo.LedgerEntry", "migration_shim.echo.results.store"])
+def test_a_copy_whose_echo_was_killed_with_it_in_its_hands_is_echoed_by_the_next(before, settled, settings):
+    """No grader polls the queue of imported history: nobody but an echo will ever take the row again."""
+    rows.legacy_row(100, **rows.graded())
+    rows.backfill(history=True)
+    if settled:
+        LedgerEntry.objects.update(settled_at=now())
+    with pytest.raises(Killed), mock.patch(before) as dying:
+        dying.side_effect = dying.objects.filter.side_effect = Killed
+        echo()
+    Run.objects.update(finished_at=now())
+    detail = ExternalGraderDetail.objects.get()
+    assert detail.status == "pulled"
+    assert echo()["echoed"] == 0  # it may be alive
+
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"LEASE_SECONDS": 60}
+    ExternalGraderDetail.objects.update(status_time=now() - timedelta(seconds=61))
+    assert echo()["echoed"] == 1
+    detail.refresh_from_db()
+    assert (detail.status, detail.grader_reply, detail.num_failures) == ("retired", rows.RIGHT, 0)
+    assert LedgerEntry.objects.get().result == "equal"

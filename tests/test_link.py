@@ -1,12 +1,19 @@
 """Linking: a new legacy row meets its ledger entry by the digests, whenever and in whatever order it is committed."""
 
+import json
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.utils.timezone import now
 
+from migration_shim import api, walked
+from migration_shim.backfill import plan
 from migration_shim.data import Leg, Origin, PairStatus, Phase
-from migration_shim.models import Checkpoint, LedgerEntry
+from migration_shim.errors import LegacyReplaced
+from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission
+from migration_shim.reconcile import keyed_hash
+from sandbox.databases import LEGACY_MEDIA
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
 
@@ -143,3 +150,126 @@ def test_a_row_from_the_future_holds_nobody_up_but_itself():
     rows.legacy_row(3, age=timedelta(minutes=3))
     rows.reconcile()
     assert link_checkpoint() == before.pk
+
+
+# Rows that cannot be read for now
+
+DOCUMENT = "d" * 32
+
+
+@pytest.fixture
+def outside():
+    """A document of file names in XQueue's storage, which can be taken away and put back."""
+    path = LEGACY_MEDIA / rows.QUEUE / DOCUMENT
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def put(there):
+        path.unlink(missing_ok=True)
+        if there:
+            path.write_text(json.dumps({"files": {}, "keys": {"a.py": "e" * 32}}))
+
+    yield put
+    put(False)
+
+
+def with_document(user, **columns):
+    return rows.legacy_row(user, files={"KEY_FOR_EXTERNAL_DICTS": DOCUMENT}, **columns)
+
+
+def test_a_row_whose_file_names_are_unreadable_for_a_moment_is_linked_when_they_are_there_again(outside):
+    rows.in_phase("shadow")
+    outside(False)
+    row = with_document(1)
+    after = rows.legacy_row(2)
+    rows.reconcile()
+    assert links() == {learner(2): after.pk}
+    assert link_checkpoint() == after.pk  # nobody waits for it
+    rows.reconcile()
+    assert links() == {learner(2): after.pk}
+    outside(True)
+    rows.reconcile()
+    assert links() == {learner(1): row.pk, learner(2): after.pk}
+    assert Checkpoint.objects.get(name="link").counts == {"again": {}}
+
+
+def test_names_that_will_never_be_readable_are_not_tried_again():
+    rows.in_phase("shadow")
+    rows.legacy_row(1, s3_keys="{no json")
+    rows.reconcile()
+    assert Checkpoint.objects.get(name="link").counts == {"again": {}}
+
+
+def test_what_is_tried_again_is_bounded_in_time_and_number_and_a_dead_storage_is_not_asked_for_each(
+    outside, monkeypatch, caplog
+):
+    rows.in_phase("shadow")
+    outside(False)
+    for user in range(6):
+        with_document(user)
+    monkeypatch.setattr(walked, "AGAIN", 5)
+    rows.reconcile()
+    assert "1 legacy rows stay unlinked" in caplog.text
+    asked, real = [], plan.read_for_now
+    monkeypatch.setattr(plan, "read_for_now", lambda row, storage: asked.append(row.id) or real(row, storage))
+    monkeypatch.setattr(walked, "GIVE_UP", 3)
+    rows.reconcile()
+    assert len(asked) == 3
+    monkeypatch.setattr(walked, "AGAIN_FOR", timedelta(0))
+    rows.reconcile()
+    assert "5 legacy rows stay unlinked" in caplog.text
+    assert Checkpoint.objects.get(name="link").counts == {"again": {}}
+
+
+# A table that was made anew
+
+
+def made_anew():
+    """XQueue's table, made anew and in use: another learner's row has an id that was read."""
+    LegacySubmission.objects.all().delete()
+    return rows.legacy_row(9, id=1, age=timedelta(minutes=2))
+
+
+def test_a_table_that_was_made_anew_is_noticed_and_read_from_its_first_row_once_an_operator_says_so():
+    rows.in_phase("shadow")
+    one, two = rows.legacy_row(1, id=1), rows.legacy_row(2, id=2)
+    rows.backfill()
+    rows.change([two], **rows.graded())
+    rows.reconcile()
+    new = made_anew()
+    with pytest.raises(LegacyReplaced, match="--relink"):
+        rows.reconcile()
+    assert links() == {learner(1): 1, learner(2): 2}
+
+    call_command("xqueue_reconcile", "--course", COURSE, "--relink")
+    assert links() == {learner(1): -one.pk, learner(2): -two.pk, learner(9): new.pk}
+    document, found = rows.reconcile()
+    assert [(item["learner"], item["class"]) for item in found if item["class"] == "lost"] == [
+        (keyed_hash(learner(1)), "lost")
+    ]
+    assert document.content["complete"]
+
+
+def test_relinking_a_table_that_is_the_same_changes_nothing():
+    rows.in_phase("shadow")
+    made = [rows.legacy_row(1), rows.legacy_row(2)]
+    rows.backfill()
+    rows.reconcile()
+    before = list(LedgerEntry.objects.order_by("id").values("legacy_id", "result", "divergences"))
+    assert api.relink() == 0
+    rows.reconcile()
+    assert list(LedgerEntry.objects.order_by("id").values("legacy_id", "result", "divergences")) == before
+    assert link_checkpoint() == made[-1].pk
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_retention_is_no_new_table(keep):
+    rows.in_phase("shadow")
+    for user in range(3):
+        rows.legacy_row(user, age=timedelta(hours=5 - user))
+    rows.reconcile()
+    last = LegacySubmission.objects.order_by("-id")[0].pk
+    LegacySubmission.objects.exclude(pk__in=[last] * keep).delete()
+    rows.reconcile()
+    late = rows.legacy_row(7, id=last + 5, age=timedelta(minutes=2))
+    rows.reconcile()
+    assert links()[learner(7)] == late.pk

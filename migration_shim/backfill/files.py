@@ -35,6 +35,9 @@ FILES_LIMIT = 100
 #: What XQueue names its objects by. Nothing else is opened, whatever a row says.
 _KEY = re.compile(r"[0-9a-f]{32}")
 
+#: What may be otherwise another time: the storage does not answer, is not mounted, or is not named yet.
+_PASSING = frozenset({"file_unreadable", "file_missing", "no_legacy_storage"})
+
 Source = Storage | Downloads | None
 
 
@@ -84,6 +87,11 @@ def file_keys(row: LegacyRow, source: Source) -> dict[str, str]:
     if EXTERNAL_KEY not in keys or EXTERNAL_KEY in _dictionary(row.s3_urls):
         return keys
     return _external(row, keys[EXTERNAL_KEY], source, "keys")
+
+
+def may_pass(error: FileUnavailable | None) -> bool:
+    """Whether another try may find what this one has not."""
+    return error is not None and error.reason in _PASSING
 
 
 def check(row: LegacyRow, keys: dict[str, str], source: Source, settings: ShimSettings) -> None:

@@ -15,7 +15,7 @@ from ..errors import FileUnavailable, Malformed
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..target import writer
-from .files import Source, check, file_keys
+from .files import Source, check, file_keys, may_pass
 
 #: Classes of rows that are written.
 WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)
@@ -77,15 +77,21 @@ def read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str]]:
     return parsed, keys
 
 
-def _read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str], str]:
-    """With the storage key of the document for want of which the names cannot be read."""
+def read_for_now(row: LegacyRow, storage: Source) -> tuple[ParsedRow, bool]:
+    """One row read, and whether its file names, which cannot be read now, may be readable another time."""
+    parsed, _, error = _read(row, storage)
+    return parsed, may_pass(error)
+
+
+def _read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str], FileUnavailable | None]:
+    """With the reason why the names of its files cannot be read."""
     if row.s3_keys in ("", "{}") or row.whose is not Whose.OURS:
-        return parse_row(row, ()), {}, ""
+        return parse_row(row, ()), {}, None
     try:
         keys = file_keys(row, storage)
     except FileUnavailable as error:
-        return parse_row(row, None), {}, error.name
-    return parse_row(row, keys), keys, ""
+        return parse_row(row, None), {}, error
+    return parse_row(row, keys), keys, None
 
 
 def check_files(classed: Iterable[ClassedRow], storage: Source, settings: ShimSettings) -> None:
@@ -123,7 +129,8 @@ def class_page(
     there = [pk for (pk,) in multirow.select(LedgerEntry, ("id",), identity=identities)]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(pk__in=there)}
     classed = []
-    for parsed, keys, missing in read_rows:
+    for parsed, keys, unread in read_rows:
+        missing = unread.name if unread else ""
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         # One whose residue was dropped is not copied any more: a grader would get half of it.
         present = entry is not None and (entry.target_leg == Leg.STORED or entry.purged_at is not None)

@@ -18,6 +18,7 @@ from django.db.models.functions import MD5, StrIndex, Substr
 from .. import hosts
 from ..core.hosts import course_of, host_of, whose
 from ..data import Whose
+from ..fields import exact
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
@@ -148,6 +149,6 @@ def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, dict]:
 def pulled_since(queues: Iterable[str], moment: datetime) -> set[str]:
     """Those of these queues from which a grader has pulled since then. One statement."""
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
-    pulled = Q(queue_name__in=list(queues), retired__in=(False, True), pull_time__gte=moment)
-    rows = LegacySubmission.objects.using(LEGACY_ALIAS).filter(pulled).order_by()
-    return set(rows.values_list("queue_name", flat=True).distinct())
+    wanted = set(queues)
+    pulled = Q(queue_name__in=wanted, retired__in=(False, True), pull_time__gte=moment)
+    return wanted.intersection(exact(LegacySubmission.objects.using(LEGACY_ALIAS).filter(pulled), "queue_name"))

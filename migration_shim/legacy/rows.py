@@ -16,6 +16,8 @@ from django.db.models import Max, Min, Q, QuerySet
 
 from .. import hosts, multirow
 from ..data import LegacyRow, Whose
+from ..fields import exact
+from .charsets import holdable
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
@@ -108,7 +110,7 @@ def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) ->
     more of a learner's past, unless ``retired_too`` asks for it.
     """
     rows = {row.id: row for row in page}
-    urls = {row.lms_callback_url for row in rows.values()}
+    urls = holdable("lms_callback_url", {row.lms_callback_url for row in rows.values()})
     found = multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, lms_callback_url=urls)
     outside = [row_id for (row_id,) in found if row_id not in rows]
     if not outside:
@@ -175,6 +177,12 @@ def ends() -> tuple[LegacyRow, LegacyRow] | None:
     return (found[min(found)], found[max(found)]) if found else None
 
 
+def newest(*, upto: int) -> LegacyRow | None:
+    """The row with the highest id that is not above ``upto``."""
+    found = _rows(_all().filter(id__lte=upto).order_by("-id")[:1])
+    return found[0] if found else None
+
+
 def open_rows(callback_url: str) -> list[LegacyRow]:
     """Our unretired rows with the truncated callback of ``callback_url``; an index of XQueue's serves it."""
     found = _rows(_all().filter(lms_callback_url=callback_url[:128], retired=False).order_by("id"))
@@ -190,4 +198,4 @@ def pulled_since(queue_name: str, moment: datetime) -> bool:
     """Whether a grader has pulled a row of this queue since then, by the clock of XQueue's service."""
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     rows = _all().filter(queue_name=queue_name, retired__in=(False, True), pull_time__gte=moment)
-    return rows.exists()
+    return queue_name in exact(rows, "queue_name")

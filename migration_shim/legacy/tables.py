@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from .charsets import ForeignCharField
+
 
 class LegacySubmission(models.Model):
     """
@@ -16,19 +18,19 @@ class LegacySubmission(models.Model):
 
     is_legacy = True  # for the database router
 
-    requester_id = models.CharField(max_length=128)
-    lms_callback_url = models.CharField(max_length=128)
-    queue_name = models.CharField(max_length=128)
-    xqueue_header = models.CharField(max_length=1024)
+    requester_id = ForeignCharField(max_length=128)
+    lms_callback_url = ForeignCharField(max_length=128)
+    queue_name = ForeignCharField(max_length=128)
+    xqueue_header = ForeignCharField(max_length=1024)
     xqueue_body = models.TextField()
-    s3_keys = models.CharField(max_length=1024)
-    s3_urls = models.CharField(max_length=1024)
+    s3_keys = ForeignCharField(max_length=1024)
+    s3_urls = ForeignCharField(max_length=1024)
     arrival_time = models.DateTimeField()
     pull_time = models.DateTimeField(null=True)
     push_time = models.DateTimeField(null=True)
     return_time = models.DateTimeField(null=True)
-    grader_id = models.CharField(max_length=128)
-    pullkey = models.CharField(max_length=128)
+    grader_id = ForeignCharField(max_length=128)
+    pullkey = ForeignCharField(max_length=128)
     grader_reply = models.TextField()
     num_failures = models.IntegerField(default=0)
     lms_ack = models.BooleanField(default=False)

@@ -34,6 +34,8 @@ def render(report: Report) -> Iterator[str]:
     yield f"Compared {content['compared']} of {content['of']}. Made {report.made_at}.\n"
     if not content["complete"]:
         yield "\n**The run was stopped before its end: this is not evidence.**\n"
+    for item in content.get("problems", ()):
+        yield f"\n**Not compared: {_cell(item['course'])}: {_cell(item['said'])}**\n"
     if report.content is not None:
         yield "\n**Holds learners' answers and graders' messages: handle it as learner data.**\n"
     if not content["courses"]:

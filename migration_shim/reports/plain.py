@@ -36,9 +36,11 @@ def brief(content: Content) -> list[str]:
     lines = []
     for course in content["courses"]:
         lines += [*_counts(course), *_exceptions(course), ""]
-    if not content["courses"]:
+    problems = [f"{item['course']}: NOT COMPARED: {item['said']}" for item in content.get("problems", ())]
+    lines += problems
+    if not content["courses"] and not problems:
         lines += ["No course is known to the shim yet.", ""]
-    if not content["complete"]:
+    if not all(course["complete"] for course in content["courses"]):
         by = f" by {content['stopped_by']}" if content.get("stopped_by") else ""
         lines.append(f"Stopped{by} before the end: this is not evidence.")
     if waited := content.get("waited"):
@@ -63,6 +65,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"Reconcile report of {report.made_at}: compared {content['compared']} of {content['of']}"
     if not content["complete"]:
         yield "Stopped before the end: this is not evidence."
+    yield from (f"{item['course']}: NOT COMPARED: {item['said']}" for item in content.get("problems", ()))
     if report.content is not None:
         yield "Holds learners' answers and graders' messages: handle it as learner data."
     if not content["courses"]:

@@ -16,6 +16,7 @@ _COLUMNS = ("course", "phase", "since", "verdict", "on legacy", "on target", "lo
 def lines(content: Content) -> list[str]:
     """The lines of the status document."""
     found = list(_site(content))
+    found += [f"{item['course']}: STATUS UNKNOWN: {item['said']}" for item in content.get("problems", ())]
     if not content["courses"]:
         return [*found, "No course is known to the shim yet."]
     if content["site"]:

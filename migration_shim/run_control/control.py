@@ -17,6 +17,9 @@ from .throttle import Throttle
 
 log = logging.getLogger(__name__)
 
+#: The control that was entered last in each thread.
+_innermost = threading.local()
+
 #: Called with (rows done, rows there are).
 Progress = Callable[[int, int], None]
 
@@ -44,7 +47,8 @@ class Control:
     Args:
         obeys_kill_switch: off for what the kill switch must not stop: return, and the finishing of held rows.
         settings: those in force, unless given.
-        beat: shows a sign of life; called every few seconds, also while the run waits.
+        beat: shows a sign of life; called every few seconds, also while the run waits. A run inside a run shows the
+            outer one's too.
         tell: called with the reason while the run waits, and with an empty one when it goes on.
     """
 
@@ -64,14 +68,17 @@ class Control:
         self._beat, self.tell = beat, tell
         self._beaten = self._signalled = time.monotonic()
         self._former: dict[int, object] = {}
+        self._around: Control | None = None
 
     def __enter__(self) -> Self:
+        self._around, _innermost.control = getattr(_innermost, "control", None), self
         if threading.current_thread() is threading.main_thread():  # Python lets no other thread take signals
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._former[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        _innermost.control = self._around
         for number, former in self._former.items():
             signal.signal(number, former)
 
@@ -99,6 +106,8 @@ class Control:
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
             self._beat()
             self._beaten = time.monotonic()
+        if self._around is not None:
+            self._around.beat()
 
     def check(self) -> None:
         """

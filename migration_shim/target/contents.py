@@ -63,7 +63,14 @@ def storage_errors() -> tuple[type[Exception], ...]:
     A backend that has raised is imported: what is not imported needs no entry, and nothing is imported for its sake.
     """
     loaded = ((sys.modules.get(module), name) for module, name in _BACKEND_ERRORS)
-    return (OSError, SuspiciousOperation, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
+    # A ValueError is Python's own word for a name that no file can have: with a NUL in it, for one.
+    known = (OSError, SuspiciousOperation, ValueError)
+    return (*known, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
+
+
+def is_folder(name: str) -> bool:
+    """Whether a queue's name can be that of a folder: one, below the storage's own root, on any file system."""
+    return not (set(name) & set("/\\\0") or name.startswith(".")) and 0 < len(name.encode("utf-8", "replace")) <= 255
 
 
 def in_use() -> Storage:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import BooleanField, Case, Count, Min, Q, Value, When
+from django.db.models.functions import MD5
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
 from ..core.identity import FENCE
+from ..fields import exact
 
 _Status = ExternalGraderDetail.Status
 _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_item__student_id"
@@ -58,8 +60,12 @@ def held(settings: ShimSettings) -> list[Held]:
                 output_field=BooleanField(),
             )
         )
-        .values_list(_COURSE, "queue_name", "status", "shadow")
+        # The database takes names for one that differ in case, or in blanks at the end: the digests keep them apart.
+        .annotate(exact_course=MD5(_COURSE), exact_queue=MD5("queue_name"))
+        .values_list("exact_course", "exact_queue", "status", "shadow")
         .annotate(
+            course=Min(_COURSE),
+            queue=Min("queue_name"),
             rows=Count("id"),
             oldest=Min("created_at"),
             still_since=Min("status_time"),
@@ -79,12 +85,13 @@ def held(settings: ShimSettings) -> list[Held]:
             expired=expired,
             expired_since=expired_since,
         )
-        for course, queue, status, shadow, number, oldest, still_since, expired, expired_since in rows
+        for _, _, status, shadow, course, queue, number, oldest, still_since, expired, expired_since in rows
     ]
 
 
 def handed_out_since(queues: Iterable[str], moment: datetime) -> set[str]:
     """Those of these queues from which a grader has pulled, or to which it has answered, since then. One statement."""
     moved = (_Status.PULLED, _Status.RETIRED, _Status.RETRY, _Status.FAILED)
-    rows = ExternalGraderDetail.objects.filter(queue_name__in=list(queues), status__in=moved, status_time__gte=moment)
-    return set(rows.order_by().values_list("queue_name", flat=True).distinct())
+    wanted = set(queues)
+    rows = ExternalGraderDetail.objects.filter(queue_name__in=wanted, status__in=moved, status_time__gte=moment)
+    return wanted.intersection(exact(rows, "queue_name"))

@@ -118,19 +118,29 @@ def _write_lease(row: ExternalGraderDetail) -> LedgerEntry | None:
     return entries.get() if entries.update(twin_lease_key=row.pullkey) else None
 
 
-def lease_one(submission_id: int) -> str | None:
+def lease_one(submission_id: int, settings: ShimSettings) -> str | None:
     """
-    Lease one shadow that nobody has been handed, for echo grading; its key, or None when it is not free.
+    Lease one shadow that nobody holds, for echo grading; its key, or None when it is not free.
 
-    Never a row under a learner's own identity, whatever the caller believes.
+    Never a row under a learner's own identity, whatever the caller believes. A lease that has run out is taken over, as
+    a grader's poll would do, which never comes to the queue of imported history: an echo may have died in the middle.
+    That is no failure of the row's.
     """
+    run_out = now() - timedelta(seconds=settings.lease_seconds)
     with transaction.atomic():
         row = ExternalGraderDetail.objects.select_for_update().filter(submission_id=submission_id).first()
-        if row is None or row.status not in (_Status.PENDING, _Status.RETRY):
+        if row is None:
+            return None
+        died = row.status == _Status.PULLED and row.status_time <= run_out
+        if not died and row.status not in (_Status.PENDING, _Status.RETRY):
             return None
         item = row.submission.student_item
         if not is_fenced(item.student_id, item.item_id):
             return None
-        row.update_status(_Status.PULLED)
+        if died:
+            row.status_time, row.pullkey = now(), str(uuid.uuid4())
+            row.save(update_fields=["status_time", "pullkey"])
+        else:
+            row.update_status(_Status.PULLED)
         _write_lease(row)
         return row.pullkey

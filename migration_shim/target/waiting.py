@@ -7,20 +7,25 @@ from datetime import datetime
 
 from submissions.models import ExternalGraderDetail
 
+from ..fields import exact
+
 _Status = ExternalGraderDetail.Status
 IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
 
 
 def in_flight(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
     """The rows of a course in these queues that have no outcome, by Submission id, with their queue."""
+    wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(
         status__in=IN_FLIGHT,
-        queue_name__in=list(queue_names),
+        queue_name__in=wanted,
         submission__student_item__course_id=course_id,
         # Compares bytes on MySQL, where the condition above takes courses that differ in case for the same.
         submission__student_item__course_id__startswith=course_id,
     )
-    return dict(rows.order_by().values_list("submission_id", "queue_name"))
+    # The database takes names for one that differ in case, or in blanks at the end.
+    found = rows.order_by().values_list("submission_id", "queue_name")
+    return {submission_id: queue_name for submission_id, queue_name in found if queue_name in wanted}
 
 
 def unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
@@ -32,4 +37,4 @@ def unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
 def answered_since(queue_name: str, moment: datetime) -> bool:
     """Whether a result of this queue was stored since then."""
     rows = ExternalGraderDetail.objects.filter(queue_name=queue_name, status_time__gte=moment)
-    return rows.filter(status=_Status.RETIRED, grader_reply__isnull=False).exists()
+    return queue_name in exact(rows.filter(status=_Status.RETIRED, grader_reply__isnull=False), "queue_name")

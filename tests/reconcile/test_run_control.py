@@ -18,6 +18,7 @@ from migration_shim.data import ExitCode, Grading, Verdict
 from migration_shim.errors import RunLocked, WorkersFailed
 from migration_shim.models import Checkpoint, LedgerEntry, Run
 from migration_shim.run_control import control, spread
+from migration_shim.walked import CHECKPOINT
 from sandbox.databases import PROJECT_ROOT
 from tests import rows
 from tests.backfill import processes
@@ -161,7 +162,7 @@ def test_linking_shows_signs_of_life_and_stops(monkeypatch):
     assert document.exit_code & ExitCode.STOPPED
     assert len(beats) >= 3
     linked = LedgerEntry.objects.order_by("-legacy_id").first().legacy_id
-    assert Checkpoint.objects.get(name=link.CHECKPOINT).last_id == linked
+    assert Checkpoint.objects.get(name=CHECKPOINT).last_id == linked
     document, _ = reconcile()
     assert (document.content["complete"], document.content["of"]) == (True, 7)
 
@@ -171,16 +172,16 @@ def test_two_runs_that_link_at_once_take_turns_and_neither_moves_back(monkeypatc
     monkeypatch.setattr(link, "PAGE", 2)
     rows.in_phase("shadow")
     made = [rows.legacy_row(user, age=timedelta(hours=2)) for user in range(6)]
-    real, others, walked = link.plan.read, [], []
+    real, others, walked = link.plan.read_for_now, [], []
 
     def read(row, storage):
         if not others:
             others.append(True)
             rows.reconcile("course-v1:ExU+ALG2+26T1")
-        walked.append(Checkpoint.objects.get(name=link.CHECKPOINT).last_id)
+        walked.append(Checkpoint.objects.get(name=CHECKPOINT).last_id)
         return real(row, storage)
 
-    monkeypatch.setattr(link.plan, "read", read)
+    monkeypatch.setattr(link.plan, "read_for_now", read)
     document, _ = reconcile()
     assert (document.content["complete"], document.content["of"]) == (True, 6)
     assert walked == sorted(walked)

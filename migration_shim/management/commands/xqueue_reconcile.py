@@ -59,6 +59,11 @@ class Command(ShimCommand):
             default=Grading.SHADOW,
             help="echo: give ungraded shadows legacy's own replies, imported history included (default shadow)",
         )
+        parser.add_argument(
+            "--relink",
+            action="store_true",
+            help="link every row of XQueue anew first: its database was made anew or restored, and ids are other rows'",
+        )
         parser.add_argument("--workers", choices=("celery",), help="let the LMS's Celery workers do the comparing")
         parser.add_argument(
             "--report",
@@ -84,6 +89,9 @@ class Command(ShimCommand):
         """The comparison."""
         courses = options["course"] or api.known_courses()
         content = options["include_content"]
+        if options["relink"]:
+            lost = api.relink()
+            self.stderr.write(f"All rows are linked anew; {lost} entries had a row that is not there any more.")
         # Divergences wait in a file, not in memory: there may be very many, and each report reads them once.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
 

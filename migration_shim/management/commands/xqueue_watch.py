@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from ... import api
 from ...data import Document, ExitCode
@@ -62,7 +62,7 @@ class Command(ShimCommand):
                     super().handle(*args, **options)
                 except Stopped:  # in the pause, of which the last document knows nothing
                     self.exit_code |= ExitCode.STOPPED
-                except (CommandError, DatabaseError) as error:  # a later round may fare better
+                except Exception as error:  # a later round may fare better
                     self.stderr.write(f"No round: {error if isinstance(error, CommandError) else type(error).__name__}")
 
     def _pause(self, control: Control, seconds: int) -> None:

@@ -1,0 +1,74 @@
+"""How far legacy's rows have been linked: whether the table is still the one that was walked, and what is to be read
+once more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.utils.timezone import now
+
+from .data import LegacyRow
+from .errors import LegacyReplaced
+from .legacy import rows as legacy_rows
+from .models import Checkpoint
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "link"
+#: Rows whose file names could not be read, that are kept for another try, and for how long.
+AGAIN, AGAIN_FOR = 1000, timedelta(days=7)
+#: After so many in a row none of them is tried any more in this run: each may take a timeout.
+GIVE_UP = 5
+
+
+def position() -> Checkpoint:
+    """
+    Where the walk stands.
+
+    Raises:
+        LegacyReplaced: what has these ids now was never walked over.
+    """
+    checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
+    newest, last = checkpoint.plan.get("arrived"), legacy_rows.newest(upto=checkpoint.last_id)
+    # Every row up to here has been seen. Retention takes rows away, and ids never come back: a row that arrived after
+    # all that were seen is another table's.
+    if newest and last is not None and last.arrival_time > datetime.fromisoformat(newest):
+        raise LegacyReplaced(last.id, checkpoint.last_id)
+    return checkpoint
+
+
+def saw(checkpoint: Checkpoint, page: Iterable[LegacyRow]) -> None:
+    """Remember when the newest row seen arrived. What a return has inserted bears the time of its first arrival."""
+    arrived = max(row.arrival_time for row in page)
+    newest = checkpoint.plan.get("arrived")
+    checkpoint.plan["arrived"] = max(arrived, datetime.fromisoformat(newest) if newest else arrived).isoformat()
+
+
+def kept(checkpoint: Checkpoint) -> list[int]:
+    """The rows that are to be tried again, those that wait for longest first."""
+    again = checkpoint.counts.get("again", {})
+    return [int(row_id) for row_id in sorted(again, key=lambda row_id: (again[row_id], int(row_id)))]
+
+
+def keep(checkpoint: Checkpoint, *, unread: Iterable[int], done: Iterable[int] = ()) -> None:
+    """Keep rows for another try, and forget those that are done with; what has waited for too long is said."""
+    again, moment = dict(checkpoint.counts.get("again", {})), now()
+    for row_id in done:
+        again.pop(str(row_id), None)
+    for row_id in unread:
+        again.setdefault(str(row_id), moment.isoformat())
+    late = {row_id for row_id, since in again.items() if datetime.fromisoformat(since) < moment - AGAIN_FOR}
+    over = set(list(again)[AGAIN:])
+    for row_id in late | over:
+        del again[row_id]
+    if late | over:
+        log.error("migration_shim: %d legacy rows stay unlinked: their file names cannot be read", len(late | over))
+    checkpoint.counts["again"] = again
+
+
+def forget() -> None:
+    """Let the next walks begin at the first row."""
+    Checkpoint.objects.filter(name=CHECKPOINT).update(last_id=0, plan={}, counts={}, updated_at=now())
+    Checkpoint.objects.filter(name__startswith="backfill:").update(last_id=0, updated_at=now())
