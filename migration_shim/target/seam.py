@@ -9,7 +9,9 @@ import logging
 from typing import Any
 
 from django.contrib.auth import logout
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,6 +20,7 @@ from submissions.views.xqueue import XQueueViewSet
 
 from .. import ledger
 from ..conf import load
+from ..core.origins import from_another_site
 from ..errors import Malformed
 from ..metrics import count
 from . import leases, results
@@ -34,8 +37,25 @@ _ANSWERS = {
 }
 
 
+class GraderSession(SessionAuthentication):
+    """
+    Django's session without the CSRF token: XQueue asks for none, and graders that were made for it send none.
+
+    What the token is for, a page of another site that uses a logged-in browser, is told by what browsers say of
+    themselves. See docs/decisions/0024.
+    """
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Refuse what a browser sends for another site's page."""
+        if request.method == "POST" and from_another_site(request.headers, request.get_host()):
+            count("seam_refused_other_site")
+            raise PermissionDenied("Requests of other sites are refused")
+
+
 class WatcherSeam(XQueueViewSet):
     """What a grader polls. It answers in XQueue's words, with status 200, so that a watcher logs in for logins only."""
+
+    authentication_classes = [GraderSession]
 
     def get_permissions(self) -> list[Any]:
         """As upstream: members of the group ``xqueue``; anybody may ask how this service is."""
