@@ -49,6 +49,8 @@ EVENTS = {
     "supersession_on_legacy_paused": "The breaker of legacy's rows is open.",
     "handed_out_without_residue": "The watcher seam handed out a row that is not the shim's, with upstream's payload.",
     "seam_refused_other_site": "A browser sent a login or a result for a page of another site, and was refused.",
+    "hand_out_unreadable": "A submission cannot be read back to be handed out; it has failed.",
+    "hand_out_failed": "The storage gave no URL of a file; the submission is offered again after its lease.",
     "put_result_*": "A grader posted a result (stored, repeated, counted, unknown, wrong_key, busy).",
     "result_not_stored": "A result could not be stored; the row is offered again, or has failed.",
     "submission_failed": "A submission, or a shadow, has failed for good.",

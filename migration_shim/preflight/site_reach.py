@@ -7,7 +7,6 @@ All from where this runs. A login is the only thing that it leaves behind, at th
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import requests
 from django.conf import settings as django_settings
 
 from ..conf import ConfigurationError, LegacyAccess, ShimSettings, legacy_access
+from ..core import json_text
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy.client import UNKNOWN_QUEUE, LegacyClient, parse_reply
@@ -104,8 +104,8 @@ def _health(access: LegacyAccess) -> str | None:
     """What a process of this app says of its submit door, "open" or "closed"; None where no such process answers."""
     error, content = _answer(lambda: (0, _text(_session(access).get(f"{access.url}/healthz", **_OPTIONS))))
     try:
-        said = None if error else json.loads(content)
-    except (ValueError, RecursionError):
+        said = None if error else json_text.loads(content)
+    except ValueError:
         return None
     return str(said["submit_door"]) if isinstance(said, dict) and "submit_door" in said else None
 

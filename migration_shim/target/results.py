@@ -20,12 +20,13 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Exists
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
-from submissions.models import ExternalGraderDetail
+from submissions.models import ExternalGraderDetail, StudentItem
 from submissions.views.xqueue import MAX_SCORE_UPDATE_RETRIES, XQueueViewSet
 
 from ..conf import ShimSettings
+from ..core import json_text
 from ..core.identity import is_fenced
-from ..core.scoring import read_reply
+from ..core.scoring import read_reply, slow_for_capa
 from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
@@ -69,12 +70,14 @@ class Result:
 
 def parse(data: Any) -> Result:
     """Read the form of a put_result; raises ``Malformed`` where XQueue says "Incorrect reply format"."""
+    if not isinstance(data, dict):  # sent as JSON it may be anything
+        raise Malformed("not_a_form")
     header, reply = data.get("xqueue_header"), data.get("xqueue_body")
     if not isinstance(header, str) or not isinstance(reply, str) or len(reply) > REPLY_LIMIT:
         raise Malformed("field_missing")
     try:
-        value = json.loads(header)
-    except (ValueError, RecursionError) as error:
+        value = json_text.loads(header)
+    except ValueError as error:
         raise Malformed("header_not_json") from error
     if not isinstance(value, dict):
         raise Malformed("header_not_object")
@@ -115,8 +118,8 @@ def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str
             row, known = _look(result)
             if row is None or known is not None:
                 return known, ""
-            if not _is_object(result.reply):
-                return None, "reply_not_object"
+            if refusal := _refusal(result.reply):
+                return None, refusal
             status = XQueueViewSet().put_result(request).status_code
             stored = status == 200 and _note_exact_points(row, result.reply)
     except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
@@ -142,12 +145,20 @@ def _look(result: Result) -> tuple[ExternalGraderDetail | None, Stored | None]:
     return row, None if row.status == _Status.PULLED else Stored.WRONG_KEY
 
 
-def _is_object(reply: str) -> bool:
-    """Whether a reply is a JSON object. Upstream writes one that is not into the log, as it came, or answers 500."""
+def _refusal(reply: str) -> str:
+    """
+    Why upstream is not asked to store a reply; empty where it is.
+
+    One that is no JSON object it writes into the log, as it came, or answers 500. Over some messages the platform's
+    receiver sits for minutes, with the row locked.
+    """
     try:
-        return isinstance(json.loads(reply), dict)
-    except (ValueError, RecursionError):
-        return False
+        value = json_text.loads(reply)
+    except ValueError:
+        return "reply_not_json"
+    if not isinstance(value, dict):
+        return "reply_not_object"
+    return "message_too_slow" if slow_for_capa(value.get("msg")) else ""
 
 
 def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
@@ -190,13 +201,25 @@ def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Store
     return Stored.COUNTED
 
 
+def fail_unreadable(row: ExternalGraderDetail, settings: ShimSettings) -> None:
+    """Fail a row that was just leased and that nobody will ever be able to read back; its learner is told."""
+    with transaction.atomic():
+        locked = ExternalGraderDetail.objects.select_for_update().get(pk=row.pk)
+        if locked.pullkey != row.pullkey or locked.status != _Status.PULLED:
+            return
+        locked.update_status(_Status.FAILED)
+    count("hand_out_unreadable")
+    log.error("migration_shim: submission %s cannot be handed out, and has failed", row.submission_id)
+    tell_learner(locked, settings)
+
+
 def tell_learner(row: ExternalGraderDetail, settings: ShimSettings) -> None:
     """
     Give a learner whose submission has failed for good XQueue's "could not be graded" reply, through the score event.
 
     Only for rows under a learner's own identity, and only where the setting asks for it.
     """
-    item = row.submission.student_item
+    item = StudentItem.objects.get(submission=row.submission_id)  # past the answer, which may be what cannot be read
     count("submission_failed")
     if is_fenced(item.student_id, item.item_id) or not settings.tell_learner_of_failure:
         return

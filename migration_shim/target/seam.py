@@ -11,8 +11,10 @@ from typing import Any
 from django.contrib.auth import logout
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import action
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import ParseError, PermissionDenied, UnsupportedMediaType
+from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from submissions.models import ExternalGraderDetail
@@ -20,12 +22,17 @@ from submissions.views.xqueue import XQueueViewSet
 
 from .. import ledger
 from ..conf import load
+from ..core import json_text
 from ..core.origins import from_another_site
 from ..errors import Malformed
 from ..metrics import count
 from . import leases, results
+from .contents import storage_errors
 
 log = logging.getLogger(__name__)
+
+#: Rows that one poll may find unreadable, and fail, before it says that there is nothing.
+_UNREADABLE_A_POLL = 5
 
 _ANSWERS = {
     results.Stored.STORED: (True, ""),
@@ -52,10 +59,25 @@ class GraderSession(SessionAuthentication):
             raise PermissionDenied("Requests of other sites are refused")
 
 
+class _BoundedJSON(BaseParser):
+    """What upstream takes beside XQueue's forms; to no greater depth than anything else here."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The value; ParseError where there is none."""
+        try:
+            return json_text.loads(stream.read())
+        except ValueError as error:
+            raise ParseError from error
+
+
 class WatcherSeam(XQueueViewSet):
     """What a grader polls. It answers in XQueue's words, with status 200, so that a watcher logs in for logins only."""
 
     authentication_classes = [GraderSession]
+    parser_classes = [FormParser, MultiPartParser, _BoundedJSON]
+    renderer_classes = [JSONRenderer]
 
     def get_permissions(self) -> list[Any]:
         """As upstream: members of the group ``xqueue``; anybody may ask how this service is."""
@@ -68,32 +90,29 @@ class WatcherSeam(XQueueViewSet):
         if not queue_name:
             return self._reply(False, "'get_submission' must provide parameter 'queue_name'")
         settings = load()
-        lease, given_up = leases.take(queue_name, settings)
-        for row in given_up:
-            results.tell_learner(row, settings)
-        if lease is None:
-            return self._reply(False, f"Queue '{queue_name}' is empty")
-        detail = lease.detail
-        header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
-        if lease.entry is None:
-            count("handed_out_without_residue")
-            body = _upstream_body(detail)
-        else:
-            body = ledger.legacy_body(lease.entry, detail.submission.answer)
-        files = {file.original_filename: request.build_absolute_uri(file.file.url) for file in detail.files.all()}
-        payload = {
-            "xqueue_header": json.dumps(header),
-            "xqueue_body": body,
-            "xqueue_files": json.dumps(files),
-        }
-        return self._reply(True, json.dumps(payload))
+        for _ in range(_UNREADABLE_A_POLL):
+            lease, given_up = leases.take(queue_name, settings)
+            for row in given_up:
+                results.tell_learner(row, settings)
+            if lease is None:
+                break
+            try:
+                return self._reply(True, json.dumps(_payload(lease, request)))
+            except (Malformed, RecursionError):  # it stays so: a grader that waits gets the next one
+                results.fail_unreadable(lease.detail, settings)
+            except storage_errors() as error:
+                # It may be over in a moment; the row is offered again when its lease has run out.
+                count("hand_out_failed", error)
+                log.error("migration_shim: files cannot be handed out: %s", type(error).__name__)
+                return self._reply(False, "Error fetching submission")
+        return self._reply(False, f"Queue '{queue_name}' is empty")
 
     @action(detail=False, methods=["post"], url_name="put_result")
     def put_result(self, request: Request) -> Response:
         """Take a grader's result. Repeating one is no error, and no finished grade is refused because of a lock."""
         try:
             result = results.parse(request.data)
-        except Malformed:
+        except (Malformed, ParseError, UnsupportedMediaType):
             return self._reply(False, "Incorrect reply format")
         stored = results.store(result, load())
         count(f"put_result_{stored}")
@@ -120,6 +139,19 @@ class WatcherSeam(XQueueViewSet):
 
     def _reply(self, success: bool, content: Any) -> Response:
         return Response(self.compose_reply(success, content))
+
+
+def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
+    """What a grader is handed, as XQueue's three texts; raises Malformed, RecursionError, or as the storage does."""
+    detail = lease.detail
+    header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
+    if lease.entry is None:
+        count("handed_out_without_residue")
+        body = _upstream_body(detail)
+    else:
+        body = ledger.legacy_body(lease.entry, detail.submission.answer)
+    files = {file.original_filename: request.build_absolute_uri(file.file.url) for file in detail.files.all()}
+    return {"xqueue_header": json.dumps(header), "xqueue_body": body, "xqueue_files": json.dumps(files)}
 
 
 def _upstream_body(detail: ExternalGraderDetail) -> str:
