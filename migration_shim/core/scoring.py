@@ -65,7 +65,7 @@ def declares_encoding(message: str) -> bool:
     """
     Whether lxml refuses a message because it declares an encoding, which CAPA does not catch.
 
-    lxml's expression (``_hasEncodingDeclaration`` in parser.pxi), ``^(<\\?xml[^>]+)\\s+encoding\\s*=\\s*["'][^"']*["']``,
+    lxml's expression (``_hasEncodingDeclaration``, parser.pxi), ``^(<\\?xml[^>]+)\\s+encoding\\s*=\\s*["'][^"']*["']``,
     takes quadratic time over blanks; here it is read in one pass, with the same answer.
     """
     if not message.startswith(_DECLARATION):
