@@ -49,6 +49,7 @@ EVENTS = {
     "supersession_on_legacy_paused": "The breaker of legacy's rows is open.",
     "handed_out_without_residue": "The watcher seam handed out a row that is not the shim's, with upstream's payload.",
     "seam_refused_other_site": "A browser sent a login or a result for a page of another site, and was refused.",
+    "seam_refused_queue": "A grader's account asked for a queue that is not its own, or that no grader polls.",
     "hand_out_unreadable": "A submission cannot be read back to be handed out; it has failed.",
     "hand_out_failed": "The storage gave no URL of a file; the submission is offered again after its lease.",
     "put_result_*": "A grader posted a result (stored, repeated, counted, unknown, wrong_key, busy).",

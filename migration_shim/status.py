@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from . import breaker, overrides, release, standing, toggles, watchers
+from . import breaker, in_vain, overrides, release, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
@@ -98,6 +98,7 @@ class _Facts:
     backfills: dict[str, dict[str, Any]]
     overrides: dict[str, list[dict[str, Any]]]
     sizes: dict[str, int]
+    in_vain: dict[str, list[int]]
     platform_flag: dict[str, bool]
 
 
@@ -130,6 +131,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         backfills=standing.newest_backfills(courses),
         overrides=overrides.active_of(courses, moment),
         sizes=standing.ledger_sizes(courses),
+        in_vain=in_vain.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
         platform_flag={course: release.flag_on(course) for course in courses} if toggles.in_platform() else {},
     )
@@ -172,6 +174,7 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
             "rows": sum(held.expired for held in expired),
             "oldest_seconds": _age(min((held.expired_since for held in expired), default=None), facts.moment),
         },
+        "handed_out_in_vain": len(facts.in_vain.get(course_id, [])),
         "queues_without_watcher": [
             {name: queue[name] for name in ("side", "queue", "rows", "oldest_seconds")}
             for queue in facts.unserved

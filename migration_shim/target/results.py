@@ -17,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Exists
+from django.db.models import Exists, F
+from django.utils.timezone import now
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, StudentItem
@@ -30,6 +31,7 @@ from ..core.scoring import read_reply, slow_for_capa
 from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
+from .waiting import IN_FLIGHT
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,12 @@ def parse(data: Any) -> Result:
     if not isinstance(key, str):
         raise Malformed("submission_key_not_text")
     return Result(submission_id=submission_id, key=key, reply=reply)
+
+
+def queue_of(result: Result) -> str:
+    """The queue of the row that a result is for; empty where there is none."""
+    rows = ExternalGraderDetail.objects.filter(submission_id=result.submission_id)
+    return rows.values_list("queue_name", flat=True).first() or ""
 
 
 def store(result: Result, settings: ShimSettings) -> Stored:
@@ -173,7 +181,7 @@ def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
         return False
     retired = ExternalGraderDetail.objects.filter(pk=row.pk, status=_Status.RETIRED)
     entries = LedgerEntry.objects.filter(Exists(retired), target_submission_id=row.submission_id)
-    return entries.update(exact_points=score * row.points_possible) > 0
+    return entries.update(exact_points=score * row.points_possible, lease_session="") > 0
 
 
 def _after(result: Result, settings: ShimSettings) -> Stored:
@@ -199,6 +207,18 @@ def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Store
     if failed:
         tell_learner(row, settings)
     return Stored.COUNTED
+
+
+def fail(submission_id: int, settings: ShimSettings) -> bool:
+    """Fail a row whose graders give no result, whatever its lease; its learner is told. False where it is finished."""
+    with transaction.atomic():
+        row = ExternalGraderDetail.objects.select_for_update().filter(submission_id=submission_id).first()
+        if row is None or row.status not in IN_FLIGHT:
+            return False
+        failed = {"status": _Status.FAILED, "status_time": now(), "pullkey": "", "num_failures": F("num_failures") + 1}
+        ExternalGraderDetail.objects.filter(pk=row.pk).update(**failed)
+    tell_learner(row, settings)
+    return True
 
 
 def fail_unreadable(row: ExternalGraderDetail, settings: ShimSettings) -> None:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import Any
 
 from django.contrib.auth import logout
+from django.http import HttpRequest
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import action
 from rest_framework.exceptions import ParseError, PermissionDenied, UnsupportedMediaType
@@ -21,7 +23,7 @@ from submissions.models import ExternalGraderDetail
 from submissions.views.xqueue import XQueueViewSet
 
 from .. import ledger
-from ..conf import load
+from ..conf import ShimSettings, load
 from ..core import json_text
 from ..core.origins import from_another_site
 from ..errors import Malformed
@@ -79,6 +81,15 @@ class WatcherSeam(XQueueViewSet):
     parser_classes = [FormParser, MultiPartParser, _BoundedJSON]
     renderer_classes = [JSONRenderer]
 
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """Look at the clock first."""
+        self.began = time.monotonic()
+        return super().initialize_request(request, *args, **kwargs)
+
+    def in_time(self, settings: ShimSettings) -> bool:
+        """Whether a grader is still there to be answered: official watchers wait for a second."""
+        return time.monotonic() - self.began < settings.hand_out_seconds
+
     def get_permissions(self) -> list[Any]:
         """As upstream: members of the group ``xqueue``; anybody may ask how this service is."""
         return [AllowAny()] if self.action == "status" else super().get_permissions()
@@ -89,15 +100,18 @@ class WatcherSeam(XQueueViewSet):
         queue_name = request.query_params.get("queue_name")
         if not queue_name:
             return self._reply(False, "'get_submission' must provide parameter 'queue_name'")
-        settings = load()
+        settings, session = load(), leases.session_of(request.session.session_key)
+        leases.heard_from(session)
+        if not self._may_pull(queue_name, settings):
+            return self._reply(False, f"Queue '{queue_name}' not found")
         for _ in range(_UNREADABLE_A_POLL):
-            lease, given_up = leases.take(queue_name, settings)
+            lease, given_up = leases.take(queue_name, settings, session)
             for row in given_up:
                 results.tell_learner(row, settings)
             if lease is None:
                 break
             try:
-                return self._reply(True, json.dumps(_payload(lease, request)))
+                payload = json.dumps(_payload(lease, request))
             except (Malformed, RecursionError):  # it stays so: a grader that waits gets the next one
                 results.fail_unreadable(lease.detail, settings)
             except storage_errors() as error:
@@ -105,6 +119,10 @@ class WatcherSeam(XQueueViewSet):
                 count("hand_out_failed", error)
                 log.error("migration_shim: files cannot be handed out: %s", type(error).__name__)
                 return self._reply(False, "Error fetching submission")
+            else:
+                if self.in_time(settings):
+                    leases.sent(lease)
+                return self._reply(True, payload)
         return self._reply(False, f"Queue '{queue_name}' is empty")
 
     @action(detail=False, methods=["post"], url_name="put_result")
@@ -114,7 +132,11 @@ class WatcherSeam(XQueueViewSet):
             result = results.parse(request.data)
         except (Malformed, ParseError, UnsupportedMediaType):
             return self._reply(False, "Incorrect reply format")
-        stored = results.store(result, load())
+        settings = load()
+        # The row's key says that it was handed out; who may not pull it has the key from somebody else.
+        if settings.grader_queues and not self._may_pull(results.queue_of(result), settings):
+            return self._reply(*_ANSWERS[results.Stored.WRONG_KEY])
+        stored = results.store(result, settings)
         count(f"put_result_{stored}")
         return self._reply(*_ANSWERS[stored])
 
@@ -124,7 +146,10 @@ class WatcherSeam(XQueueViewSet):
         queue_name = request.query_params.get("queue_name")
         if not queue_name:
             return self._reply(False, "'get_queuelen' must provide parameter 'queue_name'")
-        return self._reply(True, leases.waiting(queue_name, load()).count())
+        settings = load()
+        if not self._may_pull(queue_name, settings):
+            return self._reply(False, f"Queue '{queue_name}' not found")
+        return self._reply(True, leases.waiting(queue_name, settings).count())
 
     @action(detail=False, methods=["get", "post"], url_name="status")
     def status(self, request: Request) -> Response:
@@ -136,6 +161,12 @@ class WatcherSeam(XQueueViewSet):
         """End the grader's session."""
         logout(request)
         return self._reply(True, "Goodbye")
+
+    def _may_pull(self, queue_name: str, settings: ShimSettings) -> bool:
+        if settings.may_pull(self.request.user.get_username(), queue_name):
+            return True
+        count("seam_refused_queue")
+        return False
 
     def _reply(self, success: bool, content: Any) -> Response:
         return Response(self.compose_reply(success, content))
