@@ -11,6 +11,7 @@ from . import cures as _cures
 from . import cutover as _cutover
 from . import diff_report as _diff_report
 from . import evidence as _evidence
+from . import in_vain as _in_vain
 from . import known as _known
 from . import link as _link
 from . import preflight as _preflight
@@ -48,6 +49,7 @@ __all__ = [
     "cutover",
     "cutover_wave",
     "diff_report",
+    "fail",
     "gate",
     "known_courses",
     "known_differences",
@@ -156,6 +158,11 @@ def release(
 def audit(courses: list[str], noted: Any = None) -> Document:
     """Show and verify the log of phase changes, with ``noted``, the content of an earlier audit. See ``audit.run``."""
     return _audit.run(courses, noted=None if noted is None else _audit.heads_of(noted))
+
+
+def fail(course_id: str, submissions: Iterable[int], *, reason: str, execute: bool) -> Document:
+    """Fail submissions on the target of which no grader gives a result. See ``in_vain.fail``."""
+    return _in_vain.fail(course_id, list(submissions), reason=reason, execute=execute)
 
 
 def known_differences() -> Document:

@@ -19,6 +19,7 @@ from django.conf import settings as django_settings
 
 from .core.evidence import Thresholds
 from .core.hosts import named_host
+from .core.identity import has_suffix
 from .errors import ConfigurationError
 
 #: The keys that say which copies are written, where and how: while one of them is not usable, none is started.
@@ -173,6 +174,12 @@ class ShimSettings:
     # .. setting_default: ".held"
     # .. setting_description: Appended to a queue's name for rows that a handoff holds. No grader polls that queue.
     held_queue_suffix: str = ".held"
+    # .. setting_name: MIGRATION_SHIM["GRADER_QUEUES"]
+    # .. setting_default: {}
+    # .. setting_description: Which queues the watcher seam hands to which account, as lists by user name; "*" stands
+    #   for every queue, and for every account that is not named. Empty: every account of the group xqueue has every
+    #   queue. No account has those of held rows and of imported history. xqueue_status --watcher-config prints one.
+    grader_queues: dict = field(default_factory=dict)
     # .. setting_name: MIGRATION_SHIM["HANDOFF_SETTLE_SECONDS"]
     # .. setting_default: 60
     # .. setting_description: How long a handoff waits between taking a row from legacy's graders and giving it to the
@@ -200,8 +207,20 @@ class ShimSettings:
     lease_seconds: int = 300
     # .. setting_name: MIGRATION_SHIM["LEASE_LIMIT"]
     # .. setting_default: 5
-    # .. setting_description: A submission whose leases have run out this often is failed.
+    # .. setting_description: A submission whose leases have run out this often is failed. See HAND_OUT_SECONDS for
+    #   those that count.
     lease_limit: int = 5
+    # .. setting_name: MIGRATION_SHIM["HAND_OUT_SECONDS"]
+    # .. setting_default: 0.5
+    # .. setting_description: A lease counts towards LEASE_LIMIT only if the watcher seam answered within so many
+    #   seconds, and the grader's next request came after that: what took longer may not have reached it. Half the
+    #   time-out of your watchers (REQUESTS_TIMEOUT in xqwatcher.json, 1 by default).
+    hand_out_seconds: float = 0.5
+    # .. setting_name: MIGRATION_SHIM["HAND_OUT_LIMIT"]
+    # .. setting_default: 15
+    # .. setting_description: A submission that was handed out so often without a result is an alarm
+    #   (handed_out_in_vain), whether or not its leases count. One that the ledger knows nothing of is failed then.
+    hand_out_limit: int = 15
     # .. setting_name: MIGRATION_SHIM["TELL_LEARNER_OF_FAILURE"]
     # .. setting_default: True
     # .. setting_description: When a submission has failed for good, give its learner XQueue's message that it could not
@@ -364,6 +383,23 @@ class ShimSettings:
     #   it. Preflight notes every queue that is in neither list.
     side_effect_free_queues: list = field(default_factory=list)
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the names of queues end in that are the shim's own."""
+        return (
+            self.held_queue_suffix,
+            self.echo_queue_suffix,
+            self.shadow_queue_suffix,
+            self.reverse_queue_suffix,
+        )
+
+    def may_pull(self, account: str, queue_name: str) -> bool:
+        """Whether the watcher seam hands a queue to a grader's account."""
+        if has_suffix(queue_name, (self.held_queue_suffix, self.echo_queue_suffix)):
+            return False
+        names = self.grader_queues.get(account, self.grader_queues.get("*", ())) if self.grader_queues else ("*",)
+        return "*" in names or queue_name in names
+
     def sample_of(self, course_id: str) -> float:
         """The share of a course's learners, in percent, whose submissions are copied."""
         return self.sample_percent.get(course_id, self.sample_percent.get("*", 100))
@@ -444,6 +480,11 @@ def _range_problem(key: str, value: Any) -> str | None:
         isinstance(name, str) and isinstance(password, str) and password for name, password in value.items()
     ):
         return f"MIGRATION_SHIM[{key!r}] must map user names to passwords that are not empty."
+    if key == "GRADER_QUEUES" and not all(
+        isinstance(name, str) and isinstance(queues, list | tuple) and all(isinstance(queue, str) for queue in queues)
+        for name, queues in value.items()
+    ):
+        return "MIGRATION_SHIM['GRADER_QUEUES'] must map user names to lists of queue names."
     if key == "LEGACY_FILE_HOSTS" and not all(isinstance(host, str) and _HOST.fullmatch(host) for host in value):
         return "MIGRATION_SHIM['LEGACY_FILE_HOSTS'] must be a list of host names, as name or name:port."
     if key.endswith("CALLBACK_HOSTS") and not all(isinstance(host, str) and named_host(host) for host in value):

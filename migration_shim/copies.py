@@ -18,7 +18,7 @@ from .backfill.one import write_shadow_of
 from .conf import ShimSettings, load
 from .core.identity import reverse_header
 from .data import Leg
-from .errors import TargetWriteFailed, Unfit
+from .errors import Malformed, TargetWriteFailed, Unfit
 from .legacy.client import LegacyClient
 from .metrics import count, timed
 from .models import LedgerEntry
@@ -69,18 +69,17 @@ def write_reverse(identity: str) -> str:
     if entry.superseded_at is not None:  # written now, it would retire the newer attempt's reverse shadow
         LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.NONE, legacy_reason="superseded")
         return "superseded"
-    submission = reader.contents(entry.target_submission_id or 0)
-    if submission is None:
-        return _reverse_failed(entry, "target_row_gone", settings)
     try:
+        submission = reader.contents(entry.target_submission_id or 0)
+        if submission is None:
+            return _reverse_failed(entry, "target_row_gone", settings)
+        body = ledger.legacy_body(entry, submission.answer)
         url = sink_url(entry.sink_token, settings)
         header = reverse_header(url, entry.identity, entry.queue_name + settings.reverse_queue_suffix)
-    except Unfit as error:
+    except (Malformed, Unfit) as error:
         return _reverse_failed(entry, error.reason, settings)
     with timed("reverse_leg"):
-        error, message = LegacyClient().submit(
-            header, ledger.legacy_body(entry, submission.answer), submission.files, correlation=entry.identity[:16]
-        )
+        error, message = LegacyClient().submit(header, body, submission.files, correlation=entry.identity[:16])
     if error:
         return _reverse_failed(entry, f"refused: {message}", settings)
     LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.STORED, legacy_reason="")

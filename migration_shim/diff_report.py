@@ -10,6 +10,7 @@ from django.utils.timezone import now
 
 from . import evidence, known, overrides, runs
 from .conf import load
+from .core import json_text
 from .core.wire import parse_body
 from .data import LegacyRow
 from .errors import Malformed
@@ -98,7 +99,7 @@ def _message(reply: str | None) -> str | None:
     if not reply:
         return None
     try:
-        message = json.loads(reply)["msg"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        message = json_text.loads(reply)["msg"]
+    except (ValueError, LookupError, TypeError):
         return reply
     return message if isinstance(message, str) else reply

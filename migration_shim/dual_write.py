@@ -172,7 +172,7 @@ class _Submission:
         try:
             if _known(entry):
                 return 0, ""  # the same submission, sent again; one system holds it already
-            writer.check_fits(envelope.body, self.kept)
+            writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
             placement = real_placement(envelope)
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
                 entry.legacy_leg = Leg.MISSING
@@ -273,7 +273,7 @@ class _Submission:
 
     def _shadow_inline(self, envelope: Envelope, entry: LedgerEntry) -> None:
         try:
-            writer.check_fits(envelope.body, self.kept)
+            writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
             placement = shadow_placement(envelope, entry.identity, self.settings.shadow_queue_suffix)
             with (
                 timed("shadow_leg"),

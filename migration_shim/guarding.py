@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import cutover, phase_memory, proofs, runs, tallies, toggles
+from . import cutover, in_vain, phase_memory, proofs, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 WATCH = "xqueue_watch"
 _HANDOFF = "xqueue_backfill --mode handoff --course {course} --execute"
 _RETURN = "xqueue_backfill --mode return --course {course} --execute"
+#: How long a submission that has failed for good is said.
+_LATELY = timedelta(days=1)
 _SAID_LIMIT = 200  # characters of XQueue's own text
 _GRADED = (State.GRADED, State.FAILED)
 _FINAL = [state.value for state in State if state.is_final]
@@ -60,11 +62,14 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
     if seen.wrong_side and not _is_legacy(seen.phase, step):
         commands.append(_HANDOFF.format(course=course_id))
     mend = bool(failed) or any(item.side is Authority.TARGET and not item.copies for item in seen.stuck)
+    then = [_RETURN.format(course=course_id)] if mend and _is_legacy(seen.phase, step) else []
+    if seen.in_vain:
+        then.append(in_vain.command(course_id))
     return {
         "phase": decision.phase.value,
         "breaches": [_described(breach) for breach in found],
         **step,
-        "next": commands + ([_RETURN.format(course=course_id)] if mend and _is_legacy(seen.phase, step) else []),
+        "next": commands + then,
     }
 
 
@@ -98,6 +103,8 @@ def look(
         double_authority=proofs.double_authority(course_id).count(),
         wrong_side=proofs.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
+        in_vain=len(in_vain.rows([course_id], settings).get(course_id, [])),
+        failed=waiting.failed_since(course_id, now() - _LATELY),
         **compared,
     )
 

@@ -5,16 +5,30 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from .core import json_text
 from .core.identity import Digests
 from .core.wire import Envelope
 from .data import Leg, Origin, Phase
+from .errors import Malformed
 from .models import LedgerEntry
 
 
 def legacy_body(entry: LedgerEntry, answer: object) -> str:
-    """The ``xqueue_body`` of an entry, made again out of its residue and the answer, in CAPA's order of keys."""
+    """
+    The ``xqueue_body`` of an entry, made again out of its residue and the answer, in CAPA's order of keys.
+
+    Raises:
+        Malformed: it was taken before there was a limit of depth, and cannot be read back.
+    """
     body = {"grader_payload": entry.grader_payload, "student_info": entry.student_info, "student_response": answer}
-    return json.dumps(body | (json.loads(entry.extra_body) if entry.extra_body else {}))
+    try:
+        extra = json_text.loads(entry.extra_body) if entry.extra_body else {}
+    except json_text.Unreadable as error:
+        raise Malformed(f"residue_{error.reason}") from error
+    try:
+        return json.dumps(body | extra)
+    except RecursionError as error:
+        raise Malformed("answer_too_deep") from error
 
 
 #: The columns of an entry that come out of the envelope, in the order of ``kept``.

@@ -90,6 +90,11 @@ class LedgerEntry(models.Model):
     lease_key = models.CharField(max_length=128, blank=True, default="")
     leased_at = models.DateTimeField(null=True)
     leases = models.PositiveIntegerField(default=0)
+    # Whose session was handed the row (a keyed hash), while it is not known whether the answer arrived; whether it was
+    # answered in time, and whether the session's next request came after that. Only such a lease counts when it ends.
+    lease_session = models.CharField(max_length=32, blank=True, default="", db_default="", db_index=True)
+    lease_sent = models.BooleanField(default=False, db_default=False)
+    lease_taken = models.BooleanField(default=False, db_default=False)
     echo = models.BooleanField(default=False)
     exact_points = models.FloatField(null=True)
     sink_token = models.CharField(max_length=40, blank=True, default="", db_index=True)

@@ -11,7 +11,7 @@ from .backfill import files
 from .conf import ShimSettings
 from .core.payload import parity
 from .data import DivergenceClass
-from .errors import FileUnavailable
+from .errors import FileUnavailable, Malformed
 from .models import Divergence, LedgerEntry
 from .outcomes import LegacySide
 from .target import reader
@@ -49,7 +49,10 @@ class Payloads:
         before = self.before.get(entry.pk, {})
         if legacy is None or not held or not (entry.raw_header or entry.student_info):
             return dict(before), False
-        body = ledger.legacy_body(entry, self.answers.get(entry.target_submission_id or 0))
+        try:
+            body = ledger.legacy_body(entry, self.answers.get(entry.target_submission_id or 0))
+        except Malformed:
+            return dict(before), False
         mine: Mapping[str, str] = {}
         theirs: Mapping[str, str] = {}
         whole = True

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from . import breaker, hosts, overrides, release, stamp, standing, toggles, watchers
+from . import breaker, hosts, in_vain, overrides, release, stamp, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
@@ -117,6 +117,7 @@ class _Facts:
     overrides: dict[str, list[dict[str, Any]]]
     passed_through: dict[str, int]
     sizes: dict[str, int]
+    in_vain: dict[str, list[int]]
     platform_flag: dict[str, bool]
 
 
@@ -150,6 +151,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         overrides=overrides.active_of(courses, moment),
         passed_through=standing.passed_through(courses),
         sizes=standing.ledger_sizes(courses),
+        in_vain=in_vain.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
         platform_flag={course: release.flag_on(course) for course in courses} if toggles.in_platform() else {},
     )
@@ -203,6 +205,7 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
             "rows": sum(held.expired for held in expired),
             "oldest_seconds": _age(min((held.expired_since for held in expired), default=None), facts.moment),
         },
+        "handed_out_in_vain": len(facts.in_vain.get(course_id, [])),
         "queues_without_watcher": [
             {name: queue[name] for name in ("side", "queue", "rows", "oldest_seconds")}
             for queue in facts.unserved

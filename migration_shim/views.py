@@ -26,6 +26,7 @@ from django.views.decorators.http import require_POST
 from . import probe, submit_auth
 from .api import queue_interface
 from .conf import ShimSettings, usable
+from .core.origins import from_another_site
 from .core.wire import parse_header
 from .errors import ConfigurationError, Malformed, PhaseUnreadable
 from .legacy.client import SENT_BY_SHIM
@@ -58,6 +59,10 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         get_token(request)
         return reply(True, "")
+    if from_another_site(request.headers, request.get_host()):
+        # It would log its visitor in at this site, as whomever it likes.
+        count("seam_refused_other_site")
+        return reply(False, "Requests of other sites are refused")
     if "username" not in request.POST or "password" not in request.POST:
         return reply(False, "Insufficient login info")
     username, password = request.POST["username"], request.POST["password"]

@@ -13,6 +13,9 @@ from .legacy import in_flight as on_legacy
 from .models import LedgerEntry
 from .target import in_flight as on_target
 
+#: Seconds that a watcher should wait for an answer. By default it is 1: whatever takes longer is handed out to nobody,
+#: and a result that is being stored is taken for lost. XQueue itself may take 25 over a result.
+REQUESTS_TIMEOUT = 30
 _HANDLERS = [{"HANDLER": "KEEP-YOUR-OWN", "KWARGS": {}}]
 
 
@@ -23,7 +26,8 @@ def seam_url() -> str:
 
 def configuration(course_id: str) -> dict[str, Any]:
     """
-    The entries of ``xqueue_servers.json``, of ``conf.d``, and of XQueue's ``XQUEUES``, for the queues of a course.
+    The entries of ``xqwatcher.json``, of ``xqueue_servers.json``, of ``conf.d``, of XQueue's ``XQUEUES``, and of
+    our own ``GRADER_QUEUES``, for the queues of a course.
 
     Handlers and accounts are the operator's own, and named as places to fill in; the target's are Django users of the
     group ``xqueue``. ``SERVER_REF`` picks a server and excludes ``SERVER`` and ``AUTH`` in the same entry
@@ -37,6 +41,7 @@ def configuration(course_id: str) -> dict[str, Any]:
     queues = LedgerEntry.objects.filter(course_id=course_id).order_by("queue_name").values_list("queue_name", flat=True)
     entries: dict[str, Any] = {}
     xqueues: dict[str, None] = {}
+    accounts: dict[str, list[str]] = {}
     for queue in dict.fromkeys(queues):
         served = {
             f"{queue}-legacy": (queue, "legacy"),
@@ -44,8 +49,10 @@ def configuration(course_id: str) -> dict[str, Any]:
             f"{queue}-target": (queue, f"target-{queue}"),
             f"{queue}-shadow": (queue + settings.shadow_queue_suffix, f"target-{queue}-shadow"),
         }
-        for name in (f"target-{queue}", f"target-{queue}-shadow"):
-            servers[name] = {"SERVER": root, "AUTH": [f"GRADER-OF-{name}", "PASSWORD"]}
+        for name in (f"{queue}-target", f"{queue}-shadow"):
+            queue_name, server = served[name]
+            servers[server] = {"SERVER": root, "AUTH": [f"GRADER-OF-{server}", "PASSWORD"]}
+            accounts[f"GRADER-OF-{server}"] = [queue_name]
         for name, (queue_name, server) in served.items():
             entries[name] = {
                 "NAME_OVERRIDE": queue_name,
@@ -55,9 +62,11 @@ def configuration(course_id: str) -> dict[str, Any]:
             }
         xqueues |= {queue: None, queue + settings.reverse_queue_suffix: None}
     return {
+        "xqwatcher.json": {"REQUESTS_TIMEOUT": REQUESTS_TIMEOUT},
         "xqueue_servers.json": servers,
         "conf.d": entries,
         "XQUEUES": xqueues,
+        "MIGRATION_SHIM": {"GRADER_QUEUES": accounts},
     }
 
 

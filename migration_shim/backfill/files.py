@@ -6,7 +6,6 @@ Everything here may read a storage or a host, so none of it belongs into a trans
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from django.core.files.storage import Storage
 from django.utils.module_loading import import_string
 
 from ..conf import ShimSettings
+from ..core import json_text
 from ..data import LegacyRow
 from ..errors import ConfigurationError, FileUnavailable, TargetWriteFailed
 from ..legacy.downloads import Downloads
@@ -204,16 +204,16 @@ def _external(row: LegacyRow, key: str, source: Source, part: str) -> dict[str, 
     place = _places(row, {EXTERNAL_KEY: key}, source)[EXTERNAL_KEY]
     data = _read(source, place, key, DOCUMENT_LIMIT)
     try:
-        whole = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        whole = json_text.loads(data.decode("utf-8"))
+    except ValueError as error:
         raise FileUnavailable("files_not_json", key) from error
     return _checked(whole.get(part) if isinstance(whole, dict) else None, key)
 
 
 def _dictionary(text: str) -> dict[str, str]:
     try:
-        return _checked(json.loads(text or "{}"), "")
-    except (ValueError, RecursionError) as error:
+        return _checked(json_text.loads(text or "{}"), "")
+    except ValueError as error:
         raise FileUnavailable("files_not_json", "") from error
 
 

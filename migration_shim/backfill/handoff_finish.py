@@ -10,7 +10,6 @@ A row on its way is in one of three states:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,6 +20,7 @@ from django.utils.timezone import now
 
 from .. import permits
 from ..conf import ShimSettings
+from ..core import json_text
 from ..data import Authority, Leg, Move, PairStatus
 from ..legacy import give_back, handoff
 from ..legacy import rows as legacy_rows
@@ -171,8 +171,8 @@ def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: da
 
 def _submission_time(student_info: str) -> str:
     try:
-        value = json.loads(student_info or "{}")
-    except (ValueError, RecursionError):
+        value = json_text.loads(student_info or "{}")
+    except ValueError:
         return ""
     time = value.get("submission_time") if isinstance(value, dict) else None
     return time if isinstance(time, str) else ""

@@ -84,7 +84,7 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: files.Source, settings
     envelope, row = parsed.envelope, parsed.row
     assert envelope is not None and parsed.digests is not None  # only a row that was read is moved
     placement = held_placement(envelope, settings.held_queue_suffix)
-    writer.check_fits(envelope.body, keys)
+    writer.check_fits(envelope.body, keys, envelope.header.queue_name)
     clock = legacy_rows.clock()
     wanted = files.Wanted(row=row, keys=keys, queue_name=envelope.header.queue_name)
     with files.stored([wanted], source, settings) as stored:

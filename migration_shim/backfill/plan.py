@@ -65,6 +65,7 @@ def policy(
         history=history,
         collided=collided,
         reverse_suffix=settings.reverse_queue_suffix,
+        suffixes=settings.suffixes,
         answer_limit=writer.ANSWER_LIMIT,
         files_readable=bool(settings.legacy_storage or settings.legacy_file_hosts),
         sample_percent={} if unsampled else settings.sample_percent,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
 from .. import ledger
+from ..core import json_text
 from ..core.identity import digests
 from ..core.mapping import Decision
 from ..core.wire import parse_header
 from ..data import LegacyRow, RowClass
-from ..errors import FileUnavailable
+from ..errors import FileUnavailable, Malformed
 from ..legacy import give_back as legacy
 from ..legacy import uploads
 from ..legacy.give_back import Returning, Way
@@ -45,7 +45,10 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
     held = fencing.held(submission_id)
     if held is None:
         return _drain("target_row_gone")
-    item = _returning(entry, held)
+    try:
+        item = _returning(entry, held)
+    except Malformed as error:
+        return _drain(error.reason)
     family = legacy.family(item)
     if is_replaced(entry, item, family):
         return Plan(decision=SUPERSEDED, item=item)
@@ -90,7 +93,10 @@ def _submission_time(entry: LedgerEntry) -> str:
     """When the LMS says it was submitted; empty where the residue was dropped or does not say."""
     if not entry.student_info:
         return ""
-    time = json.loads(entry.student_info).get("submission_time")
+    try:
+        time = json_text.loads(entry.student_info).get("submission_time")
+    except ValueError:  # written before there was a limit of depth
+        return ""
     return time if isinstance(time, str) else ""
 
 

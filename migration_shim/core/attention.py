@@ -108,6 +108,15 @@ def _failed(course: Course) -> Iterator[Finding]:
         )
 
 
+def _in_vain(course: Course) -> Iterator[Finding]:
+    if course["handed_out_in_vain"]:
+        yield (
+            f"HANDED OUT IN VAIN: {course['handed_out_in_vain']} submissions, again and again, and no result comes. Is "
+            "the seam slower than its graders wait, or do they die of them? Then end them.",
+            [f"xqueue_fail --course {course['course']} --reason TEXT"],
+        )
+
+
 def _no_watcher(course: Course) -> Iterator[Finding]:
     for queue in course["queues_without_watcher"]:
         yield (
@@ -162,6 +171,7 @@ CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "drift": _drift,
     "held": _held,
     "returning": _returning,
+    "handed_out_in_vain": _in_vain,
     "failed": _failed,
     "no_watcher": _no_watcher,
     "stuck_leases": _stuck_leases,

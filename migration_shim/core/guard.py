@@ -39,6 +39,8 @@ class Bound(enum.StrEnum):
     COPIES_OVERDUE = "copies_overdue"
     DIVERGENCE = "divergence"
     STUCK_QUEUE = "stuck_queue"
+    HANDED_OUT_IN_VAIN = "handed_out_in_vain"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,10 @@ class Seen:
     #: Both sides have said their last word: ``graded_pairs``, ``diverged`` and the twins of each problem.
     problems: tuple[Tally, ...] = ()
     stuck: tuple[Stuck, ...] = ()
+    #: Handed out again and again on the target, and no result comes.
+    in_vain: int = 0
+    #: Learners' own that have failed for good on the target, lately.
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +105,7 @@ class Breach:
 
 def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
     """Every bound that a course is out of, the gravest first."""
-    return (*_never(seen), *_overdue(seen, bounds), *_diverging(seen, bounds), *_stuck(seen))
+    return (*_never(seen), *_overdue(seen, bounds), *_diverging(seen, bounds), *_stuck(seen), *_ungraded(seen))
 
 
 def _never(seen: Seen) -> list[Breach]:
@@ -162,6 +168,18 @@ def _whole(problems: tuple[Tally, ...]) -> Tally:
 
     counts = {name: total(name) for name in ("entries", "graded_pairs", "diverged", "twins", "twins_differ")}
     return Tally(name="the course", deterministic=0, **counts)
+
+
+def _ungraded(seen: Seen) -> list[Breach]:
+    """What the target's graders cannot get through. Each may be one learner's program, so neither moves a course."""
+    found = []
+    if seen.in_vain:
+        text = f"{seen.in_vain} submissions are handed out on the target again and again, and no result comes"
+        found.append(Breach(bound=Bound.HANDED_OUT_IN_VAIN, rows=seen.in_vain, text=text))
+    if seen.failed:
+        text = f"{seen.failed} submissions have failed for good on the target in the last day; their learners were told"
+        found.append(Breach(bound=Bound.FAILED, rows=seen.failed, text=text))
+    return found
 
 
 def _stuck(seen: Seen) -> list[Breach]:

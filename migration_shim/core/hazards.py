@@ -7,13 +7,13 @@ this module, error codes, and names of keys that are short and plain.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..data import DivergenceClass, LegacyRow, Points, Reply, ReplyKind, ScoreStyle
 from ..errors import Malformed, Unfit
+from . import json_text
 from .identity import GRADED_DISPATCH, recover_input, shadow_placement
 from .mapping import ParsedRow, answer_over, answer_size
 from .scoring import ROUNDING, judge_points
@@ -58,8 +58,8 @@ def _of_payload(payload: str | None) -> Iterator[Sight]:
         yield Sight("payload_missing", "null" if payload is None else "empty")
         return
     try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError):
+        value = json_text.loads(payload)
+    except ValueError:
         yield Sight("payload_not_json")
         return
     if not isinstance(value, dict):

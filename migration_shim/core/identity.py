@@ -151,6 +151,15 @@ def _checked(placement: Placement) -> Placement:
     return placement
 
 
+def has_suffix(queue_name: str, suffixes: Iterable[str]) -> bool:
+    """
+    Whether a queue's name ends in one of the suffixes by which copies and held rows are kept apart.
+
+    Without regard to case and blanks, as the target's database may compare names.
+    """
+    return queue_name.strip().casefold().endswith(tuple(suffix.strip().casefold() for suffix in suffixes))
+
+
 def in_sample(learner: str, percent: float) -> bool:
     """Whether a learner's submissions are copied; decided by a hash, so that one learner never flips."""
     if percent >= 100:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..data import LegacyRow, RowClass, State, Whose
 from ..errors import Malformed
-from .identity import GRADED_DISPATCH, Digests, digests, in_sample, input_key
+from .identity import GRADED_DISPATCH, Digests, digests, has_suffix, in_sample, input_key
 from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 
 #: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
@@ -36,6 +36,8 @@ class Policy:
     reverse_suffix: str = ""
     #: The share of learners in percent that are copied, by course; "*" stands for every other one.
     sample_percent: Mapping[str, float] = field(default_factory=dict)
+    #: What no queue of an author's may end in on the target.
+    suffixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +242,8 @@ def _unfit(parsed: ParsedRow, policy: Policy) -> str | None:
         return "answer_over_limit"
     if not parsed.envelope.header.queue_name:
         return "queue_name_empty"
+    if has_suffix(parsed.envelope.header.queue_name, policy.suffixes):
+        return "queue_name_reserved"
     if len(grader_name(body.grader_payload)) > 128:
         return "grader_name_too_long"
     if parsed.file_names and not policy.files_readable:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data import DivergenceClass
+from . import json_text
 
 _ABSENT = object()
 _OWN_KEYS = ("grader_payload", "student_info", "student_response")
@@ -44,7 +45,7 @@ def parity(
 def _body_fields(legacy_body: str, target_body: str) -> tuple[list[str], bool]:
     """The fields that differ, and whether the learner's identity does."""
     try:
-        one, other = json.loads(legacy_body), json.loads(target_body)
+        one, other = json_text.loads(legacy_body), json_text.loads(target_body)
         if not isinstance(one, dict) or not isinstance(other, dict):
             return ([] if _same(one, other) else ["body"]), False
         fields = [] if _same_at("student_response", one, other) else ["student_response"]
@@ -52,7 +53,7 @@ def _body_fields(legacy_body: str, target_body: str) -> tuple[list[str], bool]:
         info = _inner_fields("student_info", one, other)
         extra = sorted((one.keys() | other.keys()) - set(_OWN_KEYS))
         fields += [_name(key) for key in extra if not _same_at(key, one, other)]
-    except (ValueError, RecursionError):
+    except ValueError:
         # One of the two is no JSON that can be read, and the texts differ.
         return ["body"], False
     identity = [field for field in info if field == "student_info.anonymous_student_id"]
@@ -65,8 +66,8 @@ def _inner_fields(key: str, one: dict[str, Any], other: dict[str, Any]) -> list[
         return []
     texts = (one.get(key, _ABSENT), other.get(key, _ABSENT))
     try:
-        first, second = (json.loads(text) if isinstance(text, str) else _ABSENT for text in texts)
-    except (ValueError, RecursionError):
+        first, second = (json_text.loads(text) if isinstance(text, str) else _ABSENT for text in texts)
+    except ValueError:
         return [key]
     if not isinstance(first, dict) or not isinstance(second, dict):
         return [] if _ABSENT not in (first, second) and _same(first, second) else [key]

@@ -245,6 +245,14 @@ RULES = by_code(
         advice="Check XQUEUES and the submitting account.",
     ),
     Rule(
+        code="queue_reserved",
+        severity=BLOCKER,
+        effect="The queue's name ends like those of copies or of held rows: the target refuses its submissions, and "
+        "learners are told so in live.",
+        advice="Rename the queue in the course and in XQUEUES, or change the suffix in MIGRATION_SHIM before anything "
+        "is copied.",
+    ),
+    Rule(
         code="reverse_queue_unknown",
         severity=BLOCKER,
         effect="XQueue does not know the queue of the reverse shadows; in live they would all be refused.",

@@ -216,6 +216,14 @@ _REACH = (
         "Secure session cookie is never sent back.",
     ),
     Rule(
+        code="seam_slow",
+        severity=WARNING,
+        effect="The watcher seam answers a poll so slowly that watchers may have given up: what they are handed is "
+        "lost, and no lease counts against a submission whose grader dies.",
+        advice="Give it more workers, and set REQUESTS_TIMEOUT in xqwatcher.json (xqueue_status --watcher-config) and "
+        'MIGRATION_SHIM["HAND_OUT_SECONDS"] to half of it.',
+    ),
+    Rule(
         code="seam_untried",
         severity=NOTE,
         effect="Nobody has logged in at the watcher seam: no account of graders is configured here.",

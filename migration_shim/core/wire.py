@@ -8,7 +8,6 @@ parse gives a whole value or raises ``Malformed`` with a short code, and a code 
 from __future__ import annotations
 
 import functools
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from opaque_keys.edx.keys import CourseKey, UsageKey
 from opaque_keys.edx.locator import BlockUsageLocator, LibraryUsageLocator
 
 from ..errors import Malformed
+from . import json_text
 
 #: XQueue's column ``xqueue_header`` holds this many characters, so no longer header can have been accepted.
 HEADER_LIMIT = 1024
@@ -80,11 +80,13 @@ class Envelope:
     body: Body
 
 
-def _json(text: str, reason: str) -> Any:
+def _json(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Malformed(reason) from error
+        return json_text.loads(text)
+    except json_text.Unreadable as error:
+        raise Malformed(f"{name}_{error.reason}") from error
+    except (TypeError, ValueError) as error:
+        raise Malformed(f"{name}_not_json") from error
 
 
 def _storable(*texts: str | None) -> bool:
@@ -100,7 +102,7 @@ def parse_header(text: str) -> Header:
     """Read ``xqueue_header``, as strictly as XQueue does (``submission_queue/lms_interface.py``) and bounded."""
     if not isinstance(text, str) or len(text) > HEADER_LIMIT:
         raise Malformed("header_too_long")
-    value = _json(text, "header_not_json")
+    value = _json(text, "header")
     if not isinstance(value, dict):
         raise Malformed("header_not_object")
     required = ("lms_callback_url", "lms_key", "queue_name")
@@ -171,11 +173,11 @@ def _problem(quoted_course: str, quoted_item: str) -> tuple[str, str, str, str]:
 
 def parse_body(text: str) -> Body:
     """Read ``xqueue_body``. A missing ``grader_payload`` reads as null; a missing answer or learner is refused."""
-    value = _json(text, "body_not_json")
+    value = _json(text, "body")
     if not isinstance(value, dict):
         raise Malformed("body_not_object")
     raw_info = value.get("student_info")
-    info = _json(raw_info, "student_info_not_json") if isinstance(raw_info, str) else None
+    info = _json(raw_info, "student_info") if isinstance(raw_info, str) else None
     if not isinstance(info, dict):
         raise Malformed("no_student_info")
     learner = info.get("anonymous_student_id")
@@ -226,8 +228,8 @@ def grader_name(payload: str | None) -> str:
     not a JSON object makes that code lose the submission; here it reads as no name, and preflight reports it.
     """
     try:
-        value = json.loads(payload or "")
-    except (ValueError, RecursionError):
+        value = json_text.loads(payload or "")
+    except ValueError:
         return ""
     name = value.get("grader") if isinstance(value, dict) else None
     return name if isinstance(name, str) else ""

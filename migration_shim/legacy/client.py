@@ -5,7 +5,6 @@ XQueue over HTTP, as the LMS speaks it. Source: ``capa/xqueue_interface.py``, wh
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import time
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import requests
 
 from ..conf import LegacyAccess, legacy_access
+from ..core import json_text
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class LegacyClient:
 def parse_reply(text: str) -> tuple[int, Any]:
     """XQueue's ``{"return_code": 0|1, "content": ...}``; anything else is an error of its own."""
     try:
-        reply = json.loads(text)
+        reply = json_text.loads(text)
         return reply["return_code"], reply["content"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return 1, "unexpected reply from server"

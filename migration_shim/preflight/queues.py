@@ -11,6 +11,7 @@ from django.utils.timezone import now
 from ..backfill import files
 from ..conf import ShimSettings
 from ..core.findings import BLOCKER, Finding, found
+from ..core.identity import has_suffix
 from ..core.row_rules import RULES
 from ..core.row_tally import Queue
 from ..data import LegacyRow
@@ -28,6 +29,8 @@ def findings(queues: dict[str, Queue], settings: ShimSettings) -> Iterator[Findi
     for name, queue in sorted(queues.items()):
         yield from _of_graders(name, queue, settings)
         yield from _of_files(name, queue, storage, settings)
+        if has_suffix(name, settings.suffixes):
+            yield found(RULES["queue_reserved"], queue=name)
         if not known(name):
             yield found(RULES["queue_unknown"], queue=name)
         yield from _of_reverse(name + settings.reverse_queue_suffix, settings)

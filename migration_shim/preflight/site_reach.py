@@ -7,7 +7,7 @@ All from where this runs. A login is the only thing that it leaves behind, at th
 from __future__ import annotations
 
 import dataclasses
-import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +15,7 @@ import requests
 from django.conf import settings as django_settings
 
 from ..conf import ConfigurationError, LegacyAccess, ShimSettings, legacy_access
+from ..core import json_text
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy.client import UNKNOWN_QUEUE, LegacyClient, parse_reply
@@ -29,6 +30,7 @@ _OPTIONS: dict[str, Any] = {"timeout": TIMEOUT, "allow_redirects": False, "strea
 _READ, _SHOWN = 65536, 200
 #: A queue that nobody has: whoever says so has let us in.
 _QUEUE = "migration_shim.preflight"
+_POLL = f"get_queuelen/?queue_name={_QUEUE}"
 #: What XQueue's ``submit``, and our door's, says to whoever is logged in and does not post.
 _LET_IN = "Queue requests should use HTTP POST"
 
@@ -40,7 +42,7 @@ def findings(settings: ShimSettings) -> Iterator[Finding]:
     yield from _xqueue()
     if not settings.python_door:  # with it, the platform's address of XQueue is not used
         yield from _door()
-    yield from _seam(settings.preflight_graders)
+    yield from _seam(settings)
 
 
 def _xqueue() -> Iterator[Finding]:
@@ -86,8 +88,8 @@ def _door() -> Iterator[Finding]:
             yield found(RULES["door_refuses"], about=_shown(content, access))
 
 
-def _seam(graders: dict[str, str]) -> Iterator[Finding]:
-    url = seam_url()
+def _seam(settings: ShimSettings) -> Iterator[Finding]:
+    url, graders = seam_url(), settings.preflight_graders
     if _health(LegacyAccess(url=url, username="", password="", basic_auth=None, timeout=TIMEOUT)) is None:
         yield found(RULES["seam_unreachable"], about=f"{url}/healthz")
         return
@@ -95,27 +97,36 @@ def _seam(graders: dict[str, str]) -> Iterator[Finding]:
         yield found(RULES["seam_untried"])
     for name, password in graders.items():
         access = LegacyAccess(url=url, username=name, password=password, basic_auth=None, timeout=TIMEOUT)
-        error, content = _answer(lambda access=access: _polled(access, f"get_queuelen/?queue_name={_QUEUE}"))
-        if error:
+        took: list[float] = []
+        error, content = _answer(lambda access=access, took=took: _polled(access, _POLL, took))
+        if error and content != f"Queue '{_QUEUE}' not found":  # which is what GRADER_QUEUES says to most
             yield found(RULES["seam_refuses"], about=f"{name}: {_shown(content, access)}")
+        elif took and took[0] > settings.hand_out_seconds:
+            yield found(RULES["seam_slow"], about=f"{name}: {took[0]:.1f} s, of {settings.hand_out_seconds:g}")
 
 
 def _health(access: LegacyAccess) -> str | None:
     """What a process of this app says of its submit door, "open" or "closed"; None where no such process answers."""
     error, content = _answer(lambda: (0, _text(_session(access).get(f"{access.url}/healthz", **_OPTIONS))))
     try:
-        said = None if error else json.loads(content)
-    except (ValueError, RecursionError):
+        said = None if error else json_text.loads(content)
+    except ValueError:
         return None
     return str(said["submit_door"]) if isinstance(said, dict) and "submit_door" in said else None
 
 
-def _polled(access: LegacyAccess, action: str) -> Answer:
-    """Log in, as a watcher and the LMS do, and ask once; what was answered."""
+def _polled(access: LegacyAccess, action: str, took: list[float] | None = None) -> Answer:
+    """Log in, as a watcher and the LMS do, and ask once; what was answered, and in ``took`` after how many seconds."""
     session, url = _session(access), f"{access.url}/xqueue"
     form = {"username": access.username, "password": access.password}
     error, content = _reply(session.post(f"{url}/login/", data=form, headers={"Referer": f"{url}/login/"}, **_OPTIONS))
-    return (error, content) if error else _get(session, f"{url}/{action}")
+    if error:
+        return error, content
+    began = time.monotonic()
+    answer = _get(session, f"{url}/{action}")
+    if took is not None:
+        took.append(time.monotonic() - began)
+    return answer
 
 
 def _session(access: LegacyAccess) -> requests.Session:

@@ -105,6 +105,20 @@ def _register(entries: list[Content]) -> list[str]:
     return lines
 
 
+def _fail(content: Content) -> list[str]:
+    done = f"Done. {content['failed']} of" if content["executed"] else "Plan."
+    lines = [f"{done} {len(content['rows'])} submissions of {content['course']} to be failed on the target"]
+    lines += [
+        f"  {row['submission']}  {row['queue']}  handed out {row['leases']} times, arrived {row['arrived_at']}"
+        for row in content["rows"]
+    ]
+    if content["not_found"]:
+        lines.append(f"  not in flight in this course: {', '.join(map(str, content['not_found']))}")
+    if content["rows"] and not content["executed"]:
+        lines.append("Next: the same command with --execute; their learners are told that they could not be graded")
+    return lines
+
+
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_preflight": preflight_text.render,
     "xqueue_backfill": _backfill,
@@ -117,6 +131,7 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_cutover_removal": steps.removal,
     "xqueue_cutover_adoption": steps.adoption,
     "xqueue_audit": steps.audit,
+    "xqueue_fail": _fail,
     "xqueue_status": standing.lines,
     "xqueue_watch": watched.lines,
 }

@@ -3,6 +3,9 @@ Handing out rows of the target to graders: one row, one grader, a lease that end
 
 edx-submissions' own endpoint re-offers an expired row with its old key and time, on every poll and ahead of fresh rows.
 Here an expired lease gets a new key and a new time, comes after the fresh rows, and ends after a number of deaths.
+
+A hand-out that was lost on its way is no death. A lease counts if it was answered in time and its session's next
+request came after that: a watcher that gave up waiting polls again while it is served, and one that died never does.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
+from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
@@ -41,7 +45,12 @@ def waiting(queue_name: str, settings: ShimSettings) -> QuerySet[ExternalGraderD
     wanted = Q()
     for status, before in _turns(settings, now()):
         wanted |= Q(status=status, status_time__lte=before)
-    return ExternalGraderDetail.objects.filter(wanted, queue_name=queue_name)
+    return _of(queue_name).filter(wanted)
+
+
+def _of(queue_name: str) -> QuerySet[ExternalGraderDetail]:
+    """The rows of a queue. The second condition compares bytes on MySQL, where the first takes ``Q`` for ``q``."""
+    return ExternalGraderDetail.objects.filter(queue_name=queue_name, queue_name__startswith=queue_name)
 
 
 def _turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
@@ -50,9 +59,33 @@ def _turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetim
     return ((_Status.PENDING, moment - hold), (_Status.RETRY, moment), (_Status.PULLED, moment - lease))
 
 
-def take(queue_name: str, settings: ShimSettings) -> tuple[Lease | None, list[ExternalGraderDetail]]:
+def session_of(session_key: str | None) -> str:
+    """What stands for a grader's session in the ledger; empty for none. The key itself would let anybody in."""
+    return salted_hmac("migration_shim.lease", session_key).hexdigest()[:32] if session_key else ""
+
+
+def heard_from(session: str) -> None:
+    """Note that a session asks again: what it was sent in time it has, and what it still waits for it never gets."""
+    entries = LedgerEntry.objects.filter(lease_session=session)
+    if session and (ids := list(entries.values_list("pk", flat=True))):
+        entries.filter(pk__in=ids).update(lease_taken=F("lease_sent"), lease_session="")
+
+
+def sent(lease: Lease) -> None:
+    """Note that a hand-out was answered in time, unless its session has asked again meanwhile."""
+    if lease.entry is not None and lease.entry.lease_session:
+        entries = LedgerEntry.objects.filter(pk=lease.entry.pk, lease_key=lease.detail.pullkey)
+        entries.filter(lease_session=lease.entry.lease_session).update(lease_sent=True)
+
+
+def take(queue_name: str, settings: ShimSettings, session: str = "") -> tuple[Lease | None, list[ExternalGraderDetail]]:
     """
     Lease the next row of a queue.
+
+    Args:
+        queue_name: the queue.
+        settings: the settings in force.
+        session: who asks, as ``session_of`` gives it.
 
     Returns:
         The lease, or None when no row waits; and the rows that have died too often and were failed on the way.
@@ -60,7 +93,7 @@ def take(queue_name: str, settings: ShimSettings) -> tuple[Lease | None, list[Ex
     given_up: list[ExternalGraderDetail] = []
     for _ in range(ROUNDS):
         for status, before in _turns(settings, now()):
-            lease = _take(queue_name, status, before, settings, given_up)
+            lease = _take(queue_name, status, before, settings, session, given_up)
             if lease is not None:
                 return lease, given_up
         # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left.
@@ -71,10 +104,14 @@ def take(queue_name: str, settings: ShimSettings) -> tuple[Lease | None, list[Ex
 
 
 def _take(
-    queue_name: str, status: str, before: datetime, settings: ShimSettings, given_up: list[ExternalGraderDetail]
+    queue_name: str,
+    status: str,
+    before: datetime,
+    settings: ShimSettings,
+    session: str,
+    given_up: list[ExternalGraderDetail],
 ) -> Lease | None:
-    rows = ExternalGraderDetail.objects.filter(queue_name=queue_name, status=status, status_time__lte=before)
-    rows = rows.order_by("status_time")
+    rows = _of(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
     while True:
         with transaction.atomic():
             if connection.features.has_select_for_update_skip_locked:
@@ -85,7 +122,7 @@ def _take(
             if claimed is None:
                 return None
             if claimed.status == _Status.PULLED:
-                return Lease(detail=claimed, entry=_write_lease(claimed))
+                return Lease(detail=claimed, entry=_write_lease(claimed, session))
         given_up.append(claimed)  # it has died once too often; on to the next
 
 
@@ -97,9 +134,9 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     limit it becomes failed instead. The condition on status and status_time is what makes this safe where the database
     cannot skip locked rows.
     """
-    died = row.status == _Status.PULLED
+    died, limit = _death(row, settings) if row.status == _Status.PULLED else (False, 0)
     failures = row.num_failures + died
-    status = _Status.FAILED if died and failures >= settings.lease_limit else _Status.PULLED
+    status = _Status.FAILED if died and failures >= limit else _Status.PULLED
     key = "" if status == _Status.FAILED else str(uuid.uuid4())
     moment = now()
     same = ExternalGraderDetail.objects.filter(pk=row.pk, status=row.status, status_time=row.status_time)
@@ -109,9 +146,21 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     return True
 
 
-def _write_lease(row: ExternalGraderDetail) -> LedgerEntry | None:
+def _death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int]:
+    """
+    Whether a lease that has run out counts as a grader's death, and how many the row may have.
+
+    Of a row that is not the shim's nothing is known: each of its leases counts, and it may have more of them.
+    """
+    entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id, lease_key=row.pullkey)
+    taken = entries.values_list("lease_taken", flat=True).first()
+    return (True, settings.hand_out_limit) if taken is None else (taken, settings.lease_limit)
+
+
+def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
     entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id)
-    if entries.update(lease_key=row.pullkey, leased_at=row.status_time, leases=F("leases") + 1):
+    lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "leases": F("leases") + 1}
+    if entries.update(**lease, lease_session=session, lease_sent=False, lease_taken=False):
         return entries.get()
     # A twin is handed out with its entry's residue; the entry's own lease is that of the shadow.
     entries = LedgerEntry.objects.filter(twin_submission_id=row.submission_id, purged_at=None)
@@ -142,5 +191,5 @@ def lease_one(submission_id: int, settings: ShimSettings) -> str | None:
             row.save(update_fields=["status_time", "pullkey"])
         else:
             row.update_status(_Status.PULLED)
-        _write_lease(row)
+        _write_lease(row, "")
         return row.pullkey

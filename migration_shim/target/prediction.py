@@ -18,6 +18,7 @@ from typing import Any
 from submissions.serializers import ScoreSerializer
 from submissions.views import xqueue
 
+from ..core import json_text
 from ..errors import PredictionUnavailable
 
 _KEY = "key"
@@ -34,8 +35,8 @@ def predicted_points(reply: str, points_possible: int) -> int | None:
         PredictionUnavailable: the installed put_result is made in a way that this module does not know.
     """
     try:
-        value = json.loads(reply)
-    except (ValueError, RecursionError):
+        value = json_text.loads(reply)
+    except ValueError:
         return None
     if not isinstance(value, dict):
         return None

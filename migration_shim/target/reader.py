@@ -11,6 +11,7 @@ from django.db.models import Q
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.identity import FENCE
+from ..errors import Malformed
 
 
 def half_fenced(course_id: str) -> int:
@@ -62,8 +63,17 @@ class Contents:
 
 
 def contents(submission_id: int) -> Contents | None:
-    """The answer and the files of one submission; None where it is gone. Files are read whole (the LMS allows 4 MB)."""
-    detail = ExternalGraderDetail.objects.filter(submission_id=submission_id).select_related("submission").first()
+    """
+    The answer and the files of one submission; None where it is gone. Files are read whole (the LMS allows 4 MB).
+
+    Raises:
+        Malformed: the answer was taken before there was a limit of depth, and cannot be read back.
+    """
+    rows = ExternalGraderDetail.objects.filter(submission_id=submission_id).select_related("submission")
+    try:
+        detail = rows.first()
+    except RecursionError as error:
+        raise Malformed("answer_too_deep") from error
     if detail is None:
         return None
     files = [ContentFile(row.file.read(), name=row.original_filename) for row in detail.files.order_by("id")]

@@ -17,18 +17,21 @@ from types import SimpleNamespace
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Exists
+from django.db.models import Exists, F
+from django.utils.timezone import now
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
-from submissions.models import ExternalGraderDetail
+from submissions.models import ExternalGraderDetail, StudentItem
 from submissions.views.xqueue import MAX_SCORE_UPDATE_RETRIES, XQueueViewSet
 
 from ..conf import ShimSettings
+from ..core import json_text
 from ..core.identity import is_fenced
-from ..core.scoring import read_reply
+from ..core.scoring import read_reply, slow_for_capa
 from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
+from .waiting import IN_FLIGHT
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +72,14 @@ class Result:
 
 def parse(data: Any) -> Result:
     """Read the form of a put_result; raises ``Malformed`` where XQueue says "Incorrect reply format"."""
+    if not isinstance(data, dict):  # sent as JSON it may be anything
+        raise Malformed("not_a_form")
     header, reply = data.get("xqueue_header"), data.get("xqueue_body")
     if not isinstance(header, str) or not isinstance(reply, str) or len(reply) > REPLY_LIMIT:
         raise Malformed("field_missing")
     try:
-        value = json.loads(header)
-    except (ValueError, RecursionError) as error:
+        value = json_text.loads(header)
+    except ValueError as error:
         raise Malformed("header_not_json") from error
     if not isinstance(value, dict):
         raise Malformed("header_not_object")
@@ -86,6 +91,12 @@ def parse(data: Any) -> Result:
     if not isinstance(key, str):
         raise Malformed("submission_key_not_text")
     return Result(submission_id=submission_id, key=key, reply=reply)
+
+
+def queue_of(result: Result) -> str:
+    """The queue of the row that a result is for; empty where there is none."""
+    rows = ExternalGraderDetail.objects.filter(submission_id=result.submission_id)
+    return rows.values_list("queue_name", flat=True).first() or ""
 
 
 def store(result: Result, settings: ShimSettings) -> Stored:
@@ -115,8 +126,8 @@ def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str
             row, known = _look(result)
             if row is None or known is not None:
                 return known, ""
-            if not _is_object(result.reply):
-                return None, "reply_not_object"
+            if refusal := _refusal(result.reply):
+                return None, refusal
             status = XQueueViewSet().put_result(request).status_code
             stored = status == 200 and _note_exact_points(row, result.reply)
     except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
@@ -142,12 +153,20 @@ def _look(result: Result) -> tuple[ExternalGraderDetail | None, Stored | None]:
     return row, None if row.status == _Status.PULLED else Stored.WRONG_KEY
 
 
-def _is_object(reply: str) -> bool:
-    """Whether a reply is a JSON object. Upstream writes one that is not into the log, as it came, or answers 500."""
+def _refusal(reply: str) -> str:
+    """
+    Why upstream is not asked to store a reply; empty where it is.
+
+    One that is no JSON object it writes into the log, as it came, or answers 500. Over some messages the platform's
+    receiver sits for minutes, with the row locked.
+    """
     try:
-        return isinstance(json.loads(reply), dict)
-    except (ValueError, RecursionError):
-        return False
+        value = json_text.loads(reply)
+    except ValueError:
+        return "reply_not_json"
+    if not isinstance(value, dict):
+        return "reply_not_object"
+    return "message_too_slow" if slow_for_capa(value.get("msg")) else ""
 
 
 def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
@@ -162,7 +181,7 @@ def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
         return False
     retired = ExternalGraderDetail.objects.filter(pk=row.pk, status=_Status.RETIRED)
     entries = LedgerEntry.objects.filter(Exists(retired), target_submission_id=row.submission_id)
-    return entries.update(exact_points=score * row.points_possible) > 0
+    return entries.update(exact_points=score * row.points_possible, lease_session="") > 0
 
 
 def _after(result: Result, settings: ShimSettings) -> Stored:
@@ -190,13 +209,37 @@ def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Store
     return Stored.COUNTED
 
 
+def fail(submission_id: int, settings: ShimSettings) -> bool:
+    """Fail a row whose graders give no result, whatever its lease; its learner is told. False where it is finished."""
+    with transaction.atomic():
+        row = ExternalGraderDetail.objects.select_for_update().filter(submission_id=submission_id).first()
+        if row is None or row.status not in IN_FLIGHT:
+            return False
+        failed = {"status": _Status.FAILED, "status_time": now(), "pullkey": "", "num_failures": F("num_failures") + 1}
+        ExternalGraderDetail.objects.filter(pk=row.pk).update(**failed)
+    tell_learner(row, settings)
+    return True
+
+
+def fail_unreadable(row: ExternalGraderDetail, settings: ShimSettings) -> None:
+    """Fail a row that was just leased and that nobody will ever be able to read back; its learner is told."""
+    with transaction.atomic():
+        locked = ExternalGraderDetail.objects.select_for_update().get(pk=row.pk)
+        if locked.pullkey != row.pullkey or locked.status != _Status.PULLED:
+            return
+        locked.update_status(_Status.FAILED)
+    count("hand_out_unreadable")
+    log.error("migration_shim: submission %s cannot be handed out, and has failed", row.submission_id)
+    tell_learner(locked, settings)
+
+
 def tell_learner(row: ExternalGraderDetail, settings: ShimSettings) -> None:
     """
     Give a learner whose submission has failed for good XQueue's "could not be graded" reply, through the score event.
 
     Only for rows under a learner's own identity, and only where the setting asks for it.
     """
-    item = row.submission.student_item
+    item = StudentItem.objects.get(submission=row.submission_id)  # past the answer, which may be what cannot be read
     count("submission_failed")
     if is_fenced(item.student_id, item.item_id) or not settings.tell_learner_of_failure:
         return

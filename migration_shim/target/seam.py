@@ -6,23 +6,35 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import Any
 
 from django.contrib.auth import logout
+from django.http import HttpRequest
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import action
+from rest_framework.exceptions import ParseError, PermissionDenied, UnsupportedMediaType
+from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from submissions.models import ExternalGraderDetail
 from submissions.views.xqueue import XQueueViewSet
 
 from .. import ledger
-from ..conf import usable
+from ..conf import ShimSettings, usable
+from ..core import json_text
+from ..core.origins import from_another_site
 from ..errors import Malformed
 from ..metrics import count
 from . import leases, results
+from .contents import storage_errors
 
 log = logging.getLogger(__name__)
+
+#: Rows that one poll may find unreadable, and fail, before it says that there is nothing.
+_UNREADABLE_A_POLL = 5
 
 _ANSWERS = {
     results.Stored.STORED: (True, ""),
@@ -34,8 +46,49 @@ _ANSWERS = {
 }
 
 
+class GraderSession(SessionAuthentication):
+    """
+    Django's session without the CSRF token: XQueue asks for none, and graders that were made for it send none.
+
+    What the token is for, a page of another site that uses a logged-in browser, is told by what browsers say of
+    themselves. See docs/decisions/0024.
+    """
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Refuse what a browser sends for another site's page."""
+        if request.method == "POST" and from_another_site(request.headers, request.get_host()):
+            count("seam_refused_other_site")
+            raise PermissionDenied("Requests of other sites are refused")
+
+
+class _BoundedJSON(BaseParser):
+    """What upstream takes beside XQueue's forms; to no greater depth than anything else here."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The value; ParseError where there is none."""
+        try:
+            return json_text.loads(stream.read())
+        except ValueError as error:
+            raise ParseError from error
+
+
 class WatcherSeam(XQueueViewSet):
     """What a grader polls. It answers in XQueue's words, with status 200, so that a watcher logs in for logins only."""
+
+    authentication_classes = [GraderSession]
+    parser_classes = [FormParser, MultiPartParser, _BoundedJSON]
+    renderer_classes = [JSONRenderer]
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """Look at the clock first."""
+        self.began = time.monotonic()
+        return super().initialize_request(request, *args, **kwargs)
+
+    def in_time(self, settings: ShimSettings) -> bool:
+        """Whether a grader is still there to be answered: official watchers wait for a second."""
+        return time.monotonic() - self.began < settings.hand_out_seconds
 
     def get_permissions(self) -> list[Any]:
         """As upstream: members of the group ``xqueue``; anybody may ask how this service is."""
@@ -48,34 +101,43 @@ class WatcherSeam(XQueueViewSet):
         if not queue_name:
             return self._reply(False, "'get_submission' must provide parameter 'queue_name'")
         settings, _ = usable()  # a bad key is no reason to let learners wait
-        lease, given_up = leases.take(queue_name, settings)
-        for row in given_up:
-            results.tell_learner(row, settings)
-        if lease is None:
-            return self._reply(False, f"Queue '{queue_name}' is empty")
-        detail = lease.detail
-        header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
-        if lease.entry is None:
-            count("handed_out_without_residue")
-            body = _upstream_body(detail)
-        else:
-            body = ledger.legacy_body(lease.entry, detail.submission.answer)
-        files = {file.original_filename: request.build_absolute_uri(file.file.url) for file in detail.files.all()}
-        payload = {
-            "xqueue_header": json.dumps(header),
-            "xqueue_body": body,
-            "xqueue_files": json.dumps(files),
-        }
-        return self._reply(True, json.dumps(payload))
+        session = leases.session_of(request.session.session_key)
+        leases.heard_from(session)
+        if not self._may_pull(queue_name, settings):
+            return self._reply(False, f"Queue '{queue_name}' not found")
+        for _ in range(_UNREADABLE_A_POLL):
+            lease, given_up = leases.take(queue_name, settings, session)
+            for row in given_up:
+                results.tell_learner(row, settings)
+            if lease is None:
+                break
+            try:
+                payload = json.dumps(_payload(lease, request))
+            except (Malformed, RecursionError):  # it stays so: a grader that waits gets the next one
+                results.fail_unreadable(lease.detail, settings)
+            except storage_errors() as error:
+                # It may be over in a moment; the row is offered again when its lease has run out.
+                count("hand_out_failed", error)
+                log.error("migration_shim: files cannot be handed out: %s", type(error).__name__)
+                return self._reply(False, "Error fetching submission")
+            else:
+                if self.in_time(settings):
+                    leases.sent(lease)
+                return self._reply(True, payload)
+        return self._reply(False, f"Queue '{queue_name}' is empty")
 
     @action(detail=False, methods=["post"], url_name="put_result")
     def put_result(self, request: Request) -> Response:
         """Take a grader's result. Repeating one is no error, and no finished grade is refused because of a lock."""
         try:
             result = results.parse(request.data)
-        except Malformed:
+        except (Malformed, ParseError, UnsupportedMediaType):
             return self._reply(False, "Incorrect reply format")
-        stored = results.store(result, usable()[0])
+        settings = usable()[0]
+        # The row's key says that it was handed out; who may not pull it has the key from somebody else.
+        if settings.grader_queues and not self._may_pull(results.queue_of(result), settings):
+            return self._reply(*_ANSWERS[results.Stored.WRONG_KEY])
+        stored = results.store(result, settings)
         count(f"put_result_{stored}")
         return self._reply(*_ANSWERS[stored])
 
@@ -85,7 +147,10 @@ class WatcherSeam(XQueueViewSet):
         queue_name = request.query_params.get("queue_name")
         if not queue_name:
             return self._reply(False, "'get_queuelen' must provide parameter 'queue_name'")
-        return self._reply(True, leases.waiting(queue_name, usable()[0]).count())
+        settings = usable()[0]
+        if not self._may_pull(queue_name, settings):
+            return self._reply(False, f"Queue '{queue_name}' not found")
+        return self._reply(True, leases.waiting(queue_name, settings).count())
 
     @action(detail=False, methods=["get", "post"], url_name="status")
     def status(self, request: Request) -> Response:
@@ -98,8 +163,27 @@ class WatcherSeam(XQueueViewSet):
         logout(request)
         return self._reply(True, "Goodbye")
 
+    def _may_pull(self, queue_name: str, settings: ShimSettings) -> bool:
+        if settings.may_pull(self.request.user.get_username(), queue_name):
+            return True
+        count("seam_refused_queue")
+        return False
+
     def _reply(self, success: bool, content: Any) -> Response:
         return Response(self.compose_reply(success, content))
+
+
+def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
+    """What a grader is handed, as XQueue's three texts; raises Malformed, RecursionError, or as the storage does."""
+    detail = lease.detail
+    header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
+    if lease.entry is None:
+        count("handed_out_without_residue")
+        body = _upstream_body(detail)
+    else:
+        body = ledger.legacy_body(lease.entry, detail.submission.answer)
+    files = {file.original_filename: request.build_absolute_uri(file.file.url) for file in detail.files.all()}
+    return {"xqueue_header": json.dumps(header), "xqueue_body": body, "xqueue_files": json.dumps(files)}
 
 
 def _upstream_body(detail: ExternalGraderDetail) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from submissions.models import ExternalGraderDetail
 
+from ..core.identity import FENCE
 from ..fields import exact
 
 _Status = ExternalGraderDetail.Status
@@ -26,6 +27,20 @@ def in_flight(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
     # The database takes names for one that differ in case, or in blanks at the end.
     found = rows.order_by().values_list("submission_id", "queue_name")
     return {submission_id: queue_name for submission_id, queue_name in found if queue_name in wanted}
+
+
+def unanswered(submission_ids: Iterable[int]) -> dict[int, str]:
+    """Those of these submissions that have no outcome, with their queue."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT)
+    return dict(rows.order_by().values_list("submission_id", "queue_name"))
+
+
+def failed_since(course_id: str, moment: datetime) -> int:
+    """How many of a course's submissions, learners' own, have failed for good since then. Served by status_time."""
+    rows = ExternalGraderDetail.objects.filter(status=_Status.FAILED, status_time__gte=moment)
+    rows = rows.filter(submission__student_item__course_id=course_id)
+    rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # bytes: see in_flight
+    return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
 
 
 def unfinished(submission_ids: Iterable[int]) -> dict[int, str]:

@@ -10,7 +10,8 @@ from submissions.api import create_external_grader_detail
 from submissions.errors import SubmissionError
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
-from ..core.identity import Placement
+from ..conf import usable
+from ..core.identity import Placement, has_suffix
 from ..core.mapping import answer_over
 from ..core.wire import NAME_LIMIT, Body, grader_name
 from ..errors import TargetWriteFailed, Unfit
@@ -23,9 +24,15 @@ ANSWER_LIMIT = Submission.MAXSIZE
 FILE_NAME_LIMIT = SubmissionFile._meta.get_field("original_filename").max_length
 
 
-def check_fits(body: Body, file_names: Any = ()) -> None:
+def check_fits(body: Body, file_names: Any = (), queue_name: str = "") -> None:
     """
     Refuse what the target cannot hold, before anything is written.
+
+    Args:
+        body: the body.
+        file_names: its files' names.
+        queue_name: the queue that the author has named: where it ends as those of copies and of held rows do, learners'
+            own would be mixed with them, or reach no grader.
 
     Raises:
         Unfit: edx-submissions itself would leave an orphan behind, or lose the submission without a word.
@@ -38,6 +45,8 @@ def check_fits(body: Body, file_names: Any = ()) -> None:
         raise Unfit("grader_name_too_long", f"The grader's name is longer than {NAME_LIMIT} characters.")
     if any(len(name) > FILE_NAME_LIMIT for name in file_names):
         raise Unfit("file_name_too_long", f"A file's name is longer than {FILE_NAME_LIMIT} characters.")
+    if has_suffix(queue_name, usable()[0].suffixes):
+        raise Unfit("queue_name_reserved", "The queue's name ends like those of copies.")
 
 
 def insert(

@@ -364,20 +364,6 @@ def test_login_needs_both_fields(watcher):
     assert parts(Watcher(password="wrong").logged_in) == (1, "Incorrect login credentials")
 
 
-@COMMITTED
-def test_put_result_asks_for_token_and_referer(watcher):
-    real()
-    form = {"xqueue_header": json.dumps(watcher.pull()["xqueue_header"]), "xqueue_body": rows.RIGHT}
-    token = {"HTTP_X_CSRFTOKEN": watcher.client.cookies["csrftoken"].value}
-    url = f"{PREFIX}/put_result/"
-    assert watcher.client.post(url, form).status_code == 403
-    assert watcher.client.post(url, form, **token).status_code == 403
-    assert watcher.client.post(url, form, HTTP_REFERER=SEAM_URL).status_code == 403
-    assert watcher.client.post(url, form, HTTP_REFERER="https://evil.example.org", **token).status_code == 403
-    assert Score.objects.count() == 0
-    assert parts(watcher.client.post(url, form, HTTP_REFERER=SEAM_URL, **token)) == (0, "")
-
-
 def test_the_login_page_gives_the_token_to_anybody():
     client = Client(enforce_csrf_checks=True, **rows.HOST)
     assert parts(client.get(f"{PREFIX}/login/")) == (0, "")

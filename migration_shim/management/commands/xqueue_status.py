@@ -40,8 +40,8 @@ class Command(ShimCommand):
         parser.add_argument(
             "--watcher-config",
             action="store_true",
-            help="print the entries of conf.d and xqueue_servers.json that serve all queues of the courses, and the "
-            "XQUEUES lines",
+            help="print the entries of conf.d, xqueue_servers.json and xqwatcher.json that serve all queues of the "
+            "courses, and the XQUEUES lines",
         )
 
     def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:

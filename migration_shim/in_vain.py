@@ -1,0 +1,87 @@
+"""
+Submissions of the target that are handed out again and again, and of which no result comes: found, and ended by hand.
+
+A grader that dies with its process cannot be told from an answer that was lost on its way, so such a row is failed by
+nobody but an operator. Until then it goes on being offered, after all fresh ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any
+
+from django.utils.timezone import now
+
+from .conf import ShimSettings, load
+from .data import Document, ExitCode
+from .models import LedgerEntry
+from .target import results, waiting
+
+SCHEMA = "migration_shim.xqueue_fail/1"
+#: Submissions whose state is asked in one statement.
+_AT_ONCE = 1000
+
+
+def rows(courses: Collection[str], settings: ShimSettings) -> dict[str, list[int]]:
+    """By course: the Submission ids of what was handed out too often. A course that has none is left out."""
+    entries = LedgerEntry.objects.filter(
+        course_id__in=list(courses), settled_at=None, leases__gte=settings.hand_out_limit
+    )
+    course_of = dict(entries.order_by().values_list("target_submission_id", "course_id"))
+    found: dict[str, list[int]] = defaultdict(list)
+    for submission_id in sorted(_unanswered([number for number in course_of if number is not None])):
+        found[course_of[submission_id]].append(submission_id)
+    return dict(found)
+
+
+def command(course_id: str) -> str:
+    """What ends them, once somebody has looked at the graders."""
+    return f"xqueue_fail --course {course_id} --reason TEXT"
+
+
+def fail(course_id: str, submissions: Collection[int], *, reason: str, execute: bool) -> Document:
+    """
+    Fail submissions of a course on the target, and tell their learners that they could not be graded.
+
+    Args:
+        course_id: the course.
+        submissions: their ids there; none for all that were handed out in vain.
+        reason: why, for the log.
+        execute: do it; without it the document says what would be done.
+
+    Raises:
+        ConfigurationError: the settings are not usable.
+    """
+    settings = load()
+    found = _found(course_id, submissions, settings)
+    failed = sum(results.fail(row["submission"], settings) for row in found) if execute else 0
+    content = {
+        "schema": SCHEMA,
+        "at": now().isoformat(),
+        "course": course_id,
+        "reason": reason,
+        "rows": found,
+        "not_found": sorted(set(submissions) - {row["submission"] for row in found}),
+        "executed": execute,
+        "failed": failed,
+    }
+    return Document(content=content, exit_code=ExitCode.OK)
+
+
+def _found(course_id: str, submissions: Collection[int], settings: ShimSettings) -> list[dict[str, Any]]:
+    wanted = list(submissions) or rows([course_id], settings).get(course_id, [])
+    queues = _unanswered(wanted)
+    entries = LedgerEntry.objects.filter(course_id=course_id, target_submission_id__in=list(queues))
+    columns = ("target_submission_id", "leases", "arrived_at")
+    return [
+        {"submission": number, "queue": queues[number], "leases": leases, "arrived_at": arrived.isoformat()}
+        for number, leases, arrived in entries.order_by("target_submission_id").values_list(*columns)
+    ]
+
+
+def _unanswered(submissions: list[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for start in range(0, len(submissions), _AT_ONCE):
+        found |= waiting.unanswered(submissions[start : start + _AT_ONCE])
+    return found

@@ -1,0 +1,41 @@
+"""``xqueue_fail``: end what no grader gives a result for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ... import api
+from ...data import Document
+from ..command import ShimCommand, course_id, positive, sentence
+
+
+class Command(ShimCommand):
+    """Fail submissions on the target, and tell their learners."""
+
+    help = (
+        "Fail submissions of a course on the target that were handed out again and again without a result, or those "
+        "that are named, and tell their learners that they could not be graded. Without --execute it says which."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Options."""
+        super().add_arguments(parser)
+        parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
+        parser.add_argument(
+            "--submission",
+            type=positive,
+            action="append",
+            metavar="NUMBER",
+            help="a submission's id on the target, as the plan shows it; may be repeated. Without it: all that were "
+            "handed out in vain",
+        )
+        parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the document")
+        parser.add_argument("--execute", action="store_true", help="do it")
+
+    def document(
+        self, *, course: str, submission: list[int] | None, reason: str, execute: bool, **options: Any
+    ) -> Document:
+        """What is to be failed, or was."""
+        return api.fail(course, submission or [], reason=reason, execute=execute)
