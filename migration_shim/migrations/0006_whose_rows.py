@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('migration_shim', '0003_operations'),
+        ('migration_shim', '0005_wrong_side'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from migration_shim import texts
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('migration_shim', '0003_operations'),
+        ('migration_shim', '0006_whose_rows'),
     ]
 
     operations = [
