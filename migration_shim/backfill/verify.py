@@ -50,17 +50,10 @@ def check(rows: Iterable[Meant]) -> None:
         found = stored[submission_id]
         if found.attempts != 1:
             raise VerificationFailed(legacy_id, "attempt number")
-        if found.row.placement != new.placement and not _same_place(submission_id, found.row, new):
+        if found.row.placement != new.placement:
             raise VerificationFailed(legacy_id, "placement")
         for column in ("grader_name", "points_possible", "arrived_at"):
             if getattr(found.row, column) != getattr(new, column):
                 raise VerificationFailed(legacy_id, column)
         if json.dumps(found.row.answer) != json.dumps(new.answer):  # as text: Python takes 1, 1.0 and True for equal
             raise VerificationFailed(legacy_id, "answer")
-
-
-def _same_place(submission_id: int, found: bulk.NewRow, new: bulk.NewRow) -> bool:
-    """Whether only the database takes the two places for one: MySQL's collations pass over case and blanks."""
-    where, wanted = found.placement, new.placement
-    same_queue = (where.queue_name, where.queue_key) == (wanted.queue_name, wanted.queue_key)
-    return same_queue and bulk.is_item_of(submission_id, wanted)

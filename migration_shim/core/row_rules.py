@@ -107,6 +107,13 @@ RULES = by_code(
         advice="Leave the problem on legacy, or shorten the queue's name.",
     ),
     Rule(
+        code="names_alike",
+        severity=BLOCKER,
+        effect="The target's database takes two problems (or two courses) for one, whose keys differ in case only or "
+        "the like; the submissions of a learner to the second one are refused.",
+        advice="Give one of the two another key (a copy of the problem has one), or leave the course on legacy.",
+    ),
+    Rule(
         code="unreadable",
         severity=WARNING,
         effect="The row cannot be read as a submission; it can have no copy.",

@@ -23,6 +23,7 @@ from .scoring import read_reply, style_of, style_sign
 #: Queues, and pairs of queue and problem, that are told apart; the others are counted together.
 COHORTS = 300
 OTHERS = "(others)"
+PROBLEMS = 10_000
 #: Words kept with a count, and rows that are listed by id.
 WORDS, LISTED = 5, 1000
 #: Rows with files that are looked at, of a queue: so many in flight, and so many of the newest graded ones.
@@ -135,6 +136,8 @@ class RowTally:
         self.classes: Counter[RowClass] = Counter()
         self.cohorts: dict[tuple[str, str], Cohort] = {}
         self.queues: dict[str, Queue] = {}
+        #: The usage keys of the course's problems, of up to ``PROBLEMS``.
+        self.problems: set[str] = set()
 
     def see(self, parsed: ParsedRow, siblings: list[ParsedRow]) -> None:
         """Count one row. ``siblings`` are the other rows that share its callback as XQueue compares it."""
@@ -146,6 +149,8 @@ class RowTally:
         self.classes[row_class] += 1
         queue = self._queue(parsed)
         cohort = self._cohort(row.queue_name, envelope.callback.item_id if envelope else "", row.id)
+        if envelope is not None and len(self.problems) < PROBLEMS:
+            self.problems.add(envelope.callback.item_id)
         cohort.rows += 1
         cohort.in_flight += not row.retired
         cohort.longest_grading = max(cohort.longest_grading, grading_seconds(row) or 0)

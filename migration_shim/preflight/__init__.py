@@ -27,7 +27,7 @@ from ..errors import PredictionUnavailable
 from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..target import prediction
-from . import callbacks, course_rows, memory, queues, site
+from . import alike, callbacks, course_rows, memory, queues, site
 
 SCHEMA = "migration_shim.xqueue_preflight/1"
 
@@ -64,6 +64,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
     probes = [_sent(tally, name, settings) for name in sorted(tally.queues)] if probe else []
     kept, past = memory.retention(), memory.history(tally, settings)
     findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
+    findings += alike.findings(course_id, tally.problems)
     findings += memory.retention_findings(course_id, kept)
     findings += memory.history_findings(past) if tally.rows else ()
     findings += [*callbacks.findings(course_id, by_host), *site.site_findings(course_id, settings)]

@@ -46,7 +46,7 @@ def insert(rows: Sequence[NewRow]) -> list[int | None]:
     Write the rows, attempts of one learner in their order, and return the Submission's id of each.
 
     None stands for a row that was not written, because its StudentItem is one that only the database takes for the
-    same (another case, a blank at the end) or is of another type: the public API knows what to do with it.
+    same (another case, a blank at the end) or is of another type: ``writer.insert`` has the words for it.
 
     To be called inside a transaction. The StudentItems are locked, so that two workers do not give one attempt number
     twice. No id is taken from the order of an INSERT or from ``RETURNING``: each is found again by a key.
@@ -119,17 +119,6 @@ def stored(submission_ids: Sequence[int]) -> dict[int, Stored]:
         row = NewRow(placement=where, answer=answer, grader_name=grader, points_possible=points, arrived_at=arrived)
         found[pk] = Stored(row=row, attempts=attempts)
     return found
-
-
-def is_item_of(submission_id: int, placement: Placement) -> bool:
-    """Whether a submission is one of this StudentItem, by the database's word on what is the same text."""
-    item = {
-        "student_id": placement.student_id,
-        "course_id": placement.course_id,
-        "item_id": placement.item_id,
-        "item_type": placement.item_type,
-    }
-    return StudentItem.objects.filter(submission=submission_id, **item).exists()
 
 
 _DETAIL = (

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import DatabaseError, IntegrityError, OperationalError
 from submissions.api import create_external_grader_detail
 from submissions.errors import SubmissionError
-from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
+from submissions.models import ExternalGraderDetail, StudentItem, Submission, SubmissionFile
 
 from ..conf import usable
 from ..core.identity import Placement, has_suffix
@@ -71,6 +71,7 @@ def insert(
         arrived_at: the arrival at legacy of an imported row; graders get rows in this order.
 
     Raises:
+        Unfit: the database takes its StudentItem for another one; the transaction must be rolled back.
         TargetWriteFailed: the transaction must be rolled back; ``passing`` says that another try may succeed.
     """
     item = {
@@ -88,6 +89,7 @@ def insert(
             grader_file_name=grader_name(body.grader_payload),
             points_possible=points_possible,
         )
+        _refuse_another_item(detail.submission.student_item_id, placement)
         SubmissionFile.objects.bulk_create(
             SubmissionFile(
                 uuid=file.uuid, external_grader=detail, file=file.stored_name, original_filename=file.original_name
@@ -103,3 +105,18 @@ def insert(
         passing = isinstance(cause, OperationalError | IntegrityError)
         raise TargetWriteFailed(type(cause).__name__, passing=passing) from error
     return detail.submission_id
+
+
+def _refuse_another_item(item_id: int, placement: Placement) -> None:
+    """
+    Compare letter by letter what edx-submissions has got or created by its database's word on what is the same text.
+
+    MySQL's and MariaDB's usual collations pass over case and trailing blanks: a usage key that differs from another
+    one's in case only is answered with the other problem's StudentItem, and the grade would go there.
+    """
+    found = StudentItem.objects.values_list("student_id", "course_id", "item_id", "item_type").get(pk=item_id)
+    if found != (placement.student_id, placement.course_id, placement.item_id, placement.item_type):
+        raise Unfit(
+            "student_item_differs",
+            "The grading service takes this problem for another one; please tell the course staff.",
+        )
