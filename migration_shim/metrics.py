@@ -68,6 +68,8 @@ EVENTS = {
     "submission_failed": "A submission, or a shadow, has failed for good.",
     "learner_not_told": "The platform did not take the message that a submission has failed.",
     "watcher_login_not_recorded": "A login at edx-submissions' own endpoint could not be noted.",
+    "login_limited": "A grader's login was refused unseen: too many of the account and address were wrong.",
+    "login_not_limited": "The cache did not answer, and guesses at graders' passwords were not limited.",
     "door_refused_*": "The HTTP door refused a submission.",
     "door_refused_loop": "The HTTP door was reached through itself.",
     "door_not_configured": "The HTTP door's settings are not usable.",

@@ -12,7 +12,7 @@ import binascii
 
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
-from django.utils.crypto import constant_time_compare
+from django.utils.crypto import constant_time_compare, salted_hmac
 
 from .conf import ShimSettings
 
@@ -43,17 +43,27 @@ def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
     if basic is not None and valid(*basic, settings):
         return True
     try:
-        name = signing.loads(request.COOKIES.get(COOKIE, ""), salt=_SALT, max_age=COOKIE_AGE)
+        said = signing.loads(request.COOKIES.get(COOKIE, ""), salt=_SALT, max_age=COOKIE_AGE)
     except signing.BadSignature:
         return False
-    return name in settings.submit_users  # an account that was removed is out at once
+    if not (isinstance(said, list) and len(said) == 2 and all(isinstance(text, str) for text in said)):
+        return False
+    name, mark = said
+    secret = settings.submit_users.get(name)
+    # An account that was removed is out at once, and so is one whose password was changed.
+    return secret is not None and constant_time_compare(mark, _mark(secret))
 
 
-def set_cookie(response: HttpResponse, request: HttpRequest, username: str) -> None:
+def set_cookie(response: HttpResponse, request: HttpRequest, username: str, password: str) -> None:
     """Log an account in: a cookie for this host only, which nothing but the door can read."""
-    value = signing.dumps(username, salt=_SALT)
+    value = signing.dumps([username, _mark(password)], salt=_SALT)
     # Secure only over TLS: an LMS speaks plain HTTP to a door beside it, and would never send it back.
     response.set_cookie(COOKIE, value, max_age=COOKIE_AGE, httponly=True, samesite="Lax", secure=request.is_secure())
+
+
+def _mark(password: str) -> str:
+    """What stands for a password in the cookie, as Django's sessions have it."""
+    return salted_hmac(_SALT, password, algorithm="sha256").hexdigest()
 
 
 def _basic(request: HttpRequest) -> tuple[str, str] | None:

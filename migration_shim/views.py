@@ -11,32 +11,33 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from typing import Any
 
-from django.contrib.auth import authenticate
 from django.contrib.auth import login as django_login
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from . import probe, submit_auth
+from . import grader_login, probe, submit_auth
 from .api import queue_interface
 from .conf import ShimSettings, usable
 from .core.origins import from_another_site
 from .core.wire import parse_header
 from .errors import ConfigurationError, Malformed, PhaseUnreadable
-from .legacy.client import SENT_BY_SHIM
+from .legacy.client import SENT_BY_SHIM, is_sent_by_shim
 from .metrics import count
 from .models import LedgerEntry
 
 log = logging.getLogger(__name__)
 
-#: The Django group whose members may pull submissions and return results; edx-submissions' own.
-GRADERS = "xqueue"
+_TOKEN = re.compile("[0-9a-f]{32}")
+
 DOOR_VARIABLE = "MIGRATION_SHIM_SUBMIT_DOOR"
 #: Why XQueue itself calls a request's format invalid (``submission_queue/lms_interface.py``).
 _REFUSED_BY_XQUEUE = frozenset({"field_missing", "header_not_json", "header_not_object", "header_incomplete"})
@@ -44,8 +45,14 @@ DOOR_CLOSED = f"This process does not take submissions: it was started without {
 
 
 def reply(success: bool, content: Any) -> HttpResponse:
-    """XQueue's reply, as it sends it: JSON under text/html, status 200 whatever it says."""
-    return HttpResponse(json.dumps({"return_code": 0 if success else 1, "content": content}))
+    """
+    XQueue's reply, status 200 whatever it says.
+
+    It sends its JSON as text/html, and no client looks at that; but a browser does, and parts of it are others' text.
+    """
+    content_type, headers = "application/json", {"X-Content-Type-Options": "nosniff"}
+    text = json.dumps({"return_code": 0 if success else 1, "content": content})
+    return HttpResponse(text, content_type=content_type, headers=headers)
 
 
 @transaction.non_atomic_requests
@@ -68,10 +75,10 @@ def login(request: HttpRequest) -> HttpResponse:
     username, password = request.POST["username"], request.POST["password"]
     response = reply(True, "Logged in")
     if _is_submitter(username, password):
-        submit_auth.set_cookie(response, request, username)
+        submit_auth.set_cookie(response, request, username, password)
         return response
-    user = authenticate(request, username=username, password=password)
-    if user is None or not user.groups.filter(name=GRADERS).exists():
+    user = grader_login.grader(request, username, password)
+    if user is None:
         log.warning("migration_shim: a login was refused")
         return reply(False, "Incorrect login credentials")
     django_login(request, user)
@@ -108,7 +115,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     form = request.POST
     if os.environ.get(DOOR_VARIABLE) != "1":
         return reply(False, DOOR_CLOSED)
-    if SENT_BY_SHIM in request.headers:
+    if is_sent_by_shim(request.headers.get(SENT_BY_SHIM)):
         count("door_refused_loop")
         log.error('migration_shim: MIGRATION_SHIM["LEGACY_URL"] leads to the submit door itself, not to XQueue')
         return reply(False, "cannot connect to server")
@@ -155,15 +162,18 @@ def sink(request: HttpRequest, token: str) -> HttpResponse:
 
     Always 200, so that XQueue takes it for delivered and retires the row. A token that no entry has is counted.
     """
+    if not _TOKEN.fullmatch(token):  # a database may take blanks for the empty token of others, and "A" for "a"
+        count("sink_unknown_token")
+        return HttpResponse("")
     if probe.is_probe(token):
         count("sink_probe")
         return HttpResponse("")
     try:
-        found = LedgerEntry.objects.filter(sink_token=token).order_by("-id").values_list("pk", flat=True).first()
-        if found is None:
+        found = LedgerEntry.objects.filter(sink_token=token).order_by("-id").values_list("pk", "sink_token").first()
+        if found is None or not constant_time_compare(found[1], token):
             count("sink_unknown_token")
         else:
-            LedgerEntry.objects.filter(pk=found).update(sink_replies=F("sink_replies") + 1)
+            LedgerEntry.objects.filter(pk=found[0]).update(sink_replies=F("sink_replies") + 1)
     except DatabaseError as error:
         count("sink_not_recorded", error)
     return HttpResponse("")

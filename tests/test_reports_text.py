@@ -210,6 +210,7 @@ def status(**changes):
         "held": {"rows": 0, "oldest_seconds": None},
         "returning": {"rows": 0, "oldest_seconds": None},
         "stuck_leases": {"rows": 0, "oldest_seconds": None},
+        "handed_out_in_vain": 0,
         "queues_without_watcher": [],
         "copies": {"shadow": {"failed": 2}, "reverse": {}},
         "last_runs": {

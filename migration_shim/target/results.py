@@ -18,6 +18,7 @@ from typing import Any
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import Exists, F
+from django.utils.crypto import constant_time_compare
 from django.utils.timezone import now
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
@@ -146,7 +147,7 @@ def _look(result: Result) -> tuple[ExternalGraderDetail | None, Stored | None]:
         return None, Stored.BUSY
     if row is None:
         return None, Stored.UNKNOWN
-    if not row.pullkey or row.pullkey != result.key:
+    if not row.pullkey or not constant_time_compare(row.pullkey, result.key):
         return row, Stored.WRONG_KEY
     if row.status == _Status.RETIRED:
         return row, Stored.REPEATED if row.grader_reply == result.reply else Stored.WRONG_KEY

@@ -7,7 +7,7 @@ from email.parser import BytesParser
 import pytest
 
 from migration_shim.conf import LegacyAccess
-from migration_shim.legacy.client import SENT_BY_SHIM, LegacyClient
+from migration_shim.legacy.client import SENT_BY_SHIM, LegacyClient, sent_by_shim
 
 from .conftest import bad_xqueue, hang
 
@@ -42,7 +42,7 @@ def test_capas_files_arrive_and_are_sent_again_after_a_login():
 
     assert len(seen) == 2
     for headers, body in seen:
-        assert headers[SENT_BY_SHIM] == "abc"
+        assert headers[SENT_BY_SHIM] == sent_by_shim("abc")
         head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
         parts = {
             part.get_param("name", header="content-disposition"): part.get_payload(decode=True)

@@ -102,7 +102,7 @@ class Watcher:
 def parts(response: Any) -> tuple[int, Any]:
     """return_code and content of an answer in XQueue's form, which always has status 200."""
     assert response.status_code == 200, response.content
-    document = json.loads(response.content)  # a login is sent as text/html, as XQueue sends it
+    document = json.loads(response.content)
     assert sorted(document) == ["content", "return_code"]
     return document["return_code"], document["content"]
 
