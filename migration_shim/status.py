@@ -246,8 +246,10 @@ def _because(stands: standing.Standing, moment: datetime) -> str:
     if stands.asked not in steps:
         return f"from {stands.phase} a course can go to {', '.join(steps)}"
     record = stands.record
-    if record and record.permit == stands.asked and record.permit_until and record.permit_until < moment:
-        return f"the permit ended at {record.permit_until.isoformat()}"
+    if record and record.permit == stands.asked and record.permit_until:
+        if record.permit_until < moment:
+            return f"the permit ended at {record.permit_until.isoformat()}"
+        return "the permit was given for other evidence, settings or register: ask the gate again"
     return f"the gate has given no permit for {stands.asked}"
 
 
