@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import cutover, phase_memory, runs, tallies, toggles
+from . import cutover, phase_memory, queue_names, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
@@ -98,6 +98,7 @@ def look(
         double_authority=_double_authority(course_id),
         wrong_side=classes[DivergenceClass.WRONG_SIDE],
         stuck=_stuck(course_id, phase, since, settings),
+        unknown_queues=_unknown_queues(course_id, phase, settings),
         **compared,
     )
 
@@ -188,6 +189,13 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
         for queue, times in sorted(found.items())
         if not waiting.answered_since(queue, before)
     )
+
+
+def _unknown_queues(course_id: str, phase: Phase, settings: ShimSettings) -> tuple[tuple[str, str, int], ...]:
+    if phase is not Phase.LIVE:
+        return ()  # nobody writes reverse shadows
+    refused = queue_names.unknown([course_id]).get(course_id, {})
+    return tuple((queue, queue + settings.reverse_queue_suffix, rows) for queue, rows in refused.items())
 
 
 def _memory(course_id: str) -> str:

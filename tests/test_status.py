@@ -412,9 +412,11 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "returning",
         "failed",
         "no_watcher",
+        "unknown_queue",
         "stuck_leases",
         "copies_owed",
         "passed_through",
+        "new_queue",
         "override",
     }
     assert whats() == []

@@ -39,6 +39,7 @@ class Bound(enum.StrEnum):
     COPIES_OVERDUE = "copies_overdue"
     DIVERGENCE = "divergence"
     STUCK_QUEUE = "stuck_queue"
+    UNKNOWN_QUEUE = "unknown_queue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,8 @@ class Seen:
     #: Both sides have said their last word: ``graded_pairs``, ``diverged`` and the twins of each problem.
     problems: tuple[Tally, ...] = ()
     stuck: tuple[Stuck, ...] = ()
+    #: Queues whose reverse shadows XQueue refuses: the queue, that of its copies, and how many were refused.
+    unknown_queues: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,7 @@ class Breach:
 
 def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
     """Every bound that a course is out of, the gravest first."""
-    return (*_never(seen), *_overdue(seen, bounds), *_diverging(seen, bounds), *_stuck(seen))
+    return (*_never(seen), *_overdue(seen, bounds), *_diverging(seen, bounds), *_stuck(seen), *_unknown(seen))
 
 
 def _never(seen: Seen) -> list[Breach]:
@@ -174,4 +177,16 @@ def _stuck(seen: Seen) -> list[Breach]:
         )
         failed = queue.side is Authority.TARGET and not queue.copies and seen.phase.authority is Authority.TARGET
         found.append(Breach(bound=Bound.STUCK_QUEUE, rows=queue.rows, text=text, target_failed=failed))
+    return found
+
+
+def _unknown(seen: Seen) -> list[Breach]:
+    """A queue that XQueue does not know may be a typing error, and then nobody polls it on the target either."""
+    found = []
+    for queue, copies, rows in seen.unknown_queues:
+        text = (
+            f"XQueue does not know {copies}, and has refused {rows} copies of queue {queue}: add it to XQUEUES, or "
+            f"mend the queue name in the course if {queue} is a mistake"
+        )
+        found.append(Breach(bound=Bound.UNKNOWN_QUEUE, rows=rows, text=text))
     return found

@@ -190,6 +190,12 @@ def pulled_since(queue_name: str, moment: datetime) -> bool:
     return rows.exists()
 
 
+def has_queue(queue_name: str) -> bool:
+    """Whether XQueue has ever had a row of exactly this queue."""
+    rows = _all().filter(queue_name=queue_name, retired__in=(False, True))  # as above
+    return rows.filter(queue_name__startswith=queue_name).exists()  # byte for byte, which the collation is not
+
+
 def naming(course_marker: str, queue_names: Iterable[str]) -> int:
     """How many rows of these queues, retired or not, name a course in their header; an index on the queue serves it."""
     return _all().filter(queue_name__in=list(queue_names), xqueue_header__contains=course_marker).count()
