@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import cutover, in_vain, phase_memory, proofs, runs, tallies, toggles
+from . import cutover, in_vain, phase_memory, proofs, queue_names, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
@@ -105,6 +105,7 @@ def look(
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(in_vain.rows([course_id], settings).get(course_id, [])),
         failed=waiting.failed_since(course_id, now() - _LATELY),
+        unknown_queues=_unknown_queues(course_id, phase, settings),
         **compared,
     )
 
@@ -190,6 +191,13 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
         for queue, times in sorted(found.items())
         if not waiting.answered_since(queue, before)
     )
+
+
+def _unknown_queues(course_id: str, phase: Phase, settings: ShimSettings) -> tuple[tuple[str, str, int], ...]:
+    if phase is not Phase.LIVE:
+        return ()  # nobody writes reverse shadows
+    refused = queue_names.unknown([course_id]).get(course_id, {})
+    return tuple((queue, queue + settings.reverse_queue_suffix, rows) for queue, rows in refused.items())
 
 
 def _memory(course_id: str) -> str:

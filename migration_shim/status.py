@@ -14,7 +14,7 @@ from typing import Any
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from . import breaker, hosts, in_vain, overrides, release, stamp, standing, toggles, watchers
+from . import breaker, hosts, in_vain, overrides, queue_names, release, stamp, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
@@ -116,6 +116,9 @@ class _Facts:
     backfills: dict[str, dict[str, Any]]
     overrides: dict[str, list[dict[str, Any]]]
     passed_through: dict[str, int]
+    unknown_queues: dict[str, dict[str, int]]
+    new_queues: dict[str, list[dict[str, Any]]]
+    reverse_suffix: str
     sizes: dict[str, int]
     in_vain: dict[str, list[int]]
     platform_flag: dict[str, bool]
@@ -149,6 +152,9 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         runs=runs,
         backfills=standing.newest_backfills(courses),
         overrides=overrides.active_of(courses, moment),
+        unknown_queues=queue_names.unknown(courses),
+        new_queues=queue_names.last_seen_new(),
+        reverse_suffix=settings.reverse_queue_suffix,
         passed_through=standing.passed_through(courses),
         sizes=standing.ledger_sizes(courses),
         in_vain=in_vain.rows(courses, settings),
@@ -213,6 +219,11 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
         ],
         "held": _moving(course_id, facts, Move.HELD, Move.FENCED),
         "returning": _moving(course_id, facts, Move.RETURNING),
+        "unknown_queues": [
+            {"queue": queue, "copies": queue + facts.reverse_suffix, "rows": rows}
+            for queue, rows in facts.unknown_queues.get(course_id, {}).items()
+        ],
+        "new_queues": facts.new_queues.get(course_id, []),
         "copies": {
             "shadow": facts.shadows_owed.get(course_id, {}),
             "reverse": facts.reverse_owed.get(course_id, {}),

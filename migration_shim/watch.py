@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import guarding, purge, reconcile, repair, retirement, runs, stamp, toggles
+from . import guarding, purge, queue_names, reconcile, repair, retirement, runs, stamp, toggles
 from .backfill import left_over
 from .conf import ShimSettings, load
 from .data import Document, ExitCode, Phase
@@ -143,6 +143,7 @@ class _Round:
             "reconcile": None,
             "reverse": None,
             "breaches": [],
+            "new_queues": [],
             "stepped_back": False,
             "not_stepped_back": "",
             "next": [],
@@ -154,6 +155,8 @@ class _Round:
             course["reconcile"] = {name: reconciled[name] for name in names}
         whole = reconciled if reconciled is not None and reconciled["complete"] else None
         course |= self._try("guard", course_id, guarding.guard, course_id, self.settings, whole) or {}
+        if course["phase"] in (Phase.LIVE, Phase.COMPLETE):
+            course["new_queues"] = self._try("queues", course_id, queue_names.new, course_id, now()) or []
         if course["phase"] == Phase.LIVE and not course["stepped_back"]:
             course["reverse"] = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)
         if course["stepped_back"]:

@@ -202,6 +202,7 @@ def watched(**changes):
         },
         "reverse": {"owed": 0, "started": 0},
         "breaches": [],
+        "new_queues": [],
         "stepped_back": False,
         "not_stepped_back": "",
         "next": [],

@@ -226,6 +226,8 @@ def status(**changes):
         "double_authority": None,
         "wrong_side": None,
         "passed_through": 0,
+        "unknown_queues": [],
+        "new_queues": [],
         "overrides": [],
         "platform_flag": None,
         "released_at": None,

@@ -412,10 +412,12 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "returning",
         "failed",
         "no_watcher",
+        "unknown_queue",
         "stuck_leases",
         "unknown_lms",
         "copies_owed",
         "passed_through",
+        "new_queue",
         "override",
     }
     assert whats() == []

@@ -126,6 +126,20 @@ def _no_watcher(course: Course) -> Iterator[Finding]:
         )
 
 
+def _unknown_queues(course: Course) -> Iterator[Finding]:
+    for item in course["unknown_queues"]:
+        yield (
+            f"UNKNOWN QUEUE: XQueue does not know {item['copies']}, and has refused {item['rows']} copies of "
+            f"{item['queue']}; add it to XQUEUES, or mend the queue name in the course",
+            [f"xqueue_preflight --course {course['course']}"],
+        )
+
+
+def _new_queues(course: Course) -> Iterator[Finding]:
+    for item in course["new_queues"]:
+        yield f"NEW QUEUE: {item['queue']} has its first submissions since {item['since']}; is it meant?", []
+
+
 def _stuck_leases(course: Course) -> Iterator[Finding]:
     if course["stuck_leases"]["rows"]:
         stuck = course["stuck_leases"]
@@ -174,9 +188,11 @@ CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "handed_out_in_vain": _in_vain,
     "failed": _failed,
     "no_watcher": _no_watcher,
+    "unknown_queue": _unknown_queues,
     "stuck_leases": _stuck_leases,
     "unknown_lms": _strangers,
     "copies_owed": _copies,
     "passed_through": _passed_through,
+    "new_queue": _new_queues,
     "override": _overrides,
 }

@@ -41,6 +41,7 @@ class Bound(enum.StrEnum):
     STUCK_QUEUE = "stuck_queue"
     HANDED_OUT_IN_VAIN = "handed_out_in_vain"
     FAILED = "failed"
+    UNKNOWN_QUEUE = "unknown_queue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ class Seen:
     in_vain: int = 0
     #: Learners' own that have failed for good on the target, lately.
     failed: int = 0
+    #: Queues whose reverse shadows XQueue refuses: the queue, that of its copies, and how many were refused.
+    unknown_queues: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,14 @@ class Breach:
 
 def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
     """Every bound that a course is out of, the gravest first."""
-    return (*_never(seen), *_overdue(seen, bounds), *_diverging(seen, bounds), *_stuck(seen), *_ungraded(seen))
+    return (
+        *_never(seen),
+        *_overdue(seen, bounds),
+        *_diverging(seen, bounds),
+        *_stuck(seen),
+        *_ungraded(seen),
+        *_unknown(seen),
+    )
 
 
 def _never(seen: Seen) -> list[Breach]:
@@ -192,4 +202,16 @@ def _stuck(seen: Seen) -> list[Breach]:
         )
         failed = queue.side is Authority.TARGET and not queue.copies and seen.phase.authority is Authority.TARGET
         found.append(Breach(bound=Bound.STUCK_QUEUE, rows=queue.rows, text=text, target_failed=failed))
+    return found
+
+
+def _unknown(seen: Seen) -> list[Breach]:
+    """A queue that XQueue does not know may be a typing error, and then nobody polls it on the target either."""
+    found = []
+    for queue, copies, rows in seen.unknown_queues:
+        text = (
+            f"XQueue does not know {copies}, and has refused {rows} copies of queue {queue}: add it to XQUEUES, or "
+            f"mend the queue name in the course if {queue} is a mistake"
+        )
+        found.append(Breach(bound=Bound.UNKNOWN_QUEUE, rows=rows, text=text))
     return found

@@ -199,3 +199,9 @@ def pulled_since(queue_name: str, moment: datetime) -> bool:
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     rows = _all().filter(queue_name=queue_name, retired__in=(False, True), pull_time__gte=moment)
     return queue_name in exact(rows, "queue_name")
+
+
+def has_queue(queue_name: str) -> bool:
+    """Whether XQueue has ever had a row of exactly this queue."""
+    rows = _all().filter(queue_name=queue_name, retired__in=(False, True))  # as above
+    return rows.filter(queue_name__startswith=queue_name).exists()  # byte for byte, which the collation is not

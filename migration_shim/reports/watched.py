@@ -35,6 +35,8 @@ def _course(course: Content) -> list[str]:
         )
     found = [f"{course['course']}: {course['phase'] or 'phase unknown'}, {text}"]
     found += [f"  BREACH {breach['bound']}: {breach['text']}" for breach in course["breaches"]]
+    for queue in course["new_queues"]:
+        found.append(f"  NEW QUEUE {queue['queue']}: {queue['rows']} submissions since {queue['since']}; is it meant?")
     if course["stepped_back"]:
         found.append("  STEPPED BACK to legacy")
     elif course["not_stepped_back"]:
