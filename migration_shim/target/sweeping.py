@@ -16,6 +16,7 @@ from datetime import datetime
 from django.utils.timezone import is_naive, make_aware
 from submissions.models import SubmissionFile, get_storage
 
+from ..core.wire import is_folder
 from ..errors import TargetWriteFailed
 from . import contents
 
@@ -67,7 +68,7 @@ def sweep(queue_names: Iterable[str], before: datetime, *, execute: bool, check:
 
 def _ours(queue_name: str) -> Iterator[dict[uuid.UUID, str]]:
     """The contents in the folder of a queue that bear a name of ours, in batches: stored name by uuid."""
-    if not contents.is_folder(queue_name):
+    if not is_folder(queue_name):
         return
     try:
         _, names = get_storage().listdir(queue_name)

@@ -12,7 +12,7 @@ from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
 from ..core.identity import Placement
 from ..core.mapping import answer_over
-from ..core.wire import NAME_LIMIT, Body, grader_name
+from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
 from ..errors import TargetWriteFailed, Unfit
 from .contents import StoredFile, stored_files
 
@@ -23,9 +23,11 @@ ANSWER_LIMIT = Submission.MAXSIZE
 FILE_NAME_LIMIT = SubmissionFile._meta.get_field("original_filename").max_length
 
 
-def check_fits(body: Body, file_names: Any = ()) -> None:
+def check_fits(body: Body, file_names: Any = (), queue_name: str | None = None) -> None:
     """
-    Refuse what the target cannot hold, before anything is written.
+    Refuse what the target cannot hold, before anything is written; a plan asks it too.
+
+    Where ``queue_name`` is given, files are refused that have no folder to lie in.
 
     Raises:
         Unfit: edx-submissions itself would leave an orphan behind, or lose the submission without a word.
@@ -38,6 +40,8 @@ def check_fits(body: Body, file_names: Any = ()) -> None:
         raise Unfit("grader_name_too_long", f"The grader's name is longer than {NAME_LIMIT} characters.")
     if any(len(name) > FILE_NAME_LIMIT for name in file_names):
         raise Unfit("file_name_too_long", f"A file's name is longer than {FILE_NAME_LIMIT} characters.")
+    if file_names and queue_name is not None and not is_folder(queue_name):
+        raise Unfit("queue_name_not_a_folder", "The submission has files, and its queue's name can be no folder's.")
 
 
 def insert(
