@@ -10,6 +10,9 @@ from .core.wire import Envelope
 from .data import Leg, Origin, Phase
 from .models import LedgerEntry
 
+#: The ``legacy_reason`` of a submission whose sender was told that legacy did not store it.
+REFUSED = "refused"
+
 
 def legacy_body(entry: LedgerEntry, answer: object) -> str:
     """The ``xqueue_body`` of an entry, made again out of its residue and the answer, in CAPA's order of keys."""
