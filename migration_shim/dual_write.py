@@ -240,7 +240,7 @@ class _Submission:
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
-        entry.legacy_leg, entry.legacy_reason = Leg.FAILED, "refused"
+        entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger.REFUSED
         with contextlib.suppress(IntegrityError), transaction.atomic():  # sent again, it has an entry
             entry.save(force_insert=True)
 

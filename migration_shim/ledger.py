@@ -12,6 +12,9 @@ from .data import Leg, Origin, Phase
 from .errors import Malformed
 from .models import LedgerEntry
 
+#: The ``legacy_reason`` of a submission whose sender was told that legacy did not store it.
+REFUSED = "refused"
+
 
 def legacy_body(entry: LedgerEntry, answer: object) -> str:
     """

@@ -16,6 +16,7 @@ from .core.identity import RETIRED
 from .core.mapping import ParsedRow, is_copy, legacy_state
 from .core.scoring import message_digest, read_reply
 from .data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
+from .ledger import REFUSED
 from .legacy import rows as legacy_rows
 from .models import LedgerEntry
 
@@ -89,8 +90,13 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
 
 
 def was_refused(entry: LedgerEntry) -> bool:
-    """Whether the sender of a submission was told that legacy did not store it."""
-    return entry.authority == Authority.LEGACY and entry.legacy_leg == Leg.FAILED
+    """
+    Whether the sender of a submission was told that legacy did not store it.
+
+    Where legacy has stored it for all that, the leg comes to say so, with a backfill or a handoff; its reason stays.
+    """
+    refused = entry.legacy_leg == Leg.FAILED or entry.legacy_reason == REFUSED
+    return entry.authority == Authority.LEGACY and refused
 
 
 def vanished_side(entry: LedgerEntry) -> Outcome:

@@ -1,5 +1,6 @@
 """XQueue on utf8mb3 or latin1: a text that its columns cannot hold matches nothing there, and blocks nobody."""
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -17,8 +18,8 @@ QUEUE = "exu-\U0001f525"
 URL = f"https://courses.example.edu/courses/{COURSE}/xqueue/7/\U0001f525/score_update"
 
 
-@pytest.fixture(params=["utf8mb3", "latin1"])
-def charset(request):
+@contextlib.contextmanager
+def in_charset(charset):
     """XQueue's table in an older character set."""
     if connections["xqueue"].vendor != "mysql":
         pytest.skip("SQLite has one character set")
@@ -28,10 +29,19 @@ def charset(request):
             cursor.execute(f"ALTER TABLE queue_submission CONVERT TO CHARACTER SET {charset}")
         charsets._charsets.cache_clear()
 
-    convert(request.param)
-    yield request.param
-    LegacySubmission.objects.all().delete()
-    convert("utf8mb4")
+    convert(charset)
+    try:
+        yield
+    finally:
+        LegacySubmission.objects.all().delete()
+        convert("utf8mb4")
+
+
+@pytest.fixture(params=["utf8mb3", "latin1"])
+def charset(request):
+    """The name of such a one."""
+    with in_charset(request.param):
+        yield request.param
 
 
 def asked(url, queue):

@@ -13,7 +13,7 @@ from ..data import LegacyRow
 from ..errors import TargetWriteFailed
 from . import files, plan
 from .plan import ClassedRow, Job
-from .write import collision, contention, wanted_files, write_rows
+from .write import collision, contention, plan_rows, wanted_files, write_rows
 
 __all__ = ["Job", "class_only", "retried", "write_page"]
 
@@ -25,9 +25,9 @@ FIRST_PAUSE = 0.4  # seconds, doubled each time
 
 
 def class_only(page: list[LegacyRow], job: Job) -> list[ClassedRow]:
-    """Class a page without writing anything, its files looked for but not read: the plan."""
+    """Class a page as writing it would, without writing anything; its files are looked for, not read: the plan."""
     classed = retried(lambda last_try: plan.class_page(page, job.policy, job.storage, job.wanted_history))
-    plan.check_files(classed, job.storage, job.settings)
+    plan_rows(classed, job)
     return classed
 
 

@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 
 from ..conf import ShimSettings
 from ..core import json_text
+from ..core.wire import is_folder
 from ..data import LegacyRow
 from ..errors import ConfigurationError, FileUnavailable, TargetWriteFailed
 from ..legacy.downloads import Downloads
@@ -194,7 +195,7 @@ def _places(row: LegacyRow, keys: dict[str, str], source: Source) -> dict[str, s
 
 
 def _object(queue_name: str, key: str) -> str:
-    if not _KEY.fullmatch(key) or "/" in queue_name or "\\" in queue_name or queue_name.startswith("."):
+    if not _KEY.fullmatch(key) or not is_folder(queue_name):
         raise FileUnavailable("file_key_not_a_name", "")
     return f"{queue_name}/{key}"
 

@@ -161,6 +161,8 @@ class _Run:
             for candidate in self._classed(page):
                 if self.request.execute:
                     moved += self._act(candidate)
+                else:
+                    candidate.decision = handoff_plan.would(candidate, self.source, self.settings)
                 self._count(candidate)
                 seen.add(candidate.row.id)
             if self.request.execute:

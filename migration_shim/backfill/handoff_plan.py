@@ -15,13 +15,14 @@ from ..conf import ShimSettings
 from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
 from ..core.mapping import Decision, ParsedRow
 from ..data import Authority, LegacyRow, Move, Phase, RowClass
-from ..errors import LegacyNotWritable
+from ..errors import FileUnavailable, LegacyNotWritable, Unfit
 from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, WatcherLogin
 from . import plan
-from .files import Source
+from .files import Source, check
 from .handoff_finish import is_replaced
+from .handoff_steps import placed
 from .request import Request
 
 #: A grader that has logged in at edx-submissions' own endpoint so lately may pull there.
@@ -72,6 +73,18 @@ def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> 
         open_rows = [parsed.row, *(other.row for other in siblings if _is_open_twin(parsed, other))]
         candidates.append(Candidate(parsed=parsed, decision=decision, keys=keys, entry=entry, rows=open_rows))
     return candidates
+
+
+def would(candidate: Candidate, source: Source, settings: ShimSettings) -> Decision:
+    """What a handoff would make of a row, asked of what ``hold`` asks: one that cannot be held stays with legacy."""
+    if candidate.decision.row_class is not RowClass.IMPORTED:
+        return candidate.decision
+    try:
+        placed(candidate.parsed, candidate.keys, settings)
+        check(candidate.row, candidate.keys, source, settings)
+    except (Unfit, FileUnavailable) as error:
+        return Decision(row_class=RowClass.DRAIN, reason=error.reason)
+    return candidate.decision
 
 
 def _is_open_twin(parsed: ParsedRow, other: ParsedRow) -> bool:

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 
 from .. import ledger
 from ..conf import ShimSettings
-from ..core.identity import held_placement
+from ..core.identity import Placement, held_placement
 from ..core.mapping import ParsedRow, is_handed_off
 from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..errors import TargetWriteFailed
@@ -73,6 +73,18 @@ def steady(step: Callable[[], T]) -> T:
     return step()
 
 
+def placed(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> Placement:
+    """
+    Where a row would be held. The plan asks it too.
+
+    Raises:
+        Unfit: the target cannot have it.
+    """
+    assert parsed.envelope is not None  # only a row that was read is moved
+    writer.check_fits(parsed.envelope.body, keys, parsed.envelope.header.queue_name)
+    return held_placement(parsed.envelope, settings.held_queue_suffix)
+
+
 def hold(parsed: ParsedRow, keys: dict[str, str], source: files.Source, settings: ShimSettings) -> LedgerEntry | None:
     """
     Step 1: write the real target row on the holding queue. The ledger entry, or None where the row is not free.
@@ -83,8 +95,7 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: files.Source, settings
     """
     envelope, row = parsed.envelope, parsed.row
     assert envelope is not None and parsed.digests is not None  # only a row that was read is moved
-    placement = held_placement(envelope, settings.held_queue_suffix)
-    writer.check_fits(envelope.body, keys, envelope.header.queue_name)
+    placement = placed(parsed, keys, settings)
     clock = legacy_rows.clock()
     wanted = files.Wanted(row=row, keys=keys, queue_name=envelope.header.queue_name)
     with files.stored([wanted], source, settings) as stored:

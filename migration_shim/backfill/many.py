@@ -28,10 +28,8 @@ def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[C
     alone: list[ClassedRow] = []
     learners = set()
     for item in due:
-        try:
-            row = meant(item, job.settings, job.points)
-        except Unfit as error:
-            item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
+        row = fitting(item, job)
+        if row is None:
             continue
         if item.keys or item.entry is not None:
             alone.append(item)
@@ -40,6 +38,15 @@ def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[C
             together.append(row)
     alone += [row.item for row in together if _attempts_of(row) in learners]
     return [row for row in together if _attempts_of(row) not in learners], alone
+
+
+def fitting(item: ClassedRow, job: Job) -> Meant | None:
+    """What is to be written of a row; one that the target cannot hold becomes drain. For the plan as for the write."""
+    try:
+        return meant(item, job.settings, job.points)
+    except Unfit as error:
+        item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
+        return None
 
 
 def _attempts_of(row: Meant) -> tuple[str, str]:

@@ -42,7 +42,7 @@ def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
     history = item.decision.row_class is RowClass.FINAL
     suffix = settings.echo_queue_suffix if history else settings.shadow_queue_suffix
     placement = shadow_placement(envelope, digests.identity, suffix)
-    writer.check_fits(envelope.body, item.keys, envelope.header.queue_name)
+    writer.check_fits(envelope.body, item.keys, envelope.header.queue_name, folder=placement.queue_name)
     if item.entry is not None:
         maximum, assumed = item.entry.points_possible, item.entry.points_assumed
     else:

@@ -15,7 +15,7 @@ from ..errors import FileUnavailable, Malformed
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..target import writer
-from .files import Source, check, file_keys, may_pass
+from .files import Source, file_keys, may_pass
 
 #: Classes of rows that are written.
 WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)
@@ -93,16 +93,6 @@ def _read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str], F
     except FileUnavailable as error:
         return parse_row(row, None), {}, error
     return parse_row(row, keys), keys, None
-
-
-def check_files(classed: Iterable[ClassedRow], storage: Source, settings: ShimSettings) -> None:
-    """Class as drain, with the reason and the file's key, what would be written but lacks a file. For the plan."""
-    for item in classed:
-        if item.decision.row_class in WRITTEN:
-            try:
-                check(item.parsed.row, item.keys, storage, settings)
-            except FileUnavailable as error:
-                item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
 
 
 def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, list[ParsedRow]]:

@@ -19,6 +19,7 @@ from django.utils.timezone import now
 from ..conf import ShimSettings
 from ..core.mapping import Decision
 from ..data import Authority, Leg, Move, PairStatus, RowClass, State
+from ..ledger import REFUSED
 from ..legacy import give_back as legacy
 from ..legacy import retire
 from ..legacy.give_back import Way
@@ -140,7 +141,7 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
         "moved_at": now(),
         "authority": Authority.LEGACY,
         "legacy_leg": Leg.STORED,
-        "legacy_reason": "",
+        "legacy_reason": entry.legacy_reason if entry.legacy_reason == REFUSED else "",  # its sender was told so
         "legacy_id": row_id,
         "target_leg": Leg.STORED if kept else Leg.NONE,
         "target_reason": "" if kept else "returned",

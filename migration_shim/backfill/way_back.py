@@ -12,7 +12,7 @@ from ..core.identity import digests
 from ..core.mapping import Decision
 from ..core.wire import parse_header
 from ..data import LegacyRow, RowClass
-from ..errors import FileUnavailable, Malformed
+from ..errors import FileUnavailable, Malformed, Unfit
 from ..legacy import give_back as legacy
 from ..legacy import uploads
 from ..legacy.give_back import Returning, Way
@@ -61,10 +61,11 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
         return _drain("identity_taken")
     storage = source if isinstance(source, Storage) else None
     try:
+        legacy.check_fits(item)
         contents = fencing.file_contents(submission_id)
         uploads.check(item.queue_name, contents, storage)
         columns = uploads.store(item.queue_name, item.header, contents, storage) if store else None
-    except FileUnavailable as error:
+    except (Unfit, FileUnavailable) as error:
         return _drain(error.reason)
     except storage_errors():
         return _drain("legacy_storage_failed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import datetime
 
 from django.db import Error, IntegrityError, InterfaceError, OperationalError, transaction
@@ -18,7 +17,7 @@ from . import files, many, verify
 from .meant import Points, meant
 from .plan import WRITTEN, ClassedRow, Job
 
-__all__ = ["WRITTEN", "collision", "contention", "wanted_files", "write_row", "write_rows"]
+__all__ = ["WRITTEN", "collision", "contention", "plan_rows", "wanted_files", "write_row", "write_rows"]
 
 #: What MySQL and MariaDB call operational though a row's own text is at fault: a character that the column's character
 #: set has not.
@@ -86,11 +85,20 @@ def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.Wanted]:
     """The files that writing a page needs, to be stored before its transaction."""
     wanted = []
     for item in classed:
-        if item.keys and item.decision.row_class in WRITTEN:
-            with contextlib.suppress(Unfit):  # then the row becomes drain when it is written
-                queue_name = meant(item, job.settings, job.points).new.placement.queue_name
-                wanted.append(files.Wanted(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
+        if item.keys and item.decision.row_class in WRITTEN and (row := many.fitting(item, job)) is not None:
+            queue_name = row.new.placement.queue_name
+            wanted.append(files.Wanted(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
     return wanted
+
+
+def plan_rows(classed: list[ClassedRow], job: Job) -> None:
+    """Class what ``write_rows`` would: what is to be written and does not fit, or lacks a file, is drain."""
+    for item in classed:
+        if item.decision.row_class in WRITTEN and many.fitting(item, job) is not None:
+            try:
+                files.check(item.parsed.row, item.keys, job.storage, job.settings)
+            except FileUnavailable as error:
+                item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
 
 
 def _write_alone(item: ClassedRow, job: Job, stored: files.Stored, last_try: bool) -> None:

@@ -214,6 +214,11 @@ def parse_envelope(header: str, body: str) -> Envelope:
     )
 
 
+def is_folder(name: str) -> bool:
+    """Whether a queue's name can be that of a folder: one below a storage's own root, on any file system."""
+    return not (set(name) & set("/\\\0") or name.startswith(".")) and 0 < len(name.encode("utf-8", "replace")) <= 255
+
+
 def is_sink(url: str) -> bool:
     """Whether a callback URL is this app's own sink, which marks the row as a copy."""
     return _SINK.search(url) is not None

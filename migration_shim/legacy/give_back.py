@@ -20,8 +20,9 @@ from .. import stamp
 from ..core.identity import input_key
 from ..core.wire import parse_envelope
 from ..data import LegacyRow, Whose
-from ..errors import ConfigurationError, LegacyNotWritable, Malformed
+from ..errors import ConfigurationError, LegacyNotWritable, Malformed, Unfit
 from . import rows
+from .charsets import holds
 from .client import UNKNOWN_QUEUE, LegacyClient
 from .primary import grant, replica
 from .retire import to_change
@@ -125,6 +126,19 @@ def revive(row_id: int, mark: str) -> bool:
     """Put a row that was handed off back into its queue, if it still bears the handoff's mark."""
     marked = to_change([row_id], retired=True).filter(grader_id=mark)
     return marked.update(retired=False, pull_time=None, pullkey="", grader_id="") > 0
+
+
+def check_fits(item: Returning) -> None:
+    """
+    Refuse what XQueue's table cannot hold, before anything is fenced; a plan asks it too.
+
+    Raises:
+        Unfit: with the column that is at fault.
+    """
+    for column, text in (("queue_name", item.queue_name), ("xqueue_header", item.header), ("xqueue_body", item.body)):
+        limit = getattr(LegacySubmission._meta.get_field(column), "max_length", None)
+        if (limit is not None and len(text) > limit) or not holds(column, text):
+            raise Unfit(f"legacy_{column}_unfit", f"XQueue's column {column} cannot hold it.")
 
 
 def insert(item: Returning, keys: str, urls: str) -> int:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
 
+from ..core.wire import is_folder
 from ..errors import FileUnavailable
 
 #: Characters in ``s3_keys`` and ``s3_urls``. What is longer goes into a stored document that the columns lead to.
@@ -33,7 +34,7 @@ def check(queue_name: str, names: Mapping[str, bytes], storage: Storage | None) 
         return
     if storage is None:
         raise FileUnavailable("no_legacy_storage", "")
-    if "/" in queue_name or queue_name.startswith("."):
+    if not is_folder(queue_name):
         raise FileUnavailable("queue_name_not_a_folder", "")
     if not _knows_urls(storage, f"{queue_name}/{'0' * 32}"):
         # With a relative one XQueue's get_submission may fail, again and again, and block its queue.

@@ -68,11 +68,6 @@ def storage_errors() -> tuple[type[Exception], ...]:
     return (*known, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
 
 
-def is_folder(name: str) -> bool:
-    """Whether a queue's name can be that of a folder: one, below the storage's own root, on any file system."""
-    return not (set(name) & set("/\\\0") or name.startswith(".")) and 0 < len(name.encode("utf-8", "replace")) <= 255
-
-
 def in_use() -> Storage:
     """edx-submissions' storage."""
     return get_storage()

@@ -13,7 +13,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, Submission, Su
 from ..conf import usable
 from ..core.identity import Placement, has_suffix
 from ..core.mapping import answer_over
-from ..core.wire import NAME_LIMIT, Body, grader_name
+from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
 from ..errors import TargetWriteFailed, Unfit
 from .contents import StoredFile, named, stored_files
 
@@ -24,15 +24,16 @@ ANSWER_LIMIT = Submission.MAXSIZE
 FILE_NAME_LIMIT = SubmissionFile._meta.get_field("original_filename").max_length
 
 
-def check_fits(body: Body, file_names: Any = (), queue_name: str = "") -> None:
+def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder: str | None = None) -> None:
     """
-    Refuse what the target cannot hold, before anything is written.
+    Refuse what the target cannot hold, before anything is written; a plan asks it too.
 
     Args:
         body: the body.
         file_names: its files' names.
         queue_name: the queue that the author has named: where it ends as those of copies and of held rows do, learners'
             own would be mixed with them, or reach no grader.
+        folder: where its files would lie, if not in a folder of that queue's name.
 
     Raises:
         Unfit: edx-submissions itself would leave an orphan behind, or lose the submission without a word.
@@ -47,6 +48,8 @@ def check_fits(body: Body, file_names: Any = (), queue_name: str = "") -> None:
         raise Unfit("file_name_too_long", f"A file's name is longer than {FILE_NAME_LIMIT} characters.")
     if has_suffix(queue_name, usable()[0].suffixes):
         raise Unfit("queue_name_reserved", "The queue's name ends like those of copies.")
+    if file_names and not is_folder(queue_name if folder is None else folder):
+        raise Unfit("queue_name_not_a_folder", "The submission has files, and its queue's name can be no folder's.")
 
 
 def insert(

@@ -9,13 +9,17 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
 from migration_shim import outcomes, payloads
+from migration_shim.backfill import give_back
+from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.scoring import read_reply, same_score
 from migration_shim.data import DivergenceClass, Leg, PairStatus
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission
 from sandbox import capture
 from tests import rows
+from tests.handoff import world as handing_off
 from tests.reconcile import changes
 from tests.rows import RIGHT, WRONG, fresh  # noqa: F401
+from tests.watch import world as watching
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 HOUR = timedelta(hours=1)
@@ -328,6 +332,37 @@ def test_what_the_sender_was_told_was_refused_and_legacy_stored():
     rows.reconcile()
     LegacySubmission.objects.all().delete()
     assert set(found()) == {"stored_after_refusal"}
+
+
+@pytest.mark.parametrize("move", ["backfill", "handoff", "handoff and return"])
+def test_that_it_was_refused_is_not_forgotten_when_it_gets_a_copy_or_is_moved(move, settings):
+    """XQueue was frozen: learners were told that it had failed, and it had stored what they had sent."""
+    now_at_once = {"HANDOFF_SETTLE_SECONDS": 0.02, "PROCESSING_DELAY_SECONDS": 0.04}
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | now_at_once | {"LEGACY_URL": "http://127.0.0.1:9"}
+    row = rows.legacy_row(age=HOUR)
+    rows.backfill()
+    Submission.objects.all().delete()
+    refused = {"legacy_leg": Leg.FAILED, "legacy_reason": "refused", "legacy_id": None}
+    _keep(LedgerEntry.objects.get(), **refused, target_leg=Leg.NONE, target_submission_id=None)
+    if move == "backfill":
+        assert rows.backfill().content["written"] == 1
+        rows.grade_target()
+    else:
+        watching.stand("live")
+        assert handing_off.run().content["released"] == 1
+        watching.stand("legacy")
+        if move == "handoff and return":
+            returned = give_back.run(Request(mode=Mode.RETURN, execute=True), rows.ignore)
+            assert returned.content["written"] == 1
+    rows.change([row], **rows.graded())
+    entry = LedgerEntry.objects.get()
+    assert (entry.legacy_leg, entry.legacy_reason, entry.legacy_id) == ("stored", "refused", row.pk)
+    assert outcomes.was_refused(entry) is (move != "handoff")  # which is the target's now
+    if move == "backfill":
+        assert found() == {}
+        assert LedgerEntry.objects.get().known == "stored_after_refusal"
+    if move == "handoff and return":
+        assert set(found()) == {"stored_after_refusal"}
 
 
 def test_what_was_refused_and_not_stored_is_no_pair():
