@@ -11,7 +11,7 @@ from django.db import Error, connections, transaction
 
 from ..data import LegacyRow
 from ..errors import TargetWriteFailed
-from . import files, plan
+from . import alike, files, plan
 from .plan import ClassedRow, Job
 from .write import collision, contention, wanted_files, write_rows
 
@@ -27,6 +27,7 @@ FIRST_PAUSE = 0.4  # seconds, doubled each time
 def class_only(page: list[LegacyRow], job: Job) -> list[ClassedRow]:
     """Class a page without writing anything, its files looked for but not read: the plan."""
     classed = retried(lambda last_try: plan.class_page(page, job.policy, job.storage, job.wanted_history))
+    alike.mark(classed, job)
     plan.check_files(classed, job.storage, job.settings)
     return classed
 
