@@ -11,7 +11,7 @@ from django.db import Error, connections, transaction
 
 from ..data import LegacyRow
 from ..errors import TargetWriteFailed
-from . import files, plan
+from . import alike, files, plan
 from .plan import ClassedRow, Job
 from .write import collision, contention, plan_rows, wanted_files, write_rows
 
@@ -28,6 +28,7 @@ def class_only(page: list[LegacyRow], job: Job) -> list[ClassedRow]:
     """Class a page as writing it would, without writing anything; its files are looked for, not read: the plan."""
     classed = retried(lambda last_try: plan.class_page(page, job.policy, job.storage, job.wanted_history))
     plan_rows(classed, job)
+    alike.mark(classed, job)
     return classed
 
 

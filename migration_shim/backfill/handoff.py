@@ -23,7 +23,8 @@ from ..legacy import primary, retire
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
-from . import files, handoff_plan
+from ..target import collation
+from . import alike, files, handoff_plan
 from .handoff_finish import HELD, ON_THE_WAY, finish_held, on_the_way, watch
 from .handoff_plan import Candidate
 from .handoff_steps import Done, fence, hold, steady
@@ -74,6 +75,7 @@ class _Run:
         self.request, self.settings, self.control, self.progress = request, settings, control, progress
         self.policy = handoff_plan.policy(request, settings)
         self.source = files.legacy_storage(settings)
+        self.taken = collation.Taken()
         #: The newest class of every row read, with its queue.
         self.rows: dict[int, tuple[Decision, str]] = {}
         self.done: Counter[Done] = Counter()
@@ -158,7 +160,7 @@ class _Run:
         seen: set[int] = set()
         while page := self._page(after, len(seen)):
             after = page[-1].id
-            for candidate in self._classed(page):
+            for candidate in self._planned(page):
                 if self.request.execute:
                     moved += self._act(candidate)
                 else:
@@ -180,6 +182,17 @@ class _Run:
 
     def _classed(self, page: list[LegacyRow]) -> list[Candidate]:
         return handoff_plan.class_page(page, self.policy, self.source)
+
+    def _planned(self, page: list[LegacyRow]) -> list[Candidate]:
+        """Classed; in a plan also by what only the write finds out."""
+        candidates = self._classed(page)
+        if not self.request.execute:
+            moving = [row.parsed for row in candidates if row.decision.row_class is RowClass.IMPORTED]
+            refused = alike.refused(moving, self.taken)
+            for candidate in candidates:
+                if candidate.row.id in refused:
+                    candidate.decision = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
+        return candidates
 
     def _count(self, candidate: Candidate) -> None:
         row_class = candidate.decision.row_class

@@ -14,7 +14,7 @@ from ..data import Leg, LegacyRow, RowClass, State, Whose
 from ..errors import FileUnavailable, Malformed
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
-from ..target import writer
+from ..target import collation, writer
 from .files import Source, file_keys, may_pass
 
 #: Classes of rows that are written.
@@ -47,6 +47,8 @@ class Job:
     verify: bool
     #: What the points resolver has said so far, by course and problem: it is asked once a run.
     points: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
+    #: What a plan has found to go to which StudentItem.
+    taken: collation.Taken = field(default_factory=collation.Taken)
 
 
 def policy(

@@ -54,13 +54,13 @@ def insert(rows: Sequence[NewRow]) -> list[int | None]:
     Raises:
         DatabaseError: the transaction must be rolled back.
     """
-    items = _student_items({_key(row.placement): row.placement.item_type for row in rows})
+    items = _student_items({key_of(row.placement): row.placement.item_type for row in rows})
     attempts = _highest_attempts(items.values())
     written: dict[uuid.UUID, NewRow] = {}
     keys: list[uuid.UUID | None] = []
     submissions = []
     for row in rows:
-        item = items.get(_key(row.placement))
+        item = items.get(key_of(row.placement))
         if item is None:
             keys.append(None)
             continue
@@ -137,7 +137,8 @@ def _detail(submission_id: int, row: NewRow) -> tuple[Any, ...]:
     return submission_id, to.queue_name, to.queue_key, row.grader_name, row.points_possible, arrived, arrived
 
 
-def _key(placement: Placement) -> _Key:
+def key_of(placement: Placement) -> _Key:
+    """What edx-submissions tells StudentItems apart by; in this order they are inserted."""
     return placement.course_id, placement.student_id, placement.item_id
 
 

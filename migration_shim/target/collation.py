@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from django.db import connection
 from submissions.models import StudentItem
+
+from .. import multirow
+from ..core.identity import Placement
 
 #: Texts whose weights are asked in one statement.
 PAGE = 200
@@ -26,6 +29,39 @@ def alike(texts: Collection[str]) -> list[list[str]]:
     for text, weight in _weights(sorted(set(texts))):
         groups[weight].append(text)
     return [group for group in groups.values() if len(group) > 1]
+
+
+class Taken:
+    """
+    Which StudentItem the target would answer each of many submissions with, for a plan, which writes nothing.
+
+    It remembers what it was asked, up to a bound: beyond it, only what is on the target counts.
+    """
+
+    LIMIT = 1_000_000
+
+    def __init__(self) -> None:
+        #: By what the database tells StudentItems apart by: the texts. Hashes of both, to hold a million.
+        self._seen: dict[int, int] = {}
+
+    def refuses(self, placements: Sequence[Placement]) -> list[bool]:
+        """Whether each of these, written in this order, would be answered with another one's StudentItem."""
+        if connection.vendor != "mysql" or not placements:
+            return [False] * len(placements)
+        wanted = [(to.student_id, to.course_id, to.item_id) for to in placements]
+        students, courses = {item[0] for item in wanted}, {item[1] for item in wanted}
+        columns = ("student_id", "course_id", "item_id")
+        there = multirow.select(StudentItem, columns, student_id=students, course_id=courses)
+        weights = dict(_weights(sorted({text for item in (*wanted, *there) for text in item})))
+        for item in there:
+            self._first(item, weights)
+        return [self._first(item, weights) != hash(item) for item in wanted]
+
+    def _first(self, item: tuple[str, ...], weights: dict[str, str]) -> int:
+        key = hash(tuple(weights[text] for text in item))
+        if len(self._seen) < self.LIMIT:
+            return self._seen.setdefault(key, hash(item))
+        return self._seen.get(key, hash(item))
 
 
 def _weights(texts: list[str]) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, Submission, Su
 
 from migration_shim import api
 from migration_shim.models import CoursePhase, LedgerEntry
+from sandbox import capture
 from tests import rows
 from tests.handoff import world
 
@@ -87,8 +88,10 @@ def test_a_backfill_and_a_handoff_leave_it_to_legacy_with_the_reason(settings):
     for problem in (SMALL, LARGE):
         rows.legacy_row(7, problem=problem)
     drained = {"student_item_differs": 1} if blind() else {}
+    assert rows.backfill(execute=False).content["reasons"].get("drain", {}) == drained
     assert rows.backfill().content["reasons"].get("drain", {}) == drained
     put_course_in("live")
+    assert world.run(execute=False).content["reasons"].get("drain", {}) == drained
     document = world.run()
     assert document.content["reasons"].get("drain", {}) == drained
     assert document.content["released"] == 2 - len(drained)
@@ -124,3 +127,13 @@ def test_an_entry_is_written_for_one_that_is_stored_only(legacy):
     for one in two():
         one.send()
     assert LedgerEntry.objects.count() == StudentItem.objects.count()
+
+
+@pytest.mark.parametrize("history", [False, True])
+def test_the_plan_of_the_captured_rows_is_what_is_done(history):
+    """Two of the captured courses differ in case only."""
+    capture.load_capture(rows.DATA)
+    planned = rows.backfill(execute=False, history=history).content
+    done = rows.backfill(history=history).content
+    assert (planned["classes"], planned["reasons"]) == (done["classes"], done["reasons"])
+    assert done["reasons"].get("drain", {}).get("student_item_differs", 0) == (3 if blind() and history else 0)
