@@ -77,6 +77,16 @@ def whose(host: str, hosts: Hosts) -> Whose:
     return Whose.UNKNOWN if known and host not in hosts.door else Whose.OURS
 
 
+def whose_header(header: str, hosts: Hosts) -> Whose:
+    """
+    Whose a row is, by its raw header.
+
+    A callback to an unknown host that names no course is no LMS's: it is malformed, and reported as that.
+    """
+    found = whose(host_of_header(header), hosts)
+    return Whose.OURS if found is Whose.UNKNOWN and not course_of_header(header) else found
+
+
 def host_of_header(header: str) -> str:
     """
     The host of a row, by its raw header: the column of the callback is cut at 128 characters. Empty where none is read.
