@@ -14,6 +14,8 @@ from ..errors import Malformed
 from .wire import is_sink, parse_callback, parse_header
 
 _DEFAULT_PORTS = (None, 80, 443)
+#: What comes behind the course: the learner's id.
+_BEHIND = re.compile(r"/xqueue/(?=[0-9])")
 _COURSE = re.compile(r"/courses/([^\"]*)")
 
 
@@ -121,7 +123,7 @@ def course_of(text: str) -> str:
     Django's ``reverse()`` percent-encodes the letters of an id that are not ASCII, so an id is never looked for in such
     a text: it is read out of it, and compared.
     """
-    segments = unquote(text).split("/")
+    segments = _BEHIND.split(unquote(text))[0].split("/")
     for candidate in (segments[0], "/".join(segments[:3])):  # the second one is an old id: org/course/run
         try:
             return str(CourseKey.from_string(candidate))
