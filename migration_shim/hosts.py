@@ -18,7 +18,7 @@ from django.db import DatabaseError, transaction
 from edx_django_utils.cache import RequestCache
 
 from .conf import callback_hosts
-from .core.hosts import Hosts, host_of, host_of_header, whose
+from .core.hosts import Hosts, host_of, whose_header
 from .data import Whose
 from .metrics import count
 from .models import DoorHost
@@ -64,7 +64,7 @@ def own() -> str:
 
 def of_header(header: str) -> Whose:
     """Whose a legacy row is, by its raw header."""
-    return whose(host_of_header(header), known())
+    return whose_header(header, known())
 
 
 def _of_settings() -> tuple[str, str]:

@@ -14,6 +14,8 @@ from ..errors import Malformed
 from .wire import is_sink, parse_callback, parse_header
 
 _DEFAULT_PORTS = (None, 80, 443)
+#: What comes behind the course: the learner's id.
+_BEHIND = re.compile(r"/xqueue/(?=[0-9])")
 _COURSE = re.compile(r"/courses/([^\"]*)")
 
 
@@ -77,6 +79,16 @@ def whose(host: str, hosts: Hosts) -> Whose:
     return Whose.UNKNOWN if known and host not in hosts.door else Whose.OURS
 
 
+def whose_header(header: str, hosts: Hosts) -> Whose:
+    """
+    Whose a row is, by its raw header.
+
+    A callback to an unknown host that names no course is no LMS's: it is malformed, and reported as that.
+    """
+    found = whose(host_of_header(header), hosts)
+    return Whose.OURS if found is Whose.UNKNOWN and not course_of_header(header) else found
+
+
 def host_of_header(header: str) -> str:
     """
     The host of a row, by its raw header: the column of the callback is cut at 128 characters. Empty where none is read.
@@ -111,7 +123,7 @@ def course_of(text: str) -> str:
     Django's ``reverse()`` percent-encodes the letters of an id that are not ASCII, so an id is never looked for in such
     a text: it is read out of it, and compared.
     """
-    segments = unquote(text).split("/")
+    segments = _BEHIND.split(unquote(text))[0].split("/")
     for candidate in (segments[0], "/".join(segments[:3])):  # the second one is an old id: org/course/run
         try:
             return str(CourseKey.from_string(candidate))

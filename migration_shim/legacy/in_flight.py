@@ -93,7 +93,8 @@ def _grouped(rows: QuerySet[LegacySubmission]) -> list[Held]:
     known = hosts.known()
     found = []
     for row in _cut(rows):
-        course, host = course_of(row["named"]), host_of(row["at"])
+        course = course_of(row["named"])
+        host = host_of(row["at"]) if course else ""  # what names no course is no LMS's (``core.hosts.whose_header``)
         found.append(
             Held(
                 course=course,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from migration_shim.core.hosts import Hosts, course_of_header, host_of, host_of_header, named_host, whose
+from migration_shim.core.hosts import Hosts, course_of_header, host_of, host_of_header, named_host, whose, whose_header
 from migration_shim.data import Whose
 
 SINK = "https://lms.internal:8000/migration_shim/sink/0123456789abcdef0123456789abcdef/"
@@ -73,6 +73,24 @@ def test_a_host_as_a_setting_names_it(text, host):
 )
 def test_whose_a_host_is(host, hosts, expected):
     assert whose(host, hosts) is expected
+
+
+HOOK = "https://hooks.example.edu/grades?course=x"
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "expected"),
+    [
+        ("https://b/courses/course-v1:a+b+c/xqueue/7", Hosts(named=frozenset("a")), Whose.UNKNOWN),
+        # No LMS has sent these: they are malformed.
+        (HOOK, Hosts(named=frozenset("a")), Whose.OURS),
+        ("https://b/courses/no-course/xqueue/7", Hosts(named=frozenset("a")), Whose.OURS),
+        (HOOK, Hosts(named=frozenset("a"), foreign=frozenset({"hooks.example.edu"})), Whose.FOREIGN),
+        (SINK, Hosts(named=frozenset("a"), foreign=frozenset({"lms.internal:8000"})), Whose.OURS),
+    ],
+)
+def test_whose_a_header_is(url, hosts, expected):
+    assert whose_header(header(url), hosts) is expected
 
 
 def test_a_host_that_only_the_door_has_seen_wants_a_name():

@@ -46,6 +46,7 @@ def sound(settings, use_broker, redis_url):  # noqa: F811
     for number in range(2):
         grader(f"grader{number}")
     settings.LMS_ROOT_URL = "https://lms.example.edu"
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"CALLBACK_HOSTS": ["courses.example.edu"]}
 
 
 @pytest.fixture
