@@ -72,11 +72,15 @@ def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None =
     try:
         yield run
     finally:
-        with transaction.atomic():
-            run.finished_at = now()
-            run.save()
-            if judge is not None:
-                judge(run)
+        run.finished_at = now()
+        try:
+            with transaction.atomic():
+                run.save()
+                if judge is not None:
+                    judge(run)
+        except Exception:
+            run.save()  # it has ended, whatever came of the verdict; a permit that rests on an older run holds no more
+            raise
 
 
 def beat(run: Run) -> None:

@@ -245,6 +245,19 @@ def test_the_register_is_listed_added_to_and_withdrawn_from_as_typed(capsys):
     assert "withdrawn" in capsys.readouterr().out
 
 
+def test_a_cure_is_signed_as_typed_and_needs_a_course_and_a_reason(capsys):
+    rows.in_phase("shadow")
+    rows.entries(1, result="diverged", divergences="lost")
+    assert run("xqueue_known", "--cure", "lost", "--course", COURSE, "--reason", "sent again", "--user", "ada") == 0
+    assert f"cured: 1 lost of {COURSE}" in capsys.readouterr().out
+    for words in (("--course", COURSE), ("--reason", "r")):
+        with pytest.raises(CommandError, match="--cure needs") as error:
+            call_command("xqueue_known", "--cure", "lost", *words)
+        assert error.value.returncode == ExitCode.USAGE
+    with pytest.raises(CommandError, match="invalid choice"):
+        call_command("xqueue_known", "--cure", "score", "--course", COURSE, "--reason", "r")
+
+
 def test_a_course_key_is_taken_in_its_canonical_form(capsys):
     run("xqueue_gate", "--course", "Org/Course/Run", "--format", "json")
     assert json.loads(capsys.readouterr().out)["course"] == "Org/Course/Run"

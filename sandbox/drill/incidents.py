@@ -141,6 +141,8 @@ def a_fence_leaks(told: Story, running: Stage) -> None:
     told.check("it is found", found == [leak.pk])
     leak.delete()
     runs(told, running, "Stop all copies at once", "waffle_switch", "migration_shim.kill_switch", "off")
+    words = ("xqueue_known", "--cure", "fence_leak", "--course", CLEAN, "--reason", "a planted row, deleted")
+    runs(told, running, "Fence leak", *words, lines=3)
     runs(told, running, "Fence leak", "xqueue_reconcile", "--course", CLEAN, exit_code=None, lines=3)
     seen = runs(told, running, "Fence leak", "xqueue_gate", "--course", CLEAN, exit_code=None, lines=3)
     told.check("the gate has nothing against the fence any more", "fence leak" not in seen)

@@ -257,3 +257,14 @@ def test_what_is_stored_while_a_verdict_is_made_takes_its_permit_away(clean, mon
     asking.join()
     assert verdict == ["PASS"]
     assert permit() == ""
+
+
+def test_a_run_whose_verdict_fails_has_ended_for_all_that(permitted):
+    def fails(run):
+        raise RuntimeError("no verdict")
+
+    with pytest.raises(RuntimeError), runs.running("reconcile", COURSE, judge=fails) as record:
+        record.document, record.complete = {"fence_leaks": 0, "double_authority": 0}, True
+    record.refresh_from_db()
+    assert record.finished_at is not None
+    assert tick() is Phase.SHADOW
