@@ -22,7 +22,7 @@ from .conf import ShimSettings, load
 from .data import Document, ExitCode, Phase
 from .fields import exact
 from .models import Checkpoint, CoursePhase, LedgerEntry, Run
-from .run_control.apart import attempt
+from .run_control.apart import attempt, exit_code_of
 from .run_control.control import Control, Stopped
 from .run_control.throttle import Throttle
 from .target import sweeping
@@ -98,8 +98,7 @@ class _Round:
 
     def _exit_code(self, stopped_by: str) -> ExitCode:
         code = ExitCode.STOPPED if stopped_by else ExitCode.OK
-        if self.problems:
-            code |= ExitCode.ERROR
+        code |= exit_code_of(self.problems)
         if any(course["breaches"] for course in self.content["courses"]):
             code |= ExitCode.DIFFERENCES
         return code
