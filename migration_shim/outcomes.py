@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -43,9 +42,7 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
     linked = {entry.legacy_id: entry for entry in entries if entry.legacy_id is not None}
     rows = legacy_rows.by_id(linked)
     read = {row.id: plan.read(row, storage) for row in rows.values()}
-    families: dict[str, list[ParsedRow]] = defaultdict(list)
-    for parsed in (*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)):
-        families[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
+    families = plan.families([*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)])
     sides = {}
     for row in rows.values():
         parsed, keys = read[row.id]

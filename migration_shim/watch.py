@@ -21,7 +21,7 @@ from .backfill import left_over
 from .conf import ShimSettings, load
 from .data import Document, ExitCode, Phase
 from .models import CoursePhase, LedgerEntry, Run
-from .run_control.apart import attempt
+from .run_control.apart import attempt, exit_code_of
 from .run_control.control import Control, Stopped
 from .run_control.throttle import Throttle
 from .target import sweeping
@@ -94,8 +94,7 @@ class _Round:
 
     def _exit_code(self, stopped_by: str) -> ExitCode:
         code = ExitCode.STOPPED if stopped_by else ExitCode.OK
-        if self.problems:
-            code |= ExitCode.ERROR
+        code |= exit_code_of(self.problems)
         if any(course["breaches"] for course in self.content["courses"]):
             code |= ExitCode.DIFFERENCES
         return code

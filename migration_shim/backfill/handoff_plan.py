@@ -23,6 +23,7 @@ from . import plan
 from .files import Source, check
 from .handoff_finish import is_replaced
 from .handoff_steps import placed
+from .meant import points_of
 from .request import Request
 
 #: A grader that has logged in at edx-submissions' own endpoint so lately may pull there.
@@ -80,7 +81,9 @@ def would(candidate: Candidate, source: Source, settings: ShimSettings) -> Decis
     if candidate.decision.row_class is not RowClass.IMPORTED:
         return candidate.decision
     try:
-        placed(candidate.parsed, candidate.keys, settings)
+        placement = placed(candidate.parsed, candidate.keys, settings)
+        if candidate.entry is None:
+            points_of(placement.course_id, placement.item_id, settings)
         check(candidate.row, candidate.keys, source, settings)
     except (Unfit, FileUnavailable) as error:
         return Decision(row_class=RowClass.DRAIN, reason=error.reason)

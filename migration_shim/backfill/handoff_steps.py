@@ -25,9 +25,9 @@ from ..legacy import give_back, handoff
 from ..legacy import rows as legacy_rows
 from ..legacy.routers import LEGACY_ALIAS
 from ..models import LedgerEntry
-from ..points import points_possible
 from ..target import holding, writer
 from . import files
+from .meant import points_of
 
 T = TypeVar("T")
 TRIES = 4
@@ -144,8 +144,7 @@ def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
         input_key=parsed.input_key,
     )
     callback = parsed.envelope.callback
-    points = points_possible(None, callback.course_id, callback.item_id, settings)
-    entry.points_possible, entry.points_assumed = points
+    entry.points_possible, entry.points_assumed = points_of(callback.course_id, callback.item_id, settings)
     entry.save(force_insert=True)
     return entry
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+
+from django.db import DatabaseError
 
 from ..conf import ShimSettings
 from ..core.identity import shadow_placement
 from ..core.wire import grader_name
 from ..data import RowClass
+from ..errors import Unfit
 from ..points import points_possible
 from ..target import bulk, writer
 from .plan import ClassedRow
+
+log = logging.getLogger(__name__)
 
 #: What the points resolver has said in this run, by course and problem.
 Points = dict[tuple[str, str], tuple[int, bool]]
@@ -48,7 +54,7 @@ def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
     else:
         problem = envelope.callback.course_id, envelope.callback.item_id
         if problem not in points:
-            points[problem] = points_possible(None, *problem, settings)
+            points[problem] = points_of(*problem, settings)
         maximum, assumed = points[problem]
     new = bulk.NewRow(
         placement=placement,
@@ -58,3 +64,19 @@ def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
         arrived_at=item.parsed.row.arrival_time,
     )
     return Meant(item=item, new=new, points_assumed=assumed)
+
+
+def points_of(course_id: str, item_id: str, settings: ShimSettings) -> tuple[int, bool]:
+    """
+    What a site's own resolver says; one that raises for a problem keeps no other problem's rows from being moved.
+
+    Raises:
+        Unfit: it has raised.
+    """
+    try:
+        return points_possible(None, course_id, item_id, settings)
+    except (DatabaseError, ImportError):  # of all problems, or of none
+        raise
+    except Exception as error:
+        log.error("migration_shim: POINTS_RESOLVER failed for %s: %s", item_id, type(error).__name__)
+        raise Unfit("points_resolver_failed", "The function that knows a problem's maximum has failed.") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from .. import multirow
 from ..conf import ShimSettings
+from ..core.family import Family
 from ..core.mapping import Decision, ParsedRow, Policy, classify, legacy_state, parse_row
 from ..core.wire import parse_callback, parse_header
 from ..data import Leg, LegacyRow, RowClass, State, Whose
@@ -97,15 +98,23 @@ def _read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str], F
     return parse_row(row, keys), keys, None
 
 
-def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, list[ParsedRow]]:
+def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, Family]:
     """All rows that share a truncated callback with a row of the page, read, by ``callback_key``."""
-    return {key: [read(row, storage)[0] for row in rows] for key, rows in legacy_rows.siblings(page).items()}
+    return {key: Family(read(row, storage)[0] for row in rows) for key, rows in legacy_rows.siblings(page).items()}
 
 
-def others(parsed: ParsedRow, families: dict[str, list[ParsedRow]]) -> list[ParsedRow]:
-    """The siblings of one row, without itself."""
-    rows = families.get(legacy_rows.callback_key(parsed.row.lms_callback_url), [])
-    return [other for other in rows if other.row.id != parsed.row.id]
+def families(rows: Iterable[ParsedRow]) -> dict[str, Family]:
+    """Rows that were read, with those that share a truncated callback, by ``callback_key``."""
+    found: dict[str, list[ParsedRow]] = defaultdict(list)
+    for parsed in rows:
+        found[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
+    return {key: Family(same) for key, same in found.items()}
+
+
+def others(parsed: ParsedRow, families: dict[str, Family]) -> list[ParsedRow]:
+    """The siblings of one row by which it is told what it is. See ``Family.beside``."""
+    found = families.get(legacy_rows.callback_key(parsed.row.lms_callback_url))
+    return found.beside(parsed) if found is not None else []
 
 
 def class_page(
@@ -113,11 +122,8 @@ def class_page(
 ) -> list[ClassedRow]:
     """Class every row of a page. ``wanted_history`` holds the ids of the graded rows that --per-problem leaves in."""
     read_rows = [_read(row, storage) for row in page]
-    families: dict[str, list[ParsedRow]] = defaultdict(list)
-    for parsed, *_ in read_rows:
-        families[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
-    for row in legacy_rows.siblings_outside(page):
-        families[legacy_rows.callback_key(row.lms_callback_url)].append(read(row, storage)[0])
+    outside = [read(row, storage)[0] for row in legacy_rows.siblings_outside(page)]
+    together = families([*(parsed for parsed, *_ in read_rows), *outside])
     identities = [parsed.digests.identity for parsed, *_ in read_rows if parsed.digests]
     there = [pk for (pk,) in multirow.select(LedgerEntry, ("id",), identity=identities)]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(pk__in=there)}
@@ -129,7 +135,7 @@ def class_page(
         present = entry is not None and (entry.target_leg == Leg.STORED or entry.purged_at is not None)
         owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
         wanted = owed and entry.superseded_at is None
-        siblings = others(parsed, families)
+        siblings = others(parsed, together)
         decision = classify(parsed, siblings, policy, present=present, wanted=wanted)
         if decision.row_class is RowClass.FINAL and parsed.row.id not in wanted_history:
             reason = "beyond_per_problem" if policy.history else "graded"

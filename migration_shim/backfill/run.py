@@ -19,7 +19,7 @@ from ..run_control.control import Control, Progress, Stopped, nothing
 from ..run_control.spread import Spread
 from . import plan, position, ranges, verify
 from .batch import class_only, write_page
-from .one import rows_of
+from .one import rows_of_all
 from .pace import Pace
 from .request import Request, in_scope
 from .tally import SCHEMA, Tally, document, next_commands
@@ -200,6 +200,6 @@ class _Run:
             if not entries:
                 return
             after = entries[-1].pk
-            rows = {row.id: row for entry in entries for row in rows_of(entry) if row.retired}
+            rows = {row_id: row for row_id, row in rows_of_all(entries).items() if row.retired}
             if page := [rows[row_id] for row_id in sorted(rows)][: self._room()]:
                 yield page

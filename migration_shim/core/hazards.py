@@ -141,12 +141,12 @@ def grading_seconds(row: LegacyRow) -> float | None:
 
 def of_siblings(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> Iterator[Sight]:
     """``siblings`` are the other rows that share the callback as XQueue compares it."""
-    url = _callback_url(parsed)
-    if any(_callback_url(other) != url for other in siblings):
+    url = callback_url(parsed)
+    if any(callback_url(other) != url for other in siblings):
         yield Sight("callback_collision")
 
 
-def _callback_url(parsed: ParsedRow) -> str:
+def callback_url(parsed: ParsedRow) -> str:
     """The whole callback URL; XQueue's own column for a row that names none that can be read."""
     if parsed.envelope is not None:
         return parsed.envelope.header.callback_url

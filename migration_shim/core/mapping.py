@@ -64,12 +64,22 @@ def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
     """
     Read one row. ``file_names`` is None where they could not be read (then the row has no digests).
 
-    Raises nothing: a row that cannot be read comes back with the reason. Another LMS's row is not read: it has neither
-    envelope nor digests nor input, so that nothing is linked to it, made of it, or replaced by it.
+    Raises nothing: a row that cannot be read comes back with the reason, whatever has gone wrong. One row that nobody
+    has thought of must not keep all others from being read; it is counted and shown as any malformed one. Another LMS's
+    row is not read: it has neither envelope nor digests nor input, so that nothing is linked to it, made of it, or
+    replaced by it.
     """
     if row.whose is not Whose.OURS:
         problem = OTHERS[row.whose]
         return ParsedRow(row=row, envelope=None, problem=problem, digests=None, file_names=(), input_key="")
+    try:
+        return _parse(row, file_names)
+    except Exception as error:
+        problem = f"unexpected_{type(error).__name__}"
+        return ParsedRow(row=row, envelope=None, problem=problem, digests=None, file_names=(), input_key="")
+
+
+def _parse(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
     try:
         envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
     except Malformed as error:
@@ -255,7 +265,10 @@ def answer_over(answer: object, limit: int) -> bool:
     """Whether an answer's size is above a limit. A short text needs no counting: no character takes more than 12."""
     if isinstance(answer, str) and 12 * len(answer) + 2 <= limit:
         return False
-    return answer_size(answer) > limit
+    try:
+        return answer_size(answer) > limit
+    except RecursionError:  # it nests so deeply that nobody can write it down
+        return True
 
 
 def answer_size(answer: object) -> int:

@@ -101,6 +101,16 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
     return found
 
 
+def sibling_ids(page: Iterable[LegacyRow]) -> dict[str, list[int]]:
+    """The ids of all rows that share a truncated callback with one of ``page``, by ``callback_key``: an index alone."""
+    urls = holdable("lms_callback_url", {row.lms_callback_url for row in page})
+    found: dict[str, list[int]] = defaultdict(list)
+    wanted = ("id", "lms_callback_url")
+    for row_id, url in multirow.select(LegacySubmission, wanted, using=LEGACY_ALIAS, lms_callback_url=urls):
+        found[callback_key(url)].append(row_id)
+    return found
+
+
 def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) -> list[LegacyRow]:
     """
     The rows that share the truncated callback of a row of ``page`` and are not in it themselves.
@@ -192,6 +202,12 @@ def open_rows(callback_url: str) -> list[LegacyRow]:
 def with_callback(callback_url: str) -> list[LegacyRow]:
     """Every row with that truncated callback, retired ones and other LMSs' among them."""
     return _rows(_all().filter(lms_callback_url=callback_url[:128]).order_by("id"))
+
+
+def with_callbacks(callback_urls: Iterable[str]) -> list[LegacyRow]:
+    """The same of many, in one statement."""
+    urls = {url[:128] for url in callback_urls}
+    return _rows(_all().filter(lms_callback_url__in=urls).order_by("id")) if urls else []
 
 
 def pulled_since(queue_name: str, moment: datetime) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from django.apps import apps
@@ -12,6 +12,7 @@ from opaque_keys.edx.keys import CourseKey
 from .. import hosts, points, runs
 from ..backfill import plan
 from ..conf import ShimSettings
+from ..core.family import Family
 from ..core.hosts import course_of_header, host_of_header, whose
 from ..core.mapping import ParsedRow, parse_row
 from ..core.row_tally import Facts, RowTally
@@ -22,6 +23,8 @@ from ..target import prediction
 
 #: Headers, and rows with their answers, that are held at once.
 HEADERS, PAGE = 2000, 500
+#: Rows of one callback that are read once and for all.
+LARGE = 100
 
 _LTI = "lms.djangoapps.lti_provider"
 
@@ -46,7 +49,7 @@ def tally(
         predictable: whether the installed edx-submissions can be asked what it would store.
         by_host: told how many rows of the course there are, whosever, by the host of their callbacks.
     """
-    counted = RowTally(facts(course_id, settings, predictable=predictable))
+    counted, families = RowTally(facts(course_id, settings, predictable=predictable)), _Families()
     total = legacy_rows.count(after=0, unretired_only=False)
     read = 0
     for page in legacy_rows.headers(size=HEADERS):
@@ -56,7 +59,7 @@ def tally(
         known = hosts.known()
         wanted = [row_id for row_id, host in named if whose(host, known) is Whose.OURS]
         for start in range(0, len(wanted), PAGE):
-            for parsed, siblings in _with_siblings(wanted[start : start + PAGE]):
+            for parsed, siblings in families.with_siblings(wanted[start : start + PAGE]):
                 counted.see(parsed, siblings)
         read += len(page)
         progress(read, max(total, read))
@@ -92,14 +95,35 @@ def _sends_scores(course_id: str) -> bool:
     return launches.filter(course_key=CourseKey.from_string(course_id)).exists()
 
 
-def _with_siblings(ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:
-    rows = [row for _, row in sorted(legacy_rows.by_id(ids).items())]
-    page = [_parse(row) for row in rows]
-    families: dict[str, list[ParsedRow]] = defaultdict(list)
-    for parsed in (*page, *map(_parse, legacy_rows.siblings_outside(rows, retired_too=True))):
-        families[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
-    for parsed in page:
-        yield parsed, plan.others(parsed, families)
+class _Families:
+    """
+    The rows that share the callbacks of a page's. A family that goes over many pages is read once, and kept without
+    answers: its rows would else be read again with every page.
+    """
+
+    def __init__(self) -> None:
+        self.large: dict[str, Family] = {}
+
+    def with_siblings(self, ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:
+        """Each of these rows, with those by which it is told what it is."""
+        rows = [row for _, row in sorted(legacy_rows.by_id(ids).items())]
+        page, there = [_parse(row) for row in rows], {row.id for row in rows}
+        outside: list[int] = []
+        unknown = [row for row in rows if legacy_rows.callback_key(row.lms_callback_url) not in self.large]
+        for key, same in legacy_rows.sibling_ids(unknown).items():
+            if len(same) > LARGE:
+                self.large[key] = Family(_read(same), light=True)
+            else:
+                outside += [row_id for row_id in same if row_id not in there]
+        small = [parsed for parsed in page if legacy_rows.callback_key(parsed.row.lms_callback_url) not in self.large]
+        families = self.large | plan.families([*small, *_read(outside)])
+        for parsed in page:
+            yield parsed, plan.others(parsed, families)
+
+
+def _read(ids: list[int]) -> Iterator[ParsedRow]:
+    for start in range(0, len(ids), PAGE):
+        yield from map(_parse, legacy_rows.by_id(ids[start : start + PAGE]).values())
 
 
 def _parse(row: LegacyRow) -> ParsedRow:

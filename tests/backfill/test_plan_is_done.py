@@ -12,6 +12,7 @@ from migration_shim import toggles
 from migration_shim.backfill import give_back, handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.backfill.tally import Tally
+from migration_shim.core import mapping
 from migration_shim.core.wire import parse_callback, parse_header
 from migration_shim.errors import Malformed
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
@@ -223,3 +224,34 @@ def test_a_return_of_odd_rows(classed, site, older):
     assert done[made["plain"]] == done[made["file"]] == ("imported", "inserted")
     assert not any(reason.startswith("refused_") for _, reason in done.values()), done
     assert done[made["queue of emoji"]] == (("drain", "legacy_queue_name_unfit") if older else ("imported", "inserted"))
+
+
+def resolve(course_id, item_id):
+    """A site's own function, which does not know every problem."""
+    return {"0" * 31 + "1": 3}[item_id[-32:]]
+
+
+@pytest.mark.parametrize("mode", ["shadow", "handoff"])
+def test_a_resolver_that_raises_for_a_problem_keeps_no_other_rows_back(mode, classed, settings):
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"POINTS_RESOLVER": f"{__name__}.resolve"}
+    known, unknown = (rows.legacy_row(user, problem=f"{user:032x}").pk for user in (1, 2))
+    everywhere_live()
+    planned, done = planned_and_done(classed, RUNS[mode])
+    assert done == planned == {known: ("imported", ""), unknown: ("drain", "points_resolver_failed")}
+
+
+@pytest.mark.parametrize("mode", RUNS)
+def test_a_row_that_nobody_has_thought_of_keeps_no_other_rows_back(mode, classed, monkeypatch):
+    """Shown as a malformed one, with the type of the error."""
+    strange, plain = rows.legacy_row(1).pk, rows.legacy_row(2).pk
+    everywhere_live()
+    digests = mapping.digests
+
+    def failing(header, body, names):
+        if rows.anonymous_id(1) in body:
+            raise RecursionError(body)
+        return digests(header, body, names)
+
+    monkeypatch.setattr(mapping, "digests", failing)
+    planned, done = planned_and_done(classed, RUNS[mode])
+    assert done == planned == {strange: ("malformed", "unexpected_RecursionError"), plain: ("imported", "")}
