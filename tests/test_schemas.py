@@ -1,5 +1,6 @@
 """The JSON Schema files of the commands' documents: valid themselves, strict, explained, and met by every document."""
 
+import functools
 import json
 import re
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ def is_date_time(value):
     return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
 
 
+@functools.cache  # to check a schema takes a hundred times as long as to check a document against it
 def validator(name):
     schema = SCHEMAS[name]
     jsonschema.Draft202012Validator.check_schema(schema)
