@@ -409,6 +409,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "drift",
         "held",
         "returning",
+        "handed_out_in_vain",
         "failed",
         "no_watcher",
         "stuck_leases",
