@@ -53,6 +53,7 @@ TOLD = {
     "lti_points_unknown",
     "push_queue",
     "queue_never_pulled",
+    "queue_reserved",
     "retention",
     "score_refused",
     "score_scaled",
@@ -275,6 +276,14 @@ def test_a_queue_that_is_pushed(settings, pushed, pulled, declared, expected):
     assert bool(found) == expected
     assert all((item["severity"], item["queue"], item["rows"]) == ("blocker", QUEUE, int(pushed)) for item in found)
     assert bool(findings("queue_never_pulled")) == (not (pushed or pulled or declared))
+
+
+@pytest.mark.parametrize("suffix", [".held", ".echo", ".shadow", ".HELD"])
+def test_a_queue_named_like_those_of_copies_is_a_blocker(suffix):
+    rows.legacy_row(1, queue=QUEUE)
+    rows.legacy_row(2, queue=QUEUE + suffix)
+    (found,) = findings("queue_reserved")
+    assert (found["queue"], found["severity"]) == (QUEUE + suffix, "blocker")
 
 
 def test_a_queue_that_is_polled_since_it_was_pushed_is_no_push_queue():
