@@ -351,7 +351,7 @@ def test_links_of_the_runbook_lead_somewhere():
 
 @pytest.mark.django_db
 def test_json_in_the_runbook_is_what_the_command_prints(settings):
-    """The watcher configuration of the runbook is that of its course: servers, conf.d and XQUEUES, in this order."""
+    """The watcher configuration of the runbook is that of its course: timeout, servers, conf.d, XQUEUES, accounts."""
     blocks = re.findall(r"^ *```json\n(.*?)^ *```$", read(RUNBOOK), re.M | re.S)
     settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "LEGACY_URL": "https://xqueue.example.edu"}
     LedgerEntry.objects.create(

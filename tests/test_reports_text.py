@@ -267,7 +267,19 @@ def known_difference(**changes):
     } | changes
 
 
+FAILED = {
+    "schema": "migration_shim.xqueue_fail/1",
+    "at": "2026-11-22T10:00:00+00:00",
+    "course": COURSE,
+    "reason": "its grader is killed",
+    "rows": [{"submission": 7, "queue": "exu-py1", "leases": 15, "arrived_at": "2026-11-22T08:00:00+00:00"}],
+    "not_found": [8],
+    "executed": False,
+    "failed": 0,
+}
 DOCUMENTS = {
+    "fail, plan": FAILED,
+    "fail": FAILED | {"executed": True, "failed": 1, "not_found": []},
     "preflight, clean": preflight(),
     "preflight": preflight(
         finding("answer_over_limit", "blocker", 3, 2356),
@@ -449,6 +461,16 @@ def test_gate():
     closed = lines(DOCUMENTS["gate, closed"])
     assert closed[:3] == [f"INCONCLUSIVE  {COURSE}", "because there was no preflight", "needed: a preflight"]
     assert not any("--to live" in line for line in closed)
+
+
+def test_fail():
+    assert lines(DOCUMENTS["fail, plan"]) == [
+        f"Plan. 1 submissions of {COURSE} to be failed on the target",
+        "7  exu-py1  handed out 15 times, arrived 2026-11-22T08:00:00+00:00",
+        "not in flight in this course: 8",
+        "Next: the same command with --execute; their learners are told that they could not be graded",
+    ]
+    assert lines(DOCUMENTS["fail"])[0] == f"Done. 1 of 1 submissions of {COURSE} to be failed on the target"
 
 
 def test_cutover():

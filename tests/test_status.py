@@ -410,6 +410,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "drift",
         "held",
         "returning",
+        "handed_out_in_vain",
         "failed",
         "no_watcher",
         "unknown_queue",

@@ -10,7 +10,7 @@ from requests.auth import HTTPBasicAuth
 
 from migration_shim.data import Phase
 from migration_shim.models import LedgerEntry
-from migration_shim.submit_auth import COOKIE
+from migration_shim.submit_auth import COOKIE, _mark
 from sandbox.lms.models import LearnerEffect, LoginSession
 from sandbox.network import free_port
 from sandbox.servers import running_lms
@@ -194,15 +194,16 @@ def test_basic_credentials_of_a_proxy_before_xqueue_do_no_harm(systems, classroo
 def cookies(monkeypatch):
     """Cookies that must not let anybody in."""
     long_ago = time.time() - HALF_DAY - 60
+    good = [ACCOUNT[0], _mark(ACCOUNT[1])]
     with monkeypatch.context() as patched:
         patched.setattr(signing.time, "time", lambda: long_ago)
-        expired = signing.dumps(ACCOUNT[0], salt=SALT)
+        expired = signing.dumps(good, salt=SALT)
     return {
         "expired": expired,
-        "another key": signing.dumps(ACCOUNT[0], key="guessed", salt=SALT),
-        "another salt": signing.dumps(ACCOUNT[0], salt="django.core.signing"),
-        "removed account": signing.dumps("left", salt=SALT),
-        "changed": signing.dumps(ACCOUNT[0], salt=SALT)[:-1] + "-",
+        "another key": signing.dumps(good, key="guessed", salt=SALT),
+        "another salt": signing.dumps(good, salt="django.core.signing"),
+        "removed account": signing.dumps(["left", good[1]], salt=SALT),
+        "changed": signing.dumps(good, salt=SALT)[:-1] + "-",
         "rubbish": "capa",
     }
 
@@ -217,7 +218,8 @@ def test_a_cookie_that_is_not_good_means_a_login_and_no_loss(systems, learner, d
 
 
 def test_a_good_cookie_lets_in(systems, door):
-    cookie = signing.dumps(ACCOUNT[0], salt=SALT)
+    form = {"username": ACCOUNT[0], "password": ACCOUNT[1]}
+    cookie = requests.post(f"{door}/xqueue/login/", data=form, timeout=10).cookies[COOKIE]
     assert post(door, cookie, xqueue_header="{}", xqueue_body="{}") == (1, "Queue request has invalid format")
 
 
@@ -277,7 +279,9 @@ SAME_WORDS = {
 
 
 class Door(Client):
-    """The same client, logged in at the door; it insists on XQueue's status, form and content type."""
+    """The same client, logged in at the door; it insists on XQueue's status and form, and on JSON's own type."""
+
+    content_type = "application/json"
 
     def __init__(self, url):
         super().__init__(url, login=False)

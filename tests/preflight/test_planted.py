@@ -53,6 +53,7 @@ TOLD = {
     "lti_points_unknown",
     "push_queue",
     "queue_never_pulled",
+    "queue_reserved",
     "retention",
     "score_refused",
     "score_scaled",
@@ -290,6 +291,14 @@ def test_a_push_that_failed_is_no_grade():
     assert findings("reply_invalid") == findings("reply_refused") == []
     rows.backfill(history=True, per_problem=1)
     assert LedgerEntry.objects.get().legacy_id == good.pk
+
+
+@pytest.mark.parametrize("suffix", [".held", ".echo", ".shadow", ".HELD"])
+def test_a_queue_named_like_those_of_copies_is_a_blocker(suffix):
+    rows.legacy_row(1, queue=QUEUE)
+    rows.legacy_row(2, queue=QUEUE + suffix)
+    (found,) = findings("queue_reserved")
+    assert (found["queue"], found["severity"]) == (QUEUE + suffix, "blocker")
 
 
 def test_a_queue_that_is_polled_since_it_was_pushed_is_no_push_queue():

@@ -63,6 +63,7 @@ def site(settings, xqueue_server, app_server, monkeypatch):  # noqa: F811
         "LEGACY_PASSWORD": "lms-password",
         "SUBMIT_USERS": {"lms": "door-password"},
         "PREFLIGHT_GRADERS": {"preflight": "grader-password"},
+        "HAND_OUT_SECONDS": 60,  # a busy machine is no slow seam
     }
 
 
@@ -190,6 +191,19 @@ def test_a_seam_that_is_not_reached_from_here(settings):
 def test_a_seam_at_which_nobody_logs_in(shim):
     shim(PREFLIGHT_GRADERS={})
     assert found() == {"seam_untried": ""}
+
+
+@served
+def test_a_seam_that_is_slower_than_its_graders_wait(shim):
+    shim(HAND_OUT_SECONDS=0.00001)
+    about = found().pop("seam_slow")
+    assert about.startswith("preflight: ") and about.endswith(" s, of 1e-05")
+
+
+@served
+def test_an_account_that_may_pull_other_queues_only_is_let_in(shim):
+    shim(GRADER_QUEUES={"grader": ["exu-py1"]})
+    assert found() == {}
 
 
 @served

@@ -65,6 +65,8 @@ class RecordingLms:
 class Client:
     """One HTTP client of XQueue, logged in unless told otherwise; the answers are taken apart."""
 
+    content_type = "text/html; charset=utf-8"
+
     def __init__(self, url, login=True):
         self.url = f"{url}/xqueue/"
         self.session = proxied_session({})
@@ -77,11 +79,10 @@ class Client:
     def post(self, path, files=None, **form):
         return self.parts(self.session.post(self.url + path, data=form, files=files, allow_redirects=False))
 
-    @staticmethod
-    def parts(answer):
+    def parts(self, answer):
         if answer.status_code != 200:
             return answer.status_code
-        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert answer.headers["Content-Type"] == self.content_type
         document = answer.json()
         assert sorted(document) == ["content", "return_code"]
         return document["return_code"], document["content"]

@@ -125,7 +125,7 @@ PLANTED = {
     missing_reverse_shadow: (["copies_overdue"], False),
     overdue_shadow: (["copies_overdue"], False),
     diverging: (["divergence", "divergence"], False),  # the course and its problem; too few pairs to move for
-    failing_for_good: (["divergence", "divergence"], False),
+    failing_for_good: (["divergence", "divergence", "failed"], False),
     stuck_queue: (["copies_overdue", "stuck_queue"], True),
     stuck_shadows: (["stuck_queue"], False),
     stuck_after_the_way_back: (["stuck_queue"], False),
