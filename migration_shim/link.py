@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.utils.timezone import now
 
 from . import ledger
 from .backfill import files, plan
@@ -25,8 +26,8 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     """
     Walk the legacy rows since the last walk, and link each to its entry.
 
-    A row of a course in shadow that the router left no entry for gets one, with its copy MISSING: so it is counted, and
-    the next backfill finds it. The checkpoint never passes the overlap: ids commit out of order. ``control`` is asked
+    A row of a course in shadow that the router left no entry for, older than the overlap, gets one, and is owed its
+    copy. The checkpoint never passes the overlap: ids commit out of order. ``control`` is asked
     before every page.
 
     Raises:
@@ -34,7 +35,10 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     """
     storage = files.legacy_storage(settings)
     checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
-    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock(), after=checkpoint.last_id)
+    clock = legacy_rows.clock()
+    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, clock, after=checkpoint.last_id)
+    # The router writes its own entry, a moment after legacy has the row: one that is older it has not written.
+    before = clock - timedelta(seconds=settings.overlap_seconds)
     for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
         control.turn()
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
@@ -45,12 +49,12 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
         with transaction.atomic():
             # Runs of two courses may walk at once: here they take turns, and each sees what the other has linked.
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
-            _link_page(parsed, settings)
+            _link_page(parsed, settings, before)
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
             checkpoint.save()
 
 
-def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
+def _link_page(page: list[ParsedRow], settings: ShimSettings, before: datetime) -> None:
     _link_reverse([parsed.row for parsed in page if is_copy(parsed.row)])
     parsed = [row for row in page if row.digests is not None]
     identities = [row.digests.identity for row in parsed if row.digests]
@@ -62,6 +66,10 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
     for row in parsed:
         assert row.digests is not None and row.envelope is not None
         entry = entries.get(row.digests.identity)
+        if entry is None and row.row.arrival_time < before and _is_wanted(row, shadowed, settings):
+            entry = entries[row.digests.identity] = _adopted(row)
+            if entry.legacy_id == row.row.id:
+                taken[row.row.id] = row.row
         if entry is not None:
             if entry.move != Move.NONE:
                 continue  # a handoff or a return has chosen the row
@@ -69,11 +77,6 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
             if held is None or _better(row.row, held):
                 entry.legacy_id, taken[row.row.id] = row.row.id, row.row
                 _note(entry, row.row.id)
-            continue
-        since = _since(row, shadowed, settings)
-        # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
-        if since is not None and row.row.arrival_time >= since:
-            entries[row.digests.identity] = _found_without_entry(row)
 
 
 def _note(entry: LedgerEntry, row_id: int) -> None:
@@ -89,12 +92,15 @@ def _link_reverse(page: list[LegacyRow]) -> None:
             _note(entry, rows[entry.identity].id)
 
 
-def _since(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> datetime | None:
-    """Since when this learner's submissions in this course are copied; None when they are not."""
+def _is_wanted(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> bool:
+    """Whether a row is one of those that are copied: of a learner of the sample, and from after the step to shadow."""
     assert row.envelope is not None
     course_id = row.envelope.callback.course_id
-    sampled = in_sample(row.envelope.body.anonymous_student_id, settings.sample_of(course_id))
-    return shadowed.get(course_id) if sampled else None
+    since = shadowed.get(course_id)
+    # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
+    if since is None or row.row.arrival_time < since:
+        return False
+    return in_sample(row.envelope.body.anonymous_student_id, settings.sample_of(course_id))
 
 
 def _better(row: LegacyRow, held: LegacyRow) -> bool:
@@ -102,7 +108,8 @@ def _better(row: LegacyRow, held: LegacyRow) -> bool:
     return (not row.retired, row.id) > (not held.retired, held.id)
 
 
-def _found_without_entry(parsed: ParsedRow) -> LedgerEntry:
+def _adopted(parsed: ParsedRow) -> LedgerEntry:
+    """An entry for a row that has none; somebody else's, if one was quicker."""
     assert parsed.envelope is not None and parsed.digests is not None
     entry = ledger.new_entry(
         parsed.envelope,
@@ -113,5 +120,11 @@ def _found_without_entry(parsed: ParsedRow) -> LedgerEntry:
         input_key=parsed.input_key,
     )
     entry.legacy_leg, entry.legacy_id, entry.target_leg = Leg.STORED, parsed.row.id, Leg.MISSING
-    entry.save()
+    entry.copy_due = now()
+    entry.supersession_due = entry.copy_due if entry.input_key else None
+    try:
+        with transaction.atomic():
+            entry.save(force_insert=True)
+    except IntegrityError:
+        return LedgerEntry.objects.get(identity=entry.identity)
     return entry
