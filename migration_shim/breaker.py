@@ -17,7 +17,9 @@ from .conf import ShimSettings
 
 log = logging.getLogger(__name__)
 
-LEGS = ("shadow", "reverse", "legacy_rows")
+#: The leg of the nudge that tells workers of what is owed.
+OUTBOX = "outbox"
+LEGS = ("shadow", "reverse", "legacy_rows", OUTBOX)
 _own: dict[str, Any] = {}
 
 

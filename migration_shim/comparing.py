@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from django.utils.timezone import now
 
 from . import echo, storing, wrong_side
 from .conf import ShimSettings
+from .core.attempts import STALL
 from .core.compare import Patience, compare, overtaken
 from .core.wire import parse_header
 from .data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
@@ -62,12 +64,12 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, str], job: Job) 
         stuck_before=stuck_before,
     )
     payloads = Payloads(entries, settings)
-    newer, late = _attempts(entries)
+    newer, late, overlapping = _attempts(entries)
     results = []
     for entry in entries:
         legacy, target = legacy_side.get(entry.legacy_id or 0), target_side.get(entry.target_submission_id or 0)
         one = legacy.outcome if legacy else vanished_side(entry)
-        other = _target_outcome(entry, target, newer, late)
+        other = _target_outcome(entry, target, newer, late, overlapping)
         result = _result(entry, one, other, moment, job)
         extra = _proofs(entry, one, target)
         payload_at = entry.payload_compared_at
@@ -103,16 +105,30 @@ def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: dateti
     return compare(legacy, target, moment, patience, job.styles.style(queue_name))
 
 
-def _target_outcome(entry: LedgerEntry, side: TargetSide | None, newer: set[int], late: set[Hashable]) -> Outcome:
+def _target_outcome(
+    entry: LedgerEntry, side: TargetSide | None, newer: set[int], late: set[Hashable], overlapping: set[int]
+) -> Outcome:
+    own = {
+        "newer_attempt": entry.pk in newer,
+        "overtaken": entry.pk in late,
+        "owed": entry.copy_due is not None,
+        "overlapping": entry.pk in overlapping,
+        "superseded": entry.superseded_at is not None,
+    }
     if side is None:
-        return Outcome(state=State.MISSING, arrived_at=entry.arrived_at)
-    remarks = side.outcome.remarks or Remarks()
-    remarks = replace(remarks, newer_attempt=entry.pk in newer, overtaken=entry.pk in late)
-    return replace(side.outcome, pulled_at=entry.leased_at, remarks=remarks)
+        return Outcome(state=State.MISSING, arrived_at=entry.arrived_at, remarks=replace(Remarks(), **own))
+    remarks = replace(side.outcome.remarks or Remarks(), **own)
+    arrived_at = side.outcome.arrived_at
+    if entry.authority == Authority.LEGACY and entry.copied_at is not None and arrived_at is not None:
+        arrived_at = max(arrived_at, entry.copied_at)  # before that no grader could have it
+    return replace(side.outcome, arrived_at=arrived_at, pulled_at=entry.leased_at, remarks=remarks)
 
 
-def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[Hashable]]:
-    """Of all attempts at the inputs of these entries: those that have a newer one, and those handed out too late."""
+def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[Hashable], set[int]]:
+    """
+    Of all attempts at the inputs of these entries: those that have a newer one, those handed out too late, and those
+    beside which the learner made another one.
+    """
     keys = {entry.input_key for entry in entries if entry.input_key}
     columns = ("input_key", "pk", "arrived_at", "leased_at", "leases", "superseded_at", "target_leg", "echo")
     attempts: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
@@ -120,8 +136,12 @@ def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[Hashable]]:
         attempts[key].append(tuple(rest))
     newer: set[int] = set()
     late: set[Hashable] = set()
+    overlapping: set[int] = set()
     for rows in attempts.values():
         newer.update(pk for pk, *_ in rows[:-1])
+        for one, other in pairwise(rows):
+            if other[1] - one[1] <= STALL:
+                overlapping |= {one[0], other[0]}
         # An echo comes in no order, and of a row that was leased more than once only the last hand-out is known: a dead
         # grader is no disorder.
         late |= overtaken(
@@ -129,7 +149,7 @@ def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[Hashable]]:
             for pk, arrived, leased, leases, superseded_at, leg, echoed in rows
             if superseded_at is None and leg == Leg.STORED
         )
-    return newer, late
+    return newer, late, overlapping
 
 
 def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> dict[DivergenceClass, str]:

@@ -1,14 +1,15 @@
 """
 Writing one copy, in a worker, after the authoritative side has answered.
 
-A deferred copy is a backfill of one row: only the course and the submission's identity go through the broker, answer
-and files come from the authoritative system. A lost task is found by the next backfill.
+A deferred copy is a backfill of one row: answer and files come from the authoritative system, and nothing of the
+submission goes through the broker.
 """
 
 from __future__ import annotations
 
 import hmac
 import logging
+from dataclasses import dataclass, replace
 
 from django.conf import settings as django_settings
 from django.db import DatabaseError
@@ -17,9 +18,9 @@ from . import breaker, ledger, toggles
 from .backfill.one import write_shadow_of
 from .conf import ShimSettings, load
 from .core.identity import reverse_header
-from .data import Leg
+from .data import Leg, State
 from .errors import Malformed, TargetWriteFailed, Unfit
-from .legacy.client import LegacyClient
+from .legacy.client import LegacyClient, answered
 from .metrics import count, timed
 from .models import LedgerEntry
 from .target import reader
@@ -27,6 +28,32 @@ from .target import reader
 log = logging.getLogger(__name__)
 
 SHADOW, REVERSE = "shadow", "reverse"
+#: Why a reverse shadow can never be written; nobody tries again.
+FOR_GOOD = ("sink_url_too_long", "queue_name_too_long", "target_row_gone", "no_residue")
+#: How often a shadow's row is looked for on legacy before that is left to the next backfill.
+LOOKS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """
+    What became of one copy, as a word for a log. ``again``: it is still owed. ``refused``: XQueue answers, and does not
+    take what goes to this queue.
+    """
+
+    word: str
+    again: bool = False
+    refused: bool = False
+
+
+def write(kind: str, entry: LedgerEntry, settings: ShimSettings) -> Written:
+    """
+    Write the copy that an entry is owed.
+
+    Raises:
+        TargetWriteFailed, DatabaseError: it could not be written now.
+    """
+    return _shadow(entry, settings) if kind == SHADOW else _reverse(entry, settings)
 
 
 def write_shadow(identity: str) -> str:
@@ -34,22 +61,9 @@ def write_shadow(identity: str) -> str:
     Write the shadow of one submission out of legacy's row, and return what became of it, as one word.
 
     Raises:
-        TargetWriteFailed, DatabaseError: the target could not take it now; the worker may try again.
+        TargetWriteFailed, DatabaseError: the target could not take it now.
     """
-    if toggles.kill_switch_on():
-        count("shadow_stopped_by_kill_switch")
-        return "stopped by the kill switch"
-    settings = load()
-    try:
-        with timed("shadow_leg"):
-            word = write_shadow_of(identity, settings)
-    except (TargetWriteFailed, DatabaseError) as error:
-        breaker.failed(SHADOW, settings)
-        count("shadow_failed", error)
-        raise
-    breaker.succeeded(SHADOW)
-    count(f"shadow_{word}")
-    return word
+    return _write(SHADOW, identity)
 
 
 def write_reverse(identity: str) -> str:
@@ -59,41 +73,78 @@ def write_reverse(identity: str) -> str:
     XQueue supersedes by callback, and the sink's token is one per learner and input: written twice, the older row is
     retired by XQueue itself, so a repeated task harms nobody.
     """
+    return _write(REVERSE, identity)
+
+
+def _write(kind: str, identity: str) -> str:
     if toggles.kill_switch_on():
-        count("reverse_stopped_by_kill_switch")
+        count(f"{kind}_stopped_by_kill_switch")
         return "stopped by the kill switch"
-    settings = load()
     entry = LedgerEntry.objects.filter(identity=identity).first()
-    if entry is None or entry.legacy_leg not in (Leg.MISSING, Leg.FAILED) or entry.purged_at is not None:
-        return "nothing to do"
-    if entry.superseded_at is not None:  # written now, it would retire the newer attempt's reverse shadow
-        LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.NONE, legacy_reason="superseded")
-        return "superseded"
+    return "nothing to do" if entry is None else write(kind, entry, load()).word
+
+
+def _shadow(entry: LedgerEntry, settings: ShimSettings) -> Written:
+    if entry.target_leg == Leg.NONE:
+        return Written(word="nothing to do")  # not wanted, or given back since
+    try:
+        with timed("shadow_leg"):
+            word = write_shadow_of(entry.identity, settings)
+    except (TargetWriteFailed, DatabaseError) as error:
+        # A row that fails again and again is one failure: it says nothing of the others.
+        if not entry.tries:
+            breaker.failed(SHADOW, settings)
+        count("shadow_failed", error)
+        raise
+    breaker.succeeded(SHADOW)
+    count(f"shadow_{word}")
+    return Written(word=word, again=word == "no_legacy_row" and entry.tries < LOOKS)
+
+
+def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
+    if entry.legacy_leg not in (Leg.MISSING, Leg.FAILED) or entry.purged_at is not None:
+        return Written(word="nothing to do")
+    superseded = LedgerEntry.objects.filter(pk=entry.pk, superseded_at__isnull=False)
+    if superseded.update(legacy_leg=Leg.NONE, legacy_reason="superseded"):
+        return Written(word="superseded")  # written now, it would retire the newer attempt's reverse shadow
+    if _newer_at_work(entry):
+        return Written(word="waits for a newer attempt", again=True)
     try:
         submission = reader.contents(entry.target_submission_id or 0)
         if submission is None:
-            return _reverse_failed(entry, "target_row_gone", settings)
+            return _reverse_failed(entry, "target_row_gone")
         body = ledger.legacy_body(entry, submission.answer)
         url = sink_url(entry.sink_token, settings)
         header = reverse_header(url, entry.identity, entry.queue_name + settings.reverse_queue_suffix)
     except (Malformed, Unfit) as error:
-        return _reverse_failed(entry, error.reason, settings)
+        return _reverse_failed(entry, error.reason)
     with timed("reverse_leg"):
         error, message = LegacyClient().submit(header, body, submission.files, correlation=entry.identity[:16])
+    # An answer, even a refusal, closes the breaker: what one queue is refused says nothing of the others.
+    if not error or answered(message):
+        breaker.succeeded(REVERSE)
+    elif not entry.tries or breaker.is_open(REVERSE):
+        breaker.failed(REVERSE, settings)
     if error:
-        return _reverse_failed(entry, f"refused: {message}", settings)
+        return replace(_reverse_failed(entry, f"refused: {message}"), refused=answered(message))
     LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.STORED, legacy_reason="")
-    breaker.succeeded(REVERSE)
     count("reverse_stored")
-    return "stored"
+    return Written(word="stored")
 
 
-def _reverse_failed(entry: LedgerEntry, reason: str, settings: ShimSettings) -> str:
+def _newer_at_work(entry: LedgerEntry) -> bool:
+    """Whether XQueue has a newer attempt at the same input in flight: it would retire that one for this."""
+    if not entry.input_key:
+        return False
+    stored = LedgerEntry.objects.filter(input_key=entry.input_key, pk__gt=entry.pk, legacy_leg=Leg.STORED)
+    return stored.exclude(legacy_state__in=[state.value for state in State if state.is_final]).exists()
+
+
+def _reverse_failed(entry: LedgerEntry, reason: str) -> Written:
     LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.FAILED, legacy_reason=reason[:64])
-    breaker.failed(REVERSE, settings)
     count("reverse_failed")
     log.warning("migration_shim: a reverse shadow was not written: %s", reason)
-    return reason
+    return Written(word=reason, again=reason not in FOR_GOOD)
 
 
 def sink_token(learner: str, item_id: str, input_key: str) -> str:

@@ -1,4 +1,4 @@
-"""The tasks that write one deferred copy, and how one is published without keeping a learner waiting."""
+"""The task that does what the ledger owes, and how it is started without keeping a learner waiting."""
 
 from __future__ import annotations
 
@@ -7,23 +7,34 @@ from django.db import OperationalError
 from kombu import Connection
 from kombu.pools import producers
 
-from . import copies
-from .conf import ShimSettings
+from . import copies, outbox
+from .conf import ShimSettings, load
 from .errors import TargetWriteFailed
 
-RETRIES = 5
+#: A nudge that no worker has taken so long after its time is of no use: there have been others.
+EXPIRES = 60.0
 
 
-@shared_task(
-    name="migration_shim.write_shadow",
-    autoretry_for=(TargetWriteFailed, OperationalError),
-    max_retries=RETRIES,
-    retry_backoff=2,
-    ignore_result=True,
-)
+@shared_task(name="migration_shim.drain_outbox", ignore_result=True)
+def drain_outbox() -> str:
+    """Do what is due; delivered twice, or never, it does no harm. What is left after its turn is left to another."""
+    settings = load()
+    done = outbox.drain(settings)
+    if done["unfinished"]:
+        send(settings, after=0)
+    return " ".join(f"{word}={number}" for word, number in sorted(done.items()))
+
+
+# Processes of the release before send one task a copy, by these names, while an upgrade is rolled out.
+
+
+@shared_task(name="migration_shim.write_shadow", ignore_result=True)
 def write_shadow(course_id: str, identity: str) -> str:
     """Write one shadow. ``course_id`` is for whoever looks at the queue."""
-    return copies.write_shadow(identity)
+    try:
+        return copies.write_shadow(identity)
+    except (TargetWriteFailed, OperationalError) as error:
+        return f"left to the next backfill: {type(error).__name__}"
 
 
 @shared_task(name="migration_shim.write_reverse", ignore_result=True)
@@ -32,28 +43,22 @@ def write_reverse(course_id: str, identity: str) -> str:
     return copies.write_reverse(identity)
 
 
-_TASKS = {copies.SHADOW: write_shadow, copies.REVERSE: write_reverse}
-
-
-def send(kind: str, course_id: str, identity: str, settings: ShimSettings) -> None:
+def send(settings: ShimSettings, *, after: float) -> None:
     """
-    Publish one copy: one try, with ``publish_seconds`` as the timeout of the socket itself.
+    Start the task, so many seconds from now: one try, with ``publish_seconds`` as the timeout of the socket itself.
 
     Where all pooled connections of the process are waiting for the broker, that wait may come on top, once.
 
     Raises:
         Exception: whatever the broker's client raises.
     """
-    task = _TASKS[kind]
-    arguments = {"course_id": course_id, "identity": identity}
-    if is_eager():
-        task.apply_async(kwargs=arguments)
-        return
     seconds = settings.publish_seconds
+    options = {"countdown": after, "expires": after + EXPIRES, "retry": False}
+    if settings.celery_queue:
+        options["queue"] = settings.celery_queue
     connection = broker(seconds)
     with producers[connection].acquire(block=True, timeout=seconds) as producer:
-        options = {"queue": settings.celery_queue} if settings.celery_queue else {}
-        task.apply_async(kwargs=arguments, producer=producer, retry=False, **options)
+        drain_outbox.apply_async(producer=producer, **options)
 
 
 def is_eager() -> bool:

@@ -276,6 +276,13 @@ class Remarks:
     duplicates: int = 0
     #: Whether a later attempt of the same learner and input was handed out before it (``core/compare.overtaken``).
     overtaken: bool = False
+    #: Whether its own copy still stands in the outbox: a worker writes it.
+    owed: bool = False
+    #: Whether the learner has made another attempt at the input within the same minute (two tabs at once): which of
+    #: them is retired, and which comes first, each system may see in its own way.
+    overlapping: bool = False
+    #: Whether it is on record as superseded.
+    superseded: bool = False
     #: Whose it is: any text that is equal on both sides if learner, course and problem are. Empty: not looked at.
     identity: str = ""
 

@@ -2,8 +2,9 @@
 The router: each submission to the authoritative system, and then, and only then, its copy.
 
 The caller is the LMS, and a learner waits. What the authoritative system answers is what the learner gets; nothing that
-a copy does can change it, raise into it, or touch the caller's transaction: all that follows the authoritative write
-runs after that transaction's commit.
+a copy does can change it, raise into it, or touch the caller's transaction. CAPA saves its queue state only after the
+door has returned, and a grade that comes earlier is lost: so after the authoritative write nothing is done here that
+could wait. The ledger entry says what is owed, and a worker does it (``outbox.py``).
 """
 
 from __future__ import annotations
@@ -12,26 +13,26 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.utils.timezone import now
 
-from . import breaker, copies, hosts, ledger, toggles
+from . import breaker, copies, hosts, ledger, publish, toggles
 from .conf import COPY_KEYS, ShimSettings, usable
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Envelope, parse_envelope
-from .data import Authority, Leg, Origin, Phase
+from .data import Authority, Leg, Move, Origin, Phase
 from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
 from .phase_lookup import phase_in_force
 from .points import points_possible
-from .publish import publish
-from .supersession import supersede_older
 from .target import writer
+from .target.supersession import in_flight
 
 log = logging.getLogger(__name__)
 
@@ -170,15 +171,17 @@ class _Submission:
     def _target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
         """The authoritative write of ``live`` and ``complete``: all of it, or an error that the learner sees."""
         try:
-            if _known(entry):
+            refused = _find(entry)
+            if refused is not None and not _was_refused(refused):
                 return 0, ""  # the same submission, sent again; one system holds it already
             writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
             placement = real_placement(envelope)
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
-                entry.legacy_leg = Leg.MISSING
+                entry.legacy_leg, entry.copy_due = Leg.MISSING, now()
                 entry.sink_token = copies.sink_token(entry.learner, entry.item_id, entry.input_key or entry.identity)
+            entry.supersession_due = self._after_the_hold(entry)
             with timed("target_leg"):
-                return self._insert(entry, envelope, placement)
+                return self._insert(entry, envelope, placement, refused)
         except Unfit as error:
             count(f"target_refused_{error.reason}", error)
             return 1, error.message
@@ -187,28 +190,46 @@ class _Submission:
             log.error("migration_shim: the target did not store a submission: %s", type(error).__name__)
             return 1, TARGET_UNAVAILABLE
 
-    def _insert(self, entry: LedgerEntry, envelope: Envelope, placement: Any) -> tuple[int, str]:
+    def _after_the_hold(self, entry: LedgerEntry) -> datetime | None:
+        """When the learner's state may be asked which attempts are replaced; None where the input cannot be told."""
+        if not entry.input_key:
+            count("supersession_input_unknown")
+            return None
+        return now() + timedelta(seconds=self.settings.hold_seconds)
+
+    def _insert(
+        self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None
+    ) -> tuple[int, str]:
         """Insert ledger entry and target rows; on contention once more, unless the caller's transaction is at stake."""
         for tried in range(1, TRIES + 1):
             try:
-                self._write(entry, envelope, placement)
+                self._write(entry, envelope, placement, refused)
                 return 0, ""
             except (TargetWriteFailed, DatabaseError) as error:
-                if not connection.in_atomic_block and _known(entry):
-                    return 0, ""
+                if not connection.in_atomic_block:
+                    refused = _find(entry)
+                    if refused is not None and not _was_refused(refused):
+                        return 0, ""
                 passing = error.passing if isinstance(error, TargetWriteFailed) else isinstance(error, IntegrityError)
                 if not passing or tried == TRIES or connection.in_atomic_block:
                     raise
         raise AssertionError("unreachable")
 
-    def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Any) -> None:
-        """Contents, then ledger entry and target rows in one transaction; the entry first, so that a repeat stops."""
+    def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None) -> None:
+        """
+        Contents, then ledger entry and target rows in one transaction; the entry first, so that a repeat stops.
+
+        What legacy had ``refused`` and is sent again has an entry, which becomes that of a submission like any other.
+        """
         callback = envelope.callback
         points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
         entry.points_possible, entry.points_assumed = points
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
-            entry.save(force_insert=True)
+            if refused is None:
+                entry.save(force_insert=True)
+            else:
+                _take(entry, refused)
             entry.target_submission_id = writer.insert(
                 placement, envelope.body, stored, points_possible=entry.points_possible
             )
@@ -225,18 +246,22 @@ class _Submission:
                 connection.close_if_unusable_or_obsolete()
 
     def _after_target(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        supersede_older(envelope, entry.input_key, entry.identity, Authority.TARGET, self.settings)
-        if entry.legacy_leg == Leg.MISSING:
-            # Never here: CAPA saves its queue state only after the door has returned, whatever the setting says.
-            publish(copies.REVERSE, entry.course_id, entry.identity, self.settings)
+        self._nudge(entry)
+
+    def _nudge(self, entry: LedgerEntry) -> None:
+        if entry.supersession_due is not None or entry.copy_due is not None:
+            publish.nudge(self.settings)
 
     def _after_legacy(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        entry.legacy_leg = Leg.STORED
         if entry.phase == Phase.SHADOW and self._copy_wanted(envelope):
-            if self.deadline - time.monotonic() < COPY_NEEDS:
-                count("shadow_left_no_time")
-            elif not self._open_entry(envelope, entry):
-                return  # the same submission was sent again: its entry is there, and it replaces nothing
-        supersede_older(envelope, entry.input_key, entry.identity, Authority.LEGACY, self.settings)
+            self._open_entry(envelope, entry)
+        elif _replaces_on_target(entry):
+            # Nothing is copied: the entry is there for the older attempts that the target still has.
+            entry.supersession_due = self._after_the_hold(entry)
+            with contextlib.suppress(IntegrityError), transaction.atomic():  # sent again, it has an entry
+                entry.save(force_insert=True)
+        self._nudge(entry)
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
@@ -244,9 +269,9 @@ class _Submission:
         with contextlib.suppress(IntegrityError), transaction.atomic():  # sent again, it has an entry
             entry.save(force_insert=True)
 
-    def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> bool:
-        """Write the ledger entry of a shadow and start the copy. False when the submission had an entry already."""
-        entry.legacy_leg, entry.target_leg = Leg.STORED, Leg.MISSING
+    def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        """Write the ledger entry of a shadow, which says that it is owed; with inline copies, make it here."""
+        entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._after_the_hold(entry)
         callback = envelope.callback
         points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
         entry.points_possible, entry.points_assumed = points
@@ -254,18 +279,14 @@ class _Submission:
             with transaction.atomic():
                 entry.save(force_insert=True)
         except IntegrityError:
-            # Refused the first time and stored the second, it is owed its shadow now.
-            refused = LedgerEntry.objects.filter(identity=entry.identity, legacy_leg=Leg.FAILED, target_leg=Leg.NONE)
-            if not refused.update(legacy_leg=Leg.STORED, legacy_reason="", target_leg=Leg.MISSING):
+            if not _take_over(entry):
+                entry.copy_due = entry.supersession_due = None
                 count("repeated")
-                return False
-            entry.pk = LedgerEntry.objects.values_list("pk", flat=True).get(identity=entry.identity)
-        self._shadow(envelope, entry)
-        return True
-
-    def _shadow(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        if self.settings.copies == "deferred":
-            publish(copies.SHADOW, entry.course_id, entry.identity, self.settings)
+                return
+        if self.settings.copies == "deferred" or entry.copy_due is None:
+            return
+        if self.deadline - time.monotonic() < COPY_NEEDS:
+            count("shadow_left_no_time")
         elif breaker.allows(copies.SHADOW):
             self._shadow_inline(envelope, entry)
         else:
@@ -282,9 +303,13 @@ class _Submission:
             ):
                 submission_id = writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible)
                 stored_leg = {"target_leg": Leg.STORED, "target_submission_id": submission_id}
+                stored_leg |= {"copy_due": None, "copied_at": now()}
                 LedgerEntry.objects.filter(pk=entry.pk).update(**stored_leg)
         except (Unfit, TargetWriteFailed) as error:
-            LedgerEntry.objects.filter(pk=entry.pk).update(target_leg=Leg.FAILED, target_reason=error.reason[:64])
+            # What the target cannot hold it can never hold; anything else a worker tries again.
+            failed = {"target_leg": Leg.FAILED, "target_reason": error.reason[:64]}
+            failed |= {"copy_due": None} if isinstance(error, Unfit) else {}
+            LedgerEntry.objects.filter(pk=entry.pk).update(**failed)
             if isinstance(error, TargetWriteFailed):
                 breaker.failed(copies.SHADOW, self.settings)
             count("shadow_failed", error)
@@ -302,5 +327,76 @@ def _kill_switch_on() -> bool:
         return True
 
 
-def _known(entry: LedgerEntry) -> bool:
-    return LedgerEntry.objects.filter(identity=entry.identity).exists()
+def _find(entry: LedgerEntry) -> LedgerEntry | None:
+    """The entry that the same submission has already."""
+    return LedgerEntry.objects.filter(identity=entry.identity).first()
+
+
+def _was_refused(found: LedgerEntry) -> bool:
+    """Whether all that is on record of a submission is that legacy refused it: no system holds it for its sender."""
+    legs = (found.authority, found.legacy_leg, found.target_leg, found.move)
+    return legs == (Authority.LEGACY, Leg.FAILED, Leg.NONE, Move.NONE)
+
+
+def _lock(entry: LedgerEntry) -> LedgerEntry:
+    """
+    The entry that the same submission has already, locked without waiting.
+
+    Raises:
+        OperationalError: another session is at work on it.
+    """
+    nowait = connection.features.has_select_for_update_nowait
+    return LedgerEntry.objects.select_for_update(nowait=nowait).get(identity=entry.identity)
+
+
+def _take(entry: LedgerEntry, refused: LedgerEntry) -> None:
+    """
+    Save an entry in the place of one whose submission legacy had refused.
+
+    Raises:
+        TargetWriteFailed: another session is at work on it, or was.
+    """
+    try:
+        found = _lock(entry)
+    except OperationalError as error:
+        raise TargetWriteFailed(type(error).__name__, passing=True) from error
+    if not _was_refused(found):
+        raise TargetWriteFailed("changed", passing=True)
+    # The linker may have found that legacy has the row after all: then it is to be retired, and counted if it is not.
+    entry.pk, entry.legacy_id, entry.created_at = found.pk, found.legacy_id, found.created_at
+    entry.save(force_update=True)
+
+
+def _take_over(entry: LedgerEntry) -> bool:
+    """
+    Let a new entry of shadow take the place of the one there is; False when that is the very submission's own.
+
+    Refused the first time and stored the second, it is owed its shadow now. Of one that the linker has made out of
+    legacy's row the router knows more.
+
+    Raises:
+        OperationalError: another session is at work on it.
+    """
+    with transaction.atomic():
+        found = _lock(entry)
+        if not (_was_refused(found) or (found.origin == Origin.RECONCILE and found.authority == Authority.LEGACY)):
+            return False
+        found.legacy_leg, found.legacy_reason, found.origin = Leg.STORED, "", Origin.ROUTER
+        if found.target_leg in (Leg.NONE, Leg.MISSING):
+            found.target_leg, found.copy_due = Leg.MISSING, entry.copy_due
+        found.supersession_due, found.phase = entry.supersession_due, entry.phase
+        found.points_possible, found.points_assumed = entry.points_possible, entry.points_assumed
+        found.save()
+        entry.pk, entry.copy_due = found.pk, found.copy_due
+    return True
+
+
+def _replaces_on_target(entry: LedgerEntry) -> bool:
+    """Whether the target may have an older attempt at the same input in flight: two reads by index, and no lock."""
+    if not entry.input_key:
+        return False
+    older = LedgerEntry.objects.filter(input_key=entry.input_key, superseded_at=None).exclude(identity=entry.identity)
+    rows = older.values_list("target_submission_id", "move")
+    moves = (Move.HELD, Move.FENCED, Move.RETURNING)
+    found = list(rows)
+    return any(move in moves for _, move in found) or bool(in_flight(pk for pk, _ in found if pk is not None))

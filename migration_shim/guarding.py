@@ -16,7 +16,7 @@ from . import cutover, in_vain, phase_memory, proofs, queue_names, runs, tallies
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
-from .data import Authority, DivergenceClass, Move, PairStatus, Phase, State
+from .data import Authority, DivergenceClass, Leg, Move, PairStatus, Phase, State
 from .errors import ConfigurationError
 from .legacy.client import LegacyClient
 from .metrics import count
@@ -32,6 +32,7 @@ _HANDOFF = "xqueue_backfill --mode handoff --course {course} --execute"
 _RETURN = "xqueue_backfill --mode return --course {course} --execute"
 #: How long a submission that has failed for good is said.
 _LATELY = timedelta(days=1)
+_UNWRITTEN = (Leg.MISSING, Leg.FAILED)
 _SAID_LIMIT = 200  # characters of XQueue's own text
 _GRADED = (State.GRADED, State.FAILED)
 _FINAL = [state.value for state in State if state.is_final]
@@ -93,7 +94,7 @@ def look(
             "reverse_leaks": max(reconciled["fence_leaks"] - shadow_leaks, 0),
             "lost": classes[DivergenceClass.LOST],
             "problems": _problems(entries),
-            **_overdue(entries),
+            **_overdue(entries, settings),
         }
     return Seen(
         phase=phase,
@@ -110,7 +111,7 @@ def look(
     )
 
 
-def _overdue(entries: QuerySet[LedgerEntry]) -> dict[str, int]:
+def _overdue(entries: QuerySet[LedgerEntry], settings: ShimSettings) -> dict[str, int]:
     """By side: what is overdue there, handed out for too long, or missing though it should be there."""
     entries = entries.filter(superseded_at=None).exclude(history=True, echo=False)
     classes = (DivergenceClass.PRESENCE, DivergenceClass.STUCK)
@@ -121,7 +122,14 @@ def _overdue(entries: QuerySet[LedgerEntry]) -> dict[str, int]:
         "overdue_on_legacy": Q(legacy_state__in=("", State.MISSING, State.STUCK))
         | Q(result=PairStatus.OVERDUE) & ~Q(legacy_state__in=_FINAL),
     }
-    wanted = entries.filter(Q(result=PairStatus.OVERDUE) | diverged)
+    # A copy that stands in the outbox waits for a worker; so long it should not.
+    owed = Q(copy_due__isnull=False, created_at__lt=now() - timedelta(seconds=settings.watch_stuck_seconds))
+    owed &= Q(authority=Authority.LEGACY, target_leg__in=_UNWRITTEN) | Q(
+        authority=Authority.TARGET, legacy_leg__in=_UNWRITTEN
+    )
+    late["overdue_on_target"] |= owed & Q(authority=Authority.LEGACY)
+    late["overdue_on_legacy"] |= owed & Q(authority=Authority.TARGET)
+    wanted = entries.filter(Q(result=PairStatus.OVERDUE) | diverged | owed)
     return wanted.aggregate(**{name: Count("id", filter=condition) for name, condition in late.items()})
 
 

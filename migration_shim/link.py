@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils.timezone import now
 
 from . import ledger, walked, wrong_side
 from .backfill import files, plan
@@ -25,10 +26,10 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     """
     Walk the legacy rows since the last walk, and link each to its entry.
 
-    A row of a course in shadow that the router left no entry for gets one, with its copy MISSING: so it is counted, and
-    the next backfill finds it; so does one that came while the course's target was authoritative (``wrong_side``). The
-    checkpoint never passes the overlap: ids commit out of order. A row whose file names cannot be read for now is kept
-    for the next runs. ``control`` is asked before every page.
+    A row of a course in shadow that the router left no entry for, older than the overlap, gets one, and is owed its
+    copy; so does one that came while the course's target was authoritative (``wrong_side``). The checkpoint never
+    passes the overlap: ids commit out of order. A row whose file names cannot be read for now is kept for the next
+    runs. ``control`` is asked before every page.
 
     Raises:
         Stopped: with the reason.
@@ -36,8 +37,11 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     """
     storage = files.legacy_storage(settings)
     checkpoint = walked.position()
-    _link_again(checkpoint, storage, settings, control)
-    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, legacy_rows.clock(), after=checkpoint.last_id)
+    clock = legacy_rows.clock()
+    # The router writes its own entry, a moment after legacy has the row: one that is older it has not written.
+    before = clock - timedelta(seconds=settings.overlap_seconds)
+    _link_again(checkpoint, storage, settings, control, before)
+    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, clock, after=checkpoint.last_id)
     for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
         control.turn()
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
@@ -49,14 +53,16 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
         with transaction.atomic():
             # Runs of two courses may walk at once: here they take turns, and each sees what the other has linked.
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
-            _link_page(parsed, settings)
+            _link_page(parsed, settings, before)
             walked.saw(checkpoint, page)
             walked.keep(checkpoint, unread=[one.row.id for one in unread])
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
             checkpoint.save()
 
 
-def _link_again(checkpoint: Checkpoint, storage: files.Source, settings: ShimSettings, control: Control) -> None:
+def _link_again(
+    checkpoint: Checkpoint, storage: files.Source, settings: ShimSettings, control: Control, before: datetime
+) -> None:
     """Try the rows once more whose file names could not be read when their turn was."""
     ids, astray = walked.kept(checkpoint), 0
     if not ids:
@@ -72,7 +78,7 @@ def _link_again(checkpoint: Checkpoint, storage: files.Source, settings: ShimSet
             break
     with transaction.atomic():
         checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
-        _link_page(parsed, settings)
+        _link_page(parsed, settings, before)
         gone = [row_id for row_id in ids if row_id not in rows]
         walked.keep(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
         checkpoint.save()
@@ -105,7 +111,7 @@ def _is_row_of(row: LegacyRow | None, entry: LedgerEntry, storage: files.Source)
     return row.xqueue_header == entry.raw_header or (digests is not None and digests.identity == entry.identity)
 
 
-def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
+def _link_page(page: list[ParsedRow], settings: ShimSettings, before: datetime) -> None:
     _link_reverse([parsed.row for parsed in page if is_copy(parsed.row)])
     parsed = [row for row in page if row.digests is not None]
     identities = [row.digests.identity for row in parsed if row.digests]
@@ -118,6 +124,10 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
     for row in parsed:
         assert row.digests is not None and row.envelope is not None
         entry = entries.get(row.digests.identity)
+        if entry is None and row.row.arrival_time < before and _is_wanted(row, shadowed, settings):
+            entry = entries[row.digests.identity] = _adopted(row)
+            if entry.legacy_id == row.row.id:
+                taken[row.row.id] = row.row
         if entry is not None:
             if entry.move != Move.NONE:
                 continue  # a handoff or a return has chosen the row
@@ -126,11 +136,9 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings) -> None:
                 entry.legacy_id, taken[row.row.id] = row.row.id, row.row
                 _note(entry, row.row.id)
             continue
-        since = _since(row, shadowed, settings)
-        # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
-        if since is not None and row.row.arrival_time >= since:
-            entries[row.digests.identity] = _found_without_entry(row)
-        elif (phase := logs.target_phase_of(row)) and (entry := wrong_side.record(row, phase, settings)):
+        if row.row.arrival_time >= before:
+            continue  # its door may be about to write the entry; the checkpoint has not passed it
+        if (phase := logs.target_phase_of(row)) and (entry := wrong_side.record(row, phase, settings)):
             entries[row.digests.identity] = entry
 
 
@@ -152,12 +160,15 @@ def _link_reverse(page: list[LegacyRow]) -> None:
             _note(entry, rows[entry.identity].id)
 
 
-def _since(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> datetime | None:
-    """Since when this learner's submissions in this course are copied; None when they are not."""
+def _is_wanted(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> bool:
+    """Whether a row is one of those that are copied: of a learner of the sample, and from after the step to shadow."""
     assert row.envelope is not None
     course_id = row.envelope.callback.course_id
-    sampled = in_sample(row.envelope.body.anonymous_student_id, settings.sample_of(course_id))
-    return shadowed.get(course_id) if sampled else None
+    since = shadowed.get(course_id)
+    # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
+    if since is None or row.row.arrival_time < since:
+        return False
+    return in_sample(row.envelope.body.anonymous_student_id, settings.sample_of(course_id))
 
 
 def _better(row: LegacyRow, held: LegacyRow) -> bool:
@@ -165,7 +176,8 @@ def _better(row: LegacyRow, held: LegacyRow) -> bool:
     return (not row.retired, row.id) > (not held.retired, held.id)
 
 
-def _found_without_entry(parsed: ParsedRow) -> LedgerEntry:
+def _adopted(parsed: ParsedRow) -> LedgerEntry:
+    """An entry for a row that has none; somebody else's, if one was quicker."""
     assert parsed.envelope is not None and parsed.digests is not None
     entry = ledger.new_entry(
         parsed.envelope,
@@ -176,5 +188,11 @@ def _found_without_entry(parsed: ParsedRow) -> LedgerEntry:
         input_key=parsed.input_key,
     )
     entry.legacy_leg, entry.legacy_id, entry.target_leg = Leg.STORED, parsed.row.id, Leg.MISSING
-    entry.save()
+    entry.copy_due = now()
+    entry.supersession_due = entry.copy_due if entry.input_key else None
+    try:
+        with transaction.atomic():
+            entry.save(force_insert=True)
+    except IntegrityError:
+        return LedgerEntry.objects.get(identity=entry.identity)
     return entry

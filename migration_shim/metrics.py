@@ -45,14 +45,13 @@ EVENTS = {
     "reverse_stored": "A reverse shadow was written.",
     "reverse_failed": "A reverse shadow could not be written.",
     "shadow_paused_by_breaker": "The breaker is open, and a shadow was not written in the submit.",
-    "*_paused_by_breaker": "The breaker is open, and a copy was left (shadow, reverse).",
-    "*_left_to_backfill": "There is no Celery, and a copy was left (shadow, reverse).",
-    "*_not_published": "The broker did not take a copy (shadow, reverse).",
+    "nudge_not_sent": "The broker did not take the nudge; the next one, or the watch, finds what is owed.",
     "superseded_on_target": "An older attempt was superseded on the target.",
     "superseded_on_legacy": "An older attempt was superseded on legacy.",
     "superseded_held": "An older attempt was superseded while a handoff held it.",
     "supersession_input_unknown": "The input could not be recovered, so nothing was superseded.",
-    "supersession_failed_on_target": "Superseding failed on the target.",
+    "supersession_undone": "The learner's state waits for an attempt that was superseded; it is in its queue again.",
+    "supersession_failed": "Superseding failed for one submission; it is tried again.",
     "supersession_failed_on_legacy": "Superseding failed on legacy.",
     "supersession_on_legacy_paused": "The breaker of legacy's rows is open.",
     "supersession_on_legacy_refused": "The ledger is another LMS's (a cloned database), and retires nothing on legacy.",
@@ -87,7 +86,7 @@ LEGS = {
     "target_leg": "Writing a learner's own row on the target.",
     "shadow_leg": "Writing a shadow.",
     "reverse_leg": "Writing a reverse shadow.",
-    "publish": "Handing a copy to the broker.",
+    "publish": "Handing a nudge to the broker.",
 }
 
 _EVENTS = Counter(PROCESS[0][0], "Events of the router", PROCESS[0][1]) if Counter else None

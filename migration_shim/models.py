@@ -75,6 +75,14 @@ class LedgerEntry(models.Model):
     points_possible = models.PositiveIntegerField(default=1)
     points_assumed = models.BooleanField(default=False)
     superseded_at = models.DateTimeField(null=True)
+    # The outbox: when a worker has to look next at what the submission has replaced, and at the copy that it is owed.
+    # Null: nothing is owed. Who takes a row moves its time on, and so does a failure: it is lease and backoff as well.
+    supersession_due = models.DateTimeField(null=True)
+    copy_due = models.DateTimeField(null=True)
+    # Failures in a row of either.
+    tries = models.PositiveSmallIntegerField(default=0, db_default=0)
+    # When the copy of a submission that came through the router was written; its latency counts from then.
+    copied_at = models.DateTimeField(null=True)
     # A handoff writes a second, real target row. Until it is released ``target_submission_id`` stays the shadow's; then
     # it names the real row, and the shadow is set aside. A return goes the same way back.
     move = models.CharField(max_length=16, choices=_choices(Move), default=Move.NONE)
@@ -143,6 +151,8 @@ class LedgerEntry(models.Model):
             models.Index(fields=["target_leg", "id"], name="shim_ledger_target_leg"),
             models.Index(fields=["legacy_leg", "id"], name="shim_ledger_legacy_leg"),
             models.Index(fields=["move", "id"], name="shim_ledger_move"),
+            models.Index(fields=["supersession_due"], name="shim_ledger_supersession"),
+            models.Index(fields=["authority", "copy_due"], name="shim_ledger_copy"),
             models.Index(fields=["course_id", "settled_at", "id"], name="shim_ledger_open"),
             # All that tallies.py counts: counting a course then reads a fifth of its ledger. See docs/decisions/0014.
             # 3050 bytes at most, of the 3072 that InnoDB takes.

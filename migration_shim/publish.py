@@ -1,8 +1,10 @@
-"""Starting a deferred copy: one task for Celery, without keeping a learner waiting."""
+"""The nudge: telling a worker that the ledger owes something, without keeping a learner waiting."""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 from . import breaker
 from .conf import ShimSettings
@@ -10,29 +12,49 @@ from .metrics import count, timed
 
 try:
     from . import copy_tasks
-except ImportError:  # Celery is an extra: without it the next backfill writes the copies
+except ImportError:  # Celery is an extra: without it the watch does what is owed
     copy_tasks = None
 
 log = logging.getLogger(__name__)
 
+#: One nudge in so many seconds a process.
+EVERY = 1.0
+_turn = threading.Lock()
+_last = -EVERY
 
-def publish(kind: str, course_id: str, identity: str, settings: ShimSettings) -> None:
-    """
-    Start one copy in a worker. Raises nothing.
 
-    Where it cannot be started (no Celery, a broker that does not answer in time, an open breaker) the copy stays
-    MISSING on its ledger entry, counted, until a backfill finds it.
+def nudge(settings: ShimSettings) -> None:
     """
-    if not breaker.allows(kind):
-        count(f"{kind}_paused_by_breaker")
-        return
-    if copy_tasks is None:
-        count(f"{kind}_left_to_backfill")
+    Have a worker look at the outbox. Raises nothing, and says nothing of any submission.
+
+    At most once a second a process. The worker comes a second and the hold later: so what is accepted in the second
+    after a nudge needs none of its own, and the last of a burst is not forgotten. Where it cannot be sent (no Celery,
+    a broker that does not answer in time, an open breaker) the next one or the watch finds what is owed.
+    """
+    if copy_tasks is None or copy_tasks.is_eager():
+        return  # there is no worker, and nothing is to be done here
+    if not _is_time() or not breaker.allows(breaker.OUTBOX):
         return
     try:
         with timed("publish"):
-            copy_tasks.send(kind, course_id, identity, settings)
+            copy_tasks.send(settings, after=settings.hold_seconds + EVERY)
     except Exception as error:  # every broker client raises its own; none may reach a learner
-        breaker.failed(kind, settings)
-        count(f"{kind}_not_published", error)
-        log.warning("migration_shim: a %s copy could not be published: %s", kind, type(error).__name__)
+        breaker.failed(breaker.OUTBOX, settings)
+        count("nudge_not_sent", error)
+        log.warning("migration_shim: no worker could be told of what is owed: %s", type(error).__name__)
+    else:
+        breaker.succeeded(breaker.OUTBOX)
+
+
+def _is_time() -> bool:
+    global _last
+    if not _turn.acquire(blocking=False):
+        return False
+    try:
+        moment = time.monotonic()
+        if moment - _last < EVERY:
+            return False
+        _last = moment
+        return True
+    finally:
+        _turn.release()

@@ -1,4 +1,4 @@
-"""Writing copies that are owed: what a lost task, a dead worker or a paused breaker has left MISSING or FAILED."""
+"""Copies that are owed and that no worker has taken: what a paused breaker, an older release or a lost row has left."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import breaker, copies, publish, toggles
+from . import copies, outbox, toggles
 from .backfill import run as backfill
 from .backfill.request import Mode, Request
 from .conf import ShimSettings
-from .data import Authority, Leg, State
+from .data import Authority, Leg
 from .models import LedgerEntry
 
-#: Reverse shadows started in one round: workers that do not keep up are not buried.
-REVERSE_BATCH = 200
-#: Why a reverse shadow can never be written; nobody tries again.
-FOR_GOOD = ("sink_url_too_long", "queue_name_too_long", "target_row_gone", "no_residue")
+PAGE = 500
 _OWED = (Leg.MISSING, Leg.FAILED)
 
 
@@ -27,6 +24,26 @@ def _owed(settings: ShimSettings) -> QuerySet[LedgerEntry]:
     """Entries that a worker has had its time for."""
     before = now() - timedelta(seconds=settings.presence_grace_seconds)
     return LedgerEntry.objects.filter(created_at__lt=before, purged_at=None)
+
+
+def drain(settings: ShimSettings, check: Callable[[], object]) -> dict[str, int]:
+    """
+    Do what the outbox of every course owes, whatever phase it is in by now; what came of it.
+
+    Shadows that are owed without standing in the outbox are put there first: processes of the release before write
+    entries so.
+    """
+    forgotten = _owed(settings).filter(
+        authority=Authority.LEGACY, target_leg=Leg.MISSING, superseded_at=None, copy_due=None
+    )
+    _owe(forgotten)
+    return dict(outbox.drain(settings, check=check))
+
+
+def _owe(forgotten: QuerySet[LedgerEntry]) -> None:
+    found = list(forgotten.order_by("id").values_list("pk", flat=True)[:PAGE])
+    if found:
+        LedgerEntry.objects.filter(pk__in=found, copy_due=None).update(copy_due=now())
 
 
 def shadows(courses: list[str], settings: ShimSettings, tell: Callable[[str], None]) -> dict[str, Any] | None:
@@ -47,28 +64,17 @@ def shadows(courses: list[str], settings: ShimSettings, tell: Callable[[str], No
     return backfill.run(request, lambda done, total: tell(""), tell).content
 
 
-def reverse_shadows(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> dict[str, int]:
+def reverse_shadows(course_id: str, settings: ShimSettings, check: Callable[[], object]) -> dict[str, int]:
     """
-    Start the reverse shadows that a course in ``live`` is owed, or write them here where there is no Celery.
+    Write the reverse shadows that a course is owed; how many are ``owed``, and how many were ``started``.
 
-    Returns how many are ``owed`` and how many were ``started``. An older attempt waits while XQueue has a newer one of
-    the same input in flight: it would retire that one.
+    What a worker has in hand, or tries again later, is left to it.
     """
-    newer = LedgerEntry.objects.filter(
-        input_key=OuterRef("input_key"), arrived_at__gt=OuterRef("arrived_at"), legacy_leg=Leg.STORED
-    ).exclude(legacy_state__in=[state.value for state in State if state.is_final])
-    owed = _owed(settings).filter(course_id=course_id, authority=Authority.TARGET, legacy_leg__in=_OWED)
-    owed = owed.exclude(legacy_reason__in=FOR_GOOD).exclude(Exists(newer.exclude(input_key="")))
-    found, started = owed.count(), 0
-    for identity in list(owed.order_by("id").values_list("identity", flat=True)[:REVERSE_BATCH]):
-        check()
-        if toggles.kill_switch_on():
-            break
-        if publish.copy_tasks is not None:
-            publish.publish(copies.REVERSE, course_id, identity, settings)
-        elif breaker.allows(copies.REVERSE):
-            copies.write_reverse(identity)
-        if breaker.is_open(copies.REVERSE):
-            break  # one try at a time, and this was it
-        started += 1
-    return {"owed": found, "started": started}
+    owed = _owed(settings).filter(
+        course_id=course_id, authority=Authority.TARGET, legacy_leg__in=_OWED, superseded_at=None
+    )
+    owed = owed.exclude(legacy_reason__in=copies.FOR_GOOD)
+    found = owed.count()
+    _owe(owed.filter(copy_due=None))
+    done = outbox.drain(settings, courses=[course_id], check=check)
+    return {"owed": found, "started": done["reverse_done"] + done["reverse_owed"]}

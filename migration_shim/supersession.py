@@ -1,63 +1,118 @@
 """
-Superseding older attempts of the same learner and input on both systems, at every authoritative write.
+Superseding the attempts that a learner has left behind, on both systems, in a worker.
 
 XQueue supersedes by the first 128 characters of the callback: too much (sibling inputs, other problems) and, across
 systems, too little. Here it is exact: by the input recovered from the lms_key, and where that finds nothing, nothing.
+Which attempts are replaced is ``core/attempts.py``.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
+from datetime import datetime, timedelta
 
 from django.db import DatabaseError, transaction
 from django.utils.timezone import now
 
-from . import breaker, stamp
+from . import attempts, breaker, stamp
 from .conf import ShimSettings
+from .core.attempts import STALL, Attempt, Queued, replaced
 from .core.identity import digests, input_key
-from .core.wire import Envelope, parse_envelope, parse_header
+from .core.wire import parse_envelope, parse_header
 from .data import Authority, LegacyRow, Move
 from .errors import Malformed
 from .legacy import retire, rows
 from .metrics import count
 from .models import LedgerEntry
-from .target.supersession import supersede
+from .target.supersession import in_flight, revive, supersede
 
 log = logging.getLogger(__name__)
 
+_HELD = (Move.HELD, Move.FENCED)
+#: What a grader's session holds, or a return has on its way, is looked at again so soon.
+BUSY = timedelta(seconds=5)
 
-def supersede_older(envelope: Envelope, key: str, identity: str, authority: Authority, settings: ShimSettings) -> None:
+
+def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> datetime | None:
     """
-    Retire what the submission ``identity`` replaces. Never raises: what cannot be retired is counted.
+    Retire the attempts at an entry's input that are replaced; when to look again, None if waiting changes nothing.
 
     Args:
-        envelope: the submission that was just accepted.
-        key: its ``input_key``; empty where the input cannot be told.
-        identity: its identity digest.
-        authority: the system that accepted it. When it is legacy, XQueue has retired its own rows already.
+        entry: an accepted submission. Where its target is authoritative, legacy's rows are looked at too; where legacy
+            is, XQueue has retired its own.
+        state: what the learner's state waits for, as it was after the hold; None where it cannot be read.
         settings: the settings in force.
+
+    Raises:
+        DatabaseError: a system could not be asked; what was done before stands.
     """
-    if not key:
+    if not entry.input_key:
         count("supersession_input_unknown")
+        return None
+    whole = family = list(LedgerEntry.objects.filter(input_key=entry.input_key))
+    if state is not None and state.key is not None:
+        _bring_back(family, state.key)
+    family = [one for one in family if one.superseded_at is None]
+    flying = in_flight(one.target_submission_id for one in family if one.target_submission_id is not None)
+    known = [
+        attempts.attempt(one, alive=one.target_submission_id in flying or one.move in (*_HELD, Move.RETURNING))
+        for one in family
+    ]
+    gone, again = replaced(known, state, now())
+    busy = _on_target([one for one in family if one.pk in gone])
+    again = _earliest(again, _doubt(whole, gone))
+    if entry.authority == Authority.TARGET and entry.move == Move.NONE:
+        again = _earliest(again, _on_legacy(entry, family, state, settings))
+    return _earliest(again, now() + BUSY if busy else None)
+
+
+def _doubt(whole: list[LedgerEntry], gone: set[Hashable]) -> datetime | None:
+    """Until when the LMS may yet save the key of an attempt that was retired for one made beside it."""
+    newest = max(one.arrived_at for one in whole)
+    retired = [one for one in whole if one.pk in gone or one.superseded_at is not None]
+    beside = any(newest - one.arrived_at <= STALL for one in retired)
+    return newest + STALL if beside and newest + STALL > now() else None
+
+
+def _bring_back(family: list[LedgerEntry], key: str) -> None:
+    """
+    Put back the attempt that the state waits for after all, if it was taken for left behind.
+
+    Of two tabs at once the LMS may save the first one's key last, and late: its learner would wait for ever.
+    """
+    its = [one for one in family if attempts.key_of(one) == key]
+    if not its or any(one.superseded_at is None for one in its):
         return
-    try:
-        older = LedgerEntry.objects.filter(input_key=key, superseded_at=None).exclude(identity=identity)
-        targets = {}
-        for pk, move, submission_id in older.values_list("pk", "move", "target_submission_id"):
-            if move in (Move.HELD, Move.FENCED):
-                submission_id = _supersede_held(pk)
-            if submission_id is not None:
-                targets[submission_id] = pk
-        superseded = supersede(targets)
-        if superseded:
-            entries = [targets[submission_id] for submission_id in superseded]
-            LedgerEntry.objects.filter(pk__in=entries).update(superseded_at=now())
-            count("superseded_on_target")
-    except DatabaseError as error:
-        count("supersession_failed_on_target", error)
-        log.warning("migration_shim: older attempts were not superseded on the target: %s", type(error).__name__)
-    if authority is Authority.TARGET:
-        _on_legacy(envelope, key, settings)
+    last = max(its, key=lambda one: one.pk)
+    if (last.authority, last.move) == (Authority.TARGET, Move.NONE) and revive(last.target_submission_id or 0):
+        LedgerEntry.objects.filter(pk=last.pk).update(superseded_at=None, settled_at=None)
+        last.superseded_at = None
+        count("supersession_undone")
+
+
+def _earliest(*times: datetime | None) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def _on_target(gone: list[LedgerEntry]) -> bool:
+    """Retire these on the target; whether one is in other hands just now."""
+    busy, targets = False, {}
+    for entry in gone:
+        submission_id = entry.target_submission_id
+        if entry.move == Move.RETURNING:
+            busy = True
+            continue
+        if entry.move in _HELD:
+            submission_id = _supersede_held(entry.pk)
+        if submission_id is not None:
+            targets[submission_id] = entry.pk
+    superseded = supersede(targets)
+    if superseded:
+        entries = [targets[submission_id] for submission_id in superseded]
+        LedgerEntry.objects.filter(pk__in=entries, superseded_at=None).update(superseded_at=now())
+        count("superseded_on_target")
+    return busy or bool(in_flight(targets))
 
 
 def _supersede_held(pk: int) -> int | None:
@@ -69,41 +124,69 @@ def _supersede_held(pk: int) -> int | None:
     """
     with transaction.atomic():
         entry = LedgerEntry.objects.select_for_update().get(pk=pk)
-        if entry.move in (Move.HELD, Move.FENCED):
+        if entry.move in _HELD:
             entry.superseded_at = now()
             entry.save(update_fields=["superseded_at"])
             count("superseded_held")
     return entry.target_submission_id
 
 
-def _on_legacy(envelope: Envelope, key: str, settings: ShimSettings) -> None:
+def _on_legacy(
+    entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None, settings: ShimSettings
+) -> datetime | None:
+    """The same for legacy's rows that wait for a learner's grade, as far as the target has a later attempt."""
     if stamp.complaint():
         count("supersession_on_legacy_refused")
-        return
+        return None
     if not breaker.allows("legacy_rows"):
         count("supersession_on_legacy_paused")
-        return
+        return now() + timedelta(seconds=settings.breaker_seconds)
     try:
-        replaced = [row for row in rows.open_rows(envelope.header.callback_url) if _replaced(row, key, envelope)]
-        if replaced and retire.retire(row.id for row in replaced):
+        again = _retire(entry, family, state)
+    except DatabaseError:
+        if not entry.tries:  # a row that fails again and again is one failure
+            breaker.failed("legacy_rows", settings)
+        count("supersession_failed_on_legacy")
+        raise
+    breaker.succeeded("legacy_rows")
+    return again
+
+
+def _retire(entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None) -> datetime | None:
+    found = [row for row in rows.open_rows(parse_header(entry.raw_header).callback_url) if _is_of(row, entry)]
+    known = {one.pk: attempts.attempt(one, alive=False) for one in family}
+    own = [one for one in family if one.authority == Authority.LEGACY]
+    theirs = [known[one.pk] for one in family if one.authority == Authority.TARGET]
+    again = None
+    for row in found:
+        held_by = _entry_of(row, own)
+        number = known[held_by.pk].number if held_by is not None else None
+        one = Attempt(name=row.id, key=parse_header(row.xqueue_header).lms_key, began=row.arrival_time, number=number)
+        gone, later = replaced((one, *theirs), state, now())
+        again = _earliest(again, later)
+        if gone and retire.retire(gone):
             count("superseded_on_legacy")
-            # Legacy keeps no word of it: without this the row would look given up, or collided.
-            groups = [digests(parse_header(row.xqueue_header), row.xqueue_body, ()).group for row in replaced]
-            entries = LedgerEntry.objects.filter(
-                input_key=key, group__in=groups, superseded_at=None, authority=Authority.LEGACY
-            )
-            entries.update(superseded_at=now())
-        breaker.succeeded("legacy_rows")
-    except DatabaseError as error:
-        breaker.failed("legacy_rows", settings)
-        count("supersession_failed_on_legacy", error)
-        log.warning("migration_shim: older attempts were not superseded on legacy: %s", type(error).__name__)
+            if held_by is not None:
+                # Legacy keeps no word of it: without this the row would look given up, or collided.
+                LedgerEntry.objects.filter(pk=held_by.pk, superseded_at=None).update(superseded_at=now())
+    return again
 
 
-def _replaced(row: LegacyRow, key: str, submission: Envelope) -> bool:
-    if (row.xqueue_header, row.xqueue_body) == (submission.raw_header, submission.raw_body):
-        return False  # the very same submission
+def _is_of(row: LegacyRow, entry: LedgerEntry) -> bool:
     try:
-        return input_key(parse_envelope(row.xqueue_header, row.xqueue_body)) == key
+        return input_key(parse_envelope(row.xqueue_header, row.xqueue_body)) == entry.input_key
     except Malformed:
         return False
+
+
+def _entry_of(row: LegacyRow, entries: list[LedgerEntry]) -> LedgerEntry | None:
+    """The entry of a row: the one that is linked to it, else by its digest, else the first of its group."""
+    digest = digests(parse_header(row.xqueue_header), row.xqueue_body, ())
+    for is_its in (
+        lambda entry: entry.legacy_id == row.id,
+        lambda entry: entry.identity == digest.identity,
+        lambda entry: entry.group == digest.group and entry.legacy_id is None,  # it has files, which the digest names
+    ):
+        if (found := next(filter(is_its, entries), None)) is not None:
+            return found
+    return None

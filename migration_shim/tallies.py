@@ -59,7 +59,8 @@ def of_course(course_id: str) -> Tallies:
     payloads = 0
     for queue_name, item_id, result, name, number, compared in rows.annotate(Count("id"), Count("payload_compared_at")):
         statuses[result] += number
-        known[name] += number
+        if result != PairStatus.WAITING:  # of one that waits it says for what
+            known[name] += number
         cohorts.setdefault((queue_name, item_id), Counter())[result] += number
         payloads += compared
     del known[""]

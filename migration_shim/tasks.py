@@ -9,11 +9,12 @@ from . import walk
 from . import watch as watching
 from .backfill import ranges
 from .conf import load
-from .copy_tasks import write_reverse, write_shadow
+from .copy_tasks import drain_outbox, write_reverse, write_shadow
 from .errors import RunLocked, WorkersFailed
 
 __all__ = [
     "backfill_range",
+    "drain_outbox",
     "reconcile_range",
     "send_backfill",
     "send_reconcile",

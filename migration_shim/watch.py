@@ -66,6 +66,7 @@ class _Round:
         self.content: dict[str, Any] = {
             "schema": SCHEMA,
             "waiting": "",
+            "outbox": None,
             "courses": [],
             "repaired": None,
             "purge": None,
@@ -104,6 +105,7 @@ class _Round:
         courses = self._try("courses", "", self._courses) or []
         for course_id in courses:
             self._course(course_id)
+        self.content["outbox"] = self._try("outbox", "", repair.drain, self.settings, self.control.check)
         shadowed = [course["course"] for course in self.content["courses"] if course["phase"] == Phase.SHADOW]
         if shadowed:
             self.content["repaired"] = self._try("shadows", "", self._repair, shadowed)
@@ -156,8 +158,10 @@ class _Round:
         course |= self._try("guard", course_id, guarding.guard, course_id, self.settings, whole) or {}
         if course["phase"] in (Phase.LIVE, Phase.COMPLETE):
             course["new_queues"] = self._try("queues", course_id, queue_names.new, course_id, now()) or []
-        if course["phase"] == Phase.LIVE and not course["stepped_back"]:
-            course["reverse"] = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)
+        reverse = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)
+        # What a submission is owed it is owed in whatever phase its course is by now.
+        if reverse is not None and (reverse["owed"] or course["phase"] == Phase.LIVE):
+            course["reverse"] = reverse
         if course["stepped_back"]:
             course["phase"] = Phase.LEGACY.value
 

@@ -219,6 +219,7 @@ def watch(*courses, **changes):
         "kill_switch": False,
         "waiting": "",
         "courses": list(courses),
+        "outbox": {},
         "repaired": None,
         "forgotten": 0,
         "purge": purge(),

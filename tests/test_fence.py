@@ -12,7 +12,8 @@ from migration_shim.core.identity import real_placement
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import ExitCode, Verdict
 from migration_shim.models import LedgerEntry
-from sandbox.lms.models import AnonymousUserId, LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId, LearnerEffect
 from sandbox.lms.seed import seed_learners
 from tests import rows
 from tests.rows import fresh  # noqa: F401
@@ -36,7 +37,7 @@ PARAMETERS = ("reply", "status", "state", "scored", "noticed")
 def learners() -> list[list[tuple]]:
     """All that the LMS holds of its learners' external grades."""
     return [
-        list(model.objects.order_by("pk").values_list()) for model in (ProblemState, LearnerEffect, AnonymousUserId)
+        list(model.objects.order_by("pk").values_list()) for model in (StudentModule, LearnerEffect, AnonymousUserId)
     ]
 
 
@@ -81,7 +82,7 @@ def test_the_same_reply_to_the_learners_own_row_does(row, reply, status, state, 
 def test_a_valid_reply_to_the_learners_own_row_is_the_grade(row):
     write_for_real(row)
     rows.Grader().grade(rows.QUEUE, rows.RIGHT)
-    assert ProblemState.objects.get().earned == 1
+    assert StudentModule.objects.get().grade == 1
 
 
 LEAKS = {

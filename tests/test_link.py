@@ -71,12 +71,19 @@ def test_of_two_rows_of_one_identity_the_living_one_counts_else_the_newest(retir
 
 def test_a_row_that_the_router_left_no_entry_for_is_missed_after_its_grace():
     rows.in_phase("shadow")
-    fresh_row = rows.legacy_row(1, age=timedelta(seconds=30))
+    rows.legacy_row(3, age=timedelta(seconds=30))  # the router may be about to write its own entry
+    fresh_row = rows.legacy_row(1, age=timedelta(seconds=90))
     old_row = rows.legacy_row(2, age=timedelta(seconds=200))
     document, found = rows.reconcile()
     assert links() == {learner(1): fresh_row.pk, learner(2): old_row.pk}
     entries = LedgerEntry.objects.values_list("origin", "legacy_leg", "target_leg", "phase")
     assert set(entries) == {(Origin.RECONCILE, Leg.STORED, Leg.MISSING, Phase.SHADOW)}
+    # Their copies stand in the outbox: they are not missing yet.
+    assert (document.content["waiting"], document.content["diverged"]) == (2, 0)
+    assert set(LedgerEntry.objects.values_list("result", "known")) == {(PairStatus.WAITING, "owed")}
+    assert document.content["known_differences"] == {}
+    LedgerEntry.objects.update(copy_due=None)  # given up
+    document, found = rows.reconcile()
     assert (document.content["waiting"], document.content["diverged"]) == (1, 1)
     assert {name: number for name, number in document.content["classes"].items() if number} == {"presence": 1}
     assert [(item["legacy_id"], item["class"], item["what"]) for item in found] == [
@@ -85,7 +92,7 @@ def test_a_row_that_the_router_left_no_entry_for_is_missed_after_its_grace():
     assert LedgerEntry.objects.get(learner=learner(2)).result == PairStatus.DIVERGED
     rows.backfill()
     document, found = rows.reconcile()
-    assert (document.content["waiting"], found) == (2, [])
+    assert (document.content["waiting"], found) == (3, [])
 
 
 def test_rows_of_other_courses_and_of_the_time_before_shadow_are_not_missed():
@@ -120,13 +127,17 @@ def test_a_lower_id_that_commits_later_is_not_skipped():
     rows.in_phase("shadow", since=now() - timedelta(days=1))
     settled = rows.legacy_row(1, age=timedelta(minutes=10))
     late_id = settled.pk + 1
-    rows.legacy_row(2, id=late_id + 1, age=timedelta(seconds=20))
+    young = rows.legacy_row(2, id=late_id + 1, age=timedelta(seconds=20))
     rows.reconcile()
     assert link_checkpoint() == settled.pk
-    rows.legacy_row(3, id=late_id, age=timedelta(seconds=25))
+    late = rows.legacy_row(3, id=late_id, age=timedelta(seconds=25))
+    rows.reconcile()
+    assert link_checkpoint() == settled.pk
+    assert set(links()) == {learner(1)}  # of the others the router may be about to write entries
+    rows.change([young, late], arrival_time=now() - timedelta(seconds=70))
     rows.reconcile()
     assert set(links()) == {learner(1), learner(2), learner(3)}
-    assert link_checkpoint() == settled.pk
+    assert link_checkpoint() == young.pk
 
 
 def test_the_checkpoint_follows_what_is_older_than_the_overlap(settings):
@@ -139,6 +150,7 @@ def test_the_checkpoint_follows_what_is_older_than_the_overlap(settings):
     assert link_checkpoint() == made[-1].pk
     LedgerEntry.objects.all().delete()
     rows.in_phase("shadow")
+    rows.change([young], arrival_time=now() - timedelta(seconds=11))
     rows.reconcile()
     assert links() == {learner(4): young.pk}  # the older ones were read, and are not read again
 

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from .. import permits
+from .. import attempts, permits
 from ..conf import ShimSettings
 from ..core import json_text
 from ..data import Authority, Leg, Move, PairStatus
@@ -89,12 +89,13 @@ def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
     """Step 3: release the row if legacy has let go of it for good; else it stays with legacy."""
     clock = legacy_rows.clock()
     side, alive = legacy_side(entry)
+    awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)
     with transaction.atomic():
         locked = same(entry).select_for_update().first()
         if locked is None:
             return Done.ELSEWHERE
         known = (locked.input_key, locked.identity, locked.student_info, locked.arrived_at)
-        if locked.superseded_at is None and is_replaced(*known):
+        if locked.superseded_at is None and is_replaced(*known, awaited):
             locked.superseded_at = now()
         if locked.superseded_at is not None or side is not Side.OURS:
             return drop_locked(locked, alive, settings)
@@ -114,7 +115,7 @@ def _release(entry: LedgerEntry, clock: datetime) -> None:
     """The real row is the entry's target row now; what the entry knew of the shadow is set aside."""
     entry.shadow_submission_id, entry.shadow_lease_key = entry.target_submission_id, entry.lease_key
     entry.lease_key, entry.leased_at, entry.leases = "", None, 0
-    entry.echo, entry.exact_points = False, None
+    entry.echo, entry.exact_points, entry.copy_due = False, None, None
     entry.target_submission_id, entry.target_leg, entry.target_reason = entry.real_submission_id, Leg.STORED, ""
     entry.authority, entry.move, entry.moved_at = Authority.TARGET, Move.RELEASED, clock
     # Row and shadow were evidence for a step that has been taken. There is one side left, and no pair.
@@ -159,14 +160,18 @@ def watch(entry: LedgerEntry) -> Done:
     return Done.ELSEWHERE
 
 
-def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: datetime) -> bool:
-    """Whether the target has a newer attempt of the same learner at the same input."""
-    if not input_key:
+def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: datetime, awaited: bool | None) -> bool:
+    """
+    Whether the target has a newer attempt of the same learner at the same input.
+
+    Not of one that the learner's state waits for (``awaited``, as ``attempts.is_awaited`` says it).
+    """
+    if not input_key or awaited:
         return False
     others = LedgerEntry.objects.filter(input_key=input_key, authority=Authority.TARGET).exclude(identity=identity)
-    own = (_submission_time(student_info), arrived_at)
+    own, gap = (_submission_time(student_info), arrived_at), attempts.gap(awaited)
     found = others.values_list("student_info", "arrived_at")
-    return any(give_back.is_later(_submission_time(info), arrived, *own) for info, arrived in found)
+    return any(give_back.is_later(_submission_time(info), arrived, *own, gap) for info, arrived in found)
 
 
 def _submission_time(student_info: str) -> str:

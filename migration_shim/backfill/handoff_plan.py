@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.timezone import now
 
-from .. import stamp, toggles
+from .. import attempts, stamp, toggles
 from ..conf import ShimSettings
 from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
 from ..core.mapping import Decision, ParsedRow
@@ -98,12 +98,22 @@ def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Ph
     if parsed.envelope is None or parsed.digests is None:
         return Standing(phase=Phase.LEGACY)
     phase = phases[parsed.envelope.callback.course_id]
-    known = (parsed.input_key, parsed.digests.identity, parsed.envelope.body.student_info, parsed.row.arrival_time)
-    replaced = phase.authority is Authority.TARGET and is_replaced(*known)
+    body = parsed.envelope.body
+    known = (parsed.input_key, parsed.digests.identity, body.student_info, parsed.row.arrival_time)
+    replaced = phase.authority is Authority.TARGET and _is_replaced(parsed, known)
     if entry is None:
         return Standing(phase=phase, replaced=replaced)
     replaced |= entry.superseded_at is not None
     return Standing(phase=phase, authority=Authority(entry.authority), move=Move(entry.move), replaced=replaced)
+
+
+def _is_replaced(parsed: ParsedRow, known: tuple[str, str, str, datetime]) -> bool:
+    """The learner's state is asked only where there is a newer attempt at all."""
+    if not is_replaced(*known, awaited=False):
+        return False
+    body = parsed.envelope.body
+    awaited = attempts.is_awaited(parsed.row.xqueue_header, body.student_info, body.anonymous_student_id)
+    return is_replaced(*known, awaited)
 
 
 def queues(rows: Iterable[tuple[Decision, str]], settings: ShimSettings) -> list[dict[str, Any]]:

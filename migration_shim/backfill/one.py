@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.db import transaction
+from django.utils.timezone import now
 
 from ..conf import ShimSettings
 from ..core.wire import parse_header
@@ -67,6 +68,9 @@ def write_shadow_of(identity: str, settings: ShimSettings) -> str:
             raise
     if row_class is RowClass.DRAIN:
         _failed(identity, reason)
+    if row_class is RowClass.SUPERSEDED:
+        # XQueue has seen a newer attempt: nobody is owed this copy, now or later.
+        LedgerEntry.objects.filter(identity=identity, superseded_at=None).update(superseded_at=now())
     return row_class.value
 
 

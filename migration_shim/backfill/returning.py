@@ -143,6 +143,7 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
         "legacy_leg": Leg.STORED,
         "legacy_reason": entry.legacy_reason if entry.legacy_reason == REFUSED else "",  # its sender was told so
         "legacy_id": row_id,
+        "copy_due": None,
         "target_leg": Leg.STORED if kept else Leg.NONE,
         "target_reason": "" if kept else "returned",
         "target_submission_id": shadow if kept else None,

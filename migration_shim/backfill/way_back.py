@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
-from .. import ledger
+from .. import attempts, ledger
 from ..core import json_text
 from ..core.identity import digests
 from ..core.mapping import Decision
@@ -102,13 +102,17 @@ def _submission_time(entry: LedgerEntry) -> str:
 
 
 def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) -> bool:
-    """Whether the learner has made a newer attempt at the same input, on either side."""
+    """Whether the learner has a newer attempt at the same input, on either side, and does not wait for this one."""
     if not entry.input_key:
         return False  # a sibling input must never be lost
-    if legacy.has_newer(item, family):
+    awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)
+    if awaited:
+        return False
+    gap = attempts.gap(awaited)
+    if legacy.has_newer(item, family, gap):
         return True
     others = LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk)
     return any(
-        legacy.is_later(_submission_time(other), other.arrived_at, item.submission_time, item.arrived_at)
+        legacy.is_later(_submission_time(other), other.arrived_at, item.submission_time, item.arrived_at, gap)
         for other in others.only("student_info", "arrived_at")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import Error, IntegrityError, InterfaceError, OperationalError, transaction
+from django.utils.timezone import now
 
 from .. import ledger
 from ..conf import ShimSettings
@@ -72,6 +73,8 @@ def contention(error: BaseException) -> bool:
 
 def collision(error: BaseException) -> bool:
     """Whether a unique key was taken: by somebody else just now, or by a row that makes this one impossible."""
+    if isinstance(error, TargetWriteFailed) and error.passing and _database_error(error) is None:
+        return True
     return isinstance(_database_error(error), IntegrityError)
 
 
@@ -157,6 +160,7 @@ def write_row(
     entry.history = row.history
     entry.legacy_leg, entry.legacy_id, entry.legacy_state = Leg.STORED, parsed.row.id, item.state or ""
     entry.target_leg, entry.target_reason = Leg.STORED, ""
+    entry.copy_due, entry.copied_at = None, now()
     with transaction.atomic():
         entry.target_submission_id = writer.insert(
             new.placement,

@@ -17,6 +17,10 @@ _NO_REMARKS = Remarks()
 _EQUAL = Comparison(status=PairStatus.EQUAL, divergences={})
 _WAITING = Comparison(status=PairStatus.WAITING, divergences={})
 _OVERDUE = Comparison(status=PairStatus.OVERDUE, divergences={})
+#: Its copy stands in the outbox: late it may be, and the watch says so; missing it is not.
+OWED = "owed"
+_OWED = Comparison(status=PairStatus.WAITING, divergences={}, known=OWED)
+_REPLACED_ON_TARGET = "superseded_on_target_only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +104,18 @@ def _by_state(legacy: Outcome, target: Outcome, now: datetime, patience: Patienc
         return Comparison(
             status=PairStatus.KNOWN, divergences={}, known=f"moved_from_{_sides(one, other, State.HANDED_OFF)}"
         )
-    if other is State.SUPERSEDED and target.remarks is not None and target.remarks.newer_attempt:
-        return Comparison(status=PairStatus.KNOWN, divergences={}, known="superseded_on_target_only")
+    remarks = target.remarks
+    if other is State.SUPERSEDED and remarks is not None and (remarks.newer_attempt or remarks.overlapping):
+        return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED_ON_TARGET)
     return _diverged(DivergenceClass.STATE, f"legacy {one}, target {other}")
 
 
 def _missing(legacy: Outcome, target: Outcome, now: datetime, patience: Patience) -> Comparison:
+    remarks = target.remarks or _NO_REMARKS
+    if remarks.owed:
+        return _OWED
+    if target.state is State.MISSING and remarks.overlapping and remarks.superseded:
+        return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED_ON_TARGET)
     arrived = min(at for at in (legacy.arrived_at, target.arrived_at, now) if at is not None)
     if now - arrived <= patience.presence:
         return _WAITING
@@ -163,9 +173,9 @@ def _lateness(legacy: Outcome, target: Outcome) -> timedelta | None:
 
 def _remarkable(legacy: Remarks, target: Remarks) -> dict[DivergenceClass, str]:
     found: dict[DivergenceClass, str] = {}
-    if legacy.duplicates or target.duplicates:
+    if (legacy.duplicates or target.duplicates) and not target.overlapping:
         found[DivergenceClass.DUPLICATE] = f"{1 + legacy.duplicates} rows on legacy, {1 + target.duplicates} on target"
-    if target.overtaken:
+    if target.overtaken and not target.overlapping:
         found[DivergenceClass.ORDER] = "target handed out a later attempt first"
     if legacy.identity and target.identity and legacy.identity != target.identity:
         found[DivergenceClass.IDENTITY] = "the two sides name another learner or problem"

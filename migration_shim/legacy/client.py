@@ -19,6 +19,15 @@ from ..core import json_text
 log = logging.getLogger(__name__)
 
 LOGIN_REQUIRED = "login_required"
+#: Errors that say nothing of the submission: XQueue was not reached, or does not know our account.
+_UNANSWERED = (
+    "cannot connect to server",
+    "failed to read from the server",
+    "unexpected reply from server",
+    "Insufficient login info",
+    "Incorrect login credentials",
+    LOGIN_REQUIRED,
+)
 #: How XQueue begins its answer about a queue that it does not know (``submission_queue/ext_interface.py``).
 UNKNOWN_QUEUE = "Valid queue names are"
 #: A header by which our own HTTP door knows a submission that the router sent: it must never come back to it.
@@ -140,6 +149,17 @@ class LegacyClient:
         if response.status_code != 200:
             return 1, f"unexpected HTTP status code [{response.status_code}]"
         return parse_reply(response.text)
+
+
+def answered(message: object) -> bool:
+    """
+    Whether an error of ``submit`` is XQueue's own answer about this submission: it works, and does not take this one.
+
+    A form that is too large is answered with a bare 400.
+    """
+    text = str(message)
+    bare = text in ("unexpected HTTP status code [400]", "unexpected HTTP status code [413]")
+    return bare or not (text in _UNANSWERED or text.startswith("unexpected HTTP status code"))
 
 
 def parse_reply(text: str) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connections, transaction
 from django.db.models import QuerySet
@@ -81,15 +81,15 @@ def way(item: Returning, row: LegacyRow | None) -> Way:
     return Way.REVIVED if row.retired and row.grader_id == item.mark else Way.THERE
 
 
-def has_newer(item: Returning, family: list[LegacyRow]) -> bool:
-    """Whether legacy has had a newer attempt of the same learner at the same input, whatever became of it."""
+def has_newer(item: Returning, family: list[LegacyRow], gap: timedelta) -> bool:
+    """Whether legacy has had an attempt of the same learner at the same input, newer by more than ``gap``."""
     if not item.input_key:
         return False
     own = own_row(item, family)
-    return any(_is_newer(row, item) for row in family if own is None or row.id != own.id)
+    return any(_is_newer(row, item, gap) for row in family if own is None or row.id != own.id)
 
 
-def _is_newer(row: LegacyRow, item: Returning) -> bool:
+def _is_newer(row: LegacyRow, item: Returning, gap: timedelta) -> bool:
     if (row.xqueue_header, row.xqueue_body) == (item.header, item.body):
         return False  # the very same submission, sent twice
     if row.whose is not Whose.OURS:
@@ -101,18 +101,29 @@ def _is_newer(row: LegacyRow, item: Returning) -> bool:
     if input_key(envelope) != item.input_key:
         return False
     theirs = (envelope.body.submission_time, row.arrival_time)
-    return is_later(*theirs, item.submission_time, item.arrived_at)
+    return is_later(*theirs, item.submission_time, item.arrived_at, gap)
 
 
-def is_later(time: str, arrived_at: datetime, than_time: str, than_arrived_at: datetime) -> bool:
+def is_later(
+    time: str, arrived_at: datetime, than_time: str, than_arrived_at: datetime, gap: timedelta = timedelta(0)
+) -> bool:
     """
-    Whether one attempt at an input was made after another.
+    Whether one attempt at an input was made after another, by more than ``gap`` where one is given.
 
     Submission times are both the LMS's; arrival times may be of two clocks, and decide only where the others do not.
     """
-    if time and than_time and time != than_time:
-        return time > than_time
-    return arrived_at > than_arrived_at
+    made, than_made = _moment(time), _moment(than_time)
+    if made and than_made and made != than_made:
+        return made - than_made > gap
+    return arrived_at - than_arrived_at > gap
+
+
+def _moment(time: str) -> datetime | None:
+    """A submission time as CAPA writes it."""
+    try:
+        return datetime.strptime(time, "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('migration_shim', '0003_operations'),
+        ('migration_shim', '0004_outbox'),
     ]
 
     operations = [

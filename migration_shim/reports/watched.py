@@ -53,6 +53,8 @@ def _course(course: Content) -> list[str]:
 
 def _tidied(content: Content) -> list[str]:
     found = []
+    if done := {word: number for word, number in (content["outbox"] or {}).items() if number}:
+        found.append("Owed by the outbox: " + ", ".join(f"{number} {word}" for word, number in sorted(done.items())))
     if content["repaired"]:
         found.append(f"Shadows that were owed: {content['repaired']['written']} written")
     if content["forgotten"]:

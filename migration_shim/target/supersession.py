@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.db import connection, transaction
+from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 _Status = ExternalGraderDetail.Status
 _IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
+
+
+def in_flight(submission_ids: Iterable[int]) -> set[int]:
+    """Those of these submissions that are in flight. Waits for no lock."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=_IN_FLIGHT)
+    return set(rows.values_list("submission_id", flat=True))
 
 
 def supersede(submission_ids: Iterable[int]) -> list[int]:
@@ -33,3 +40,11 @@ def supersede(submission_ids: Iterable[int]) -> list[int]:
             row.save(update_fields=["pullkey"])
             superseded.append(row.submission_id)
     return superseded
+
+
+def revive(submission_id: int) -> bool:
+    """Put a row that was superseded, and that nobody has answered, back into its queue; whether it was one."""
+    rows = ExternalGraderDetail.objects.filter(
+        submission_id=submission_id, status=_Status.RETIRED, pullkey="", grader_reply=None
+    )
+    return rows.update(status=_Status.PENDING, status_time=now()) > 0

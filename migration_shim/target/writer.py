@@ -105,7 +105,7 @@ def insert(
             ExternalGraderDetail.objects.filter(pk=detail.pk).update(**times)
     except (SubmissionError, DatabaseError, RecursionError) as error:
         cause = error.__cause__ or error
-        passing = isinstance(cause, OperationalError | IntegrityError)
+        passing = isinstance(cause, OperationalError | IntegrityError) or _is_taken(error)
         raise TargetWriteFailed(type(cause).__name__, passing=passing) from error
     return detail.submission_id
 
@@ -123,3 +123,14 @@ def _refuse_another_item(item_id: int, placement: Placement) -> None:
             "student_item_differs",
             "The grading service takes this problem for another one; please tell the course staff.",
         )
+
+
+def _is_taken(error: Exception) -> bool:
+    """
+    Whether another session made the same StudentItem between edx-submissions' look and its check.
+
+    Its serializer then says that the fields "must make a unique set", and the next try finds the item.
+    """
+    errors = getattr(error, "field_errors", None)
+    details = errors.get("non_field_errors", ()) if isinstance(errors, dict) else ()
+    return any(getattr(detail, "code", "") == "unique" for detail in details)

@@ -19,7 +19,7 @@ from django.db import connections
 
 from sandbox.databases import PROJECT_ROOT, SANDBOX_DIR
 from sandbox.grader import PullGrader, ServerEntry
-from sandbox.lms.models import ProblemState
+from sandbox.lms.courseware.models import StudentModule
 from sandbox.network import free_port, parse_hosts, proxied_session
 from sandbox.servers import FILES_HOST, running_lms, running_xqueue
 
@@ -181,9 +181,9 @@ def submit(stage: Stage, user_id: int, problem: Problem, response: str) -> Attem
     return Attempt(user_id=user_id, problem=problem)
 
 
-def state_of(attempt: Attempt) -> ProblemState | None:
+def state_of(attempt: Attempt) -> StudentModule | None:
     """The learner's state of the problem."""
-    return ProblemState.find(attempt.user_id, attempt.problem.usage_key)
+    return StudentModule.find(attempt.user_id, attempt.problem.usage_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

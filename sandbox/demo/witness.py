@@ -11,7 +11,8 @@ from urllib.parse import unquote
 from django.db import connections
 
 from sandbox.demo.stage import Attempt, Problem
-from sandbox.lms.models import LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import LearnerEffect
 
 
 def problems_of(course_id: str) -> list[Problem]:
@@ -54,7 +55,7 @@ def unretired(course_id: str) -> int:
 def learners_fingerprint() -> str:
     """A digest of everything that a learner, a teacher or another platform can see: every state and every effect."""
     digest = hashlib.sha256()
-    for row in ProblemState.objects.order_by("id").values_list("id", "state", "earned", "possible", "modified"):
+    for row in StudentModule.objects.order_by("id").values_list("id", "state", "grade", "max_grade", "modified"):
         digest.update(repr(row).encode())
     for row in LearnerEffect.objects.order_by("id").values_list("id", "kind", "source", "detail"):
         digest.update(repr(row).encode())
@@ -73,7 +74,7 @@ def grades(attempts: Iterable[Attempt]) -> dict[Attempt, Counter[str]]:
 
 def still_queued(attempts: Iterable[Attempt]) -> int:
     """How many of these learners still wait for a grade."""
-    states = (ProblemState.find(attempt.user_id, attempt.problem.usage_key) for attempt in attempts)
+    states = (StudentModule.find(attempt.user_id, attempt.problem.usage_key) for attempt in attempts)
     return sum(any(entry["queuestate"] for entry in state.correct_map.values()) for state in states if state)
 
 

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from sandbox.lms import capa
-from sandbox.lms.models import AnonymousUserId, LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId, LearnerEffect
 
 Kind = LearnerEffect.Kind
 Source = LearnerEffect.Source
@@ -30,17 +31,17 @@ def record(user: Any, course_id: str, usage_key: str, kind: str, source: str, **
     )
 
 
-def locked_state(user: Any, course_id: str, usage_key: str) -> ProblemState:
+def locked_state(user: Any, course_id: str, usage_key: str) -> StudentModule:
     """Return the learner's state of the problem, made on first use, locked until the transaction ends."""
-    state = ProblemState.find(user.pk, usage_key, lock=True)
+    state = StudentModule.find(user.pk, usage_key, lock=True)
     if state is not None:
         return state
     try:
         with transaction.atomic():
-            return ProblemState.objects.create(user=user, course_id=course_id, usage_key=usage_key)
+            return StudentModule.objects.create(student=user, course_id=course_id, module_state_key=usage_key)
     except IntegrityError:
         # Another request made it between the two statements.
-        state = ProblemState.find(user.pk, usage_key, lock=True)
+        state = StudentModule.find(user.pk, usage_key, lock=True)
         if state is None:
             raise
         return state
@@ -65,16 +66,16 @@ def deliver(user: Any, course_id: str, usage_key: str, queuekey: str | None, rep
     state.save()
 
 
-def publish(state: ProblemState, user: Any, source: str, *, matched: bool | None) -> None:
+def publish(state: StudentModule, user: Any, source: str, *, matched: bool | None) -> None:
     """
     Publish the grade that the correct map holds: the grade the learner sees, LTI, and completion on a submission.
 
     `matched` says whether a reply's queuekey matched, None when there was no reply. Does not save the state.
     """
-    state.earned, state.possible = capa.points(state.correct_map), max(len(state.correct_map), 1)
-    grade = {"earned": state.earned, "possible": state.possible}
-    record(user, state.course_id, state.usage_key, Kind.GRADE_PUBLISHED, source, **grade, matched=matched)
+    state.grade, state.max_grade = capa.points(state.correct_map), max(len(state.correct_map), 1)
+    grade = {"earned": state.grade, "possible": state.max_grade}
+    record(user, str(state.course_id), state.usage_key, Kind.GRADE_PUBLISHED, source, **grade, matched=matched)
     # A grader's answer completes nothing: the handler skips events that carry grader_response.
     if source == Source.SUBMIT:
-        record(user, state.course_id, state.usage_key, Kind.COMPLETION, source)
-    record(user, state.course_id, state.usage_key, Kind.LTI, source, **grade)
+        record(user, str(state.course_id), state.usage_key, Kind.COMPLETION, source)
+    record(user, str(state.course_id), state.usage_key, Kind.LTI, source, **grade)

@@ -1,16 +1,9 @@
 """What an LMS keeps about externally graded problems, and a record of everything that such a grade set off."""
 
-import hashlib
-import json
-from typing import Any, Self
+from typing import Any
 
 from django.conf import settings
 from django.db import models
-
-
-def usage_digest(usage_key: str) -> str:
-    """Return the 40 hex digits that stand for a usage key in look-ups and in the unique constraint."""
-    return hashlib.sha1(usage_key.encode()).hexdigest()
 
 
 class AnonymousUserId(models.Model):
@@ -32,62 +25,6 @@ class AnonymousUserId(models.Model):
     def __str__(self) -> str:
         """Name the row, not the learner."""
         return f"anonymous id {self.pk}"
-
-
-class ProblemState(models.Model):
-    """
-    One learner's state of one problem, as the platform's StudentModule: correct map, attempts and published grade.
-
-    .. pii: Grades and grader messages of a learner. Sandbox only, learners are invented.
-    .. pii_types: id, other
-    .. pii_retirement: local_api
-    """
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="problem_states")
-    course_id = models.CharField(max_length=255, db_index=True)
-    usage_key = models.CharField(max_length=255)
-    # MariaDB compares text without case, and courses that differ in case only do exist.
-    usage_digest = models.CharField(max_length=40, editable=False)
-    state = models.TextField(default='{"correct_map": {}, "attempts": 0}')
-    # The published grade, null until something was published.
-    earned = models.FloatField(null=True)
-    possible = models.FloatField(null=True)
-    modified = models.DateTimeField(auto_now=True)
-
-    class Meta:
-        """One state for a learner and a problem."""
-
-        constraints = [models.UniqueConstraint(fields=["user", "usage_digest"], name="sandbox_lms_one_state")]
-
-    def __str__(self) -> str:
-        """Name the problem, not the learner."""
-        return f"state {self.pk} of {self.usage_key}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the digest true."""
-        self.usage_digest = usage_digest(self.usage_key)
-        super().save(*args, **kwargs)
-
-    @classmethod
-    def find(cls, user_id: int, usage_key: str, *, lock: bool = False) -> Self | None:
-        """Return the state of a learner and a problem, locked until the end of the transaction if asked, or None."""
-        states = cls.objects.select_for_update() if lock else cls.objects.all()
-        return states.filter(user_id=user_id, usage_digest=usage_digest(usage_key)).first()
-
-    @property
-    def correct_map(self) -> dict[str, dict]:
-        """CAPA's correct map: answer id to {correctness, npoints, msg, queuestate}; a copy, write with `store`."""
-        return json.loads(self.state)["correct_map"]
-
-    @property
-    def attempts(self) -> int:
-        """How many attempts the learner has used."""
-        return json.loads(self.state)["attempts"]
-
-    def store(self, correct_map: dict[str, dict], *, attempts: int | None = None) -> None:
-        """Put a correct map (and a number of attempts) into the state; does not save."""
-        used = self.attempts if attempts is None else attempts
-        self.state = json.dumps({"correct_map": correct_map, "attempts": used})
 
 
 class LearnerEffect(models.Model):

@@ -16,7 +16,8 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
 from sandbox.lms import capa
-from sandbox.lms.models import AnonymousUserId, ProblemState, usage_digest
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId
 
 CALLBACK_PATH = re.compile(r"^/courses/(?P<course>.+)/xqueue/(?P<user>\d+)/(?P<usage>.+)/score_update$")
 ANONYMOUS_ID = re.compile("[0-9a-f]{32}")
@@ -169,23 +170,22 @@ def _make_users(submitted: list[Submitted], password: str | None, counts: SeedCo
 
 
 def _make_states(submitted: list[Submitted], counts: SeedCounts) -> None:
-    there = set(ProblemState.objects.values_list("user_id", "usage_digest"))
+    known = StudentModule.objects.values_list("student_id", "module_state_key")
+    there = {(user_id, str(usage_key)) for user_id, usage_key in known}
     problems: dict[tuple[int, str, str], list[Submitted]] = defaultdict(list)
     for one in submitted:
         problems[one.user_id, one.course_id, one.usage_key].append(one)
     new = []
     for (user_id, course_id, usage_key), attempts in problems.items():
-        digest = usage_digest(usage_key)
-        if (user_id, digest) in there:
+        if (user_id, usage_key) in there:
             continue
-        there.add((user_id, digest))
+        there.add((user_id, usage_key))
         correct_map = _play(attempts, counts)
-        # bulk_create does not call save(), so the digest is set here.
-        state = ProblemState(user_id=user_id, course_id=course_id, usage_key=usage_key, usage_digest=digest)
+        state = StudentModule(student_id=user_id, course_id=course_id, module_state_key=usage_key)
         state.store(correct_map, attempts=len(attempts))
-        state.earned, state.possible = capa.points(correct_map), len(correct_map)
+        state.grade, state.max_grade = capa.points(correct_map), len(correct_map)
         new.append(state)
-    ProblemState.objects.bulk_create(new, batch_size=BATCH)
+    StudentModule.objects.bulk_create(new, batch_size=BATCH)
     counts.states = len(new)
 
 

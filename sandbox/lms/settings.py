@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "rest_framework",
     # An LMS takes it from the lms.djangoapp entry point; a clone that is not installed has none.
     "migration_shim.apps.MigrationShimConfig",
+    "sandbox.lms.courseware.apps.CoursewareConfig",
     "sandbox.lms.apps.SandboxLmsConfig",
 ]
 

@@ -17,8 +17,8 @@ from opaque_keys.edx.keys import CourseKey, UsageKey
 
 from sandbox.lms import capa, grading
 from sandbox.lms.blocks import Block, SubmittedFile, make_block
+from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.doors import queue_interface
-from sandbox.lms.models import ProblemState
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def submit(request: HttpRequest, course_id: str, usage_key: str) -> JsonResponse
         block = make_block(course_id, usage_key, request.user.pk, int(request.POST.get("max_score", 1)))
     except InvalidKeyError as error:
         raise Http404 from error
-    state = ProblemState.find(request.user.pk, usage_key)
+    state = StudentModule.find(request.user.pk, usage_key)
     correct_map = state.correct_map if state else {}
     newest = capa.newest_queue_time(correct_map)
     pause = settings.XQUEUE_WAITTIME_BETWEEN_REQUESTS
@@ -108,7 +108,7 @@ def _send_all(request: HttpRequest, course_id: str, usage_key: str, block: Block
 @require_GET
 def state(request: HttpRequest, course_id: str, usage_key: str) -> JsonResponse:
     """Answer what the learner may see of a problem: correctness, points, messages; never a queuekey."""
-    found = ProblemState.find(request.user.pk, capa.unquote_slashes(usage_key))
+    found = StudentModule.find(request.user.pk, capa.unquote_slashes(usage_key))
     if found is None:
         return JsonResponse({"attempts": 0, "earned": None, "possible": None, "inputs": {}})
     inputs = {
@@ -117,7 +117,7 @@ def state(request: HttpRequest, course_id: str, usage_key: str) -> JsonResponse:
         for answer_id, entry in found.correct_map.items()
     }
     return JsonResponse(
-        {"attempts": found.attempts, "earned": found.earned, "possible": found.possible, "inputs": inputs}
+        {"attempts": found.attempts, "earned": found.grade, "possible": found.max_grade, "inputs": inputs}
     )
 
 

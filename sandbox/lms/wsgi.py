@@ -4,6 +4,9 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from sandbox.lms import worker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sandbox.lms.settings")
 
 application = get_wsgi_application()
+worker.start()

@@ -16,7 +16,7 @@ from django.contrib.auth.hashers import make_password
 from migration_shim import copies
 from migration_shim.data import Leg, Phase
 from migration_shim.models import LedgerEntry
-from sandbox.lms.models import ProblemState
+from sandbox.lms.courseware.models import StudentModule
 from sandbox.network import proxied_session
 from sandbox.servers import running_lms
 from tests.doors.conftest import REVERSE, SHADOW, enter
@@ -114,7 +114,7 @@ def test_sixteen_learners_at_an_lms_of_two_workers(systems, straight, request, d
     assert entries.values("learner").distinct().count() == LEARNERS
     keys = {
         entry["queuestate"]["key"]
-        for state in ProblemState.objects.filter(user__username__startswith="door")
+        for state in StudentModule.objects.filter(student__username__startswith="door")
         for entry in state.correct_map.values()
     }
     assert len(keys) == LEARNERS

@@ -21,7 +21,7 @@ from migration_shim.backfill.handoff_finish import on_the_way
 from migration_shim.data import Move
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT
-from sandbox.lms.models import ProblemState
+from sandbox.lms.courseware.models import StudentModule
 from tests import rows
 from tests.handoff import world
 from tests.handoff.conftest import DELAY, SETTLE
@@ -84,8 +84,8 @@ def crowd(*works):
 
 def waiting():
     """The learners whom CAPA still lets wait."""
-    states = ProblemState.objects.all()
-    return {state.user_id for state in states if any(entry["queuestate"] for entry in state.correct_map.values())}
+    states = StudentModule.objects.all()
+    return {state.student_id for state in states if any(entry["queuestate"] for entry in state.correct_map.values())}
 
 
 def resubmit(user):

@@ -8,7 +8,7 @@ from django.db import connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission
 
-from migration_shim import conf, supersession
+from migration_shim import attempts, conf, supersession
 from migration_shim.backfill import files, handoff_plan, handoff_steps
 from migration_shim.backfill.handoff_finish import finish, watch
 from migration_shim.backfill.handoff_steps import Done
@@ -70,7 +70,7 @@ def before(alias, start, action):
 
 def newer(user=7, **columns):
     """The learner's next attempt at the same input, accepted by the target, as the router leaves it."""
-    row = rows.legacy_row(user, age=timedelta(minutes=1), **columns)
+    row = world.submitted(user, age=timedelta(minutes=1), **columns)
     envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
     parsed = classed(row).parsed
     LegacySubmission.objects.filter(pk=row.pk).delete()
@@ -91,9 +91,7 @@ def newer(user=7, **columns):
         raw_header=row.xqueue_header,
         student_info=envelope.body.student_info,
     )
-    return entry, lambda: supersession.supersede_older(
-        envelope, parsed.input_key, entry.identity, Authority.TARGET, conf.load()
-    )
+    return entry, lambda: supersession.settle(entry, attempts.queued([entry]).get(entry.pk), conf.load())
 
 
 def is_legacys(row, entry=None):

@@ -16,7 +16,8 @@ from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.target import leases, results
 from sandbox.lms import capa, grading
-from sandbox.lms.models import AnonymousUserId, LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId, LearnerEffect
 from tests import rows
 from tests.machine.xqueue import XQueue
 
@@ -50,7 +51,7 @@ def submitted(user: int = 7, problem: str = "a" * 32, **columns: Any) -> LegacyS
     learner, _ = get_user_model().objects.get_or_create(pk=user, defaults={"username": f"learner{user}"})
     AnonymousUserId.objects.get_or_create(anonymous_user_id=rows.anonymous_id(user), defaults={"user": learner})
     answer_id = f"{capa.html_id(usage_key)}_{columns.get('response', 2)}_1"
-    state, _ = ProblemState.objects.get_or_create(user=learner, course_id=rows.COURSE, usage_key=usage_key)
+    state, _ = StudentModule.objects.get_or_create(student=learner, course_id=rows.COURSE, module_state_key=usage_key)
     state.store(state.correct_map | {answer_id: capa.entry(queuestate={"key": key, "time": "20261122120000"})})
     state.save()
     return row

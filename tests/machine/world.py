@@ -22,7 +22,8 @@ from migration_shim import breaker
 from migration_shim.data import Authority
 from migration_shim.models import LegacySubmission
 from sandbox.lms import capa, grading
-from sandbox.lms.models import LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import LearnerEffect
 from tests import rows
 from tests.machine.replies import TOLD
 from tests.machine.xqueue import XQueue
@@ -41,7 +42,7 @@ TABLES = (
     *("submissions_externalgraderdetail", "submissions_submission", "submissions_studentitem"),
     *("migration_shim_ledgerentry", "migration_shim_coursephase", "migration_shim_phasechange"),
     *("migration_shim_checkpoint", "migration_shim_run", "migration_shim_flagoverride"),
-    *("sandbox_lms_learnereffect", "sandbox_lms_problemstate", "sandbox_lms_legacycallback"),
+    *("sandbox_lms_learnereffect", "courseware_studentmodule", "sandbox_lms_legacycallback"),
 )
 
 
@@ -145,7 +146,7 @@ class World:
         """CAPA's save, once the door has answered for every input of the submission (sandbox/lms/views.py)."""
         state = grading.locked_state(get_user_model()(pk=user), COURSE, rows.usage_key(problem))
         state.store(state.correct_map | entries, attempts=state.attempts + 1)
-        grading.publish(state, state.user, grading.Source.SUBMIT, matched=None)
+        grading.publish(state, state.student, grading.Source.SUBMIT, matched=None)
         state.save()
 
     def by_key(self, key: str) -> Sent:
@@ -165,7 +166,7 @@ class World:
         after = _waiting()
         for key in before.keys() - after.keys():
             user, usage_key, answer_id = before[key]
-            message = ProblemState.find(user, usage_key).correct_map[answer_id]["msg"]
+            message = StudentModule.find(user, usage_key).correct_map[answer_id]["msg"]
             kind = {capa.INVALID_REPLY: "wiped", TOLD: "told"}.get(message, "applied")
             getattr(seen, kind).add(key)
             sent = self.by_key(key)
@@ -176,8 +177,8 @@ class World:
 def _waiting() -> dict[str, tuple[int, str, str]]:
     """The keys that CAPA waits for, with learner, problem and input."""
     return {
-        entry["queuestate"]["key"]: (state.user_id, state.usage_key, answer_id)
-        for state in ProblemState.objects.all()
+        entry["queuestate"]["key"]: (state.student_id, state.usage_key, answer_id)
+        for state in StudentModule.objects.all()
         for answer_id, entry in state.correct_map.items()
         if entry["queuestate"]
     }

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils.timezone import now
@@ -24,6 +25,7 @@ from migration_shim.legacy.client import LegacyClient
 from migration_shim.models import CoursePhase, LedgerEntry
 from sandbox.lms import capa
 from sandbox.lms.blocks import SubmittedFile
+from tests.outbox import save_queue_state
 from tests.sandbox.conftest import recording_lms, start_xqueue, xqueue_server  # noqa: F401  (fixtures)
 
 COURSE = "course-v1:ExU+PY1+2026"
@@ -56,6 +58,18 @@ class Attempt:
         """Send it through the Python door."""
         RequestCache.clear_all_namespaces()  # a request of its own
         return queue_interface(block, **options).send_to_queue(self.request.header, self.request.body, list(self.files))
+
+    def save(self):
+        """What CAPA does once the door has returned: the learner's state waits for this attempt's key now."""
+        user, _ = get_user_model().objects.get_or_create(pk=self.user, defaults={"username": f"learner{self.user}"})
+        save_queue_state(user, COURSE, self.usage_key, self.request.answer_id, self.request.key)
+
+    def submit(self, block=None, **options):
+        """The whole of a learner's submission: through the door, and CAPA's save."""
+        error, message = self.send(block, **options)
+        if not error:
+            self.save()
+        return error, message
 
     def entry(self):
         """Its ledger entry, or None; looked up by header, which nobody else has."""

@@ -12,6 +12,7 @@ from submissions.models import ExternalGraderDetail, Score
 from migration_shim import breaker, dual_write, supersession
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms.blocks import make_block
+from tests.outbox import drain
 from tests.rows import HOST, Grader, backfill, grade_target, graded, reconcile
 
 from .conftest import COURSE, attempt, put_course_in
@@ -113,7 +114,8 @@ def test_an_older_attempt_on_the_target_is_superseded(phase, status, legacy):
         old.update_status("retry")
     key = old.pullkey
     two = attempt(user=42, at=datetime.now(tz=UTC) + LATER)
-    assert two.send() == (0, "")
+    assert two.submit() == (0, "")
+    drain()
 
     old.refresh_from_db()
     assert (old.status, old.pullkey) == ("retired", "")
@@ -133,16 +135,18 @@ def test_an_older_attempt_on_the_target_is_superseded(phase, status, legacy):
 def test_a_sibling_input_is_never_superseded(legacy):
     put_course_in("live")
     one, sibling = attempt(user=43, number=2), attempt(user=43, number=3)
-    one.send()
-    sibling.send()
+    one.submit()
+    sibling.submit()
+    drain()
     assert target_of(one).status == target_of(sibling).status == "pending"
 
 
 def test_where_the_input_cannot_be_told_nothing_is_superseded(legacy):
     put_course_in("live")
     one, two = attempt(user=44, number=101), attempt(user=44, number=101, at=datetime.now(tz=UTC) + LATER)
-    one.send()
-    two.send()
+    one.submit()
+    two.submit()
+    drain()
     assert one.entry().input_key == ""
     assert target_of(one).status == target_of(two).status == "pending"
 
@@ -153,7 +157,9 @@ def test_in_live_an_older_attempt_on_legacy_is_retired_and_its_grader_refused(le
     one.send()
     sibling.send()
     put_course_in("live")
-    attempt(user=45, at=datetime.now(tz=UTC) + LATER).send()
+    drain()  # the shadows
+    attempt(user=45, at=datetime.now(tz=UTC) + LATER).submit()
+    drain()
     # The row of the same input, the row of another problem, and the reverse shadow of the new one.
     assert legacy_states() == [(True, ""), (False, ""), (False, "")]
     assert target_of(one).status == "retired"  # its shadow as well
@@ -168,7 +174,8 @@ def test_what_the_router_retired_on_legacy_is_superseded_to_a_reconcile(copy, le
     if copy == "graded":
         grade_target(submission_id=one.entry().target_submission_id)
     put_course_in("live")
-    attempt(user=48, at=datetime.now(tz=UTC) + LATER).send()
+    attempt(user=48, at=datetime.now(tz=UTC) + LATER).submit()
+    drain()
     document, divergences = reconcile(COURSE)
     assert [found for found in divergences if found["entry"] == one.entry().pk] == []
     assert document.content["known_differences"] == ({"superseded_on_legacy_only": 1} if copy == "graded" else {})
@@ -181,7 +188,8 @@ def test_back_on_legacy_an_older_attempt_on_the_target_is_superseded(phase, lega
     one = attempt(user=46)
     one.send()
     put_course_in(phase)
-    assert attempt(user=46, at=datetime.now(tz=UTC) + LATER).send()[0] == 0
+    assert attempt(user=46, at=datetime.now(tz=UTC) + LATER).submit()[0] == 0
+    drain()
     assert target_of(one).status == "retired"
     assert one.entry().superseded_at is not None
 
@@ -195,7 +203,8 @@ def test_an_alias_that_may_not_write_is_counted_and_no_learner_notices(legacy, s
     with mock.patch.object(supersession.retire, "retire", side_effect=denied) as retire:
         for minute in range(1, 5):
             one = attempt(user=47, at=datetime.now(tz=UTC) + minute * LATER)
-            assert one.send() == (0, "")
+            assert one.submit() == (0, "")
+            drain()
     assert retire.call_count == 2  # then the breaker is open
     assert not breaker.allows("legacy_rows")
 

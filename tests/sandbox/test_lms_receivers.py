@@ -10,7 +10,8 @@ from submissions.api import create_external_grader_detail
 from submissions.models import Score
 
 from sandbox.lms import capa
-from sandbox.lms.models import AnonymousUserId, LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId, LearnerEffect
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +43,7 @@ def learner():
 @pytest.fixture
 def state(learner):
     """The learner's problem, waiting for the grade of KEY."""
-    state = ProblemState(user=learner, course_id=COURSE, usage_key=USAGE)
+    state = StudentModule(student=learner, course_id=COURSE, module_state_key=USAGE)
     queuestate = {"key": KEY, "time": "20261122120000"}
     state.store({ANSWER: capa.entry(correctness="incomplete", queuestate=queuestate)}, attempts=1)
     state.save()
@@ -117,7 +118,7 @@ def test_which_identity_sets_off_what(state, watcher, student, course, item, sta
     assert row.status == row_state
     assert effects() == expected
     state.refresh_from_db()
-    assert (state.earned == 1) == is_graded
+    assert (state.grade == 1) == is_graded
     assert (state.state == before) == (not is_graded)
 
 
@@ -157,7 +158,7 @@ def test_a_fenced_row_never_reaches_the_learner(state, watcher, reply):
     before = state.state
     watcher.grade(reply)
     state.refresh_from_db()
-    assert (state.state, state.earned) == (before, None)
+    assert (state.state, state.grade) == (before, None)
     assert effects() == []
 
 

@@ -4,7 +4,8 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from sandbox.grader import PullGrader, ServerEntry
-from sandbox.lms.models import LearnerEffect, LegacyCallback, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import LearnerEffect, LegacyCallback
 from sandbox.network import free_port, proxied_session
 from sandbox.servers import running_lms, running_xqueue
 
@@ -97,4 +98,4 @@ def test_unknown_queue_is_told_to_the_learner(browser):
     assert (answer["success"], answer["attempts"]) == ("refused", 1)
     assert "nowhere" in answer["messages"][0]
     user = get_user_model().objects.get(username="ada")
-    assert ProblemState.find(user.pk, USAGE).correct_map[f"{BLOCK}_2_1"]["queuestate"] is None
+    assert StudentModule.find(user.pk, USAGE).correct_map[f"{BLOCK}_2_1"]["queuestate"] is None

@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from sandbox.lms import capa
-from sandbox.lms.models import AnonymousUserId, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId
 from sandbox.lms.seed import answer_ids, seed_learners
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +45,7 @@ def answered(second, reply=REPLY):
 def state_after(*rows):
     counts = seed_learners(rows)
     assert counts.seeded == len(rows)
-    return ProblemState.find(21493, USAGE).correct_map
+    return StudentModule.find(21493, USAGE).correct_map
 
 
 def waits(one):
@@ -106,13 +107,13 @@ def test_invalid_answer_wipes_every_input():
 def test_acknowledged_answer_that_capa_cannot_apply_changes_nothing():
     one = row(**answered(5, '{"correct": true, "score": null, "msg": "<p>tests run</p>"}'))
     assert seed_learners([one]).unapplied == 1
-    assert ProblemState.find(21493, USAGE).correct_map == {f"{BLOCK}_2_1": waits(row())}
+    assert StudentModule.find(21493, USAGE).correct_map == {f"{BLOCK}_2_1": waits(row())}
 
 
 def test_grade_and_attempts_are_those_of_the_rows():
     seed_learners([row(**answered(5)), row(second=9, answer_id=f"{BLOCK}_3_1")])
-    state = ProblemState.find(21493, USAGE)
-    assert (state.attempts, state.earned, state.possible) == (2, 0.5, 2)
+    state = StudentModule.find(21493, USAGE)
+    assert (state.attempts, state.grade, state.max_grade) == (2, 0.5, 2)
 
 
 @pytest.mark.parametrize("answer_id", [f"{BLOCK}_2_1", f"{BLOCK}_2_3", f"{BLOCK}_17_1", f"{BLOCK}_100_3"])
@@ -123,7 +124,7 @@ def test_input_is_recovered_from_the_key(answer_id):
 def test_input_that_cannot_be_recovered_is_the_first():
     counts = seed_learners([row(answer_id="elsewhere_2_1")])
     assert counts.default_input == 1
-    assert list(ProblemState.find(21493, USAGE).correct_map) == [f"{BLOCK}_2_1"]
+    assert list(StudentModule.find(21493, USAGE).correct_map) == [f"{BLOCK}_2_1"]
 
 
 def test_body_without_student_info_still_has_a_learner_who_waits():
@@ -138,7 +139,7 @@ def test_old_style_problem():
     assert first == "i4x-ExU-MISC1-problem-ab_2_1"
     counts = seed_learners([row(usage=usage.replace("/", ";_"), course="ExU/MISC1/2013", answer_id=first)])
     assert (counts.default_input, counts.states) == (0, 1)
-    assert ProblemState.find(21493, usage).course_id == "ExU/MISC1/2013"
+    assert str(StudentModule.find(21493, usage).course_id) == "ExU/MISC1/2013"
 
 
 UNUSABLE = {
@@ -172,4 +173,4 @@ def test_second_seeding_changes_nothing():
     seed_learners([row()])
     counts = seed_learners([row(**answered(5))])
     assert (counts.users, counts.states) == (0, 0)
-    assert ProblemState.find(21493, USAGE).correct_map == {f"{BLOCK}_2_1": waits(row())}
+    assert StudentModule.find(21493, USAGE).correct_map == {f"{BLOCK}_2_1": waits(row())}

@@ -11,7 +11,8 @@ from django.db import connection, connections
 from django.test import Client
 
 from sandbox.lms import capa
-from sandbox.lms.models import AnonymousUserId, LearnerEffect, LegacyCallback, LoginSession, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId, LearnerEffect, LegacyCallback, LoginSession
 
 pytestmark = pytest.mark.django_db
 
@@ -66,7 +67,7 @@ def interface(monkeypatch, settings):
 
 
 def waiting(learner, usage=USAGE, course=COURSE, key=KEY, **more):
-    state = ProblemState(user=learner, course_id=course, usage_key=usage)
+    state = StudentModule(student=learner, course_id=course, module_state_key=usage)
     queuestate = {"key": key, "time": "20261122120000"}
     state.store({f"{capa.html_id(usage)}_2_1": capa.entry(correctness="incomplete", queuestate=queuestate)} | more)
     state.save()
@@ -95,7 +96,7 @@ def test_callback_applies_a_grade(learner):
     assert (answer.status_code, answer.content) == (200, b"")
     state.refresh_from_db()
     assert state.correct_map[ANSWER] == capa.entry(correctness="correct", npoints=0.5, msg="<p>ok</p>")
-    assert (state.earned, state.possible) == (0.5, 1)
+    assert (state.grade, state.max_grade) == (0.5, 1)
     assert list(LearnerEffect.objects.values_list("kind", "source")) == [
         ("grade_published", "callback"),
         ("lti", "callback"),
@@ -116,7 +117,7 @@ def test_callback_finds_the_problem_under_every_spelling(learner, course, usage,
     state = waiting(learner, usage=usage, course=course)
     assert call_back(learner.pk, usage=in_url, course=course.replace("+", "%2B")).status_code == 200
     state.refresh_from_db()
-    assert state.earned == 0.5
+    assert state.grade == 0.5
 
 
 def test_problems_that_differ_in_case_only_are_two(learner):
@@ -125,7 +126,7 @@ def test_problems_that_differ_in_case_only_are_two(learner):
     call_back(learner.pk)
     lower.refresh_from_db()
     upper.refresh_from_db()
-    assert (lower.earned, upper.earned) == (None, 0.5)
+    assert (lower.grade, upper.grade) == (None, 0.5)
 
 
 QUIET = {
@@ -174,7 +175,7 @@ def test_callback_refuses_and_changes_nothing(learner, change, status):
     before = state.state
     assert call_back(**({"user_id": learner.pk} | change)).status_code == status
     state.refresh_from_db()
-    assert (state.state, state.earned) == (before, None)
+    assert (state.state, state.grade) == (before, None)
     assert not LearnerEffect.objects.exists()
     assert list(LegacyCallback.objects.values_list("status", flat=True)) == [status]
 
@@ -225,7 +226,7 @@ def test_submission_is_sent_and_then_waits(browser, learner, interface):
     assert (info["anonymous_student_id"], info["random_seed"]) == (anonymous_id, 7)
     assert header["lms_key"] == capa.make_key(learner.pk, info["submission_time"], anonymous_id, ANSWER)
     assert (body["student_response"], body["grader_payload"], files) == ("x = 1", '{"grader": "g.py"}', [])
-    state = ProblemState.find(learner.pk, USAGE)
+    state = StudentModule.find(learner.pk, USAGE)
     assert state.correct_map[ANSWER]["queuestate"] == {"key": header["lms_key"], "time": info["submission_time"]}
 
 
@@ -250,8 +251,8 @@ def test_submission_of_two_inputs_sends_two_keys_to_one_callback(browser, learne
     (first, second) = [header for header, _, _ in interface.calls]
     assert first["lms_callback_url"] == second["lms_callback_url"]
     assert first["lms_key"] != second["lms_key"]
-    state = ProblemState.find(learner.pk, USAGE)
-    assert (list(state.correct_map), state.possible) == (["x_2_1", "x_3_1"], 2)
+    state = StudentModule.find(learner.pk, USAGE)
+    assert (list(state.correct_map), state.max_grade) == (["x_2_1", "x_3_1"], 2)
 
 
 @pytest.mark.parametrize(
@@ -267,17 +268,17 @@ def test_refused_delivery_uses_an_attempt_and_tells_why(browser, learner, interf
     answer = submit(browser).json()
     assert (answer["success"], answer["attempts"]) == ("refused", 1)
     assert answer["messages"] == [capa.UNDELIVERED.format(reason="Queue 'q' not found")]
-    assert ProblemState.find(learner.pk, USAGE).correct_map[ANSWER]["queuestate"] is None
+    assert StudentModule.find(learner.pk, USAGE).correct_map[ANSWER]["queuestate"] is None
 
 
 def test_exception_uses_no_attempt_and_tells_nothing(browser, learner, interface, caplog):
     waiting(learner)
-    before = ProblemState.find(learner.pk, USAGE).state
+    before = StudentModule.find(learner.pk, USAGE).state
     interface.answer = RuntimeError("hush: x = 1")
     answer = submit(browser)
     assert answer.status_code == 200
     assert answer.json()["success"].startswith("We're sorry")
-    assert ProblemState.find(learner.pk, USAGE).state == before
+    assert StudentModule.find(learner.pk, USAGE).state == before
     assert "RuntimeError" in caplog.text
     assert "hush" not in caplog.text
 
@@ -306,7 +307,7 @@ def test_queued_problem_makes_the_learner_wait(browser, interface, settings):
 def test_resubmission_after_the_wait_replaces_the_queuestate(browser, learner, interface):
     waiting(learner)
     assert submit(browser).json()["success"] == "queued"
-    assert ProblemState.find(learner.pk, USAGE).correct_map[ANSWER]["queuestate"]["key"] != KEY
+    assert StudentModule.find(learner.pk, USAGE).correct_map[ANSWER]["queuestate"]["key"] != KEY
 
 
 def test_submission_needs_a_login(interface):

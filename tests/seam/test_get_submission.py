@@ -14,7 +14,8 @@ from migration_shim.conf import load
 from migration_shim.models import LedgerEntry
 from migration_shim.target import leases, seam
 from sandbox.grader import GraderClient, ServerEntry
-from sandbox.lms.models import LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import LearnerEffect
 from sandbox.lms.seed import seed_learners
 from tests import rows
 from tests.rows import fresh  # noqa: F401
@@ -237,7 +238,7 @@ def test_a_row_that_keeps_dying_is_failed_and_its_learner_told_once(watcher, shi
     assert ids(watcher, 3) == [other.submission_id, None, None]
     detail = sent.detail
     assert (detail.status, detail.num_failures, detail.pullkey) == ("failed", limit, "")
-    (state,) = ProblemState.objects.get().correct_map.values()
+    (state,) = StudentModule.objects.get().correct_map.values()
     assert state["queuestate"] is None
     assert "Your submission could not be graded" in state["msg"]
     published = LearnerEffect.objects.filter(kind="grade_published", source="external_grader_event")
@@ -252,11 +253,11 @@ def test_a_dying_shadow_tells_its_learner_nothing(watcher):
     row = rows.legacy_row()
     assert seed_learners([vars(row) | {"arrival_time": row.arrival_time.isoformat()}]).states == 1
     rows.backfill()
-    states = list(ProblemState.objects.values_list())
+    states = list(StudentModule.objects.values_list())
     assert None not in die(watcher, 5, SHADOW)
     assert watcher.pull(SHADOW) is None
     assert ExternalGraderDetail.objects.get().status == "failed"
-    assert list(ProblemState.objects.values_list()) == states
+    assert list(StudentModule.objects.values_list()) == states
     assert LearnerEffect.objects.count() == 0
 
 

@@ -14,7 +14,8 @@ from submissions.models import ExternalGraderDetail, Score, score_set
 from migration_shim.conf import load
 from migration_shim.target import results
 from migration_shim.target.supersession import supersede
-from sandbox.lms.models import LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import LearnerEffect
 from tests import rows
 from tests.rows import fresh  # noqa: F401
 from tests.seam.conftest import COMMITTED, SHADOW, real, scores, shadow
@@ -54,7 +55,7 @@ STORED = {
 
 def effects():
     """All that the LMS holds of its learners' external grades."""
-    return [list(model.objects.order_by("pk").values_list()) for model in (LearnerEffect, ProblemState)]
+    return [list(model.objects.order_by("pk").values_list()) for model in (LearnerEffect, StudentModule)]
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def test_a_result_reaches_its_learner_and_is_kept_as_it_came(watcher):
     detail = sent.detail
     assert (detail.status, detail.grader_reply, detail.num_failures) == ("retired", reply, 0)
     assert scores() == [(1, 1)]
-    assert ProblemState.objects.get().earned == 1
+    assert StudentModule.objects.get().grade == 1
     assert LearnerEffect.objects.filter(kind="grade_published").count() == 1
 
 
@@ -276,7 +277,7 @@ def test_five_failures_end_a_row_and_its_learner_is_told_once(watcher, kind):
         assert (detail.status, detail.num_failures) == ("failed" if failures == 5 else "retry", failures)
     assert watcher.pull() is None
     assert watcher.put(header, rows.RIGHT) == (1, "Incorrect key for submission")
-    (state,) = ProblemState.objects.get().correct_map.values()
+    (state,) = StudentModule.objects.get().correct_map.values()
     assert state["queuestate"] is None and "Your submission could not be graded" in state["msg"]
     assert LearnerEffect.objects.filter(kind="grade_published").count() == 1
     assert Score.objects.count() == 0

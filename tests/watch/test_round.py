@@ -171,34 +171,22 @@ def test_one_row_that_cannot_be_finished_holds_up_no_other(monkeypatch):
 def test_a_lost_shadow_is_written(monkeypatch):
     owed_shadow()
     content = validate(world.watch())
-    assert content["repaired"]["written"] == 1
+    assert content["outbox"] == {"shadow_done": 1}
     assert LedgerEntry.objects.get().target_leg == "stored"
-    assert world.watch()["repaired"] is None
-    assert "1 written" in text.render(content)
+    assert validate(world.watch())["outbox"] == {}
+    assert "Owed by the outbox: 1 shadow_done" in text.render(content)
 
 
-def test_a_shadow_is_owed_in_shadow_only():
+def test_a_shadow_is_owed_in_whatever_phase_its_course_is_by_now():
     owed_shadow()
     world.stand("legacy", SHADOWED)
-    assert world.watch()["repaired"] is None
-    assert LedgerEntry.objects.get().target_leg == "missing"
+    assert world.watch()["outbox"] == {"shadow_done": 1}
+    assert LedgerEntry.objects.get().target_leg == "stored"
 
 
-def test_a_missing_reverse_shadow_goes_to_celery(monkeypatch):
-    world.stand("live")
-    entry, young = world.live(), world.live(8, age=timedelta(seconds=5))
-    sent = []
-    monkeypatch.setattr(repair.publish, "publish", lambda *call: sent.append(call[:3]))
-    content = validate(world.watch())
-    assert world.course_of(content)["reverse"] == {"owed": 1, "started": 1}
-    assert sent == [(copies.REVERSE, COURSE, entry.identity)]
-    assert young.legacy_leg == "missing"
-
-
-def test_without_celery_it_is_written_here(monkeypatch):
+def test_a_missing_reverse_shadow_is_written_here(monkeypatch):
     world.stand("live")
     entry = world.live()
-    monkeypatch.setattr(publish, "copy_tasks", None)
     monkeypatch.setattr(copies.LegacyClient, "submit", lambda *args, **options: (0, "queued"))
     assert world.course_of(world.watch())["reverse"] == {"owed": 1, "started": 1}
     entry.refresh_from_db()
@@ -211,8 +199,7 @@ def test_an_open_breaker_leaves_them_to_a_later_round(monkeypatch, shim):
     world.stand("live")
     for user in range(1, 6):
         world.live(user)
-    monkeypatch.setattr(publish, "copy_tasks", None)
-    assert world.course_of(world.watch())["reverse"] == {"owed": 5, "started": 1}
+    assert world.course_of(world.watch())["reverse"] == {"owed": 5, "started": 2}
     assert LedgerEntry.objects.filter(legacy_leg="failed").count() == 2
 
 
@@ -224,11 +211,15 @@ def test_an_older_attempt_waits_for_the_newer_ones_grade(monkeypatch):
     LedgerEntry.objects.update(superseded_at=None)
     row = world.reverse(newer)
     sent = []
-    monkeypatch.setattr(repair.publish, "publish", lambda *call: sent.append(call[2]))
-    assert world.course_of(world.watch())["reverse"] == {"owed": 0, "started": 0}
+    answer = lambda self, header, *args, **options: sent.append(options["correlation"]) or (0, "1")  # noqa: E731
+    monkeypatch.setattr(copies.LegacyClient, "submit", answer)
+    world.watch()
+    assert sent == []
     rows.change([row], **rows.graded())
-    assert world.course_of(world.watch())["reverse"] == {"owed": 1, "started": 1}
-    assert sent == [older.identity]
+    world.watch()
+    LedgerEntry.objects.filter(copy_due__isnull=False).update(copy_due=now())
+    world.watch()
+    assert sent == [older.identity[:16]]
 
 
 # What goes wrong

@@ -75,7 +75,7 @@ def reverse(entry: LedgerEntry, **columns: Any) -> LegacySubmission:
     values = {"xqueue_header": json.dumps(header), "lms_callback_url": url, "queue_name": REVERSE}
     row = rows.legacy_row(900 + entry.pk, age=now() - entry.arrived_at, **(values | columns))
     LegacySubmission.objects.filter(pk=row.pk).update(xqueue_body=_body(entry))
-    LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.STORED, legacy_id=row.pk)
+    LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.STORED, legacy_id=row.pk, copy_due=None)
     return row
 
 

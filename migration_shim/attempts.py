@@ -1,0 +1,70 @@
+"""Attempts at one input, as the ledger knows them, and what the learner's own state says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+
+from .core.attempts import STALL, Attempt, Queued
+from .core.identity import recover_input
+from .core.wire import parse_callback, parse_header
+from .data import Origin
+from .errors import Malformed
+from .lms import state
+from .models import LedgerEntry
+
+#: An entry that was written so soon after its arrival has its id in the order of acceptance.
+_AT_ONCE = timedelta(seconds=30)
+
+
+def queued(entries: Iterable[LedgerEntry]) -> dict[int, Queued]:
+    """What the learners' states wait for at the inputs of these entries, by entry; left out where nobody can say."""
+    read = {entry.pk: _input(entry.raw_header, entry.student_info, entry.learner) for entry in entries}
+    inputs = {pk: one for pk, one in read.items() if one is not None}
+    states = state.queued(inputs.values())
+    return {pk: states[one] for pk, one in inputs.items() if one in states}
+
+
+def is_awaited(raw_header: str, student_info: str, learner: str) -> bool | None:
+    """Whether the learner's state waits for the reply to a submission; None where nobody can say."""
+    one = _input(raw_header, student_info, learner)
+    found = state.queued([one]).get(one) if one is not None else None
+    return None if found is None else found.key == parse_header(raw_header).lms_key
+
+
+def gap(awaited: bool | None) -> timedelta:
+    """How much earlier than another an attempt must have begun to be replaced by it, by what ``is_awaited`` says."""
+    return timedelta(0) if awaited is False else STALL
+
+
+def attempt(entry: LedgerEntry, *, alive: bool) -> Attempt:
+    """One entry as an attempt."""
+    at_once = entry.origin == Origin.ROUTER and entry.created_at - entry.arrived_at < _AT_ONCE
+    return Attempt(
+        name=entry.pk,
+        key=key_of(entry),
+        began=entry.arrived_at,
+        number=entry.pk if at_once else None,
+        alive=alive,
+    )
+
+
+def key_of(entry: LedgerEntry) -> str:
+    """The key under which CAPA waits for the entry's grade; empty where the residue was dropped."""
+    return parse_header(entry.raw_header).lms_key if entry.raw_header else ""
+
+
+def _input(raw_header: str, student_info: str, learner: str) -> state.Input | None:
+    try:
+        header = parse_header(raw_header)
+        callback = parse_callback(header.callback_url)
+        time = json.loads(student_info).get("submission_time")
+    except (Malformed, ValueError, AttributeError, RecursionError):
+        return None
+    answer_id = recover_input(callback, time if isinstance(time, str) else "", learner, header.lms_key)
+    if answer_id is None:
+        return None
+    return state.Input(
+        user_id=callback.user_id, course_id=callback.course_id, item_id=callback.item_id, answer_id=answer_id
+    )

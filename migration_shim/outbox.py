@@ -1,0 +1,169 @@
+"""
+The outbox: what accepted submissions are still owed, done by a worker after the door has returned.
+
+The ledger row itself says what it is owed and when it is next to be tried. Whoever takes a row moves that time on, so
+that a worker may die at any point: another one takes the row when the time has come, and finds done what was done. A
+failure moves it on as well, longer each time; so a row that cannot be written holds up none of the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+
+from django.db import connection, connections, transaction
+from django.db.models import QuerySet
+from django.utils.timezone import now
+
+from . import attempts, breaker, copies, supersession, toggles
+from .conf import ShimSettings
+from .data import Authority
+from .metrics import count
+from .models import LedgerEntry
+
+log = logging.getLogger(__name__)
+
+#: How long a row that was taken is left to whoever has taken it.
+LEASE = timedelta(minutes=2)
+#: Rows taken at once. Each copy on legacy may take as long as XQueue's timeouts.
+SUPERSESSIONS, COPIES = 100, 10
+#: How long a row waits after its first failure, and at most.
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(hours=1)
+#: One call works no longer than so many seconds beyond what it has taken: others wait for the worker too.
+TURN = 30.0
+
+
+def drain(
+    settings: ShimSettings,
+    *,
+    courses: list[str] | None = None,
+    check: Callable[[], object] = lambda: None,
+    seconds: float = TURN,
+) -> Counter[str]:
+    """
+    Do what is due: supersession first, then shadows, then reverse shadows, until nothing is left; what came of it.
+
+    Never raises for a row: what fails is tried again later.
+
+    Args:
+        settings: the settings in force.
+        courses: only the submissions of these; None for all.
+        check: called before each row; it may raise to stop.
+        seconds: how long it may go on taking more.
+    """
+    done: Counter[str] = Counter()
+    until = time.monotonic() + seconds
+    scope = LedgerEntry.objects.all() if courses is None else LedgerEntry.objects.filter(course_id__in=courses)
+    while time.monotonic() < until:
+        toggles.new_work_cycle()
+        for one in connections.all(initialized_only=True):
+            if not one.in_atomic_block:
+                one.close_if_unusable_or_obsolete()  # what was done last may have left it broken
+        if _supersessions(scope, settings, check, done):
+            continue
+        if toggles.kill_switch_on():
+            done["stopped_by_kill_switch"] += 1
+            break
+        took = _copies(copies.SHADOW, scope.filter(authority=Authority.LEGACY), settings, check, done)
+        if not took + _copies(copies.REVERSE, scope.filter(authority=Authority.TARGET), settings, check, done):
+            break
+    else:
+        done["unfinished"] += 1
+    return done
+
+
+def _supersessions(
+    scope: QuerySet[LedgerEntry], settings: ShimSettings, check: Callable[[], object], done: Counter[str]
+) -> int:
+    claimed = _claim(scope, "supersession_due", SUPERSESSIONS)
+    states = attempts.queued(claimed) if claimed else {}
+    with closing(_in_turn(claimed, "supersession_due", check)) as turn:
+        for entry in turn:
+            try:
+                again = supersession.settle(entry, states.get(entry.pk), settings)
+            except Exception as error:  # whatever one row raises, the others go on; it is counted and tried again
+                count("supersession_failed", error)
+                log.warning("migration_shim: attempts were not superseded: %s", type(error).__name__)
+                _failed(entry, "supersession_due")
+                done["supersession_failed"] += 1
+            else:
+                LedgerEntry.objects.filter(pk=entry.pk).update(supersession_due=again)
+                done["supersession"] += 1
+    return len(claimed)
+
+
+def _copies(
+    kind: str,
+    scope: QuerySet[LedgerEntry],
+    settings: ShimSettings,
+    check: Callable[[], object],
+    done: Counter[str],
+) -> int:
+    trying = breaker.is_open(kind)
+    if not breaker.allows(kind):
+        done[f"{kind}_paused_by_breaker"] += 1
+        return 0
+    claimed = _claim(scope, "copy_due", 1 if trying else COPIES)
+    refused: set[str] = set()
+    with closing(_in_turn(claimed, "copy_due", check)) as turn:
+        for entry in turn:
+            if entry.queue_name in refused:
+                _failed(entry, "copy_due", tried=False)
+                continue
+            try:
+                written = copies.write(kind, entry, settings)
+            except Exception as error:  # as above
+                count(f"{kind}_failed", error)
+                log.warning("migration_shim: a %s copy was not written: %s", kind, type(error).__name__)
+                written = copies.Written(word="failed", again=True)
+            done[f"{kind}_{'owed' if written.again else 'done'}"] += 1
+            if written.refused:
+                refused.add(entry.queue_name)
+            if written.again:
+                _failed(entry, "copy_due")
+            else:
+                LedgerEntry.objects.filter(pk=entry.pk).update(copy_due=None, tries=0)
+            if breaker.is_open(kind):
+                break
+    return len(claimed)
+
+
+def _claim(scope: QuerySet[LedgerEntry], column: str, limit: int) -> list[LedgerEntry]:
+    """
+    Take rows whose time has come, the longest due first.
+
+    Found without a lock, and locked by their ids: a lock on a range of the index would be one on its gaps, in which the
+    doors insert.
+    """
+    moment = now()
+    due = {f"{column}__lte": moment}
+    found = list(scope.filter(**due).order_by(column).values_list("pk", flat=True)[:limit])
+    if not found:
+        return []
+    with transaction.atomic():
+        rows = LedgerEntry.objects.filter(pk__in=found, **due).order_by("pk")
+        claimed = list(rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked))
+        LedgerEntry.objects.filter(pk__in=[entry.pk for entry in claimed]).update(**{column: moment + LEASE})
+    return claimed
+
+
+def _in_turn(claimed: list[LedgerEntry], column: str, check: Callable[[], object]) -> Iterator[LedgerEntry]:
+    """One after the other, as long as nobody else may have taken them; those that are left are given back."""
+    left, until = deque(claimed), time.monotonic() + LEASE.total_seconds() / 2
+    try:
+        while left and time.monotonic() < until:
+            check()
+            yield left.popleft()
+    finally:
+        if left:
+            LedgerEntry.objects.filter(pk__in=[entry.pk for entry in left]).update(**{column: now()})
+
+
+def _failed(entry: LedgerEntry, column: str, *, tried: bool = True) -> None:
+    wait = min(FIRST_WAIT * 2 ** min(entry.tries, 20), LONGEST_WAIT)
+    tries = min(entry.tries + tried, 1000)
+    LedgerEntry.objects.filter(pk=entry.pk).update(**{column: now() + wait}, tries=tries)
