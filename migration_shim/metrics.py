@@ -49,6 +49,7 @@ EVENTS = {
     "handed_out_without_residue": "The watcher seam handed out a row that is not the shim's, with upstream's payload.",
     "put_result_*": "A grader posted a result (stored, repeated, counted, unknown, wrong_key, busy).",
     "result_not_stored": "A result could not be stored; the row is offered again, or has failed.",
+    "invalid_reply_not_delivered": "An invalid reply to an attempt that its learner had left behind was dropped.",
     "submission_failed": "A submission, or a shadow, has failed for good.",
     "learner_not_told": "The platform did not take the message that a submission has failed.",
     "watcher_login_not_recorded": "A login at edx-submissions' own endpoint could not be noted.",
