@@ -64,6 +64,7 @@ EVENTS = {
     "hand_out_failed": "The storage gave no URL of a file; the submission is offered again after its lease.",
     "put_result_*": "A grader posted a result (stored, repeated, counted, unknown, wrong_key, busy).",
     "result_not_stored": "A result could not be stored; the row is offered again, or has failed.",
+    "invalid_reply_not_delivered": "An invalid reply to an attempt that its learner had left behind was dropped.",
     "submission_failed": "A submission, or a shadow, has failed for good.",
     "learner_not_told": "The platform did not take the message that a submission has failed.",
     "watcher_login_not_recorded": "A login at edx-submissions' own endpoint could not be noted.",

@@ -6,11 +6,11 @@ import base64
 import contextlib
 import io
 import json
-import signal
 import socket
 import threading
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,15 @@ import redis
 from django.conf import settings as django_settings
 from django.db import connection, transaction
 
-from migration_shim import breaker, copies
+from migration_shim import breaker, conf, copies, outbox, publish
+from migration_shim.copy_tasks import write_shadow
 from migration_shim.models import LedgerEntry
 from sandbox.lms import celery_app
 from tests import rows
 from tests.celery_worker import running_worker
 from tests.load import course as route
 from tests.load.course import course, xqueue_of_load  # noqa: F401
+from tests.outbox import drain
 from tests.private_redis import redis_url  # noqa: F401
 
 pytestmark = [
@@ -47,11 +49,6 @@ class Broker:
     def messages(self) -> list[bytes]:
         return self.redis.lrange(self.queue, 0, -1)
 
-    def names(self, identity: str) -> bool:
-        """Whether a message of this submission waits; those of others may come back at any moment."""
-        bodies = (base64.b64decode(json.loads(message)["body"]) for message in self.messages())
-        return any(identity.encode() in body for body in bodies)
-
     def idle(self) -> bool:
         """Nothing waits, and nothing is with a worker that has not begun it."""
         begun = self.redis.hvals("unacked")  # of all queues of this Redis
@@ -67,8 +64,9 @@ def use_broker():
 
 
 @pytest.fixture
-def broker(redis_url, settings, use_broker):  # noqa: F811
+def broker(redis_url, settings, use_broker, monkeypatch):  # noqa: F811
     """Redis as the broker of this process, with a queue that no other worker listens to."""
+    monkeypatch.setattr(publish, "_last", -1e9)  # no nudge of the test before
     broker = Broker(redis_url)
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"CELERY_QUEUE": broker.queue}
     use_broker(redis_url)
@@ -118,18 +116,28 @@ def accepted(*numbers, files=None):
 
 
 @pytest.mark.parametrize("phase", ["shadow", "live"])
-def test_only_course_and_identity_go_through_the_broker(broker, phase):
+def test_nothing_of_a_submission_goes_through_the_broker(broker, phase):
     route.start_in(phase)
     (sent,) = accepted(7)
     (message,) = broker.messages()
     properties = json.loads(message)
     arguments, keywords, _ = json.loads(base64.b64decode(properties["body"]))
-    assert arguments == []
-    assert keywords == {"course_id": route.COURSE, "identity": sent.identity}
+    assert (properties["headers"]["task"], arguments, keywords) == ("migration_shim.drain_outbox", [], {})
     whole = message.decode() + json.dumps(arguments) + json.dumps(keywords)
     for secret in ("secret answer", sent.learner, sent.key, "score_update", "grade.py", "20261122090000"):
         assert secret in sent.header + sent.body
         assert secret not in whole
+    assert sent.identity not in whole
+
+
+def test_a_burst_is_one_nudge_that_comes_after_it(broker, monkeypatch):
+    monkeypatch.setattr(publish, "EVERY", 60.0)
+    route.start_in("live")
+    accepted(*range(1, 6))
+    (message,) = broker.messages()
+    eta = datetime.fromisoformat(json.loads(message)["headers"]["eta"])
+    # Whatever is accepted before the next nudge is due by then.
+    assert timedelta(seconds=55) < eta - datetime.now(tz=UTC) <= timedelta(seconds=62)
 
 
 # A worker
@@ -145,7 +153,7 @@ def test_a_worker_writes_shadows_with_their_files_and_reverse_shadows(broker, co
     with_file_identity = LedgerEntry.objects.get(learner=with_file.learner).identity
     route.start_in("live")
     (live,) = accepted(3)
-    assert len(broker.messages()) == 3
+    assert len(broker.messages()) >= 1
     with worker(broker, course.url):
         wait_until(lambda: not LedgerEntry.objects.exclude(legacy_leg="stored", target_leg="stored").exists())
     held = route.holdings()
@@ -162,7 +170,8 @@ def test_a_task_delivered_twice_writes_one_copy(broker, course):  # noqa: F811
     sent = accepted(*range(1, 7))
     for message in broker.messages():
         broker.redis.rpush(broker.queue, message, message)
-    assert len(broker.messages()) == 18
+    for one in sent:  # and what a process of the release before sends beside it
+        write_shadow.apply_async(kwargs={"course_id": route.COURSE, "identity": one.identity}, queue=broker.queue)
     with worker(broker, course.url):
         wait_until(broker.idle)
         wait_until(lambda: all(legs(one) == ("stored", "stored") for one in sent))
@@ -181,7 +190,7 @@ def test_a_submission_that_was_sent_twice_before_the_worker_came_gets_its_copy(b
 
 
 def test_a_copy_that_cannot_be_written_is_failed_with_its_reason_and_pauses_the_others(broker, course):  # noqa: F811
-    """The worker's failures open the breaker for the LMS's processes too; a try that succeeds closes it."""
+    """The worker's failures open the breaker for every process; what is owed stays owed."""
     route.start_in("shadow")
     media = Path(django_settings.MEDIA_ROOT)
     media.mkdir(parents=True, exist_ok=True)
@@ -197,19 +206,16 @@ def test_a_copy_that_cannot_be_written_is_failed_with_its_reason_and_pauses_the_
     with worker(broker, course.url):
         wait_until(lambda: breaker.is_open(copies.SHADOW))
         wait_until(lambda: LedgerEntry.objects.filter(target_leg="failed").count() == 5)
-        reasons = set(LedgerEntry.objects.values_list("target_reason", flat=True))
-        assert reasons <= {"FileExistsError", "NotADirectoryError"}
-        (paused,) = accepted(6)
-        assert legs(paused) == ("stored", "missing")
-        assert not broker.names(paused.identity)
-        blocker.unlink()
-        if hidden.exists():
-            hidden.rename(blocker)
-        # The tasks are tried again by themselves.
-        wait_until(lambda: LedgerEntry.objects.filter(target_leg="stored").count() == 5)
-        wait_until(lambda: not breaker.is_open(copies.SHADOW))
-    assert rows.backfill().content["written"] == 1
-    assert copies_of(paused) == 1
+    reasons = set(LedgerEntry.objects.values_list("target_reason", flat=True))
+    assert reasons <= {"FileExistsError", "NotADirectoryError"}
+    accepted(6)
+    assert drain()["shadow_paused_by_breaker"] == 1
+    blocker.unlink()
+    if hidden.exists():
+        hidden.rename(blocker)
+    breaker.reset()
+    assert drain()["shadow_done"] == 6
+    assert LedgerEntry.objects.filter(target_leg="stored", copy_due=None).count() == 6
 
 
 # What gets lost
@@ -218,7 +224,7 @@ def test_a_copy_that_cannot_be_written_is_failed_with_its_reason_and_pauses_the_
 def test_a_lost_message_is_found_by_the_next_backfill(broker):
     route.start_in("shadow")
     (sent,) = accepted(1)
-    assert broker.names(sent.identity)
+    assert broker.messages()
     broker.redis.delete(broker.queue)
     assert legs(sent) == ("stored", "missing")
     assert copies_of(sent) == 0
@@ -229,22 +235,20 @@ def test_a_lost_message_is_found_by_the_next_backfill(broker):
     assert copies_of(sent) == 1
 
 
-def test_a_killed_worker_leaves_a_copy_to_the_next_backfill(broker, course):  # noqa: F811
-    """Killed in the middle of the copy: the task has been taken from the queue, and nothing of it is there."""
+def test_what_a_killed_worker_had_taken_is_done_by_another_when_its_time_is_over(monkeypatch, course):  # noqa: F811
     route.start_in("shadow")
     (sent,) = accepted(1)
-    with transaction.atomic():
-        # Held by this test, so that the worker cannot get past its first step.
-        LedgerEntry.objects.select_for_update().get(identity=sent.identity)
-        with worker(broker, course.url) as process:
-            wait_until(broker.idle)
-            time.sleep(0.2)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+
+    def killed(*args):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copies, "write", killed)
+        with pytest.raises(SystemExit):
+            drain()
     assert legs(sent) == ("stored", "missing")
-    assert copies_of(sent) == 0
-    assert broker.idle()
-    assert rows.backfill().content["written"] == 1
+    assert outbox.drain(conf.load()) == {}  # it is the dead worker's for a while
+    assert drain()["shadow_done"] == 1
     assert legs(sent) == ("stored", "stored")
     assert copies_of(sent) == 1
 
@@ -283,8 +287,9 @@ def silence():
 
 
 @pytest.fixture
-def impatient(settings):
-    """A short timeout for publishing, and a breaker that opens at the third failure."""
+def impatient(settings, monkeypatch):
+    """A short timeout for publishing, a nudge for each submission, and a breaker that opens at the third failure."""
+    monkeypatch.setattr(publish, "EVERY", 0.0)
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"PUBLISH_SECONDS": SHORT, "BREAKER_FAILURES": 3}
 
 
@@ -294,7 +299,7 @@ def impatient(settings):
 def test_a_broker_that_hangs_costs_one_try_a_submission_until_the_breaker_opens(use_broker, silence, phase, scheme):
     use_broker(scheme.format(port=silence.port))
     route.start_in(phase)
-    kind = copies.SHADOW if phase == "shadow" else copies.REVERSE
+    kind = breaker.OUTBOX
     for number in (1, 2, 3):
         assert breaker.allows(kind)
         started = time.monotonic()
@@ -320,7 +325,7 @@ def test_a_broker_that_is_down_refuses_nobody(use_broker, scheme):
         use_broker(f"{scheme}://127.0.0.1:{reserved.getsockname()[1]}")
         route.start_in("shadow")
         sent = accepted(1, 2, 3, 4)
-    assert breaker.is_open(copies.SHADOW)
+    assert breaker.is_open(breaker.OUTBOX)
     assert {legs(one) for one in sent} == {("stored", "missing")}
     assert rows.backfill().content["written"] == 4
 

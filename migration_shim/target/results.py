@@ -25,13 +25,16 @@ from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, StudentItem
 from submissions.views.xqueue import MAX_SCORE_UPDATE_RETRIES, XQueueViewSet
 
+from .. import attempts
 from ..conf import ShimSettings
 from ..core import json_text
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
+from ..data import ReplyKind
 from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
+from .supersession import supersede
 from .waiting import IN_FLIGHT
 
 log = logging.getLogger(__name__)
@@ -129,6 +132,10 @@ def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str
                 return known, ""
             if refusal := _refusal(result.reply):
                 return None, refusal
+            if _would_wipe_another(row, result.reply):
+                supersede([row.submission_id])
+                count("invalid_reply_not_delivered")
+                return Stored.STORED, ""
             status = XQueueViewSet().put_result(request).status_code
             stored = status == 200 and _note_exact_points(row, result.reply)
     except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
@@ -152,6 +159,24 @@ def _look(result: Result) -> tuple[ExternalGraderDetail | None, Stored | None]:
     if row.status == _Status.RETIRED:
         return row, Stored.REPEATED if row.grader_reply == result.reply else Stored.WRONG_KEY
     return row, None if row.status == _Status.PULLED else Stored.WRONG_KEY
+
+
+def _would_wipe_another(row: ExternalGraderDetail, reply: str) -> bool:
+    """
+    Whether a reply is one that CAPA calls invalid, to an attempt that the learner has left behind for another.
+
+    CAPA looks at no key of such a reply, and resets the learner's result: here the other attempt's. Its entry is then
+    superseded, as a worker would have done a moment later.
+    """
+    item = row.submission.student_item
+    if read_reply(reply).kind is not ReplyKind.INVALID or is_fenced(item.student_id, item.item_id):
+        return False
+    entry = LedgerEntry.objects.filter(target_submission_id=row.submission_id).exclude(input_key="").first()
+    if entry is None or not LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk).exists():
+        return False
+    if attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner) is not False:
+        return False
+    return LedgerEntry.objects.filter(pk=entry.pk).update(superseded_at=now()) > 0
 
 
 def _refusal(reply: str) -> str:

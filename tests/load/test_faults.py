@@ -22,6 +22,7 @@ from migration_shim.models import LedgerEntry
 from migration_shim.target import writer
 from tests import rows
 from tests.load import course as route
+from tests.outbox import drain
 
 pytestmark = [
     pytest.mark.django_db(databases=["default", "xqueue"], transaction=True),
@@ -138,8 +139,11 @@ def test_in_shadow_no_submission_is_lost_and_the_backfill_finds_every_failed_cop
     assert route.sql("xqueue", "SELECT COUNT(*) FROM queue_submission") == [(len(sent) + len(again),)]
     assert held.real == {}
 
+    if copies_are == "deferred":
+        drain()
     expected = {identity for identity in everything if faults.is_for(identity)}
     assert faults.failed == expected
+    held = route.holdings()
     assert len(expected) > len(everything) * 0.04
     assert held.shadows == {f"shadow:{identity}": 1 for identity in everything - expected}
     assert set(held.ledger) == everything
@@ -167,9 +171,11 @@ def test_in_live_no_submission_is_lost_and_every_failed_reverse_shadow_is_on_the
     held = route.holdings()
 
     assert held.real == {one.key: 1 for one in sent}
-    assert held.legacy_live == {}
+    assert held.legacy_live == held.reverse == {}
     assert held.shadows == {}
 
+    drain()
+    held = route.holdings()
     expected = {identity for identity in everything if faults.is_for(identity)}
     assert faults.failed == expected
     assert held.reverse == {f"shadow:{identity}": 1 for identity in everything - expected}
@@ -180,8 +186,7 @@ def test_in_live_no_submission_is_lost_and_every_failed_reverse_shadow_is_on_the
     assert orphans() == (0, 0)
 
     faults.mend()
-    for identity in expected:  # what a worker does that gets the task again
-        assert copies.write_reverse(identity) == "stored"
+    drain()
     assert route.holdings().reverse == {f"shadow:{identity}": 1 for identity in everything}
 
 

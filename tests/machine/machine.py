@@ -24,14 +24,15 @@ from hypothesis.stateful import (
 )
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import breaker, toggles
+from migration_shim import breaker, repair, toggles
 from migration_shim.api import queue_interface
+from migration_shim.conf import load
 from migration_shim.core.phases import flags_of
 from migration_shim.data import Authority, Leg, Phase
 from migration_shim.dual_write import COPY_NEEDS
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms import capa
-from tests import rows
+from tests import outbox, rows
 from tests.machine import checks, statuses
 from tests.machine.replies import BAD, GOOD, RIGHT
 from tests.machine.world import (
@@ -154,40 +155,53 @@ class Migration(RuleBasedStateMachine):
         other = next(system for system in Authority if system is not authority)
         fault = {"authority": f"{authority.value} down", "copy": f"{other.value} down"}.get(fault, fault)
         self.world.fault, self.world.xqueue.down = fault, fault == "legacy down"
-        entries = {}
+        entries, made, copies = {}, [], self._copies()
         for number in numbers:
             sent = self.world.attempt(user, problem, number)
             with self.world.observed() as seen:
-                error, message = self._send(sent, fault)
+                error, message = self._send(sent)
             assert not seen.effects
             entries[sent.request.answer_id] = capa.entry_after_sending(sent.request, error, message)
+            made.append(sent)
         self.world.save(user, problem, entries)
+        self._work(made, copies, fault)
         self.world.fault, self.world.xqueue.down = "", False
         self.effects = last_effect()
 
-    def _send(self, sent: Sent, fault: str):
+    def _send(self, sent: Sent):
         RequestCache.clear_all_namespaces()  # a request of its own
         authority = self.phase.authority
-        down = fault == f"{authority.value} down"
-        others = self._in_flight_of_others(sent)
-        copies = self._copies()
-        door = queue_interface(seconds=COPY_NEEDS / 2 if fault == "hurry" else None)
+        down = self.world.fault == f"{authority.value} down"
+        others = self._in_flight_of_others([sent])
+        door = queue_interface(seconds=COPY_NEEDS / 2 if self.world.fault == "hurry" else None)
         error, message = door.send_to_queue(sent.request.header, sent.request.body)
         assert bool(error) == down
         sent.authority = None if down else authority
-        assert self._in_flight_of_others(sent) == others, "another input's row was superseded"
-        if not down:
-            self._no_older(sent)
-        copied = self._copies() - copies
-        if down or self.kill_switch or self.phase in (Phase.LEGACY, Phase.COMPLETE):
-            assert not copied
-        elif not fault and not breaker.is_open("shadow") and not breaker.is_open("reverse"):
-            assert copied == 1, "no copy"
+        assert self._in_flight_of_others([sent]) == others, "another input's row was superseded"
         return error, message
 
-    def _in_flight_of_others(self, sent: Sent) -> list:
+    def _work(self, made: list[Sent], copies: int, fault: str) -> None:
+        """What a worker does once CAPA has saved, or, where its task is lost, the watch."""
+        others = self._in_flight_of_others(made)
+        if fault == "task lost":
+            repair.drain(load(), lambda: None)
+        outbox.drain()
+        assert self._in_flight_of_others(made) == others, "another input's row was superseded"
+        accepted = [sent for sent in made if sent.authority is not None]
+        for sent in accepted:
+            self._no_older(sent)
+        if not accepted or self.kill_switch:
+            assert self._copies() == copies
+        elif self.phase in (Phase.SHADOW, Phase.LIVE) and not fault and not self._paused():
+            assert self._copies() >= copies + len(accepted), "no copy"
+
+    def _paused(self) -> bool:
+        return breaker.is_open("shadow") or breaker.is_open("reverse")
+
+    def _in_flight_of_others(self, made: list[Sent]) -> list:
         """The rows in flight of every other input; legacy's without those that XQueue has retired by itself."""
-        others = [one for one in self.world.sent if one.input != sent.input]
+        inputs = [sent.input for sent in made]
+        others = [one for one in self.world.sent if one.input not in inputs]
         entries = LedgerEntry.objects.filter(identity__in=[one.identity for one in others])
         ids = entries.exclude(target_submission_id=None).values("target_submission_id")
         target = ExternalGraderDetail.objects.filter(status__in=checks.IN_FLIGHT, submission_id__in=ids)

@@ -15,7 +15,6 @@ from hypothesis.stateful import run_state_machine_as_test
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import copy_tasks
 from migration_shim.data import Phase
 from migration_shim.legacy.client import LegacyClient
 from sandbox.lms.models import AnonymousUserId
@@ -55,19 +54,13 @@ def world(transactional_db, settings, monkeypatch):
     def submit(client, header, body, files=None, *, deadline=None, correlation="1"):
         return world.xqueue.submit(header, body)
 
-    def send(*args):
-        if world.fault == "task lost":
-            raise ConnectionError
-        return really_send(*args)
-
     def create(**values):
         if world.fault == "target down":
             raise DatabaseError
         return really_create(**values)
 
-    really_send, really_create = copy_tasks.send, ExternalGraderDetail.create_from_uuid
+    really_create = ExternalGraderDetail.create_from_uuid
     monkeypatch.setattr(LegacyClient, "submit", submit)
-    monkeypatch.setattr(copy_tasks, "send", send)
     monkeypatch.setattr(ExternalGraderDetail, "create_from_uuid", create)
     EXTERNAL_GRADER_SCORE_SUBMITTED.connect(_raise_on_poison)
     with statuses.logged():

@@ -29,16 +29,17 @@ from .conftest import attempt, put_course_in
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 
 SHORT, LONG = 30, 1000
+INVALID = '{"correct": true, "score": 1, "msg": ""}'
 _learners = itertools.count(900_000)
 
 
-def pair():
-    """Two attempts of a new learner, of the same second or of two."""
+def pair(apart=None):
+    """Two attempts of a new learner, of the same second or of two, or so many seconds apart."""
     user = next(_learners)
     learner = get_user_model().objects.create(pk=user, username=f"learner{user}")
     AnonymousUserId.objects.create(anonymous_user_id=f"{user:032x}", user=learner)
     at = datetime.now(tz=UTC)
-    other = at + timedelta(seconds=random.choice((0, 1)))
+    other = at + timedelta(seconds=random.choice((0, 1)) if apart is None else apart)
     return attempt(user=user, at=at, answer="x = 1\n"), attempt(user=user, at=other, answer="x = 2\n")
 
 
@@ -210,3 +211,24 @@ def test_without_a_state_only_what_is_a_minute_older_is_replaced(legacy):
     drain()
     rows = ExternalGraderDetail.objects.order_by("submission_id")
     assert list(rows.values_list("status", flat=True)) == ["retired", "pending"]
+
+
+@pytest.mark.parametrize("awaited", [0, 1])
+def test_an_invalid_reply_to_the_attempt_left_behind_wipes_nothing(awaited, legacy, shim):
+    """CAPA resets the learner's result for such a reply, whatever its key."""
+    shim(HOLD_SECONDS=0)
+    put_course_in("live")
+    both = pair(apart=1)
+    for one in both:
+        one.send()
+    held, other = both[awaited], both[1 - awaited]
+    held.save()
+    settings, left = conf.load(), other.entry().target_submission_id
+    while (lease := leases.take(QUEUE, settings)[0]) is not None:
+        reply = INVALID if lease.detail.submission_id == left else RIGHT
+        result = results.Result(submission_id=lease.detail.submission_id, key=lease.detail.pullkey, reply=reply)
+        assert results.store(result, settings) == "stored"
+    assert not LearnerEffect.objects.filter(kind="reply_wiped").exists()
+    (entry,) = StudentModule.find(held.user, held.usage_key).correct_map.values()
+    assert (entry["correctness"], entry["queuestate"]) == ("correct", None)
+    assert other.entry().superseded_at is not None

@@ -1,0 +1,262 @@
+"""The outbox: a row that cannot be written holds up no other, and none is forgotten."""
+
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
+from django.utils.timezone import now
+from rest_framework.exceptions import ErrorDetail
+from submissions.errors import SubmissionRequestError
+from submissions.models import ExternalGraderDetail
+
+from migration_shim import breaker, conf, copies, dual_write, link, outbox
+from migration_shim.models import LedgerEntry, LegacySubmission
+from tests import rows
+from tests.outbox import drain
+
+from .conftest import attempt, put_course_in
+from .test_table import rows as counted
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
+
+
+def legs(one):
+    entry = one.entry()
+    return entry.legacy_leg, entry.target_leg
+
+
+# One bad thing stops nothing else
+
+
+def test_a_queue_that_xqueue_refuses_starves_no_other(legacy, shim):
+    shim(BREAKER_FAILURES=2)
+    put_course_in("live")
+    bad = [attempt(queue="nobody-knows-it") for _ in range(6)]
+    for one in bad:
+        one.send()
+    good = attempt()
+    good.send()
+    with mock.patch.object(
+        copies.LegacyClient, "submit", autospec=True, side_effect=copies.LegacyClient.submit
+    ) as asked:
+        drain()
+    assert legs(good) == ("stored", "stored")
+    assert not breaker.is_open(copies.REVERSE)
+    assert asked.call_count == 2  # one try for the whole queue
+    reasons = LedgerEntry.objects.exclude(legacy_reason="").values_list("legacy_leg", "legacy_reason")
+    assert {leg for leg, _ in reasons} == {"failed"}
+    assert all("nobody-knows-it" in reason for _, reason in reasons)
+    owed = LedgerEntry.objects.filter(queue_name="nobody-knows-it", copy_due__gt=now())
+    assert owed.count() == 6  # and they are tried again
+
+
+@pytest.mark.parametrize("error", [OperationalError(1366, "poison"), RuntimeError("a bug"), ImproperlyConfigured("x")])
+def test_a_poison_copy_opens_no_breaker_and_stops_no_other(error, legacy, shim):
+    shim(COPIES="deferred", BREAKER_FAILURES=2)
+    put_course_in("shadow")
+    poison, good = attempt(), attempt()
+    poison.send()
+    good.send()
+    really = copies.write_shadow_of
+
+    def write(identity, settings):
+        if identity == poison.entry().identity:
+            raise error
+        return really(identity, settings)
+
+    with mock.patch.object(copies, "write_shadow_of", write):
+        for _ in range(5):
+            drain()
+    assert legs(good) == ("stored", "stored")
+    assert legs(poison) == ("stored", "missing")
+    assert not breaker.is_open(copies.SHADOW)
+    entry = poison.entry()
+    assert entry.tries == 5
+    assert entry.copy_due - now() > timedelta(minutes=3)  # it is left alone for longer each time
+    assert drain()["shadow_done"] == 1
+    assert legs(poison) == ("stored", "stored")
+
+
+def test_while_xqueue_is_away_one_try_at_a_time_is_made_and_any_answer_ends_that(shim, legacy):
+    shim(BREAKER_FAILURES=2, BREAKER_SECONDS=0)
+    put_course_in("live")
+    sent = [attempt() for _ in range(4)]
+    for one in sent:
+        one.send()
+    with mock.patch.object(copies.LegacyClient, "submit", return_value=(1, "cannot connect to server")):
+        outbox.drain(conf.load(), seconds=0.5)
+    assert breaker.is_open(copies.REVERSE)
+    with mock.patch.object(copies.LegacyClient, "submit", return_value=(1, "Queue 'exu-py1' not found")):
+        drain()
+    assert not breaker.is_open(copies.REVERSE)
+    drain()
+    assert {legs(one) for one in sent} == {("stored", "stored")}
+
+
+def test_the_kill_switch_stops_copies_and_no_supersession(legacy):
+    from waffle.testutils import override_switch
+
+    put_course_in("live")
+    one, two = attempt(user=51), attempt(user=51, at=now() + timedelta(seconds=30))
+    one.submit()
+    two.submit()
+    with override_switch("migration_shim.kill_switch", active=True):
+        done = drain()
+    assert (done["supersession"], done["reverse_done"]) == (2, 0)
+    assert one.entry().superseded_at is not None
+    drain()
+    assert legs(two) == ("stored", "stored")
+    assert legs(one) == ("none", "stored")  # replaced before it was copied
+
+
+# What is sent again
+
+
+def test_a_refusal_in_shadow_that_is_sent_again_in_live_is_stored_on_the_target(legacy):
+    put_course_in("shadow")
+    one = attempt()
+    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "unexpected HTTP status code [500]")):
+        assert one.send()[0] == 1
+    put_course_in("live")
+    assert one.send() == (0, "")
+    assert counted()[1] == 1
+    entry = one.entry()
+    assert (entry.phase, entry.authority, entry.target_leg, entry.legacy_reason) == ("live", "target", "stored", "")
+    drain()
+    assert legs(one) == ("stored", "stored")
+    assert one.send() == (0, "")
+    assert counted()[1] == LedgerEntry.objects.count() == 1
+
+
+def test_a_refusal_that_legacy_had_stored_after_all_is_retired_there(legacy):
+    """The sender was told that it failed; only the target may grade it now."""
+    put_course_in("shadow")
+    one = attempt()
+    with mock.patch.object(dual_write, "_to_legacy", return_value=(1, "failed to read from the server")):
+        one.send()
+    put_course_in("legacy")
+    one.send()
+    put_course_in("live")
+    assert one.submit() == (0, "")
+    drain()
+    own = LegacySubmission.objects.get(queue_name=rows.QUEUE)
+    assert own.retired
+    assert ExternalGraderDetail.objects.get().status == "pending"
+
+
+@pytest.mark.parametrize("phase", ["live", "shadow"])
+def test_two_first_attempts_at_once_are_both_stored(phase, legacy):
+    """edx-submissions' serializer refuses the second: its look for the item came before the first one's commit."""
+    detail = ErrorDetail("The fields student_id, course_id must make a unique set.", code="unique")
+    taken = SubmissionRequestError(field_errors={"non_field_errors": [detail]})
+    really, refused = dual_write.writer.create_external_grader_detail, []
+
+    def create(*args, **options):
+        if not refused:
+            refused.append(1)
+            raise taken
+        return really(*args, **options)
+
+    put_course_in(phase)
+    one = attempt()
+    with mock.patch.object(dual_write.writer, "create_external_grader_detail", create):
+        assert one.send()[0] == 0
+        drain()
+    assert refused
+    assert one.entry().target_leg == "stored"
+
+
+# The linker and the router
+
+
+def aged(seconds):
+    LegacySubmission.objects.update(arrival_time=now() - timedelta(seconds=seconds))
+
+
+def test_the_linker_leaves_a_row_to_the_router_for_a_while(legacy):
+    put_course_in("legacy")
+    one = attempt()
+    one.send()
+    put_course_in("shadow")
+    rows.reconcile()
+    assert one.entry() is None
+    aged(61)
+    rows.reconcile()
+    entry = one.entry()
+    assert (entry.origin, entry.target_leg) == ("reconcile", "missing")
+    assert entry.copy_due is not None
+    drain()
+    assert one.entry().target_leg == "stored"
+
+
+def test_the_router_takes_over_an_entry_of_the_linkers(legacy, shim):
+    """Legacy was slow to answer, and the linker was there first: that is no repeat."""
+    shim(COPIES="deferred")
+    put_course_in("shadow")
+    one = attempt()
+    really = dual_write._to_legacy
+
+    def slow(*args, **options):
+        answer = really(*args, **options)
+        aged(61)
+        rows.reconcile()
+        LedgerEntry.objects.update(copy_due=None, supersession_due=None)
+        return answer
+
+    with mock.patch.object(dual_write, "_to_legacy", slow):
+        assert one.send()[0] == 0
+    entry = LedgerEntry.objects.get()
+    assert (entry.origin, entry.legacy_leg, entry.target_leg) == ("router", "stored", "missing")
+    assert None not in (entry.copy_due, entry.supersession_due, entry.legacy_id)
+    drain()
+    assert one.entry().target_leg == "stored"
+    assert counted()[2] == 1
+
+
+def test_the_linker_survives_a_router_that_is_quicker(legacy, monkeypatch):
+    put_course_in("legacy")
+    one, other = attempt(), attempt()
+    one.send()
+    other.send()
+    aged(61)
+    put_course_in("shadow")
+    really, done = link.ledger.new_entry, []
+
+    def late(envelope, *args, **options):
+        entry = really(envelope, *args, **options)
+        if not done:
+            done.append(1)
+            LedgerEntry.objects.create(**{name: getattr(entry, name) for name in COPIED})
+        return entry
+
+    monkeypatch.setattr(link.ledger, "new_entry", late)
+    assert rows.reconcile()[0].content["complete"]
+    assert LedgerEntry.objects.count() == 2
+    assert LedgerEntry.objects.filter(legacy_id=None).count() == 0
+
+
+COPIED = (
+    *("identity", "group", "course_id", "item_id", "input_key", "learner", "queue_name", "raw_header", "student_info"),
+    *("phase", "authority", "arrived_at", "legacy_leg", "target_leg"),
+)
+
+
+# In legacy
+
+
+def test_in_legacy_an_entry_is_written_only_for_an_older_attempt_on_the_target(legacy):
+    put_course_in("live")
+    one = attempt(user=61)
+    one.submit()
+    put_course_in("legacy")
+    attempt(user=62).submit()
+    assert LedgerEntry.objects.count() == 1
+    two = attempt(user=61, at=now() + timedelta(seconds=30))
+    assert two.submit()[0] == 0
+    assert legs(two) == ("stored", "none")
+    drain()
+    assert one.entry().superseded_at is not None
+    attempt(user=61, at=now() + timedelta(seconds=60)).submit()
+    assert LedgerEntry.objects.count() == 2  # nothing of it is on the target any more
