@@ -51,11 +51,13 @@ class Logs:
 
 def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEntry | None:
     """
-    Write the entry of a row that is on the wrong side; None where somebody else has just written one.
+    Write the entry of a row that is on the wrong side; None where the row has one.
 
     Legacy is what it says it is authoritative for: its graders have it. No copy is owed.
     """
     assert parsed.envelope is not None and parsed.digests is not None
+    if LedgerEntry.objects.filter(legacy_id=parsed.row.id).exists():
+        return None  # a return has put it there, with a body that is made again and need not be the same text
     entry = ledger.new_entry(
         parsed.envelope,
         parsed.digests,
@@ -75,7 +77,7 @@ def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEnt
         with transaction.atomic():
             entry.save(force_insert=True)
     except IntegrityError:
-        return None
+        return None  # somebody has just written one
     return entry
 
 

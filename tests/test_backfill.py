@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DataError, connections
+from django.db import DataError, connection, connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, StudentItem, Submission, SubmissionFile
 
@@ -218,18 +218,33 @@ def test_a_plan_writes_nothing(history):
     assert document.content["classes"] == rows.backfill(history=history).content["classes"]
 
 
+def alike_graded(expected):
+    """Graded rows of one learner in two of the captured courses, which differ in case only: MariaDB takes one."""
+    found = {}
+    for row in rows.captured():
+        if expected.get(row["id"]) is RowClass.FINAL:
+            url, info = json.loads(row["xqueue_header"])["lms_callback_url"], json.loads(row["xqueue_body"])
+            learner = json.loads(info["student_info"])["anonymous_student_id"]
+            found.setdefault((url.lower(), learner), {})[url] = row["id"]
+    return {row_id for group in found.values() if len(group) > 1 for row_id in group.values()}
+
+
 @in_process
 @pytest.mark.parametrize("history", [False, True])
 def test_every_row_read_has_the_class_that_it_should_have(history):
     capture.load_capture(rows.DATA)
     expected = oracle(rows.captured(), history)
     content = rows.backfill(history=history).content
-    classes = Counter(expected.values())
+    alike = alike_graded(expected) if history and connection.vendor == "mysql" else set()
+    assert content["reasons"].get("drain", {}).get("student_item_differs", 0) == len(alike) // 2
+    classes = Counter(expected.values()) + Counter({RowClass.DRAIN: len(alike) // 2})
+    classes[RowClass.FINAL] -= len(alike) // 2
     assert content["classes"] == {row_class.value: classes[row_class] for row_class in RowClass}
     assert sum(content["classes"].values()) == content["read"] == len(expected)
     copied = {row_id for row_id, row_class in expected.items() if row_class in (RowClass.IMPORTED, RowClass.FINAL)}
-    assert set(LedgerEntry.objects.values_list("legacy_id", flat=True)) == copied
-    assert content["written"] == len(copied)
+    written = set(LedgerEntry.objects.values_list("legacy_id", flat=True))
+    assert written <= copied and copied - written <= alike
+    assert content["written"] == len(written) == len(copied) - len(alike) // 2
     for name, reasons in content["reasons"].items():
         assert sum(reasons.values()) == content["classes"][name]
 

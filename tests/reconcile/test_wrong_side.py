@@ -193,6 +193,17 @@ def test_what_was_returned_is_none_of_it(phase):
     assert counted() == 0
 
 
+def test_a_row_that_a_return_has_written_is_none_of_it(phase):
+    """Its body was made again, and may be another text than the learner's: the digests do not meet."""
+    row = rows.legacy_row(7)
+    assert counted() == 1
+    world.run()
+    LedgerEntry.objects.update(authority="legacy", move="returned")
+    LegacySubmission.objects.update(retired=False, grader_id="", xqueue_body=row.xqueue_body + " ")
+    assert counted() == 0
+    assert entry().legacy_id == row.pk
+
+
 def plot(**columns):
     """A Matlab plot, as the LMS sends it: the same problem, another dispatch."""
     row = rows.legacy_row(7, **columns)
