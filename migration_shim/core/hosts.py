@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,8 @@ from ..data import Whose
 from ..errors import Malformed
 from .wire import is_sink, parse_callback, parse_header
 
+#: What stands before path, query and fragment of a URL.
+_ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _DEFAULT_PORTS = (None, 80, 443)
 #: What comes behind the course: the learner's id.
 _BEHIND = re.compile(r"/xqueue/(?=[0-9])")
@@ -44,12 +47,18 @@ def host_of(url: str) -> str:
 
     The scheme does not count: an LMS behind a proxy may write either. Empty where no host is named.
     """
+    found = _ORIGIN.match(url)
+    return _host_of(found[0]) if found else ""
+
+
+@functools.lru_cache(maxsize=1024)  # every row is asked, and few hosts are named
+def _host_of(origin: str) -> str:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(origin)
         name, port = parts.hostname, parts.port
     except ValueError:  # an unfinished IPv6 host, a port that is none
         return ""
-    if not name or parts.scheme not in ("http", "https"):
+    if not name:
         return ""
     try:
         name = name.encode("idna").decode("ascii")

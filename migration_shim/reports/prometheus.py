@@ -166,6 +166,16 @@ METRICS: tuple[Metric, ...] = (
         samples=_breakers("failures"),
     ),
     Metric(
+        name="callback_hosts_unnamed",
+        help="Hosts that submissions through our own door call back, and no setting names as this LMS's.",
+        samples=_site(lambda content: len(content["callback_hosts"]["unnamed"])),
+    ),
+    Metric(
+        name="ledger_of_another_lms",
+        help="Whether the ledger belongs to another LMS, so that nothing acts on it.",
+        samples=_site(lambda content: bool(content["ledger_complaint"])),
+    ),
+    Metric(
         name="watchers_past_the_seam",
         help="Addresses on record that log in at edx-submissions' own endpoint.",
         samples=_site(lambda content: len(content["watchers_past_the_seam"]["logins"])),
@@ -239,6 +249,12 @@ METRICS: tuple[Metric, ...] = (
         help="How long ago the oldest of them arrived; 0 without any.",
         labels=("course", "side", "state"),
         samples=_each(_in_flight("in_flight_oldest_seconds")),
+    ),
+    Metric(
+        name="unknown_lms",
+        help="Open rows of legacy that name the course and a host of which no setting says whose it is.",
+        labels=("course",),
+        samples=_courses(lambda course: None if course["strangers"] is None else sum(course["strangers"].values())),
     ),
     Metric(
         name="failed",
