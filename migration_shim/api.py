@@ -160,9 +160,9 @@ def audit(courses: list[str], noted: Any = None) -> Document:
     return _audit.run(courses, noted=None if noted is None else _audit.heads_of(noted))
 
 
-def fail(course_id: str, submissions: Iterable[int], *, reason: str, execute: bool) -> Document:
+def fail(course_id: str, submissions: Iterable[int], *, reason: str, user: str, execute: bool) -> Document:
     """Fail submissions on the target of which no grader gives a result. See ``in_vain.fail``."""
-    return _in_vain.fail(course_id, list(submissions), reason=reason, execute=execute)
+    return _in_vain.fail(course_id, list(submissions), reason=reason, user=user, execute=execute)
 
 
 def known_differences() -> Document:

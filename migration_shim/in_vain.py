@@ -13,6 +13,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
+from . import runs
 from .conf import ShimSettings, load
 from .data import Document, ExitCode
 from .models import LedgerEntry
@@ -40,32 +41,38 @@ def command(course_id: str) -> str:
     return f"xqueue_fail --course {course_id} --reason TEXT"
 
 
-def fail(course_id: str, submissions: Collection[int], *, reason: str, execute: bool) -> Document:
+def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str, execute: bool) -> Document:
     """
     Fail submissions of a course on the target, and tell their learners that they could not be graded.
 
     Args:
         course_id: the course.
         submissions: their ids there; none for all that were handed out in vain.
-        reason: why, for the log.
+        reason: why, for the record of the run.
+        user: who does it, for the same.
         execute: do it; without it the document says what would be done.
 
     Raises:
+        RunLocked: somebody else is at it.
         ConfigurationError: the settings are not usable.
     """
     settings = load()
     found = _found(course_id, submissions, settings)
-    failed = sum(results.fail(row["submission"], settings) for row in found) if execute else 0
-    content = {
+    content: dict[str, Any] = {
         "schema": SCHEMA,
         "at": now().isoformat(),
         "course": course_id,
         "reason": reason,
+        "by": user,
         "rows": found,
         "not_found": sorted(set(submissions) - {row["submission"] for row in found}),
         "executed": execute,
-        "failed": failed,
+        "failed": 0,
     }
+    if execute:
+        with runs.running("fail", course_id) as record:
+            content["failed"] = sum(results.fail(row["submission"], settings) for row in found)
+            record.document, record.complete = content, True
     return Document(content=content, exit_code=ExitCode.OK)
 
 

@@ -21,13 +21,17 @@ def legacy_body(entry: LedgerEntry, answer: object) -> str:
     The ``xqueue_body`` of an entry, made again out of its residue and the answer, in CAPA's order of keys.
 
     Raises:
-        Malformed: it was taken before there was a limit of depth, and cannot be read back.
+        Malformed: it cannot be read back. What was taken before there was a limit of depth may be such.
     """
     body = {"grader_payload": entry.grader_payload, "student_info": entry.student_info, "student_response": answer}
     try:
         extra = json_text.loads(entry.extra_body) if entry.extra_body else {}
     except json_text.Unreadable as error:
         raise Malformed(f"residue_{error.reason}") from error
+    except ValueError as error:
+        raise Malformed("residue_not_json") from error
+    if not isinstance(extra, dict):
+        raise Malformed("residue_not_json")
     try:
         return json.dumps(body | extra)
     except RecursionError as error:

@@ -272,6 +272,7 @@ FAILED = {
     "at": "2026-11-22T10:00:00+00:00",
     "course": COURSE,
     "reason": "its grader is killed",
+    "by": "ada",
     "rows": [{"submission": 7, "queue": "exu-py1", "leases": 15, "arrived_at": "2026-11-22T08:00:00+00:00"}],
     "not_found": [8],
     "executed": False,

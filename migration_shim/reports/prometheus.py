@@ -269,6 +269,12 @@ METRICS: tuple[Metric, ...] = (
         samples=_courses(lambda course: course["stuck_leases"]["rows"]),
     ),
     Metric(
+        name="handed_out_in_vain",
+        help="Rows of the target that were handed out again and again without a result.",
+        labels=("course",),
+        samples=_courses(lambda course: course["handed_out_in_vain"]),
+    ),
+    Metric(
         name="held_rows",
         help="Rows that a handoff holds: no grader has them.",
         labels=("course",),

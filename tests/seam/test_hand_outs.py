@@ -12,7 +12,7 @@ from submissions.models import ExternalGraderDetail
 from migration_shim import api, guarding, in_vain
 from migration_shim.conf import load
 from migration_shim.core.guard import Bound
-from migration_shim.models import LedgerEntry
+from migration_shim.models import LedgerEntry, Run
 from migration_shim.target import leases, seam
 from sandbox.lms.models import LearnerEffect
 from tests import rows
@@ -235,6 +235,8 @@ def test_the_command_plans_and_then_fails_the_row_and_tells_its_learner(capsys):
     call_command("xqueue_fail", course=rows.COURSE, reason="its grader is killed", format="json", execute=True)
     done = json.loads(capsys.readouterr().out)
     assert (done["executed"], done["failed"]) == (True, 1)
+    record = Run.objects.get(kind="fail")
+    assert (record.complete, record.document["reason"], record.document["failed"]) == (True, "its grader is killed", 1)
     assert (sent.detail.status, sent.detail.pullkey, other.detail.status) == ("failed", "", "pulled")
     assert LearnerEffect.objects.filter(kind="grade_published").count() == 1
     call_command("xqueue_fail", course=rows.COURSE, reason="again", format="json", execute=True)
@@ -244,7 +246,7 @@ def test_the_command_plans_and_then_fails_the_row_and_tells_its_learner(capsys):
 def test_the_command_fails_a_row_that_is_named_however_often_it_was_handed_out():
     sent, foreign = real(), real(course="course-v1:ExU+OTHER+1")
     ids = [sent.submission_id, foreign.submission_id]
-    content = in_vain.fail(rows.COURSE, ids, reason="r", execute=True).content
+    content = in_vain.fail(rows.COURSE, ids, reason="r", user="ada", execute=True).content
     assert [row["submission"] for row in content["rows"]] == [sent.submission_id]
     assert content["not_found"] == [foreign.submission_id]
     assert (sent.detail.status, foreign.detail.status) == ("failed", "pending")
@@ -255,9 +257,9 @@ def test_the_command_leaves_what_has_a_result_by_now(watcher, monkeypatch):
     handed_out(sent, 15)
     ExternalGraderDetail.objects.filter(submission_id=sent.submission_id).update(status="pending", pullkey="")
     watcher.pull()
-    found = in_vain.fail(rows.COURSE, [], reason="r", execute=False).content["rows"]
+    found = in_vain.fail(rows.COURSE, [], reason="r", user="ada", execute=False).content["rows"]
     assert found
     monkeypatch.setattr(in_vain, "_found", lambda *args: found)
     ExternalGraderDetail.objects.update(status="retired")
-    assert in_vain.fail(rows.COURSE, [], reason="r", execute=True).content["failed"] == 0
+    assert in_vain.fail(rows.COURSE, [], reason="r", user="ada", execute=True).content["failed"] == 0
     assert sent.detail.status == "retired"

@@ -56,7 +56,12 @@ def residue_over_the_limit(sent):
     LedgerEntry.objects.filter(pk=sent.entry.pk).update(extra_body='{"token": ' + nested(DEPTH_LIMIT + 1) + "}")
 
 
-@pytest.mark.parametrize("spoil", [deep_residue, deep_answer, residue_over_the_limit])
+def broken_residue(sent):
+    """What no version has written."""
+    LedgerEntry.objects.filter(pk=sent.entry.pk).update(extra_body='["token"]')
+
+
+@pytest.mark.parametrize("spoil", [deep_residue, deep_answer, residue_over_the_limit, broken_residue])
 def test_a_row_that_cannot_be_handed_out_has_failed_and_the_next_one_is_handed_out(watcher, counted, spoil):
     bad, good = real(age=3), real(age=2)
     spoil(bad)

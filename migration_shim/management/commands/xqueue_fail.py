@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ... import api
 from ...data import Document
-from ..command import ShimCommand, course_id, positive, sentence
+from ..command import ShimCommand, course_id, operator, positive, sentence
 
 
 class Command(ShimCommand):
@@ -31,11 +31,11 @@ class Command(ShimCommand):
             help="a submission's id on the target, as the plan shows it; may be repeated. Without it: all that were "
             "handed out in vain",
         )
-        parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the document")
+        parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--execute", action="store_true", help="do it")
 
     def document(
         self, *, course: str, submission: list[int] | None, reason: str, execute: bool, **options: Any
     ) -> Document:
         """What is to be failed, or was."""
-        return api.fail(course, submission or [], reason=reason, execute=execute)
+        return api.fail(course, submission or [], reason=reason, user=operator(), execute=execute)
