@@ -1,15 +1,10 @@
 """Databases for all tests: both aliases real, prepared as an operator's sandbox is, shared with child processes."""
 
 import pytest
-from django.core.management.color import no_style
 from django.db import connections
 from django.test import TransactionTestCase
 
 from tests import databases
-
-#: What migrate has filled and no test changes. To empty these as well and run Django's post_migrate for them takes more
-#: time than all other tables together, after each of the tests that commit.
-FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +29,11 @@ def django_db_setup(databases_ready):
 
 @pytest.fixture(scope="session", autouse=True)
 def _flush_what_tests_fill():
-    """After a test that commits, empty every table that Django manages, but for those of ``FILLED_BY_MIGRATE``."""
+    """After a test that commits, empty what tests fill; Django empties what migrate fills too, and fills it again."""
 
     def flush(self):
         for alias in self._databases_names(include_mirrors=False):
-            connection = connections[alias]
-            tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
-            kept = [table for table in tables if table not in FILLED_BY_MIGRATE]
-            connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), kept))
+            databases.empty(alias)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", flush)
