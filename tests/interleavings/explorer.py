@@ -9,7 +9,7 @@ from typing import Any
 from migration_shim import toggles
 from migration_shim.data import Phase
 from tests.interleavings import invariants, schedules
-from tests.interleavings.operations import OPERATIONS, ON_LEGACY, ON_TARGET, World, in_process
+from tests.interleavings.operations import ON_TARGET, OPERATIONS, World, in_process
 from tests.interleavings.scheduler import Played, Stage, elsewhere
 from tests.interleavings.schedules import Schedule, written
 from tests.interleavings.world import Clock, fingerprint
@@ -63,7 +63,8 @@ class Explorer:
         self.operations = OPERATIONS[pair.one], OPERATIONS[pair.other]
         users = [operation.user for operation in self.operations if operation.user is not None]
         #: An operation that is about no learner of its own is about the other's.
-        self.users = [operation.user or (users or [ON_TARGET])[0] for operation in self.operations]
+        default = ON_LEGACY if pair.phase is Phase.SHADOW else ON_TARGET
+        self.users = [operation.user or (users or [default])[0] for operation in self.operations]
         self.world = World(pair.phase, clock, echo=any(operation.echo for operation in self.operations))
         self._around = in_process(monkeypatch, settings, self.world)
         self._known: dict[str, list[str]] = {}

@@ -24,7 +24,7 @@ from migration_shim.backfill import handoff, handoff_finish
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.phases import flags_of
 from migration_shim.core.wire import parse_envelope
-from migration_shim.data import Authority, Document, DivergenceClass, Grading, Phase
+from migration_shim.data import Authority, DivergenceClass, Document, Grading, Phase
 from migration_shim.errors import RunLocked, ShimError
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.client import LegacyClient
@@ -50,6 +50,7 @@ SETTINGS = {
     "GATE_THRESHOLD": 0.9,
     "GATE_MIN_PAIRS_PER_QUEUE": 1,
     "GATE_MIN_PAIRS_PER_PROBLEM": 1,
+    "GATE_THIN_SHARE": 0.9,
     "THROTTLE_THREADS_RUNNING": None,
 }
 #: What routine runs leave behind, and who has looked when.
@@ -279,8 +280,9 @@ class Operation:
     """
     Something that one process does.
 
-    ``phases`` are those in which it makes sense; ``user`` is the learner it is about (None: whoever the other is about);
-    ``setup`` plants what it needs, ``make`` gives the work itself; ``refusals`` are what it may raise.
+    ``phases`` are those in which it makes sense; ``user`` is the learner it is about (None: the other's); ``setup``
+    plants what it needs, ``make`` gives the work itself; ``refusals`` are what it may raise. ``echo``: the graders of
+    the course have side effects, and nobody polls its shadows; then what ``polls`` does not happen.
     """
 
     name: str
@@ -290,6 +292,7 @@ class Operation:
     setup: Callable[[World], None] = nothing
     refusals: tuple[type[Exception], ...] = ()
     echo: bool = False
+    polls: bool = False
 
 
 EVERY = tuple(Phase)
@@ -339,12 +342,12 @@ def _leased(world: World) -> None:
     world.clock.forward(seconds=conf.load().lease_seconds + 60)
 
 
-@operation("hand-out", EVERY, user=ON_TARGET)
+@operation("hand-out", EVERY, user=ON_TARGET, polls=True)
 def _hand_out(world: World, user: int) -> Callable[[], Any]:
     return lambda: leases.take(_queue(world), conf.load())
 
 
-@operation("put_result", EVERY, user=ON_TARGET, setup=_leased)
+@operation("put_result", EVERY, user=ON_TARGET, setup=_leased, polls=True)
 def _put_result(world: World, user: int) -> Callable[[], Any]:
     row = ExternalGraderDetail.objects.get(queue_name=_queue(world), status="pulled")
     return lambda: world.put_result(row.submission_id, row.pullkey)
@@ -461,9 +464,12 @@ def _gate(world: World, user: int) -> Callable[[], Any]:
 
 
 def _worse(world: World) -> None:
-    """A permit is there; since then the two systems have graded one pair differently."""
+    """A permit is there; since then the target has failed for good what legacy has graded."""
     _permitted(world)
     _pair_that_differs(rows.WRONG)
+    entry = LedgerEntry.objects.get(learner=rows.anonymous_id(DIVERGED))
+    failed = ExternalGraderDetail.objects.filter(submission_id=entry.target_submission_id)
+    failed.update(status="failed", grader_reply=None, num_failures=5)
 
 
 @operation("reconcile that fails", (SHADOW,), setup=_worse, refusals=(RunLocked,))
@@ -493,7 +499,9 @@ def _purge(world: World, user: int) -> Callable[[], Any]:
 
 def _ungraded_history(world: World) -> None:
     """Legacy has graded a row whose shadow nobody will grade."""
-    rows.change([LegacySubmission.objects.get(xqueue_header=world.standing(ON_LEGACY).request.header)], **rows.graded())
+    row = LegacySubmission.objects.get(xqueue_header=world.standing(ON_LEGACY).request.header)
+    world.xqueue.put(row.pk, world.xqueue.hand_out(row), rows.RIGHT)
+    world.delivered.clear()
 
 
 @operation("echo", (SHADOW,), user=ON_LEGACY, setup=_ungraded_history, refusals=(RunLocked,), echo=True)

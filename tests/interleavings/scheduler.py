@@ -275,7 +275,9 @@ class Stage:
         player.dead, sessions = True, list(player.sessions.values())
         with connections["default"].cursor() as cursor:
             for number in sessions:
-                with suppress(OperationalError):  # cut off in its wait for a lock, it has closed the other one by itself
+                with suppress(
+                    OperationalError
+                ):  # cut off in its wait for a lock, it has closed the other one by itself
                     cursor.execute(f"KILL {number}")
         player.go()
         if not player.stands_still(PATIENCE):

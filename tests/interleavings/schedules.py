@@ -74,9 +74,16 @@ def every(steps: tuple[int, int]) -> Iterator[Schedule]:
 
 
 def some(steps: tuple[int, int], seed: int, number: int) -> list[Schedule]:
-    """So many of them, the same for the same seed; both orders without a switch are always among them."""
+    """
+    So many of them, the same for the same seed; both orders without a switch are always among them.
+
+    Half of the rest are of the few with one switch or one death: most of what there is to find is found by those.
+    """
     found = list(every(steps))
     if len(found) <= number:
         return found
-    rest = random.Random(f"{seed} {steps}").sample(range(2, len(found)), number - 2)
-    return [*found[:2], *(found[place] for place in sorted(rest))]
+    few = 2 + 2 * (steps[0] - 1 + steps[1] - 1)
+    dice = random.Random(f"{seed} {steps}")
+    places = dice.sample(range(2, few), min((number - 2) // 2, few - 2))
+    places += dice.sample(range(few, len(found)), min(number - 2 - len(places), len(found) - few))
+    return [*found[:2], *(found[place] for place in sorted(places))]

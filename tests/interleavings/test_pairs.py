@@ -1,24 +1,81 @@
-"""Pairs of operations that meet, in every order that their tests have time for."""
+"""
+Pairs of operations that meet, and what must hold whoever goes first.
+
+What fails prints a line ``INTERLEAVING="..."``. Put before the command, it plays that one schedule again
+(``test_again``); with a number in place of the schedule, so many: ``INTERLEAVING="live: submit + submit / 200"``.
+"""
 
 import os
-import time
 
 import pytest
 
-from tests.interleavings import schedules
+from tests.interleavings import pairs, schedules
 from tests.interleavings.explorer import Explorer, Pair
+from tests.interleavings.operations import LIVE, SHADOW
+from tests.interleavings.progress import Progress
 from tests.interleavings.world import Clock
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
+LONG = bool(os.environ.get("MIGRATION_SHIM_TEST_LONG"))
+#: The long form goes on where the last one has stopped, and stops after so long.
+SECONDS = float(os.environ.get("MIGRATION_SHIM_INTERLEAVINGS_SECONDS", "7200"))
+
+#: What was found once: the one schedule that shows it.
+FOUND = {
+    "two attempts replace each other": (Pair("submit", "submit", LIVE), "B15 A B"),
+    "a verdict is asked for while a reconcile is at work": (Pair("gate", "reconcile", SHADOW), "B25 A B"),
+    "a permit is older than what a reconcile has found": (Pair("gate", "reconcile that fails", SHADOW), "A B"),
+    "a register is applied while a reconcile stores": (Pair("register", "reconcile", SHADOW), "B2 A7 B A"),
+    "an echo dies between lease and result": (Pair("echo", "copy", SHADOW), "A30! B"),
+    "router and linker insert the same entry": (Pair("submit", "reconcile", SHADOW), "B14 A6 B A"),
+    "the router meets the linker's entry": (Pair("submit", "reconcile", SHADOW), "A4 B A"),
+}
 
 
-@pytest.mark.skipif("INTERLEAVING" not in os.environ, reason="plays the schedule that INTERLEAVING names")
-def test_replay(stage, monkeypatch, settings):
-    pair, _, text = os.environ["INTERLEAVING"].partition(" / ")
-    with Explorer(stage, Pair.parsed(pair), Clock(monkeypatch), monkeypatch, settings) as explorer:
+@pytest.fixture
+def meet(stage, monkeypatch, settings):
+    """Open the explorer of a pair."""
+    return lambda pair: Explorer(stage, pair, Clock(monkeypatch), monkeypatch, settings)
+
+
+@pytest.mark.parametrize("pair, text", FOUND.values(), ids=FOUND)
+def test_what_was_found_once(meet, pair, text):
+    with meet(pair) as explorer:
+        found = explorer.explore([schedules.parsed(text)])
+    assert not found.broken, str(found)
+
+
+@pytest.mark.skipif(LONG, reason="the long form plays more of each")
+@pytest.mark.parametrize("pair, number", pairs.ORDINARY, ids=str)
+def test_some_schedules(meet, pair, number):
+    with meet(pair) as explorer:
+        found = explorer.explore(schedules.some(explorer.steps(), pairs.SEED, number))
+    assert not found.broken, str(found)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(SECONDS + 600)
+def test_every_schedule_of_the_core_and_some_of_every_other_pair(meet):
+    progress = Progress(SECONDS)
+    for pair in pairs.all_pairs():
+        if progress.is_over():
+            break
+        if progress.is_done(pair):
+            continue
+        with meet(pair) as explorer:
+            steps = explorer.steps()
+            wanted = schedules.every(steps) if pairs.is_core(pair) else schedules.some(steps, pairs.SEED, pairs.SEEDED)
+            progress.go_on(explorer, list(wanted))
+    print(progress.summary())
+    assert not progress.broken(), "\n".join(progress.broken())
+
+
+@pytest.mark.skipif("INTERLEAVING" not in os.environ, reason="plays again what INTERLEAVING names")
+def test_again(meet):
+    name, _, text = os.environ.get("INTERLEAVING", "").partition(" / ")
+    with meet(Pair.parsed(name)) as explorer:
         steps = explorer.steps()
-        began = time.monotonic()
-        wanted = [schedules.parsed(text)] if text[:1] in "AB" else schedules.some(steps, 1, int(text or 50))
+        wanted = schedules.some(steps, pairs.SEED, int(text)) if text.isdigit() else [schedules.parsed(text)]
         found = explorer.explore(wanted)
-        print(steps, f"{(time.monotonic() - began) / found.played * 1000:.0f} ms a schedule")
-        assert not found.broken, str(found)
+    print(f"steps {steps}\n{found}")
+    assert not found.broken, str(found)

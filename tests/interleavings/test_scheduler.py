@@ -1,4 +1,4 @@
-"""The scheduler itself, on a table of two counters: it finds a planted race, sees who waits, kills, and repeats itself."""
+"""The scheduler, on a table of two counters: it finds a planted race, sees who waits, kills, and repeats itself."""
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
