@@ -9,7 +9,7 @@ from typing import Any
 from migration_shim import toggles
 from migration_shim.data import Phase
 from tests.interleavings import invariants, schedules
-from tests.interleavings.operations import ON_TARGET, OPERATIONS, World, in_process
+from tests.interleavings.operations import ON_LEGACY, ON_TARGET, OPERATIONS, World, in_process
 from tests.interleavings.scheduler import Played, Stage, elsewhere
 from tests.interleavings.schedules import Schedule, written
 from tests.interleavings.world import Clock, fingerprint
