@@ -39,11 +39,13 @@ def broken(world: World, operations: tuple[Operation, Operation], played: list[P
     found = list(_died_of_an_error(operations, played))
     passed = evidence.evaluate_course(COURSE)[0].verdict is Verdict.PASS
     found += _steps(world)
+    kept, open_rows = {user: world.waits_for(user) for user in (ON_LEGACY, ON_TARGET)}, _ungraded()
     rounds = world.finish(ROUNDS)
     if rounds == ROUNDS:
         found.append(f"after {rounds} rounds of the watch there is still something to do")
     for rule in (_learners, _copies, _left_over, _divergences, _register, _moves):
         found += rule(world)
+    found += _replaced(world, kept, open_rows)
     return found + list(_permit(world, passed))
 
 
@@ -91,6 +93,21 @@ def _state(entry: LedgerEntry | None) -> str:
     target = f"{row.status} on {row.queue_name}, {'graded' if row.grader_reply else 'no reply'}" if row else "no row"
     superseded = "superseded" if entry.superseded_at else "not superseded"
     return f"authority {entry.authority}, {superseded}, result {entry.result}; target {target}"
+
+
+def _ungraded() -> set[int]:
+    """The target's rows that no grader has answered for, by Submission id."""
+    return set(ExternalGraderDetail.objects.filter(grader_reply=None).values_list("submission_id", flat=True))
+
+
+def _replaced(world: World, kept: dict[int, str], open_rows: set[int]) -> Iterator[str]:
+    """What the learner's state had left behind, ungraded, is replaced: no grader of the target works on it."""
+    for attempt in world.attempts:
+        key, entry = kept.get(attempt.user), attempt.entry
+        if not key or attempt.request.key == key or not attempt.answer or attempt.answer[0] or entry is None:
+            continue
+        if entry.target_submission_id in open_rows and entry.target_submission_id not in _ungraded():
+            yield f"attempt {world.attempts.index(attempt)} was graded on the target after a newer one had replaced it"
 
 
 def _copies(world: World) -> Iterator[str]:

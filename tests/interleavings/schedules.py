@@ -87,3 +87,9 @@ def some(steps: tuple[int, int], seed: int, number: int) -> list[Schedule]:
     places = dice.sample(range(2, few), min((number - 2) // 2, few - 2))
     places += dice.sample(range(few, len(found)), min(number - 2 - len(places), len(found) - few))
     return [*found[:2], *(found[place] for place in sorted(places))]
+
+
+def alike(pattern: str, steps: tuple[int, int], stride: int = 1) -> list[Schedule]:
+    """All schedules of a pattern such as ``A* B A``: the star stands for 1, 1 + stride, ... as far as A has steps."""
+    player = NAMES.index(pattern[pattern.index("*") - 1])
+    return [parsed(pattern.replace("*", str(here))) for here in range(1, steps[player], stride)]

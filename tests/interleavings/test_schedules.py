@@ -35,5 +35,10 @@ def test_some_are_the_same_for_the_same_seed_and_begin_with_both_orders():
     assert [written(schedule) for schedule in one[:2]] == ["A B", "B A"]
 
 
+def test_a_pattern_stands_for_all_places_of_its_star():
+    assert [written(one) for one in schedules.alike("A* B A", (3, 2))] == ["A1 B A", "A2 B A"]
+    assert [written(one) for one in schedules.alike("B*! A", (3, 8), stride=3)] == ["B1! A", "B4! A", "B7! A"]
+
+
 def test_some_of_few_are_all():
     assert schedules.some((3, 2), seed=1, number=50) == list(schedules.every((3, 2)))
