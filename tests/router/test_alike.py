@@ -9,6 +9,7 @@ from migration_shim.models import CoursePhase, LedgerEntry
 from sandbox import capture
 from tests import rows
 from tests.handoff import world
+from tests.outbox import drain
 
 from .conftest import COURSE, QUEUE, attempt, put_course_in
 
@@ -75,6 +76,7 @@ def test_a_shadow_of_the_second_one_has_the_reason(copies, legacy, shim):
     put_course_in("shadow")
     first, second = two()
     assert (first.send()[0], second.send()[0]) == (0, 0)
+    drain()
     entry = second.entry()
     assert first.entry().target_leg == "stored"
     expected = ("failed", "student_item_differs") if blind() else ("stored", "")

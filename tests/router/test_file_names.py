@@ -8,6 +8,7 @@ from django.utils.timezone import now
 from submissions.models import SubmissionFile
 
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
+from tests.outbox import drain
 from tests.rows import reconcile
 
 from .conftest import attempt, put_course_in
@@ -47,6 +48,7 @@ def test_the_rows_meet_and_the_graders_get_the_same(phase, case, copies, legacy,
     put_course_in(phase)
     one = attempt(files=[(name, f"content {number}".encode()) for number, name in enumerate(sent)])
     assert one.send()[0] == 0
+    drain()
     assert set(json.loads(LegacySubmission.objects.get().s3_keys)) == set(there)
     assert on_target() == {name: f"content {number}".encode() for name, number in there.items()}
     an_hour_later()

@@ -18,6 +18,7 @@ from migration_shim.data import Authority, Phase
 from migration_shim.errors import PhaseUnreadable
 from migration_shim.models import CoursePhase
 from migration_shim.target import leases
+from tests.outbox import drain
 
 from .conftest import COURSE, QUEUE, attempt, put_course_in
 from .test_table import LEGACY_PHASES, TARGET_PHASES, raising, rows
@@ -62,6 +63,7 @@ def test_a_look_up_that_fails_once_is_tried_once_more(phase, failure, legacy):
     put_course_in(phase)
     with failing(1, FAILURES[failure]):
         assert attempt().send()[0] == 0
+    drain()
     on_legacy, on_target, *_ = rows()
     if Phase(phase).authority is Authority.TARGET:
         assert (on_legacy, on_target) == (int(phase == "live"), 1)  # the row of legacy is the reverse shadow
@@ -194,6 +196,7 @@ def test_a_cache_that_raises_changes_no_answer(phase, legacy, no_cache):
     no_cache()
     error, _ = attempt().send()
     assert error == 0
+    drain()
     on_legacy, on_target, shadows, orphans = rows()
     target = phase in TARGET_PHASES
     assert (on_target, shadows, orphans) == (int(target), int(phase == "shadow"), 0)
