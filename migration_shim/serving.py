@@ -12,9 +12,12 @@ from .conf import load
 from .core.serving import served
 from .data import Authority, Move, Phase
 from .legacy import rows as legacy_rows
+from .legacy.soon import soon
 from .models import LedgerEntry
 from .target import reader
 
+#: How long a step waits for legacy's counts.
+COUNT_SECONDS = 1.0
 _MOVES = {
     Authority.LEGACY: (
         "handoff",
@@ -35,11 +38,11 @@ InFlight = dict[str, dict[str, int] | None]
 
 
 def in_flight(course_id: str) -> InFlight:
-    """What either side still holds of a course, by state; None where legacy's database does not answer."""
+    """What either side still holds of a course, by state; None where legacy's database does not answer in time."""
     legacy: dict[str, int] | None
     try:
-        legacy = legacy_rows.in_flight(f"/courses/{course_id}/")
-    except DatabaseError:
+        legacy = soon(lambda: legacy_rows.in_flight(f"/courses/{course_id}/"), COUNT_SECONDS)
+    except (DatabaseError, TimeoutError):
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: reader.in_flight(course_id)}
 
