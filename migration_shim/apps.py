@@ -24,12 +24,13 @@ class MigrationShimConfig(AppConfig):
     }
 
     def ready(self) -> None:
-        """Connect the receivers that guard the legacy database and note graders' logins, and the tagged checks."""
+        """Connect the receivers that guard and limit the legacy database and note logins, and the tagged checks."""
         from . import checks  # noqa: F401  (registers itself)
-        from .legacy import guard
+        from .legacy import guard, limits
         from .target import logins
 
         guard.connect()
+        limits.connect()
         logins.connect()
         given = getattr(django_settings, "MIGRATION_SHIM", {})
         if isinstance(given, dict) and given.get("PYTHON_DOOR") is True:

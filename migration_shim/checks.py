@@ -19,6 +19,7 @@ from .legacy.routers import LEGACY_ALIAS
 TAG = "migration_shim"
 #: Seconds; the platform's ``capa/xqueue_interface.py`` has it as a constant.
 LMS_READ_TIMEOUT = 10
+_LIMITS = ("connect_timeout", "read_timeout", "write_timeout")
 #: Seconds that one request of XQueue may take; a worker that needs longer is killed.
 XQUEUE_REQUEST_SECONDS = 10
 
@@ -73,4 +74,10 @@ def check_databases(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage
     if settings.DATABASES[LEGACY_ALIAS].get("ATOMIC_REQUESTS"):
         message = f"ATOMIC_REQUESTS is on for the alias {LEGACY_ALIAS!r}: every request of the LMS would open XQueue."
         found.append(checks.Error(message, id="migration_shim.E004"))
+    database = settings.DATABASES[LEGACY_ALIAS]
+    missing = [name for name in _LIMITS if not (database.get("OPTIONS") or {}).get(name)]
+    if database.get("ENGINE", "").endswith("mysql") and missing:
+        hint = "Add them to its OPTIONS, in seconds; migration_shim.settings.production does."
+        message = f"The alias {LEGACY_ALIAS!r} has no {', '.join(missing)}: a silent XQueue holds up whoever asks it."
+        found.append(checks.Error(message, hint=hint, id="migration_shim.E005"))
     return found

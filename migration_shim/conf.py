@@ -88,9 +88,9 @@ class ShimSettings:
     submit_users: dict = field(default_factory=dict, repr=False)
     # .. setting_name: MIGRATION_SHIM["COPIES"]
     # .. setting_default: "deferred"
-    # .. setting_description: "deferred" writes each copy in a Celery worker, and leaves it to the next backfill where
-    #   there is no Celery; "inline" writes shadows in the submit call itself, for tests and small sites, with no bound
-    #   on the time it adds.
+    # .. setting_description: "deferred" writes each copy in a Celery worker, and leaves it to xqueue_watch where there
+    #   is no Celery; "inline" writes shadows in the submit call itself, for tests and small sites, with no bound on the
+    #   time it adds.
     copies: str = "deferred"
     # .. setting_name: MIGRATION_SHIM["CELERY_QUEUE"]
     # .. setting_default: None
@@ -98,7 +98,7 @@ class ShimSettings:
     celery_queue: str | None = None
     # .. setting_name: MIGRATION_SHIM["PUBLISH_SECONDS"]
     # .. setting_default: 0.5
-    # .. setting_description: How long publishing one task may take before it counts as failed.
+    # .. setting_description: How long telling a worker of what is owed may take before it counts as failed.
     publish_seconds: float = 0.5
     # .. setting_name: MIGRATION_SHIM["BREAKER_FAILURES"]
     # .. setting_default: 5

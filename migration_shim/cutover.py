@@ -75,15 +75,16 @@ def run(
         ConfigurationError: the settings are not usable.
     """
     signer = overrides.signer(login)
+    flying = serving.in_flight(course_id)  # before the lock: nobody waits for it because XQueue is slow to answer
     if not execute:
-        content, exit_code = _plan(course_id, to, reason, override)
+        content, exit_code = _plan(course_id, to, reason, override, flying)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: of two operators one waits here, and then sees what the other did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
-        content, exit_code = _plan(course_id, to, reason, override)
+        content, exit_code = _plan(course_id, to, reason, override, flying)
         if expected is not None and content["from"] != expected:
             raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
         if exit_code:
@@ -140,7 +141,9 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
     return Document(content=content, exit_code=ExitCode.OK)
 
 
-def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[str, Any], ExitCode]:
+def _plan(
+    course_id: str, to: Phase, reason: str, override: bool, flying: serving.InFlight
+) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
     past_the_shim = release.flag_on(course_id)
     if past_the_shim and to not in (Phase.LEGACY, Phase.LIVE):
@@ -165,7 +168,6 @@ def _plan(course_id: str, to: Phase, reason: str, override: bool) -> tuple[dict[
         reasons.append(complaint)
         exit_code |= ExitCode.DIFFERENCES
     before, after = toggles.flags_for(course_id), flags_of(to)
-    flying = serving.in_flight(course_id)
     content = {
         "schema": SCHEMA,
         "course": course_id,

@@ -13,9 +13,12 @@ from .core.serving import served
 from .data import Authority, Move, Phase
 from .fields import exact
 from .legacy import in_flight as on_legacy
+from .legacy.soon import soon
 from .models import LedgerEntry
 from .target import reader
 
+#: How long a step waits for legacy's counts.
+COUNT_SECONDS = 1.0
 _MOVES = {
     Authority.LEGACY: (
         "handoff",
@@ -36,11 +39,11 @@ InFlight = dict[str, dict[str, int] | None]
 
 
 def in_flight(course_id: str) -> InFlight:
-    """What either side still holds of a course, by state; None where legacy's database does not answer."""
+    """What either side still holds of a course, by state; None where legacy's database does not answer in time."""
     legacy: dict[str, int] | None
     try:
-        legacy = on_legacy.of_course(on_legacy.held(), course_id)
-    except DatabaseError:
+        legacy = soon(lambda: on_legacy.of_course(on_legacy.held(), course_id), COUNT_SECONDS)
+    except (DatabaseError, TimeoutError):
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: reader.in_flight(course_id)}
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import dj_database_url
 
+from migration_shim.settings.common import limit
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 #: Holds the SQLite files, ``media/``, ``cache/`` and ``log/`` of the stand-ins.
@@ -26,7 +28,9 @@ def target_database() -> dict:
 
 def legacy_database() -> dict:
     """Return the Django ``DATABASES`` entry of the legacy database (XQueue's), from ``MIGRATION_SHIM_LEGACY_DB``."""
-    return _database("MIGRATION_SHIM_LEGACY_DB", SANDBOX_DIR / "xqueue.sqlite3")
+    database = _database("MIGRATION_SHIM_LEGACY_DB", SANDBOX_DIR / "xqueue.sqlite3")
+    limit(database)
+    return database
 
 
 def _database(variable: str, default_file: Path) -> dict:

@@ -128,7 +128,7 @@ _PLATFORM = (
     Rule(
         code="celery_eager",
         severity=WARNING,
-        effect="Celery runs tasks in the process that sends them: learners wait for the copies of their submissions.",
+        effect="Celery has no workers of its own: copies stay missing until a backfill or xqueue_watch writes them.",
         advice="In production give Celery a broker, and unset CELERY_TASK_ALWAYS_EAGER.",
     ),
     Rule(

@@ -19,3 +19,4 @@ def plugin_settings(settings: Any) -> None:
     database = tokens.get("MIGRATION_SHIM_DATABASE")
     if database and "xqueue" not in settings.DATABASES:
         settings.DATABASES["xqueue"] = {**database, "ATOMIC_REQUESTS": False}
+    common.limit(getattr(settings, "DATABASES", {}).get("xqueue"))

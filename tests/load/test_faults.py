@@ -227,6 +227,7 @@ def test_flips_of_the_phase_under_way_lose_nothing():
     sent = [one for result in results for one in result[0]]
     assert [reply for result in results for reply in result[1]] == []
     assert len({one.identity for one in sent}) == len(sent) > 20
+    drain()
     held = route.holdings()
 
     phases = Counter(held.ledger[one.identity][0] if one.identity in held.ledger else "legacy" for one in sent)

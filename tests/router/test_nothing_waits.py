@@ -10,7 +10,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection, connections, transaction
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import conf
+from migration_shim import conf, cutover, serving
+from migration_shim.data import Phase
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.target import leases, results
 from sandbox.lms.courseware.models import StudentModule
@@ -18,7 +19,7 @@ from sandbox.lms.models import AnonymousUserId
 from tests.outbox import drain
 from tests.rows import QUEUE, RIGHT
 
-from .conftest import attempt, put_course_in
+from .conftest import COURSE, attempt, put_course_in
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 
@@ -126,6 +127,31 @@ def test_the_door_leaves_its_session_as_it_found_it(learner, legacy):
         before = variables()
         assert attempt().send()[0] == 0
         assert variables() == before
+
+
+@mariadb_only
+def test_the_way_back_counts_nothing_that_it_cannot_count_within_a_second(learner, legacy):
+    with held("xqueue", "LOCK TABLES queue_submission WRITE"):
+        began = time.monotonic()
+        content = cutover.run(COURSE, Phase.LEGACY, reason="r", execute=True, user="ops", login=None).content
+        assert time.monotonic() - began < serving.COUNT_SECONDS + 2 * SOON
+    assert content["executed"]
+    assert content["in_flight"]["legacy"] is None
+
+
+@mariadb_only
+def test_xqueues_sessions_are_limited_and_the_lmss_are_not(legacy):
+    def told(alias):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT @@innodb_lock_wait_timeout, @@lock_wait_timeout, @@max_statement_time")
+            return cursor.fetchone()
+
+    connections.close_all()
+    assert told("xqueue") == (5, 5, 60.0)
+    assert told("default")[0] == 50
+    assert told("default")[2] == 0.0
+    assert connections["xqueue"].settings_dict["OPTIONS"]["connect_timeout"] == 3
+    assert "connect_timeout" not in connections["default"].settings_dict["OPTIONS"]
 
 
 class Grader(threading.Thread):

@@ -206,7 +206,7 @@ def test_without_a_state_only_what_is_a_minute_older_is_replaced(legacy):
     two.send()
     drain()
     assert set(ExternalGraderDetail.objects.values_list("status", flat=True)) == {"pending"}
-    LedgerEntry.objects.filter(pk=one.entry().pk).update(arrived_at=datetime.now(tz=UTC) - timedelta(seconds=61))
+    LedgerEntry.objects.filter(pk=one.entry().pk).update(arrived_at=datetime.now(tz=UTC) - timedelta(minutes=5))
     LedgerEntry.objects.update(supersession_due=datetime.now(tz=UTC))
     drain()
     rows = ExternalGraderDetail.objects.order_by("submission_id")

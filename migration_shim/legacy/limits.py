@@ -1,0 +1,35 @@
+"""
+How long XQueue's database is waited for, in every process: to connect, to be answered, for a lock, for a statement.
+
+On the alias of XQueue only: ``default`` is the LMS's own connection, and what is set there would hit CAPA's save.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.signals import connection_created
+
+from .routers import LEGACY_ALIAS
+
+#: Seconds. A page of a backfill is read in far less; a server that is silent for longer is taken for gone.
+LOCK_SECONDS, STATEMENT_SECONDS = 5, 60
+
+
+def connect() -> None:
+    """Have every new session on the alias limited."""
+    connection_created.connect(_limit, dispatch_uid="migration_shim.legacy.limits")
+
+
+def _limit(connection: Any, **kwargs: Any) -> None:
+    if connection.alias != LEGACY_ALIAS or connection.vendor != "mysql":
+        return
+    # MariaDB counts seconds and stops any statement; MySQL counts milliseconds, and stops reading ones.
+    statement = (
+        f"max_statement_time = {STATEMENT_SECONDS}"
+        if connection.mysql_is_mariadb
+        else f"max_execution_time = {STATEMENT_SECONDS * 1000}"
+    )
+    locks = f"innodb_lock_wait_timeout = {LOCK_SECONDS}, lock_wait_timeout = {LOCK_SECONDS}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION {locks}, {statement}")
