@@ -77,7 +77,7 @@ class Command(ShimCommand):
     def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
         """The plan, or what was done."""
         if (options["adopt"] is None) is (to is None):
-            raise CommandError("--to goes with every step, and not with --adopt", returncode=ExitCode.USAGE)
+            self.usage_error("--to goes with every step, and not with --adopt")
         if to is None:
             return api.adopt(options["adopt"], reason=reason, execute=execute, user=operator())
         courses = options["course"] or _courses_of(options["org"], options["file"])
