@@ -59,7 +59,7 @@ def judge(run: Run) -> None:
     if run.kind == "reconcile" and (leaks := run.document.get("fence_leaks") or 0) > course.fence_leaks:
         course.fence_leaks = leaks
         course.save(update_fields=["fence_leaks"])
-    if course.permit:
+    if course.permit and course.permit_until is not None and course.permit_until > now():
         _settle_permit(course, *evaluate_course(run.scope), None)
 
 

@@ -113,10 +113,14 @@ def _write(batch: list[Changed], moment: datetime) -> None:
 
 
 def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
-    """What is on record of these entries that only a signed cure ends, signed for or not. They are locked."""
+    """
+    What is on record of these entries that only a signed cure ends, signed for or not.
+
+    The entries' locks are enough: the first plain read after them sees what is there now. Locks of rows that are not
+    there would be gaps, in which two workers block each other.
+    """
     found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
-    rows = Divergence.objects.filter(entry__in=[entry.pk for entry in entries], klass__in=GRAVE)
-    for row in rows.select_for_update():
+    for row in Divergence.objects.filter(entry__in=[entry.pk for entry in entries], klass__in=GRAVE):
         found[row.entry_id][DivergenceClass(row.klass)] = row
     return found
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, toggles
+from migration_shim import api, toggles, walk
 from migration_shim.core.phases import flags_of
 from migration_shim.data import PairStatus, Phase
 from migration_shim.models import CoursePhase, LedgerEntry, Run
@@ -77,6 +77,25 @@ def test_a_reconcile_writes_down_when_the_target_graded():
     rows.reconcile()
     # The tests' grader answers half a minute after the row came.
     assert LedgerEntry.objects.get().target_graded_at == row.arrival_time + timedelta(seconds=30)
+
+
+def test_after_an_upgrade_the_next_reconcile_writes_it_down_of_settled_pairs_too(monkeypatch):
+    rows.graded_pairs(1)
+    rows.in_phase("shadow")
+    rows.reconcile()
+    entry = LedgerEntry.objects.get()
+    assert entry.settled_at
+    with monkeypatch.context() as before:
+        before.setattr(walk, "JUDGED_BY", walk.JUDGED_BY[:-1])
+        LedgerEntry.objects.update(seen="", settled_at=None)
+        rows.reconcile()
+    LedgerEntry.objects.update(target_graded_at=None)
+    assert LedgerEntry.objects.get().settled_at
+    for run in Run.objects.filter(kind="reconcile"):
+        del run.settings["evidence_days"]  # a run of the release before does not know it
+        run.save()
+    rows.reconcile()
+    assert LedgerEntry.objects.get().target_graded_at == entry.target_graded_at
 
 
 def test_a_divergence_does_not_age(clean):

@@ -95,6 +95,12 @@ def test_a_run_renews_it_and_never_gives_one(permitted, run):
     assert permit() == ""
 
 
+def test_a_run_does_not_renew_what_has_ended(permitted):
+    CoursePhase.objects.update(permit_until=now() - timedelta(seconds=1))
+    reconcile()
+    assert tick() is Phase.SHADOW
+
+
 def test_a_run_without_a_permit_gives_none(clean):
     reconcile()
     assert permit() == ""
