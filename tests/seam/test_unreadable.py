@@ -145,3 +145,11 @@ def test_a_put_result_in_json_is_taken_as_ever(watcher):
     answer = watcher.client.post(f"{PREFIX}/put_result/", json.dumps(form), content_type="application/json")
     assert parts(answer) == (0, "")
     assert sent.detail.status == "retired"
+
+
+def test_a_legacy_row_that_is_too_deep_is_malformed_and_says_why():
+    rows.legacy_row(1, extra={"token": json.loads(nested(DEPTH_LIMIT))})
+    rows.legacy_row(2, extra={"token": json.loads(nested(DEPTH_LIMIT - 1))})
+    content = rows.backfill().content
+    assert (content["classes"]["malformed"], content["reasons"]["malformed"]) == (1, {"body_too_deep": 1})
+    assert content["classes"]["imported"] == 1
