@@ -64,8 +64,13 @@ def manage(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     wanted = {name: value for name, value in (os.environ | environment).items() if name != OF_PYTEST}
     with tempfile.TemporaryDirectory() as folder:
         parent = _parent_in(wanted)
-        print(json.dumps({"words": [MANAGE, *words], "folder": folder}), file=parent.stdin, flush=True)
-        code = int(parent.stdout.readline())
+        try:
+            print(json.dumps({"words": [MANAGE, *words], "folder": folder}), file=parent.stdin, flush=True)
+            code = int(parent.stdout.readline())
+        except BaseException:  # a test that has timed out: what comes now is nobody's answer
+            parent.kill()
+            parent.wait()
+            raise
         out, err = (Path(folder, str(number)).read_text(encoding="utf-8") for number in (1, 2))
     return subprocess.CompletedProcess([MANAGE, *words], code, out, err)
 

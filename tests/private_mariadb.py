@@ -16,6 +16,7 @@ STOP_SECONDS = 30
 # The server is thrown away, so a crash may cost its data: no write waits for the disk.
 FAST = (
     "--innodb-flush-log-at-trx-commit=2",
+    "--innodb-flush-method=nosync",
     "--innodb-doublewrite=0",
     "--skip-log-bin",
     "--innodb-buffer-pool-size=128M",

@@ -148,6 +148,8 @@ def _checked(placement: Placement) -> Placement:
             raise Unfit(f"{name}_empty", f"The submission has no {name.replace('_', ' ')}.")
         if len(value) > limit:
             raise Unfit(f"{name}_too_long", f"The {name.replace('_', ' ')} is longer than {limit} characters.")
+    if "\0" in placement.student_id:  # submissions.api refuses it; a bulk write would not
+        raise Unfit("student_id_has_nul", "The learner's anonymous id has a character that cannot be stored.")
     return placement
 
 

@@ -180,6 +180,7 @@ def test_columns_of_a_real_placement(longest, one_more, expected):
         ({"item": item_of(255 - 7)}, {"item": item_of(255 - 6)}, "item_id_too_long"),
         ({"queue": "q" * 121}, {"queue": "q" * 122}, "queue_name_too_long"),
         ({"learner": "a" * 26}, {"learner": "a" * 25}, "student_id_too_short"),
+        ({"learner": "a" * 32}, {"learner": "a" * 31 + "\0"}, "student_id_has_nul"),
         ({"learner": "a" * 128}, None, None),
         ({"queue": "q"}, {"queue": ""}, "queue_name_empty"),
     ],
