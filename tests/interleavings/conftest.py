@@ -7,12 +7,15 @@ from django.db import connections
 
 from tests.interleavings.scheduler import ALIASES, Stage
 
+needs_mariadb = pytest.mark.skipif(
+    any(connections[alias].vendor != "mysql" for alias in ALIASES),
+    reason="needs row locks and two sessions that write at once: MariaDB",
+)
+
 
 @pytest.fixture
 def stage(transactional_db, legacy_rows, monkeypatch):
     """Two players, for one test."""
-    if any(connections[alias].vendor != "mysql" for alias in ALIASES):
-        pytest.skip("needs row locks and two sessions that write at once: MariaDB")
     # A connection for each statement that comes after an error would be most of the time of a schedule.
     for alias in ALIASES:
         monkeypatch.setitem(connections[alias].settings_dict, "CONN_MAX_AGE", None)

@@ -160,6 +160,7 @@ class World:
 
     def build(self, *setups: Callable[[World], None]) -> None:
         """Let the app itself make all that is there before the two operations begin; then it can be put back."""
+        self.clock.tell_server()
         empty()
         self._fresh()
         for user in (ON_LEGACY, ON_TARGET, DIVERGED, 100, 101):
@@ -219,7 +220,7 @@ class World:
         """Let time pass, workers, watch and graders work, until nothing changes any more; how many rounds it took."""
         before = ""
         for number in range(rounds):
-            self.clock.forward(minutes=15)
+            self.clock.forward(hours=2)  # longer than anybody waits before trying again
             self.write_copies()
             self.grade_everything()
             if self.echo:

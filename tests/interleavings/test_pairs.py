@@ -10,12 +10,13 @@ import os
 import pytest
 
 from tests.interleavings import pairs, schedules
+from tests.interleavings.conftest import needs_mariadb
 from tests.interleavings.explorer import Explorer, Pair
 from tests.interleavings.operations import LIVE, SHADOW
 from tests.interleavings.progress import Progress
 from tests.interleavings.world import Clock
 
-pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
+pytestmark = [needs_mariadb, pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)]
 LONG = bool(os.environ.get("MIGRATION_SHIM_TEST_LONG"))
 #: The long form goes on where the last one has stopped, and stops after so long.
 SECONDS = float(os.environ.get("MIGRATION_SHIM_INTERLEAVINGS_SECONDS", "7200"))

@@ -4,9 +4,10 @@ import pytest
 from django.db import OperationalError, connection, connections, transaction
 
 from tests.interleavings import scheduler
+from tests.interleavings.conftest import needs_mariadb
 from tests.interleavings.schedules import every, parsed, written
 
-pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
+pytestmark = [needs_mariadb, pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)]
 TABLE = "interleavings_counter"
 
 
