@@ -35,7 +35,7 @@ def soon(ask: Callable[[], T], seconds: float) -> T:
         except Exception as error:  # handed on to whoever asked
             answer.set_exception(error)
         finally:
-            connections[LEGACY_ALIAS].close()
+            connections.close_all()  # of this thread: the rules of whose rows are ours are read from the other database
 
     threading.Thread(target=work, daemon=True).start()
     return answer.result(timeout=seconds)
