@@ -137,7 +137,7 @@ def _on_legacy(
     """The same for legacy's rows that wait for a learner's grade, as far as the target has a later attempt."""
     if not breaker.allows("legacy_rows"):
         count("supersession_on_legacy_paused")
-        return now() + timedelta(seconds=settings.breaker_seconds)
+        return now() + max(timedelta(seconds=settings.breaker_seconds), BUSY)
     try:
         again = _retire(entry, family, state)
     except DatabaseError:
