@@ -140,7 +140,7 @@ def _on_legacy(
         return None
     if not breaker.allows("legacy_rows"):
         count("supersession_on_legacy_paused")
-        return now() + timedelta(seconds=settings.breaker_seconds)
+        return now() + max(timedelta(seconds=settings.breaker_seconds), BUSY)
     try:
         again = _retire(entry, family, state)
     except DatabaseError:

@@ -17,6 +17,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.db import connections
 
+from migration_shim.models import LedgerEntry
 from sandbox.databases import PROJECT_ROOT, SANDBOX_DIR
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.lms.courseware.models import StudentModule
@@ -179,6 +180,13 @@ def submit(stage: Stage, user_id: int, problem: Problem, response: str) -> Attem
     if told["success"] != "queued":
         raise RuntimeError(f"the LMS did not queue a submission of learner {user_id}: {told}")
     return Attempt(user_id=user_id, problem=problem)
+
+
+def wait_for_the_worker(seconds: float = 60) -> None:
+    """Wait until nothing that was submitted is owed a copy any more, or so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and LedgerEntry.objects.filter(copy_due__isnull=False).exists():
+        time.sleep(0.2)
 
 
 def state_of(attempt: Attempt) -> StudentModule | None:

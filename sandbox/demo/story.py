@@ -171,6 +171,7 @@ def submissions_in_shadow(story: Story, running: Stage) -> list[Attempt]:
     odd = stage.make_learners(9_000_201, 2)
     for learner, line in zip(odd, ("# reply: not json", "# reply: score null"), strict=True):
         stage.submit(running, learner, hazards[0], f"{line}\ndef f():\n    pass\n")
+    stage.wait_for_the_worker()
     shadows = sum(witness.target_rows(f"{queue}.shadow").total() for queue in (CLEAN_QUEUE, HAZARD_QUEUE))
     story.say(f"{len(attempts) + 2} submissions queued, {len(hazards)} of them with hazardous payloads or seeds")
     story.check("every one has its shadow on the target", shadows == len(attempts) + 2, f"{shadows} shadows")

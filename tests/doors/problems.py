@@ -19,6 +19,8 @@ from xblocks_contrib.problem.capa.xqueue_interface import XQueueInterface
 
 from sandbox.lms import capa, grading
 from sandbox.lms.blocks import Block, SubmittedFile, make_block
+from sandbox.lms.courseware.models import StudentModule
+from tests.outbox import drain
 from tests.rows import COURSE, PAYLOAD, QUEUE, usage_key
 
 ROOT = "https://courses.example.edu"
@@ -127,17 +129,33 @@ class Learner:
         state = json.loads(json.dumps(self.state))
         return LoncapaProblem(self.xml, self.block.location.html_id(), system, self.block, state=state, seed=3)
 
-    def submit(self, *answers: Any) -> None:
-        """Submit an answer (a text, or a list of files) for each input; the state is kept once CAPA is done."""
+    def submit(self, *answers: Any, worker: bool = True) -> None:
+        """
+        Submit an answer (a text, or a list of files) for each input; the state is kept once CAPA is done.
+
+        Then a worker does what the door has left to it.
+        """
         problem = self.problem()
         problem.grade_answers(dict(zip(self.answer_ids, answers, strict=True)))
+        self._save(problem)
+        if worker:
+            drain()
+
+    def _save(self, problem: LoncapaProblem) -> None:
+        """What the block does with the problem's state (``capa_block.set_state_from_lcp``), where the platform does."""
         self.state = json.loads(json.dumps(problem.get_state()))
+        StudentModule.objects.update_or_create(
+            student=self.user,
+            module_state_key=self.usage_key,
+            course_id=str(self.block.course_id),
+            defaults={"state": json.dumps(self.state)},
+        )
 
     def deliver(self, queuekey: str | None, reply: str, source: str) -> None:
         """Give a grader's reply to CAPA and publish what it makes of it (``capa_block.update_score``)."""
         problem = self.problem()
         problem.update_score(reply, queuekey)
-        self.state = json.loads(json.dumps(problem.get_state()))
+        self._save(problem)
         self.published.append((source, problem.calculate_score()["score"]))
 
     def entries(self) -> list[dict[str, Any]]:

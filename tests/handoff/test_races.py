@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api
+from migration_shim import api, conf, outbox
 from migration_shim.backfill.handoff_finish import on_the_way
 from migration_shim.data import Move
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
@@ -119,6 +119,10 @@ def race(interval, number, shim):
         if (user := next(new, None)) is not None:
             resubmit(user)
 
+    def worker():
+        outbox.drain(conf.load())
+        time.sleep(0.1)
+
     done = []
 
     def second():
@@ -126,7 +130,7 @@ def race(interval, number, shim):
             done.append(world.run(courses=frozenset([rows.COURSE])))
         time.sleep(0.05)
 
-    with crowd(legacy_grader, legacy_grader, target_grader, target_grader, submitter, second) as errors:
+    with crowd(legacy_grader, legacy_grader, target_grader, target_grader, submitter, worker, second) as errors:
         document = world.run(wait_drain=True)
         until = time.monotonic() + DEADLINE
         while (waiting() or not done or next(new, None) is not None) and time.monotonic() < until and not errors:
