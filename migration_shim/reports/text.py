@@ -84,7 +84,7 @@ def _gate(content: Content) -> list[str]:
 
 
 def _known(content: Content) -> list[str]:
-    return [*_register(content["known_differences"]), *map(_cure, content["cures"])]
+    return [*_register(content["known_differences"]), *map(_cure, content.get("cures", ()))]
 
 
 def _cure(cure: Content) -> str:
