@@ -11,7 +11,7 @@ from migration_shim.data import Authority
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms.models import AnonymousUserId
 from tests import rows
-from tests.machine.world import COURSE, HOLD, LEASE, LEASE_LIMIT, QUEUE, REVERSE, SHADOW, Sent, World
+from tests.machine.world import COURSE, HAND_OUT_LIMIT, HOLD, LEASE, LEASE_LIMIT, QUEUE, REVERSE, SHADOW, Sent, World
 from tests.machine.xqueue import MAX_NUMBER_OF_FAILURES
 
 IN_FLIGHT = ("pending", "pulled", "retry")
@@ -112,10 +112,22 @@ def next_row(queue: list[ExternalGraderDetail], moment: datetime) -> tuple[int |
     failing = set()
     for row in in_order:
         if row.status == "pulled" and row.status_time <= moment - LEASE:
-            if row.num_failures + 1 < LEASE_LIMIT:
+            counts, limit = death(row)
+            if not counts or row.num_failures + 1 < limit:
                 return row.submission_id, failing
             failing.add(row.submission_id)
     return None, failing
+
+
+def death(row: ExternalGraderDetail) -> tuple[bool, int]:
+    """
+    Whether the lease of a row counts that has run out, and how many may: all pulls are of one session, whose next
+    request is this one. Of a lease that was not given by the seam nothing is known.
+    """
+    entry = LedgerEntry.objects.filter(target_submission_id=row.submission_id, lease_key=row.pullkey).first()
+    if entry is None:
+        return True, HAND_OUT_LIMIT
+    return entry.lease_taken or (entry.lease_sent and entry.lease_session != ""), LEASE_LIMIT
 
 
 def nobody_lost(world: World) -> None:

@@ -22,7 +22,7 @@ from tests import rows
 from tests.machine import statuses
 from tests.machine.machine import Migration
 from tests.machine.replies import BAD, POISON
-from tests.machine.world import HOLD, LEASE, LEASE_LIMIT, PROBLEMS, QUEUE, USERS, World
+from tests.machine.world import HAND_OUT_LIMIT, HOLD, LEASE, LEASE_LIMIT, PROBLEMS, QUEUE, USERS, World
 
 LONG = bool(os.environ.get("MIGRATION_SHIM_TEST_LONG"))
 
@@ -40,6 +40,8 @@ def world(transactional_db, settings, monkeypatch):
         "HOLD_SECONDS": HOLD.total_seconds(),
         "LEASE_SECONDS": int(LEASE.total_seconds()),
         "LEASE_LIMIT": LEASE_LIMIT,
+        "HAND_OUT_LIMIT": HAND_OUT_LIMIT,
+        "HAND_OUT_SECONDS": 60,  # a busy machine is no slow seam
     }
     users = get_user_model().objects
     for user in USERS:

@@ -36,6 +36,7 @@ PROBLEMS = ("a" * 32, "a" * 31 + "b", "c" * 32)
 # Far longer than an example takes, so that only the machine lets time pass.
 HOLD, LEASE = timedelta(minutes=10), timedelta(minutes=30)
 LEASE_LIMIT = 3
+HAND_OUT_LIMIT = 4
 # Children first: both databases check references.
 TABLES = (
     *("submissions_submissionfile", "submissions_scoreannotation", "submissions_scoresummary", "submissions_score"),
