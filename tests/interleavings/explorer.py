@@ -109,6 +109,7 @@ class Explorer:
             played = self.play(schedule)
             outcome = fingerprint() + str([(one.died, repr(one.error)) for one in played])
             outcome += str([attempt.answer for attempt in self.world.attempts]) + str(self.world.delivered)
+            outcome += str(invariants.at_once(self.world))
             if outcome not in self._known:
                 self._known[outcome] = invariants.broken(self.world, self.operations, played)
             found.played += 1

@@ -220,7 +220,7 @@ class World:
         """Let time pass, workers, watch and graders work, until nothing changes any more; how many rounds it took."""
         before = ""
         for number in range(rounds):
-            self.clock.forward(hours=2)  # longer than anybody waits before trying again
+            self.clock.forward(minutes=15)
             self.write_copies()
             self.grade_everything()
             if self.echo:

@@ -14,7 +14,7 @@ from tests.interleavings.conftest import needs_mariadb
 from tests.interleavings.explorer import Explorer, Pair
 from tests.interleavings.operations import LIVE, SHADOW
 from tests.interleavings.progress import Progress
-from tests.interleavings.world import Clock
+from tests.interleavings.world import Clock, fingerprint
 
 pytestmark = [needs_mariadb, pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)]
 LONG = bool(os.environ.get("MIGRATION_SHIM_TEST_LONG"))
@@ -50,6 +50,16 @@ def test_what_was_found_once(meet, pair, pattern, stride):
         both_orders = [schedules.parsed("A B"), schedules.parsed("B A")]
         found = explorer.explore([*both_orders, *schedules.alike(pattern, steps, 1 if LONG else stride)])
     assert not found.broken, str(found)
+
+
+def test_the_same_schedule_is_the_same_run_and_ends_alike(meet):
+    with meet(Pair("submit", "handoff, settle", LIVE)) as explorer:
+        for text in ("A B", "A9 B4 A", "B5 A12! B", "A14 B9! A"):
+            ends = set()
+            for _ in range(3):
+                played = explorer.play(schedules.parsed(text))
+                ends.add((str([(one.steps, one.died, repr(one.error)) for one in played]), fingerprint()))
+            assert len(ends) == 1, text
 
 
 @pytest.mark.skipif(LONG, reason="the long form plays more of each")
