@@ -19,12 +19,24 @@ from django.db import transaction
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, breaker, conf, copies, copy_tasks, known, link, purge, repair, supersession, toggles
+from migration_shim import (
+    api,
+    attempts,
+    breaker,
+    conf,
+    copies,
+    known,
+    link,
+    outbox,
+    purge,
+    repair,
+    supersession,
+    toggles,
+)
 from migration_shim.backfill import handoff, handoff_finish
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.phases import flags_of
-from migration_shim.core.wire import parse_envelope
-from migration_shim.data import Authority, DivergenceClass, Document, Grading, Phase
+from migration_shim.data import DivergenceClass, Document, Grading, Phase
 from migration_shim.errors import RunLocked, ShimError
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.client import LegacyClient
@@ -32,7 +44,8 @@ from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.run_control.control import Control, nothing
 from migration_shim.target import leases, results
 from sandbox.lms import capa, grading, receivers
-from sandbox.lms.models import AnonymousUserId, LearnerEffect, ProblemState
+from sandbox.lms.courseware.models import StudentModule
+from sandbox.lms.models import AnonymousUserId, LearnerEffect
 from tests import rows
 from tests.interleavings import scheduler
 from tests.interleavings.world import Clock, Snapshot, empty, fingerprint
@@ -90,8 +103,6 @@ class World:
     attempts: list[Attempt] = field(default_factory=list)
     #: (lms_key, source) of each reply that the LMS was given.
     delivered: list[tuple[str, str]] = field(default_factory=list)
-    #: Copies for which a task was sent.
-    published: list[tuple[str, str]] = field(default_factory=list)
     watched: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -152,7 +163,7 @@ class World:
 
     def waits_for(self, user: int) -> str:
         """The key that the learner's state still waits for; empty where it waits for none."""
-        state = ProblemState.find(user, rows.usage_key(PROBLEM))
+        state = StudentModule.find(user, rows.usage_key(PROBLEM))
         entries = state.correct_map.values() if state else []
         return next((entry["queuestate"]["key"] for entry in entries if entry.get("queuestate")), "")
 
@@ -172,8 +183,7 @@ class World:
             self.put_course_in(phase)
             self.send(self.new_attempt(user), api.queue_interface().send_to_queue)
             if not (self.phase is Phase.SHADOW and user == ON_TARGET):  # there the copy is owed
-                self.write_copies()
-            self.published.clear()
+                self.work()
         for setup in dict.fromkeys(setups):
             setup(self)
         self.clock.forward(seconds=1)
@@ -195,7 +205,7 @@ class World:
         cache.clear()
         breaker.reset()
         toggles.new_work_cycle()
-        self.attempts.clear(), self.delivered.clear(), self.published.clear()
+        self.attempts.clear(), self.delivered.clear()
         self.xqueue.retired_by_itself.clear()
         self.watched = {}
 
@@ -210,18 +220,16 @@ class World:
 
     # How it ends.
 
-    def write_copies(self) -> None:
-        """The worker: each copy for which a task was sent."""
-        for kind, identity in list(self.published):
-            (copies.write_shadow if kind == copies.SHADOW else copies.write_reverse)(identity)
-        self.published.clear()
+    def work(self) -> None:
+        """The worker: all that the ledger owes by now."""
+        outbox.drain(conf.load())
 
     def finish(self, rounds: int = 8) -> int:
         """Let time pass, workers, watch and graders work, until nothing changes any more; how many rounds it took."""
         before = ""
         for number in range(rounds):
             self.clock.forward(minutes=15)
-            self.write_copies()
+            self.work()
             self.grade_everything()
             if self.echo:
                 api.reconcile([COURSE], nothing, nothing, grading=Grading.ECHO)
@@ -268,7 +276,6 @@ def in_process(monkeypatch: Any, settings: Any, world: World) -> Any:
         settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "SIDE_EFFECT_QUEUES": [QUEUE]}
     with monkeypatch.context() as patch:
         patch.setattr(LegacyClient, "_call", call)
-        patch.setattr(copy_tasks, "send", lambda kind, course, identity, _: world.published.append((kind, identity)))
         patch.setattr(receivers, "deliver", world.deliver)
         yield
 
@@ -319,18 +326,26 @@ def _submit(world: World, user: int) -> Callable[[], Any]:
 
 @operation("supersession", (SHADOW, LIVE, COMPLETE))
 def _supersession(world: World, user: int) -> Callable[[], Any]:
-    """The follow-up of an attempt, late: a newer one may be there by now."""
+    """The worker looks for what an attempt replaces, late: a newer one may be there by now."""
     entry = world.standing(user).entry
-    envelope = parse_envelope(world.standing(user).request.header, world.standing(user).request.body)
-    return lambda: supersession.supersede_older(
-        envelope, entry.input_key, entry.identity, Authority(entry.authority), conf.load()
-    )
+
+    def settle() -> None:
+        toggles.new_work_cycle()
+        supersession.settle(entry, attempts.queued([entry]).get(entry.pk), conf.load())
+
+    return settle
 
 
 @operation("copy", (SHADOW, LIVE), user=ON_TARGET)
 def _copy(world: World, user: int) -> Callable[[], Any]:
     identity = world.standing(ON_TARGET).entry.identity
     return lambda: (copies.write_shadow if world.phase is SHADOW else copies.write_reverse)(identity)
+
+
+@operation("worker", EVERY)
+def _worker(world: World, user: int) -> Callable[[], Any]:
+    """A worker does what the ledger owes by then."""
+    return lambda: outbox.drain(conf.load())
 
 
 def _queue(world: World) -> str:

@@ -9,7 +9,7 @@ from tests.interleavings.operations import EVERY, LEGACY, LIVE, OPERATIONS, SHAD
 
 #: Operations that decide who grades what: of their pairs the long form plays every schedule.
 CORE = (
-    *("submit", "supersession", "put_result", "hand-out", "step forward", "step back"),
+    *("submit", "supersession", "worker", "put_result", "hand-out", "step forward", "step back"),
     *("handoff, hold", "handoff, settle", "handoff, last look", "return"),
 )
 #: Schedules of any other pair in the long form.
@@ -23,6 +23,8 @@ ORDINARY = (
     (Pair("submit", "handoff, settle", LIVE), 8),
     (Pair("submit", "return", LEGACY), 8),
     (Pair("submit", "step back", LIVE), 8),
+    (Pair("worker", "worker", LIVE), 8),
+    (Pair("submit", "worker", LIVE), 8),
     (Pair("submit", "put_result", LIVE), 8),
     (Pair("handoff, hold", "XQueue's pull", LIVE), 8),
     (Pair("submit", "reconcile", SHADOW), 8),
