@@ -204,6 +204,8 @@ def test_two_living_rows_on_legacy_are_duplicates():
     row = rows.legacy_row()
     rows.backfill()
     changes.again(row)
+    assert found() == {}  # of one minute: XQueue stores the same from two tabs at once twice
+    rows.change(LegacySubmission.objects.exclude(pk=row.pk), arrival_time=row.arrival_time + timedelta(seconds=61))
     assert found() == {"duplicate": "2 rows on legacy, 1 on target"}
 
 
