@@ -60,7 +60,8 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
         for one in family
     ]
     gone, again = replaced(known, state, now())
-    busy = _on_target([one for one in family if one.pk in gone])
+    # Also what a handoff or a linker has called superseded, whose row on the target may be in flight yet.
+    busy = _on_target([one for one in whole if one.pk in gone or one.superseded_at is not None])
     again = _earliest(again, _doubt(whole, gone))
     if entry.authority == Authority.TARGET and entry.move == Move.NONE:
         again = _earliest(again, _on_legacy(entry, family, state, settings))

@@ -28,6 +28,7 @@ MARIADB_ONLY = (
     "tests/backfill/test_kill.py",
     "tests/cutover/test_kill.py",
     "tests/doors/test_starvation.py",
+    "tests/interleavings",
     "tests/handoff/test_races.py::test_a_killed_handoff_is_finished_by_the_next",
     "tests/reconcile/test_celery.py",
     "tests/test_backfill.py::test_a_killed_process_leaves_no_trace_of_its_page_and_can_be_run_again",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..core.identity import real_placement
+from ..core.identity import Placement, real_placement
 from ..core.mapping import Decision, ParsedRow
 from ..data import RowClass
+from ..errors import Unfit
 from ..target import bulk, collation
 from . import many
 from .meant import meant
@@ -30,6 +31,14 @@ def mark(classed: Iterable[ClassedRow], job: Job) -> None:
 
 def refused(rows: Iterable[ParsedRow], taken: collation.Taken) -> set[int]:
     """The legacy ids of those rows, of some that a handoff would move in this order, that the target would refuse."""
-    rows = list(rows)
-    answers = taken.refuses([real_placement(row.envelope) for row in rows if row.envelope is not None])
-    return {row.row.id for row, is_refused in zip(rows, answers, strict=True) if is_refused}
+    placed = [(row.row.id, placement) for row in rows if (placement := _placement(row)) is not None]
+    answers = taken.refuses([placement for _, placement in placed])
+    return {row_id for (row_id, _), is_refused in zip(placed, answers, strict=True) if is_refused}
+
+
+def _placement(row: ParsedRow) -> Placement | None:
+    """Where a row would go; None for one that the target cannot have, of which the plan says so itself."""
+    try:
+        return real_placement(row.envelope) if row.envelope is not None else None
+    except Unfit:
+        return None

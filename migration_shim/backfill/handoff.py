@@ -24,6 +24,7 @@ from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
 from ..target import collation
+from ..target.supersession import supersede
 from . import alike, files, handoff_plan
 from .handoff_finish import HELD, ON_THE_WAY, finish_held, on_the_way, watch
 from .handoff_plan import Candidate
@@ -217,6 +218,8 @@ class _Run:
             # The router could not retire it when the newer attempt came.
             retire.retire([candidate.row.id])
             if entry is not None:
+                if entry.target_submission_id is not None:
+                    supersede([entry.target_submission_id])  # its shadow, which graders would go on with
                 replaced = LedgerEntry.objects.filter(pk=entry.pk, superseded_at=None, authority=Authority.LEGACY)
                 replaced.update(superseded_at=now())
         elif decision.reason == "double_authority" and entry is not None and entry.move == Move.WATCHED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 from email.message import Message
 from typing import TypeVar
@@ -13,6 +14,7 @@ File = TypeVar("File")
 _ESCAPED = {ord("\n"): "%0A", ord("\r"): "%0D", ord('"'): "%22"}
 #: Django's parser has bytes in its hands when it strips.
 _BLANKS = " \t\n\r\x0b\x0c"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def kept(name: str) -> str | None:
@@ -24,8 +26,11 @@ def kept(name: str) -> str | None:
     whose file name is once its path is taken off; XQueue knows its files by the name
     (``submission_queue/lms_interface.py``).
 
-    Only for a name that is about to be sent: one that has arrived is what it is.
+    Only for a name that is about to be sent: one that has arrived is what it is. A name with a lone surrogate is never
+    sent: ``requests`` raises, today as ever.
     """
+    if _SURROGATE.search(name):
+        return name
     escaped = name.translate(_ESCAPED)
     message = Message()
     message["content-type"] = f'form-data; name="{escaped}"; filename="{escaped}"'

@@ -107,7 +107,7 @@ _IDS = {
 #: Made anew whenever something is handed out or stored.
 _KEYS = ("pullkey", "lease_key", "uuid")
 #: Digests of what holds ids or times.
-_DIGESTS = ("seen", "previous", "digest", "log_digest")
+_DIGESTS = ("seen", "previous", "digest", "log_digest", "permit_basis")
 #: Documents of runs: that there is one is all that matters.
 _DOCUMENTS = ("document", "settings", "versions")
 
