@@ -81,7 +81,8 @@ def placed(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> P
         Unfit: the target cannot have it.
     """
     assert parsed.envelope is not None  # only a row that was read is moved
-    writer.check_fits(parsed.envelope.body, keys, parsed.envelope.header.queue_name)
+    queue_name = parsed.envelope.header.queue_name
+    writer.check_fits(parsed.envelope.body, keys, queue_name, folder=queue_name)
     return held_placement(parsed.envelope, settings.held_queue_suffix)
 
 

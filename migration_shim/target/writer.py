@@ -33,7 +33,7 @@ def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder
         file_names: its files' names.
         queue_name: the queue that the author has named: where it ends as those of copies and of held rows do, learners'
             own would be mixed with them, or reach no grader.
-        folder: where its files would lie, if not in a folder of that queue's name.
+        folder: where files of another system would be copied to, if any; a learner's own upload is stored or fails.
 
     Raises:
         Unfit: edx-submissions itself would leave an orphan behind, or lose the submission without a word.
@@ -48,7 +48,7 @@ def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder
         raise Unfit("file_name_too_long", f"A file's name is longer than {FILE_NAME_LIMIT} characters.")
     if has_suffix(queue_name, usable()[0].suffixes):
         raise Unfit("queue_name_reserved", "The queue's name ends like those of copies.")
-    if file_names and not is_folder(queue_name if folder is None else folder):
+    if file_names and folder is not None and not is_folder(folder):
         raise Unfit("queue_name_not_a_folder", "The submission has files, and its queue's name can be no folder's.")
 
 
