@@ -206,6 +206,7 @@ def status(**changes):
         "permit_until": None,
         "in_flight": {"legacy": {"queued": 3}, "target": {}},
         "in_flight_oldest_seconds": {"legacy": {"queued": 7300}, "target": {}},
+        "strangers": {},
         "failed": 0,
         "held": {"rows": 0, "oldest_seconds": None},
         "returning": {"rows": 0, "oldest_seconds": None},
@@ -243,6 +244,9 @@ def status(**changes):
         "watchers_past_the_seam": {"point_them_at": "https://courses.example.edu/migration_shim", "logins": []},
         "queues_without_watcher": [],
         "ledger": {"rows": 12, "residue": 3},
+        "callback_hosts": {"ours": ["courses.example.edu"], "foreign": ["staging.example.edu"], "unnamed": []},
+        "ledger_complaint": "",
+        "problems": [],
         "courses": [course | {"attention": attention(course)}],
     }
 
@@ -278,7 +282,17 @@ FAILED = {
     "executed": False,
     "failed": 0,
 }
+ADOPTION = {
+    "schema": "migration_shim.xqueue_cutover_adoption/1",
+    "at": NOON.isoformat(),
+    "from": "old.example.edu",
+    "to": "courses.example.edu",
+    "reason": "the LMS has got another name",
+    "executed": False,
+}
 DOCUMENTS = {
+    "adoption, plan": ADOPTION,
+    "adoption": ADOPTION | {"executed": True},
     "fail, plan": FAILED,
     "fail": FAILED | {"executed": True, "failed": 1, "not_found": []},
     "preflight, clean": preflight(),
