@@ -167,7 +167,12 @@ def _divergences(
 
 
 def _is_over(one: Found, klass: DivergenceClass) -> bool:
-    """Whether both sides have said their last word. What is lost says none any more."""
+    """
+    Whether both sides have said their last word. What is lost says none any more; of what is on the wrong side there is
+    legacy's row only, and found there after its end it has vanished.
+    """
+    if klass is DivergenceClass.WRONG_SIDE:
+        return one.legacy.state.is_final
     return klass is DivergenceClass.LOST or (one.legacy.state.is_final and one.target.state.is_final)
 
 

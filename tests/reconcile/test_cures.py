@@ -4,11 +4,11 @@ import pytest
 from django.db import DatabaseError
 from submissions.models import StudentItem
 
-from migration_shim import api, proofs, toggles
+from migration_shim import api, overrides, proofs, toggles
 from migration_shim.data import GRAVE, DivergenceClass, Phase
 from migration_shim.errors import IllegalStep, ShimError
 from migration_shim.legacy import rows as legacy_rows
-from migration_shim.models import CoursePhase, Divergence, LedgerEntry, PhaseChange
+from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
 from tests import rows
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
 from tests.test_schemas import validate
@@ -211,3 +211,48 @@ def test_what_can_be_registered_is_not_cured(clean, klass):
 def test_a_course_that_nobody_knows_is_not_cured():
     with pytest.raises(ShimError, match="knows no course"):
         cure()
+
+
+# What is on the wrong side
+
+
+@pytest.fixture
+def astray():
+    """A submission that reached legacy in the days of live, and waits there; its row."""
+    rows.in_phase("live")
+    toggles.force_flags(COURSE, True, True)
+    row = rows.legacy_row(7)
+    rows.reconcile()
+    return row
+
+
+def wrong():
+    return api.gate(COURSE).content["evidence"]["wrong_side"]
+
+
+def test_a_signature_on_what_still_waits_on_the_wrong_side_opens_nothing(astray):
+    assert (wrong(), proofs.wrong_side(COURSE)) == (1, 1)
+    cure(DivergenceClass.WRONG_SIDE)
+    assert (wrong(), proofs.wrong_side(COURSE)) == (1, 1)
+    with pytest.raises(IllegalStep, match="1 submissions on legacy"):
+        overrides.refuse_unpassable(COURSE)
+    rows.reconcile()
+    assert (wrong(), proofs.wrong_side(COURSE)) == (1, 1)
+
+
+def test_a_signature_on_what_legacy_has_graded_counts_from_the_next_look(astray):
+    rows.change([astray], **rows.graded())
+    rows.reconcile()
+    cure(DivergenceClass.WRONG_SIDE)
+    rows.reconcile()
+    assert (wrong(), proofs.wrong_side(COURSE)) == (0, 0)
+
+
+def test_what_has_vanished_from_the_wrong_side_ends_with_a_signature(astray):
+    LegacySubmission.objects.all().delete()
+    rows.reconcile()
+    assert wrong() == 1
+    cure(DivergenceClass.WRONG_SIDE, "the learner was asked to send it again")
+    rows.reconcile(full=True)
+    rows.reconcile(full=True)
+    assert (wrong(), proofs.wrong_side(COURSE)) == (0, 0)
