@@ -107,8 +107,9 @@ def _write(batch: list[Changed], moment: datetime) -> None:
         _update(entries)
         Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
         Divergence.objects.bulk_create(found)
-        # No permit outlives a deterministic divergence that nothing covers.
-        bare = (row for row in found if row.known_id is None and row.cured_at is None)
+        # No permit outlives a deterministic divergence that nothing covers. What only stays on record (it was found at
+        # another moment) has let none be given since; and the lock of its course is not held.
+        bare = (row for row in found if row.known_id is None and row.cured_at is None and row.found_at == moment)
         permits.withdraw({row.course_id for row in bare if row.klass in DETERMINISTIC})
 
 

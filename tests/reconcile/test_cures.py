@@ -1,11 +1,14 @@
 """Grave divergences: no reconcile ends them, no register excuses them, and a signed cure is on record in the log."""
 
+from datetime import timedelta
+
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 from submissions.models import StudentItem
 
-from migration_shim import api, overrides, proofs, toggles
-from migration_shim.data import GRAVE, DivergenceClass, Phase
+from migration_shim import api, outcomes, overrides, proofs, storing, toggles
+from migration_shim.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.errors import IllegalStep, ShimError
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
@@ -200,6 +203,20 @@ def test_what_is_not_found_any_more_stays_until_it_is_signed_for():
     cure(DOUBLE)
     rows.reconcile()
     assert not Divergence.objects.filter(klass=DOUBLE).exists()
+
+
+def test_what_stays_on_record_takes_no_lock_of_the_course_behind_those_of_entries():
+    """A gate or a cure has the course's lock, and waits for the entries': it would wait for ever."""
+    double()
+    [entry] = LedgerEntry.objects.all()
+    gone = outcomes.vanished_side(entry)
+    equal = Comparison(status=PairStatus.EQUAL, divergences={})
+    one = storing.Found(entry=entry, result=equal, legacy=gone, target=gone, seen="x", payload_at=None)
+    with CaptureQueriesContext(connection) as captured:
+        storing.store([one], [], rows.now(), timedelta(minutes=7))
+    assert found() == [DOUBLE]
+    table = CoursePhase._meta.db_table
+    assert not [query["sql"] for query in captured if table in query["sql"]]
 
 
 @pytest.mark.parametrize("klass", sorted(set(DivergenceClass) - GRAVE))
