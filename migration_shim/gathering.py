@@ -28,6 +28,8 @@ _TOLD = {
     DivergenceClass.LOST,
 }
 _FINAL = [state.value for state in State if state.is_final]
+#: A copy was wanted.
+_COPIED = (Leg.MISSING, Leg.STORED, Leg.FAILED)
 _BY = {"item_id": "entry__item_id", "queue_name": "entry__queue_name"}
 
 
@@ -55,7 +57,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         preflight_age=_age(preflight) if findings is not None else None,
         preflight_blockers=(*_blockers(findings or ()), *_strangers(findings or (), reconciled)),
         problems=_tallies(course_id, entries, "item_id", window, frozenset()),
-        queues=_tallies(course_id, entries, "queue_name", window, frozenset(settings.side_effect_queues)),
+        queues=_queues(course_id, entries, window, frozenset(settings.side_effect_queues)),
         missing=classes[DivergenceClass.PRESENCE],
         overdue=entries.filter(result=PairStatus.OVERDUE).count(),
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
@@ -174,6 +176,22 @@ def _tallies(
             side_effects=row[by] in side_effects,
         )
         for row in rows
+    )
+
+
+def _queues(
+    course_id: str, entries: QuerySet[LedgerEntry], window: _Window, side_effects: frozenset[str]
+) -> tuple[Tally, ...]:
+    """The queues, and those without a pair that learners have used lately while the target was authoritative."""
+    tallied = _tallies(course_id, entries, "queue_name", window, side_effects)
+    lately = LedgerEntry.objects.filter(
+        course_id=course_id, authority=Authority.TARGET, arrived_at__gte=window.since, legacy_leg__in=_COPIED
+    )
+    names = {tally.name for tally in tallied}
+    return tallied + tuple(
+        Tally(name=name, entries=0, graded_pairs=0, diverged=0, deterministic=0, side_effects=name in side_effects)
+        for name in exact(lately, "queue_name")
+        if name not in names
     )
 
 
