@@ -37,6 +37,8 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
             raise ShimError(f"The shim knows no course {course_id}.")
         if klass is DivergenceClass.FENCE_LEAK:
             _refuse_what_is_there(course_id)
+        if klass is DivergenceClass.WRONG_SIDE and (left := proofs.wrong_side(course_id)):
+            raise ShimError(f"{left} submissions of {course_id} wait on legacy still: hand them off first.")
         number = _sign(record, klass)
         if not number:
             raise ShimError(f"There is nothing of class {klass} on record of {course_id}.")

@@ -7,7 +7,7 @@ from submissions.models import StudentItem
 from migration_shim import api, proofs, toggles
 from migration_shim.data import GRAVE, DivergenceClass, Phase
 from migration_shim.errors import IllegalStep, ShimError
-from migration_shim.legacy import rows as legacy_rows
+from migration_shim.legacy import in_flight
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, PhaseChange
 from tests import rows
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
@@ -67,7 +67,7 @@ def test_no_override_passes_what_nobody_can_tell(shadowed, monkeypatch):
     def silent(*args):
         raise DatabaseError
 
-    monkeypatch.setattr(legacy_rows, "naming", silent)
+    monkeypatch.setattr(in_flight, "naming", silent)
     with pytest.raises(IllegalStep, match="Nobody can tell"):
         step()
 
