@@ -11,6 +11,7 @@ from . import runs
 from .conf import load
 from .data import GRAVE, Authority, DivergenceClass, Move, State
 from .legacy import in_flight as on_legacy
+from .legacy import rows as legacy_rows
 from .models import CoursePhase, Divergence, LedgerEntry
 from .target import reader
 
@@ -35,21 +36,13 @@ def leaks_now(course_id: str) -> int | None:
 
 def on_record(course_id: str) -> Counter[DivergenceClass]:
     """The grave divergences of a course that nobody has signed for, by class: what a stopped run has found counts."""
-    rows = Divergence.objects.filter(_counts(), course_id=course_id, klass__in=GRAVE).order_by()
+    rows = Divergence.objects.filter(course_id=course_id, klass__in=GRAVE, cured_at=None).order_by()
     found = Counter(
         {DivergenceClass(klass): number for klass, number in rows.values_list("klass").annotate(Count("id"))}
     )
     # What a handoff has seen since the last reconcile counts at once.
     found[DivergenceClass.DOUBLE_AUTHORITY] = double_authority(course_id).count()
     return found
-
-
-def _counts() -> Q:
-    """
-    What nobody has signed for, or has only just: a signature moves no submission off the wrong side, and no document
-    says what the last reconcile saw there. So what is signed for counts until an entry has been looked at again.
-    """
-    return Q(cured_at=None) | Q(klass=DivergenceClass.WRONG_SIDE, entry__seen="", entry__move=Move.NONE)
 
 
 def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
@@ -62,10 +55,23 @@ def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
 
 def wrong_side(course_id: str) -> int:
     """How many submissions reached legacy while the target was authoritative, and wait there: a handoff takes them."""
+    return _on_the_wrong_side(course_id).count()
+
+
+def wrong_side_now(course_id: str) -> int | None:
+    """How many of these legacy has to this day: what has vanished waits for nobody. None where it does not answer."""
+    ids = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
+    try:
+        return len(legacy_rows.existing(ids))
+    except DatabaseError:
+        return None
+
+
+def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
     final = [state.value for state in State if state.is_final]
-    rows = Divergence.objects.filter(_counts(), course_id=course_id, klass=DivergenceClass.WRONG_SIDE)
+    rows = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.WRONG_SIDE, cured_at=None)
     waiting = rows.filter(entry__authority=Authority.LEGACY, entry__move=Move.NONE)
-    return waiting.exclude(entry__legacy_state__in=final).count()
+    return waiting.exclude(entry__legacy_state__in=final)
 
 
 def fence_leaks(course_id: str) -> int | None:

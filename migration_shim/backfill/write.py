@@ -147,7 +147,9 @@ def write_row(
     row = meant(item, settings, {} if points is None else points)
     parsed, new, entry = item.parsed, row.new, item.entry
     assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
-    if entry is None:
+    if entry is not None:
+        entry.copied_at = now()  # it was owed: before that no grader could have it
+    else:
         entry = ledger.new_entry(
             parsed.envelope,
             parsed.digests,
@@ -160,7 +162,7 @@ def write_row(
     entry.history = row.history
     entry.legacy_leg, entry.legacy_id, entry.legacy_state = Leg.STORED, parsed.row.id, item.state or ""
     entry.target_leg, entry.target_reason = Leg.STORED, ""
-    entry.copy_due, entry.copied_at = None, now()
+    entry.copy_due = None
     with transaction.atomic():
         entry.target_submission_id = writer.insert(
             new.placement,

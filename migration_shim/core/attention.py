@@ -52,8 +52,8 @@ def _wrong_side(course: Course) -> Iterator[Finding]:
     if course["wrong_side"]:
         target = Phase(course["phase"]).authority is Authority.TARGET
         yield (
-            f"WRONG SIDE: {course['wrong_side']} submissions reached legacy while the target was authoritative. "
-            "A handoff takes those that wait there; this is said until a cure is signed.",
+            f"WRONG SIDE: {course['wrong_side']} submissions reached legacy while the target was authoritative; their "
+            "learners wait for legacy's graders",
             [f"xqueue_backfill --mode handoff --course {course['course']} --execute"] if target else [],
         )
 

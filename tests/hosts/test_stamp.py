@@ -10,12 +10,12 @@ from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 from submissions.models import get_storage
 
-from migration_shim import api, stamp, supersession
+from migration_shim import api, ledger, stamp, supersession
 from migration_shim.backfill import left_over
 from migration_shim.conf import load
-from migration_shim.core.identity import input_key
+from migration_shim.core.identity import digests, input_key
 from migration_shim.core.wire import parse_envelope
-from migration_shim.data import Authority, ExitCode
+from migration_shim.data import ExitCode, Origin, Phase
 from migration_shim.errors import LedgerNotOurs
 from migration_shim.legacy import give_back, retire
 from migration_shim.models import LedgerEntry, LedgerStamp, LegacySubmission, StoredIntent
@@ -122,9 +122,13 @@ def test_no_write_reaches_legacy_whoever_asks_for_it(clone):
 def test_nothing_is_superseded_on_legacy(clone):
     older, newer = rows.legacy_row(7, age=timedelta(hours=2)), rows.legacy_row(7, answer="y = 2\n")
     envelope = parse_envelope(newer.xqueue_header, newer.xqueue_body)
+    found = digests(envelope.header, newer.xqueue_body, ())
+    accepted = {"phase": Phase.LIVE, "origin": Origin.ROUTER, "arrived_at": now(), "input_key": input_key(envelope)}
+    entry = ledger.new_entry(envelope, found, **accepted)
+    entry.save()
 
     def supersede():
-        supersession.supersede_older(envelope, input_key(envelope), "i", Authority.TARGET, load())
+        supersession.settle(entry, None, load())
         older.refresh_from_db()
         return older.retired
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, evidence, journal, known, overrides, toggles
+from migration_shim import api, evidence, journal, known, overrides, proofs, toggles
 from migration_shim.core.phases import flags_of
 from migration_shim.data import DivergenceClass, ExitCode, Phase
 from migration_shim.errors import IllegalStep, ShimError
@@ -52,6 +52,19 @@ def counted(document=None):
     document = document or rows.reconcile()[0]
     validate(document.content)
     return document.content["classes"]["wrong_side"]
+
+
+def waiting():
+    """How many of those on record wait on legacy: what the watch and the status call for a handoff for."""
+    rows.reconcile()
+    return proofs.wrong_side(COURSE)
+
+
+def cured():
+    """The record of it ends with a signature, and with nothing else."""
+    assert counted() == 1
+    api.cure(DivergenceClass.WRONG_SIDE, course_id=COURSE, reason="the worker without a door is gone", by="ada")
+    return counted() == 0
 
 
 def entry():
@@ -101,11 +114,12 @@ def test_a_handoff_gives_it_to_the_target_and_ends_it(phase):
     document = world.run()
     assert (document.content["released"], document.content["classes"]["imported"]) == (1, 1)
     assert entry().authority == "target"
-    assert counted() == 0
+    assert waiting() == 0
     assert world.grade_on_target() == 1
     assert world.deliveries() == {(7, True): 1}
-    assert counted() == 0
-    assert not Divergence.objects.exists()
+    assert waiting() == 0
+    assert cured()
+    assert not Divergence.objects.filter(cured_at=None).exists()
 
 
 def test_its_points_are_the_problems_own(phase, monkeypatch):
@@ -123,8 +137,12 @@ def test_the_last_word_of_legacy_ends_it(phase, reply):
     assert counted() == 1
     rows.change([row], pull_time=now(), pullkey="k")
     assert counted() == 1
+    assert waiting() == 1
+    with pytest.raises(ShimError, match="hand them off"):
+        api.cure(DivergenceClass.WRONG_SIDE, course_id=COURSE, reason="r", by="ada")
     rows.change([row], **rows.graded(reply, timedelta(0)))
-    assert counted() == 0
+    assert waiting() == 0
+    assert cured()
     assert entry().result == "none"
 
 
@@ -190,7 +208,7 @@ def test_what_was_returned_is_none_of_it(phase):
     world.run()
     LedgerEntry.objects.update(authority="legacy", move="returned")
     LegacySubmission.objects.update(retired=False, grader_id="")
-    assert counted() == 0
+    assert waiting() == 0
 
 
 def test_a_row_that_a_return_has_written_is_none_of_it(phase):
@@ -200,7 +218,7 @@ def test_a_row_that_a_return_has_written_is_none_of_it(phase):
     world.run()
     LedgerEntry.objects.update(authority="legacy", move="returned")
     LegacySubmission.objects.update(retired=False, grader_id="", xqueue_body=row.xqueue_body + " ")
-    assert counted() == 0
+    assert waiting() == 0
     assert entry().legacy_id == row.pk
 
 
@@ -247,11 +265,11 @@ def test_it_closes_the_gate_and_no_signature_passes_it():
     rows.preflighted()
     rows.legacy_row(7)
     rows.reconcile()
-    result, found = evidence.evaluate_course(COURSE)
+    result, _ = evidence.evaluate_course(COURSE)
     assert result.verdict == "FAIL"
     assert result.reasons[0] == "1 submissions reached legacy while the target was authoritative"
     with pytest.raises(IllegalStep, match="Wrong side"):
-        overrides.refuse_unpassable(COURSE, found)
+        overrides.refuse_unpassable(COURSE)
     validate(evidence.run_gate(COURSE).content)
 
 

@@ -162,7 +162,7 @@ def test_a_session_is_not_written_down(watcher):
 
 def test_echo_grading_leases_for_no_session():
     detail = shadow()
-    assert leases.lease_one(detail.submission_id)
+    assert leases.lease_one(detail.submission_id, load())
     entry = LedgerEntry.objects.get()
     assert (entry.lease_session, entry.lease_taken) == ("", False)
 
