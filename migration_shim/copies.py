@@ -78,7 +78,7 @@ def write_reverse(identity: str) -> str:
 
 def _write(kind: str, identity: str) -> str:
     if toggles.kill_switch_on():
-        count(f"{kind}_stopped_by_kill_switch")
+        count("worker_stopped_by_kill_switch")
         return "stopped by the kill switch"
     entry = LedgerEntry.objects.filter(identity=identity).first()
     return "nothing to do" if entry is None else write(kind, entry, load()).word

@@ -117,7 +117,7 @@ def _copies(
             try:
                 written = copies.write(kind, entry, settings)
             except Exception as error:  # as above
-                count(f"{kind}_failed", error)
+                count("copy_failed", error)
                 log.warning("migration_shim: a %s copy was not written: %s", kind, type(error).__name__)
                 written = copies.Written(word="failed", again=True)
             done[f"{kind}_{'owed' if written.again else 'done'}"] += 1
