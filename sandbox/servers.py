@@ -63,7 +63,7 @@ def running_lms(
     env: dict[str, str] | None = None, port: int | None = None, workers: int = 1, threads: int = 8
 ) -> Iterator[Server]:
     """Run the LMS stand-in; ``env`` goes over this process's environment."""
-    env = os.environ | (env or {}) | {worker.VARIABLE: "1"}
+    env = os.environ | {worker.VARIABLE: "1"} | (env or {})
     with _running("lms", "sandbox.lms.wsgi", env, port or free_port(), workers, threads) as server:
         yield server
 
