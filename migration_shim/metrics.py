@@ -51,6 +51,7 @@ EVENTS = {
     "superseded_held": "An older attempt was superseded while a handoff held it.",
     "supersession_input_unknown": "The input could not be recovered, so nothing was superseded.",
     "supersession_undone": "The learner's state waits for an attempt that was superseded; it is in its queue again.",
+    "learners_states_unreadable": "Learners' states could not be read together, and were asked for one by one.",
     "supersession_failed": "Superseding failed for one submission; it is tried again.",
     "supersession_failed_on_legacy": "Superseding failed on legacy.",
     "supersession_on_legacy_paused": "The breaker of legacy's rows is open.",
