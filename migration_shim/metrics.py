@@ -54,6 +54,7 @@ EVENTS = {
     "learners_states_unreadable": "Learners' states could not be read together, and were asked for one by one.",
     "supersession_failed": "Superseding failed for one submission; it is tried again.",
     "supersession_failed_on_legacy": "Superseding failed on legacy.",
+    "supersession_on_legacy_given_up": "Older attempts were not looked for on legacy; its database was away for a day.",
     "supersession_on_legacy_paused": "The breaker of legacy's rows is open.",
     "supersession_on_legacy_refused": "The ledger is another LMS's (a cloned database), and retires nothing on legacy.",
     "callback_host_unnamed": "Submissions come through the door with callbacks to a host that no setting names.",
