@@ -12,13 +12,13 @@ from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import attempts, breaker, conf, copies, dual_write, link, outbox
+from migration_shim import attempts, breaker, conf, copies, dual_write, link, outbox, repair
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows
 from tests.outbox import drain
 
-from .conftest import attempt, put_course_in
+from .conftest import COURSE, attempt, put_course_in
 from .test_table import rows as counted
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
@@ -151,6 +151,42 @@ def test_of_each_learner_only_the_problem_that_was_submitted_is_read(legacy):
     with connection.cursor() as cursor:
         cursor.execute(read)
         assert len(cursor.fetchall()) == 2
+
+
+def test_copies_that_can_never_be_written_keep_no_forgotten_one_waiting(legacy, shim, monkeypatch):
+    """XQueue has taken the first two for other problems' older attempts; the last is as the release before left it."""
+    shim(COPIES="deferred", PRESENCE_GRACE_SECONDS=0)
+    put_course_in("shadow")
+    never = [attempt(), attempt()]
+    forgotten = attempt()
+    for one in (*never, forgotten):
+        one.send()
+    LedgerEntry.objects.update(copy_due=None)
+    monkeypatch.setattr(repair, "PAGE", 1)
+    really = copies.write_shadow_of
+
+    def write(identity, settings):
+        return "collided" if identity in [one.entry().identity for one in never] else really(identity, settings)
+
+    with mock.patch.object(copies, "write_shadow_of", write):
+        for _ in range(60):  # one of three a round
+            if legs(forgotten) == ("stored", "stored"):
+                break
+            repair.drain(conf.load(), lambda: None)
+    assert legs(forgotten) == ("stored", "stored")
+
+
+@pytest.mark.parametrize(("residue", "reason"), [("[", "residue_not_json"), ("[" * 60 + "]" * 60, "residue_too_deep")])
+def test_a_body_that_cannot_be_made_again_is_owed_no_longer(residue, reason, legacy):
+    """As it was taken before there was a limit of depth."""
+    put_course_in("live")
+    one = attempt()
+    one.submit()
+    LedgerEntry.objects.update(extra_body=residue)
+    drain()
+    entry = one.entry()
+    assert (entry.legacy_leg, entry.legacy_reason, entry.copy_due) == ("failed", reason, None)
+    assert repair.reverse_shadows(COURSE, conf.load(), lambda: None) == {"owed": 0, "started": 0}
 
 
 # What is sent again
