@@ -12,8 +12,7 @@ import logging
 from collections.abc import Hashable
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, transaction
-from django.utils.connection import ConnectionDoesNotExist
+from django.db import transaction
 from django.utils.timezone import now
 
 from . import attempts, breaker, stamp
@@ -23,7 +22,7 @@ from .core.identity import digests, input_key
 from .core.wire import parse_envelope, parse_header
 from .data import Authority, LegacyRow, Move
 from .errors import Malformed
-from .legacy import retire, rows
+from .legacy import limits, retire, rows
 from .metrics import count
 from .models import LedgerEntry
 from .target.supersession import in_flight, revive, supersede
@@ -152,7 +151,7 @@ def _on_legacy(
         return now() + pause if waited < AWAY else _give_up()
     try:
         again = _retire(entry, family, state)
-    except (DatabaseError, ConnectionDoesNotExist):
+    except limits.AWAY:
         if not entry.tries:  # a row that fails again and again is one failure
             breaker.failed("legacy_rows", settings)
         count("supersession_failed_on_legacy")
