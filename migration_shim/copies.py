@@ -29,7 +29,16 @@ log = logging.getLogger(__name__)
 
 SHADOW, REVERSE = "shadow", "reverse"
 #: Why a reverse shadow can never be written; nobody tries again.
-FOR_GOOD = ("sink_url_too_long", "queue_name_too_long", "target_row_gone", "no_residue")
+FOR_GOOD = (
+    "sink_url_too_long",
+    "queue_name_too_long",
+    "target_row_gone",
+    "no_residue",
+    "residue_not_json",
+    "residue_too_deep",
+    "residue_too_long",
+    "answer_too_deep",
+)
 #: How often a shadow's row is looked for on legacy before that is left to the next backfill.
 LOOKS = 5
 
