@@ -29,7 +29,16 @@ log = logging.getLogger(__name__)
 
 SHADOW, REVERSE = "shadow", "reverse"
 #: Why a reverse shadow can never be written; nobody tries again.
-FOR_GOOD = ("sink_url_too_long", "queue_name_too_long", "target_row_gone", "no_residue")
+FOR_GOOD = (
+    "sink_url_too_long",
+    "queue_name_too_long",
+    "target_row_gone",
+    "no_residue",
+    "residue_not_json",
+    "residue_too_deep",
+    "residue_too_long",
+    "answer_too_deep",
+)
 #: How often a shadow's row is looked for on legacy before that is left to the next backfill.
 LOOKS = 5
 
@@ -78,7 +87,7 @@ def write_reverse(identity: str) -> str:
 
 def _write(kind: str, identity: str) -> str:
     if toggles.kill_switch_on():
-        count(f"{kind}_stopped_by_kill_switch")
+        count("worker_stopped_by_kill_switch")
         return "stopped by the kill switch"
     entry = LedgerEntry.objects.filter(identity=identity).first()
     return "nothing to do" if entry is None else write(kind, entry, load()).word

@@ -21,6 +21,7 @@ from django.utils.timezone import now
 
 from . import attempts, breaker, copies, supersession, toggles
 from .conf import ShimSettings
+from .core.attempts import Queued
 from .data import Authority
 from .metrics import count
 from .models import LedgerEntry
@@ -80,11 +81,12 @@ def _supersessions(
     scope: QuerySet[LedgerEntry], settings: ShimSettings, check: Callable[[], object], done: Counter[str]
 ) -> int:
     claimed = _claim(scope, "supersession_due", SUPERSESSIONS)
-    states = attempts.queued(claimed) if claimed else {}
+    states = _states(claimed)
     with closing(_in_turn(claimed, "supersession_due", check)) as turn:
         for entry in turn:
             try:
-                again = supersession.settle(entry, states.get(entry.pk), settings)
+                known = attempts.queued([entry]) if states is None else states
+                again = supersession.settle(entry, known.get(entry.pk), settings)
             except Exception as error:  # whatever one row raises, the others go on; it is counted and tried again
                 count("supersession_failed", error)
                 log.warning("migration_shim: attempts were not superseded: %s", type(error).__name__)
@@ -94,6 +96,15 @@ def _supersessions(
                 LedgerEntry.objects.filter(pk=entry.pk).update(supersession_due=again)
                 done["supersession"] += 1
     return len(claimed)
+
+
+def _states(claimed: list[LedgerEntry]) -> dict[int, Queued] | None:
+    """What the learners' states wait for; None where they cannot be read together: then each is asked by itself."""
+    try:
+        return attempts.queued(claimed) if claimed else {}
+    except Exception as error:  # one that cannot be asked for must not keep the others from being asked
+        count("learners_states_unreadable", error)
+        return None
 
 
 def _copies(
@@ -117,7 +128,7 @@ def _copies(
             try:
                 written = copies.write(kind, entry, settings)
             except Exception as error:  # as above
-                count(f"{kind}_failed", error)
+                count("copy_failed", error)
                 log.warning("migration_shim: a %s copy was not written: %s", kind, type(error).__name__)
                 written = copies.Written(word="failed", again=True)
             done[f"{kind}_{'owed' if written.again else 'done'}"] += 1

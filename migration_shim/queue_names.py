@@ -10,12 +10,12 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError
 from django.db.models import Count, Min
 
 from . import tallies
 from .data import Authority, Leg
 from .legacy import rows as legacy_rows
+from .legacy.limits import AWAY
 from .models import LedgerEntry, Run
 
 #: How a reverse copy's reason begins when XQueue has said "Queue '...' not found" (``submission_queue/ext_interface``).
@@ -64,7 +64,7 @@ def new(course_id: str, moment: datetime) -> list[dict[str, Any]]:
 def _on_legacy(queue: str) -> bool:
     try:
         return legacy_rows.has_queue(queue)
-    except DatabaseError:
+    except AWAY:
         return False
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from django.db import DatabaseError
-
 from . import runs
 from .conf import usable
 from .core.serving import served
 from .data import Authority, Move, Phase
 from .fields import exact
 from .legacy import in_flight as on_legacy
+from .legacy.limits import AWAY
 from .legacy.soon import soon
 from .models import LedgerEntry
 from .target import reader
@@ -43,7 +42,7 @@ def in_flight(course_id: str) -> InFlight:
     legacy: dict[str, int] | None
     try:
         legacy = soon(lambda: on_legacy.of_course(on_legacy.held(), course_id), COUNT_SECONDS)
-    except (DatabaseError, TimeoutError):
+    except (*AWAY, TimeoutError):
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: reader.in_flight(course_id)}
 
@@ -56,7 +55,7 @@ def strangers(course_id: str) -> dict[str, int] | None:
     """
     try:
         return on_legacy.strangers(on_legacy.everything(), course_id)
-    except DatabaseError:
+    except AWAY:
         return None
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError
 from django.utils.timezone import now
 
 from . import breaker, hosts, in_vain, overrides, queue_names, release, stamp, standing, toggles, watchers
@@ -20,6 +19,7 @@ from .core.attention import attention
 from .core.phases import allowed_steps
 from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import in_flight as on_legacy
+from .legacy.limits import AWAY
 from .models import LedgerEntry
 from .run_control.apart import attempt, exit_code_of
 from .target import in_flight as on_target
@@ -136,7 +136,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
     try:
         legacy = on_legacy.everything()
         unserved = watchers.unserved(on_legacy.ours(legacy), target, queues, settings, moment)
-    except DatabaseError:
+    except AWAY:
         # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
         legacy, unserved = None, watchers.unserved([], target, queues, settings, moment)
     return _Facts(

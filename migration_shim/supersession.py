@@ -12,7 +12,7 @@ import logging
 from collections.abc import Hashable
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.utils.timezone import now
 
 from . import attempts, breaker, stamp
@@ -22,7 +22,7 @@ from .core.identity import digests, input_key
 from .core.wire import parse_envelope, parse_header
 from .data import Authority, LegacyRow, Move
 from .errors import Malformed
-from .legacy import retire, rows
+from .legacy import limits, retire, rows
 from .metrics import count
 from .models import LedgerEntry
 from .target.supersession import in_flight, revive, supersede
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _HELD = (Move.HELD, Move.FENCED)
 #: What a grader's session holds, or a return has on its way, is looked at again so soon.
 BUSY = timedelta(seconds=5)
+#: For so long after an attempt XQueue's database is tried. Where it was switched off for good, nobody owes it anything.
+AWAY = timedelta(days=1)
 
 
 def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> datetime | None:
@@ -139,18 +141,32 @@ def _on_legacy(
     if stamp.complaint():
         count("supersession_on_legacy_refused")
         return None
+    if not entry.raw_header:
+        return _give_up()
+    waited = now() - entry.arrived_at
     if not breaker.allows("legacy_rows"):
         count("supersession_on_legacy_paused")
-        return now() + max(timedelta(seconds=settings.breaker_seconds), BUSY)
+        # Less and less often: while XQueue's database is away, every submission comes to wait for it here.
+        pause = max(timedelta(seconds=settings.breaker_seconds), BUSY, waited / 4)
+        return now() + pause if waited < AWAY else _give_up()
     try:
         again = _retire(entry, family, state)
-    except DatabaseError:
+    except limits.AWAY:
         if not entry.tries:  # a row that fails again and again is one failure
             breaker.failed("legacy_rows", settings)
         count("supersession_failed_on_legacy")
-        raise
+        if waited < AWAY:
+            raise
+        return _give_up()
     breaker.succeeded("legacy_rows")
     return again
+
+
+def _give_up() -> datetime | None:
+    """Look no more: what is still there is left to the next attempt at the input and to a handoff, which find it."""
+    count("supersession_on_legacy_given_up")
+    log.warning("migration_shim: older attempts at an input were not looked for on legacy: nobody could for too long")
+    return None
 
 
 def _retire(entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None) -> datetime | None:

@@ -13,6 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from sandbox.databases import PROJECT_ROOT, SANDBOX_DIR
+from sandbox.lms import worker
 from sandbox.network import free_port, parse_hosts
 
 FILES_HOST = "files.example.edu"
@@ -62,7 +63,8 @@ def running_lms(
     env: dict[str, str] | None = None, port: int | None = None, workers: int = 1, threads: int = 8
 ) -> Iterator[Server]:
     """Run the LMS stand-in; ``env`` goes over this process's environment."""
-    with _running("lms", "sandbox.lms.wsgi", os.environ | (env or {}), port or free_port(), workers, threads) as server:
+    env = os.environ | {worker.VARIABLE: "1"} | (env or {})
+    with _running("lms", "sandbox.lms.wsgi", env, port or free_port(), workers, threads) as server:
         yield server
 
 

@@ -47,6 +47,7 @@ PROCESSES = {
     "known": (("xqueue_known", "--add", "score", "--reason", "the grader rounds"), 0),
     "watch": (("xqueue_watch", "--once"), 0),
     "audit": (("xqueue_audit",), 0),
+    "fail": (("xqueue_fail", "--course", COURSE, "--reason", "kills its grader"), 0),
     "status": (("xqueue_status",), 0),
 }
 

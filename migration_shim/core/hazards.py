@@ -65,7 +65,7 @@ def _of_payload(payload: str | None) -> Iterator[Sight]:
     if not isinstance(value, dict):
         yield Sight("payload_not_an_object")
         return
-    if not isinstance(value.get("grader"), str) or not value["grader"]:
+    if not grader_name(payload):
         yield Sight("payload_no_grader")
     for key in sorted(value.keys() - {"grader"}):
         yield Sight("payload_extra_keys", _name(key))

@@ -230,11 +230,12 @@ def grader_name(payload: str | None) -> str:
     The ``grader`` of a payload, as the platform's own send path reads it; empty where there is none.
 
     Source: ``xmodule/capa/xqueue_submission.py``, which takes ``grader_payload["grader"]`` or ``""``. A payload that is
-    not a JSON object makes that code lose the submission; here it reads as no name, and preflight reports it.
+    not a JSON object makes that code lose the submission; here it reads as no name, and preflight reports it. So does
+    half of a surrogate pair, which no database can hold: graders get the payload itself, as it was sent.
     """
     try:
         value = json_text.loads(payload or "")
     except ValueError:
         return ""
     name = value.get("grader") if isinstance(value, dict) else None
-    return name if isinstance(name, str) else ""
+    return name if isinstance(name, str) and _storable(name) else ""

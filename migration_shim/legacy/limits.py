@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import Error
 from django.db.backends.signals import connection_created
+from django.utils.connection import ConnectionDoesNotExist
 
 from .routers import LEGACY_ALIAS
 
 #: Seconds. A page of a backfill is read in far less; a server that is silent for longer is taken for gone.
 LOCK_SECONDS, STATEMENT_SECONDS = 5, 60
+#: What asking it raises where it is away; the last one where XQueue was switched off for good, and its alias with it.
+AWAY = (Error, ConnectionDoesNotExist)
 
 
 def connect() -> None:

@@ -8,6 +8,7 @@ edx-platform's ``lms/djangoapps/courseware/models.py``, CAPA's ``correctmap.py``
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import router
+from django.db.models import BigIntegerField, Q
 
 from ..core.attempts import Queued
 
@@ -36,17 +38,21 @@ def queued(inputs: Iterable[Input]) -> dict[Input, Queued]:
 
     Left out is what cannot be read: outside an LMS everything, a learner who is not there, a state that is no JSON.
     """
-    wanted = set(inputs)
+    # A callback may name a user that no database can: nobody.
+    wanted = {one for one in inputs if int(one.user_id) <= BigIntegerField.MAX_BIGINT}
     model = _model()
     if model is None or not wanted:
         return {}
     alias, users = router.db_for_write(model), {int(one.user_id) for one in wanted}
     there = set(get_user_model().objects.using(alias).filter(pk__in=users).values_list("pk", flat=True))
-    rows = model.objects.using(alias).filter(
-        student_id__in=users,
-        course_id__in={one.course_id for one in wanted},
-        module_state_key__in={one.item_id for one in wanted},
-    )
+    # Problem by problem: a state is large, and of every learner with every other one's problem nobody has asked.
+    learners: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for one in wanted:
+        learners[one.course_id, one.item_id].add(int(one.user_id))
+    asked = Q()
+    for (course, item), its in learners.items():
+        asked |= Q(student_id__in=its, course_id=course, module_state_key=item)
+    rows = model.objects.using(alias).filter(asked)
     # The platform's columns are compared without case: what came back is looked at exactly.
     states = {
         (user_id, str(course_id), str(item_id)): state

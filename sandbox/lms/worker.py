@@ -10,6 +10,8 @@ from django.db import connections
 log = logging.getLogger(__name__)
 
 PAUSE = 0.25  # seconds
+#: Set to 1 by ``sandbox/servers.py`` for the processes of the LMS stand-in.
+VARIABLE = "SANDBOX_LMS_WORKER"
 
 
 def start() -> None:

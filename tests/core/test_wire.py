@@ -311,8 +311,9 @@ def test_is_sink(url, expected):
         ("", ""),
         (None, ""),
         (DEEP, ""),
+        ('{"grader": "a\\ud800"}', ""),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_grader_name(payload, expected):
     assert grader_name(payload) == expected

@@ -4,7 +4,8 @@ import json
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
+from django.utils.connection import ConnectionDoesNotExist
 from django.utils.timezone import now
 from model_bakery import baker
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
@@ -137,13 +138,22 @@ def test_queues_are_known_from_the_preflight_before_there_is_a_ledger():
     assert plan["next"][0] == f"xqueue_backfill --mode shadow --course {COURSE} --execute"
 
 
-def test_the_way_back_needs_no_answer_of_legacys_database(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseError("Lost connection"),
+        InterfaceError(0, "closed"),
+        ConnectionDoesNotExist("The connection 'xqueue' doesn't exist."),
+    ],
+    ids=["away", "closed", "switched off for good"],
+)
+def test_the_way_back_needs_no_answer_of_legacys_database(error, monkeypatch):
     rows.in_phase("live")
     toggles.force_flags(COURSE, *flags_of(Phase.LIVE))
     rows.entries(1, authority="target", phase="live")
 
     def gone():
-        raise DatabaseError("Lost connection")
+        raise error
 
     monkeypatch.setattr(serving.on_legacy, "held", gone)
     done = step(Phase.LEGACY, execute=True)

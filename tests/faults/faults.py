@@ -77,9 +77,6 @@ HALF = reply(0.5)
 FAULTS = {
     "the target's rows are deleted": Fault(klass=Class.PRESENCE, plant=no_target),
     "the copy never came": Fault(klass=Class.PRESENCE, prepare=no_copy_yet, plant=copy_never_came),
-    "a row that the router never saw": Fault(
-        klass=Class.PRESENCE, prepare=unknown, plant=legacy_again, phases=(Phase.SHADOW,)
-    ),
     "legacy refused it and has it": Fault(
         # In live the authority is the target, whose refusal is a rollback: there is nothing that could be stored.
         klass=Class.STORED_AFTER_REFUSAL,
@@ -126,7 +123,8 @@ FAULTS = {
         # Two reverse shadows of one submission retire each other on legacy: same callback.
         klass=Class.DUPLICATE,
         prepare=in_flight,
-        plant=lambda pair: legacy_again(pair, **QUEUED),
+        # Within a minute it is the same from two tabs at once.
+        plant=lambda pair: legacy_again(pair, **QUEUED, arrival_time=pair.legacy.arrival_time + timedelta(seconds=61)),
         phases=(Phase.SHADOW,),
     ),
     "nothing moves it any more": Fault(klass=Class.STUCK, plant=stuck),
@@ -187,7 +185,16 @@ FAULTS = {
 #: Classes that one phase cannot have, and why.
 IMPOSSIBLE = {
     (Class.STORED_AFTER_REFUSAL, Phase.LIVE): "the target refuses by rolling back; a reverse shadow is owed to nobody",
+    # An entry of its own, and no pair: planted in tests/reconcile/test_wrong_side.py.
+    (Class.WRONG_SIDE, Phase.SHADOW): "legacy is the right side",
+    (Class.WRONG_SIDE, Phase.LIVE): "it has no copy that it could differ from",
 }
+
+
+def in_shadow(cause: Callable[[Pair], None]) -> Callable[[Pair], None]:
+    """A cause that a pair of shadow can have, and no other."""
+    return lambda pair: cause(pair) if pair.entry.phase == Phase.SHADOW else None
+
 
 #: What looks like a fault and is none; of each the class that it would have.
 CLEAN = {
@@ -195,6 +202,10 @@ CLEAN = {
     "rounded": Fault(klass=Class.STORED_POINTS, plant=rounded),
     "other words": Fault(klass=Class.CORRECTNESS, plant=only_message),
     "both invalid": Fault(klass=Class.CORRECTNESS, plant=both_invalid),
+    # The linker finds it, and a worker makes its copy. In live there is no such row.
+    "a row that the router never saw": Fault(
+        klass=Class.PRESENCE, prepare=in_shadow(unknown), plant=in_shadow(legacy_again)
+    ),
     "both in flight": Fault(klass=Class.STATE, prepare=unfinished, plant=lambda pair: None),
     "superseded on both": Fault(klass=Class.STATE, prepare=superseded, plant=lambda pair: None, on="older"),
 }

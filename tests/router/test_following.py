@@ -7,6 +7,8 @@ from unittest import mock
 import pytest
 from django.db import OperationalError, connections, transaction
 from django.test import Client
+from django.utils.connection import ConnectionDoesNotExist
+from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import breaker, dual_write, supersession
@@ -207,6 +209,42 @@ def test_an_alias_that_may_not_write_is_counted_and_no_learner_notices(legacy, s
             drain()
     assert retire.call_count == 2  # then the breaker is open
     assert not breaker.allows("legacy_rows")
+
+
+AWAY = {
+    "does not answer": OperationalError(2002, "Can't connect"),
+    "switched off for good": ConnectionDoesNotExist("The connection 'xqueue' doesn't exist."),
+}
+
+
+@pytest.mark.parametrize("error", AWAY)
+@pytest.mark.parametrize("breaker_opens", [True, False])
+def test_where_xqueues_database_is_away_nobody_asks_it_for_ever(error, breaker_opens, legacy, shim):
+    """A course in complete does not need it; its submissions must not pile up in the outbox."""
+    shim(BREAKER_FAILURES=1 if breaker_opens else 100)
+    put_course_in("complete")
+    one = attempt()
+    one.submit()
+    with mock.patch.object(supersession.rows, "open_rows", side_effect=AWAY[error]):
+        drain()
+        drain()
+        assert now() < one.entry().supersession_due < now() + timedelta(minutes=1)
+        for hours in (8, 25):
+            LedgerEntry.objects.update(arrived_at=now() - timedelta(hours=hours))
+            drain()
+            due = one.entry().supersession_due
+            if hours == 8 and breaker_opens:
+                assert due > now() + timedelta(hours=1)
+    assert due is None
+
+
+def test_what_has_lost_its_residue_is_not_looked_for_on_legacy(legacy):
+    put_course_in("complete")
+    one = attempt()
+    one.submit()
+    LedgerEntry.objects.update(raw_header="")
+    assert drain()["supersession_failed"] == 0
+    assert LedgerEntry.objects.get().supersession_due is None
 
 
 # The caller's transaction

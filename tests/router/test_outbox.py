@@ -5,18 +5,20 @@ from unittest import mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import breaker, conf, copies, dual_write, link, outbox
+from migration_shim import attempts, breaker, conf, copies, dual_write, link, outbox, repair
+from migration_shim.lms import state
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows
 from tests.outbox import drain
 
-from .conftest import attempt, put_course_in
+from .conftest import COURSE, attempt, put_course_in
 from .test_table import rows as counted
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
@@ -109,6 +111,82 @@ def test_the_kill_switch_stops_copies_and_no_supersession(legacy):
     drain()
     assert legs(two) == ("stored", "stored")
     assert legs(one) == ("none", "stored")  # replaced before it was copied
+
+
+def test_a_learner_who_cannot_be_asked_about_keeps_no_other_from_being_asked(legacy):
+    """A callback may name a user that no database can, and the platform's models may raise anything."""
+    put_course_in("live")
+    strange = attempt(user=9_999_999_999_999_999_999)
+    one, two = attempt(user=61), attempt(user=61, at=now() + timedelta(seconds=30))
+    strange.send()
+    one.submit()
+    two.submit()
+    really = state.queued
+
+    def queued(inputs):
+        asked = list(inputs)
+        if any(int(one.user_id) > 61 for one in asked):
+            raise RuntimeError("a field of the platform's")
+        return really(asked)
+
+    with mock.patch.object(state, "queued", queued):
+        done = drain()
+    assert (done["supersession"], done["supersession_failed"]) == (2, 1)
+    assert one.entry().superseded_at is not None
+    assert legs(two) == ("stored", "stored")
+    assert not drain()["supersession_failed"]
+    assert strange.entry().supersession_due is None
+
+
+def test_of_each_learner_only_the_problem_that_was_submitted_is_read(legacy):
+    put_course_in("live")
+    sent = [attempt(user=user, problem=problem * 32) for user, problem in ((62, "a"), (63, "b"))]
+    for one in sent:
+        one.submit()
+    for user, problem in ((62, "b"), (63, "a")):
+        attempt(user=user, problem=problem * 32).save()
+    with CaptureQueriesContext(connection) as queries:
+        assert len(attempts.queued(LedgerEntry.objects.all())) == 2
+    (read,) = [query["sql"] for query in queries if "courseware_studentmodule" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(read)
+        assert len(cursor.fetchall()) == 2
+
+
+def test_copies_that_can_never_be_written_keep_no_forgotten_one_waiting(legacy, shim, monkeypatch):
+    """XQueue has taken the first two for other problems' older attempts; the last is as the release before left it."""
+    shim(COPIES="deferred", PRESENCE_GRACE_SECONDS=0)
+    put_course_in("shadow")
+    never = [attempt(), attempt()]
+    forgotten = attempt()
+    for one in (*never, forgotten):
+        one.send()
+    LedgerEntry.objects.update(copy_due=None)
+    monkeypatch.setattr(repair, "PAGE", 1)
+    really = copies.write_shadow_of
+
+    def write(identity, settings):
+        return "collided" if identity in [one.entry().identity for one in never] else really(identity, settings)
+
+    with mock.patch.object(copies, "write_shadow_of", write):
+        for _ in range(60):  # one of three a round
+            if legs(forgotten) == ("stored", "stored"):
+                break
+            repair.drain(conf.load(), lambda: None)
+    assert legs(forgotten) == ("stored", "stored")
+
+
+@pytest.mark.parametrize(("residue", "reason"), [("[", "residue_not_json"), ("[" * 60 + "]" * 60, "residue_too_deep")])
+def test_a_body_that_cannot_be_made_again_is_owed_no_longer(residue, reason, legacy):
+    """As it was taken before there was a limit of depth."""
+    put_course_in("live")
+    one = attempt()
+    one.submit()
+    LedgerEntry.objects.update(extra_body=residue)
+    drain()
+    entry = one.entry()
+    assert (entry.legacy_leg, entry.legacy_reason, entry.copy_due) == ("failed", reason, None)
+    assert repair.reverse_shadows(COURSE, conf.load(), lambda: None) == {"owed": 0, "started": 0}
 
 
 # What is sent again

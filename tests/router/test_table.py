@@ -290,6 +290,17 @@ def test_what_cannot_be_read_goes_to_legacy_as_it_is(case, legacy):
     assert rows()[1:] == (0, 0, 0)
 
 
+@pytest.mark.parametrize("phase", ["shadow", *TARGET_PHASES])
+def test_a_graders_name_that_no_database_can_hold_keeps_nothing_from_the_target(phase, legacy):
+    """Graders get the payload as it was sent; JSON may escape half of a surrogate pair there."""
+    put_course_in(phase)
+    one = attempt(payload='{"grader": "\\ud800"}')
+    assert one.send()[0] == 0
+    drain()
+    assert one.entry().target_leg == "stored"
+    assert json.loads(one.entry().grader_payload) == {"grader": "\ud800"}
+
+
 def test_nothing_is_written_while_the_kill_switch_is_on(legacy):
     from waffle.testutils import override_switch
 

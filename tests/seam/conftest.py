@@ -25,6 +25,7 @@ from migration_shim.core.wire import parse_envelope
 from migration_shim.data import Leg, Origin, Phase
 from migration_shim.models import LedgerEntry
 from migration_shim.target import writer
+from sandbox.lms import worker
 from sandbox.lms.seed import seed_learners
 from sandbox.network import free_port
 from sandbox.servers import FILES_HOST, Server, running_lms, running_xqueue
@@ -209,7 +210,8 @@ def both_servers(databases_ready) -> Iterator[Servers]:
     """Both stand-ins; XQueue offers no row twice while the tests run."""
     lms_port, xqueue_port = free_port(), free_port()
     hosts = f"courses.example.edu=127.0.0.1:{lms_port},{FILES_HOST}=127.0.0.1:{xqueue_port}"
-    environment = {"SANDBOX_HOSTS": hosts, "SANDBOX_PROCESSING_DELAY": "60"}
+    # It outlives the test, and would do what the ledger owes in those that come after it.
+    environment = {"SANDBOX_HOSTS": hosts, "SANDBOX_PROCESSING_DELAY": "60", worker.VARIABLE: "0"}
     with (
         running_xqueue(environment, port=xqueue_port) as xqueue,
         running_lms(environment, port=lms_port, workers=2, threads=8) as lms,
