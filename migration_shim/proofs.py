@@ -60,9 +60,9 @@ def wrong_side(course_id: str) -> int:
 
 def wrong_side_now(course_id: str) -> int | None:
     """How many of these legacy has to this day: what has vanished waits for nobody. None where it does not answer."""
-    ids = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
+    ids = list(_on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True))
     try:
-        return len(legacy_rows.existing(ids))
+        return len(legacy_rows.existing(ids)) if ids else 0
     except DatabaseError:
         return None
 
