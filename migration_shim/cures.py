@@ -37,8 +37,8 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
             raise ShimError(f"The shim knows no course {course_id}.")
         if klass is DivergenceClass.FENCE_LEAK:
             _refuse_what_is_there(course_id)
-        if klass is DivergenceClass.WRONG_SIDE and (left := proofs.wrong_side(course_id)):
-            raise ShimError(f"{left} submissions of {course_id} wait on legacy still: hand them off first.")
+        if klass is DivergenceClass.WRONG_SIDE:
+            _refuse_what_waits(course_id)
         number = _sign(record, klass)
         if not number:
             raise ShimError(f"There is nothing of class {klass} on record of {course_id}.")
@@ -55,6 +55,17 @@ def _refuse_what_is_there(course_id: str) -> None:
         raise ShimError("Nobody can tell whether the leak is mended: XQueue's database does not answer.")
     if left:
         raise ShimError(f"{left} copies of {course_id} still lack their fence: mend them first. See the runbook.")
+
+
+def _refuse_what_waits(course_id: str) -> None:
+    left = proofs.wrong_side_now(course_id)
+    if left is None:
+        raise ShimError("Nobody can tell whether any of them waits on legacy still: XQueue's database does not answer.")
+    if left:
+        raise ShimError(
+            f"{left} submissions of {course_id} wait on legacy still: hand them off, or let legacy's graders answer, "
+            "and reconcile."
+        )
 
 
 def _sign(record: CoursePhase, klass: DivergenceClass) -> int:

@@ -15,6 +15,7 @@ from . import known, overrides, proofs, runs, tallies
 from .conf import ShimSettings
 from .core.evidence import Evidence, Latency, Override, Tally
 from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, Leg, PairStatus, Phase, State
+from .fields import exact
 from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange, Run
 
 #: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
@@ -27,6 +28,8 @@ _TOLD = {
     DivergenceClass.LOST,
 }
 _FINAL = [state.value for state in State if state.is_final]
+#: A copy was wanted.
+_COPIED = (Leg.MISSING, Leg.STORED, Leg.FAILED)
 _BY = {"item_id": "entry__item_id", "queue_name": "entry__queue_name"}
 
 
@@ -53,8 +56,8 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         # One without findings, not even none, has not told what it found.
         preflight_age=_age(preflight) if findings is not None else None,
         preflight_blockers=(*_blockers(findings or ()), *_strangers(findings or (), reconciled)),
-        problems=_tallies(entries, "item_id", window, frozenset()),
-        queues=_tallies(entries, "queue_name", window, frozenset(settings.side_effect_queues)),
+        problems=_tallies(course_id, entries, "item_id", window, frozenset()),
+        queues=_queues(course_id, entries, window, frozenset(settings.side_effect_queues)),
         missing=classes[DivergenceClass.PRESENCE],
         overdue=entries.filter(result=PairStatus.OVERDUE).count(),
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
@@ -115,8 +118,12 @@ def _entries(course_id: str, record: CoursePhase | None, reconciled: Run | None)
 
 
 def _tallies(
-    entries: QuerySet[LedgerEntry], by: str, window: _Window, side_effects: frozenset[str]
+    course_id: str, entries: QuerySet[LedgerEntry], by: str, window: _Window, side_effects: frozenset[str]
 ) -> tuple[Tally, ...]:
+    """
+    The counts of each problem or queue. A queue is idle if nothing has come to it, in whatever phase, with or without a
+    copy: what came in live before a course was taken back shows that its graders will be needed.
+    """
     explained, diverged = Q(result=PairStatus.KNOWN), Q(result=PairStatus.DIVERGED)
     # A pair of which nobody knows when the target graded it is as old as can be. A divergence does not age.
     young = Q(target_graded_at__gte=window.since)
@@ -141,7 +148,6 @@ def _tallies(
             no_payload=Count("id", filter=Q(payload_compared_at=None) & counts & ~on_its_way & ~no_copy),
             before=Count("id", filter=before),
             aged=Count("id", filter=Q(graded_pair=True) & ~explained & ~diverged & ~young),
-            arrived=Count("id", filter=recent),
             # Of the same pairs as the rate against legacy: the gate works on the difference of the two.
             twins=Count("id", filter=graded & Q(twin_agrees__isnull=False)),
             twins_differ=Count("id", filter=graded & Q(twin_agrees=False)),
@@ -149,6 +155,7 @@ def _tallies(
         .order_by(by)
     )
     apart, deterministic, classes = _by_class(entries, _BY[by])
+    arrived = set(exact(LedgerEntry.objects.filter(recent, course_id=course_id), by))
     return tuple(
         Tally(
             name=row[by],
@@ -165,10 +172,26 @@ def _tallies(
             elsewhere=row["elsewhere"],
             before=row["before"],
             aged=row["aged"],
-            idle=not row["arrived"],
+            idle=row[by] not in arrived,
             side_effects=row[by] in side_effects,
         )
         for row in rows
+    )
+
+
+def _queues(
+    course_id: str, entries: QuerySet[LedgerEntry], window: _Window, side_effects: frozenset[str]
+) -> tuple[Tally, ...]:
+    """The queues, and those without a pair that learners have used lately while the target was authoritative."""
+    tallied = _tallies(course_id, entries, "queue_name", window, side_effects)
+    lately = LedgerEntry.objects.filter(
+        course_id=course_id, authority=Authority.TARGET, arrived_at__gte=window.since, legacy_leg__in=_COPIED
+    )
+    names = {tally.name for tally in tallied}
+    return tallied + tuple(
+        Tally(name=name, entries=0, graded_pairs=0, diverged=0, deterministic=0, side_effects=name in side_effects)
+        for name in exact(lately, "queue_name")
+        if name not in names
     )
 
 

@@ -11,6 +11,7 @@ from . import runs
 from .conf import load
 from .data import GRAVE, Authority, DivergenceClass, Move, State
 from .legacy import in_flight as on_legacy
+from .legacy import rows as legacy_rows
 from .models import CoursePhase, Divergence, LedgerEntry
 from .target import reader
 
@@ -54,10 +55,23 @@ def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
 
 def wrong_side(course_id: str) -> int:
     """How many submissions reached legacy while the target was authoritative, and wait there: a handoff takes them."""
+    return _on_the_wrong_side(course_id).count()
+
+
+def wrong_side_now(course_id: str) -> int | None:
+    """How many of these legacy has to this day: what has vanished waits for nobody. None where it does not answer."""
+    ids = list(_on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True))
+    try:
+        return len(legacy_rows.existing(ids)) if ids else 0
+    except DatabaseError:
+        return None
+
+
+def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
     final = [state.value for state in State if state.is_final]
     rows = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.WRONG_SIDE, cured_at=None)
     waiting = rows.filter(entry__authority=Authority.LEGACY, entry__move=Move.NONE)
-    return waiting.exclude(entry__legacy_state__in=final).count()
+    return waiting.exclude(entry__legacy_state__in=final)
 
 
 def fence_leaks(course_id: str) -> int | None:

@@ -107,8 +107,9 @@ def _write(batch: list[Changed], moment: datetime) -> None:
         _update(entries)
         Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
         Divergence.objects.bulk_create(found)
-        # No permit outlives a deterministic divergence that nothing covers.
-        bare = (row for row in found if row.known_id is None and row.cured_at is None)
+        # No permit outlives a deterministic divergence that nothing covers. What only stays on record (it was found at
+        # another moment) has let none be given since; and the lock of its course is not held.
+        bare = (row for row in found if row.known_id is None and row.cured_at is None and row.found_at == moment)
         permits.withdraw({row.course_id for row in bare if row.klass in DETERMINISTIC})
 
 
@@ -167,7 +168,12 @@ def _divergences(
 
 
 def _is_over(one: Found, klass: DivergenceClass) -> bool:
-    """Whether both sides have said their last word. What is lost says none any more."""
+    """
+    Whether both sides have said their last word. What is lost says none any more; of what is on the wrong side there is
+    legacy's row only, and found there after its end it has vanished.
+    """
+    if klass is DivergenceClass.WRONG_SIDE:
+        return one.legacy.state.is_final
     return klass is DivergenceClass.LOST or (one.legacy.state.is_final and one.target.state.is_final)
 
 

@@ -213,7 +213,13 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
         return Stand.FAILED, reasons
     if unknown := [f"nobody has looked for {what}" for what, number in bad.items() if number is None]:
         return Stand.WATCHED, unknown
-    graded = LedgerEntry.objects.filter(course_id=course_id, target_state=State.GRADED, compared_at__gte=record.since)
+    graded = LedgerEntry.objects.filter(
+        course_id=course_id,
+        # In live the grade of a shadow shows nothing of those who grade there.
+        authority=Phase(record.phase).authority,
+        target_state=State.GRADED,
+        target_graded_at__gte=record.since,
+    )
     if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete changes nobody's grader
         return Stand.WATCHED, ["no reconcile has seen a grade of the target since its step"]
     if now() - reconciled.finished_at > timedelta(seconds=load().evidence_max_age_seconds):

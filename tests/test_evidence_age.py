@@ -125,6 +125,36 @@ def test_a_queue_without_arrivals_is_idle_and_asks_nothing(clean):
     assert "idle, no submission in 30 days: other; nothing is asked of them" in content["notes"]
 
 
+def test_a_queue_is_not_idle_because_its_submissions_came_in_another_phase(clean):
+    """They came in live, before the course was taken back: that its graders work is to be shown anew."""
+    assert verdict() == "PASS"
+    entries(6, queue_name="other")
+    age(queue_name="other")
+    step(Phase.LIVE)
+    entries(40, queue_name="other", authority="target", phase="live")
+    step(Phase.LEGACY, reason="the target grades wrong")
+    step(Phase.SHADOW)
+    entries(10)
+    content = gate()
+    assert content["verdict"] == "INCONCLUSIVE"
+    assert "queue other: 0 pairs graded on both sides since it was taken back" in content["reasons"]
+
+
+def test_a_queue_that_only_the_target_has_seen_is_asked_for_its_graders(clean):
+    """An assignment that was opened in live: in shadow nobody has submitted to it since the step back."""
+    step(Phase.LIVE)
+    entries(40, queue_name="other", authority="target", phase="live")
+    step(Phase.LEGACY, reason="the target grades wrong")
+    step(Phase.SHADOW)
+    entries(10)
+    content = gate()
+    assert content["verdict"] == "INCONCLUSIVE"
+    assert "queue other: 0 pairs graded on both sides since it was taken back" in content["reasons"]
+    assert "5 more graded pairs in queue other" in content["needed"]
+    age(queue_name="other")
+    assert verdict() == "PASS"
+
+
 def test_where_every_queue_is_idle_nobody_has_seen_a_grader(clean):
     LedgerEntry.objects.update(arrived_at=now() - OLD, echo=True)
     assert gate()["reasons"] == ["no queue of the course had a submission in the last 30 days"]

@@ -18,6 +18,8 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Length
+from django.db.models.lookups import Exact
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
@@ -49,8 +51,12 @@ def waiting(queue_name: str, settings: ShimSettings) -> QuerySet[ExternalGraderD
 
 
 def _of(queue_name: str) -> QuerySet[ExternalGraderDetail]:
-    """The rows of a queue. The second condition compares bytes on MySQL, where the first takes ``Q`` for ``q``."""
-    return ExternalGraderDetail.objects.filter(queue_name=queue_name, queue_name__startswith=queue_name)
+    """
+    The rows of a queue. Beside the index's word two more are asked on MySQL, which takes ``Q`` for ``q`` in it (not so
+    at a beginning), and blanks at the end for nothing.
+    """
+    as_long = Exact(Length("queue_name"), len(queue_name))
+    return ExternalGraderDetail.objects.filter(as_long, queue_name=queue_name, queue_name__startswith=queue_name)
 
 
 def _turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:

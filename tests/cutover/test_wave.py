@@ -135,6 +135,21 @@ def test_a_course_in_which_the_target_has_graded_nothing_since_is_not_shown_heal
     assert wave(courses=[A])[1] == {A: "done"}
 
 
+def test_in_live_a_shadow_shows_nothing():
+    """The graders of the shadow queue, or an echo, go on with what was sent before the step."""
+    wave(courses=[A])
+    wave(Phase.LIVE, courses=[A], override=True)
+    reconciled(A)
+    # Of an earlier stay in live, compared once more.
+    before = now() - timedelta(days=1)
+    rows.entries(1, course_id=A, target_state="graded", authority="target", phase="live", target_graded_at=before)
+    _code, stands, content = wave(Phase.LIVE, courses=[A])
+    assert stands == {A: "watched"}
+    assert content["courses"][0]["reasons"] == ["no reconcile has seen a grade of the target since its step"]
+    rows.entries(1, course_id=A, target_state="graded", authority="target", phase="live")
+    assert wave(Phase.LIVE, courses=[A])[1] == {A: "done"}
+
+
 def test_refused_courses_are_listed_with_reasons_and_the_others_go_on():
     for course in (A, C):
         api.cutover(course, Phase.SHADOW, reason="r", execute=True, user="ada", login=None)

@@ -1,14 +1,18 @@
 """Grave divergences: no reconcile ends them, no register excuses them, and a signed cure is on record in the log."""
 
+from datetime import timedelta
+
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 from submissions.models import StudentItem
 
-from migration_shim import api, proofs, toggles
-from migration_shim.data import GRAVE, DivergenceClass, Phase
+from migration_shim import api, outcomes, overrides, proofs, storing, toggles
+from migration_shim.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.errors import IllegalStep, ShimError
 from migration_shim.legacy import in_flight
-from migration_shim.models import CoursePhase, Divergence, LedgerEntry, PhaseChange
+from migration_shim.legacy import rows as legacy_rows
+from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
 from tests import rows
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
 from tests.test_schemas import validate
@@ -202,6 +206,20 @@ def test_what_is_not_found_any_more_stays_until_it_is_signed_for():
     assert not Divergence.objects.filter(klass=DOUBLE).exists()
 
 
+def test_what_stays_on_record_takes_no_lock_of_the_course_behind_those_of_entries():
+    """A gate or a cure has the course's lock, and waits for the entries': it would wait for ever."""
+    double()
+    [entry] = LedgerEntry.objects.all()
+    gone = outcomes.vanished_side(entry)
+    equal = Comparison(status=PairStatus.EQUAL, divergences={})
+    one = storing.Found(entry=entry, result=equal, legacy=gone, target=gone, seen="x", payload_at=None)
+    with CaptureQueriesContext(connection) as captured:
+        storing.store([one], [], rows.now(), timedelta(minutes=7))
+    assert found() == [DOUBLE]
+    table = CoursePhase._meta.db_table
+    assert not [query["sql"] for query in captured if table in query["sql"]]
+
+
 @pytest.mark.parametrize("klass", sorted(set(DivergenceClass) - GRAVE))
 def test_what_can_be_registered_is_not_cured(clean, klass):
     with pytest.raises(ShimError, match="register it"):
@@ -211,3 +229,53 @@ def test_what_can_be_registered_is_not_cured(clean, klass):
 def test_a_course_that_nobody_knows_is_not_cured():
     with pytest.raises(ShimError, match="knows no course"):
         cure()
+
+
+# What is on the wrong side
+
+
+@pytest.fixture
+def astray():
+    """A submission that reached legacy in the days of live, and waits there; its row."""
+    rows.in_phase("live")
+    toggles.force_flags(COURSE, True, True)
+    row = rows.legacy_row(7)
+    rows.reconcile()
+    return row
+
+
+def wrong():
+    return api.gate(COURSE).content["evidence"]["wrong_side"]
+
+
+def test_nobody_signs_for_what_still_waits_on_the_wrong_side(astray, monkeypatch):
+    with pytest.raises(ShimError, match="1 submissions"):
+        cure(DivergenceClass.WRONG_SIDE)
+
+    def silent(*args):
+        raise DatabaseError
+
+    monkeypatch.setattr(legacy_rows, "existing", silent)
+    with pytest.raises(ShimError, match="Nobody can tell"):
+        cure(DivergenceClass.WRONG_SIDE)
+    assert (wrong(), proofs.wrong_side(COURSE)) == (1, 1)
+    with pytest.raises(IllegalStep, match="1 submissions on legacy"):
+        overrides.refuse_unpassable(COURSE)
+
+
+def test_a_signature_ends_what_legacy_has_graded(astray):
+    rows.change([astray], **rows.graded())
+    rows.reconcile()
+    cure(DivergenceClass.WRONG_SIDE)
+    rows.reconcile()
+    assert (wrong(), proofs.wrong_side(COURSE)) == (0, 0)
+
+
+def test_what_has_vanished_from_the_wrong_side_ends_with_a_signature(astray):
+    LegacySubmission.objects.all().delete()
+    rows.reconcile()
+    assert wrong() == 1
+    cure(DivergenceClass.WRONG_SIDE, "the learner was asked to send it again")
+    rows.reconcile(full=True)
+    rows.reconcile(full=True)
+    assert (wrong(), proofs.wrong_side(COURSE)) == (0, 0)

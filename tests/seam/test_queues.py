@@ -55,6 +55,16 @@ def test_a_queue_is_its_name_and_no_other_that_the_database_takes_for_it(watcher
     assert watcher.pull() is not None
 
 
+def test_nor_is_another_one_this(watcher, shim):
+    """An author's blank: who polls the queue without it would answer for another one than he may."""
+    sent = real()
+    moved(sent, f"{rows.QUEUE} ")
+    shim(GRADER_QUEUES={"grader": [rows.QUEUE]})
+    assert watcher.pull() is None
+    assert parts(watcher.get("get_queuelen", queue_name=rows.QUEUE)) == (0, 0)
+    assert (sent.detail.status, sent.entry.leases) == ("pending", 0), connection.vendor
+
+
 # --- accounts -----------------------------------------------------------------------------------------------------
 
 
