@@ -32,6 +32,8 @@ BOUND_TO = (
     "reverse_queue_suffix",
     "echo_queue_suffix",
     "side_effect_queues",
+    "callback_hosts",
+    "foreign_callback_hosts",
     "twin_percent",
 )
 #: The runs whose results are evidence.
