@@ -111,7 +111,7 @@ def _target_outcome(
     own = {
         "newer_attempt": entry.pk in newer,
         "overtaken": entry.pk in late,
-        "owed_since": entry.created_at if entry.copy_due is not None else None,
+        "owed": entry.copy_due is not None,
         "overlapping": entry.pk in overlapping,
         "superseded": entry.superseded_at is not None,
     }

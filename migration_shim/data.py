@@ -276,8 +276,8 @@ class Remarks:
     duplicates: int = 0
     #: Whether a later attempt of the same learner and input was handed out before it (``core/compare.overtaken``).
     overtaken: bool = False
-    #: Since when its own copy stands in the outbox, for a worker to write it; None where it does not.
-    owed_since: datetime | None = None
+    #: Whether its own copy still stands in the outbox: a worker writes it.
+    owed: bool = False
     #: Whether the learner has made another attempt at the input within the same minute (two tabs at once): which of
     #: them is retired, and which comes first, each system may see in its own way.
     overlapping: bool = False

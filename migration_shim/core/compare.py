@@ -17,7 +17,7 @@ _NO_REMARKS = Remarks()
 _EQUAL = Comparison(status=PairStatus.EQUAL, divergences={})
 _WAITING = Comparison(status=PairStatus.WAITING, divergences={})
 _OVERDUE = Comparison(status=PairStatus.OVERDUE, divergences={})
-#: Its copy stands in the outbox: it may be late, and then overdue, which closes the gate; missing it is not.
+#: Its copy stands in the outbox: it may be late, which the watch says and the gate counts; missing it is not.
 OWED = "owed"
 _OWED = Comparison(status=PairStatus.WAITING, divergences={}, known=OWED)
 _REPLACED_ON_TARGET = "superseded_on_target_only"
@@ -112,8 +112,8 @@ def _by_state(legacy: Outcome, target: Outcome, now: datetime, patience: Patienc
 
 def _missing(legacy: Outcome, target: Outcome, now: datetime, patience: Patience) -> Comparison:
     remarks = target.remarks or _NO_REMARKS
-    if remarks.owed_since is not None:
-        return _OWED if now - remarks.owed_since <= patience.deadline else _OVERDUE
+    if remarks.owed:
+        return _OWED
     if target.state is State.MISSING and remarks.overlapping and remarks.superseded:
         return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED_ON_TARGET)
     arrived = min(at for at in (legacy.arrived_at, target.arrived_at, now) if at is not None)

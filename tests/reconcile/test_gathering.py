@@ -131,6 +131,20 @@ def test_a_leak_that_a_stopped_run_found_is_heard_of(clean):
     assert gate()[1]["evidence"]["fence_leaks"] == 1
 
 
+@pytest.mark.parametrize(("authority", "leg"), [("legacy", "target_leg"), ("target", "legacy_leg")])
+def test_copies_that_are_owed_for_long_are_overdue(clean, authority, leg):
+    """A worker that fails at each of one kind owes them for ever; that is no evidence that the target can have them."""
+    LedgerEntry.objects.update(authority=authority)
+    rows.in_phase("shadow" if authority == "legacy" else "live")
+    owed = {"authority": authority, leg: "failed", "copy_due": now(), "result": PairStatus.WAITING, "known": "owed"}
+    owed |= {f"{leg[:6]}_state": "missing", "graded_pair": False, "payload_compared_at": None}
+    entries(3, **owed, created_at=now() - timedelta(minutes=50))
+    assert gate()[0] == "PASS"
+    LedgerEntry.objects.filter(known="owed").update(created_at=now() - timedelta(minutes=70))
+    verdict, content = gate()
+    assert (verdict, content["reasons"]) == ("INCONCLUSIVE", ["3 submissions are overdue on one side"])
+
+
 def test_a_small_course_is_told_its_ways_out(clean):
     LedgerEntry.objects.filter(pk__gt=LedgerEntry.objects.earliest("pk").pk + 99).delete()
     verdict, content = gate()

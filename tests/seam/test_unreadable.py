@@ -83,10 +83,11 @@ def test_a_whole_queue_of_such_rows_is_an_empty_one_in_the_end(watcher, counted)
 def test_a_storage_that_gives_no_url_costs_a_refusal_and_no_failure(watcher, counted, monkeypatch):
     sent, other = real(age=3, files={"a.py": b"1"}), real(age=2)
 
-    def url(name):
+    def url(storage, name):
         raise OSError
 
-    monkeypatch.setattr(get_storage(), "url", url)
+    # Of the class: which instance the model has depends on who has changed the settings before.
+    monkeypatch.setattr(type(get_storage()), "url", url)
     assert parts(watcher.get("get_submission", queue_name=rows.QUEUE)) == (1, "Error fetching submission")
     assert counted == ["hand_out_failed"]
     assert (sent.detail.status, sent.detail.num_failures) == ("pulled", 0)  # offered again when the lease has run out
