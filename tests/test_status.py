@@ -109,7 +109,7 @@ def test_captured_rows_are_counted_as_they_are_one_by_one():
     assert sum(sum(one["in_flight"]["legacy"].values()) for one in document["courses"]) > 10
     ages = (now() - row.arrival_time for row in LegacySubmission.objects.filter(retired=False))
     oldest = (max(one["in_flight_oldest_seconds"]["legacy"].values(), default=0) for one in document["courses"])
-    assert max(oldest) <= max(ages).total_seconds()
+    assert max(oldest) <= round(max(ages).total_seconds(), 1)  # told in tenths, which may be more than it was
 
 
 def test_courses_that_differ_in_case_only_are_two():
