@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import known, overrides, proofs, runs, tallies
+from . import known, ledger, overrides, proofs, runs, tallies
 from .conf import ShimSettings
 from .core.evidence import Evidence, Latency, Override, Tally
 from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, Leg, PairStatus, Phase, State
@@ -28,9 +28,8 @@ _TOLD = {
     DivergenceClass.LOST,
 }
 _FINAL = [state.value for state in State if state.is_final]
-_UNWRITTEN = (Leg.MISSING, Leg.FAILED)
 #: A copy was wanted.
-_COPIED = (*_UNWRITTEN, Leg.STORED)
+_COPIED = (*ledger.UNWRITTEN, Leg.STORED)
 _BY = {"item_id": "entry__item_id", "queue_name": "entry__queue_name"}
 
 
@@ -49,7 +48,9 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     record = CoursePhase.objects.filter(course_id=course_id).first()
     entries = _entries(course_id, record, reconciled)
     window = _Window(since=moment - timedelta(days=settings.evidence_days), taken_back_at=_taken_back_at(course_id))
-    late = moment - timedelta(seconds=settings.grading_deadline_seconds)
+    # Missing nowhere, and never graded: a worker that fails at each of one kind owes them for ever.
+    late = ledger.owed_since(moment - timedelta(seconds=settings.grading_deadline_seconds))
+    owed = late & Q(superseded_at=None)
     classes, grave = _unexplained(entries), proofs.on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
@@ -61,7 +62,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         problems=_tallies(course_id, entries, "item_id", window, frozenset()),
         queues=_queues(course_id, entries, window, frozenset(settings.side_effect_queues)),
         missing=classes[DivergenceClass.PRESENCE],
-        overdue=entries.filter(Q(result=PairStatus.OVERDUE) | _owed_since(late)).count(),
+        overdue=entries.filter(Q(result=PairStatus.OVERDUE) | owed).count(),
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
         double_authority=_counted(reconciled, "double_authority", grave[DivergenceClass.DOUBLE_AUTHORITY]),
         wrong_side=grave[DivergenceClass.WRONG_SIDE] or (0 if reconciled else None),
@@ -195,18 +196,6 @@ def _queues(
         for name in exact(lately, "queue_name")
         if name not in names
     )
-
-
-def _owed_since(late: datetime) -> Q:
-    """
-    Copies that stand in the outbox for so long: they are missing nowhere, and were never graded.
-
-    A worker that fails at each of one kind, because the target cannot have it, owes them for ever.
-    """
-    unwritten = Q(authority=Authority.LEGACY, target_leg__in=_UNWRITTEN) | Q(
-        authority=Authority.TARGET, legacy_leg__in=_UNWRITTEN
-    )
-    return unwritten & Q(copy_due__isnull=False, superseded_at=None, created_at__lt=late)
 
 
 def _uncovered(entries: QuerySet[LedgerEntry]) -> QuerySet[Divergence]:

@@ -12,11 +12,11 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
-from . import cutover, in_vain, phase_memory, proofs, queue_names, runs, tallies, toggles
+from . import cutover, in_vain, ledger, phase_memory, proofs, queue_names, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
-from .data import Authority, DivergenceClass, Leg, Move, PairStatus, Phase, State
+from .data import Authority, DivergenceClass, Move, PairStatus, Phase, State
 from .errors import ConfigurationError
 from .legacy.client import LegacyClient
 from .metrics import count
@@ -32,7 +32,6 @@ _HANDOFF = "xqueue_backfill --mode handoff --course {course} --execute"
 _RETURN = "xqueue_backfill --mode return --course {course} --execute"
 #: How long a submission that has failed for good is said.
 _LATELY = timedelta(days=1)
-_UNWRITTEN = (Leg.MISSING, Leg.FAILED)
 _SAID_LIMIT = 200  # characters of XQueue's own text
 _GRADED = (State.GRADED, State.FAILED)
 _FINAL = [state.value for state in State if state.is_final]
@@ -123,10 +122,7 @@ def _overdue(entries: QuerySet[LedgerEntry], settings: ShimSettings) -> dict[str
         | Q(result=PairStatus.OVERDUE) & ~Q(legacy_state__in=_FINAL),
     }
     # A copy that stands in the outbox waits for a worker; so long it should not.
-    owed = Q(copy_due__isnull=False, created_at__lt=now() - timedelta(seconds=settings.watch_stuck_seconds))
-    owed &= Q(authority=Authority.LEGACY, target_leg__in=_UNWRITTEN) | Q(
-        authority=Authority.TARGET, legacy_leg__in=_UNWRITTEN
-    )
+    owed = ledger.owed_since(now() - timedelta(seconds=settings.watch_stuck_seconds))
     late["overdue_on_target"] |= owed & Q(authority=Authority.LEGACY)
     late["overdue_on_legacy"] |= owed & Q(authority=Authority.TARGET)
     wanted = entries.filter(Q(result=PairStatus.OVERDUE) | diverged | owed)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from django.db.models import Q
+
 from .core import json_text
 from .core.identity import Digests
 from .core.wire import Envelope
-from .data import Leg, Origin, Phase
+from .data import Authority, Leg, Origin, Phase
 from .errors import Malformed
 from .models import LedgerEntry
 
 #: The ``legacy_reason`` of a submission whose sender was told that legacy did not store it.
 REFUSED = "refused"
+UNWRITTEN = (Leg.MISSING, Leg.FAILED)
+
+
+def owed_since(moment: datetime) -> Q:
+    """Entries whose copy stands in the outbox, unwritten, since before a moment."""
+    unwritten = Q(authority=Authority.LEGACY, target_leg__in=UNWRITTEN) | Q(
+        authority=Authority.TARGET, legacy_leg__in=UNWRITTEN
+    )
+    return unwritten & Q(copy_due__isnull=False, created_at__lt=moment)
 
 
 def legacy_body(entry: LedgerEntry, answer: object) -> str:

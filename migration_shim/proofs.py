@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from django.db import DatabaseError
 from django.db.models import Count, Q, QuerySet
 
 from . import runs
 from .conf import load
 from .data import GRAVE, Authority, DivergenceClass, Move, State
 from .legacy import in_flight as on_legacy
+from .legacy import limits
 from .legacy import rows as legacy_rows
 from .models import CoursePhase, Divergence, LedgerEntry
 from .target import reader
@@ -29,7 +29,7 @@ def leaks_now(course_id: str) -> int | None:
     suffix = load().reverse_queue_suffix
     try:
         reverse = on_legacy.naming(course_id, [name + suffix for name in names])
-    except DatabaseError:
+    except limits.AWAY:
         return None
     return reader.half_fenced(course_id) + reverse
 
@@ -63,15 +63,20 @@ def wrong_side_now(course_id: str) -> int | None:
     ids = list(_on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True))
     try:
         return len(legacy_rows.existing(ids)) if ids else 0
-    except DatabaseError:
+    except limits.AWAY:
         return None
 
 
-def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
+def waits_on_legacy() -> Q:
+    """Of divergences: those whose submission legacy has, neither moved nor answered."""
     final = [state.value for state in State if state.is_final]
+    here = Q(entry__authority=Authority.LEGACY, entry__move=Move.NONE)
+    return here & ~Q(entry__legacy_state__in=final)
+
+
+def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
     rows = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.WRONG_SIDE, cured_at=None)
-    waiting = rows.filter(entry__authority=Authority.LEGACY, entry__move=Move.NONE)
-    return waiting.exclude(entry__legacy_state__in=final)
+    return rows.filter(waits_on_legacy())
 
 
 def fence_leaks(course_id: str) -> int | None:

@@ -17,7 +17,7 @@ from django.apps import apps
 from django.db.models import Count, Max, Min, Q
 from opaque_keys.edx.keys import CourseKey
 
-from . import toggles
+from . import proofs, toggles
 from .core.phases import asked_phase
 from .core.wrong_side import PASSED_THROUGH
 from .data import Authority, DivergenceClass, Leg, Move, Phase, State
@@ -26,7 +26,6 @@ from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseCha
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
 _SAID = ("verdict", "mode", "written", "fence_leaks", "double_authority", "last_full_at", "daily", "queues", "reasons")
 Course = str
-_FINAL = [state.value for state in State if state.is_final]
 _ALARMS = (DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.WRONG_SIDE)
 
 
@@ -195,9 +194,8 @@ def owed(courses: Collection[Course], leg: str, authority: Authority) -> dict[Co
 def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
     """By course and class: the alarms among the divergences on record. One statement."""
     rows = Divergence.objects.filter(course_id__in=courses, klass__in=_ALARMS, cured_at=None)
-    # As ``proofs.wrong_side``: what the target has by now, or legacy has answered, calls for no handoff.
-    over = ~Q(entry__authority=Authority.LEGACY, entry__move=Move.NONE) | Q(entry__legacy_state__in=_FINAL)
-    rows = rows.exclude(over, klass=DivergenceClass.WRONG_SIDE)
+    # What the target has by now, or legacy has answered, calls for no handoff.
+    rows = rows.filter(~Q(klass=DivergenceClass.WRONG_SIDE) | proofs.waits_on_legacy())
     counted = rows.order_by().values("course_id", "klass").annotate(number=Count("id"))
     return {(row["course_id"], row["klass"]): row["number"] for row in counted}
 
