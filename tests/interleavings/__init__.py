@@ -2,6 +2,7 @@
 Two operations at once, in every order: an explorer that looks for what happens where two things meet.
 
 - ``schedules.py``: what a schedule is, how it is written, and all of them for two operations.
+- ``footprints.py``: which of them are the same run, by the tables that the two touch.
 - ``scheduler.py``: plays one: two threads with connections of their own, of which one at a time may go on.
 - ``operations.py``: what the app does, and the little world it does it in. All that touches the app is there.
 - ``invariants.py``: what must hold afterwards, once everybody had time to finish.

@@ -9,10 +9,11 @@ from typing import Any
 from migration_shim import toggles
 from migration_shim.data import Phase
 from tests.interleavings import invariants, schedules
+from tests.interleavings.footprints import Meeting
 from tests.interleavings.operations import ON_LEGACY, ON_TARGET, OPERATIONS, World, in_process
 from tests.interleavings.scheduler import Played, Stage, elsewhere
 from tests.interleavings.schedules import Schedule, written
-from tests.interleavings.world import Clock, fingerprint
+from tests.interleavings.world import Clock, fingerprint, known_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,14 @@ class Explorer:
     def __exit__(self, *error: Any) -> None:
         self._around.__exit__(*error)
 
+    def meeting(self) -> Meeting:
+        """What each of the two touches, whichever comes first."""
+        first, second = ([one.steps for one in self.play(schedules.parsed(text))] for text in ("A B", "B A"))
+        return Meeting(((first[0], second[0]), (first[1], second[1])), frozenset(known_tables()))
+
     def steps(self) -> tuple[int, int]:
         """How many steps each has, whichever comes first."""
-        found = [[len(one.steps) for one in self.play(schedules.parsed(text))] for text in ("A B", "B A")]
-        return max(found[0][0], found[1][0]), max(found[0][1], found[1][1])
+        return self.meeting().steps
 
     def play(self, schedule: Schedule) -> list[Played]:
         """Begin again, and play one schedule."""

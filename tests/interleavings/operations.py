@@ -54,8 +54,8 @@ from tests.machine.xqueue import XQueue
 COURSE, QUEUE, PROBLEM = rows.COURSE, rows.QUEUE, "a" * 32
 #: Each learner has one attempt in flight: of one legacy has the row, of the other the target has it (or is owed it).
 ON_LEGACY, ON_TARGET = 7, 8
-#: A learner who has one row that both systems have graded, and differently.
-DIVERGED = 9
+#: Learners who have one row each that both systems have graded: differently; on the target it failed for good.
+DIVERGED, FAILED = 9, 10
 STEPS = {Phase.LEGACY: Phase.SHADOW, Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE, Phase.COMPLETE: Phase.LIVE}
 SETTINGS = {
     "HOLD_SECONDS": 0,  # a stalled process may be as late as it likes
@@ -174,7 +174,7 @@ class World:
         self.clock.tell_server()
         empty()
         self._fresh()
-        for user in (ON_LEGACY, ON_TARGET, DIVERGED, 100, 101):
+        for user in (ON_LEGACY, ON_TARGET, DIVERGED, FAILED, 100, 101):
             learner, _ = get_user_model().objects.get_or_create(pk=user, defaults={"username": f"learner{user}"})
             AnonymousUserId.objects.create(user=learner, anonymous_user_id=rows.anonymous_id(user))
         before = {Phase.LEGACY: (Phase.LIVE, Phase.LEGACY)}.get(self.phase, (Phase.SHADOW, self.phase))
@@ -447,9 +447,9 @@ def _reconcile(world: World, user: int) -> Callable[[], Any]:
     return lambda: api.reconcile([COURSE], nothing, nothing)
 
 
-def _pair_that_differs(reply: str) -> None:
+def _pair_that_differs(user: int, reply: str) -> None:
     """One more pair, graded a minute ago: differently."""
-    row = rows.legacy_row(DIVERGED)
+    row = rows.legacy_row(user)
     rows.backfill(courses=frozenset([COURSE]))
     rows.change([row], **rows.graded(ago=timedelta(minutes=1)))
     rows.grade_target(reply, submission_id=LedgerEntry.objects.get(legacy_id=row.pk).target_submission_id)
@@ -457,9 +457,9 @@ def _pair_that_differs(reply: str) -> None:
 
 def _diverged(world: World) -> None:
     """A pair is on record as differing in its score; since then it has come to differ in more."""
-    _pair_that_differs('{"correct": true, "score": 0.4, "msg": "<p>partly</p>"}')
+    _pair_that_differs(DIVERGED, '{"correct": true, "score": 0.4, "msg": "<p>partly</p>"}')
     api.reconcile([COURSE], nothing, nothing)
-    entry = LedgerEntry.objects.exclude(divergences="").get()
+    entry = LedgerEntry.objects.get(learner=rows.anonymous_id(DIVERGED))
     ExternalGraderDetail.objects.filter(submission_id=entry.target_submission_id).update(grader_reply=rows.WRONG)
 
 
@@ -482,8 +482,8 @@ def _gate(world: World, user: int) -> Callable[[], Any]:
 def _worse(world: World) -> None:
     """A permit is there; since then the target has failed for good what legacy has graded."""
     _permitted(world)
-    _pair_that_differs(rows.WRONG)
-    entry = LedgerEntry.objects.get(learner=rows.anonymous_id(DIVERGED))
+    _pair_that_differs(FAILED, rows.WRONG)
+    entry = LedgerEntry.objects.get(learner=rows.anonymous_id(FAILED))
     failed = ExternalGraderDetail.objects.filter(submission_id=entry.target_submission_id)
     failed.update(status="failed", grader_reply=None, num_failures=5)
 

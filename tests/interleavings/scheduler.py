@@ -142,7 +142,8 @@ class Player:
         if sql.startswith(_OPEN):
             self._check()
         else:
-            self.step(f"{context['connection'].alias}: {sql}")
+            connection = context["connection"]
+            self.step(f"{connection.alias}{'' if connection.in_atomic_block else ' alone'}: {sql}")
         return execute(sql, params, many, context)
 
     @contextmanager

@@ -17,6 +17,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.interleavings.footprints import Meeting
+
 NAMES = "AB"
 _TURN = re.compile(r"([AB])(\d*)(!?)")
 
@@ -58,8 +60,12 @@ def parsed(text: str) -> Schedule:
     return tuple(turns)
 
 
-def every(steps: tuple[int, int]) -> Iterator[Schedule]:
-    """All schedules with at most two switches, for operations of so many steps; those with the fewest come first."""
+def every(steps: tuple[int, int], meeting: Meeting | None = None) -> Iterator[Schedule]:
+    """
+    All schedules with at most two switches, for operations of so many steps; those with the fewest come first.
+
+    Given what the two touch, of those with two switches (or a switch and a death) that are the same run one is enough.
+    """
     for one, other in ((0, 1), (1, 0)):
         yield Turn(one), Turn(other)
     for one, other in ((0, 1), (1, 0)):
@@ -69,8 +75,10 @@ def every(steps: tuple[int, int]) -> Iterator[Schedule]:
     for one, other in ((0, 1), (1, 0)):
         for here in range(1, steps[one]):
             for there in range(1, steps[other]):
-                yield Turn(one, here), Turn(other, there), Turn(one), Turn(other)
-                yield Turn(one, here), Turn(other, there, dies=True), Turn(one)
+                if meeting is None or meeting.switch_matters(one, here, there):
+                    yield Turn(one, here), Turn(other, there), Turn(one), Turn(other)
+                if meeting is None or meeting.death_matters(one, here, there):
+                    yield Turn(one, here), Turn(other, there, dies=True), Turn(one)
 
 
 def some(steps: tuple[int, int], seed: int, number: int) -> list[Schedule]:

@@ -80,8 +80,11 @@ def test_every_schedule_of_the_core_and_some_of_every_other_pair(meet):
         if progress.is_done(pair):
             continue
         with meet(pair) as explorer:
-            steps = explorer.steps()
-            wanted = schedules.every(steps) if pairs.is_core(pair) else schedules.some(steps, pairs.SEED, pairs.SEEDED)
+            meeting = explorer.meeting()
+            if pairs.is_core(pair):
+                wanted = schedules.every(meeting.steps, meeting)
+            else:
+                wanted = schedules.some(meeting.steps, pairs.SEED, pairs.SEEDED)
             progress.go_on(explorer, list(wanted))
     print(progress.summary())
     assert not progress.broken(), "\n".join(progress.broken())

@@ -25,6 +25,11 @@ def tables() -> list[tuple[str, str]]:
     ]
 
 
+def known_tables() -> list[str]:
+    """Every table that an operation may touch, those that are not put back included."""
+    return [*LEGACY_TABLES, *connections["default"].introspection.table_names()]
+
+
 class Clock:
     """
     The time of all processes: it begins where it is told, and goes on by a moment whenever somebody looks.
