@@ -1,7 +1,7 @@
 """
 Run the tests once on SQLite and once on MariaDB: ``python tests/run_databases.py [--long] [pytest arguments]``. What a
-second database adds nothing to runs in one of the halves only, if both run. They run at once; what the second has to
-say comes after the first.
+second database adds nothing to runs in one of the halves only, if both run. They run at once, and some of the second
+apart from the rest of it; what the second has to say comes after the first.
 
 The MariaDB half uses the server that MIGRATION_SHIM_TARGET_DB and MIGRATION_SHIM_LEGACY_DB name, else a private one
 (see private_mariadb.py). Where there is neither it is left out and a line says why; with ``--require-mariadb``, or
@@ -71,6 +71,11 @@ def main() -> int:
         if len(run) == 2:
             run[0].leave_out(halves.MARIADB_ONLY)
             run[1].leave_out(halves.SQLITE_ONLY)
+            if together and not _names_tests(pytest_arguments) and not _given_servers():
+                variables = stack.enter_context(mariadb())
+                output = stack.enter_context(tempfile.TemporaryFile())
+                run[1].leave_out(halves.APART)
+                run.append(Half("MariaDB, apart", variables, [*pytest_arguments, *halves.APART], options.long, output))
         try:
             for half in run if together else ():
                 half.start()
@@ -91,6 +96,14 @@ def main() -> int:
     return int(failed or not set(codes) <= {0, NOTHING_TO_RUN} or set(codes) == {NOTHING_TO_RUN})
 
 
+def _names_tests(arguments: list[str]) -> bool:
+    return any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
+
+
+def _given_servers() -> dict[str, str]:
+    return {name: os.environ[name] for name in VARIABLES if os.environ.get(name, "").startswith("mysql:")}
+
+
 @contextlib.contextmanager
 def sqlite() -> Iterator[dict[str, str]]:
     """No address: tests/databases.py then makes SQLite files."""
@@ -100,7 +113,7 @@ def sqlite() -> Iterator[dict[str, str]]:
 @contextlib.contextmanager
 def mariadb() -> Iterator[dict[str, str]]:
     """Addresses on the server that the environment names, else on a private one."""
-    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name, "").startswith("mysql:")}
+    given = _given_servers()
     if len(given) == 1:
         raise NotHere(f"only {next(iter(given))} is set; both are needed: {' and '.join(VARIABLES)}")
     try:
