@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+from django.db.models import Q
 from django.utils.timezone import now
 
 from . import breaker, copies, hosts, ledger, publish, toggles
@@ -32,7 +33,7 @@ from .models import LedgerEntry
 from .phase_lookup import phase_in_force
 from .points import points_possible
 from .target import writer
-from .target.supersession import in_flight
+from .target.supersession import is_in_flight
 
 log = logging.getLogger(__name__)
 
@@ -392,11 +393,13 @@ def _take_over(entry: LedgerEntry) -> bool:
 
 
 def _replaces_on_target(entry: LedgerEntry) -> bool:
-    """Whether the target may have an older attempt at the same input in flight: two reads by index, and no lock."""
+    """
+    Whether the target may have an older attempt at the same input in flight, or one is on its way between the systems.
+
+    One statement, by index and without a lock: between two a return would fence the row that both look for.
+    """
     if not entry.input_key:
         return False
     older = LedgerEntry.objects.filter(input_key=entry.input_key, superseded_at=None).exclude(identity=entry.identity)
-    rows = older.values_list("target_submission_id", "move")
-    moves = (Move.HELD, Move.FENCED, Move.RETURNING)
-    found = list(rows)
-    return any(move in moves for _, move in found) or bool(in_flight(pk for pk, _ in found if pk is not None))
+    moving = Q(move__in=(Move.HELD, Move.FENCED, Move.RETURNING))
+    return older.filter(moving | is_in_flight("target_submission_id")).exists()

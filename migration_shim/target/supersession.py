@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
@@ -16,6 +17,11 @@ def in_flight(submission_ids: Iterable[int]) -> set[int]:
     """Those of these submissions that are in flight. Waits for no lock."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=_IN_FLIGHT)
     return set(rows.values_list("submission_id", flat=True))
+
+
+def is_in_flight(column: str) -> Exists:
+    """A condition for another table's rows: the submission that ``column`` names is in flight."""
+    return Exists(ExternalGraderDetail.objects.filter(submission_id=OuterRef(column), status__in=_IN_FLIGHT))
 
 
 def supersede(submission_ids: Iterable[int]) -> list[int]:

@@ -99,10 +99,8 @@ def test_it_may_be_killed_at_any_statement():
     assert cut_off >= 8  # so often it was between the fence and the end
 
 
-@pytest.mark.parametrize("handed_off", [True, False])
-def test_it_may_be_killed_between_the_two_last_commits(monkeypatch, handed_off):
-    """Legacy has its row, the ledger does not know: the next run finds it and writes nothing."""
-    entry = hand_off(rows.legacy_row(1)) if handed_off else live(1)
+def killed_between_the_two_last_commits(monkeypatch, entry):
+    """Legacy has the row of an entry, and the ledger does not know."""
     default, legacy_alias = connections["default"], connections["xqueue"]
     commit_on_legacy, commit = legacy_alias.commit, default.commit
     due = []
@@ -128,6 +126,13 @@ def test_it_may_be_killed_between_the_two_last_commits(monkeypatch, handed_off):
     entry.refresh_from_db()
     assert (entry.move, len(queued(entry.raw_header))) == ("returning", 1)
 
+
+@pytest.mark.parametrize("handed_off", [True, False])
+def test_it_may_be_killed_between_the_two_last_commits(monkeypatch, handed_off):
+    """The next run finds legacy's row and writes nothing."""
+    entry = hand_off(rows.legacy_row(1)) if handed_off else live(1)
+    killed_between_the_two_last_commits(monkeypatch, entry)
+
     document = give_back_all()
 
     assert counts(document) == {"imported already_there": 1}
@@ -135,6 +140,20 @@ def test_it_may_be_killed_between_the_two_last_commits(monkeypatch, handed_off):
     assert LegacySubmission.objects.count() == 1
     entry.refresh_from_db()
     assert (entry.move, entry.authority, entry.legacy_id) == ("returned", "legacy", LegacySubmission.objects.get().pk)
+
+
+@pytest.mark.parametrize("handed_off", [True, False])
+def test_what_a_killed_run_has_written_is_retired_if_the_learner_has_replaced_it_since(monkeypatch, handed_off):
+    """XQueue took the newer attempt when it saw nothing to retire yet."""
+    entry = hand_off(rows.legacy_row(1)) if handed_off else live(1)
+    killed_between_the_two_last_commits(monkeypatch, entry)
+    newer = rows.legacy_row(1, answer="new", age=timedelta(minutes=1))
+
+    assert counts(give_back_all()) == {"superseded": 1}
+
+    assert LegacySubmission.objects.filter(retired=False).get().pk == newer.pk
+    entry.refresh_from_db()
+    assert (entry.move, entry.authority, entry.superseded_at is not None) == (Move.RETURNED, "legacy", True)
 
 
 def test_what_was_fenced_is_finished_whatever_the_phase_is_by_now(monkeypatch):

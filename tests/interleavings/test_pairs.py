@@ -12,7 +12,7 @@ import pytest
 from tests.interleavings import pairs, schedules
 from tests.interleavings.conftest import needs_mariadb
 from tests.interleavings.explorer import Explorer, Pair
-from tests.interleavings.operations import LIVE, SHADOW
+from tests.interleavings.operations import LEGACY, LIVE, SHADOW
 from tests.interleavings.progress import Progress
 from tests.interleavings.world import Clock, fingerprint
 
@@ -33,6 +33,16 @@ FOUND = {
     ),
     "a register is applied while a reconcile stores": (Pair("register", "reconcile", SHADOW), "A* B A", 1),
     "an echo dies between lease and result": (Pair("echo", "copy", SHADOW), "A*! B", 5),
+    "a newer attempt looks for older ones while one is on its way back": (
+        Pair("submit", "return", LEGACY),
+        "A5 B*! A",
+        39,
+    ),
+    "a return dies with a row on legacy that a newer attempt did not see": (
+        Pair("submit", "return", LEGACY),
+        "A4 B*! A",
+        47,
+    ),
     "router and linker insert the same entry": (Pair("submit", "reconcile", SHADOW), "A* B A", 1),
 }
 
