@@ -57,17 +57,30 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
         _bring_back(family, state.key)
     family = [one for one in family if one.superseded_at is None]
     flying = in_flight(one.target_submission_id for one in family if one.target_submission_id is not None)
-    known = [
-        attempts.attempt(one, alive=one.target_submission_id in flying or one.move in (*_HELD, Move.RETURNING))
-        for one in family
-    ]
+    known = [attempts.attempt(one, alive=_is_alive(one, flying)) for one in family]
     gone, again = replaced(known, state, now())
     # Also what a handoff or a linker has called superseded, whose row on the target may be in flight yet.
     busy = _on_target([one for one in whole if one.pk in gone or one.superseded_at is not None])
-    again = _earliest(again, _doubt(whole, gone))
+    again = _earliest(again, _doubt(whole, gone), _copies_of(whole, gone))
     if entry.authority == Authority.TARGET and entry.move == Move.NONE:
         again = _earliest(again, _on_legacy(entry, family, state, settings))
     return _earliest(again, now() + BUSY if busy else None)
+
+
+def _is_alive(entry: LedgerEntry, flying: set[int]) -> bool:
+    """Whether an attempt is in flight on the target, on its way between the systems, or is owed a shadow."""
+    moving = entry.move in (*_HELD, Move.RETURNING)
+    return entry.target_submission_id in flying or moving or _is_owed(entry)
+
+
+def _is_owed(entry: LedgerEntry) -> bool:
+    return entry.authority == Authority.LEGACY and entry.copy_due is not None
+
+
+def _copies_of(whole: list[LedgerEntry], gone: set[Hashable]) -> datetime | None:
+    """When to look for the shadows that replaced attempts are owed: less and less often, they may not come for long."""
+    owed = [one for one in whole if (one.pk in gone or one.superseded_at is not None) and _is_owed(one)]
+    return _earliest(*(now() + max(BUSY, (now() - one.arrived_at) / 4) for one in owed))
 
 
 def _doubt(whole: list[LedgerEntry], gone: set[Hashable]) -> datetime | None:

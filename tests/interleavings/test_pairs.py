@@ -43,6 +43,7 @@ FOUND = {
         "A4 B*! A",
         47,
     ),
+    "a worker looks at attempts of which one is owed its shadow": (Pair("submit", "worker", SHADOW), "A* B A", 6),
     "router and linker insert the same entry": (Pair("submit", "reconcile", SHADOW), "A* B A", 1),
 }
 
