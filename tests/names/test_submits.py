@@ -123,7 +123,7 @@ def outcome(user):
 
 
 @pytest.mark.parametrize("phase", [Phase.SHADOW, Phase.LIVE, *(pytest.param(p, marks=pytest.mark.long) for p in QUIET)])
-@pytest.mark.parametrize("examples", [1, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("examples", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 @pytest.mark.usefixtures("legacy")
 def test_submissions(phase, examples):
     def told(odd):
