@@ -20,7 +20,7 @@ from .conf import ShimSettings, load
 from .core.identity import reverse_header
 from .data import Leg, State
 from .errors import Malformed, TargetWriteFailed, Unfit
-from .legacy.client import LegacyClient, answered
+from .legacy.client import LegacyClient, answered, is_about_size
 from .metrics import count, timed
 from .models import LedgerEntry
 from .target import reader
@@ -135,7 +135,8 @@ def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
     elif not entry.tries or breaker.is_open(REVERSE):
         breaker.failed(REVERSE, settings)
     if error:
-        return replace(_reverse_failed(entry, f"refused: {message}"), refused=answered(message))
+        whole_queue = answered(message) and not is_about_size(message)
+        return replace(_reverse_failed(entry, f"refused: {message}"), refused=whole_queue)
     LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.STORED, legacy_reason="")
     count("reverse_stored")
     return Written(word="stored")

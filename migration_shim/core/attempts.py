@@ -50,7 +50,8 @@ def replaced(
     """
     Those of the attempts at one input that are replaced, and when to look again (None: waiting changes nothing).
 
-    Never the one whose key the state holds, unless a later attempt has the same key (the LMS makes keys by the second).
+    Never the one whose key the state holds, unless a later attempt has the same key (the LMS makes keys by the second);
+    where there is a later one, the LMS may be about to save its key.
     One is replaced once the state holds the key of a later one. Where it holds another key, or none, the LMS may only
     be slow to save: then it is, ``STALL`` after its acceptance. Where the state cannot be read (None), only one
     that began ``STALL`` before a later one.
@@ -68,7 +69,7 @@ def replaced(
             if any(other.began - one.began > STALL for other in later):
                 gone.add(one.name)
         elif state.key == one.key:
-            continue
+            again += [other.began + STALL for other in later if moment - other.began <= STALL]
         elif any(other.key == state.key for other in later):
             gone.add(one.name)
         elif state.key is not None or later:

@@ -133,6 +133,10 @@ def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:
     return _checked(dataclasses.replace(real, queue_name=real.queue_name + queue_suffix))
 
 
+#: What submissions.api takes the blanks off, of which it would make another learner's or problem's item.
+_TRIMMED = ("student_id", "course_id", "item_id", "item_type")
+
+
 def _checked(placement: Placement) -> Placement:
     limits = (
         ("student_id", ID_LIMIT),
@@ -148,6 +152,8 @@ def _checked(placement: Placement) -> Placement:
             raise Unfit(f"{name}_empty", f"The submission has no {name.replace('_', ' ')}.")
         if len(value) > limit:
             raise Unfit(f"{name}_too_long", f"The {name.replace('_', ' ')} is longer than {limit} characters.")
+        if name in _TRIMMED and value != value.strip():
+            raise Unfit(f"{name}_padded", f"The {name.replace('_', ' ')} has blanks at its ends.")
     if "\0" in placement.student_id:  # submissions.api refuses it; a bulk write would not
         raise Unfit("student_id_has_nul", "The learner's anonymous id has a character that cannot be stored.")
     return placement

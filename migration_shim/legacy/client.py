@@ -158,8 +158,12 @@ def answered(message: object) -> bool:
     A form that is too large is answered with a bare 400.
     """
     text = str(message)
-    bare = text in ("unexpected HTTP status code [400]", "unexpected HTTP status code [413]")
-    return bare or not (text in _UNANSWERED or text.startswith("unexpected HTTP status code"))
+    return is_about_size(text) or not (text in _UNANSWERED or text.startswith("unexpected HTTP status code"))
+
+
+def is_about_size(message: object) -> bool:
+    """Whether an error of ``submit`` is about this one submission, and says nothing of the others of its queue."""
+    return str(message) in ("unexpected HTTP status code [400]", "unexpected HTTP status code [413]")
 
 
 def parse_reply(text: str) -> tuple[int, Any]:

@@ -59,6 +59,7 @@ def odd_rows(folder, **columns):
         "id of 25 letters": {"learner": "a" * 25},
         "id of 26 letters": {"learner": "a" * 26},
         "id of 128 letters": {"learner": "a" * 128},
+        "id with a blank": {"learner": "a" * 31 + " "},
         "file": {"files": {"a.py": KEY}},
         "file name of 255": {"files": {"a" * 255: KEY}},
         "file name over 255": {"files": {"a" * 256: KEY}},

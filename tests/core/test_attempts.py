@@ -25,6 +25,12 @@ CASES = {
         {2},
         None,
     ),
+    "the earlier key is held, and legacy has the later one": (
+        (ONE, made(2, "k2", 3 * SECOND, alive=False)),
+        Queued(key="k1"),
+        set(),
+        TWO.began + STALL,
+    ),
     "no key is held yet": ((ONE, TWO), Queued(key=None), set(), ONE.began + STALL),
     "no key is held any more": ((OLD, TWO), Queued(key=None), {1}, None),
     "an unknown key is held": ((ONE,), Queued(key="k9"), set(), ONE.began + STALL),

@@ -165,7 +165,8 @@ def type_of(length):
         ({"queue": "q"}, {"queue": ""}, "queue_name_empty"),
         ({"key": "k"}, {"key": ""}, "queue_key_empty"),
         ({"learner": "a" * 128}, None, None),
-        ({"learner": "a"}, None, None),
+        ({"learner": "a"}, {"learner": "a "}, "student_id_padded"),
+        ({"learner": "a b"}, {"learner": "\u2003a"}, "student_id_padded"),
     ],
 )
 def test_columns_of_a_real_placement(longest, one_more, expected):

@@ -44,6 +44,7 @@ FOUND = {
         47,
     ),
     "a worker looks at attempts of which one is owed its shadow": (Pair("submit", "worker", SHADOW), "A* B A", 6),
+    "a watch looks before the LMS has saved the key of a newer attempt": (Pair("submit", "watch", LEGACY), "A* B A", 9),
     "router and linker insert the same entry": (Pair("submit", "reconcile", SHADOW), "A* B A", 1),
 }
 

@@ -54,6 +54,23 @@ def test_a_queue_that_xqueue_refuses_starves_no_other(legacy, shim):
     assert owed.count() == 6  # and they are tried again
 
 
+def test_a_submission_that_is_too_large_for_xqueue_holds_up_none_of_its_queue(legacy, shim):
+    put_course_in("live")
+    large, good = attempt(), attempt()
+    large.send()
+    good.send()
+    really = copies.LegacyClient.submit
+
+    def submit(client, header, body, files, **kept):
+        too_large = kept["correlation"] == large.entry().identity[:16]
+        return (1, "unexpected HTTP status code [400]") if too_large else really(client, header, body, files, **kept)
+
+    with mock.patch.object(copies.LegacyClient, "submit", submit):
+        drain()
+    assert legs(good) == ("stored", "stored")
+    assert legs(large) == ("failed", "stored")
+
+
 @pytest.mark.parametrize("error", [OperationalError(1366, "poison"), RuntimeError("a bug"), ImproperlyConfigured("x")])
 def test_a_poison_copy_opens_no_breaker_and_stops_no_other(error, legacy, shim):
     shim(COPIES="deferred", BREAKER_FAILURES=2)
