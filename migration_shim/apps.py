@@ -21,6 +21,17 @@ class MigrationShimConfig(AppConfig):
                 "production": {"relative_path": "settings.production"},
             },
         },
+        "signals_config": {
+            "lms.djangoapp": {
+                "relative_path": "retirement",
+                "receivers": [
+                    {
+                        "receiver_func_name": "retire_user",
+                        "signal_path": "openedx.core.djangoapps.user_api.accounts.signals.USER_RETIRE_LMS_MISC",
+                    }
+                ],
+            },
+        },
     }
 
     def ready(self) -> None:

@@ -45,6 +45,10 @@ class PhaseUnreadable(ShimError):
     """The grading service cannot take the submission now. Nothing of it was stored; please try again."""
 
 
+class SenderUnusable(ShimError):
+    """The platform's own sender cannot call the installed edx-submissions. Nothing was stored; please try again."""
+
+
 class TargetWriteFailed(ShimError):
     """
     The target did not store the submission.

@@ -8,7 +8,7 @@ it from being released. On without that it is a mistake: nothing of the shim's a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,18 +16,19 @@ from django.db import transaction
 from django.utils.timezone import now
 from waffle import get_waffle_flag_model
 
-from . import journal, ledger, overrides, runs, toggles
+from . import journal, ledger, overrides, platform_door, runs, toggles
 from .conf import load
 from .core import hazards
 from .core.findings import NOTE
 from .core.wire import parse_envelope
 from .data import Authority, Document, ExitCode, Phase
 from .errors import IllegalStep, Malformed, ShimError
+from .lms import flags as platform
 from .models import CoursePhase, LedgerEntry
 from .target import writer
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
-FLAG = "send_to_submission_course.enable"
+FLAG = platform.SUBMISSION_FLAG
 PAGE = 500
 #: What preflight finds in rows that only matters while legacy or its rows are in use.
 _OF_LEGACY = frozenset(
@@ -54,11 +55,21 @@ def flag_on(course_id: str) -> bool:
 
     Read anew at each call. On for some of the learners counts as on.
     """
+    return flags_on([course_id])[course_id]
+
+
+def flags_on(course_ids: Collection[str]) -> dict[str, bool]:
+    """The same for many courses: at most two statements each, and those of the flag itself once."""
     if not toggles.in_platform():
-        return False
-    forced = toggles.platform_overrides(course_id, (FLAG,)).get(FLAG)
-    if forced is not None:
-        return forced
+        return dict.fromkeys(course_ids, False)
+    platform.forget(FLAG)
+    forced = {course_id: platform.forced(course_id, FLAG) for course_id in course_ids}
+    others = None in forced.values() and _on_elsewhere()
+    return {course_id: others if value is None else value for course_id, value in forced.items()}
+
+
+def _on_elsewhere() -> bool:
+    """Whether the flag is on where nothing is forced, for whomever."""
     flag = get_waffle_flag_model().objects.filter(name=FLAG).first()
     if flag is None or flag.everyone is not None:
         return flag is not None and flag.everyone
@@ -140,6 +151,7 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
         moment = preflight.finished_at
         findings = [_shown(item, "legacy") for item in preflight.document["findings"] if _blocks(item)]
         missing += _stale(moment, preflight.document.get("versions"))
+    missing += platform_door.uncallable()
     findings += _of_ledger(course_id)
     accepted = sorted({item["code"] for item in findings if item["code"] in _ACCEPTABLE}) if override else []
     left = [item for item in findings if item["code"] not in accepted]

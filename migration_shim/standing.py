@@ -1,5 +1,6 @@
 """
 Where many courses stand at once, out of the app's own tables: every question is one statement, however many courses.
+Flags of a platform are the exception: it has no question about many courses, and its answer is the one that counts.
 
 Only indexes are used that serve it: a ledger of millions of entries is counted by its index on the course, and what is
 owed, held or on its way back is found by the indexes on the legs and on the move.
@@ -8,12 +9,11 @@ owed, held or on its way back is found by the indexes on the legs and on the mov
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.apps import apps
 from django.db.models import Count, Max, Min, Q
 from opaque_keys.edx.keys import CourseKey
 
@@ -21,6 +21,7 @@ from . import proofs, toggles
 from .core.phases import asked_phase
 from .core.wrong_side import PASSED_THROUGH
 from .data import Authority, DivergenceClass, Leg, Move, Phase, State
+from .lms import flags as platform
 from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
@@ -83,42 +84,35 @@ def _records(courses: Collection[Course]) -> dict[Course, CoursePhase]:
 
 def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
     """The flags of each course: its own, before its organisation's, before those for everyone."""
-    orgs = {course: CourseKey.from_string(course).org for course in courses}
-    forced: dict[tuple[str, str, str], bool | None] = {}
-    for flag, scope, key, value in _overrides(courses, set(orgs.values())):
-        forced[flag, scope, key] = value  # the newest comes last
+    forced = _platform_overrides(courses) if toggles.in_platform() else _own_overrides(courses)
     everyone = {flag: toggles.for_everyone(flag) for flag in toggles.FLAGS}
     found = {}
-    for course, org in orgs.items():
-        values = []
-        for flag in toggles.FLAGS:
-            said = (forced.get((flag, "course", course)), forced.get((flag, "org", org)), everyone[flag])
-            values.append(next(value for value in said if value is not None))
-        found[course] = (values[0], values[1])
+    for course in courses:
+        said = ((forced[flag, course], everyone[flag]) for flag in toggles.FLAGS)
+        dual_write, target_primary = (default if value is None else value for value, default in said)
+        found[course] = (dual_write, target_primary)
     return found
 
 
-def _overrides(courses: Collection[Course], orgs: Collection[str]) -> Iterable[tuple[str, str, str, bool | None]]:
-    """(flag, scope, key, forced value or None for nothing forced), the oldest first."""
-    if toggles.in_platform():
-        keys = [CourseKey.from_string(course) for course in courses]
-        course_model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
-        org_model = apps.get_model("waffle_utils", "WaffleFlagOrgOverrideModel")
-        for model, scope, key, wanted in (
-            (course_model, "course", "course_id", {"course_id__in": keys}),
-            (org_model, "org", "org", {"org__in": orgs}),
-        ):
-            for row in model.objects.filter(waffle_flag__in=toggles.FLAGS, **wanted).order_by("change_date", "id"):
-                yield (
-                    row.waffle_flag,
-                    scope,
-                    str(getattr(row, key)),
-                    row.override_choice == "on" if row.enabled else None,
-                )
-        return
-    scopes = Q(scope="course", key__in=courses) | Q(scope="org", key__in=orgs)
+def _platform_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
+    """What the platform forces for each course; None: nothing."""
+    platform.forget(*toggles.FLAGS)
+    return {(flag, course): platform.forced(course, flag) for flag in toggles.FLAGS for course in courses}
+
+
+def _own_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
+    """The same of the app's own overrides, for a site without a platform."""
+    orgs = {course: CourseKey.from_string(course).org for course in courses}
+    scopes = Q(scope="course", key__in=courses) | Q(scope="org", key__in=set(orgs.values()))
+    newest: dict[tuple[str, str, str], bool | None] = {}
     for own in FlagOverride.objects.filter(scopes, flag__in=toggles.FLAGS).order_by("change_date", "id"):
-        yield own.flag, own.scope, own.key, own.force if own.enabled else None
+        newest[own.flag, own.scope, own.key] = own.force if own.enabled else None
+    forced: dict[tuple[str, Course], bool | None] = {}
+    for flag in toggles.FLAGS:
+        for course, org in orgs.items():
+            own_value = newest.get((flag, "course", course))
+            forced[flag, course] = newest.get((flag, "org", org)) if own_value is None else own_value
+    return forced
 
 
 def newest_runs(kinds: Collection[str], courses: Collection[Course]) -> dict[tuple[str, Course], list[dict[str, Any]]]:

@@ -159,7 +159,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         sizes=standing.ledger_sizes(courses),
         in_vain=in_vain.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
-        platform_flag={course: release.flag_on(course) for course in courses} if toggles.in_platform() else {},
+        platform_flag=release.flags_on(courses) if toggles.in_platform() else {},
     )
 
 

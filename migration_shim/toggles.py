@@ -1,8 +1,9 @@
 """
 The flags of a course, the kill switch, and which phase is in force.
 
-The flags say what the operator wants. Inside an LMS they are course waffle flags of ``waffle_utils``; elsewhere the
-same precedence (course, then organisation, then the flag for everyone) is read from ``FlagOverride``.
+The flags say what the operator wants. Inside an LMS they are course waffle flags, and the platform's own models are
+asked (``lms/flags.py``); elsewhere the same precedence (course, then organisation, then the flag for everyone) is read
+from ``FlagOverride``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from waffle import get_waffle_flag_model, get_waffle_switch_model
 from . import journal, permits, phase_memory, texts
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .data import Authority, Phase
+from .lms import flags as platform
+from .lms.flags import in_platform
 from .metrics import count
 from .models import CoursePhase, FlagOverride
 
@@ -67,24 +70,23 @@ _ASK_AGAIN = 60.0
 _refused: dict[str, tuple[tuple[int | None, str], float]] = {}
 
 
-def in_platform() -> bool:
-    """Whether the platform's own flag overrides are installed."""
-    return apps.is_installed("openedx.core.djangoapps.waffle_utils")
-
-
 def flags_for(course_id: str) -> tuple[bool, bool]:
     """
     (dual_write, target_primary) for a course, as the operator wants them now.
 
     Cached for one request at most; a long-running command clears the request cache before every batch. Outside an LMS
-    both flags cost one statement, beside what django-waffle caches itself.
+    both flags cost one statement, beside what django-waffle caches itself; inside, two for a course that the app has
+    moved, four for one that nobody has touched.
     """
     cache = RequestCache(_CACHE)
     cached = cache.get_cached_response(course_id)
     if cached.is_found:
         return cached.value
-    wanted = platform_overrides(course_id, FLAGS) if in_platform() else _own_overrides(course_id)
-    dual_write, target_primary = (for_everyone(flag) if wanted.get(flag) is None else wanted[flag] for flag in FLAGS)
+    own = {} if in_platform() else _own_overrides(course_id)
+    wanted = [platform.forced(course_id, flag) if in_platform() else own.get(flag) for flag in FLAGS]
+    dual_write, target_primary = (
+        for_everyone(flag) if value is None else value for flag, value in zip(FLAGS, wanted, strict=True)
+    )
     cache.set(course_id, (dual_write, target_primary))
     return dual_write, target_primary
 
@@ -104,20 +106,14 @@ def _own_overrides(course_id: str) -> dict[str, bool]:
     return forced
 
 
-def platform_overrides(course_id: str, flags: tuple[str, ...]) -> dict[str, bool]:
-    """What is forced for a course by the platform's models; source: ``waffle_utils/models.py``, ``override_value``."""
-    course_model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
-    org_model = apps.get_model("waffle_utils", "WaffleFlagOrgOverrideModel")
-    course_key = CourseKey.from_string(course_id)
-    forced: dict[str, bool] = {}
-    for model, scope in ((org_model, {"org": course_key.org}), (course_model, {"course_id": course_key})):
-        newest = {}
-        for row in model.objects.filter(waffle_flag__in=flags, **scope).order_by("change_date", "id"):
-            newest[row.waffle_flag] = row
-        for flag, row in newest.items():
-            if row.enabled:
-                forced[flag] = row.override_choice == "on"
-    return forced
+def passes_the_shim(course_id: str) -> bool:
+    """
+    Whether the platform's own flag leads a course past the shim, for every learner.
+
+    On for some of them does not count: a worker could not tell for whom.
+    """
+    value = platform.forced(course_id, platform.SUBMISSION_FLAG)
+    return for_everyone(platform.SUBMISSION_FLAG) if value is None else value
 
 
 def for_everyone(flag: str) -> bool:
@@ -160,6 +156,12 @@ def new_work_cycle() -> None:
     RequestCache.clear_all_namespaces()
 
 
+def _forget(course_id: str) -> None:
+    """Forget what this request knows of a course's flags, and nothing else: it may be a learner's."""
+    RequestCache(_CACHE).delete(course_id)
+    platform.forget(*FLAGS)
+
+
 def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user: object = None, note: str = "") -> None:
     """Force both flags for one course, as two new override rows."""
     for flag, value in zip(FLAGS, (dual_write, target_primary), strict=True):
@@ -188,6 +190,7 @@ def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object 
             changed_by=user,
         )
     )
+    platform.forget(flag)
 
 
 def _insert(row: Any) -> None:
@@ -241,7 +244,7 @@ def _obey(course_id: str, seen: CoursePhase | None, decision: PhaseDecision) -> 
                 # of the caller that sees nothing newer.
                 return PhaseDecision(phase=Phase(record.phase), asked=Phase(record.phase), changed=False)
             # A cutover writes flags and record in one transaction, and holds this row: from here on they fit.
-            RequestCache(_CACHE).delete(course_id)
+            _forget(course_id)
             decision = _decide(course_id, record)
             gated = decision.changed and needs_permit(Phase(record.phase), decision.phase)
             if gated and not permits.holds(record):

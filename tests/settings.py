@@ -1,3 +1,12 @@
-"""Settings of the tests: those of the LMS stand-in, on databases that tests/conftest.py chose in the environment."""
+"""
+Settings of the tests: those of the LMS stand-in, on databases that tests/conftest.py chose in the environment.
+
+Flags are forced in the app's own tables, unless a test takes the fixture ``platform`` (tests/lms.py): most tests want
+the phase that a flag stands for, and not the platform.
+"""
+
+import os
+
+os.environ["SANDBOX_FLAGS"] = "own"
 
 from sandbox.lms.settings import *  # noqa: F403

@@ -296,8 +296,8 @@ def test_flags_of_many_courses_are_those_of_each(everyone):
 def test_the_platforms_own_flag_past_the_shim(monkeypatch):
     assert course()["platform_flag"] is None
     monkeypatch.setattr(status.toggles, "in_platform", lambda: True)
-    monkeypatch.setattr(status.standing, "_overrides", lambda courses, orgs: [])
-    monkeypatch.setattr(release, "flag_on", lambda key: True)
+    monkeypatch.setattr(status.standing, "_platform_overrides", status.standing._own_overrides)
+    monkeypatch.setattr(release, "flags_on", lambda keys: dict.fromkeys(keys, True))
     rows.in_phase("complete")
     monkeypatch.setattr(status.toggles, "phase_of", lambda key: toggles.decide(Phase.LEGACY, Phase.LEGACY, permit=None))
     document = api.status([COURSE])

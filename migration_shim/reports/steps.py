@@ -131,8 +131,10 @@ def release(content: Content) -> list[str]:
     if content["permitted"]:
         lines += [f"  {content['flag']}: {_on(content['flag_before'])} -> on", f"  way back: {content['way_back']}"]
         return lines if content["executed"] else [*lines, "Next: the same command with --execute"]
-    if content["reasons"]:
+    if any("preflight" in reason for reason in content["reasons"]):
         return [*lines, f"Next: xqueue_preflight --course {content['course']}"]
+    if content["reasons"]:
+        return [*lines, "The course stays complete until the platform's own path can be taken."]
     left = {item["code"] for item in content["findings"]} - set(content["accepted"])
     if left <= set(content["acceptable"]):
         return [*lines, "Next: the same command with --override, if the course's graders do not need it"]

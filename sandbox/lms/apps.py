@@ -1,6 +1,9 @@
 """App configuration of the LMS stand-in."""
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class SandboxLmsConfig(AppConfig):
@@ -12,5 +15,21 @@ class SandboxLmsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the receivers: importing the module is enough."""
+        """Connect the receivers: importing the module is enough; plugins name theirs in their configuration."""
         from sandbox.lms import receivers, sessions  # noqa: F401
+        from sandbox.lms.plugins import connect_receivers
+
+        connection_created.connect(add_collation, dispatch_uid="sandbox_lms.add_collation")
+        connect_receivers()
+
+
+def add_collation(sender: Any, connection: Any, **kwargs: Any) -> None:
+    """Teach SQLite how MySQL compares text in the platform's tables: without case, and without blanks at the end."""
+    if connection.vendor == "sqlite":
+        connection.connection.create_collation("platform_ci", compare)
+
+
+def compare(one: str, other: str) -> int:
+    """Order two texts as such a collation does."""
+    one, other = (text.rstrip(" ").casefold() for text in (one, other))
+    return (one > other) - (one < other)

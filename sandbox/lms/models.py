@@ -5,26 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from sandbox.lms.student.models import AnonymousUserId
 
-class AnonymousUserId(models.Model):
-    """
-    A learner's anonymous id, as the platform's table of this name: what graders and edx-submissions see.
-
-    The course is empty for the global id, the one that CAPA puts into student_info and that becomes
-    StudentItem.student_id.
-
-    .. pii: The link between a user and an anonymous id. Sandbox only, learners are invented.
-    .. pii_types: id, other
-    .. pii_retirement: local_api
-    """
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="anonymous_ids")
-    anonymous_user_id = models.CharField(max_length=32, unique=True)
-    course_id = models.CharField(max_length=255, db_index=True, blank=True, default="")
-
-    def __str__(self) -> str:
-        """Name the row, not the learner."""
-        return f"anonymous id {self.pk}"
+__all__ = ["AnonymousUserId", "LearnerEffect", "LegacyCallback", "LoginSession"]
 
 
 class LearnerEffect(models.Model):

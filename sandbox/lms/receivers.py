@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def user_by_anonymous_id(anonymous_id: str) -> Any | None:
     """Return the user of an anonymous id, whatever course it is for, or None."""
-    return get_user_model().objects.filter(anonymous_ids__anonymous_user_id=anonymous_id).first()
+    return get_user_model().objects.filter(anonymoususerid__anonymous_user_id=anonymous_id).first()
 
 
 @receiver(score_set, dispatch_uid="sandbox_lms.submissions_score_set_handler")

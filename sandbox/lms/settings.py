@@ -7,8 +7,14 @@ the secret key and the place of the files are a sandbox's.
 
 import json
 import os
+import sys
+from pathlib import Path
 
+from migration_shim.settings.production import plugin_settings
 from sandbox.databases import SANDBOX_DIR, legacy_database, target_database
+
+# What the app finds in an LMS by its name: openedx.core.djangoapps, as far as it asks it.
+sys.path.append(str(Path(__file__).parent / "platform"))
 
 LMS_HOST = "courses.example.edu"
 LMS_ROOT_URL = f"https://{LMS_HOST}"
@@ -37,8 +43,16 @@ INSTALLED_APPS = [
     # An LMS takes it from the lms.djangoapp entry point; a clone that is not installed has none.
     "migration_shim.apps.MigrationShimConfig",
     "sandbox.lms.courseware.apps.CoursewareConfig",
+    "sandbox.lms.student.apps.StudentConfig",
     "sandbox.lms.apps.SandboxLmsConfig",
 ]
+
+# Where flags are forced: in the platform's own tables, or ("own") in the app's, as on a site that is no LMS.
+SANDBOX_FLAGS = os.environ.get("SANDBOX_FLAGS", "platform")
+if SANDBOX_FLAGS not in ("platform", "own"):
+    raise ValueError(f"SANDBOX_FLAGS must be platform or own, not {SANDBOX_FLAGS!r}")
+if SANDBOX_FLAGS == "platform":
+    INSTALLED_APPS.append("openedx.core.djangoapps.waffle_utils")
 
 MIDDLEWARE = [
     "edx_django_utils.cache.middleware.RequestCacheMiddleware",
@@ -71,7 +85,6 @@ DATABASES = {
     "default": {**target_database(), "ATOMIC_REQUESTS": True},
     "xqueue": {**legacy_database(), "ATOMIC_REQUESTS": False},
 }
-DATABASE_ROUTERS = ["migration_shim.legacy.routers.LegacyRouter"]
 
 # The proxy in front ends TLS. The cookie domain is the institution's, not the host at which an internal client or a
 # load balancer reaches the workers, so a client on http://127.0.0.1 never gets a session.
@@ -158,8 +171,9 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    # Each fenced result is an invalid key to the score receiver, and that is how it should be.
-    "filters": {"fenced": {"()": "migration_shim.logfilter.FencedResults"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["fenced"]}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }
+
+# Last, as the platform asks its plugins: what the app itself puts into an LMS's settings.
+plugin_settings(sys.modules[__name__])

@@ -5,6 +5,7 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from migration_shim import copy_tasks, publish
+from tests.lms import platform, platform_tables  # noqa: F401
 from tests.load import course as route
 
 pytestmark = [
@@ -71,3 +72,14 @@ def test_a_flag_costs_a_statement_in_every_request(published):
     nudges = len(published)
     assert route.send(route.submission(2))[0] == 0
     assert len(published) == nudges
+
+
+@pytest.mark.parametrize(("phase", "bound"), [("shadow", 7), ("legacy", 5)])
+@pytest.mark.usefixtures("platform")
+def test_inside_an_lms_each_flag_is_one_more_question(published, phase, bound):
+    """The platform has no question about two flags: it is asked about each, and about no other course."""
+    route.start_in(phase)
+    default, _ = statements(route.submission(1))
+    assert sum("waffle_utils" in text for text in default) == 2, listed(default)
+    assert not [text for text in default if "flagoverride" in text]
+    assert len(default) <= bound, listed(default)

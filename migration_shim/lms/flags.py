@@ -1,0 +1,53 @@
+"""
+The platform's course flags, asked of its own models in ``waffle_utils``.
+
+How an override is found is the platform's rule and its database's: on MySQL a flag that was typed in another case
+counts. So nothing is looked up by hand here. Nor is ``is_enabled()`` called: it goes on to percentages and users, which
+a worker does not have. Sources: edx-platform's ``waffle_utils/__init__.py`` and ``waffle_utils/models.py``.
+"""
+
+from __future__ import annotations
+
+from django.apps import apps
+from edx_django_utils.cache import RequestCache
+from opaque_keys import InvalidKeyError
+from opaque_keys.edx.keys import CourseKey
+
+#: The platform's own: with it on for a course, the platform writes to edx-submissions by itself.
+SUBMISSION_FLAG = "send_to_submission_course.enable"
+
+
+def in_platform() -> bool:
+    """Whether the platform's own flag overrides are installed."""
+    return apps.is_installed("openedx.core.djangoapps.waffle_utils")
+
+
+def forced(course_id: str, flag: str) -> bool | None:
+    """
+    What is forced for a course, by an override of its own or else by its organisation's; None where nothing is.
+
+    One statement for a course with an override of its own, two for any other; none where this request has asked before,
+    since the platform keeps the answer for so long (see ``forget``).
+    """
+    try:
+        key = CourseKey.from_string(course_id)
+    except InvalidKeyError:  # of a library: to the platform that has no overrides either
+        return None
+    for name, scope in (("WaffleFlagCourseOverrideModel", key), ("WaffleFlagOrgOverrideModel", key.org)):
+        model = apps.get_model("waffle_utils", name)
+        choice = model.override_value(flag, scope)
+        if choice != model.ALL_CHOICES.unset:
+            return choice == model.ALL_CHOICES.on
+    return None
+
+
+def forget(*flags: str) -> None:
+    """
+    Have the next look at these flags ask the database.
+
+    Only they are forgotten: what else is kept for a request may be a learner's (the platform keeps the id of a tracked
+    transaction there), and this is called in a learner's request too.
+    """
+    cache = RequestCache()
+    for key in [key for key in cache.data if any(flag in str(key) for flag in flags)]:
+        cache.delete(key)
