@@ -58,7 +58,11 @@ def running() -> Iterator[dict[str, str]]:
             if made.returncode:
                 raise CannotStart(f"mariadb-install-db failed:\n{_tail(log)}")
             process = subprocess.Popen(
-                [server, "--no-defaults", f"--datadir={data}", f"--socket={socket}", "--skip-networking", *FAST, *user],
+                # Its temporary files too: somebody may tidy up /tmp meanwhile.
+                [
+                    *(server, "--no-defaults", f"--datadir={data}", f"--tmpdir={directory}", f"--socket={socket}"),
+                    *("--skip-networking", *FAST, *user),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
