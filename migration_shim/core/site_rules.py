@@ -94,6 +94,14 @@ _PLATFORM = (
         advice="Run: manage.py check --tag migration_shim --fail-level WARNING",
     ),
     Rule(
+        code="bodies_tracked",
+        severity=BLOCKER,
+        effect="The platform's tracking log gets what is sent to these URLs: with the callback and the key of a "
+        "submission anybody can post a grade.",
+        advice="Add ^/migration_shim/ (or where the app is mounted) to TRACKING_IGNORE_URL_PATTERNS, where nothing "
+        "sets it anew after the plugins' settings; treat the tracking logs so far as secrets.",
+    ),
+    Rule(
         code="no_graders",
         severity=WARNING,
         effect="Nobody may pull from the target: only active users of the Django group xqueue may.",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import tracking
+
 ROUTER = "migration_shim.legacy.routers.LegacyRouter"
 
 
 def plugin_settings(settings: Any) -> None:
     """
-    Put our database router first and give ``MIGRATION_SHIM`` a default.
+    Put our database router first, give ``MIGRATION_SHIM`` a default, and keep our forms out of the tracking log.
 
     First, because the LMS's ReadReplicaRouter answers every question with ``default``.
     """
@@ -17,6 +19,7 @@ def plugin_settings(settings: Any) -> None:
     settings.DATABASE_ROUTERS = [ROUTER, *routers]
     if not hasattr(settings, "MIGRATION_SHIM"):
         settings.MIGRATION_SHIM = {}
+    tracking.ignore_our_urls(settings)
 
 
 #: Seconds that the client of MySQL or MariaDB waits for XQueue's database, unless the YAML says otherwise. To read and

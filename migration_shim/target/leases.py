@@ -22,6 +22,7 @@ from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
+from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
@@ -65,6 +66,7 @@ def _turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetim
     return ((_Status.PENDING, moment - hold), (_Status.RETRY, moment), (_Status.PULLED, moment - lease))
 
 
+@sensitive_variables()
 def session_of(session_key: str | None) -> str:
     """What stands for a grader's session in the ledger; empty for none. The key itself would let anybody in."""
     return salted_hmac("migration_shim.lease", session_key).hexdigest()[:32] if session_key else ""
@@ -132,6 +134,7 @@ def _take(
         given_up.append(claimed)  # it has died once too often; on to the next
 
 
+@sensitive_variables("key")
 def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     """
     Take a row, if it still is as it was read, with a new key and a new time.

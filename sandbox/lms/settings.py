@@ -7,7 +7,9 @@ the secret key and the place of the files are a sandbox's.
 
 import json
 import os
+import sys
 
+from migration_shim.settings import tracking
 from sandbox.databases import SANDBOX_DIR, legacy_database, target_database
 
 LMS_HOST = "courses.example.edu"
@@ -49,6 +51,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "sandbox.lms.middleware.TrackMiddleware",
     "waffle.middleware.WaffleMiddleware",
 ]
 
@@ -81,6 +84,8 @@ SESSION_COOKIE_DOMAIN = ".example.edu"
 CSRF_COOKIE_SECURE = True
 # As the platform's feature of this name (its default is on): a new login ends the user's other session.
 PREVENT_CONCURRENT_LOGINS = True
+# As in the platform: accounts that were never activated are let in, and each view decides.
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
 # Thousands of invented learners log in during a demo; the platform's hashers are slow on purpose.
@@ -160,6 +165,14 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     # Each fenced result is an invalid key to the score receiver, and that is how it should be.
     "filters": {"fenced": {"()": "migration_shim.logfilter.FencedResults"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["fenced"]}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["fenced"]},
+        "tracking": {"class": "logging.FileHandler", "filename": str(SANDBOX_DIR / "tracking.log"), "delay": True},
+    },
+    "loggers": {"tracking": {"handlers": ["tracking"], "level": "DEBUG", "propagate": False}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }
+
+# The platform's own, and then what the plugin loader lets the app add.
+TRACKING_IGNORE_URL_PATTERNS = [r"^/event", r"^/login", r"^/heartbeat", r"^/segmentio/event", r"^/performance"]
+tracking.ignore_our_urls(sys.modules[__name__])
