@@ -46,7 +46,8 @@ def grader(request: HttpRequest, username: str, password: str) -> AbstractBaseUs
         user = authenticate(request, username=username, password=password)
     else:
         make_password(password)  # as much work as a password that is looked at
-    if user is None or not user.groups.filter(name=GROUP).exists():
+    # The platform's backend lets in who is not active, and every poll after that would be refused.
+    if user is None or not user.is_active or not user.groups.filter(name=GROUP).exists():
         _failed(key)
         return None
     return user

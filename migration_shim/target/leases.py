@@ -100,13 +100,14 @@ def take(queue_name: str, settings: ShimSettings, session: str = "") -> tuple[Le
     """
     given_up: list[ExternalGraderDetail] = []
     for _ in range(ROUNDS):
+        # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left. It is
+        # first, because most polls are of an empty queue, and no transaction is opened for them.
+        if not waiting(queue_name, settings).exists():
+            break
         for status, before in _turns(settings, now()):
             lease = _take(queue_name, status, before, settings, session, given_up)
             if lease is not None:
                 return lease, given_up
-        # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left.
-        if not waiting(queue_name, settings).exists():
-            break
         time.sleep(random.uniform(0.002, 0.02))
     return None, given_up
 

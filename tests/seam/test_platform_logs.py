@@ -17,14 +17,14 @@ from django.utils.log import AdminEmailHandler
 from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import dual_write, grader_login, hosts, ledger, probe, submit_auth, toggles, views
+from migration_shim import grader_login, hosts, ledger, probe, submit_auth, toggles, views
 from migration_shim.core.phases import flags_of
 from migration_shim.data import Phase
 from migration_shim.logfilter import FencedResults
 from migration_shim.models import LedgerEntry
 from migration_shim.preflight import tracked
 from migration_shim.settings import common, production, tracking
-from migration_shim.target import leases, results, writer
+from migration_shim.target import results, writer
 from sandbox.lms.models import LearnerEffect
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
@@ -310,11 +310,9 @@ ERRORS = {
     "login of a grader": (grader_login, "authenticate"),
     "login of the door": (submit_auth, "salted_hmac"),
     "submit, early": (hosts, "seen_at_door"),
-    "submit, in the middle": (dual_write, "real_placement"),
     "submit, late": (writer, "check_fits"),
     "sink": (probe, "is_probe"),
-    "poll, early": (leases, "take"),
-    "poll, late": (ledger, "legacy_body"),
+    "poll": (ledger, "legacy_body"),
     "result": (results, "store"),
 }
 
