@@ -1,5 +1,6 @@
 """The tracking log of every request, as the platform keeps one; and a list of the callbacks that XQueue made."""
 
+import contextlib
 import json
 import logging
 import re
@@ -42,8 +43,9 @@ class TrackMiddleware:
         try:
             if self.should_process_request(request):
                 self._track(request, json.dumps({"GET": _sent(request.GET), "POST": _sent(request.POST)})[:512])
-        except Exception:  # as there: whatever it is, the request goes on
-            self._track(request, {"event-type": "exception", "exception": repr(sys.exc_info()[0])})
+        except Exception:  # as there: whatever it is, and whatever comes of saying so, the request goes on
+            with contextlib.suppress(Exception):
+                self._track(request, {"event-type": "exception", "exception": repr(sys.exc_info()[0])})
         return self.get_response(request)
 
     def should_process_request(self, request: HttpRequest) -> bool:
