@@ -139,8 +139,8 @@ def settings_page() -> str:
     parts = [
         paragraph(
             "All of them are keys of one dictionary in the Django settings, ``MIGRATION_SHIM``; each has a default. "
-            "Unknown keys and wrong types are named by ``manage.py check --tag migration_shim``, and every command "
-            "refuses them."
+            "Unknown keys and wrong types are named by ``manage.py check --tag migration_shim --fail-level WARNING``. "
+            "Every command that writes refuses them, but for the way back to legacy."
         )
     ]
     for item in annotations("migration_shim/conf.py", "setting"):

@@ -35,14 +35,16 @@ class MigrationShimConfig(AppConfig):
     }
 
     def ready(self) -> None:
-        """Connect the receivers that guard and limit the legacy database and note logins, and the tagged checks."""
+        """Connect receivers (the legacy database's guard and limits, logins) and tagged checks; hide our passwords."""
         from . import checks  # noqa: F401  (registers itself)
         from .legacy import guard, limits
+        from .settings import passwords
         from .target import logins
 
         guard.connect()
         limits.connect()
         logins.connect()
+        passwords.hide(django_settings)
         given = getattr(django_settings, "MIGRATION_SHIM", {})
         if isinstance(given, dict) and given.get("PYTHON_DOOR") is True:
             from . import platform_door

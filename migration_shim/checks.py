@@ -1,8 +1,10 @@
 """
-Start-up checks, tagged so that they stop nobody but those who ask.
+Start-up checks that stop nobody but those who ask.
 
-Run them with ``manage.py check --tag migration_shim``; ``xqueue_preflight`` runs them too. An untagged error would stop
-every command of the LMS, and uWSGI runs no checks at all.
+Each gives a Warning, whatever its id begins with: a tag only selects, and an Error would stop every command of the LMS
+that runs checks, ``migrate`` and the kill switch among them. Whoever asks is refused by the same warnings: ``manage.py
+check --tag migration_shim --fail-level WARNING``, ``xqueue_preflight``, and the app's own commands
+(``management.command``). See docs/decisions/0030.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from django.core import checks
 
 from . import conf, copies, platform_door
 from .core.wire import NAME_LIMIT
+from .errors import ConfigurationError
 from .legacy.routers import LEGACY_ALIAS
 
 TAG = "migration_shim"
@@ -24,10 +27,21 @@ _LIMITS = ("connect_timeout", "read_timeout", "write_timeout")
 XQUEUE_REQUEST_SECONDS = 10
 
 
+def complaints() -> list[checks.CheckMessage]:
+    """What all checks of this tag say, but for what the site has silenced (``SILENCED_SYSTEM_CHECKS``)."""
+    return [message for message in checks.run_checks(tags=[TAG]) if not message.is_silenced()]
+
+
+def refuse() -> None:
+    """Raise ``ConfigurationError`` with every complaint: what moves a course on does not begin on a broken ground."""
+    if found := complaints():
+        raise ConfigurationError(" ".join(f"{message.msg} ({message.id})" for message in found))
+
+
 @checks.register(TAG)
 def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Refuse unknown keys and wrong types of the ``MIGRATION_SHIM`` dictionary, by name."""
-    return [checks.Error(problem, id="migration_shim.E001") for problem in conf.problems()]
+    """Unknown keys and wrong types of the ``MIGRATION_SHIM`` dictionary, by name."""
+    return [checks.Warning(problem, id="migration_shim.E001") for problem in conf.problems()]
 
 
 @checks.register(TAG)
@@ -35,28 +49,28 @@ def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """What the Python door, the HTTP door, the watcher seam and a handoff must not be given."""
     try:
         settings_in_force = conf.load()
-    except conf.ConfigurationError:
+    except ConfigurationError:
         return []  # check_settings says which
     found: list[checks.CheckMessage] = []
     if settings_in_force.python_door:
-        found += [checks.Error(problem, id="migration_shim.E010") for problem in platform_door.problems()]
+        found += [checks.Warning(problem, id="migration_shim.E010") for problem in platform_door.problems()]
     if settings_in_force.http_door_seconds >= LMS_READ_TIMEOUT:
         message = f"HTTP_DOOR_SECONDS must be under {LMS_READ_TIMEOUT}, the LMS's own read timeout."
-        found.append(checks.Error(message, id="migration_shim.E011"))
+        found.append(checks.Warning(message, id="migration_shim.E011"))
     needed = 2 * settings_in_force.publish_seconds + 1
     if settings_in_force.hold_seconds < needed:
         hint = "CAPA saves its queue state after the door has returned; a grade that is quicker is lost."
         message = f"HOLD_SECONDS must be at least {needed:g}: a door may still run that long after its commit."
-        found.append(checks.Error(message, hint=hint, id="migration_shim.E013"))
+        found.append(checks.Warning(message, hint=hint, id="migration_shim.E013"))
     if settings_in_force.handoff_settle_seconds < XQUEUE_REQUEST_SECONDS:
         hint = "A pull that XQueue has begun brings a row back for as long as one of its requests may take."
         message = f"HANDOFF_SETTLE_SECONDS must be at least {XQUEUE_REQUEST_SECONDS}."
-        found.append(checks.Error(message, hint=hint, id="migration_shim.E014"))
+        found.append(checks.Warning(message, hint=hint, id="migration_shim.E014"))
     url = copies.sink_url("0" * 32, settings_in_force)
     if len(url) > NAME_LIMIT:
         hint = 'Set MIGRATION_SHIM["SINK_ROOT"] to a shorter URL.'
         message = f"The sink's URL has {len(url)} characters; XQueue compares the first {NAME_LIMIT} only."
-        found.append(checks.Error(message, hint=hint, id="migration_shim.E012"))
+        found.append(checks.Warning(message, hint=hint, id="migration_shim.E012"))
     return found
 
 
@@ -66,18 +80,18 @@ def check_databases(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage
     found: list[checks.CheckMessage] = []
     if LEGACY_ALIAS not in settings.DATABASES:
         hint = "Add XQueue's database to DATABASES under this alias."
-        return [checks.Error(f"There is no database alias {LEGACY_ALIAS!r}.", hint=hint, id="migration_shim.E002")]
+        return [checks.Warning(f"There is no database alias {LEGACY_ALIAS!r}.", hint=hint, id="migration_shim.E002")]
     first = (settings.DATABASE_ROUTERS or [""])[0]
     if first != "migration_shim.legacy.routers.LegacyRouter":
         hint = "Put migration_shim.legacy.routers.LegacyRouter at the head of DATABASE_ROUTERS."
-        found.append(checks.Error("Our database router is not the first.", hint=hint, id="migration_shim.E003"))
+        found.append(checks.Warning("Our database router is not the first.", hint=hint, id="migration_shim.E003"))
     if settings.DATABASES[LEGACY_ALIAS].get("ATOMIC_REQUESTS"):
         message = f"ATOMIC_REQUESTS is on for the alias {LEGACY_ALIAS!r}: every request of the LMS would open XQueue."
-        found.append(checks.Error(message, id="migration_shim.E004"))
+        found.append(checks.Warning(message, id="migration_shim.E004"))
     database = settings.DATABASES[LEGACY_ALIAS]
     missing = [name for name in _LIMITS if not (database.get("OPTIONS") or {}).get(name)]
     if database.get("ENGINE", "").endswith("mysql") and missing:
         hint = "Add them to its OPTIONS, in seconds; migration_shim.settings.production does."
         message = f"The alias {LEGACY_ALIAS!r} has no {', '.join(missing)}: a silent XQueue holds up whoever asks it."
-        found.append(checks.Error(message, hint=hint, id="migration_shim.E005"))
+        found.append(checks.Warning(message, hint=hint, id="migration_shim.E005"))
     return found

@@ -19,6 +19,7 @@ from typing import Any
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils.timezone import now
+from django.views.decorators.debug import sensitive_variables
 
 from . import breaker, copies, hosts, ledger, publish, toggles
 from .conf import COPY_KEYS, ShimSettings, usable
@@ -57,6 +58,7 @@ class QueueInterface:
         self.block = block
         self.seconds = seconds
 
+    @sensitive_variables()
     def send_to_queue(
         self, header: str, body: str, files_to_upload: Sequence[UploadedFile] | None = None
     ) -> tuple[int, Any]:
@@ -79,6 +81,7 @@ class QueueInterface:
         return submission.route()
 
 
+@sensitive_variables()
 def _to_legacy(
     header: str, body: str, files: list[UploadedFile], deadline: float | None, correlation: str = "1"
 ) -> tuple[int, Any]:

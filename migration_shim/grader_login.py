@@ -16,6 +16,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.cache import cache
 from django.http import HttpRequest
+from django.views.decorators.debug import sensitive_variables
 
 from .metrics import count
 
@@ -29,6 +30,7 @@ FAILURES, SECONDS = 10, 300
 _NAME_LIMIT = 150
 
 
+@sensitive_variables("password")
 def grader(request: HttpRequest, username: str, password: str) -> AbstractBaseUser | None:
     """
     The grader whose account and password these are, or None.
@@ -44,7 +46,8 @@ def grader(request: HttpRequest, username: str, password: str) -> AbstractBaseUs
         user = authenticate(request, username=username, password=password)
     else:
         make_password(password)  # as much work as a password that is looked at
-    if user is None or not user.groups.filter(name=GROUP).exists():
+    # The platform's backend lets in who is not active, and every poll after that would be refused.
+    if user is None or not user.is_active or not user.groups.filter(name=GROUP).exists():
         _failed(key)
         return None
     return user

@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 
 from django.db.models import Q
+from django.views.decorators.debug import sensitive_variables
 
 from .core import json_text
 from .core.identity import Digests
@@ -27,6 +28,7 @@ def owed_since(moment: datetime) -> Q:
     return unwritten & Q(copy_due__isnull=False, created_at__lt=moment)
 
 
+@sensitive_variables()
 def legacy_body(entry: LedgerEntry, answer: object) -> str:
     """
     The ``xqueue_body`` of an entry, made again out of its residue and the answer, in CAPA's order of keys.

@@ -1,28 +1,48 @@
-"""A logging filter: the LMS's score receiver logs each fenced result as an invalid key, as it should."""
+"""A logging filter for what the LMS and edx-submissions log of results: noise of fenced ones, secrets of all."""
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
 
 from .core.identity import FENCE
 
 #: A fenced usage key. A record with only the learner's half is a leak, and has to be seen.
 _FENCED_ITEM = re.compile(re.escape(FENCE) + r"(block-v1:|ccx-block-v1:|i4x://)")
+_RECEIVERS = ("lms.djangoapps.grades", "sandbox.lms")
+#: How the receiver logs the whole event, reply and key included; what it logs next names learner and problem.
+_EVENT = "Received external grader score event"
+#: How it then logs a score, and nothing that says whose.
+_SCORE = "External grader score:"
+_UPSTREAM, _UPSTREAM_API = "submissions.views.xqueue", "submissions.api"
+#: How edx-submissions logs what a database did not take, the answer included.
+_NOT_CREATED = "An error occurred while creating submission"
+#: By thread: whether the receiver's last record was about a fenced identity.
+_last = threading.local()
 
 
 class FencedResults(logging.Filter):
     """
-    Drop the LMS's records about fenced identities.
+    Drop the LMS's records about fenced identities, and keep keys, replies and answers of all out of its log.
 
     The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for an item that does
-    not parse and returns; for a shadow that is the fence at work. Put the filter on the handler of the logger
-    ``lms.djangoapps.grades``; everything else passes.
+    not parse and returns; for a shadow that is the fence at work. Before that it logs the event, who and what it is
+    for, and the score. With the key of a result anybody can post a grade until the learner has one. Put the filter on
+    the handlers that these records go through; everything else passes.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be logged."""
-        if not record.name.startswith(("lms.djangoapps.grades", "sandbox.lms")):
+        """Whether the record is to be logged; of edx-submissions' one loses the key, one the answer."""
+        if record.name == _UPSTREAM and isinstance(record.args, dict) and "queue_key" in record.args:
+            record.args = record.args | {"queue_key": "***"}
+        if record.name == _UPSTREAM_API and str(record.msg).startswith(_NOT_CREATED):
+            record.msg, record.args = _NOT_CREATED, ()
+        if not record.name.startswith(_RECEIVERS):
             return True
+        message = record.getMessage()
+        if message.startswith(_SCORE):
+            return not getattr(_last, "fenced", False)
         error = record.exc_info[1] if record.exc_info else None
-        return _FENCED_ITEM.search(f"{record.getMessage()} {error or ''}") is None
+        _last.fenced = _FENCED_ITEM.search(f"{message} {error or ''}") is not None
+        return not (_last.fenced or message.startswith(_EVENT))

@@ -13,15 +13,18 @@ import binascii
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.views.decorators.debug import sensitive_variables
 
 from .conf import ShimSettings
 
-COOKIE = "migration_shim_submit"
+#: Django leaves out of its reports of errors what is called a token.
+COOKIE = "migration_shim_submit_token"
 _SALT = "migration_shim.submit"
 #: How long a login lasts, in seconds; the LMS logs in again when it is told ``login_required``.
 COOKIE_AGE = 12 * 3600
 
 
+@sensitive_variables()
 def valid(username: str, password: str, settings: ShimSettings) -> bool:
     """Whether this is an account of the door; every account is compared, in constant time."""
     found = False
@@ -32,6 +35,7 @@ def valid(username: str, password: str, settings: ShimSettings) -> bool:
     return found
 
 
+@sensitive_variables()
 def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
     """
     Whether a request carries an account of the door, by HTTP Basic or by the door's cookie.
@@ -54,6 +58,7 @@ def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
     return secret is not None and constant_time_compare(mark, _mark(secret))
 
 
+@sensitive_variables()
 def set_cookie(response: HttpResponse, request: HttpRequest, username: str, password: str) -> None:
     """Log an account in: a cookie for this host only, which nothing but the door can read."""
     value = signing.dumps([username, _mark(password)], salt=_SALT)
@@ -61,11 +66,13 @@ def set_cookie(response: HttpResponse, request: HttpRequest, username: str, pass
     response.set_cookie(COOKIE, value, max_age=COOKIE_AGE, httponly=True, samesite="Lax", secure=request.is_secure())
 
 
+@sensitive_variables()
 def _mark(password: str) -> str:
     """What stands for a password in the cookie, as Django's sessions have it."""
     return salted_hmac(_SALT, password, algorithm="sha256").hexdigest()
 
 
+@sensitive_variables()
 def _basic(request: HttpRequest) -> tuple[str, str] | None:
     scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "basic":

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from django.db import transaction
 from django.urls import path
+from django.views.decorators.debug import sensitive_post_parameters
 
 from . import views
 from .target.seam import WatcherSeam
@@ -11,17 +12,21 @@ from .target.seam import WatcherSeam
 app_name = "migration_shim"
 
 
-def seam(method: str, action: str) -> Callable:
-    """One action of the watcher seam; it opens its own transactions, whatever ATOMIC_REQUESTS says."""
-    return transaction.non_atomic_requests(WatcherSeam.as_view({method: action}))
+def seam(action: str, *methods: str) -> Callable:
+    """
+    One action of the watcher seam. It opens its own transactions, whatever ATOMIC_REQUESTS says, and no report of an
+    error holds what was posted to it.
+    """
+    view = sensitive_post_parameters()(WatcherSeam.as_view(dict.fromkeys(methods, action)))
+    return transaction.non_atomic_requests(view)
 
 
 urlpatterns = [
-    path("xqueue/get_submission/", seam("get", "get_submission"), name="get_submission"),
-    path("xqueue/put_result/", seam("post", "put_result"), name="put_result"),
-    path("xqueue/get_queuelen/", seam("get", "get_queuelen"), name="get_queuelen"),
-    path("xqueue/logout/", seam("post", "logout"), name="logout"),
-    path("xqueue/status/", transaction.non_atomic_requests(WatcherSeam.as_view({"get": "status", "post": "status"}))),
+    path("xqueue/get_submission/", seam("get_submission", "get"), name="get_submission"),
+    path("xqueue/put_result/", seam("put_result", "post"), name="put_result"),
+    path("xqueue/get_queuelen/", seam("get_queuelen", "get"), name="get_queuelen"),
+    path("xqueue/logout/", seam("logout", "post"), name="logout"),
+    path("xqueue/status/", seam("status", "get", "post"), name="status"),
     path("xqueue/login/", views.login, name="login"),
     path("xqueue/submit/", views.submit, name="submit"),
     path("sink/<str:token>/", views.sink, name="sink"),

@@ -22,6 +22,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
 from . import grader_login, probe, submit_auth
@@ -57,6 +58,8 @@ def reply(success: bool, content: Any) -> HttpResponse:
 
 @transaction.non_atomic_requests
 @csrf_exempt
+@sensitive_post_parameters()
+@sensitive_variables()
 def login(request: HttpRequest) -> HttpResponse:
     """
     Log in: an account of the submit door first, else a grader, a Django user of the group ``xqueue``.
@@ -85,6 +88,7 @@ def login(request: HttpRequest) -> HttpResponse:
     return response
 
 
+@sensitive_variables()
 def _is_submitter(username: str, password: str) -> bool:
     try:
         return submit_auth.valid(username, password, _settings())
@@ -108,6 +112,8 @@ def _settings() -> ShimSettings:
 
 @transaction.non_atomic_requests
 @csrf_exempt
+@sensitive_post_parameters()
+@sensitive_variables()
 def submit(request: HttpRequest) -> HttpResponse:
     """Take one submission, as XQueue's ``submit`` does, and answer in its words."""
     # Read to its end before any answer: a server closes the connection of a large request that was not, and an LMS that
@@ -156,6 +162,7 @@ def _named(name: str, upload: UploadedFile) -> UploadedFile:
 @transaction.non_atomic_requests
 @csrf_exempt
 @require_POST
+@sensitive_post_parameters()
 def sink(request: HttpRequest, token: str) -> HttpResponse:
     """
     Take the grade of a reverse shadow, and deliver it to nobody.

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import guarding, purge, queue_names, reconcile, repair, retirement, runs, stamp, toggles
+from . import checks, guarding, purge, queue_names, reconcile, repair, retirement, runs, stamp, toggles
 from .backfill import left_over
 from .conf import ShimSettings, load
 from .data import Document, ExitCode, Phase
@@ -101,6 +101,8 @@ class _Round:
         return code
 
     def _work(self) -> None:
+        # Said, and no refusal: a round finishes, guards and steps back, and learners wait for that.
+        self._try("checks", "", checks.refuse)
         self._try("ledger", "", stamp.check)  # said every round, whether or not anything is to be done that it forbids
         courses = self._try("courses", "", self._courses) or []
         for course_id in courses:

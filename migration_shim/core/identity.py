@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import Unfit
 from .wire import ID_LIMIT, NAME_LIMIT, Callback, Envelope, Header
@@ -41,12 +41,12 @@ class Digests:
 class Placement:
     """Where a submission goes on the target: the StudentItem, and the queue with its key."""
 
-    student_id: str
+    student_id: str = field(repr=False)
     course_id: str
     item_id: str
     item_type: str
     queue_name: str
-    queue_key: str
+    queue_key: str = field(repr=False)
 
 
 def _digest(parts: list[str]) -> str:

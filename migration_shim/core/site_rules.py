@@ -91,7 +91,15 @@ _PLATFORM = (
         code="site",
         severity=BLOCKER,
         effect="The installation's own checks fail.",
-        advice="Run: manage.py check --tag migration_shim",
+        advice="Run: manage.py check --tag migration_shim --fail-level WARNING",
+    ),
+    Rule(
+        code="bodies_tracked",
+        severity=BLOCKER,
+        effect="The platform's tracking log gets what is sent to these URLs: with the callback and the key of a "
+        "submission anybody can post a grade.",
+        advice="Add ^/migration_shim/ (or where the app is mounted) to TRACKING_IGNORE_URL_PATTERNS, where nothing "
+        "sets it anew after the plugins' settings; treat the tracking logs so far as secrets.",
     ),
     Rule(
         code="no_graders",

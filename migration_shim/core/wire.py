@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -35,10 +35,15 @@ _BODY_KEYS = frozenset({"grader_payload", "student_info", "student_response"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The three keys of ``xqueue_header`` that XQueue requires. ``extra`` is true when there are more."""
+    """
+    The three keys of ``xqueue_header`` that XQueue requires. ``extra`` is true when there are more.
 
-    callback_url: str
-    lms_key: str
+    What lets somebody post a grade is left out of the representation, here and below, and so is what a learner wrote:
+    error reporters print the variables of a traceback.
+    """
+
+    callback_url: str = field(repr=False)
+    lms_key: str = field(repr=False)
     queue_name: str
     extra: bool
 
@@ -50,7 +55,7 @@ class Callback:
     course_id: str
     item_id: str
     item_type: str
-    user_id: str
+    user_id: str = field(repr=False)
     dispatch: str
     #: What CAPA puts before ``_<response>_<input>`` in the ids of this problem's inputs.
     html_id: str
@@ -60,21 +65,21 @@ class Callback:
 class Body:
     """``xqueue_body``. ``grader_payload`` and ``student_info`` are raw texts, as CAPA sends them (or null)."""
 
-    grader_payload: str | None
-    student_info: str
-    anonymous_student_id: str
+    grader_payload: str | None = field(repr=False)
+    student_info: str = field(repr=False)
+    anonymous_student_id: str = field(repr=False)
     submission_time: str
     random_seed: Any
-    student_response: Any
-    extra: dict[str, Any]
+    student_response: Any = field(repr=False)
+    extra: dict[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """The raw header and body of one submission with everything that was read out of them."""
 
-    raw_header: str
-    raw_body: str
+    raw_header: str = field(repr=False)
+    raw_body: str = field(repr=False)
     header: Header
     callback: Callback
     body: Body

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import requests
 from django.core import signing
+from django.views.decorators.debug import sensitive_variables
 
 from ..conf import LegacyAccess, legacy_access
 from ..core import json_text
@@ -76,6 +77,7 @@ class LegacyClient:
         self.access = access or legacy_access()
         self.session = _session(os.getpid(), self.access)
 
+    @sensitive_variables()
     def submit(
         self,
         header: str,
@@ -109,10 +111,12 @@ class LegacyClient:
             error, content = self.queue_length(queue_name)
         return str(content) or "no reason given" if error else ""
 
+    @sensitive_variables()
     def _log_in(self, deadline: float | None) -> tuple[int, Any]:
         account = {"username": self.access.username, "password": self.access.password}
         return self._call("/xqueue/login/", deadline, None, data=account)
 
+    @sensitive_variables()
     def _logged_in(
         self, path: str, deadline: float | None, files: list[UploadedFile] | None = None, **kwargs: Any
     ) -> tuple[int, Any]:
@@ -126,6 +130,7 @@ class LegacyClient:
             error, content = self._call(path, deadline, files, **kwargs)
         return error, content
 
+    @sensitive_variables()
     def _call(
         self, path: str, deadline: float | None, files: list[UploadedFile] | None, **kwargs: Any
     ) -> tuple[int, Any]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from ..errors import LegacyNotWritable
 from . import give_back, primary
+from .limits import AWAY
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
@@ -38,7 +39,7 @@ def read_complaint() -> str:
     """Why XQueue's table cannot be read: the GRANT to run if it is a right that lacks. Empty where it can."""
     try:
         LegacySubmission.objects.using(LEGACY_ALIAS).filter(pk=-1).first()
-    except DatabaseError as error:
+    except AWAY as error:
         number = error.args[0] if error.args else ""
         if number in _DENIED:
             return f"run {primary.grant('SELECT')}"

@@ -1,4 +1,7 @@
-"""What all commands share: ``--format``, exit codes, and stdout that holds one document and nothing else."""
+"""
+What all commands share: the app's own checks, ``--format``, exit codes, and stdout that holds one document and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from django.core.checks import CRITICAL, WARNING
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 from tqdm import tqdm
 
+from ..checks import TAG
 from ..data import Document, ExitCode
 from ..errors import RunLocked, ShimError
 from ..reports import text
@@ -56,9 +61,12 @@ class ShimCommand(BaseCommand):
 
     A subclass adds its arguments and implements ``document``. The process exits with the document's exit code (see
     ``ExitCode``); a call from Python (``call_command``) gets no exit, and finds the code in ``exit_code``.
+
+    Where the app's checks find anything the command is refused with their text and exit code 1, before it looks at
+    anything: unless it ``goes_on``. Checks of other apps are not asked.
     """
 
-    requires_system_checks: Any = []
+    requires_system_checks: Any = [TAG]
     exit_code: ExitCode = ExitCode.OK
     #: What ``--format`` may name, and what makes it out of a document.
     formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
@@ -83,6 +91,19 @@ class ShimCommand(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """The option that all commands have."""
         parser.add_argument("--format", choices=tuple(self.formats), default="text", help="what to print on stdout")
+
+    def goes_on(self, options: dict[str, Any]) -> bool:
+        """
+        Whether this call does its work all the same, and only says on stderr what the checks have found.
+
+        For what reads, watches or goes back to legacy: what such a call needs it asks for itself.
+        """
+        return False
+
+    def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What Django hands to ``check``: our checks give warnings, and these stop who does not go on."""
+        level = CRITICAL if self.goes_on(options) else WARNING
+        return {**super().get_check_kwargs(options), "fail_level": level}
 
     def document(self, **options: Any) -> Document:
         """Do the command's work."""

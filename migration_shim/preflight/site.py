@@ -6,7 +6,7 @@ from ..conf import ShimSettings
 from ..core.findings import Finding
 from ..errors import LegacyNotReadable
 from ..legacy import grants
-from . import site_databases, site_platform, site_reach
+from . import site_databases, site_platform, site_reach, tracked
 
 
 def check_readable() -> None:
@@ -29,5 +29,6 @@ def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
     return [
         *site_databases.findings(),
         *site_platform.findings(course_id, settings),
+        *tracked.findings(),
         *site_reach.findings(settings),
     ]

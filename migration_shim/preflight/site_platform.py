@@ -18,7 +18,7 @@ from django.utils.timezone import now
 
 from .. import release, serving, watchers
 from ..backfill import files
-from ..checks import check_databases, check_doors, check_settings
+from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
@@ -37,8 +37,8 @@ _WATCHERS_A_QUEUE = 2
 
 def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
     """What is wrong with the platform, for this course."""
-    for check in (*check_settings(None), *check_doors(None), *check_databases(None)):
-        yield found(RULES["site"], about=check.msg)
+    for complaint in complaints():
+        yield found(RULES["site"], about=complaint.msg)
     if release.astray(course_id):
         yield found(RULES["platform_flag"])
     queues = serving.queues_of(course_id)

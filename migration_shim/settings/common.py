@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import tracking
+
 ROUTER = "migration_shim.legacy.routers.LegacyRouter"
 #: The name of our logging filter among the LMS's.
 LOG_FILTER = "fenced_results"
@@ -20,6 +22,7 @@ def plugin_settings(settings: Any) -> None:
     filter_logs(settings)
     if not hasattr(settings, "MIGRATION_SHIM"):
         settings.MIGRATION_SHIM = {}
+    tracking.ignore_our_urls(settings)
 
 
 def route_first(settings: Any) -> None:

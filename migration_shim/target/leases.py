@@ -22,6 +22,7 @@ from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
+from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
@@ -65,6 +66,7 @@ def _turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetim
     return ((_Status.PENDING, moment - hold), (_Status.RETRY, moment), (_Status.PULLED, moment - lease))
 
 
+@sensitive_variables()
 def session_of(session_key: str | None) -> str:
     """What stands for a grader's session in the ledger; empty for none. The key itself would let anybody in."""
     return salted_hmac("migration_shim.lease", session_key).hexdigest()[:32] if session_key else ""
@@ -98,13 +100,14 @@ def take(queue_name: str, settings: ShimSettings, session: str = "") -> tuple[Le
     """
     given_up: list[ExternalGraderDetail] = []
     for _ in range(ROUNDS):
+        # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left. It is
+        # first, because most polls are of an empty queue, and no transaction is opened for them.
+        if not waiting(queue_name, settings).exists():
+            break
         for status, before in _turns(settings, now()):
             lease = _take(queue_name, status, before, settings, session, given_up)
             if lease is not None:
                 return lease, given_up
-        # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left.
-        if not waiting(queue_name, settings).exists():
-            break
         time.sleep(random.uniform(0.002, 0.02))
     return None, given_up
 
@@ -132,6 +135,7 @@ def _take(
         given_up.append(claimed)  # it has died once too often; on to the next
 
 
+@sensitive_variables("key")
 def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     """
     Take a row, if it still is as it was read, with a new key and a new time.

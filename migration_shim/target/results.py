@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Exists, F
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import now
+from django.views.decorators.debug import sensitive_variables
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, StudentItem
@@ -70,10 +71,12 @@ class Result:
     """One put_result, validated: the row's Submission id, the key it was handed out with, and the reply as it came."""
 
     submission_id: int
-    key: str
-    reply: str
+    # Left out of the representation, as all that error reporters must not print.
+    key: str = field(repr=False)
+    reply: str = field(repr=False)
 
 
+@sensitive_variables()
 def parse(data: Any) -> Result:
     """Read the form of a put_result; raises ``Malformed`` where XQueue says "Incorrect reply format"."""
     if not isinstance(data, dict):  # sent as JSON it may be anything

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.contrib.auth import logout
 from django.http import HttpRequest
+from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import action
 from rest_framework.exceptions import ParseError, PermissionDenied, UnsupportedMediaType
@@ -95,6 +96,7 @@ class WatcherSeam(XQueueViewSet):
         return [AllowAny()] if self.action == "status" else super().get_permissions()
 
     @action(detail=False, methods=["get"], url_name="get_submission")
+    @sensitive_variables("payload")
     def get_submission(self, request: Request) -> Response:
         """Hand out the next submission of a queue, with the payload that XQueue would have handed out."""
         queue_name = request.query_params.get("queue_name")
@@ -173,6 +175,7 @@ class WatcherSeam(XQueueViewSet):
         return Response(self.compose_reply(success, content))
 
 
+@sensitive_variables()
 def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
     """What a grader is handed, as XQueue's three texts; raises Malformed, RecursionError, or as the storage does."""
     detail = lease.detail
@@ -186,6 +189,7 @@ def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
     return {"xqueue_header": json.dumps(header), "xqueue_body": body, "xqueue_files": json.dumps(files)}
 
 
+@sensitive_variables()
 def _upstream_body(detail: ExternalGraderDetail) -> str:
     """What edx-submissions' own endpoint hands out; for rows that the shim has no residue of (views/xqueue.py)."""
     info = {

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError
+from django.views.decorators.debug import sensitive_variables
 from submissions.api import create_external_grader_detail
 from submissions.errors import SubmissionError
 from submissions.models import ExternalGraderDetail, StudentItem, Submission, SubmissionFile
@@ -59,6 +60,7 @@ def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder
         raise Unfit("queue_name_not_a_folder", "The submission has files, and its queue's name can be no folder's.")
 
 
+@sensitive_variables()
 def insert(
     placement: Placement,
     body: Body,

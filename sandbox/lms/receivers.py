@@ -56,9 +56,17 @@ def handle_external_grader_score(sender: Any, score: ExternalGraderScoreData, **
     Give the grader's reply to CAPA. Raises KeyError without a score, and whatever loading or CAPA raises.
 
     The order matters: identities that do not parse return before the learner is looked up, which is the half of the
-    fence that keeps put_result from answering 500.
+    fence that keeps put_result from answering 500. The first three records are the platform's own words.
     """
-    json.loads(score.score_msg)["score"]
+    log.info("Received external grader score event: %s, %s, %s", sender, score, kwargs)
+    log.info(
+        "External grader event score payload received: user_id=%s, module_id=%s, submission_id=%s, course_id=%s",
+        score.user_id,
+        score.module_id,
+        score.submission_id,
+        score.course_id,
+    )
+    log.info("External grader score: %s", json.loads(score.score_msg)["score"])
     try:
         CourseKey.from_string(score.course_id)
     except InvalidKeyError:

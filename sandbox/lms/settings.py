@@ -63,6 +63,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "sandbox.lms.middleware.TrackMiddleware",
     "waffle.middleware.WaffleMiddleware",
 ]
 
@@ -94,6 +95,8 @@ SESSION_COOKIE_DOMAIN = ".example.edu"
 CSRF_COOKIE_SECURE = True
 # As the platform's feature of this name (its default is on): a new login ends the user's other session.
 PREVENT_CONCURRENT_LOGINS = True
+# As in the platform: accounts that were never activated are let in, and each view decides.
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
 # Thousands of invented learners log in during a demo; the platform's hashers are slow on purpose.
@@ -171,9 +174,15 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "tracking": {"class": "logging.FileHandler", "filename": str(SANDBOX_DIR / "tracking.log"), "delay": True},
+    },
+    "loggers": {"tracking": {"handlers": ["tracking"], "level": "DEBUG", "propagate": False}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }
+
+TRACKING_IGNORE_URL_PATTERNS = [r"^/event", r"^/login", r"^/heartbeat", r"^/segmentio/event", r"^/performance"]
 
 # Last, as the platform asks its plugins: what the app itself puts into an LMS's settings.
 plugin_settings(sys.modules[__name__])

@@ -225,6 +225,20 @@ def test_settings_that_are_not_usable_are_said(operator, settings):
         assert "LEASE_SECONDS" in text(answer)
 
 
+def test_where_the_checks_find_anything_only_the_way_back_is_taken(operator, settings):
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"HTTP_DOOR_SECONDS": 20.0}
+    rows.in_phase("shadow")
+    toggles.force_flags(COURSE, *flags_of(Phase.SHADOW))
+    for url in (PLAN, STEP):
+        refused = operator.post(url, form("live", expected="shadow", reason="r"))
+        assert refused.status_code == 409
+        assert "HTTP_DOOR_SECONDS must be under 10" in text(refused)
+    assert not PhaseChange.objects.exists()
+    assert operator.post(PLAN, form("legacy")).status_code == 200
+    assert operator.post(STEP, form("legacy", expected="shadow", reason="r")).status_code == 302
+    assert CoursePhase.objects.get(course_id=COURSE).phase == "legacy"
+
+
 @shared
 def test_of_two_operators_at_once_one_wins_and_the_other_is_told():
     rows.in_phase("legacy")

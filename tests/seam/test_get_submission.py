@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, get_storage
 
@@ -297,6 +298,41 @@ def test_an_empty_queue_and_an_unknown_one_say_so_in_xqueues_words(watcher):
 def test_a_request_without_a_queue_is_refused(watcher, action, parameters):
     code, content = parts(watcher.get(action, **parameters))
     assert (code, content) == (1, f"'{action}' must provide parameter 'queue_name'")
+
+
+OF_THE_LMS = ("auth_", "django_session", "sandbox_lms_")
+
+
+def asked(watcher, **parameters):
+    """The statements of one poll, those of the LMS's session and account apart; ends of transactions are ours."""
+    with CaptureQueriesContext(connection) as captured:
+        answer = watcher.get("get_submission", **parameters)
+    every = [query["sql"] for query in captured]
+    return parts(answer), [sql for sql in every if not any(name in sql for name in OF_THE_LMS)], every
+
+
+@COMMITTED
+def test_a_poll_of_an_empty_queue_asks_at_most_four_things(watcher):
+    """Graders poll all day, and mostly for nothing."""
+    real(queue="another")
+    for _ in range(2):
+        (code, content), ours, every = asked(watcher, queue_name=rows.QUEUE)
+        assert (code, content) == (1, f"Queue '{rows.QUEUE}' is empty")
+        assert 1 <= len(ours) <= 4, "\n".join(ours)
+        assert len(every) > len(ours)
+
+
+@COMMITTED
+def test_a_poll_while_nothing_is_due_asks_as_little(watcher, shim):
+    shim(HOLD_SECONDS=600)
+    real(age=0)
+    held = real(user=31)
+    ExternalGraderDetail.objects.filter(submission_id=held.submission_id).update(
+        status="pulled", status_time=now(), pullkey="k"
+    )
+    (code, _), ours, _ = asked(watcher, queue_name=rows.QUEUE)
+    assert code == 1
+    assert len(ours) <= 4, "\n".join(ours)
 
 
 def test_queuelen_counts_what_could_be_handed_out(watcher):

@@ -156,3 +156,15 @@ def test_an_account_that_has_left_the_group_is_out():
     account()
     get_user_model().objects.get(username="grader").groups.clear()
     assert log_in() == REFUSED
+
+
+def test_an_account_that_is_not_active_is_refused_as_any_other(hashed):
+    """The platform's backend lets it in (AllowAllUsersModelBackend), and every poll after that would be a 403."""
+    account()
+    get_user_model().objects.filter(username="grader").update(is_active=False)
+    hashed.clear()  # the account's own
+    client = Client(raise_request_exception=False, **rows.HOST)
+    assert parts(client.post(f"{PREFIX}/login/", {"username": "grader", "password": "pw"})) == REFUSED
+    assert "sessionid" not in client.cookies
+    assert len(hashed) == 1
+    assert client.get(f"{PREFIX}/get_submission/", {"queue_name": rows.QUEUE}).status_code == 403

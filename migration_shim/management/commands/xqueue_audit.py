@@ -33,6 +33,10 @@ class Command(ShimCommand):
             "log that was made anew as a whole",
         )
 
+    def goes_on(self, options: dict[str, Any]) -> bool:
+        """It only reads."""
+        return True
+
     def document(self, *, course: list[str] | None, against: Path | None, **options: Any) -> Document:
         """The log."""
         if against is None:

@@ -74,6 +74,10 @@ class Command(ShimCommand):
         )
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
+    def goes_on(self, options: dict[str, Any]) -> bool:
+        """Nothing keeps a course from its way back."""
+        return options["to"] is Phase.LEGACY
+
     def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
         """The plan, or what was done."""
         if (options["adopt"] is None) is (to is None):

@@ -31,6 +31,10 @@ class Command(ShimCommand):
             "shadows, to see whether a grader polls it; run again without it once the graders had time",
         )
 
+    def goes_on(self, options: dict[str, Any]) -> bool:
+        """It reads, and has what the checks find among its findings, as blockers."""
+        return True
+
     def document(self, *, course: str, probe: bool, **options: Any) -> Document:
         """The findings."""
         return api.preflight(course, self.progress("preflight"), probe=probe)

@@ -44,6 +44,10 @@ class Command(ShimCommand):
             "courses, and the XQUEUES lines",
         )
 
+    def goes_on(self, options: dict[str, Any]) -> bool:
+        """It only reads."""
+        return True
+
     def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:
         """The status."""
         return api.status(course, watcher_config=watcher_config)
