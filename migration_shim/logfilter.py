@@ -7,16 +7,16 @@ import re
 
 from .core.identity import FENCE
 
-#: A fenced usage key. A record with only the learner's half is a leak, and has to be seen.
-_FENCED_ITEM = re.compile(re.escape(FENCE) + r"(block-v1:|ccx-block-v1:|i4x://)")
+#: A fenced usage key or course. A record with only the learner's half is a leak, and has to be seen.
+_FENCED = re.compile(re.escape(FENCE) + r"(block-v1:|ccx-block-v1:|i4x://|course-v1:|ccx-v1:|[\w.~-]+/[\w.~-]+/)")
 
 
 class FencedResults(logging.Filter):
     """
     Drop the LMS's records about fenced identities.
 
-    The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for an item that does
-    not parse and returns; for a shadow that is the fence at work. Put the filter on the handler of the logger
+    The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for a course or an
+    item that does not parse and returns; for a shadow that is the fence at work. Put the filter on the handler of the logger
     ``lms.djangoapps.grades``; everything else passes.
     """
 
@@ -25,4 +25,4 @@ class FencedResults(logging.Filter):
         if not record.name.startswith(("lms.djangoapps.grades", "sandbox.lms")):
             return True
         error = record.exc_info[1] if record.exc_info else None
-        return _FENCED_ITEM.search(f"{record.getMessage()} {error or ''}") is None
+        return _FENCED.search(f"{record.getMessage()} {error or ''}") is None

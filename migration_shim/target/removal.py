@@ -13,6 +13,7 @@ from ..core.identity import FENCE, is_fenced
 from ..data import Leg
 from ..models import LedgerEntry
 from . import contents
+from .courses import of_course
 
 BATCH = 200
 
@@ -24,9 +25,7 @@ def shadows(course_id: str) -> int:
 
 def _fenced(course_id: str) -> QuerySet[Submission]:
     rows = Submission._objects.filter(
-        student_item__course_id=course_id,
-        # Compares bytes on MySQL, where the condition above takes courses that differ in case for the same.
-        student_item__course_id__startswith=course_id,
+        of_course(course_id, "student_item__"),
         student_item__student_id__startswith=FENCE,
         student_item__item_id__startswith=FENCE,
     )
@@ -43,7 +42,7 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
     total, removed, after = shadows(course_id), 0, 0
     while page := list(_fenced(course_id).filter(id__gt=after).select_related("student_item")[:BATCH]):
         after = page[-1].pk
-        own = [row for row in page if row.student_item.course_id == course_id]
+        own = [row for row in page if row.student_item.course_id in (course_id, FENCE + course_id)]
         own = [row for row in own if is_fenced(row.student_item.student_id, row.student_item.item_id)]
         removed += _remove(own)
         progress(removed, total)

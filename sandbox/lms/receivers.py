@@ -19,6 +19,7 @@ from submissions.models import score_set
 
 from sandbox.lms.grading import Kind, Source, deliver, record
 from sandbox.lms.models import AnonymousUserId
+from sandbox.lms.modulestore import modulestore
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +57,12 @@ def handle_external_grader_score(sender: Any, score: ExternalGraderScoreData, **
     Give the grader's reply to CAPA. Raises KeyError without a score, and whatever loading or CAPA raises.
 
     The order matters: identities that do not parse return before the learner is looked up, which is the half of the
-    fence that keeps put_result from answering 500.
+    fence that keeps put_result from answering 500. The course is loaded before the usage key is parsed, and what the
+    modulestore raises is caught by nobody.
     """
     json.loads(score.score_msg)["score"]
     try:
-        CourseKey.from_string(score.course_id)
+        modulestore().get_course(CourseKey.from_string(score.course_id), depth=0)
     except InvalidKeyError:
         log.error("external grader score: invalid course key %s", score.course_id)
         return
