@@ -24,12 +24,16 @@ class MigrationShimConfig(AppConfig):
     }
 
     def ready(self) -> None:
-        """Connect the receivers that guard and limit the legacy database and note logins, and the tagged checks."""
-        from . import checks  # noqa: F401  (registers itself)
+        """Connect the receivers that guard both databases, limit the legacy one and note logins, and the tagged checks."""
+        from . import (
+            checks,  # noqa: F401  (registers itself)
+            leaving,
+        )
         from .legacy import guard, limits
         from .target import logins
 
         guard.connect()
+        leaving.connect()
         limits.connect()
         logins.connect()
         given = getattr(django_settings, "MIGRATION_SHIM", {})
