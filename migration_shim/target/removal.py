@@ -32,6 +32,19 @@ def _fenced(course_id: str) -> QuerySet[Submission]:
     return rows.order_by("id")
 
 
+def has_unknown(course_id: str) -> bool:
+    """Whether there is a shadow of a course that no entry of the ledger knows: an earlier installation has left it."""
+    after = 0
+    while page := list(_fenced(course_id).filter(id__gt=after).values_list("id", flat=True)[:BATCH]):
+        after = page[-1]
+        known: set[int] = set()
+        for column in ("target_submission_id", "shadow_submission_id", "twin_submission_id"):
+            known.update(LedgerEntry.objects.filter(**{f"{column}__in": page}).values_list(column, flat=True))
+        if set(page) - known:
+            return True
+    return False
+
+
 def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
     """
     Delete every shadow of a course, with its score and its files, and return how many there were.
