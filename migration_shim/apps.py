@@ -24,7 +24,7 @@ class MigrationShimConfig(AppConfig):
     }
 
     def ready(self) -> None:
-        """Connect the receivers that guard both databases, limit the legacy one and note logins, and the tagged checks."""
+        """Connect what guards both databases, limits the legacy one and notes logins, and the tagged checks."""
         from . import (
             checks,  # noqa: F401  (registers itself)
             leaving,

@@ -16,8 +16,8 @@ class FencedResults(logging.Filter):
     Drop the LMS's records about fenced identities.
 
     The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for a course or an
-    item that does not parse and returns; for a shadow that is the fence at work. Put the filter on the handler of the logger
-    ``lms.djangoapps.grades``; everything else passes.
+    item that does not parse and returns; for a shadow that is the fence at work. Put the filter on the handler of the
+    logger ``lms.djangoapps.grades``; everything else passes.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

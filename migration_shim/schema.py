@@ -24,7 +24,8 @@ def complaint() -> str:
     missing = [name for name in _names() if name not in applied]
     if not missing:
         return ""
-    return f"The tables of {APP} are those of an older release: {', '.join(missing)} not applied. Run manage.py migrate."
+    names = ", ".join(missing)
+    return f"The tables of {APP} are those of an older release: {names} not applied. Run manage.py migrate."
 
 
 @functools.cache

@@ -18,9 +18,7 @@ from ..fields import exact
 _Status = ExternalGraderDetail.Status
 _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_item__student_id"
 #: Shadows of before the course was fenced, and those of after it, are rows of one course.
-_OWN_COURSE = Case(
-    When(**{f"{_COURSE}__startswith": FENCE}, then=Substr(_COURSE, len(FENCE) + 1)), default=F(_COURSE)
-)
+_OWN_COURSE = Case(When(**{f"{_COURSE}__startswith": FENCE}, then=Substr(_COURSE, len(FENCE) + 1)), default=F(_COURSE))
 _OPEN = (_Status.PENDING, _Status.PULLED, _Status.RETRY, _Status.FAILED)
 
 

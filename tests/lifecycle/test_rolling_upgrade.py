@@ -31,7 +31,10 @@ def columns(table):
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(f"PRAGMA table_info({table})")
-            return {name: bool(not required or default is not None or key) for _, name, _, required, default, key in cursor}
+            rows = cursor.fetchall()
+            return {
+                name: not required or default is not None or bool(key) for _, name, _, required, default, key in rows
+            }
         cursor.execute(
             "SELECT COLUMN_NAME, IS_NULLABLE = 'YES' OR COLUMN_DEFAULT IS NOT NULL OR EXTRA LIKE '%%auto_increment%%' "
             "FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
@@ -93,7 +96,8 @@ def test_a_migration_that_widens_columns_can_be_run_by_migrate():
     migration = importlib.import_module(f"{APP}.migrations.{name}").Migration(name, APP)
     migration.operations = [step for step in migration.operations if isinstance(step, RunPython)]
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE migration_shim_ledgerentry MODIFY grader_payload longtext CHARACTER SET utf8mb3 NULL")
+        kind = "longtext CHARACTER SET utf8mb3 NULL"
+        cursor.execute(f"ALTER TABLE migration_shim_ledgerentry MODIFY grader_payload {kind}")
     with connection.schema_editor(atomic=True) as editor:
         migration.apply(MigrationLoader(None).project_state([(APP, name)]), editor)
     with connection.cursor() as cursor:

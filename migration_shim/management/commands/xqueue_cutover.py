@@ -57,8 +57,8 @@ class Command(ShimCommand):
         parser.add_argument(
             "--remove-shadows",
             action="store_true",
-            help="with --to complete or --to legacy, for a course that is there: take its shadows off the target, files "
-            "included, also those of an earlier installation",
+            help="with --to complete or --to legacy, for a course that is there: take its shadows off the target, "
+            "files included, also those of an earlier installation",
         )
         parser.add_argument(
             "--release",
