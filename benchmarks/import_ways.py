@@ -125,7 +125,7 @@ def submission(header: dict, body: dict, arrived: datetime) -> tuple[dict, objec
     )
     item = {
         "student_id": "shadow:" + info["anonymous_student_id"],
-        "course_id": found[1],
+        "course_id": "shadow:" + found[1],
         "item_id": "shadow:" + found[2],
         "item_type": "problem",
     }

@@ -35,13 +35,17 @@ class MigrationShimConfig(AppConfig):
     }
 
     def ready(self) -> None:
-        """Connect receivers (the legacy database's guard and limits, logins) and tagged checks; hide our passwords."""
-        from . import checks  # noqa: F401  (registers itself)
+        """Connect receivers (guards of both databases, limits, logins) and tagged checks; hide our passwords."""
+        from . import (
+            checks,  # noqa: F401  (registers itself)
+            leaving,
+        )
         from .legacy import guard, limits
         from .settings import passwords
         from .target import logins
 
         guard.connect()
+        leaving.connect()
         limits.connect()
         logins.connect()
         passwords.hide(django_settings)

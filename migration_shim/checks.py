@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from . import conf, copies, platform_door
+from . import conf, copies, platform_door, schema
 from .core.wire import NAME_LIMIT
 from .errors import ConfigurationError
 from .legacy.routers import LEGACY_ALIAS
@@ -95,3 +95,14 @@ def check_databases(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage
         message = f"The alias {LEGACY_ALIAS!r} has no {', '.join(missing)}: a silent XQueue holds up whoever asks it."
         found.append(checks.Warning(message, hint=hint, id="migration_shim.E005"))
     return found
+
+
+@checks.register(TAG, checks.Tags.database)
+def check_tables(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """
+    The app's own tables must be those of this release. A warning: ``migrate`` itself runs checks.
+
+    Without them no phase can be read, and submissions of courses that the cache does not know go to legacy.
+    """
+    said = schema.complaint()
+    return [checks.Warning(said, id="migration_shim.W006")] if said else []

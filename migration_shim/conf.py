@@ -191,6 +191,12 @@ class ShimSettings:
     # .. setting_description: XQueue's SUBMISSION_PROCESSING_DELAY, in seconds (XQueue has it in minutes). A row that
     #   was pulled within it is with a grader, and is not handed off.
     processing_delay_seconds: float = 60
+    # .. setting_name: MIGRATION_SHIM["LEGACY_PRIMARY"]
+    # .. setting_default: None
+    # .. setting_description: The server behind the alias xqueue, as "host:port" in its own words (@@hostname, @@port),
+    #   if you vouch for it being the primary. Counts only where the account may not ask the server itself; another
+    #   server behind the alias, as after a failover, is unknown again.
+    legacy_primary: str | None = None
     # .. setting_name: MIGRATION_SHIM["PUSH_QUEUES"]
     # .. setting_default: []
     # .. setting_description: Queues that XQueue pushes to a URL. edx-submissions cannot push: their rows are left to

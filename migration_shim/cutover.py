@@ -18,6 +18,10 @@ from .target import removal
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
+_UNKNOWN = (
+    "the target holds shadows that no entry knows, of an earlier installation: each would be a duplicate of the next "
+    "one. Remove them first: xqueue_cutover --course {course} --to legacy --remove-shadows --reason TEXT --execute"
+)
 _WAY_BACK = "xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
 
 _AFTER = {
@@ -117,14 +121,16 @@ def run(
 
 def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, int], None]) -> Document:
     """
-    Remove the shadows of a course whose migration is over, or say how many there are.
+    Remove the shadows of a course that needs them no more, or say how many there are.
+
+    In ``legacy`` they may be those of an earlier installation, which no entry knows.
 
     Raises:
-        IllegalStep: the course is not in ``complete``: its shadows are the evidence for the steps before it.
+        IllegalStep: the course is in ``shadow`` or ``live``: its shadows are the evidence for the next step.
         LedgerNotOurs: the ledger belongs to another LMS, and so do the files that it names.
     """
     phase = toggles.phase_of(course_id).phase
-    if phase is not Phase.COMPLETE:
+    if phase not in (Phase.LEGACY, Phase.COMPLETE):
         raise IllegalStep(f"{course_id} is in phase {phase}: its shadows are evidence until it is complete.")
     if execute:
         stamp.check()
@@ -163,6 +169,9 @@ def _plan(
     if overridden:
         overrides.refuse_unpassable(course_id)
         exit_code = ExitCode.OK
+    if to is Phase.SHADOW and decision.phase is Phase.LEGACY and removal.has_unknown(course_id):
+        reasons.append(_UNKNOWN.format(course=course_id))
+        exit_code |= ExitCode.DIFFERENCES
     if gated and (complaint := _strangers(course_id)):
         # No signature passes this: one line in the settings does, and says whose the rows are.
         reasons.append(complaint)

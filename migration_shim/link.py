@@ -15,6 +15,7 @@ from .core.identity import FENCE, in_sample
 from .core.mapping import ParsedRow, is_copy
 from .core.wire import parse_header
 from .data import Authority, Leg, LegacyRow, Move, Origin, Phase
+from .legacy import primary
 from .legacy import rows as legacy_rows
 from .models import Checkpoint, CoursePhase, LedgerEntry
 from .run_control.control import Control
@@ -38,10 +39,11 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     storage = files.legacy_storage(settings)
     checkpoint = walked.position()
     clock = legacy_rows.clock()
+    seen = primary.seen_until(clock)
     # The router writes its own entry, a moment after legacy has the row: one that is older it has not written.
     before = clock - timedelta(seconds=settings.overlap_seconds)
     _link_again(checkpoint, storage, settings, control, before)
-    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, clock, after=checkpoint.last_id)
+    safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, seen, after=checkpoint.last_id)
     for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
         control.turn()
         # Before the transaction: the names of files may have to be read out of XQueue's storage.

@@ -8,8 +8,8 @@ import threading
 
 from .core.identity import FENCE
 
-#: A fenced usage key. A record with only the learner's half is a leak, and has to be seen.
-_FENCED_ITEM = re.compile(re.escape(FENCE) + r"(block-v1:|ccx-block-v1:|i4x://)")
+#: A fenced usage key or course. A record with only the learner's half is a leak, and has to be seen.
+_FENCED = re.compile(re.escape(FENCE) + r"(block-v1:|ccx-block-v1:|i4x://|course-v1:|ccx-v1:|[\w.~-]+/[\w.~-]+/)")
 _RECEIVERS = ("lms.djangoapps.grades", "sandbox.lms")
 #: How the receiver logs the whole event, reply and key included; what it logs next names learner and problem.
 _EVENT = "Received external grader score event"
@@ -26,10 +26,10 @@ class FencedResults(logging.Filter):
     """
     Drop the LMS's records about fenced identities, and keep keys, replies and answers of all out of its log.
 
-    The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for an item that does
-    not parse and returns; for a shadow that is the fence at work. Before that it logs the event, who and what it is
-    for, and the score. With the key of a result anybody can post a grade until the learner has one. Put the filter on
-    the handlers that these records go through; everything else passes.
+    The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for a course or an item
+    that does not parse and returns; for a shadow that is the fence at work. Before that it logs the event, who and what
+    it is for, and the score. With the key of a result anybody can post a grade until the learner has one. Put the
+    filter on the handlers that these records go through; everything else passes.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -44,5 +44,5 @@ class FencedResults(logging.Filter):
         if message.startswith(_SCORE):
             return not getattr(_last, "fenced", False)
         error = record.exc_info[1] if record.exc_info else None
-        _last.fenced = _FENCED_ITEM.search(f"{message} {error or ''}") is not None
+        _last.fenced = _FENCED.search(f"{message} {error or ''}") is not None
         return not (_last.fenced or message.startswith(_EVENT))

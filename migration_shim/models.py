@@ -85,15 +85,15 @@ class LedgerEntry(models.Model):
     copied_at = models.DateTimeField(null=True)
     # A handoff writes a second, real target row. Until it is released ``target_submission_id`` stays the shadow's; then
     # it names the real row, and the shadow is set aside. A return goes the same way back.
-    move = models.CharField(max_length=16, choices=_choices(Move), default=Move.NONE)
+    move = models.CharField(max_length=16, choices=_choices(Move), default=Move.NONE, db_default=Move.NONE.value)
     moved_at = models.DateTimeField(null=True)
     real_submission_id = models.BigIntegerField(null=True, db_index=True)
     shadow_submission_id = models.BigIntegerField(null=True)
-    shadow_lease_key = models.CharField(max_length=128, blank=True, default="")
+    shadow_lease_key = models.CharField(max_length=128, blank=True, default="", db_default="")
     # Both systems had the row for real at one time. It is never taken back: a gate must hear of it.
-    double_authority = models.BooleanField(default=False)
+    double_authority = models.BooleanField(default=False, db_default=False)
     # What legacy's row said of itself when it was imported; the target row is pending whatever it was.
-    legacy_state = models.CharField(max_length=16, blank=True, default="")
+    legacy_state = models.CharField(max_length=16, blank=True, default="", db_default="")
     # The watcher seam's own record of who holds the row; empty when it was never handed out there.
     lease_key = models.CharField(max_length=128, blank=True, default="")
     leased_at = models.DateTimeField(null=True)
@@ -117,7 +117,7 @@ class LedgerEntry(models.Model):
     legacy_correct = models.BooleanField(null=True)
     legacy_score = models.FloatField(null=True)
     legacy_seconds = models.FloatField(null=True)
-    target_state = models.CharField(max_length=16, blank=True, default="")
+    target_state = models.CharField(max_length=16, blank=True, default="", db_default="")
     target_correct = models.BooleanField(null=True)
     target_score = models.FloatField(null=True)
     target_seconds = models.FloatField(null=True)
@@ -131,13 +131,13 @@ class LedgerEntry(models.Model):
     twin_lease_key = models.CharField(max_length=128, null=True)  # noqa: DJ001
     payload_compared_at = models.DateTimeField(null=True)
     # A fingerprint of the two rows as they were when the result was stored; while it holds, so does the result.
-    seen = models.CharField(max_length=24, blank=True, default="")
+    seen = models.CharField(max_length=24, blank=True, default="", db_default="")
     # Final on both sides and older than the late-reply horizon: only a full reconcile looks at it again.
     settled_at = models.DateTimeField(null=True)
     # The residue was dropped: no copy can be made out of the entry any more, and none is.
     purged_at = models.DateTimeField(null=True)
     # Its learner's account is retired: what names the learner goes as soon as nothing needs it.
-    forget = models.BooleanField(default=False)
+    forget = models.BooleanField(default=False, db_default=False)
 
     result = models.CharField(max_length=16, choices=_choices(PairStatus), default=PairStatus.NONE)
     divergences = models.CharField(max_length=255, blank=True, default="")
@@ -360,8 +360,8 @@ class Checkpoint(models.Model):
 
     name = models.CharField(max_length=64, unique=True)
     last_id = models.BigIntegerField(default=0)
-    plan = models.JSONField(default=dict)
-    counts = models.JSONField(default=dict)
+    plan = models.JSONField(default=dict, db_default={})
+    counts = models.JSONField(default=dict, db_default={})
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

@@ -18,7 +18,6 @@ FAST = (
     "--innodb-flush-log-at-trx-commit=2",
     "--innodb-flush-method=nosync",
     "--innodb-doublewrite=0",
-    "--skip-log-bin",
     "--innodb-buffer-pool-size=128M",
 )
 
@@ -38,7 +37,17 @@ def program(name: str) -> str:
 @contextlib.contextmanager
 def running() -> Iterator[dict[str, str]]:
     """Start a server; give the addresses of one database for the target and one for legacy, by variable name."""
-    install, server = program("mariadb-install-db"), program("mariadbd")
+    with server("--skip-networking", "--skip-log-bin") as socket:
+        yield {
+            "MIGRATION_SHIM_TARGET_DB": f"mysql://root@localhost/lms?unix_socket={socket}",
+            "MIGRATION_SHIM_LEGACY_DB": f"mysql://root@localhost/xqueue?unix_socket={socket}",
+        }
+
+
+@contextlib.contextmanager
+def server(*options: str) -> Iterator[Path]:
+    """Start a server with these options beside our own; give the path of its socket, where root needs no password."""
+    install, mariadbd = program("mariadb-install-db"), program("mariadbd")
     # Always /tmp: the path of a socket has at most 107 characters, and TMPDIR may be long.
     directory = Path(tempfile.mkdtemp(prefix="migration_shim_mariadb_", dir="/tmp"))
     data, socket, log = directory / "data", directory / "socket", directory / "log"
@@ -60,8 +69,8 @@ def running() -> Iterator[dict[str, str]]:
             process = subprocess.Popen(
                 # Its temporary files too: somebody may tidy up /tmp meanwhile.
                 [
-                    *(server, "--no-defaults", f"--datadir={data}", f"--tmpdir={directory}", f"--socket={socket}"),
-                    *("--skip-networking", *FAST, *user),
+                    *(mariadbd, "--no-defaults", f"--datadir={data}", f"--tmpdir={directory}", f"--socket={socket}"),
+                    *(*options, *FAST, *user),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -83,10 +92,7 @@ def running() -> Iterator[dict[str, str]]:
             ]
             if subprocess.run(client, stdin=subprocess.DEVNULL, capture_output=True).returncode:
                 raise CannotStart("its users could not be put in order")
-            yield {
-                "MIGRATION_SHIM_TARGET_DB": f"mysql://root@localhost/lms?unix_socket={socket}",
-                "MIGRATION_SHIM_LEGACY_DB": f"mysql://root@localhost/xqueue?unix_socket={socket}",
-            }
+            yield socket
         finally:
             _stop(process)
     finally:

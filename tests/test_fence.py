@@ -1,19 +1,22 @@
 """The fence, through edx-submissions' own endpoint: what a grader says of a copy never reaches a learner."""
 
 import json
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from submissions.api import create_external_grader_detail
-from submissions.models import ExternalGraderDetail, Score, StudentItem
+from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
-from migration_shim import evidence
+from migration_shim import conf, evidence
 from migration_shim.core.identity import real_placement
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import ExitCode, Verdict
 from migration_shim.models import LedgerEntry
+from migration_shim.target import changing, in_flight, leases, removal, results, waiting
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId, LearnerEffect
+from sandbox.lms.modulestore import modulestore
 from sandbox.lms.seed import seed_learners
 from tests import rows
 from tests.rows import fresh  # noqa: F401
@@ -85,10 +88,55 @@ def test_a_valid_reply_to_the_learners_own_row_is_the_grade(row):
     assert StudentModule.objects.get().grade == 1
 
 
+class MongoIsAway(Exception):
+    """What a modulestore raises when its database does."""
+
+
+@pytest.fixture
+def no_courses(monkeypatch):
+    """The courses that the LMS's receiver has asked a modulestore for that is away."""
+    asked = []
+
+    def get_course(course_key, depth=0):
+        asked.append(course_key)
+        raise MongoIsAway
+
+    monkeypatch.setattr(modulestore(), "get_course", get_course)
+    return asked
+
+
+@pytest.mark.parametrize("path", ["upstream's endpoint", "the seam"])
+def test_a_fenced_result_loads_no_course_and_cannot_fail_on_one(row, no_courses, path):
+    """The receiver loads the course before it parses the usage key, inside put_result's transaction."""
+    assert rows.backfill().content["written"] == 1
+    if path == "the seam":
+        key = leases.lease_one(Submission.objects.get().pk, conf.load())
+        result = results.Result(submission_id=Submission.objects.get().pk, key=key, reply=rows.RIGHT)
+        assert results.store(result, conf.load()) == "stored"
+    else:
+        assert rows.Grader().grade(f"{rows.QUEUE}.shadow", rows.RIGHT) == 200
+    assert no_courses == []
+    detail = ExternalGraderDetail.objects.get()
+    assert (detail.status, detail.num_failures, Score.objects.count()) == ("retired", 0, 1)
+
+
+def test_the_learners_own_result_loads_the_course_and_fails_with_it(row, no_courses):
+    """The contrast: the stand-in's receiver asks the modulestore as the platform's does, and catches as little."""
+    write_for_real(row)
+    assert rows.Grader().grade(rows.QUEUE, rows.RIGHT) == 500
+    assert [str(course) for course in no_courses] == [rows.COURSE]
+    assert not Score.objects.exists()
+
+
 LEAKS = {
     "the learner's half is gone": lambda real: {"student_id": real.learner},
     "the problem's half is gone": lambda real: {"item_id": real.item_id},
     "both halves are gone": lambda real: {"student_id": real.learner, "item_id": real.item_id},
+    "the whole fence is gone": lambda real: {
+        "student_id": real.learner,
+        "course_id": rows.COURSE,
+        "item_id": real.item_id,
+    },
     "the real queue": lambda real: {"queue_name": real.queue_name},
     "the learner's key": lambda real: {"queue_key": real.key},
 }
@@ -103,7 +151,7 @@ def plant(leak, row) -> None:
     items = StudentItem.objects.filter(submission=entry.target_submission_id)
     changes = leak(found)
     for name, value in changes.items():
-        changed = (items if name in ("student_id", "item_id") else details).update(**{name: value})
+        changed = (items if name in ("student_id", "course_id", "item_id") else details).update(**{name: value})
         assert changed == 1
 
 
@@ -160,3 +208,40 @@ def test_one_leak_closes_a_gate_that_was_open(settings):
     assert "1 fence leak" in leak
     assert where == f"problem {rows.usage_key('0' * 32)}: 1 divergences in fence_leak"
     assert gate.exit_code == ExitCode.DIFFERENCES
+
+
+@pytest.mark.parametrize("learner", [rows.anonymous_id(7), "shadow:" + rows.anonymous_id(7)])
+def test_a_fenced_course_without_both_halves_is_a_leak(learner):
+    rows.in_phase("shadow")
+    item = {"course_id": f"shadow:{rows.COURSE}", "item_type": "problem", "item_id": rows.usage_key("a")}
+    StudentItem.objects.create(student_id=learner, **item)
+    StudentItem.objects.create(student_id="shadow:" + rows.anonymous_id(8), **item | {"item_id": "shadow:b"})
+    assert rows.reconcile()[0].content["fence_leaks"] == 1
+
+
+def of_before(learner: str) -> None:
+    """Make a learner's shadow one that the release before has written: under the course's own id."""
+    items = StudentItem.objects.filter(student_id=f"shadow:{learner}", course_id=f"shadow:{rows.COURSE}")
+    assert items.update(course_id=rows.COURSE) == 1
+
+
+def test_shadows_of_before_the_course_was_fenced_are_the_courses_still():
+    """Graded, compared, counted with the new ones, and removed; nothing is said of a leak."""
+    rows.in_phase("shadow")
+    rows.graded_pairs(5)  # of learners 100 to 104
+    waits = [rows.legacy_row(user) for user in (50, 51)]
+    rows.backfill()
+    for user in (50, 100, 101, 102):
+        of_before(rows.anonymous_id(user))
+    document, found = rows.reconcile()
+    assert (document.content["equal"], document.content["fence_leaks"], found) == (5, 0, [])
+    held = {(held.course, held.queue, held.real): held.rows for held in in_flight.held(conf.load())}
+    assert held == {(rows.COURSE, f"{rows.QUEUE}.shadow", False): 2}
+    assert len(waiting.in_flight(rows.COURSE, [f"{rows.QUEUE}.shadow"])) == 2
+    ids = set(changing.touched_since(rows.COURSE, waits[0].arrival_time - timedelta(days=1)))
+    assert ids == set(Submission.objects.values_list("pk", flat=True))
+    before = learners()
+    assert rows.Grader().grade(f"{rows.QUEUE}.shadow", rows.RIGHT) == 200
+    assert learners() == before
+    assert removal.remove_shadows(rows.COURSE, rows.ignore) == 7
+    assert not StudentItem.objects.exists()

@@ -705,3 +705,62 @@ def test_status():
     assert "fence leaks: 0" in found
     assert "double authority: not checked yet" in found
     assert "No course is known to the shim yet." in lines(DOCUMENTS["status, no course"])
+
+
+#: What keeps something from being done, wherever in a document it stands.
+BLOCKING = ("advice", "reasons", "needed", "stopped", "stopped_by", "broken", "ledger_complaint")
+
+
+def blocking(value):
+    """The places of a document in which such a text stands: (what holds it, its name there, its number in a list)."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name in BLOCKING and isinstance(item, str) and item:
+                yield value, name
+            elif name in BLOCKING and isinstance(item, list):
+                yield from ((item, number) for number, one in enumerate(item) if isinstance(one, str))
+            elif name != "overrides":  # what was in the way of a step that somebody has signed for since
+                yield from blocking(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from blocking(item)
+
+
+MOVES = {"held": 0, "released": 0, "dropped": 0, "double_authority": 0, "queues": []}
+IN_THE_WAY = {
+    f"backfill, {mode}, {'plan' if plan else 'executed'}": backfill(
+        mode=mode,
+        executed=not plan,
+        complete=plan,
+        stopped_by="" if plan else "kill switch",
+        advice=["--execute would be refused: the server is a replica"],
+        **MOVES if mode == "handoff" else {},
+    )
+    for mode in ("shadow", "handoff", "return")
+    for plan in (True, False)
+}
+
+
+@pytest.mark.parametrize("document", (DOCUMENTS | IN_THE_WAY).values(), ids=DOCUMENTS | IN_THE_WAY)
+def test_text_and_json_of_a_document_say_the_same_of_what_is_in_the_way(document):
+    """Each such text is replaced, one at a time, and looked for in what a terminal shows."""
+    for number, _ in enumerate(blocking(document)):
+        changed = copy.deepcopy(document)
+        place, key = list(blocking(changed))[number]
+        place[key] = "in-the-way"
+        assert "in-the-way" in render(changed), (key, place)
+
+
+def test_the_documents_above_have_something_in_the_way_for_every_command_that_can_be_refused():
+    found = {}
+    for document in (DOCUMENTS | IN_THE_WAY).values():
+        found.setdefault(document["schema"], []).extend(blocking(document))
+    assert {schema.split(".")[1].split("/")[0] for schema, places in found.items() if places} >= {
+        "xqueue_backfill",
+        "xqueue_cutover",
+        "xqueue_cutover_release",
+        "xqueue_cutover_wave",
+        "xqueue_gate",
+        "xqueue_preflight",
+        "xqueue_watch",
+    }

@@ -59,22 +59,23 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
             return _Return(request, settings, control, progress).run(_refusal())
     with runs.running("backfill", request.scope) as record:
         stamp.check()
-        warning = check_may_write()
+        check_may_write()
         beat = partial(runs.beat, record)
         with Control(obeys_kill_switch=False, settings=settings, beat=beat, tell=tell) as control:
-            document = _Return(request, settings, control, progress).run(warning)
+            document = _Return(request, settings, control, progress).run("")
         record.document, record.complete = document.content, document.content["complete"]
         return document
 
 
 def _refusal() -> str:
-    """Why the same with --execute would be refused, for a plan; or what it would warn of."""
+    """Why the same with --execute would be refused, for a plan; empty where it would not."""
     if said := stamp.complaint():
         return f"--execute would be refused: {said}"
     try:
-        return check_may_write()
+        check_may_write()
     except LegacyNotWritable as error:
         return f"--execute would be refused: {error}"
+    return ""
 
 
 class _Return:
@@ -87,7 +88,7 @@ class _Return:
         self.known_queues: dict[str, bool] = {}
         self.refused = self.total = 0
 
-    def run(self, warning: str) -> Document:
+    def run(self, refusal: str) -> Document:
         """First what is fenced already, then what is in flight, in order of arrival."""
         started = time.monotonic()
         stopped_by, size = "", self.request.batch_size or BATCH
@@ -107,7 +108,7 @@ class _Return:
             complete = False
         except Stopped as reason:
             stopped_by, complete = str(reason), False
-        content = {"advice": [warning] if warning else [], "complete": complete, "stopped_by": stopped_by}
+        content = {"advice": [refusal] if refusal else [], "complete": complete, "stopped_by": stopped_by}
         return self._document(content, time.monotonic() - started)
 
     def _give_back(self, rows: list[RealRow]) -> None:

@@ -51,8 +51,8 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
         tell: called with a short text while the run waits, and with an empty one when it goes on.
 
     Raises:
-        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary, or the ledger is another LMS's
-            (LedgerNotOurs). Nothing was held.
+        LegacyNotWritable: the alias ``xqueue`` may not write, or is not known to be the primary, or the ledger is
+            another LMS's (LedgerNotOurs). Nothing was held.
         RunLocked: another run of this scope is at work.
         ConfigurationError: the settings are not usable.
     """
@@ -61,10 +61,10 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
         with Control(settings=settings, tell=tell) as control:
             return _Run(request, settings, control, progress).document(handoff_plan.refusal())
     stamp.check()
-    warning = primary.check_may_update()
+    primary.check_may_update()
     with runs.running("backfill", request.scope) as record:
         with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
-            answer = _Run(request, settings, control, progress).document([warning] if warning else [])
+            answer = _Run(request, settings, control, progress).document([])
         record.document, record.complete = answer.content, answer.content["complete"]
         return answer
 

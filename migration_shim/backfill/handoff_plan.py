@@ -156,7 +156,7 @@ def refusal() -> list[str]:
     if said := stamp.complaint():
         return [f"--execute would be refused: {said}"]
     try:
-        warning = primary.check_may_update()
+        primary.check_may_update()
     except LegacyNotWritable as error:
         return [f"--execute would be refused: {error}"]
-    return [warning] if warning else []
+    return []

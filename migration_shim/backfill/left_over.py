@@ -32,7 +32,8 @@ def finish_handoff(course_id: str, settings: ShimSettings, check: Callable[[], N
     Returns what was done, counted (``handoff_steps.Done``). ``check`` is called before every row, and may raise.
 
     Raises:
-        LegacyNotWritable: the alias ``xqueue`` may not write, or is no primary, or the ledger is another LMS's.
+        LegacyNotWritable: the alias ``xqueue`` may not write, or is not known to be the primary, or the ledger is
+            another LMS's.
         ShimError, DatabaseError: several rows in a row could not be finished.
     """
     entries = handoff_finish.on_the_way(frozenset([course_id]))

@@ -13,6 +13,7 @@ from django.utils.timezone import now
 from .. import runs
 from ..conf import ShimSettings, load
 from ..data import Authority, Document, Leg, LegacyRow
+from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run
 from ..run_control.control import Control, Progress, Stopped, nothing
@@ -108,7 +109,8 @@ class _Run:
         self.total = legacy_rows.count(after=self.position.last_id, unretired_only=unretired_only)
         wanted = self._history() if self.request.history else frozenset()
         # Asked before the first row is read: what commits later with a lower id is read again by the next run.
-        safe = legacy_rows.safe_checkpoint(self.settings.overlap_seconds, legacy_rows.clock())
+        seen = primary.seen_until(legacy_rows.clock())
+        safe = legacy_rows.safe_checkpoint(self.settings.overlap_seconds, seen)
         self.job = ranges.job(self.request, self.settings, wanted)
         if send is not None and self.record is not None:
             spread = Spread(

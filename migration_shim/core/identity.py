@@ -88,8 +88,8 @@ def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Pl
 
     ``student_id`` gets a prefix: longer than the 32 characters of an AnonymousUserId, it belongs to no user, so the
     receiver of ``score_set`` returns. ``item_id`` gets it too: it parses as no usage key, so the receiver of the score
-    event returns instead of raising. ``course_id`` stays real, for queries by course. The queue is one of its own, and
-    the key is not the learner's.
+    event returns instead of raising. So does ``course_id``, which that receiver parses first: it would load the course
+    otherwise, inside ``put_result``'s transaction. The queue is one of its own, and the key is not the learner's.
 
     Raises:
         Unfit: when a column cannot hold it; an identity is never cut.
@@ -100,7 +100,7 @@ def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Pl
     return _checked(
         Placement(
             student_id=FENCE + real.student_id,
-            course_id=real.course_id,
+            course_id=FENCE + real.course_id,
             item_id=FENCE + real.item_id,
             item_type=real.item_type,
             queue_name=real.queue_name + queue_suffix,
@@ -191,7 +191,7 @@ def reverse_header(sink_url: str, identity: str, queue_name: str) -> str:
 
 
 def is_fenced(student_id: str, item_id: str) -> bool:
-    """Whether an identity on the target carries both halves of the fence."""
+    """Whether an identity on the target carries both halves of the fence; a fenced course only saves a load of it."""
     return student_id.startswith(FENCE) and len(student_id) > ANONYMOUS_ID_LENGTH and item_id.startswith(FENCE)
 
 

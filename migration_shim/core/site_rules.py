@@ -43,9 +43,9 @@ _DATABASES = (
     ),
     Rule(
         code="legacy_primary_unknown",
-        severity=NOTE,
-        effect="The account may not ask whether the server is a replica; handoff and return need the primary.",
-        advice="Make sure that it is the primary, or grant the account REPLICA MONITOR (MySQL: REPLICATION CLIENT).",
+        severity=BLOCKER,
+        effect="Nobody can tell whether the alias xqueue leads to the primary: handoff and return are refused.",
+        advice="Grant the account the right to ask, or name the server in the setting LEGACY_PRIMARY.",
     ),
     Rule(
         code="grant_update",

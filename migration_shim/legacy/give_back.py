@@ -24,7 +24,7 @@ from ..errors import ConfigurationError, LegacyNotWritable, Malformed, Unfit
 from . import rows
 from .charsets import holds
 from .client import UNKNOWN_QUEUE, LegacyClient
-from .primary import grant, replica
+from .primary import check_is_primary, grant
 from .retire import to_change
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
@@ -189,24 +189,29 @@ def knows_queue(queue_name: str) -> bool:
     return not (error and str(content).startswith(UNKNOWN_QUEUE))
 
 
-def check_may_write() -> str:
+def check_may_write() -> None:
     """
-    Refuse an alias that may not write what a return writes, or is no primary; return a warning where that is unknown.
-
-    The database itself is asked, by an UPDATE and an INSERT of no rows: grants come with roles, wildcards and columns.
+    Refuse an alias that may not write what a return writes, or leads to no primary, or to nobody knows what.
 
     Raises:
         LegacyNotWritable: with the GRANT to run, or what else is in the way.
     """
-    connection = connections[LEGACY_ALIAS]
-    reason, warning = replica() if connection.vendor == "mysql" else ("", "")
-    if reason:
-        raise LegacyNotWritable(f"The database behind {LEGACY_ALIAS!r} is {reason}. A return needs the primary.")
+    check_is_primary("A return")
+    probe_write()
+
+
+def probe_write() -> None:
+    """
+    Ask the database itself, by an UPDATE and an INSERT of no rows: grants come with roles, wildcards and columns.
+
+    Raises:
+        LegacyNotWritable: with the GRANT to run.
+    """
     columns = ", ".join(field.column for field in LegacySubmission._meta.concrete_fields if not field.primary_key)
     table = LegacySubmission._meta.db_table
     try:
         _all().filter(pk=_NOBODY).update(retired=False, pull_time=None, pullkey="", grader_id="")
-        with connection.cursor() as cursor:
+        with connections[LEGACY_ALIAS].cursor() as cursor:
             # No row, so that no id is used up.
             cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE id = %s", [_NOBODY])
     except DatabaseError as error:
@@ -218,7 +223,6 @@ def check_may_write() -> str:
             f"The account of the alias {LEGACY_ALIAS!r} {what}. Nothing was changed. "
             f"On XQueue's database, the primary, run: {grant(WRITE)}"
         ) from error
-    return warning
 
 
 def _all() -> QuerySet[LegacySubmission]:

@@ -50,7 +50,7 @@ def read_complaint() -> str:
 def update_complaint() -> str:
     """The GRANT without which rows cannot be retired, or empty."""
     try:
-        primary.check_may_update()
+        primary.probe_update()
     except LegacyNotWritable:
         return primary.grant(primary.UPDATE)
     return ""
@@ -59,7 +59,7 @@ def update_complaint() -> str:
 def return_complaint() -> str:
     """The GRANT without which nothing can be given back, or empty."""
     try:
-        give_back.check_may_write()
+        give_back.probe_write()
     except LegacyNotWritable:
         return primary.grant(give_back.WRITE)
     return ""

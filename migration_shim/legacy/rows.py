@@ -140,7 +140,7 @@ def safe_checkpoint(overlap_seconds: int, now: datetime, *, after: int = 0) -> i
 
     Args:
         overlap_seconds: how long a transaction of XQueue may take to commit.
-        now: legacy's clock, from ``clock()``.
+        now: until when the server has all rows: ``primary.seen_until()``.
         after: where a checkpoint stands. It has passed over nothing recent, and what it has passed is not read again:
             no index of XQueue's serves the time of arrival.
     """

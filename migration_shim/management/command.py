@@ -19,6 +19,7 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 from tqdm import tqdm
 
+from .. import schema
 from ..checks import TAG
 from ..data import Document, ExitCode
 from ..errors import RunLocked, ShimError
@@ -111,6 +112,8 @@ class ShimCommand(BaseCommand):
 
     def answer(self, options: dict[str, Any]) -> Document:
         """The document, and what goes wrong on the way as Django's error with our exit code."""
+        if said := schema.complaint():
+            raise CommandError(said, returncode=ExitCode.ERROR)
         try:
             return self.document(**options)
         except RunLocked as error:

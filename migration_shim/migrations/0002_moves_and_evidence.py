@@ -68,17 +68,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='checkpoint',
             name='counts',
-            field=models.JSONField(default=dict),
+            field=models.JSONField(db_default={}, default=dict),
         ),
         migrations.AddField(
             model_name='checkpoint',
             name='plan',
-            field=models.JSONField(default=dict),
+            field=models.JSONField(db_default={}, default=dict),
         ),
         migrations.AddField(
             model_name='ledgerentry',
             name='double_authority',
-            field=models.BooleanField(default=False),
+            field=models.BooleanField(db_default=False, default=False),
         ),
         migrations.AddField(
             model_name='ledgerentry',
@@ -98,12 +98,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='legacy_state',
-            field=models.CharField(blank=True, default='', max_length=16),
+            field=models.CharField(blank=True, db_default='', default='', max_length=16),
         ),
         migrations.AddField(
             model_name='ledgerentry',
             name='move',
-            field=models.CharField(choices=[('none', 'none'), ('held', 'held'), ('fenced', 'fenced'), ('released', 'released'), ('watched', 'watched'), ('returning', 'returning'), ('returned', 'returned')], default=migration_shim.data.Move['NONE'], max_length=16),
+            field=models.CharField(choices=[('none', 'none'), ('held', 'held'), ('fenced', 'fenced'), ('released', 'released'), ('watched', 'watched'), ('returning', 'returning'), ('returned', 'returned')], db_default='none', default=migration_shim.data.Move['NONE'], max_length=16),
         ),
         migrations.AddField(
             model_name='ledgerentry',
@@ -123,7 +123,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='seen',
-            field=models.CharField(blank=True, default='', max_length=24),
+            field=models.CharField(blank=True, db_default='', default='', max_length=24),
         ),
         migrations.AddField(
             model_name='ledgerentry',
@@ -133,7 +133,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='shadow_lease_key',
-            field=models.CharField(blank=True, default='', max_length=128),
+            field=models.CharField(blank=True, db_default='', default='', max_length=128),
         ),
         migrations.AddField(
             model_name='ledgerentry',
@@ -158,7 +158,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='target_state',
-            field=models.CharField(blank=True, default='', max_length=16),
+            field=models.CharField(blank=True, db_default='', default='', max_length=16),
         ),
         migrations.AddField(
             model_name='ledgerentry',

@@ -32,5 +32,5 @@ class Migration(migrations.Migration):
             name='target_graded_at',
             field=models.DateTimeField(null=True),
         ),
-        migrations.RunPython(texts.widen, migrations.RunPython.noop, elidable=True),
+        migrations.RunPython(texts.widen, migrations.RunPython.noop, atomic=False, elidable=True),
     ]

@@ -102,7 +102,7 @@ def _legacy() -> Iterator[Finding]:
     yield from _charset(LEGACY_ALIAS)
     reason, unknown = primary.replica()
     if unknown:
-        yield found(RULES["legacy_primary_unknown"])
+        yield found(RULES["legacy_primary_unknown"], about=unknown)
     if reason:
         yield found(RULES["legacy_no_primary"], about=f"It is {reason}.")
     else:  # what a server that only reads would say of rights says nothing

@@ -33,6 +33,7 @@ def _backfill(content: Content) -> list[str]:
     for missing in content.get("files_missing", ()):
         lines.append(f"  legacy row {missing['legacy_id']}: {missing['reason']}, key {missing['key']}")
     lines += _handoff(content) if content["mode"] == "handoff" else []
+    lines += content.get("advice", ())
     if content["adds_mb"]:
         verb = "added" if content["executed"] else "will add"
         lines.append(f"This {verb} about {content['adds_mb']:.1f} MB to the LMS's database (an estimate).")
@@ -52,7 +53,7 @@ def _handoff(content: Content) -> list[str]:
         lines += counted({key.replace("_", " "): content[key] for key in ("released", "dropped", "double_authority")})
     if content["held"]:
         lines.append(f"HELD: {content['held']} rows that no grader has; run the same command again to finish them")
-    return lines + content["advice"]
+    return lines
 
 
 def _gate(content: Content) -> list[str]:

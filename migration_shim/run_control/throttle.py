@@ -10,12 +10,11 @@ from pathlib import Path
 from django.db import DatabaseError, connections
 
 from ..conf import ShimSettings
+from ..legacy.primary import REPLICA_STATUS
 from ..legacy.routers import LEGACY_ALIAS
 
 #: The databases are asked no oftener than this.
 ASK_SECONDS = 1.0
-#: By the age of the server: MariaDB 10.5 and MySQL 8.0.22 on, then all before.
-_REPLICA_STATUS = ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
 _BEHIND = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 
 
@@ -62,7 +61,7 @@ class Throttle:
 
 def lag(alias: str) -> int | None:
     """Seconds that a replica is behind its source; None for what is no replica, has stopped, or may not be asked."""
-    for statement in _REPLICA_STATUS:
+    for statement in REPLICA_STATUS:
         try:
             with connections[alias].cursor() as cursor:
                 cursor.execute(statement)

@@ -10,6 +10,7 @@ from django.db.models import Count
 from submissions.models import ExternalGraderDetail, Submission
 
 from .. import multirow
+from .courses import of_course
 
 _ITEM = "submission__student_item_id"
 #: What can change, as one value.
@@ -69,7 +70,7 @@ def touched_since(course_id: str, moment: datetime) -> list[int]:
     which may have got a twin. The index on status_time serves it.
     """
     lately = ExternalGraderDetail.objects.filter(status_time__gte=moment).order_by()
-    lately = lately.filter(submission__student_item__course_id=course_id)
+    lately = lately.filter(of_course(course_id, "submission__student_item__"))
     touched = list(lately.values_list("submission_id", _ITEM, "queue_key"))
     items = sorted({item for _, item, _ in touched})
     keys = {(item, key) for _, item, key in touched}

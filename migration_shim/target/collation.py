@@ -10,7 +10,8 @@ from django.db import connection
 from submissions.models import StudentItem
 
 from .. import multirow
-from ..core.identity import Placement
+from ..core.identity import FENCE, Placement
+from .courses import of_course
 
 #: Texts whose weights are asked in one statement.
 PAGE = 200
@@ -88,5 +89,6 @@ def _collation(cursor: object) -> tuple[str, str]:
 
 def other_course(course_id: str) -> str | None:
     """A course with submissions on the target that the database takes for this one, if there is one."""
-    there = StudentItem.objects.filter(course_id=course_id).exclude(course_id__startswith=course_id)
-    return there.values_list("course_id", flat=True).first()
+    there = StudentItem.objects.filter(course_id__in=(course_id, FENCE + course_id)).exclude(of_course(course_id))
+    found = there.values_list("course_id", flat=True).first()
+    return None if found is None else found.removeprefix(FENCE)

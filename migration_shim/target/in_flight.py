@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import BooleanField, Case, Count, Min, Q, Value, When
-from django.db.models.functions import MD5
+from django.db.models import BooleanField, Case, Count, F, Min, Q, Value, When
+from django.db.models.functions import MD5, Substr
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
@@ -17,6 +17,8 @@ from ..fields import exact
 
 _Status = ExternalGraderDetail.Status
 _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_item__student_id"
+#: Shadows of before the course was fenced, and those of after it, are rows of one course.
+_OWN_COURSE = Case(When(**{f"{_COURSE}__startswith": FENCE}, then=Substr(_COURSE, len(FENCE) + 1)), default=F(_COURSE))
 _OPEN = (_Status.PENDING, _Status.PULLED, _Status.RETRY, _Status.FAILED)
 
 
@@ -61,10 +63,10 @@ def held(settings: ShimSettings) -> list[Held]:
             )
         )
         # The database takes names for one that differ in case, or in blanks at the end: the digests keep them apart.
-        .annotate(exact_course=MD5(_COURSE), exact_queue=MD5("queue_name"))
+        .annotate(own_course=_OWN_COURSE, exact_course=MD5(_OWN_COURSE), exact_queue=MD5("queue_name"))
         .values_list("exact_course", "exact_queue", "status", "shadow")
         .annotate(
-            course=Min(_COURSE),
+            course=Min("own_course"),
             queue=Min("queue_name"),
             rows=Count("id"),
             oldest=Min("created_at"),

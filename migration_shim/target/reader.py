@@ -12,6 +12,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.identity import FENCE
 from ..errors import Malformed
+from .courses import of_course
 
 
 def half_fenced(course_id: str) -> int:
@@ -19,10 +20,10 @@ def half_fenced(course_id: str) -> int:
     How many StudentItems of a course carry one half of the fence without the other, or a score among them.
 
     Either half alone is a leak: the student's alone turns every grade into a server error that blocks the queue, the
-    item's alone fires the platform's receivers under the real learner.
+    item's alone fires the platform's receivers under the real learner. So does a fenced course.
     """
-    student, item = Q(student_id__startswith=FENCE), Q(item_id__startswith=FENCE)
-    return StudentItem.objects.filter(Q(course_id=course_id) & ((student & ~item) | (item & ~student))).count()
+    course, student, item = (Q(**{f"{name}__startswith": FENCE}) for name in ("course_id", "student_id", "item_id"))
+    return StudentItem.objects.filter(of_course(course_id), course | student | item).exclude(student & item).count()
 
 
 def in_flight(course_id: str) -> dict[str, int]:

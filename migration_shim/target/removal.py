@@ -13,6 +13,7 @@ from ..core.identity import FENCE, is_fenced
 from ..data import Leg
 from ..models import LedgerEntry
 from . import contents
+from .courses import of_course
 
 BATCH = 200
 
@@ -24,13 +25,24 @@ def shadows(course_id: str) -> int:
 
 def _fenced(course_id: str) -> QuerySet[Submission]:
     rows = Submission._objects.filter(
-        student_item__course_id=course_id,
-        # Compares bytes on MySQL, where the condition above takes courses that differ in case for the same.
-        student_item__course_id__startswith=course_id,
+        of_course(course_id, "student_item__"),
         student_item__student_id__startswith=FENCE,
         student_item__item_id__startswith=FENCE,
     )
     return rows.order_by("id")
+
+
+def has_unknown(course_id: str) -> bool:
+    """Whether there is a shadow of a course that no entry of the ledger knows: an earlier installation has left it."""
+    after = 0
+    while page := list(_fenced(course_id).filter(id__gt=after).values_list("id", flat=True)[:BATCH]):
+        after = page[-1]
+        known: set[int] = set()
+        for column in ("target_submission_id", "shadow_submission_id", "twin_submission_id"):
+            known.update(LedgerEntry.objects.filter(**{f"{column}__in": page}).values_list(column, flat=True))
+        if set(page) - known:
+            return True
+    return False
 
 
 def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
@@ -43,7 +55,7 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
     total, removed, after = shadows(course_id), 0, 0
     while page := list(_fenced(course_id).filter(id__gt=after).select_related("student_item")[:BATCH]):
         after = page[-1].pk
-        own = [row for row in page if row.student_item.course_id == course_id]
+        own = [row for row in page if row.student_item.course_id in (course_id, FENCE + course_id)]
         own = [row for row in own if is_fenced(row.student_item.student_id, row.student_item.item_id)]
         removed += _remove(own)
         progress(removed, total)

@@ -22,7 +22,7 @@ _STATES = {
     "retired": State.GRADED,
     "failed": State.FAILED,
 }
-_IDENTITY = ("submission__student_item__student_id", "submission__student_item__item_id")
+_IDENTITY = tuple(f"submission__student_item__{name}" for name in ("student_id", "course_id", "item_id"))
 _COLUMNS = (
     "submission_id",
     "status",
@@ -45,6 +45,7 @@ class TargetSide:
 
     outcome: Outcome
     student_id: str
+    course_id: str
     item_id: str
     queue_name: str
     queue_key: str | None
@@ -57,8 +58,9 @@ class TargetSide:
 
     @property
     def half_fenced(self) -> bool:
-        """Whether one half is there without the other; ``reader.half_fenced()`` counts these."""
-        return self.student_id.startswith(FENCE) != self.item_id.startswith(FENCE)
+        """Whether a part is there without both halves; ``reader.half_fenced()`` counts these."""
+        halves = self.student_id.startswith(FENCE), self.item_id.startswith(FENCE)
+        return (any(halves) or self.course_id.startswith(FENCE)) and not all(halves)
 
 
 def sides(submission_ids: Iterable[int], *, stuck_before: datetime | None = None) -> dict[int, TargetSide]:
@@ -91,7 +93,7 @@ def _side(
         known = reply.sent is not None
         predicted = points_for(reply.sent, possible) if known else predicted_points(text, possible)
         points = Points(stored=stored.get(row["submission_id"]), possible=possible, predicted=predicted)
-    student_id, item_id = (row[name] for name in _IDENTITY)
+    student_id, course_id, item_id = (row[name] for name in _IDENTITY)
     duplicates = max(twins[row["submission__student_item_id"], row["queue_key"]] - 1, 0) if row["queue_key"] else 0
     return TargetSide(
         outcome=Outcome(
@@ -107,6 +109,7 @@ def _side(
             ),
         ),
         student_id=student_id,
+        course_id=course_id,
         item_id=item_id,
         queue_name=row["queue_name"],
         queue_key=row["queue_key"],

@@ -9,6 +9,7 @@ from submissions.models import ExternalGraderDetail
 
 from ..core.identity import FENCE
 from ..fields import exact
+from .courses import of_course
 
 _Status = ExternalGraderDetail.Status
 IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
@@ -18,11 +19,7 @@ def in_flight(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
     """The rows of a course in these queues that have no outcome, by Submission id, with their queue."""
     wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(
-        status__in=IN_FLIGHT,
-        queue_name__in=wanted,
-        submission__student_item__course_id=course_id,
-        # Compares bytes on MySQL, where the condition above takes courses that differ in case for the same.
-        submission__student_item__course_id__startswith=course_id,
+        of_course(course_id, "submission__student_item__"), status__in=IN_FLIGHT, queue_name__in=wanted
     )
     # The database takes names for one that differ in case, or in blanks at the end.
     found = rows.order_by().values_list("submission_id", "queue_name")
@@ -39,7 +36,7 @@ def failed_since(course_id: str, moment: datetime) -> int:
     """How many of a course's submissions, learners' own, have failed for good since then. Served by status_time."""
     rows = ExternalGraderDetail.objects.filter(status=_Status.FAILED, status_time__gte=moment)
     rows = rows.filter(submission__student_item__course_id=course_id)
-    rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # bytes: see in_flight
+    rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # bytes: see of_course
     return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
 
 

@@ -103,9 +103,11 @@ def unfenced_shadows(queue: str) -> int:
 def half_fenced(course_id: str) -> list[int]:
     """The runbook's query for StudentItems that carry one half of the fence only."""
     return _target(
-        "SELECT id FROM submissions_studentitem WHERE course_id = %s"
-        " AND (student_id LIKE 'shadow:%%') <> (item_id LIKE 'shadow:%%')",
+        "SELECT id FROM submissions_studentitem WHERE course_id IN (%s, %s)"
+        " AND (student_id LIKE 'shadow:%%' OR item_id LIKE 'shadow:%%' OR course_id LIKE 'shadow:%%')"
+        " AND NOT (student_id LIKE 'shadow:%%' AND item_id LIKE 'shadow:%%')",
         course_id,
+        f"shadow:{course_id}",
     )
 
 

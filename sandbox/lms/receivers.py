@@ -19,6 +19,7 @@ from submissions.models import score_set
 
 from sandbox.lms.grading import Kind, Source, deliver, record
 from sandbox.lms.models import AnonymousUserId
+from sandbox.lms.modulestore import modulestore
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ def handle_external_grader_score(sender: Any, score: ExternalGraderScoreData, **
     Give the grader's reply to CAPA. Raises KeyError without a score, and whatever loading or CAPA raises.
 
     The order matters: identities that do not parse return before the learner is looked up, which is the half of the
-    fence that keeps put_result from answering 500. The first three records are the platform's own words.
+    fence that keeps put_result from answering 500. The course is loaded before the usage key is parsed, and what the
+    modulestore raises is caught by nobody. The first three records are the platform's own words.
     """
     log.info("Received external grader score event: %s, %s, %s", sender, score, kwargs)
     log.info(
@@ -68,7 +70,7 @@ def handle_external_grader_score(sender: Any, score: ExternalGraderScoreData, **
     )
     log.info("External grader score: %s", json.loads(score.score_msg)["score"])
     try:
-        CourseKey.from_string(score.course_id)
+        modulestore().get_course(CourseKey.from_string(score.course_id), depth=0)
     except InvalidKeyError:
         log.error("external grader score: invalid course key %s", score.course_id)
         return

@@ -194,7 +194,7 @@ def test_a_lock_that_another_session_lets_go_of_costs_one_try(monkeypatch):
             "INSERT INTO submissions_studentitem (student_id, course_id, item_id, item_type) VALUES (%s, %s, %s, %s)",
             [
                 "shadow:" + rows.anonymous_id(5),
-                rows.COURSE,
+                f"shadow:{rows.COURSE}",
                 "shadow:" + rows.usage_key("a" * 32),
                 "problem",
             ],

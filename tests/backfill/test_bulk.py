@@ -138,7 +138,7 @@ def test_the_bounds_of_a_statement_make_no_difference_to_what_is_written(bound, 
 def test_attempts_are_numbered_from_the_highest_on_in_the_order_of_their_arrival():
     item = {
         "student_id": "shadow:" + rows.anonymous_id(7),
-        "course_id": rows.COURSE,
+        "course_id": f"shadow:{rows.COURSE}",
         "item_id": "shadow:" + rows.usage_key("a" * 32),
         "item_type": "problem",
     }
@@ -199,7 +199,7 @@ def test_a_learner_who_is_there_with_another_type_of_item_is_refused_as_the_publ
     row = rows.legacy_row(7)
     StudentItem.objects.create(
         student_id="shadow:" + rows.anonymous_id(7),
-        course_id=rows.COURSE,
+        course_id=f"shadow:{rows.COURSE}",
         item_id="shadow:" + rows.usage_key("a" * 32),
         item_type="openassessment",
     )

@@ -179,7 +179,7 @@ def _asking_default(real):
 
 
 SERVERS = {
-    "MariaDB 10.11": ({"SHOW REPLICA STATUS": ["Slave_IO_State", "Seconds_Behind_Master"]}, [["", 42]], 42),
+    "MariaDB 10.11": ({"SHOW ALL SLAVES STATUS": ["Connection_name", "Seconds_Behind_Master"]}, [["a", 42]], 42),
     "MySQL 8.4": ({"SHOW REPLICA STATUS": ["Replica_IO_State", "Seconds_Behind_Source"]}, [["", 42]], 42),
     "MySQL 5.7": ({"SHOW SLAVE STATUS": ["Slave_IO_State", "Seconds_Behind_Master"]}, [["", 42]], 42),
     "two channels": ({"SHOW REPLICA STATUS": ["Seconds_Behind_Source"]}, [[3], [7]], 7),

@@ -20,7 +20,7 @@ from migration_shim.core.identity import recover_input
 from migration_shim.errors import Malformed
 from migration_shim.legacy import downloads
 from migration_shim.legacy.client import parse_reply
-from migration_shim.logfilter import _FENCED_ITEM
+from migration_shim.logfilter import _FENCED
 from migration_shim.reports import shown
 from tests import rows
 
@@ -96,7 +96,7 @@ READERS = {
     "a spreadsheet's cell": shown.cell,
     "a code span": shown.code,
     "a URL": downloads._PRINTABLE.fullmatch,
-    "the log": _FENCED_ITEM.search,
+    "the log": _FENCED.search,
 }
 
 

@@ -102,7 +102,7 @@ def test_shadow_placement_has_both_halves_of_the_fence():
     assert found.student_id == f"shadow:{LEARNER}"
     assert len(found.student_id) > 32  # AnonymousUserId.anonymous_user_id is a varchar(32)
     assert found.item_id == f"shadow:{USAGE}"
-    assert (found.course_id, found.item_type) == (COURSE, "problem")
+    assert (found.course_id, found.item_type) == (f"shadow:{COURSE}", "problem")
     assert found.queue_name == "exu-py1.shadow"
     assert (found.queue_key, identity in found.queue_key) == (f"shadow:{identity}", True)
     assert is_fenced(found.student_id, found.item_id)
@@ -116,14 +116,16 @@ def test_shadow_placement_has_both_halves_of_the_fence():
         ("ccx-v1:ExU+PY1+2026+ccx@7", "ccx-block-v1:ExU+PY1+2026+ccx@7+type@problem+block@ab"),
     ],
 )
-def test_no_key_parses_a_fenced_item_and_the_course_still_parses(course, item):
+def test_no_key_parses_a_fenced_item_or_a_fenced_course(course, item):
     if "ccx" in course:
         pytest.importorskip("ccx_keys", reason="keys of custom courses come with edx-ccx-keys, which every LMS has")
     assert str(UsageKey.from_string(item)) == item
     found = shadow_placement(envelope(course=course, item=item), "f" * 64, ".shadow")
     with pytest.raises(InvalidKeyError):
         UsageKey.from_string(found.item_id)
-    assert str(CourseKey.from_string(found.course_id)) == course
+    assert str(CourseKey.from_string(course)) == course
+    with pytest.raises(InvalidKeyError):
+        CourseKey.from_string(found.course_id)
 
 
 @pytest.mark.parametrize(

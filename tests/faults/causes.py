@@ -212,6 +212,7 @@ def unfenced(pair: Pair) -> None:
     item(
         pair,
         student_id=pair.item.student_id.removeprefix(FENCE),
+        course_id=pair.item.course_id.removeprefix(FENCE),
         item_id=pair.item.item_id.removeprefix(FENCE),
     )
 

@@ -20,14 +20,20 @@ USER = f"shim_{os.getpid()}"
 
 
 @contextmanager
-def account(*grants):
-    """The alias ``xqueue`` under an account of its own, with these rights on XQueue's table and no others."""
+def account(*grants, ask=False):
+    """
+    The alias ``xqueue`` under an account of its own, with these rights on XQueue's table and no others.
+
+    With ``ask`` it may ask whether the server is a replica, too.
+    """
     connection = connections["xqueue"]
     name = connection.settings_dict["NAME"]
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE USER '{USER}'@'%%' IDENTIFIED BY 'pw'", [])
         for grant in grants:
             cursor.execute(f"GRANT {grant} ON `{name}`.queue_submission TO '{USER}'@'%%'", [])
+        if ask:
+            cursor.execute(f"GRANT REPLICA MONITOR ON *.* TO '{USER}'@'%%'", [])
     before = dict(connection.settings_dict)
     connection.close()
     connection.settings_dict.update(USER=USER, PASSWORD="pw")
@@ -73,14 +79,34 @@ def answers(**by_statement):
 
 
 def test_an_account_that_may_write_is_taken():
-    assert primary.check_may_update() == ""
+    primary.check_may_update()
 
 
 @on_a_server
 def test_the_rights_that_the_grant_names_are_enough(live):
     world.submitted()
     with account("SELECT", "UPDATE (retired, pullkey, grader_id)"):
-        assert "is unknown" in primary.check_may_update()
+        asked = primary.grant_to_ask()
+        with pytest.raises(LegacyNotWritable, match="is unknown") as refused:
+            world.run()
+        assert asked in str(refused.value)
+    assert world.leftovers()["held"] == 0
+    with account("SELECT", "UPDATE (retired, pullkey, grader_id)", ask=True):
+        assert world.run().content["released"] == 1
+
+
+@on_a_server
+def test_a_server_that_is_vouched_for_by_name_is_taken_and_another_one_is_not(live, shim):
+    world.submitted()
+    with connections["xqueue"].cursor() as cursor:
+        cursor.execute("SELECT CONCAT(@@hostname, ':', @@port)")
+        (name,) = cursor.fetchone()
+    with account("SELECT", "UPDATE (retired, pullkey, grader_id)"):
+        shim(LEGACY_PRIMARY="db2:3306")
+        with pytest.raises(LegacyNotWritable, match=f"'LEGACY_PRIMARY'] = '{name}'"):
+            world.run()
+        assert world.leftovers()["held"] == 0
+        shim(LEGACY_PRIMARY=name)
         assert world.run().content["released"] == 1
 
 
@@ -89,7 +115,7 @@ def test_the_rights_that_the_grant_names_are_enough(live):
 def test_without_the_right_to_update_the_grant_is_named(live, grants):
     world.submitted()
     name = connections["xqueue"].settings_dict["NAME"]
-    with account(*grants), pytest.raises(LegacyNotWritable) as refused:
+    with account(*grants, ask=True), pytest.raises(LegacyNotWritable) as refused:
         world.run()
     assert f"GRANT SELECT, UPDATE (retired, pullkey, grader_id) ON `{name}`.queue_submission TO '{USER}'@'%';" in str(
         refused.value
@@ -101,8 +127,8 @@ def test_without_the_right_to_update_the_grant_is_named(live, grants):
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({"read_only": [(1,)]}, "is read-only"),
-        ({"SHOW_REPLICA_STATUS": [("Waiting for source to send event",)]}, "is a replica"),
+        ({"read_only": [(1, "db1:3306")]}, "is read-only"),
+        ({"SHOW_ALL_SLAVES_STATUS": [("Waiting for source to send event",)]}, "is a replica"),
     ],
 )
 def test_a_replica_is_refused(live, answer, reason):

@@ -40,7 +40,7 @@ def test_the_course_goes_through_backfill_reconcile_and_gate():
     assert plan.content["classes"]["imported"] == 6
     assert rows.backfill(courses=frozenset([ACCENTED])).content["written"] == 6
     rows.change(sent, **rows.graded())
-    rows.grade_target(submission__student_item__course_id=ACCENTED)
+    rows.grade_target(submission__student_item__course_id=f"shadow:{ACCENTED}")
     document, found = rows.reconcile(ACCENTED)
     assert (found, document.content["equal"], document.content["fence_leaks"]) == ([], 6, 0)
     assert api.preflight(ACCENTED, rows.ignore).content["rows"] == 6

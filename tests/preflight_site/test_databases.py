@@ -45,8 +45,7 @@ def as_root(statement):
 @contextmanager
 def fit_account(*rights):
     """The alias under an account with these rights on its table, which may ask whether the server is a replica."""
-    with account(*rights):
-        as_root(f"GRANT REPLICA MONITOR ON *.* TO '{USER}'@'%'")
+    with account(*rights, ask=True):
         yield
 
 
@@ -264,7 +263,10 @@ def test_an_alias_that_leads_to_no_primary_is_a_blocker_and_its_rights_are_not_j
 @shared
 def test_an_account_that_may_not_ask_for_the_primary_is_told_how_it_may():
     with account(ALL):
-        assert {code: finding.severity for code, finding in found().items()} == {"legacy_primary_unknown": "note"}
+        assert {code: finding.severity for code, finding in found().items()} == {"legacy_primary_unknown": "blocker"}
+        as_root(primary.grant_to_ask())
+        connections["xqueue"].close()  # a right of the whole server counts from the next connection on
+        assert not found()
 
 
 # How texts are kept

@@ -32,9 +32,11 @@ def logged():
     logging.getLogger("submissions").removeHandler(handler)
 
 
-def test_the_record_of_a_fenced_result_is_dropped(logged):
+@pytest.mark.parametrize("course", [rows.COURSE, "ExU/PY1/2013"])
+def test_the_record_of_a_fenced_result_is_dropped(logged, course):
     """In the words of grades/signals/handlers.py; a child of the logger has them."""
     log = logging.getLogger("lms.djangoapps.grades.signals.handlers")
+    log.error("Invalid course_id received from external grader: %s", f"shadow:{course}")
     log.error("Invalid usage key received from external grader: %s", f"shadow:{ITEM}")
     assert logged == []
 

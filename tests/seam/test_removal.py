@@ -36,10 +36,8 @@ def stored():
 
 def target():
     """All that edx-submissions holds, but for what is fenced in the course."""
-    fenced = StudentItem.objects.filter(
-        course_id=rows.COURSE, student_id__startswith="shadow:", item_id__startswith="s"
-    )
-    fenced = [item.pk for item in fenced if item.course_id == rows.COURSE]
+    fenced = StudentItem.objects.filter(student_id__startswith="shadow:", item_id__startswith="s")
+    fenced = [item.pk for item in fenced if item.course_id == f"shadow:{rows.COURSE}"]
     return {
         StudentItem: list(StudentItem.objects.exclude(pk__in=fenced).order_by("pk").values_list()),
         Submission: list(Submission.objects.exclude(student_item__in=fenced).order_by("pk").values_list()),

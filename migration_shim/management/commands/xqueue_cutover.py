@@ -57,7 +57,8 @@ class Command(ShimCommand):
         parser.add_argument(
             "--remove-shadows",
             action="store_true",
-            help="with --to complete, for a course that is complete: take its shadows off the target, files included",
+            help="with --to complete or --to legacy, for a course that is there: take its shadows off the target, "
+            "files included, also those of an earlier installation",
         )
         parser.add_argument(
             "--release",
@@ -87,9 +88,11 @@ class Command(ShimCommand):
         courses = options["course"] or _courses_of(options["org"], options["file"])
         who = {"reason": reason, "execute": execute, "user": operator(), "login": options["user"]}
         last = options["release"] or options["remove_shadows"]
-        if last and (to is not Phase.COMPLETE or len(courses) > 1 or options["release"] == options["remove_shadows"]):
+        ends = (Phase.COMPLETE,) if options["release"] else (Phase.COMPLETE, Phase.LEGACY)
+        if last and (to not in ends or len(courses) > 1 or options["release"] == options["remove_shadows"]):
             raise CommandError(
-                "--release and --remove-shadows go with --to complete, one of them and one course at a time",
+                "--release and --remove-shadows go with --to complete (removal also with --to legacy), one of them and "
+                "one course at a time",
                 returncode=ExitCode.USAGE,
             )
         if options["remove_shadows"]:

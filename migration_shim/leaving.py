@@ -1,0 +1,56 @@
+"""Refuses to take the app's migrations back while a course needs what is in its tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Q
+from django.db.models.signals import pre_migrate
+
+from .data import Move, Phase
+from .models import CoursePhase, LedgerEntry
+
+APP = "migration_shim"
+#: Rows that stand between the two systems, held or fenced on one and not yet on the other.
+_BETWEEN = (Move.HELD, Move.FENCED, Move.RETURNING)
+
+
+def refuse_to_unmigrate(
+    sender: Any, using: str = DEFAULT_DB_ALIAS, plan: Any = (), app_config: Any = None, **kwargs: Any
+) -> None:
+    """
+    Stop ``migrate migration_shim zero``, and any other way back through our migrations, before anything is undone.
+
+    The release before runs on this schema as it is; there is no reason to take one back but a removal.
+
+    Raises:
+        CommandError: a course still needs the shim; it says which, and what to do.
+    """
+    backwards = any(is_backwards and migration.app_label == APP for migration, is_backwards in plan)
+    if not backwards or getattr(app_config, "label", APP) != APP:
+        return
+    reasons = in_the_way(using)
+    if reasons:
+        raise CommandError(f"The tables of {APP} are needed: {'; '.join(reasons)}. See the runbook, 'Remove the shim'.")
+
+
+def in_the_way(using: str = DEFAULT_DB_ALIAS) -> list[str]:
+    """Why the app cannot be removed now: courses that it moves, and rows between the two systems."""
+    tables = set(connections[using].introspection.table_names())
+    if not {CoursePhase._meta.db_table, LedgerEntry._meta.db_table} <= tables:
+        return []
+    courses = CoursePhase.objects.using(using).exclude(phase=Phase.LEGACY).order_by("course_id")
+    # What was released is the platform's own.
+    courses = courses.exclude(Q(phase=Phase.COMPLETE) & Q(released_at__isnull=False))
+    found = [f"{course} is in {phase}" for course, phase in courses.values_list("course_id", "phase")]
+    entries = LedgerEntry.objects.using(using).filter(move__in=_BETWEEN).order_by("course_id")
+    for course in entries.values_list("course_id", flat=True).distinct():
+        found.append(f"rows of {course} are held or returning: {entries.filter(course_id=course).count()}")
+    return found
+
+
+def connect() -> None:
+    """Connect the receiver once."""
+    pre_migrate.connect(refuse_to_unmigrate, dispatch_uid="migration_shim.refuse_to_unmigrate")

@@ -1,0 +1,44 @@
+"""
+Give the columns of 0002 and 0003 a default in the database, where these were applied before they had one themselves.
+
+Processes of the release before 0002 name none of them in their INSERTs.
+"""
+
+from django.db import migrations
+from django.db.models import NOT_PROVIDED
+
+_LATE = {
+    "ledgerentry": (
+        "double_authority",
+        "forget",
+        "legacy_state",
+        "move",
+        "seen",
+        "shadow_lease_key",
+        "target_state",
+    ),
+    "checkpoint": ("counts", "plan"),
+}
+
+
+def set_defaults(apps, schema_editor):
+    """Say it again: the migrations' own state has the defaults already, so AlterField would do nothing."""
+    for name, columns in _LATE.items():
+        model = apps.get_model("migration_shim", name)
+        for column in columns:
+            field = model._meta.get_field(column)
+            bare = field.clone()
+            bare.set_attributes_from_name(column)
+            bare.model, bare.db_default = model, NOT_PROVIDED
+            schema_editor.alter_field(model, bare, field)
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ("migration_shim", "0008_leases"),
+    ]
+
+    operations = [
+        migrations.RunPython(set_defaults, migrations.RunPython.noop, atomic=False, elidable=True),
+    ]

@@ -1,0 +1,33 @@
+"""Whether the database has the tables of this release: asked of Django's own record of what was applied."""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+
+from django.db import DatabaseError, connection
+from django.db.migrations.recorder import MigrationRecorder
+
+from . import migrations
+
+APP = "migration_shim"
+
+
+def complaint() -> str:
+    """What is wrong with the app's tables, and what to do; empty where they are this release's. One statement."""
+    try:
+        applied = {name for app, name in MigrationRecorder(connection).applied_migrations() if app == APP}
+    except DatabaseError as error:
+        return f"Whether the tables of {APP} are there cannot be told: {type(error).__name__}."
+    if not applied:
+        return f"The tables of {APP} are not there. Run manage.py migrate {APP}, or take the app out of INSTALLED_APPS."
+    missing = [name for name in _names() if name not in applied]
+    if not missing:
+        return ""
+    names = ", ".join(missing)
+    return f"The tables of {APP} are those of an older release: {names} not applied. Run manage.py migrate."
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(migrations.__path__)))

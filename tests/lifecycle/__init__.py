@@ -1,0 +1,1 @@
+"""Installed, upgraded, removed."""
