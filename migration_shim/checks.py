@@ -15,6 +15,8 @@ from django.core import checks
 from . import conf, copies, platform_door
 from .core.wire import NAME_LIMIT
 from .legacy.routers import LEGACY_ALIAS
+from .lms import pins
+from .target import installed
 
 TAG = "migration_shim"
 #: Seconds; the platform's ``capa/xqueue_interface.py`` has it as a constant.
@@ -80,4 +82,19 @@ def check_databases(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage
         hint = "Add them to its OPTIONS, in seconds; migration_shim.settings.production does."
         message = f"The alias {LEGACY_ALIAS!r} has no {', '.join(missing)}: a silent XQueue holds up whoever asks it."
         found.append(checks.Error(message, hint=hint, id="migration_shim.E005"))
+    return found
+
+
+@checks.register(TAG)
+def check_release(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """What pip has put in the place of the platform's pins, and a sender of the platform's that cannot go on so."""
+    found: list[checks.CheckMessage] = []
+    for pin in pins.replaced():
+        hint = "Install with pip install -c requirements/edx/base.txt of the platform. See the table of releases."
+        found.append(checks.Warning(f"Not what the platform pins: {pin}.", hint=hint, id="migration_shim.W020"))
+    sender = pins.sender_without_queue_key()
+    if sender and installed.needs_queue_key():
+        hint = "Turn send_to_submission_course.enable off for every course."
+        message = f"{sender} gives no queue_key, and edx-submissions {installed.version()} takes nothing without."
+        found.append(checks.Warning(message, hint=hint, id="migration_shim.W021"))
     return found
