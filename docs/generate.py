@@ -274,8 +274,8 @@ def releases_page() -> str:
     made = releases()
     parts = [
         paragraph(
-            "An LMS has its own pins, and they are kept: install the app with the platform's requirements as constraints "
-            "(see the runbook). What is installed otherwise than pinned is named by ``manage.py check`` "
+            "An LMS has its own pins, and they are kept: install the app with the platform's requirements as "
+            "constraints (see the runbook). What is installed otherwise than pinned is named by ``manage.py check`` "
             "(``migration_shim.W020``) and by preflight (``pins_replaced``)."
         ),
         made.table(),
@@ -294,10 +294,10 @@ def releases_page() -> str:
         "\n\n".join(f"``{name}``\n    {text}" for name, text in made.ENVIRONMENTS.items()),
         heading("Where the versions were read", "*"),
         paragraph(
-            "Sumac and Teak: Django in Tutor's and the platform's own notes; edx-submissions by its dates (3.12.0 is of "
-            "September 2025). Ulmo: Django in Tutor's changes (21.0.2), the others in a fork of that autumn "
-            "(edx/edx-platform 0133232), not in the branch itself. Verawood: the platform's pull requests 38902 and 38928; "
-            "the others in a fork of its spring (a484beb). master: openedx-platform 01f9729."
+            "Sumac and Teak: edx-submissions by its dates (3.12.0 is of September 2025), Django in a tree of autumn 2025 "
+            "(4.2.24). Ulmo: Django in Tutor's changes (21.0.2), the others in a fork of that autumn (edx/edx-platform "
+            "0133232), not in the branch itself. Verawood: the platform's pull requests 38902 and 38928, Python in "
+            "Tutor 22; the others in a fork of its spring (a484beb). master: openedx-platform 01f9729."
         ),
     ]
     return page("Releases", "docs/releases.py", *parts)

@@ -35,7 +35,7 @@ RELEASES = (
         submissions="before 3.12",
         sender="none, or V1",
         door="not supported",
-        run="The tables cannot be made on Django 4.2. Tutor 20's environment renders, and its settings pass the checks.",
+        run="Django 4.2 cannot make the tables. Tutor 20's environment renders, and its settings pass the checks",
         oldest=None,
     ),
     Release(
@@ -76,12 +76,12 @@ RELEASES = (
 #: The environments of tox.ini, and what is run in each.
 ENVIRONMENTS = {
     "py311-ulmo": "requirements/oldest.txt: edx-submissions 3.12.2, Django 5.2.7, DRF 3.16.1, openedx-events 10.5.0, "
-    "edx-opaque-keys 3.0.0, edx-toggles 5.4.1. The tests that meet what differs (tests/corner.py), on SQLite; in CI too, "
-    "as ``make corner``.",
+    "edx-opaque-keys 3.0.0, edx-toggles 5.4.1. The tests that meet what differs (tests/corner.py), on SQLite; in CI "
+    "too, as ``make corner``.",
     "py312-verawood": "requirements/verawood.txt: edx-submissions 4.0.1, Django 5.2.12, openedx-events 11.1.0, "
     "edx-opaque-keys 4.0.0. The same tests, on SQLite.",
-    "py311-newest": "The newest of everything: edx-submissions 4.0.2. All tests, on SQLite and MariaDB 10.11; what CI runs "
-    "as ``make test``.",
+    "py311-newest": "The newest of everything: edx-submissions 4.0.2. All tests, on SQLite and MariaDB 10.11; what CI "
+    "runs as ``make test``.",
     "py312-newest": "The same on Python 3.12, with openedx-events 11 and xblocks-contrib 1.0.",
 }
 HEADER = ("Open edX", "Tutor", "Python", "Django", "edx-submissions", "sender", "door", "what was run")
