@@ -294,10 +294,10 @@ def releases_page() -> str:
         "\n\n".join(f"``{name}``\n    {text}" for name, text in made.ENVIRONMENTS.items()),
         heading("Where the versions were read", "*"),
         paragraph(
-            "Sumac and Teak: edx-submissions by its dates (3.12.0 is of September 2025), Django in a tree of autumn 2025 "
-            "(4.2.24). Ulmo: Django in Tutor's changes (21.0.2), the others in a fork of that autumn (edx/edx-platform "
-            "0133232), not in the branch itself. Verawood: the platform's pull requests 38902 and 38928, Python in "
-            "Tutor 22; the others in a fork of its spring (a484beb). master: openedx-platform 01f9729."
+            "Sumac and Teak: edx-submissions by its dates (3.12.0 is of September 2025), Django in a tree of autumn "
+            "2025 (4.2.24). Ulmo: Django in Tutor's changes (21.0.2), the others in a fork of that autumn "
+            "(edx/edx-platform 0133232), not in the branch itself. Verawood: the platform's pull requests 38902 and "
+            "38928, Python in Tutor 22; the others in a fork of its spring (a484beb). master: openedx-platform 01f9729."
         ),
     ]
     return page("Releases", "docs/releases.py", *parts)

@@ -1,8 +1,8 @@
 """
 Run, on SQLite, the tests that depend on which releases are installed: ``python tests/corner.py [pytest arguments]``.
 
-For the environments of the matrix that are not the newest one (tox.ini). What is not listed says the same everywhere (the
-rules in core, reports, commands), or compares outcomes that were planted with the scores of edx-submissions 4.0.2.
+For the environments of the matrix that are not the newest one (tox.ini). What is not listed says the same everywhere
+(rules in core, reports, commands), or compares outcomes that were planted with the scores of edx-submissions 4.0.2.
 """
 
 import subprocess
