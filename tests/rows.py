@@ -317,7 +317,7 @@ class Grader:
         assert self.client.post("/xqueue/login/", account, **self._csrf()).status_code == 200
 
     def _csrf(self) -> dict[str, str]:
-        # Before 4.0.1 a GET of the login is a 405, and the token comes with the login itself.
+        # Before 4.0.1 a GET of the login is refused, and the token comes with the login itself.
         cookie = self.client.cookies.get("csrftoken")
         token = {"HTTP_X_CSRFTOKEN": cookie.value} if cookie else {}
         return token | {"HTTP_REFERER": "https://courses.example.edu"}
