@@ -3,7 +3,7 @@ What differs between the releases of edx-submissions that the app runs on, asked
 
 The one module for it: no other asks for a version. From 3.12.2 to 4.0.2 tables, indexes, migrations and the arguments
 of ``create_external_grader_detail`` are the same. What a score becomes is not (4.0.2; see ``prediction``). Nor is a GET
-of its own login (refused before 4.0.1), which nothing here sends: a grader that has no token yet gets one with its login.
+of its own login (refused before 4.0.1), which nothing here sends: a grader without a token gets one with its login.
 Which Open edX release has which version: docs/reference/releases.rst.
 """
 
