@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo drill serve test test-long quality format bench bench-backfill bench-reconcile deploy docs requirements clean
+.PHONY: help demo drill serve test test-long matrix corner audit quality format bench bench-backfill bench-reconcile deploy docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -9,6 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TUTOR := $(VENV)/tutor
+# Major versions of Tutor that the plugin is rendered with.
+TUTORS ?= 20 21 22
+AUDIT := $(VENV)/audit
 # Handed to pytest: make test ARGS="-k ledger"
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -30,6 +33,15 @@ test: $(VENV)/.test $(VENV)/.mysql ## set everything up and run the tests, on SQ
 
 test-long: $(VENV)/.test $(VENV)/.mysql ## the same tests with more kills, seeds and rows
 	$(BIN)/python tests/run_databases.py --long $(ARGS)
+
+matrix: $(VENV)/.matrix ## run the tests against each release of the matrix (tox.ini); needs Python 3.11 and 3.12
+	$(BIN)/python -m tox run $(ARGS)
+
+corner: $(VENV)/.matrix ## the oldest environment of the matrix alone, on SQLite
+	$(BIN)/python -m tox run -e py311-ulmo $(if $(ARGS),-- $(ARGS))
+
+audit: $(VENV)/.audit ## resolve the newest versions and ask the advisory service about each; fails where it cannot ask
+	$(AUDIT)/bin/python -m pip_audit --strict --progress-spinner off -r requirements/base.in -r requirements/celery.in
 
 quality: $(VENV)/.quality ## lint, layers, missing migrations, annotations
 	$(BIN)/ruff check
@@ -53,9 +65,11 @@ bench-backfill: $(VENV)/.test $(VENV)/.mysql ## measure how fast rows are import
 bench-reconcile: $(VENV)/.bench $(VENV)/.mysql ## measure what a comparison costs, beside polars, pandas and reladiff, on MariaDB
 	$(BIN)/python benchmarks/reconcile.py $(ARGS)
 
-deploy: $(VENV)/.tutor $(VENV)/.mysql ## render the environment of the Tutor plugin with the real Tutor, and check it
-	MIGRATION_SHIM_PYTHON=$(CURDIR)/$(BIN)/python $(TUTOR)/bin/python -m pytest -c /dev/null --rootdir deploy/tutor -q \
-		-p no:cacheprovider deploy/tutor/tests
+deploy: $(TUTORS:%=$(VENV)/.tutor-%) $(VENV)/.mysql ## render the Tutor plugin's environment with the real Tutor, each version of it
+	for version in $(TUTORS); do \
+		MIGRATION_SHIM_PYTHON=$(CURDIR)/$(BIN)/python $(TUTOR)-$$version/bin/python -m pytest -c /dev/null \
+			--rootdir deploy/tutor -q -p no:cacheprovider deploy/tutor/tests || exit 1; \
+	done
 
 docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are current, and every reStructuredText file
 	$(BIN)/python docs/generate.py --check
@@ -65,7 +79,7 @@ docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are curren
 requirements: $(VENV)/.test $(VENV)/.quality $(VENV)/.doc ## set up everything that the other targets need
 
 clean: ## remove what the targets above made, the virtual environment included
-	rm -rf $(VENV) .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .tox .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up: a stamp a layer, so that the second run takes no time ------------------------------------------------------
@@ -92,9 +106,19 @@ $(VENV)/.bench: $(VENV)/.test requirements/bench.in
 	@touch $@
 
 # Apart from the rest: Tutor brings Kubernetes's client and mypy along, and an operator's Tutor has no app beside it either.
-$(VENV)/.tutor: $(VENV)/.sandbox requirements/tutor.in deploy/tutor/setup.py
-	$(PYTHON) -m venv $(TUTOR)
-	$(TUTOR)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/tutor.in
+$(VENV)/.tutor-%: $(VENV)/.sandbox requirements/tutor.in deploy/tutor/setup.py
+	$(PYTHON) -m venv $(TUTOR)-$*
+	$(TUTOR)-$*/bin/python -m pip --disable-pip-version-check --quiet install 'tutor==$*.*' 'tutor-xqueue==$*.*' -r requirements/tutor.in
+	$(TUTOR)-$*/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -e ./deploy/tutor
+	@touch $@
+
+$(VENV)/.matrix: $(VENV)/.python requirements/matrix.in
+	$(PIP) install -r requirements/matrix.in
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.python requirements/audit.in
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/audit.in
 	@touch $@
 
 # mysqlclient has no wheels. Where it cannot be built this leaves no stamp, so the next run tries again.

@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import importlib.util
 import os
 import re
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -252,12 +254,70 @@ def metrics_page() -> str:
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
+# --- releases ---------------------------------------------------------------------------------------------------------
+
+#: Where the README has the table.
+README, BEGIN, END = ROOT / "README.rst", ".. releases: made by docs/generate.py\n\n", "\n\n.. end of releases\n"
+
+
+def releases() -> types.ModuleType:
+    """Give docs/releases.py, which is no package's."""
+    spec = importlib.util.spec_from_file_location("docs_releases", ROOT / "docs" / "releases.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def releases_page() -> str:
+    """Which Open edX release has what, and in which environments the tests were run."""
+    made = releases()
+    parts = [
+        paragraph(
+            "An LMS has its own pins, and they are kept: install the app with the platform's requirements as "
+            "constraints (see the runbook). What is installed otherwise than pinned is named by ``manage.py check`` "
+            "(``migration_shim.I020``) and by preflight (``pins_replaced``)."
+        ),
+        made.table(),
+        paragraph(
+            "The sender is the platform's own way to edx-submissions, for courses with "
+            "``send_to_submission_course.enable`` on. V1 reads that flag while it sends, and gives no ``queue_key``: "
+            "with edx-submissions from 3.12.2 on every submission of such a course is lost (``migration_shim.I021``, "
+            "``sender_unusable``). V2 gives one. The door is how the app takes a course's submissions instead."
+        ),
+        paragraph(
+            "Before 4.0.2 edx-submissions stores a score as it comes: a fraction is refused, five tries, and the "
+            "submission fails (``scores_not_scaled``, ``score_refused``)."
+        ),
+        heading("Environments", "*"),
+        paragraph("``make matrix`` runs them with tox; an interpreter that is missing is a failure."),
+        "\n\n".join(f"``{name}``\n    {text}" for name, text in made.ENVIRONMENTS.items()),
+        heading("Where the versions were read", "*"),
+        paragraph(
+            "Sumac and Teak: edx-submissions by its dates (3.12.0 is of September 2025), Django in a tree of autumn "
+            "2025 (4.2.24). Ulmo: Django in Tutor's changes (21.0.2), the others in a fork of that autumn "
+            "(edx/edx-platform 0133232), not in the branch itself. Verawood: the platform's pull requests 38902 and "
+            "38928, Python in Tutor 22; the others in a fork of its spring (a484beb). master: openedx-platform 01f9729."
+        ),
+    ]
+    return page("Releases", "docs/releases.py", *parts)
+
+
+def readme() -> str:
+    """Give the README with the table as it is made now."""
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    return before + BEGIN + releases().table() + END + after
+
+
 PAGES = {
     "commands.rst": commands_page,
     "settings.rst": settings_page,
     "toggles.rst": toggles_page,
     "exit-codes.rst": exit_codes_page,
     "metrics.rst": metrics_page,
+    "releases.rst": releases_page,
+    "../../README.rst": readme,
 }
 
 

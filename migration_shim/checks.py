@@ -18,6 +18,8 @@ from . import conf, copies, platform_door, schema
 from .core.wire import NAME_LIMIT
 from .errors import ConfigurationError
 from .legacy.routers import LEGACY_ALIAS
+from .lms import pins
+from .target import installed
 
 TAG = "migration_shim"
 #: Seconds; the platform's ``capa/xqueue_interface.py`` has it as a constant.
@@ -106,3 +108,23 @@ def check_tables(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """
     said = schema.complaint()
     return [checks.Warning(said, id="migration_shim.W006")] if said else []
+
+
+@checks.register(TAG)
+def check_release(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """
+    What pip has put in the place of the platform's pins, and a sender of the platform's that cannot go on so.
+
+    Said, and nothing is refused for it: our commands have to work where a pin was raised on purpose, and where a V1
+    sender stands behind the Python door.
+    """
+    found: list[checks.CheckMessage] = []
+    for pin in pins.replaced():
+        hint = "Install with pip install -c requirements/edx/base.txt of the platform. See the table of releases."
+        found.append(checks.Info(f"Not what the platform pins: {pin}.", hint=hint, id="migration_shim.I020"))
+    sender = pins.sender_without_queue_key()
+    if sender and installed.needs_queue_key():
+        hint = "Turn send_to_submission_course.enable off for every course."
+        message = f"{sender} gives no queue_key, and edx-submissions {installed.version()} takes nothing without."
+        found.append(checks.Info(message, hint=hint, id="migration_shim.I021"))
+    return found

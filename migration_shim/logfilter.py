@@ -26,9 +26,9 @@ class FencedResults(logging.Filter):
     """
     Drop the LMS's records about fenced identities, and keep keys, replies and answers of all out of its log.
 
-    The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for a course or an item
-    that does not parse and returns; for a shadow that is the fence at work. Before that it logs the event, who and what
-    it is for, and the score. With the key of a result anybody can post a grade until the learner has one. Put the
+    The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for a course or an
+    item that does not parse and returns; for a shadow that is the fence at work. Before that it logs the event, who and
+    what it is for, and the score. With the key of a result anybody can post a grade until the learner has one. Put the
     filter on the handlers that these records go through; everything else passes.
     """
 

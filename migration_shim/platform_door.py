@@ -27,7 +27,7 @@ from .errors import SenderUnusable
 from .lms.flags import SUBMISSION_FLAG, in_platform
 from .metrics import count
 from .phase_lookup import phase_in_force
-from .target import writer
+from .target import installed
 from .toggles import passes_the_shim
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _flag_is_known(cls: type) -> bool:
 def _can_be_called(cls: type) -> bool:
     """Whether the platform's own path can be taken: nowhere without a ``queue_key`` that edx-submissions insists on."""
     sender = getattr(_module(cls), "XQueueInterfaceSubmission", None)
-    if sender is None or not writer.needs_queue_key():
+    if sender is None or not installed.needs_queue_key():
         return True
     code = getattr(inspect.unwrap(sender.send_to_submission), "__code__", None)
     # V2 takes it as an argument, V1b out of the header; a V1 does not know the name.

@@ -11,11 +11,11 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
+from migration_shim.target import installed
 from sandbox.databases import LEGACY_MEDIA, PROJECT_ROOT, SANDBOX_DIR
 
 MARKER_TABLE = "sandbox_marker"
 LEGACY_TABLE = "queue_submission"
-UUID_MIGRATION = ("submissions", "0006_mariadb_uuid_conversion")
 
 
 class NotASandbox(RuntimeError):
@@ -92,21 +92,18 @@ def _prepare_legacy() -> None:
 def _prepare_target() -> bool:
     """Migrate the target; return whether the way round migration 0006 was needed.
 
-    The one place for it: edx-submissions 4.0.2 does not migrate on MariaDB. Its 0006_mariadb_uuid_conversion changes
-    the type of a column ``uuid`` in submissions_studentitem and submissions_score, which never had one (error 1054).
-    The only column it could change, submissions_submission.uuid, already has MariaDB's uuid type when Django 5
+    The one place for it: edx-submissions, 4.0.2 included, does not migrate on MariaDB. Its 0006_mariadb_uuid_conversion
+    changes the type of a column ``uuid`` in submissions_studentitem and submissions_score, which never had one (error
+    1054). The only column it could change, submissions_submission.uuid, already has MariaDB's uuid type when Django 5
     created the table. So its predecessors are applied, it is recorded as applied, and migrate goes on.
     """
     connection = connections["default"]
     recorder = MigrationRecorder(connection)
-    faked = (
-        connection.vendor == "mysql"
-        and connection.mysql_is_mariadb
-        and UUID_MIGRATION not in recorder.applied_migrations()
-    )
+    unusable = installed.unusable_migration(connection)
+    faked = unusable is not None and unusable not in recorder.applied_migrations()
     if faked:
-        _migrate("submissions", "0001_squashed_0005_CreateTeamModel")
-        recorder.record_applied(*UUID_MIGRATION)
+        _migrate(*installed.BEFORE_UUID_MIGRATION)
+        recorder.record_applied(*unusable)
     _migrate()
     return faked
 

@@ -13,7 +13,7 @@ from migration_shim.core.identity import real_placement
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import ExitCode, Verdict
 from migration_shim.models import LedgerEntry
-from migration_shim.target import changing, in_flight, leases, removal, results, waiting
+from migration_shim.target import changing, in_flight, leases, prediction, removal, results, waiting
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId, LearnerEffect
 from sandbox.lms.modulestore import modulestore
@@ -65,6 +65,8 @@ def write_for_real(row) -> None:
 def test_no_reply_to_a_shadow_reaches_the_learner(row, reply, status, state, scored, noticed):
     assert rows.backfill().content["written"] == 1
     before = learners()
+    if reply == REPLIES["score text"][0] and not prediction.scales():
+        state, scored = "retired", True  # before edx-submissions 4.0.2 a text that is a number is one
     assert rows.Grader().grade(f"{rows.QUEUE}.shadow", reply) == status
     assert learners() == before
     detail = ExternalGraderDetail.objects.get()

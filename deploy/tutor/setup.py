@@ -18,6 +18,6 @@ setup(
     python_requires=">=3.11",
     packages=["tutormigration_shim"],
     package_data={"tutormigration_shim": ["patches/*", "templates/**/*"]},
-    install_requires=["tutor>=19,<23"],
+    install_requires=["tutor>=21,<23"],
     entry_points={"tutor.plugin.v1": ["migration_shim = tutormigration_shim.plugin"]},
 )

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from .findings import BLOCKER, NOTE, WARNING, Rule, by_code
 
-_DATABASES = (
+_RELEASE = (
     Rule(
         code="submissions_unsupported",
         severity=BLOCKER,
         effect="The installed edx-submissions is not one that this app was made for and tested with.",
-        advice="Install edx-submissions>=4.0.2,<5.",
+        advice="Install edx-submissions>=3.12.2,<5.",
     ),
     Rule(
         code="django_unsupported",
         severity=WARNING,
         effect="The installed Django is not one that this app was tested with.",
-        advice="Install Django>=5.2,<5.3.",
+        advice="Install Django>=5.2.7,<5.3.",
     ),
+    Rule(
+        code="pins_replaced",
+        severity=WARNING,
+        effect="The LMS runs on versions that its own requirements do not pin, and that nobody has tested it with.",
+        advice="Install with pip install -c requirements/edx/base.txt of the platform, and let go only the pins that "
+        "the table of releases names.",
+    ),
+    Rule(
+        code="sender_unusable",
+        severity=WARNING,
+        effect="The platform's own sender gives no queue_key, and the installed edx-submissions takes nothing without: "
+        "a course with send_to_submission_course.enable on loses every submission that does not go through this app.",
+        advice="Turn that flag off for every course.",
+    ),
+    Rule(
+        code="scores_not_scaled",
+        severity=WARNING,
+        effect="edx-submissions before 4.0.2 stores a score as it comes: a fraction is refused, five tries, then the "
+        "submission fails.",
+        advice="Install edx-submissions 4.0.2 where graders give fractions, or leave their courses on legacy.",
+    ),
+)
+
+_DATABASES = (
     Rule(
         code="migrations_missing",
         severity=BLOCKER,
@@ -276,4 +300,4 @@ _LMSS = (
     ),
 )
 
-SITE_RULES = by_code(*_DATABASES, *_PLATFORM, *_REACH, *_LMSS)
+SITE_RULES = by_code(*_RELEASE, *_DATABASES, *_PLATFORM, *_REACH, *_LMSS)

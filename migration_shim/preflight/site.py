@@ -6,7 +6,7 @@ from ..conf import ShimSettings
 from ..core.findings import Finding
 from ..errors import LegacyNotReadable
 from ..legacy import grants
-from . import site_databases, site_platform, site_reach, tracked
+from . import site_databases, site_platform, site_reach, site_release, tracked
 
 
 def check_readable() -> None:
@@ -27,6 +27,7 @@ def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
     Whatever does not answer is a finding, within seconds each; a login is all that it leaves behind.
     """
     return [
+        *site_release.findings(),
         *site_databases.findings(),
         *site_platform.findings(course_id, settings),
         *tracked.findings(),

@@ -1,28 +1,23 @@
-"""The two databases behind the aliases, and the versions on top of them. Nothing is written; SQLite says little."""
+"""The two databases behind the aliases, and their migrations. Nothing is written; SQLite says little."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator
 
-import django
 from django.apps import apps
 from django.db import DatabaseError, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
-from django.utils.version import get_version_tuple
 
 from ..core.findings import WARNING, Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy import grants, primary
 from ..legacy.routers import LEGACY_ALIAS
 from ..legacy.tables import LegacySubmission
+from ..target import installed
 
 TARGET_ALIAS = "default"
-#: From the first version on, and under the second. As in requirements/constraints.txt.
-SUBMISSIONS, DJANGO = ((4, 0, 2), (5,)), ((5, 2), (5, 3))
 _APPS = ("submissions", "migration_shim")
-_UUID_MIGRATION = ("submissions", "0006_mariadb_uuid_conversion")
 _CHARSET = "utf8mb4"
 _VARIABLES = ("character_set_client", "character_set_results", "sql_mode", "transaction_isolation", "tx_isolation")
 _ISOLATION = "READ-COMMITTED"
@@ -32,8 +27,7 @@ _NAMED = 5
 
 
 def findings() -> Iterator[Finding]:
-    """What is wrong with versions, migrations and databases."""
-    yield from _versions()
+    """What is wrong with migrations and databases."""
     yield from _migrations()
     yield from _server(TARGET_ALIAS)
     yield from _uuid_columns()
@@ -42,18 +36,6 @@ def findings() -> Iterator[Finding]:
         yield from _legacy()
     except DatabaseError as error:
         yield found(RULES["legacy_unreadable"], about=type(error).__name__)
-
-
-def _versions() -> Iterator[Finding]:
-    installed = importlib.metadata.version("edx-submissions")
-    if not _within(installed, SUBMISSIONS):
-        yield found(RULES["submissions_unsupported"], about=installed)
-    if not _within(django.get_version(), DJANGO):
-        yield found(RULES["django_unsupported"], about=django.get_version())
-
-
-def _within(version: str, bounds: tuple[tuple[int, ...], tuple[int, ...]]) -> bool:
-    return bounds[0] <= get_version_tuple(version) < bounds[1]
 
 
 def _migrations() -> Iterator[Finding]:
@@ -65,12 +47,12 @@ def _migrations() -> Iterator[Finding]:
     if not missing:
         return
     advice = ""
-    if _UUID_MIGRATION in missing and _is_mariadb(connection):
-        # edx-submissions 4.0.2: it alters a column ``uuid`` in two tables that never had one.
+    unusable = installed.unusable_migration(connection)
+    if unusable in missing:
         advice = (
-            "edx-submissions' migration 0006 fails on MariaDB (error 1054). Run: manage.py migrate submissions "
-            "0001_squashed_0005_CreateTeamModel; on the database: ALTER TABLE submissions_submission MODIFY uuid uuid "
-            "NOT NULL; then: manage.py migrate --fake submissions 0006_mariadb_uuid_conversion; manage.py migrate"
+            "edx-submissions' migration 0006 fails on MariaDB (error 1054). Run: manage.py migrate "
+            f"{' '.join(installed.BEFORE_UUID_MIGRATION)}; on the database: ALTER TABLE submissions_submission MODIFY "
+            f"uuid uuid NOT NULL; then: manage.py migrate --fake {' '.join(unusable)}; manage.py migrate"
         )
     yield found(RULES["migrations_missing"], advice=advice, about=_some(f"{app}.{name}" for app, name in missing))
 

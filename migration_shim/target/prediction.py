@@ -1,9 +1,9 @@
 """
 What the installed edx-submissions would store as the score of a reply.
 
-Versions differ: 4.0.1 stores the score as it comes, 4.0.2 multiplies it by the points possible and rounds. The rule is
-a few lines inside ``put_result``, with no function of their own, so the installed function itself is run: its code,
-with stand-ins for the names of its module that read, write, tell or log. Nothing of the installed module is changed.
+Versions differ: up to 4.0.1 the score is stored as it comes, 4.0.2 multiplies it by the points possible and rounds. The
+rule is a few lines inside ``put_result``, with no function of their own, so the installed function itself is run: its
+code, with stand-ins for the names of its module that read, write, tell or log. Nothing of that module is changed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from submissions.views import xqueue
 
 from ..core import json_text
 from ..errors import PredictionUnavailable
+from . import installed
 
 _KEY = "key"
 _HEADER = json.dumps({"submission_id": 1, "submission_key": _KEY})
@@ -53,6 +54,19 @@ def points_for(score: float, points_possible: int) -> int | None:
     return _ask(json.dumps({"correct": True, "score": score, "msg": ""}), points_possible)
 
 
+def scales() -> bool:
+    """Whether the installed version takes a score for a share of the points (from 4.0.2 on), or for points."""
+    return points_for(1, 2) == 2
+
+
+def worth(score: float, points_possible: int) -> float:
+    """A score in points, unrounded, as the installed version takes it; as a share where it cannot be asked."""
+    try:
+        return score * points_possible if scales() else score
+    except PredictionUnavailable:
+        return score * points_possible
+
+
 def check() -> None:
     """
     Make sure of the prediction: nothing for nothing, one point for full marks of one.
@@ -71,7 +85,7 @@ def _ask(reply: str, points_possible: int) -> int | None:
 
 @functools.cache
 def _installed() -> FunctionType:
-    return knowable(xqueue.XQueueViewSet.put_result)
+    return knowable(installed.put_result())
 
 
 def knowable(put_result: Callable[..., Any]) -> FunctionType:

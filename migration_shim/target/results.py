@@ -35,6 +35,7 @@ from ..data import ReplyKind
 from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
+from .prediction import worth
 from .supersession import supersede
 from .waiting import IN_FLIGHT
 
@@ -210,7 +211,7 @@ def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
         return False
     retired = ExternalGraderDetail.objects.filter(pk=row.pk, status=_Status.RETIRED)
     entries = LedgerEntry.objects.filter(Exists(retired), target_submission_id=row.submission_id)
-    return entries.update(exact_points=score * row.points_possible, lease_session="") > 0
+    return entries.update(exact_points=worth(score, row.points_possible), lease_session="") > 0
 
 
 def _after(result: Result, settings: ShimSettings) -> Stored:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from datetime import datetime
 from typing import Any
 
@@ -19,17 +18,11 @@ from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
 from ..errors import TargetWriteFailed, Unfit
 from .contents import StoredFile, named, stored_files
 
-__all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "needs_queue_key", "stored_files"]
+__all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
 
 #: edx-submissions' own limit: characters of ASCII-escaped JSON.
 ANSWER_LIMIT = Submission.MAXSIZE
 FILE_NAME_LIMIT = SubmissionFile._meta.get_field("original_filename").max_length
-
-
-def needs_queue_key() -> bool:
-    """Whether the installed edx-submissions takes no submission without a ``queue_key`` (from 3.12.2 on)."""
-    asked = inspect.signature(create_external_grader_detail).parameters.get("queue_key")
-    return asked is not None and asked.default is inspect.Parameter.empty
 
 
 def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder: str | None = None) -> None:

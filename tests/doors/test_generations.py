@@ -13,7 +13,7 @@ from migration_shim.checks import TAG
 from migration_shim.data import Phase
 from migration_shim.errors import SenderUnusable
 from migration_shim.models import LedgerEntry
-from migration_shim.target import writer
+from migration_shim.target import installed
 from tests.doors import generations
 from tests.doors.conftest import enter
 from tests.doors.problems import SQUARE, WRONG_SQUARE
@@ -114,7 +114,7 @@ def test_what_belongs_on_the_target_is_stored_there_for_all_that(systems, of, pl
 
 
 def test_with_an_edx_submissions_that_asks_for_no_key_it_is_called(systems, of, platform, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(writer, "needs_queue_key", lambda: False)
+    monkeypatch.setattr(installed, "needs_queue_key", lambda: False)
     sent = []
     monkeypatch.setattr(generations, "create_external_grader_detail", lambda item, **rest: sent.append(rest))
     learner = of(V1)

@@ -1,8 +1,6 @@
 """What preflight says of the two databases: every fault made on the server itself, and nothing said without one."""
 
-import importlib.metadata
 import os
-import re
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +12,6 @@ from migration_shim.errors import LegacyNotReadable
 from migration_shim.legacy import grants, primary
 from migration_shim.models import Run
 from migration_shim.preflight import site_databases
-from sandbox.databases import PROJECT_ROOT
 from tests.handoff.test_alias import USER, account, on_a_server
 from tests.rows import COURSE, fresh, ignore  # noqa: F401
 
@@ -86,29 +83,7 @@ def test_a_sound_pair_of_databases_has_no_finding():
         assert found() == {}
 
 
-# Versions and migrations
-
-
-def test_the_bounds_are_those_of_the_package():
-    bounds = (PROJECT_ROOT / "requirements" / "constraints.txt").read_text(encoding="utf-8")
-    for package, (first, second) in (
-        ("edx-submissions", site_databases.SUBMISSIONS),
-        ("Django", site_databases.DJANGO),
-    ):
-        first, second = (".".join(map(str, version)) for version in (first, second))
-        assert re.search(rf"^{package}>={re.escape(first)},<{re.escape(second)} ", bounds, re.MULTILINE)
-
-
-@pytest.mark.parametrize(("version", "said"), [("4.0.1", True), ("3.12.2", True), ("5.0.0", True), ("4.1.0", False)])
-def test_another_edx_submissions_is_named(monkeypatch, version, said):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
-    assert [finding.about for finding in site_databases._versions()] == [version] * said
-
-
-@pytest.mark.parametrize(("version", "said"), [("4.2.20", True), ("6.0", True), ("5.2.1", False)])
-def test_another_django_is_named(monkeypatch, version, said):
-    monkeypatch.setattr(site_databases.django, "get_version", lambda: version)
-    assert [finding.about for finding in site_databases._versions()] == [version] * said
+# Migrations
 
 
 def unapply(*migrations):

@@ -9,6 +9,7 @@ from django.test import Client
 from submissions.api import create_external_grader_detail
 from submissions.models import Score
 
+from migration_shim.target import prediction
 from sandbox.lms import capa
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId, LearnerEffect
@@ -60,7 +61,8 @@ class Watcher:
         assert self.client.post("/xqueue/login/", account, **self.csrf()).status_code == 200
 
     def csrf(self):
-        return {"HTTP_X_CSRFTOKEN": self.client.cookies["csrftoken"].value} | REFERER
+        cookie = self.client.cookies.get("csrftoken")  # before edx-submissions 4.0.1 it comes with the login
+        return {"HTTP_X_CSRFTOKEN": cookie.value} | REFERER if cookie else REFERER
 
     def grade(self, reply):
         """Pull one submission and post a reply; return the status of put_result."""
@@ -190,6 +192,7 @@ def test_no_points_possible_means_no_score_effects(state, watcher):
     assert effects() == EVENT_EFFECTS
 
 
+@pytest.mark.skipif(not prediction.scales(), reason="before edx-submissions 4.0.2 a fraction is refused")
 def test_fraction_is_rounded_for_the_platform_and_kept_for_the_learner(state, watcher):
     make_row()
     watcher.grade('{"correct": true, "score": 0.75, "msg": "<p>ok</p>"}')

@@ -12,7 +12,7 @@ from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, Score, score_set
 
 from migration_shim.conf import load
-from migration_shim.target import results
+from migration_shim.target import prediction, results
 from migration_shim.target.supersession import supersede
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import LearnerEffect
@@ -51,6 +51,17 @@ STORED = {
     "absolute points": ("7", 7, 7.0, 70, 70.0),
     "just under zero": ("-0.02", 0, 0.0, 0, 0.0),
 }
+#: The same of a release before 4.0.2: a score is points, and no fraction is one.
+UNSCALED = {
+    "half": ("0.5", None, None, None, None),
+    "over half": ("0.51", None, None, None, None),
+    "whole": ("1", 1, 1.0, 1, 1.0),
+    "a float": ("1.0", 1, 1.0, 1, 1.0),
+    "true": ("true", None, None, None, None),
+    "absolute points": ("7", 7, 7.0, 7, 7.0),
+    "just under zero": ("-0.02", None, None, None, None),
+}
+EXPECTED = STORED if prediction.scales() else UNSCALED
 
 
 def effects():
@@ -113,14 +124,14 @@ def test_another_reply_to_a_graded_row_is_refused(watcher):
     assert scores() == [(1, 1)]
 
 
-@pytest.mark.parametrize(("score", "of_one", "exact_of_one", "of_ten", "exact_of_ten"), STORED.values(), ids=STORED)
+@pytest.mark.parametrize(("score", "of_one", "exact_of_one", "of_ten", "exact_of_ten"), EXPECTED.values(), ids=EXPECTED)
 def test_the_points_are_upstreams_and_the_exact_ones_are_kept_beside_them(
     watcher, score, of_one, exact_of_one, of_ten, exact_of_ten
 ):
     one, ten = real(points=1, age=2), real(points=10, age=1)
     reply = f'{{"correct": true, "score": {score}, "msg": "m"}}'
     assert watcher.grade(reply) == watcher.grade(reply) == (0, "")
-    assert scores() == [(of_one, 1), (of_ten, 10)]
+    assert scores() == [(stored, possible) for stored, possible in ((of_one, 1), (of_ten, 10)) if stored is not None]
     assert one.entry.exact_points == pytest.approx(exact_of_one)
     assert ten.entry.exact_points == pytest.approx(exact_of_ten)
 

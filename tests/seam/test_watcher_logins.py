@@ -28,9 +28,10 @@ def log_in(name="grader", prefix=UPSTREAM, address="10.1.2.3", password="pw", **
     """Log in as a watcher does; the status of the answer."""
     client = Client(enforce_csrf_checks=True, **rows.HOST)
     client.get(f"{prefix}/login/")
-    token = {"HTTP_X_CSRFTOKEN": client.cookies["csrftoken"].value, "HTTP_REFERER": "https://courses.example.edu"}
-    form = {"username": name, "password": password}
-    return client.post(f"{prefix}/login/", form, **token, REMOTE_ADDR=address, **meta).status_code
+    cookie = client.cookies.get("csrftoken")  # none of upstream before 4.0.1
+    token = {"HTTP_X_CSRFTOKEN": cookie.value} if cookie else {}
+    form, referer = {"username": name, "password": password}, "https://courses.example.edu"
+    return client.post(f"{prefix}/login/", form, HTTP_REFERER=referer, **token, REMOTE_ADDR=address, **meta).status_code
 
 
 def stored():
@@ -58,7 +59,7 @@ def test_only_graders_who_got_in_past_the_seam_are_noted():
     account("teacher", group=None)
     assert log_in("teacher") == 200
     assert log_in(password="wrong") == 401
-    assert Client(**rows.HOST).get("/xqueue/login/").status_code == 200
+    assert Client(**rows.HOST).get("/xqueue/login/").status_code in (200, 403)  # the latter before 4.0.1
     assert parts(Watcher().logged_in) == (0, "Logged in")  # at the seam
     client = Client(**rows.HOST)
     assert client.post("/login", {"username": "grader", "password": "pw"}).status_code == 302  # as a person

@@ -18,6 +18,8 @@ DEFAULTS = {
     "VERSION": __version__,
     # What pip installs into the LMS's image; empty where a checkout is mounted (tutor mounts add …/migration_shim).
     "REQUIREMENT": "",
+    # Names of the platform's pins that this installation may replace; all others hold. Ulmo: ["edx-submissions"].
+    "RAISED_PINS": [],
     # "python": the LMS's own XQueueInterface hands submissions over. "http": a service of its own takes them.
     "DOOR": "python",
     # A submission of a learner holds one of them until XQueue has answered: never fewer than the LMS has.

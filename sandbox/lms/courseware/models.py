@@ -7,6 +7,8 @@ from django.conf import settings
 from django.db import models
 from opaque_keys.edx.django.models import CourseKeyField, UsageKeyField
 
+from sandbox.lms.courseware.keys import EXACT
+
 
 class StudentModule(models.Model):
     """
@@ -21,9 +23,9 @@ class StudentModule(models.Model):
     """
 
     module_type = models.CharField(max_length=32, default="problem", db_index=True)
-    module_state_key = UsageKeyField(max_length=255, db_column="module_id", case_sensitive=True)
+    module_state_key = UsageKeyField(max_length=255, db_column="module_id", **EXACT)
     student = models.ForeignKey(settings.AUTH_USER_MODEL, db_index=True, on_delete=models.CASCADE)
-    course_id = CourseKeyField(max_length=255, db_index=True, case_sensitive=True)
+    course_id = CourseKeyField(max_length=255, db_index=True, **EXACT)
     state = models.TextField(null=True, blank=True)  # noqa: DJ001  (the platform's)
     # The published grade and its maximum, null until something was published.
     grade = models.FloatField(null=True, blank=True, db_index=True)

@@ -2,6 +2,8 @@
 
 import django.db.models.deletion
 import opaque_keys.edx.django.models
+
+from sandbox.lms.courseware.keys import EXACT
 from django.conf import settings
 from django.db import migrations, models
 
@@ -20,8 +22,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('module_type', models.CharField(db_index=True, default='problem', max_length=32)),
-                ('module_state_key', opaque_keys.edx.django.models.UsageKeyField(case_sensitive=True, db_column='module_id', max_length=255)),
-                ('course_id', opaque_keys.edx.django.models.CourseKeyField(case_sensitive=True, db_index=True, max_length=255)),
+                ('module_state_key', opaque_keys.edx.django.models.UsageKeyField(db_column='module_id', max_length=255, **EXACT)),
+                ('course_id', opaque_keys.edx.django.models.CourseKeyField(db_index=True, max_length=255, **EXACT)),
                 ('state', models.TextField(blank=True, null=True)),
                 ('grade', models.FloatField(blank=True, db_index=True, null=True)),
                 ('max_grade', models.FloatField(blank=True, null=True)),

@@ -1,0 +1,45 @@
+"""The release that the app is installed in: versions, the platform's pins, and who of both can call whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import django
+from django.utils.version import get_version_tuple
+
+from ..core.findings import Finding, found
+from ..core.site_rules import SITE_RULES as RULES
+from ..errors import PredictionUnavailable
+from ..lms import pins
+from ..target import installed, prediction
+
+#: From the first version on, and under the second. As in requirements/constraints.txt.
+DJANGO = ((5, 2, 7), (5, 3))
+
+
+def findings() -> Iterator[Finding]:
+    """What is wrong with versions, and what follows from those that are installed."""
+    yield from _versions()
+    if replaced := pins.replaced():
+        yield found(RULES["pins_replaced"], about="; ".join(map(str, replaced)))
+    sender = pins.sender_without_queue_key()
+    if sender and installed.needs_queue_key():
+        yield found(RULES["sender_unusable"], about=sender)
+    yield from _scaling()
+
+
+def _versions() -> Iterator[Finding]:
+    if not installed.is_supported():
+        yield found(RULES["submissions_unsupported"], about=installed.version())
+    if not DJANGO[0] <= get_version_tuple(django.get_version()) < DJANGO[1]:
+        yield found(RULES["django_unsupported"], about=django.get_version())
+
+
+def _scaling() -> Iterator[Finding]:
+    """What a release of edx-submissions before 4.0.2 makes of a share of the points."""
+    try:
+        scales = prediction.scales()
+    except PredictionUnavailable:
+        scales = True  # said once, for the course: scores_unpredictable
+    if not scales:
+        yield found(RULES["scores_not_scaled"], about=f"edx-submissions {installed.version()}")
