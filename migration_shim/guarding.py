@@ -101,6 +101,8 @@ def look(
         shadow_leaks=shadow_leaks,
         leaks_answered=_answered(course_id),
         double_authority=proofs.double_authority(course_id).count(),
+        undelivered=proofs.undelivered(course_id).count(),
+        undeliverable=proofs.undelivered(course_id).exclude(undeliverable="").count(),
         wrong_side=proofs.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(in_vain.rows([course_id], settings).get(course_id, [])),

@@ -12,5 +12,10 @@ class SandboxLmsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the receivers: importing the module is enough."""
+        """Connect the receivers; for that of scores (``submissions.models``) importing the module is enough."""
+        from django.conf import settings
+
         from sandbox.lms import receivers, sessions  # noqa: F401
+
+        if settings.SANDBOX_SCORE_RECEIVER:
+            receivers.connect_score_receiver()
