@@ -89,6 +89,4 @@ def _input(raw_header: str, student_info: str, learner: str) -> state.Input | No
     if one is None or one.answer_id is None:
         return None
     place = one.place
-    return state.Input(
-        user_id=place.user_id, course_id=place.course_id, item_id=place.item_id, answer_id=one.answer_id
-    )
+    return state.Input(user_id=place.user_id, course_id=place.course_id, item_id=place.item_id, answer_id=one.answer_id)

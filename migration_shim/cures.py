@@ -74,10 +74,10 @@ def _refuse_who_waits(course_id: str) -> None:
     """Only those for whom nothing can be done are signed for while they wait; the others the watch delivers to."""
     left = proofs.wait_now(proofs.undelivered(course_id).filter(undeliverable=""))
     if left is None:
-        raise ShimError("Nobody can tell whether any of them waits still: a learner's state cannot be read. Reconcile.")
+        raise ShimError("Nobody can tell whether any of them waits: a learner's state cannot be read. Reconcile.")
     if left:
         raise ShimError(
-            f"{len(left)} learners of {course_id} wait still: let the watch deliver again (xqueue_watch), and reconcile."
+            f"{len(left)} learners of {course_id} wait still: let xqueue_watch deliver again, and reconcile."
         )
 
 

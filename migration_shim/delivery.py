@@ -17,14 +17,14 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import attempts, permits, toggles
+from . import attempts, permits
 from .attempts import Submitted
 from .conf import ShimSettings
 from .core.delivered import Learner, comparable
-from .data import Authority, DivergenceClass, Leg, Move, PairStatus, State
+from .data import Authority, DivergenceClass, Leg, Move, PairStatus, Phase, State
 from .legacy import in_flight as on_legacy
 from .lms import state
-from .models import Divergence, LedgerEntry
+from .models import CoursePhase, Divergence, LedgerEntry
 from .target import delivering
 
 #: Entries looked at together; each may bring the whole of a learner's state.
@@ -54,7 +54,9 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
         return
     entries = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
     entries = entries.defer("grader_payload", "extra_body").order_by("id")
-    target = toggles.phase_of(course_id).phase.authority is Authority.TARGET
+    # On record: whether a flip by hand is obeyed is not decided by a comparison.
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    target = record is not None and Phase(record.phase).authority is Authority.TARGET
     after = 0
     while page := list(entries.filter(id__gt=after)[:PAGE]):
         check()
@@ -140,9 +142,7 @@ class _Page:
     def _submitted(entry: LedgerEntry) -> Submitted | None:
         return attempts.submitted(entry.raw_header, entry.student_info, entry.learner)
 
-    def _say(
-        self, entry: LedgerEntry, one: Submitted | None, states: dict[state.Place, state.Problem]
-    ) -> Learner:
+    def _say(self, entry: LedgerEntry, one: Submitted | None, states: dict[state.Place, state.Problem]) -> Learner:
         if one is None:
             return Learner.INPUT_UNKNOWN if entry.raw_header else Learner.FORGOTTEN
         if one.plot:
@@ -243,7 +243,7 @@ def _store(
 
 
 def _record(course_id: str, alarms: dict[LedgerEntry, str]) -> bool:
-    """Put alarms on record; whether any of them is a new one. One that was signed for and is found again counts anew."""
+    """Put alarms on record; whether one of them is new. What was signed for and is found again counts anew."""
     rows = Divergence.objects.filter(entry__in=[entry.pk for entry in alarms], klass=DivergenceClass.UNDELIVERED)
     there = {row.entry_id: row.cured_at for row in rows}
     again = [pk for pk, cured_at in there.items() if cured_at is not None]

@@ -1,4 +1,4 @@
-"""The third side of the comparison, counted: what learners have beside what both systems gave, and who waits in vain."""
+"""The third side of the comparison, counted: what learners have beside both grades, and who waits in vain."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def counted(course_id: str, settings: ShimSettings) -> dict[str, Any]:
     """
     entries = LedgerEntry.objects.filter(course_id=course_id)
     waiting = proofs.undelivered(course_id)
-    said = dict(
-        entries.exclude(learner_said="").order_by().values_list("learner_said").annotate(number=Count("id"))
-    )
+    said = dict(entries.exclude(learner_said="").order_by().values_list("learner_said").annotate(number=Count("id")))
     said.pop(Learner.COMPARABLE, None)
     as_legacy, as_target = _as("legacy"), _as("target")
     sides = entries.filter(learner_said=Learner.COMPARABLE, purged_at=None).aggregate(

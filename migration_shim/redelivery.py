@@ -69,8 +69,11 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
     still = proofs.wait_now([entry])
     if still is not None and not still:
         LedgerEntry.objects.filter(pk=entry.pk).update(learner_said="")  # the next comparison notes what is there
-        count("delivered_again" if came is Again.SENT else "delivery_not_awaited")
-        return "delivered" if came is Again.SENT else "not_awaited"
+        if came is Again.SENT:
+            count("delivered_again")
+            return "delivered"
+        count("delivery_not_awaited")
+        return "not_awaited"
     word = "without_effect"
     if came is Again.NOTHING and entry.superseded_at is not None:
         LedgerEntry.objects.filter(pk=entry.pk, supersession_due=None).update(supersession_due=now())

@@ -25,7 +25,18 @@ from .data import Authority, DivergenceClass, Leg, Move, Phase, State
 from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
-_SAID = ("verdict", "mode", "written", "fence_leaks", "double_authority", "learners", "last_full_at", "daily", "queues", "reasons")
+_SAID = (
+    "verdict",
+    "mode",
+    "written",
+    "fence_leaks",
+    "double_authority",
+    "learners",
+    "last_full_at",
+    "daily",
+    "queues",
+    "reasons",
+)
 Course = str
 _ALARMS = (DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.WRONG_SIDE)
 
@@ -202,11 +213,13 @@ def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
 
 
 def undelivered(courses: Collection[Course]) -> dict[Course, tuple[int, int]]:
-    """By course: how many learners wait in vain on record, and for how many of them nothing can be done. One statement."""
+    """By course: how many learners wait in vain, and for how many of them nothing can be done. One statement."""
     rows = Divergence.objects.filter(course_id__in=courses, klass=DivergenceClass.UNDELIVERED, cured_at=None)
     rows = rows.filter(entry__learner_settled_at=None, entry__learner_said=Learner.WAITS)
-    counted = rows.order_by().values_list("course_id").annotate(
-        number=Count("id"), lost=Count("id", filter=~Q(entry__undeliverable=""))
+    counted = (
+        rows.order_by()
+        .values_list("course_id")
+        .annotate(number=Count("id"), lost=Count("id", filter=~Q(entry__undeliverable="")))
     )
     return {course: (number, lost) for course, number, lost in counted}
 

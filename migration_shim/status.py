@@ -20,7 +20,7 @@ from .core.phases import allowed_steps
 from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import in_flight as on_legacy
 from .legacy.limits import AWAY
-from .lms import state
+from .lms import state as learners_state
 from .models import LedgerEntry
 from .run_control.apart import attempt, exit_code_of
 from .target import in_flight as on_target
@@ -256,7 +256,7 @@ def _learners(course_id: str, reconcile: dict[str, Any] | None, facts: _Facts) -
     waiting, lost = facts.undelivered.get(course_id, (0, 0))
     asked = reconcile is not None and (reconcile["document__learners"] or {}).get("applies")
     return {
-        "learners_asked": state.is_lms(),
+        "learners_asked": learners_state.is_lms(),
         "undelivered": waiting if waiting or asked else None,
         "undeliverable": lost if waiting or asked else None,
     }

@@ -92,7 +92,8 @@ class Override:
 class Evidence:
     """
     All that is known of one course. An age is in seconds, None where there was no such run; of ``fence_leaks``,
-    ``double_authority``, ``lost``, ``undelivered``, ``wrong_side``, ``stuck`` and ``latency`` None says that nobody has looked;
+    ``double_authority``, ``lost``, ``undelivered``, ``wrong_side``, ``stuck`` and ``latency`` None says that nobody has
+    looked;
     ``grave`` counts the other classes that only a signed cure ends. ``overrides`` are those in force. ``taken_back``
     says that the course was stepped back from ``live`` or ``complete``.
     """

@@ -96,8 +96,8 @@ _PLATFORM = (
     Rule(
         code="no_score_receiver",
         severity=BLOCKER,
-        effect="The platform has no receiver of EXTERNAL_GRADER_SCORE_SUBMITTED: the target would store every grade, and "
-        "no learner would get one.",
+        effect="The platform has no receiver of EXTERNAL_GRADER_SCORE_SUBMITTED: the target would store every grade, "
+        "and no learner would get one.",
         advice="Install a release of the platform that has it, or name the module of yours in "
         'MIGRATION_SHIM["SCORE_RECEIVERS"].',
     ),

@@ -1,4 +1,4 @@
-"""Giving a learner a result: the score event, sent by put_result itself, for a failed row, or once more for a stored."""
+"""Giving a learner a result by the score event: that of a failed row, or a stored one once more."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def with_valid_reply(submission_ids: Iterable[int]) -> set[int]:
 
 
 def _is_valid(reply: str | None) -> bool:
-    """Whether CAPA would take it: an invalid one wipes the learner's result, and over some messages it sits for ever."""
+    """Whether CAPA takes it: an invalid one wipes the learner's result, and over some messages CAPA sits for ever."""
     if reply is None or read_reply(reply).kind is not ReplyKind.VALID:
         return False
     return not slow_for_capa(json_text.loads(reply)["msg"])

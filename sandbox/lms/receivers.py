@@ -31,7 +31,7 @@ _UID = "sandbox_lms.handle_external_grader_score"
 
 
 def connect_score_receiver() -> None:
-    """Let the platform hear of results. Releases up to autumn 2025 have no such receiver; see SANDBOX_SCORE_RECEIVER."""
+    """Let the platform hear of results. Releases up to autumn 2025 do not; see SANDBOX_SCORE_RECEIVER."""
     EXTERNAL_GRADER_SCORE_SUBMITTED.connect(handle_external_grader_score, dispatch_uid=_UID)
 
 

@@ -276,7 +276,7 @@ def test_it_stays_on_record_until_somebody_signs():
 def test_nobody_signs_for_who_can_still_be_served():
     lost()
     reconciled()
-    with pytest.raises(ShimError, match="1 learners of .* wait still"):
+    with pytest.raises(ShimError, match="wait still"):
         api.cure(DivergenceClass.UNDELIVERED, course_id=COURSE, reason="r", by="ada")
 
 
@@ -288,9 +288,7 @@ def test_three_deliveries_without_effect_are_the_last():
     entry = LedgerEntry.objects.get()
     assert (entry.delivery_tries, entry.undeliverable) == (3, "three_deliveries")
     course = round_of_the_watch()
-    assert undelivered(course) == [
-        (1, "1 learners wait for a grade that nobody brings; 1 of them are undeliverable")
-    ]
+    assert undelivered(course) == [(1, "1 learners wait for a grade that nobody brings; 1 of them are undeliverable")]
     assert has() is None
     api.cure(DivergenceClass.UNDELIVERED, course_id=COURSE, reason="asked to submit again", by="ada")
     assert undelivered(round_of_the_watch()) == []
