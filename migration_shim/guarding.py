@@ -102,6 +102,7 @@ def look(
         leaks_answered=_answered(course_id),
         double_authority=proofs.double_authority(course_id).count(),
         undelivered=proofs.undelivered(course_id).count(),
+        undelivered_by_target=proofs.undelivered(course_id).filter(authority=Authority.TARGET).count(),
         undeliverable=proofs.undelivered(course_id).exclude(undeliverable="").count(),
         wrong_side=proofs.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),

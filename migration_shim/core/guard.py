@@ -74,8 +74,10 @@ class Seen:
     reverse_leaks: int = 0
     leaks_answered: int = 0
     double_authority: int = 0
-    #: Learners who waited in vain when their states were asked last; for so many of them nothing can be done.
+    #: Learners who waited in vain when their states were asked last; so many of them for the target's grade, and for so
+    #: many nothing can be done.
     undelivered: int = 0
+    undelivered_by_target: int = 0
     undeliverable: int = 0
     wrong_side: int = 0
     lost: int = 0
@@ -151,7 +153,7 @@ def _undelivered(seen: Seen, bounds: Bounds) -> list[Breach]:
         return []
     lost = f"; {seen.undeliverable} of them are undeliverable" if seen.undeliverable else ""
     text = f"{seen.undelivered} learners wait for a grade that nobody brings{lost}"
-    failed = seen.phase.authority is Authority.TARGET and seen.undelivered > bounds.overdue
+    failed = seen.phase.authority is Authority.TARGET and seen.undelivered_by_target > bounds.overdue
     return [Breach(bound=Bound.UNDELIVERED, rows=seen.undelivered, text=text, target_failed=failed)]
 
 
