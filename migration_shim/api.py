@@ -21,6 +21,7 @@ from . import retirement as _retirement
 from . import stamp as _stamp
 from . import status as _status
 from . import toggles as _toggles
+from . import undelivered as _undelivered
 from . import watch as _watch
 from . import wave as _wave
 from .backfill import give_back as _give_back
@@ -62,6 +63,7 @@ __all__ = [
     "remove_shadows",
     "retire_learner",
     "status",
+    "undelivered",
     "watch",
     "withdraw_known_difference",
 ]
@@ -163,6 +165,11 @@ def audit(courses: list[str], noted: Any = None) -> Document:
 def fail(course_id: str, submissions: Iterable[int], *, reason: str, user: str, execute: bool) -> Document:
     """Fail submissions on the target of which no grader gives a result. See ``in_vain.fail``."""
     return _in_vain.fail(course_id, list(submissions), reason=reason, user=user, execute=execute)
+
+
+def undelivered(course_id: str, *, learners: bool, reason: str, user: str) -> Document:
+    """Who waits for a grade that nobody brings; who names learners is written down. See ``undelivered.listing``."""
+    return _undelivered.listing(course_id, learners=learners, reason=reason, by=user)
 
 
 def known_differences() -> Document:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
+from .core import json_text
 from .core.attempts import STALL, Attempt, Queued
-from .core.identity import recover_input
+from .core.identity import GRADED_DISPATCH, recover_input
 from .core.wire import parse_callback, parse_header
 from .data import Origin
 from .errors import Malformed
@@ -55,16 +56,37 @@ def key_of(entry: LedgerEntry) -> str:
     return parse_header(entry.raw_header).lms_key if entry.raw_header else ""
 
 
-def _input(raw_header: str, student_info: str, learner: str) -> state.Input | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """Where a submission's grade has to arrive: the learner's problem, the key, and the input where it can be told."""
+
+    place: state.Place
+    key: str
+    answer_id: str | None
+    #: A Matlab plot carries the key of the graded input, and waits elsewhere.
+    plot: bool
+
+
+def submitted(raw_header: str, student_info: str, learner: str) -> Submitted | None:
+    """Where the grade of a submission has to arrive; None where its residue was dropped or cannot be read."""
     try:
         header = parse_header(raw_header)
         callback = parse_callback(header.callback_url)
-        time = json.loads(student_info).get("submission_time")
-    except (Malformed, ValueError, AttributeError, RecursionError):
+        info = json_text.loads(student_info)
+    except (Malformed, ValueError):
         return None
-    answer_id = recover_input(callback, time if isinstance(time, str) else "", learner, header.lms_key)
-    if answer_id is None:
-        return None
-    return state.Input(
-        user_id=callback.user_id, course_id=callback.course_id, item_id=callback.item_id, answer_id=answer_id
+    time = info.get("submission_time") if isinstance(info, dict) else None
+    return Submitted(
+        place=state.Place(user_id=callback.user_id, course_id=callback.course_id, item_id=callback.item_id),
+        key=header.lms_key,
+        answer_id=recover_input(callback, time if isinstance(time, str) else "", learner, header.lms_key),
+        plot=callback.dispatch != GRADED_DISPATCH,
     )
+
+
+def _input(raw_header: str, student_info: str, learner: str) -> state.Input | None:
+    one = submitted(raw_header, student_info, learner)
+    if one is None or one.answer_id is None:
+        return None
+    place = one.place
+    return state.Input(user_id=place.user_id, course_id=place.course_id, item_id=place.item_id, answer_id=one.answer_id)

@@ -288,6 +288,16 @@ class ShimSettings:
     #   copies); older ones are settled, and only xqueue_reconcile --full looks at them. Twice XQueue's processing delay
     #   plus the lease.
     late_reply_seconds: int = 420
+    # .. setting_name: MIGRATION_SHIM["DELIVERY_GRACE_SECONDS"]
+    # .. setting_default: 120
+    # .. setting_description: How long after a submission's row has ended its learner's state may still wait for the
+    #   grade. Then the learner is undelivered: an alarm, and the gate fails.
+    delivery_grace_seconds: int = 120
+    # .. setting_name: MIGRATION_SHIM["SCORE_RECEIVERS"]
+    # .. setting_default: ["lms", "openedx", "xmodule"]
+    # .. setting_description: Packages or modules whose receiver of EXTERNAL_GRADER_SCORE_SUBMITTED gives learners their
+    #   grades. Without one of them no result is delivered: preflight blocks, and nothing is delivered again.
+    score_receivers: list = field(default_factory=lambda: ["lms", "openedx", "xmodule"])
     # .. setting_name: MIGRATION_SHIM["WATCH_STEP_BACK"]
     # .. setting_default: False
     # .. setting_description: Let xqueue_watch step a course back to legacy, once, when the target has failed it and
@@ -475,6 +485,8 @@ def _range_problem(key: str, value: Any) -> str | None:
     queue_lists = ("PUSH_QUEUES", "SIDE_EFFECT_QUEUES", "SIDE_EFFECT_FREE_QUEUES")
     if key in queue_lists and not all(isinstance(name, str) for name in value):
         return f"MIGRATION_SHIM[{key!r}] must be a list of queue names."
+    if key == "SCORE_RECEIVERS" and not all(isinstance(name, str) and name for name in value):
+        return "MIGRATION_SHIM['SCORE_RECEIVERS'] must be a list of Python packages or modules."
     if key == "COPIES" and value not in ("deferred", "inline"):
         return "MIGRATION_SHIM['COPIES'] must be 'deferred' or 'inline'."
     if key == "SAMPLE_PERCENT" and not all(

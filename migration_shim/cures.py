@@ -31,6 +31,8 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
     """
     if klass not in GRAVE:
         raise ShimError(f"A divergence of class {klass} is not cured: register it, or mend it and reconcile.")
+    if klass is DivergenceClass.UNDELIVERED:
+        _refuse_who_waits(course_id)  # before the transaction, whose snapshot may be older than a delivery
     with transaction.atomic():
         record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
         if record is None:
@@ -68,6 +70,17 @@ def _refuse_what_waits(course_id: str) -> None:
         )
 
 
+def _refuse_who_waits(course_id: str) -> None:
+    """Only those for whom nothing can be done are signed for while they wait; the others the watch delivers to."""
+    left = proofs.wait_now(proofs.undelivered(course_id).filter(undeliverable=""))
+    if left is None:
+        raise ShimError("Nobody can tell whether any of them waits: a learner's state cannot be read. Reconcile.")
+    if left:
+        raise ShimError(
+            f"{len(left)} learners of {course_id} wait still: let xqueue_watch deliver again, and reconcile."
+        )
+
+
 def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
     """Sign for all of a class, and have its entries compared again; how many there were."""
     course_id = record.course_id
@@ -79,6 +92,9 @@ def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
     if klass is DivergenceClass.FENCE_LEAK:
         number, record.fence_leaks = max(number, record.fence_leaks), 0
     entries = LedgerEntry.objects.filter(pk__in=ids)
+    if klass is DivergenceClass.UNDELIVERED:
+        # Whom nothing reaches is not asked again: who signs has told the learner.
+        entries.exclude(undeliverable="").update(learner_settled_at=now())
     list(entries.order_by("pk").select_for_update().values_list("pk"))
     rows.filter(entry__in=ids).update(cured_at=now())
     entries.update(seen="", settled_at=None)

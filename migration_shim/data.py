@@ -125,6 +125,7 @@ class DivergenceClass(enum.StrEnum):
     STUCK = "stuck"
     LATENCY = "latency"
     LOST = "lost"
+    UNDELIVERED = "undelivered"
     WRONG_SIDE = "wrong_side"
     DOUBLE_AUTHORITY = "double_authority"
     FENCE_LEAK = "fence_leak"
@@ -135,6 +136,7 @@ GRAVE = frozenset(
     {
         DivergenceClass.FENCE_LEAK,
         DivergenceClass.DOUBLE_AUTHORITY,
+        DivergenceClass.UNDELIVERED,
         DivergenceClass.WRONG_SIDE,
         DivergenceClass.LOST,
     }

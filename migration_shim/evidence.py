@@ -124,6 +124,8 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
             "stuck": evidence.stuck,
             "fence_leaks": evidence.fence_leaks,
             "double_authority": evidence.double_authority,
+            "undelivered": evidence.undelivered,
+            "learners_asked": evidence.learners_asked,
             "wrong_side": evidence.wrong_side,
             "latency": dataclasses.asdict(evidence.latency) if evidence.latency else None,
             "arithmetic": result.arithmetic,

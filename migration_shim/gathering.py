@@ -16,6 +16,7 @@ from .conf import ShimSettings
 from .core.evidence import Evidence, Latency, Override, Tally
 from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, Leg, PairStatus, Phase, State
 from .fields import exact
+from .lms import state
 from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange, Run
 
 #: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
@@ -24,6 +25,7 @@ _APART = GRAVE | {DivergenceClass.STUCK}
 _TOLD = {
     DivergenceClass.FENCE_LEAK,
     DivergenceClass.DOUBLE_AUTHORITY,
+    DivergenceClass.UNDELIVERED,
     DivergenceClass.WRONG_SIDE,
     DivergenceClass.LOST,
 }
@@ -65,6 +67,8 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         overdue=entries.filter(Q(result=PairStatus.OVERDUE) | owed).count(),
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
         double_authority=_counted(reconciled, "double_authority", grave[DivergenceClass.DOUBLE_AUTHORITY]),
+        undelivered=_undelivered(reconciled, grave[DivergenceClass.UNDELIVERED], record),
+        learners_asked=state.is_lms(),
         wrong_side=grave[DivergenceClass.WRONG_SIDE] or (0 if reconciled else None),
         lost=grave[DivergenceClass.LOST] if reconciled or grave[DivergenceClass.LOST] else None,
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
@@ -231,6 +235,20 @@ def _counted(reconciled: Run | None, key: str, found: int) -> int | None:
     """What is on record, or what the last reconcile has counted if that is more. None: nobody has looked."""
     said = reconciled.document.get(key) if reconciled else None
     return found or None if said is None else max(found, said)
+
+
+def _undelivered(reconciled: Run | None, found: int, record: CoursePhase | None) -> int | None:
+    """
+    How many learners are on record as undelivered. None: nobody has asked their states, or outside an LMS nobody can.
+
+    Before ``live`` nothing has to have been asked: what is legacy's to deliver holds no course back.
+    """
+    if found or not state.is_lms():
+        return found or None
+    if record is None or Phase(record.phase).authority is Authority.LEGACY:
+        return 0
+    asked = reconciled is not None and reconciled.document.get("learners", {}).get("applies")
+    return 0 if asked else None
 
 
 def _age(run: Run | None) -> float | None:

@@ -110,5 +110,5 @@ def refill(entry: LedgerEntry, envelope: Envelope, digests: Digests, input_key: 
     """Give an entry whose residue was dropped all that it keeps of its envelope again, and save it."""
     for name, value in zip(KEPT, kept(envelope, digests, input_key), strict=True):
         setattr(entry, name, value)
-    entry.purged_at = entry.settled_at = None
-    entry.save(update_fields=[*KEPT, "purged_at", "settled_at"])
+    entry.purged_at = entry.settled_at = entry.learner_settled_at = None
+    entry.save(update_fields=[*KEPT, "purged_at", "settled_at", "learner_settled_at"])

@@ -136,6 +136,16 @@ class LedgerEntry(models.Model):
     settled_at = models.DateTimeField(null=True)
     # The residue was dropped: no copy can be made out of the entry any more, and none is.
     purged_at = models.DateTimeField(null=True)
+    # The third side: what the learner's own state said when it was asked last (``core/delivered.py``), and the grade in
+    # it. Asked until it has settled: the row is over, and the state has left its key behind.
+    learner_said = models.CharField(max_length=24, blank=True, default="", db_default="")
+    learner_correct = models.BooleanField(null=True)
+    learner_score = models.FloatField(null=True)
+    learner_settled_at = models.DateTimeField(null=True)
+    # How often a stored result was delivered once more, when last, and why it never can be.
+    delivery_tries = models.PositiveSmallIntegerField(default=0, db_default=0)
+    delivery_tried_at = models.DateTimeField(null=True)
+    undeliverable = models.CharField(max_length=24, blank=True, default="", db_default="")
     # Its learner's account is retired: what names the learner goes as soon as nothing needs it.
     forget = models.BooleanField(default=False, db_default=False)
 
@@ -154,6 +164,25 @@ class LedgerEntry(models.Model):
             models.Index(fields=["supersession_due"], name="shim_ledger_supersession"),
             models.Index(fields=["authority", "copy_due"], name="shim_ledger_copy"),
             models.Index(fields=["course_id", "settled_at", "id"], name="shim_ledger_open"),
+            # Who is to be asked, page by page; and all that learners.py counts, so that counting reads nothing else.
+            models.Index(
+                fields=[
+                    "course_id",
+                    "learner_settled_at",
+                    "id",
+                    "learner_said",
+                    "learner_correct",
+                    "learner_score",
+                    "legacy_state",
+                    "legacy_correct",
+                    "legacy_score",
+                    "target_state",
+                    "target_correct",
+                    "target_score",
+                    "purged_at",
+                ],
+                name="shim_ledger_learner",
+            ),
             # All that tallies.py counts: counting a course then reads a fifth of its ledger. See docs/decisions/0014.
             # 3050 bytes at most, of the 3072 that InnoDB takes.
             models.Index(

@@ -62,6 +62,11 @@ def refuse_unpassable(course_id: str) -> None:
             f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."
         )
+    if waiting := proofs.undelivered(course_id).count():
+        raise IllegalStep(
+            f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
+            "runbook, 'Undelivered'."
+        )
     if leaks is None:
         raise IllegalStep(f"Nobody can tell whether {course_id} has fence leaks: XQueue's database does not answer.")
     if doubles is None:

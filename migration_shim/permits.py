@@ -25,6 +25,7 @@ BOUND_TO = (
     "presence_grace_seconds",
     "grading_deadline_seconds",
     "late_reply_seconds",
+    "delivery_grace_seconds",
     "lease_seconds",
     "lease_limit",
     "sample_percent",

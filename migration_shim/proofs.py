@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from django.db.models import Count, Q, QuerySet
 
-from . import runs
+from . import attempts, runs
 from .conf import load
+from .core.delivered import Learner
 from .data import GRAVE, Authority, DivergenceClass, Move, State
 from .legacy import in_flight as on_legacy
 from .legacy import limits
 from .legacy import rows as legacy_rows
+from .lms import state
 from .models import CoursePhase, Divergence, LedgerEntry
 from .target import reader
 
@@ -65,6 +68,28 @@ def wrong_side_now(course_id: str) -> int | None:
         return len(legacy_rows.existing(ids)) if ids else 0
     except limits.AWAY:
         return None
+
+
+def undelivered(course_id: str) -> QuerySet[LedgerEntry]:
+    """The entries whose learners waited in vain when their states were asked last, and that nobody has signed for."""
+    alarms = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.UNDELIVERED, cured_at=None)
+    return LedgerEntry.objects.filter(
+        course_id=course_id, learner_settled_at=None, learner_said=Learner.WAITS, pk__in=alarms.values("entry")
+    )
+
+
+def wait_now(entries: Iterable[LedgerEntry]) -> set[int] | None:
+    """Those of these entries whose learners wait at this moment; None where one of their states cannot be read."""
+    wanted = {entry.pk: attempts.submitted(entry.raw_header, entry.student_info, entry.learner) for entry in entries}
+    states = state.problems({one.place for one in wanted.values() if one is not None})
+    found = set()
+    for pk, one in wanted.items():
+        problem = states.get(one.place) if one is not None else None
+        if one is None or (problem is not None and problem.unreadable):
+            return None
+        if problem is not None and problem.waits_for(one.key):
+            found.add(pk)
+    return found
 
 
 def waits_on_legacy() -> Q:

@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from . import stamp
 from .conf import ShimSettings
+from .core.delivered import Learner
 from .data import Authority, Leg, Move
 from .models import CoursePhase, LedgerEntry, Run
 from .target import waiting
@@ -71,15 +72,20 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
     ``failed_too``: also of rows that have failed for good on the target, which somebody may want to try again.
     """
     purged, after = Purged(), 0
+    undelivered = due.filter(learner_said=Learner.WAITS, learner_settled_at=None)
     columns = ("pk", "authority", "move", "legacy_leg", "target_leg", *_ROWS)
     while page := list(due.filter(id__gt=after).order_by("id").values_list(*columns)[:BATCH]):
         check()
         after = page[-1][0]
         purged.found += len(page)
         status = waiting.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})
+        mine = undelivered.filter(pk__in=[row[0] for row in page])
+        wait = set() if failed_too else set(mine.values_list("pk", flat=True))
         free = []
         for pk, authority, move, legacy_leg, target_leg, *rows in page:
             reason = _needed(authority, move, legacy_leg, target_leg, {status.get(row) for row in rows}, failed_too)
+            if not reason and pk in wait:
+                reason = "undelivered"
             if reason:
                 purged.kept[reason] += 1
             else:
@@ -105,7 +111,8 @@ def _needed(
 def _drop(entries: QuerySet[LedgerEntry]) -> int:
     """In one statement, with its conditions once more: a handoff may have begun since they were looked at."""
     entries = entries.filter(move__in=_AT_REST)
-    return entries.update(raw_header="", grader_payload=None, student_info="", extra_body="", purged_at=now())
+    residue = {"raw_header": "", "grader_payload": None, "student_info": "", "extra_body": ""}
+    return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
 
 
 def size() -> dict[str, Any]:

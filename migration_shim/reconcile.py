@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import evidence, known, link, overrides, runs, selection, tallies, twins, walk
+from . import delivery, evidence, known, learners, link, overrides, runs, selection, tallies, twins, walk
 from .conf import ShimSettings, load
 from .core.totals import course_content, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
@@ -140,6 +140,8 @@ class _Reconcile:
         if not self.echo:
             twins.step(self.course_id, self.settings, self.control.check)
         selection.settle(self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check)
+        # Last: it goes by what the comparison has seen, and by rows and states as they are now.
+        delivery.look(self.course_id, self.settings, self.control.check)
 
     def _walk(self) -> None:
         """Look at what there is to look at; again at everything if that has taught how a queue scores."""
@@ -215,6 +217,7 @@ class _Reconcile:
             known_differences=counted.known,
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
+            learners=learners.counted(course_id, self.settings),
             strangers=on_legacy.strangers(on_legacy.everything(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,

@@ -18,6 +18,7 @@ from django.db.models import Count, Max, Min, Q
 from opaque_keys.edx.keys import CourseKey
 
 from . import proofs, toggles
+from .core.delivered import Learner
 from .core.phases import asked_phase
 from .core.wrong_side import PASSED_THROUGH
 from .data import Authority, DivergenceClass, Leg, Move, Phase, State
@@ -25,7 +26,18 @@ from .lms import flags as platform
 from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
-_SAID = ("verdict", "mode", "written", "fence_leaks", "double_authority", "last_full_at", "daily", "queues", "reasons")
+_SAID = (
+    "verdict",
+    "mode",
+    "written",
+    "fence_leaks",
+    "double_authority",
+    "learners",
+    "last_full_at",
+    "daily",
+    "queues",
+    "reasons",
+)
 Course = str
 _ALARMS = (DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.WRONG_SIDE)
 
@@ -192,6 +204,18 @@ def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
     rows = rows.filter(~Q(klass=DivergenceClass.WRONG_SIDE) | proofs.waits_on_legacy())
     counted = rows.order_by().values("course_id", "klass").annotate(number=Count("id"))
     return {(row["course_id"], row["klass"]): row["number"] for row in counted}
+
+
+def undelivered(courses: Collection[Course]) -> dict[Course, tuple[int, int]]:
+    """By course: how many learners wait in vain, and for how many of them nothing can be done. One statement."""
+    rows = Divergence.objects.filter(course_id__in=courses, klass=DivergenceClass.UNDELIVERED, cured_at=None)
+    rows = rows.filter(entry__learner_settled_at=None, entry__learner_said=Learner.WAITS)
+    counted = (
+        rows.order_by()
+        .values_list("course_id")
+        .annotate(number=Count("id"), lost=Count("id", filter=~Q(entry__undeliverable="")))
+    )
+    return {course: (number, lost) for course, number, lost in counted}
 
 
 def passed_through(courses: Collection[Course]) -> dict[Course, int]:

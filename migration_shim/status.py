@@ -20,6 +20,7 @@ from .core.phases import allowed_steps
 from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import in_flight as on_legacy
 from .legacy.limits import AWAY
+from .lms import state as learners_state
 from .models import LedgerEntry
 from .run_control.apart import attempt, exit_code_of
 from .target import in_flight as on_target
@@ -115,6 +116,7 @@ class _Facts:
     runs: dict[tuple[str, str], list[dict[str, Any]]]
     backfills: dict[str, dict[str, Any]]
     overrides: dict[str, list[dict[str, Any]]]
+    undelivered: dict[str, tuple[int, int]]
     passed_through: dict[str, int]
     unknown_queues: dict[str, dict[str, int]]
     new_queues: dict[str, list[dict[str, Any]]]
@@ -155,6 +157,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         unknown_queues=queue_names.unknown(courses),
         new_queues=queue_names.last_seen_new(),
         reverse_suffix=settings.reverse_queue_suffix,
+        undelivered=standing.undelivered(courses),
         passed_through=standing.passed_through(courses),
         sizes=standing.ledger_sizes(courses),
         in_vain=in_vain.rows(courses, settings),
@@ -237,6 +240,7 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
         "fence_leaks": _alarms("fence_leaks", DivergenceClass.FENCE_LEAK, reconcile, course_id, facts),
         "double_authority": _alarms("double_authority", DivergenceClass.DOUBLE_AUTHORITY, reconcile, course_id, facts),
         "wrong_side": facts.alarms.get((course_id, DivergenceClass.WRONG_SIDE), 0) if reconcile else None,
+        **_learners(course_id, reconcile, facts),
         "passed_through": facts.passed_through.get(course_id, 0),
         "overrides": [
             {name: item[name] for name in ("id", "step_to", "reason", "signed_by", "expires_at")}
@@ -244,6 +248,17 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
         ],
         "daily": ((reconcile["document__daily"] or []) if reconcile else [])[-30:],
         "ledger_rows": facts.sizes.get(course_id, 0),
+    }
+
+
+def _learners(course_id: str, reconcile: dict[str, Any] | None, facts: _Facts) -> dict[str, Any]:
+    """Who waits in vain. None where nobody has asked, or where there is no LMS and nobody can (``learners_asked``)."""
+    waiting, lost = facts.undelivered.get(course_id, (0, 0))
+    asked = reconcile is not None and (reconcile["document__learners"] or {}).get("applies")
+    return {
+        "learners_asked": learners_state.is_lms(),
+        "undelivered": waiting if waiting or asked else None,
+        "undeliverable": lost if waiting or asked else None,
     }
 
 

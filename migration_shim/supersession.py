@@ -102,7 +102,7 @@ def _bring_back(family: list[LedgerEntry], key: str) -> None:
         return
     last = max(its, key=lambda one: one.pk)
     if (last.authority, last.move) == (Authority.TARGET, Move.NONE) and revive(last.target_submission_id or 0):
-        LedgerEntry.objects.filter(pk=last.pk).update(superseded_at=None, settled_at=None)
+        LedgerEntry.objects.filter(pk=last.pk).update(superseded_at=None, settled_at=None, learner_settled_at=None)
         last.superseded_at = None
         count("supersession_undone")
 

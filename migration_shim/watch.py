@@ -16,7 +16,20 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import checks, guarding, purge, queue_names, reconcile, repair, retirement, runs, stamp, toggles
+from . import (
+    checks,
+    delivery,
+    guarding,
+    purge,
+    queue_names,
+    reconcile,
+    redelivery,
+    repair,
+    retirement,
+    runs,
+    stamp,
+    toggles,
+)
 from .backfill import left_over
 from .conf import ShimSettings, load
 from .data import Document, ExitCode, Phase
@@ -144,6 +157,7 @@ class _Round:
             "handoff": self._try("handoff", course_id, left_over.finish_handoff, course_id, self.settings, check),
             "return": self._try("return", course_id, left_over.finish_return, course_id, self.settings, check),
             "reconcile": None,
+            "redelivery": None,
             "reverse": None,
             "breaches": [],
             "new_queues": [],
@@ -156,6 +170,10 @@ class _Round:
         if reconciled is not None:
             names = ("complete", "of", "compared", "equal", "diverged", "waiting", "overdue")
             course["reconcile"] = {name: reconciled[name] for name in names}
+        if reconciled is None or not reconciled["complete"]:
+            self._try("learners", course_id, delivery.look, course_id, self.settings, check)
+        # Learners who wait are served whatever speaks against comparing.
+        course["redelivery"] = self._try("redelivery", course_id, redelivery.run, course_id, self.settings, check)
         whole = reconciled if reconciled is not None and reconciled["complete"] else None
         course |= self._try("guard", course_id, guarding.guard, course_id, self.settings, whole) or {}
         if course["phase"] in (Phase.LIVE, Phase.COMPLETE):

@@ -199,6 +199,7 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
     bad = {
         "fence leaks": found.fence_leaks,
         "double authority": found.double_authority,
+        "undelivered": found.undelivered if found.learners_asked else 0,
         "on the wrong side": found.wrong_side,
         "overdue": found.overdue,
         "missing": found.missing,

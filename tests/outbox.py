@@ -28,5 +28,5 @@ def save_queue_state(user, course_id: str, usage_key: str, answer_id: str, key: 
     """CAPA's save, after the door has accepted: the learner's state waits for this key now."""
     state = grading.locked_state(user, course_id, usage_key)
     waits = capa.entry(correctness="incomplete", queuestate={"key": key, "time": "20261122120000"})
-    state.store(state.correct_map | {answer_id: waits}, attempts=state.attempts + 1)
+    state.store(state.correct_map | {answer_id: waits}, attempts=state.attempts + 1, submitted_at=now())
     state.save()

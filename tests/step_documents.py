@@ -200,6 +200,7 @@ def watched(**changes):
             "waiting": 2,
             "overdue": 3,
         },
+        "redelivery": {},
         "reverse": {"owed": 0, "started": 0},
         "breaches": [],
         "new_queues": [],
@@ -293,6 +294,7 @@ DOCUMENTS = {
     "watch, nothing compared": watch(
         watched(phase=None, handoff=None, reconcile=None, reverse=None), kill_switch=True, waiting="the disk is slow"
     ),
+    "watch, delivered again": watch(watched(redelivery={"delivered": 2, "without_effect": 1})),
     "watch, breach": watch(watched(breaches=[OVERDUE], not_stepped_back="WATCH_STEP_BACK is off")),
     "watch, stepped back": watch(
         watched(phase="legacy", reverse=None, breaches=[OVERDUE], stepped_back=True, next=[GO_BACK])

@@ -48,6 +48,7 @@ PROCESSES = {
     "watch": (("xqueue_watch", "--once"), 0),
     "audit": (("xqueue_audit",), 0),
     "fail": (("xqueue_fail", "--course", COURSE, "--reason", "kills its grader"), 0),
+    "undelivered": (("xqueue_undelivered", "--course", COURSE), 0),
     "status": (("xqueue_status",), 0),
 }
 

@@ -112,7 +112,7 @@ def test_an_entry_is_withdrawn_once():
         api.withdraw_known_difference(entry["id"])
 
 
-@pytest.mark.parametrize("klass", ["fence_leak", "double_authority", "wrong_side", "lost"])
+@pytest.mark.parametrize("klass", ["fence_leak", "double_authority", "undelivered", "wrong_side", "lost"])
 def test_a_broken_promise_cannot_be_registered(klass):
     with pytest.raises(ShimError):
         register(DivergenceClass(klass))

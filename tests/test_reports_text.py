@@ -225,6 +225,9 @@ def status(**changes):
         "verdict_age_seconds": None,
         "fence_leaks": 0,
         "double_authority": None,
+        "learners_asked": True,
+        "undelivered": None,
+        "undeliverable": None,
         "wrong_side": None,
         "passed_through": 0,
         "unknown_queues": [],
@@ -282,6 +285,28 @@ FAILED = {
     "executed": False,
     "failed": 0,
 }
+UNDELIVERED = {
+    "schema": "migration_shim.xqueue_undelivered/1",
+    "at": NOON.isoformat(),
+    "course": COURSE,
+    "applies": True,
+    "looked_up": False,
+    "reason": "",
+    "by": "ada",
+    "rows": [
+        {
+            "entry": 3,
+            "submission": 7,
+            "problem": "block-v1:p",
+            "queue": "exu-py1",
+            "arrived_at": "2026-11-22T08:00:00+00:00",
+            "what": "the learner waits, and its result is stored",
+            "deliveries": 3,
+            "undeliverable": "three_deliveries",
+            "user_id": None,
+        }
+    ],
+}
 ADOPTION = {
     "schema": "migration_shim.xqueue_cutover_adoption/1",
     "at": NOON.isoformat(),
@@ -293,6 +318,10 @@ ADOPTION = {
 DOCUMENTS = {
     "adoption, plan": ADOPTION,
     "adoption": ADOPTION | {"executed": True},
+    "undelivered": UNDELIVERED,
+    "undelivered, looked up": UNDELIVERED
+    | {"looked_up": True, "reason": "to ask them", "rows": [UNDELIVERED["rows"][0] | {"user_id": "7"}]},
+    "undelivered, no LMS": UNDELIVERED | {"applies": False, "rows": []},
     "fail, plan": FAILED,
     "fail": FAILED | {"executed": True, "failed": 1, "not_found": []},
     "preflight, clean": preflight(),

@@ -405,6 +405,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
     assert set(CHECKS) == {
         "fence_leak",
         "double_authority",
+        "undelivered",
         "wrong_side",
         "past_the_shim",
         "drift",

@@ -121,6 +121,7 @@ def _release(entry: LedgerEntry, clock: datetime) -> None:
     # Row and shadow were evidence for a step that has been taken. There is one side left, and no pair.
     entry.result, entry.divergences, entry.known, entry.graded_pair = PairStatus.NONE, "", "", False
     entry.seen, entry.settled_at, entry.payload_compared_at = "", None, None
+    entry.learner_said, entry.learner_settled_at = "", None  # somebody is to answer its learner again
     entry.save()
 
 

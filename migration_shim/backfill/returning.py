@@ -162,6 +162,8 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
         "seen": "",
         "settled_at": None,
         "payload_compared_at": None,
+        "learner_said": "",
+        "learner_settled_at": None,
     }
     for name, value in values.items():
         setattr(entry, name, value)

@@ -48,6 +48,14 @@ def _double_authority(course: Course) -> Iterator[Finding]:
         yield text, [f"xqueue_reconcile --course {course['course']} --divergences double.jsonl"]
 
 
+def _undelivered(course: Course) -> Iterator[Finding]:
+    if course["undelivered"]:
+        lost = course["undeliverable"]
+        text = f"UNDELIVERED: {course['undelivered']} learners wait for a grade that nobody brings"
+        more = f"; {lost} of them are undeliverable, and have to submit again" if lost else ""
+        yield text + more + ".", [f"xqueue_watch --once --course {course['course']}"]
+
+
 def _wrong_side(course: Course) -> Iterator[Finding]:
     if course["wrong_side"]:
         target = Phase(course["phase"]).authority is Authority.TARGET
@@ -180,6 +188,7 @@ def _overrides(course: Course) -> Iterator[Finding]:
 CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "fence_leak": _fence_leaks,
     "double_authority": _double_authority,
+    "undelivered": _undelivered,
     "wrong_side": _wrong_side,
     "past_the_shim": _platform_flag,
     "drift": _drift,

@@ -92,7 +92,8 @@ class Override:
 class Evidence:
     """
     All that is known of one course. An age is in seconds, None where there was no such run; of ``fence_leaks``,
-    ``double_authority``, ``lost``, ``wrong_side``, ``stuck`` and ``latency`` None says that nobody has looked;
+    ``double_authority``, ``lost``, ``undelivered``, ``wrong_side``, ``stuck`` and ``latency`` None says that nobody has
+    looked;
     ``grave`` counts the other classes that only a signed cure ends. ``overrides`` are those in force. ``taken_back``
     says that the course was stepped back from ``live`` or ``complete``.
     """
@@ -108,6 +109,10 @@ class Evidence:
     fence_leaks: int | None
     double_authority: int | None
     lost: int | None = None
+    #: Learners who wait for a grade that nobody is at work on. None too where nobody can be asked (``learners_asked``
+    #: is False then): that is not applicable, and not unknown.
+    undelivered: int | None = None
+    learners_asked: bool = True
     #: Submissions that reached legacy while the target was authoritative, and that it still has.
     wrong_side: int | None = None
     stuck: int | None = None

@@ -62,6 +62,8 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
         yield Cause.LEAK, f"{evidence.fence_leaks} fence leaks: a copy reached, or could reach, a learner's grade"
     if evidence.double_authority:
         yield Cause.DOUBLE_AUTHORITY, f"{evidence.double_authority} submissions are alive on both systems for real"
+    if evidence.undelivered:
+        yield Cause.UNDELIVERED, f"{evidence.undelivered} learners wait, or have waited, for a grade that nobody brings"
     if evidence.wrong_side:
         yield Cause.WRONG_SIDE, f"{evidence.wrong_side} submissions reached legacy while the target was authoritative"
     if evidence.lost:
@@ -201,6 +203,8 @@ def _untold(evidence: Evidence, thresholds: Thresholds) -> list[str]:
         return points
     if evidence.lost is None:
         points.append("nobody has looked for lost submissions")
+    if evidence.undelivered is None and evidence.learners_asked:
+        points.append("nobody has asked what learners wait for")
     if evidence.wrong_side is None:
         points.append("nobody has looked for submissions on the wrong side")
     if evidence.stuck is None:

@@ -33,6 +33,7 @@ class Bound(enum.StrEnum):
 
     FENCE_LEAK = "fence_leak"
     DOUBLE_AUTHORITY = "double_authority"
+    UNDELIVERED = "undelivered"
     WRONG_SIDE = "wrong_side"
     LOST = "lost"
     OVERDUE = "overdue"
@@ -73,6 +74,11 @@ class Seen:
     reverse_leaks: int = 0
     leaks_answered: int = 0
     double_authority: int = 0
+    #: Learners who waited in vain when their states were asked last; so many of them for the target's grade, and for so
+    #: many nothing can be done.
+    undelivered: int = 0
+    undelivered_by_target: int = 0
+    undeliverable: int = 0
     wrong_side: int = 0
     lost: int = 0
     overdue_on_target: int = 0
@@ -110,6 +116,7 @@ def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
     """Every bound that a course is out of, the gravest first."""
     return (
         *_never(seen),
+        *_undelivered(seen, bounds),
         *_overdue(seen, bounds),
         *_diverging(seen, bounds),
         *_stuck(seen),
@@ -138,6 +145,16 @@ def _never(seen: Seen) -> list[Breach]:
         text = f"{seen.lost} submissions vanished from legacy before they had an outcome"
         found.append(Breach(bound=Bound.LOST, rows=seen.lost, text=text))
     return found
+
+
+def _undelivered(seen: Seen, bounds: Bounds) -> list[Breach]:
+    """A platform that delivers nothing fails everybody; one learner whose state was odd is no reason to move all."""
+    if not seen.undelivered:
+        return []
+    lost = f"; {seen.undeliverable} of them are undeliverable" if seen.undeliverable else ""
+    text = f"{seen.undelivered} learners wait for a grade that nobody brings{lost}"
+    failed = seen.phase.authority is Authority.TARGET and seen.undelivered_by_target > bounds.overdue
+    return [Breach(bound=Bound.UNDELIVERED, rows=seen.undelivered, text=text, target_failed=failed)]
 
 
 def _overdue(seen: Seen, bounds: Bounds) -> list[Breach]:

@@ -126,6 +126,20 @@ _PLATFORM = (
         "sets it anew after the plugins' settings; treat the tracking logs so far as secrets.",
     ),
     Rule(
+        code="no_score_receiver",
+        severity=BLOCKER,
+        effect="The platform has no receiver of EXTERNAL_GRADER_SCORE_SUBMITTED: the target would store every grade, "
+        "and no learner would get one.",
+        advice="Install a release of the platform that has it, or name the module of yours in "
+        'MIGRATION_SHIM["SCORE_RECEIVERS"].',
+    ),
+    Rule(
+        code="no_lms",
+        severity=NOTE,
+        effect="There is no courseware app here: nobody can ask whether grades arrive (undelivered: not applicable).",
+        advice="Run reconcile and watch in the LMS.",
+    ),
+    Rule(
         code="no_graders",
         severity=WARNING,
         effect="Nobody may pull from the target: only active users of the Django group xqueue may.",

@@ -57,6 +57,11 @@ def ours(found: Iterable[Held]) -> list[Held]:
     return [item for item in found if item.whose is Whose.OURS]
 
 
+def unretired(ids: Iterable[int]) -> set[int]:
+    """Those of these rows that a grader may still answer. One statement."""
+    return set(_all().filter(id__in=list(ids), retired=False).values_list("id", flat=True))
+
+
 def strangers(found: Iterable[Held], course_id: str) -> dict[str, int]:
     """By host, how many of these rows name a course, and nobody has said whether they are ours or another LMS's."""
     counts: dict[str, int] = {}

@@ -1,45 +1,92 @@
 """
-What a learner's own state waits for: CAPA's queue state in ``courseware.StudentModule``.
+What a learner's own state says: what it waits for, and what it holds, in ``courseware.StudentModule``.
 
-That state alone decides whose grade reaches the learner: CAPA takes a reply only for the key that it holds. Sources:
-edx-platform's ``lms/djangoapps/courseware/models.py``, CAPA's ``correctmap.py``.
+That state alone decides whose grade reaches the learner: CAPA takes a reply only for the key that it holds. The only
+module that knows the table. Sources: edx-platform's ``lms/djangoapps/courseware/models.py``, CAPA's ``correctmap.py``,
+``capa_block.py``. What it reads a learner has made grow: each state is read to a bound, and one that cannot be read is
+named and stops nobody.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import router
 from django.db.models import BigIntegerField, Q
+from django.db.models.functions import Left
 
+from ..core import json_text
 from ..core.attempts import Queued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """One input of a problem for one learner: the callback URL's user id, keys as text, and CAPA's id of the input."""
+class Place:
+    """One problem of one learner: the callback URL's user id, and keys as text."""
 
     user_id: str
     course_id: str
     item_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input(Place):
+    """One input of a problem for one learner, by CAPA's id of the input."""
+
     answer_id: str
 
+    @property
+    def place(self) -> Place:
+        """The problem that it is an input of."""
+        return Place(user_id=self.user_id, course_id=self.course_id, item_id=self.item_id)
 
-def queued(inputs: Iterable[Input]) -> dict[Input, Queued]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a state holds of one input: the key that it waits for, and the grade; None where there is none."""
+
+    key: str | None = None
+    correct: bool | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
     """
-    What the learners' states wait for. Two statements, on the primary; not to be called inside a transaction, whose
-    snapshot may be older.
+    A learner's state of one problem. ``inputs`` are the answered ones by id, ``submitted_at`` is the last submission.
 
-    Left out is what cannot be read: outside an LMS everything, a learner who is not there, a state that is no JSON.
+    ``unreadable`` says why it cannot be read; empty where it was.
+    """
+
+    inputs: Mapping[str, Held] = field(default_factory=dict)
+    submitted_at: datetime | None = None
+    unreadable: str = ""
+
+    def waits_for(self, key: str) -> bool:
+        """Whether any of its inputs waits for the reply to this key."""
+        return bool(key) and any(held.key == key for held in self.inputs.values())
+
+
+def is_lms() -> bool:
+    """Whether there are learners' states here: outside an LMS nobody can be asked."""
+    return _model() is not None
+
+
+def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Problem]:
+    """
+    The states of these problems, in two statements, on the primary. Not to be called inside a transaction, whose
+    snapshot may be older, but to ``lock`` them: then they are read as they are, and nobody changes them until it ends.
+
+    Left out are, outside an LMS, all of them, and learners who are not there.
     """
     # A callback may name a user that no database can: nobody.
-    wanted = {one for one in inputs if int(one.user_id) <= BigIntegerField.MAX_BIGINT}
+    wanted = {one for one in places if int(one.user_id) <= BigIntegerField.MAX_BIGINT}
     model = _model()
     if model is None or not wanted:
         return {}
@@ -53,20 +100,34 @@ def queued(inputs: Iterable[Input]) -> dict[Input, Queued]:
     for (course, item), its in learners.items():
         asked |= Q(student_id__in=its, course_id=course, module_state_key=item)
     rows = model.objects.using(alias).filter(asked)
+    if lock:
+        rows = rows.select_for_update()
+    # One character more than is read: what is longer is not fetched, and known to be.
+    rows = rows.annotate(beginning=Left("state", json_text.SIZE_LIMIT + 1))
     # The platform's columns are compared without case: what came back is looked at exactly.
     states = {
-        (user_id, str(course_id), str(item_id)): state
-        for user_id, course_id, item_id, state in rows.values_list(
-            "student_id", "course_id", "module_state_key", "state"
+        (user_id, str(course_id), str(item_id)): _read(text)
+        for user_id, course_id, item_id, text in rows.values_list(
+            "student_id", "course_id", "module_state_key", "beginning"
         )
     }
-    found = {}
-    for one in wanted:
-        if int(one.user_id) in there:
-            state = states.get((int(one.user_id), one.course_id, one.item_id))
-            if (read := _read(state, one.answer_id)) is not None:
-                found[one] = read
-    return found
+    nothing = Problem()  # nothing was saved yet, or it was taken away
+    return {
+        one: states.get((int(one.user_id), one.course_id, one.item_id), nothing)
+        for one in wanted
+        if int(one.user_id) in there
+    }
+
+
+def queued(inputs: Iterable[Input]) -> dict[Input, Queued]:
+    """What the learners' states wait for at these inputs; left out where nobody can say."""
+    wanted = set(inputs)
+    found = problems({one.place for one in wanted})
+    return {
+        one: Queued(key=its.inputs[one.answer_id].key if one.answer_id in its.inputs else None)
+        for one in wanted
+        if (its := found.get(one.place)) is not None and not its.unreadable
+    }
 
 
 def _model() -> Any:
@@ -76,13 +137,50 @@ def _model() -> Any:
         return None
 
 
-def _read(state: str | None, answer_id: str) -> Queued | None:
-    """What one input waits for; None where the state cannot be read."""
-    if not state:
-        return Queued(key=None)  # nothing was saved yet
+def _read(text: str | None) -> Problem:
+    if not text:
+        return Problem()
     try:
-        entry = (json.loads(state).get("correct_map") or {}).get(answer_id) or {}
-        key = (entry.get("queuestate") or {}).get("key")
-    except (ValueError, AttributeError, RecursionError):
+        state = json_text.loads(text)
+    except json_text.Unreadable as error:
+        return Problem(unreadable=error.reason)
+    except ValueError:
+        return Problem(unreadable="no_json")
+    if not isinstance(state, dict):
+        return Problem(unreadable="no_object")
+    answered = state.get("correct_map") or {}
+    if not isinstance(answered, dict) or not all(isinstance(one, dict | None) for one in answered.values()):
+        return Problem(unreadable="no_correct_map")
+    inputs = {answer_id: _held(one or {}) for answer_id, one in answered.items()}
+    return Problem(inputs=inputs, submitted_at=_time(state.get("last_submission_time")))
+
+
+def _held(entry: dict[str, Any]) -> Held:
+    waits, correctness = entry.get("queuestate"), entry.get("correctness")
+    key = waits.get("key") if isinstance(waits, dict) else None
+    return Held(
+        key=key if isinstance(key, str) else None,
+        correct={"correct": True, "incorrect": False}.get(correctness) if isinstance(correctness, str) else None,
+        score=_score(entry.get("npoints")),
+    )
+
+
+def _score(value: Any) -> float | None:
+    """As the ledger keeps scores; None for what is no number, or none that a database holds."""
+    if not isinstance(value, int | float):
         return None
-    return Queued(key=key if isinstance(key, str) else None)
+    try:
+        score = float(value)
+    except OverflowError:
+        return None
+    return score if math.isfinite(score) else None
+
+
+def _time(value: Any) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

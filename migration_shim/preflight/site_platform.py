@@ -23,6 +23,7 @@ from ..conf import ConfigurationError, ShimSettings
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy import in_flight as on_legacy
+from ..lms import receivers, state
 from ..publish import copy_tasks
 from ..target import contents
 from ..target import in_flight as on_target
@@ -41,12 +42,22 @@ def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
         yield found(RULES["site"], about=complaint.msg)
     if release.astray(course_id):
         yield found(RULES["platform_flag"])
+    yield from _receivers(settings)
     queues = serving.queues_of(course_id)
     yield from _graders(len(queues))
     yield from _unwatched(course_id, queues, settings)
     yield from _caches()
     yield from _celery(settings)
     yield from _storages(settings)
+
+
+def _receivers(settings: ShimSettings) -> Iterator[Finding]:
+    """Whether a stored grade reaches anybody: without an LMS that cannot be said of this process."""
+    if not state.is_lms():
+        yield found(RULES["no_lms"])
+    elif not receivers.deliver(settings.score_receivers):
+        others = ", ".join(receivers.modules()) or "nothing"
+        yield found(RULES["no_score_receiver"], about=f"what listens: {others}")
 
 
 def _graders(queues: int) -> Iterator[Finding]:

@@ -335,6 +335,18 @@ METRICS: tuple[Metric, ...] = (
         samples=_courses(lambda course: course["double_authority"]),
     ),
     Metric(
+        name="undelivered",
+        help="Learners who wait for a grade that nobody brings; no sample before a reconcile, nor outside an LMS.",
+        labels=("course",),
+        samples=_courses(lambda course: course["undelivered"]),
+    ),
+    Metric(
+        name="undeliverable",
+        help="Those of them for whom nothing can be done; the same.",
+        labels=("course",),
+        samples=_courses(lambda course: course["undeliverable"]),
+    ),
+    Metric(
         name="wrong_side",
         help="Submissions that reached legacy while the target was authoritative; no sample before a reconcile.",
         labels=("course",),

@@ -131,6 +131,19 @@ def noise(course: Content) -> str:
     return f"{found['judged']} of {found['twins']} shadows graded twice, {found['differ']} differ"
 
 
+def learners(course: Content) -> str:
+    """What learners have beside both grades, and who waits in vain."""
+    found = course.get("learners")
+    if found is None:
+        return ABSENT
+    if not found["applies"]:
+        return "not applicable: there is no LMS here"
+    sides = dict(found["third_side"])
+    odd = sum(sides.pop("not_comparable").values())
+    text = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sides.items())
+    return f"{text}, {odd} not comparable; {found['waiting']} undelivered, {found['undeliverable']} undeliverable"
+
+
 def facts(report: Report, course: Content) -> list[tuple[str, str]]:
     """What the figures of a course rest on, and what they leave out."""
     run = report.runs.get(course["course"], {})
@@ -147,6 +160,7 @@ def facts(report: Report, course: Content) -> list[tuple[str, str]]:
         ("Payloads compared", words(course.get("payloads_compared"))),
         ("Points of each queue", words(course.get("styles"))),
         ("Noise of the graders", noise(course)),
+        ("What learners have", learners(course)),
         ("Settings", words(settings and settings[:12])),
         ("Versions", words(course.get("versions") or run.get("versions"))),
     ]

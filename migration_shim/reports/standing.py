@@ -132,8 +132,11 @@ def _course(course: Content, *, readable: bool) -> Iterator[str]:
         yield from (f"    because {reason}" for reason in course["verdict_reasons"])
     else:
         yield "  verdict: none"
-    for key in ("fence_leaks", "double_authority", "wrong_side"):
-        yield f"  {key.replace('_', ' ')}: {'not checked yet' if course[key] is None else course[key]}"
+    for key in ("fence_leaks", "double_authority", "undelivered", "wrong_side"):
+        unknown = "not checked yet"
+        if key == "undelivered" and not course["learners_asked"]:
+            unknown = "not applicable, there is no LMS here"
+        yield f"  {key.replace('_', ' ')}: {unknown if course[key] is None else course[key]}"
     yield f"  ledger: {course['ledger_rows']} entries"
     for name, value in course.get("watcher_config", {}).items():
         yield f"  {name}:"

@@ -120,6 +120,20 @@ def _fail(content: Content) -> list[str]:
     return lines
 
 
+def _undelivered(content: Content) -> list[str]:
+    if not content["applies"]:
+        return ["There is no LMS here: nobody can say what learners wait for."]
+    lines = [f"{len(content['rows'])} learners of {content['course']} wait for a grade that nobody brings"]
+    for row in content["rows"]:
+        who = f"user {row['user_id']}, " if row["user_id"] else ""
+        end = f"; undeliverable: {row['undeliverable']}" if row["undeliverable"] else ""
+        lines.append(f"  {row['submission']}  {who}{row['problem']}, arrived {row['arrived_at']}")
+        lines.append(f"      {row['what']}; delivered again {row['deliveries']} times{end}")
+    if content["looked_up"]:
+        lines.append("That they were looked up stands in the course's log (xqueue_audit).")
+    return lines
+
+
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_preflight": preflight_text.render,
     "xqueue_backfill": _backfill,
@@ -133,6 +147,7 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_cutover_adoption": steps.adoption,
     "xqueue_audit": steps.audit,
     "xqueue_fail": _fail,
+    "xqueue_undelivered": _undelivered,
     "xqueue_status": standing.lines,
     "xqueue_watch": watched.lines,
 }

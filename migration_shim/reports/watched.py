@@ -41,6 +41,9 @@ def _course(course: Content) -> list[str]:
         found.append("  STEPPED BACK to legacy")
     elif course["not_stepped_back"]:
         found.append(f"  not stepped back: {course['not_stepped_back']}")
+    if course["redelivery"]:
+        done = ", ".join(f"{number} {what}" for what, number in course["redelivery"].items())
+        found.append(f"  delivered again: {done}")
     for kind in ("handoff", "return"):
         if course[kind]:
             done = ", ".join(f"{number} {what}" for what, number in course[kind].items())

@@ -21,8 +21,6 @@ from django.db.models import Exists, F
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
-from openedx_events.learning.data import ExternalGraderScoreData
-from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, StudentItem
 from submissions.views.xqueue import MAX_SCORE_UPDATE_RETRIES, XQueueViewSet
 
@@ -35,6 +33,7 @@ from ..data import ReplyKind
 from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
+from .delivering import send
 from .prediction import worth
 from .supersession import supersede
 from .waiting import IN_FLIGHT
@@ -275,20 +274,7 @@ def tell_learner(row: ExternalGraderDetail, settings: ShimSettings) -> None:
         return
     try:
         with transaction.atomic():
-            EXTERNAL_GRADER_SCORE_SUBMITTED.send_event(
-                send_robust=False,
-                score=ExternalGraderScoreData(
-                    points_possible=row.points_possible,
-                    points_earned=0,
-                    course_id=item.course_id,
-                    score_msg=json.dumps(COULD_NOT_BE_GRADED),
-                    submission_id=row.submission_id,
-                    user_id=item.student_id,
-                    module_id=item.item_id,
-                    queue_key=row.queue_key,
-                    queue_name=row.queue_name,
-                ),
-            )
+            send(row, item, json.dumps(COULD_NOT_BE_GRADED), 0)
     except Exception as error:  # the platform's receiver may raise anything; the row has failed all the same
         count("learner_not_told")
         log.error("migration_shim: a learner was not told of a failure: %s", type(error).__name__)

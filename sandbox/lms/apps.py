@@ -15,12 +15,16 @@ class SandboxLmsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the receivers: importing the module is enough; plugins name theirs in their configuration."""
+        """Connect the receivers; for that of scores (``submissions.models``) importing the module is enough."""
+        from django.conf import settings
+
         from sandbox.lms import receivers, sessions  # noqa: F401
         from sandbox.lms.plugins import connect_receivers
 
         connection_created.connect(add_collation, dispatch_uid="sandbox_lms.add_collation")
         connect_receivers()
+        if settings.SANDBOX_SCORE_RECEIVER:
+            receivers.connect_score_receiver()
 
 
 def add_collation(sender: Any, connection: Any, **kwargs: Any) -> None:

@@ -143,7 +143,12 @@ XQUEUE_INTERFACE = {
 # Seconds between two submissions of a queued problem; 5 in an LMS.
 XQUEUE_WAITTIME_BETWEEN_REQUESTS = float(os.environ.get("SANDBOX_WAITTIME_BETWEEN_REQUESTS", "5"))
 
+# Released platforms up to autumn 2025 have no receiver of EXTERNAL_GRADER_SCORE_SUBMITTED: 0 makes this one such.
+SANDBOX_SCORE_RECEIVER = os.environ.get("SANDBOX_SCORE_RECEIVER", "1") != "0"
+
 MIGRATION_SHIM = {
+    # Who plays the platform here.
+    "SCORE_RECEIVERS": ["sandbox.lms.receivers"],
     "LEGACY_URL": XQUEUE_URL,
     "LEGACY_USERNAME": XQUEUE_USER,
     "LEGACY_PASSWORD": XQUEUE_PASSWORD,

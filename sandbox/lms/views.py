@@ -66,7 +66,8 @@ def submit(request: HttpRequest, course_id: str, usage_key: str) -> JsonResponse
     # Only now is the queue state saved: a reply faster than this finds no queuekey and is lost, as on the platform.
     with transaction.atomic():
         state = grading.locked_state(request.user, course_id, usage_key)
-        state.store(correct_map | sent, attempts=state.attempts + 1)
+        # The time is noted after the call too, in whole seconds (capa_block: set_last_submission_time).
+        state.store(correct_map | sent, attempts=state.attempts + 1, submitted_at=datetime.now(UTC))
         grading.publish(state, request.user, grading.Source.SUBMIT, matched=None)
         state.save()
     queued = any(entry["queuestate"] for entry in sent.values())

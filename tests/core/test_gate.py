@@ -185,6 +185,7 @@ BAD = {
     "overdue": ({"overdue": 2}, "INCONCLUSIVE", "2 submissions are overdue"),
     "fence leak": ({"fence_leaks": 1}, "FAIL", "1 fence leaks"),
     "double authority": ({"double_authority": 1}, "FAIL", "1 submissions are alive on both"),
+    "undelivered": ({"undelivered": 1}, "FAIL", "1 learners wait, or have waited, for a grade that nobody brings"),
     "wrong side": ({"wrong_side": 1}, "FAIL", "1 submissions reached legacy while the target was authoritative"),
     "nothing at all": ({"problems": (), "queues": ()}, "INCONCLUSIVE", "0 graded pairs"),
     "no queue": ({"queues": ()}, "INCONCLUSIVE", "no queue"),
@@ -416,6 +417,7 @@ def whole(**changes):
         "overdue": 0,
         "fence_leaks": 0,
         "double_authority": 0,
+        "undelivered": 0,
         "wrong_side": 0,
         "lost": 0,
         "stuck": 0,
@@ -427,6 +429,12 @@ def whole(**changes):
 def test_evidence_that_tells_everything_passes():
     found = evaluate(whole(), WHOLE)
     assert (found.verdict, found.reasons, found.needed, found.ways_out, found.notes) == (Verdict.PASS, (), (), (), ())
+
+
+def test_where_nobody_can_ask_learners_that_is_not_unknown():
+    assert evaluate(whole(undelivered=None, learners_asked=False), WHOLE).verdict is Verdict.PASS
+    found = evaluate(whole(undelivered=None), WHOLE)
+    assert (found.verdict, found.reasons) == (Verdict.INCONCLUSIVE, ("nobody has asked what learners wait for",))
 
 
 NAN = float("nan")
@@ -442,6 +450,8 @@ LESS = {
     "overdue": [1],
     "fence_leaks": [None, 1],
     "double_authority": [None, 1],
+    "undelivered": [None, 1],
+    "learners_asked": [],
     "wrong_side": [None, 1],
     "lost": [None, 1],
     "stuck": [None, 1],

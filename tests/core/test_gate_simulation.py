@@ -39,6 +39,7 @@ def course(problems, queues=None):
         fence_leaks=0,
         double_authority=0,
         lost=0,
+        undelivered=0,
         wrong_side=0,
         stuck=0,
         latency=Latency(timed=pairs, legacy=10.0, target=10.0),

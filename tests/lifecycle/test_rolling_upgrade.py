@@ -69,7 +69,7 @@ def test_the_door_of_a_release_stores_a_submission_in_live(name):
 @pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 def test_columns_that_were_added_before_they_had_a_default_get_it():
     """A database in which 0002 and 0003 were applied as they once were."""
-    late = importlib.import_module(f"{APP}.migrations.0011_lifecycle")
+    late = importlib.import_module(f"{APP}.migrations.0010_lifecycle")
     apps, models = django_apps, models_of("0001_initial")
     with connection.schema_editor() as editor:
         for name, fields in late._LATE.items():

@@ -8,14 +8,16 @@ import redis
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.utils.timezone import now
+from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions import models as upstream
 
 from migration_shim import release
-from migration_shim.conf import load
+from migration_shim.conf import ShimSettings, load
 from migration_shim.data import Phase
+from migration_shim.lms import state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.preflight import patience, site_platform
-from sandbox.lms import celery_app
+from sandbox.lms import celery_app, receivers
 from sandbox.network import free_port
 from tests import rows
 from tests.private_redis import redis_url  # noqa: F401
@@ -295,3 +297,68 @@ def test_what_does_not_answer_is_given_up():
     assert patience.in_time(release.wait, seconds=60) is True
     with pytest.raises(ZeroDivisionError):
         patience.in_time(lambda: 1 / 0)
+
+
+# Who hears of a stored result
+
+
+def tracker(**kwargs):
+    """A receiver that gives nobody a grade."""
+
+
+@pytest.fixture
+def silent():
+    with receivers.without_score_receiver():
+        yield
+
+
+def test_a_platform_that_hears_of_no_result_is_blocked(silent):
+    finding = found()["no_score_receiver"]
+    assert (finding.severity, finding.about) == ("blocker", "what listens: nothing")
+
+
+@pytest.mark.parametrize("module", ["migration_shim.logfilter", "openedx_events.event_bus", "lmsx.tracking", "tests.x"])
+def test_another_receiver_is_none_of_the_platforms(silent, module, monkeypatch):
+    """Ours, the event bus's, a tracker's: none of them gives a grade to anybody."""
+    monkeypatch.setattr(tracker, "__module__", module)
+    EXTERNAL_GRADER_SCORE_SUBMITTED.connect(tracker)
+    try:
+        assert about("no_score_receiver") == f"what listens: {module}"
+    finally:
+        EXTERNAL_GRADER_SCORE_SUBMITTED.disconnect(tracker)
+
+
+@pytest.mark.parametrize("module", ["lms.djangoapps.grades.signals.handlers", "xmodule.x", "openedx.core.x"])
+def test_the_platforms_own_is_told_by_its_module(silent, module, monkeypatch, shim):
+    monkeypatch.setattr(tracker, "__module__", module)
+    shim(SCORE_RECEIVERS=ShimSettings().score_receivers)
+    EXTERNAL_GRADER_SCORE_SUBMITTED.connect(tracker)
+    try:
+        assert "no_score_receiver" not in found()
+    finally:
+        EXTERNAL_GRADER_SCORE_SUBMITTED.disconnect(tracker)
+
+
+def test_a_receiver_that_is_gone_does_not_count(silent, shim):
+    """Signals hold functions weakly."""
+    shim(SCORE_RECEIVERS=["tests"])
+
+    def passing(**kwargs):
+        """Gone with this test."""
+
+    EXTERNAL_GRADER_SCORE_SUBMITTED.connect(passing)
+    assert "no_score_receiver" not in found()
+    del passing
+    assert "no_score_receiver" in found()
+
+
+def test_the_sandboxs_receiver_is_the_platforms_by_its_setting_only(shim):
+    assert "no_score_receiver" not in found()
+    shim(SCORE_RECEIVERS=ShimSettings().score_receivers)
+    assert about("no_score_receiver") == "what listens: sandbox.lms.receivers"
+
+
+def test_without_an_lms_nobody_is_blocked_and_it_is_said(silent, monkeypatch):
+    monkeypatch.setattr(state, "_model", lambda: None)
+    assert "no_score_receiver" not in found()
+    assert found()["no_lms"].severity == "note"

@@ -30,6 +30,7 @@ REASONS = {
     "lost": ("FAIL", f"problem {B}: 1 divergences in lost"),
     "fence_leak": ("FAIL", f"problem {B}: 1 divergences in fence_leak"),
     "double_authority": ("FAIL", f"problem {B}: 1 divergences in double_authority"),
+    "undelivered": ("FAIL", f"problem {B}: 1 divergences in undelivered"),
     "wrong_side": ("FAIL", f"problem {B}: 1 divergences in wrong_side"),
     "files": ("FAIL", f"problem {B}: 1 divergences in files"),
     "presence": ("FAIL", f"problem {B}: 1 divergences in presence"),
@@ -47,7 +48,7 @@ def test_one_divergence_closes_the_gate_and_the_problem_is_named(clean, klass, e
     assert any(text in reason for reason in content["reasons"])
 
 
-@pytest.mark.parametrize("klass", ["fence_leak", "double_authority", "wrong_side", "lost", "stuck"])
+@pytest.mark.parametrize("klass", ["fence_leak", "double_authority", "undelivered", "wrong_side", "lost", "stuck"])
 def test_what_has_a_count_of_its_own_says_nothing_of_the_rate(clean, klass):
     one(result=PairStatus.DIVERGED, divergences=klass)
     arithmetic = gate()[1]["evidence"]["arithmetic"]

@@ -124,6 +124,20 @@ def large(problems=12, diverged=30, queue="exu-py1", names=None, what="legacy 1,
         "payloads_compared": sums["pairs"],
         "styles": {queue: "ratio"},
         "noise": {"twins": 260, "judged": 250, "differ": 1},
+        "learners": {
+            "applies": True,
+            "receiver": True,
+            "waiting": 2,
+            "undeliverable": 1,
+            "third_side": {
+                "compared": 310,
+                "as_both": 305,
+                "as_legacy": 1,
+                "as_target": 3,
+                "as_neither": 1,
+                "not_comparable": {"newer_attempt": 40, "submitted_later": 2},
+            },
+        },
     }
     keys = ("of", "compared", "equal", "diverged", "waiting", "overdue", "echoed", "fence_leaks", "double_authority")
     reconcile = {

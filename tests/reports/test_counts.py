@@ -96,7 +96,8 @@ def test_what_a_document_has_not_is_said_to_be_missing(ending):
     text = render(ending, examples.demo())
     assert "not in this report" in text.lower()
     course = examples.demo().reconcile["courses"][0]
-    with_all = {key: examples.large().reconcile["courses"][0][key] for key in ("confusion", "daily", "styles", "noise")}
+    kept = ("confusion", "daily", "styles", "noise", "learners")
+    with_all = {key: examples.large().reconcile["courses"][0][key] for key in kept}
     with_all |= {
         "full": True,
         "looked_at": 7,

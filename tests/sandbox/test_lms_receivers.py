@@ -1,6 +1,10 @@
 """The LMS's receivers under edx-submissions' own put_result: which identity sets off what (the fence rests on it)."""
 
 import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -10,7 +14,7 @@ from submissions.api import create_external_grader_detail
 from submissions.models import Score
 
 from migration_shim.target import prediction
-from sandbox.lms import capa
+from sandbox.lms import capa, receivers
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId, LearnerEffect
 
@@ -221,3 +225,64 @@ def test_failing_event_logs_neither_reply_nor_learner(state, watcher, caplog):
 def test_an_account_outside_the_group_may_not_pull(watcher):
     get_user_model().objects.get(username="grader").groups.clear()
     assert watcher.client.get("/xqueue/get_submission/", {"queue_name": "q"}).status_code == 403
+
+
+# Contract, section 14: releases of the platform without a receiver of the event
+
+
+def graded_by(watcher):
+    """A submission under the learner's own identity, graded at edx-submissions' endpoint; the status and the row."""
+    row = make_row()
+    status = watcher.grade(REPLY)
+    row.refresh_from_db()
+    return status, row
+
+
+def test_without_the_receiver_every_score_is_stored_and_the_learner_stays_queued(state, watcher):
+    with receivers.without_score_receiver():
+        status, detail = graded_by(watcher)
+    assert (status, detail.status, Score.objects.count()) == (200, "retired", 1)
+    state.refresh_from_db()
+    assert state.correct_map[ANSWER]["queuestate"]["key"] == KEY
+
+
+def test_a_delivery_that_is_swallowed_leaves_the_learner_queued(state, watcher):
+    with receivers.swallowing():
+        status, detail = graded_by(watcher)
+    assert (status, detail.status, Score.objects.count()) == (200, "retired", 1)
+    state.refresh_from_db()
+    assert state.correct_map[ANSWER]["queuestate"]["key"] == KEY
+
+
+def test_with_it_the_key_is_consumed(state, watcher):
+    assert graded_by(watcher)[0] == 200
+    state.refresh_from_db()
+    assert (state.correct_map[ANSWER]["queuestate"], state.correct_map[ANSWER]["npoints"]) == (None, 1)
+
+
+def test_the_setting_decides_whether_there_is_one():
+    code = (
+        "import django; django.setup();"
+        "from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED as event;"
+        "print(len(event.receivers))"
+    )
+    counted = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "sandbox.lms.settings", "SANDBOX_SCORE_RECEIVER": value},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for value in ("1", "0")
+    ]
+    assert counted == ["1", "0"]
+
+
+def test_a_grade_leaves_the_time_of_the_submission_alone(state, watcher):
+    """CAPA notes it at a submission only."""
+    state.store(state.correct_map, attempts=1, submitted_at=datetime(2026, 11, 22, 12, tzinfo=UTC))
+    state.save()
+    assert graded_by(watcher)[0] == 200
+    state.refresh_from_db()
+    assert json.loads(state.state)["last_submission_time"] == "2026-11-22T12:00:00Z"

@@ -42,6 +42,15 @@ def test_what_no_step_mends_moves_no_course(phase):
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 1000])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_platform_that_delivers_nothing_moves_a_course_and_one_learner_does_not(phase, rows):
+    seen = Seen(phase=phase, compared=False, undelivered=rows, undelivered_by_target=rows)
+    target = phase.authority is Authority.TARGET
+    assert found(seen) == [(Bound.UNDELIVERED, rows, target and rows > 5)]
+    assert found(replace(seen, undelivered_by_target=5)) == [(Bound.UNDELIVERED, rows, False)]
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6, 1000])
 def test_overdue_on_the_side_that_learners_wait_for(rows):
     live = Seen(phase=Phase.LIVE, compared=True, overdue_on_target=rows)
     assert found(live) == [(Bound.OVERDUE, rows, rows > 5)]

@@ -1,6 +1,7 @@
 """A learner's state of a problem, in the platform's table (edx-platform: lms/djangoapps/courseware/models.py)."""
 
 import json
+from datetime import UTC, datetime
 from typing import Self
 
 from django.conf import settings
@@ -64,7 +65,12 @@ class StudentModule(models.Model):
         """How many attempts the learner has used."""
         return json.loads(self.state or "{}").get("attempts", 0)
 
-    def store(self, correct_map: dict[str, dict], *, attempts: int | None = None) -> None:
-        """Put a correct map (and a number of attempts) into the state; does not save."""
-        used = self.attempts if attempts is None else attempts
-        self.state = json.dumps({"correct_map": correct_map, "attempts": used})
+    def store(
+        self, correct_map: dict[str, dict], *, attempts: int | None = None, submitted_at: datetime | None = None
+    ) -> None:
+        """Put a correct map, a number of attempts and the time of a submission into the state; does not save."""
+        state = json.loads(self.state or "{}")
+        state |= {"correct_map": correct_map, "attempts": self.attempts if attempts is None else attempts}
+        if submitted_at is not None:  # in whole seconds, as the platform's Date field writes it
+            state["last_submission_time"] = submitted_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.state = json.dumps(state)

@@ -36,7 +36,7 @@ def set_defaults(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("migration_shim", "0008_leases"),
+        ("migration_shim", "0009_delivered"),
     ]
 
     operations = [

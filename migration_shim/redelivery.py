@@ -1,0 +1,96 @@
+"""
+Delivering again what is stored and has not arrived: at most three times a submission, only while its learner waits.
+
+Through the ordinary path, which is the score event with the row's own stored reply. A submission that was superseded by
+mistake is put back into its queue instead, by the outbox. What three tries have not mended is ``undeliverable``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from django.db.models import F, Q
+from django.utils.timezone import now
+
+from . import attempts, proofs
+from .conf import ShimSettings
+from .data import Authority
+from .lms import receivers, state
+from .metrics import count
+from .models import LedgerEntry
+from .target import delivering, results
+from .target.delivering import Again
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+#: Between two tries: a receiver that fails for some minutes must not use them up.
+PAUSE = timedelta(minutes=5)
+#: Submissions of one course in one round; the next one goes on.
+AT_ONCE = 500
+
+
+def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> dict[str, int]:
+    """
+    Deliver again what the learners of a course wait for; how many, by what came of it.
+
+    Where the platform has no receiver nothing is tried: it would use up what mends the learners once there is one.
+
+    Args:
+        course_id: the course, whose learners' states were asked before.
+        settings: the settings in force.
+        check: called before each submission; it may raise to stop.
+    """
+    wanted = proofs.undelivered(course_id).filter(authority=Authority.TARGET, undeliverable="")
+    if not wanted.exists():
+        return {}
+    if not receivers.deliver(settings.score_receivers):
+        return {"no_receiver": wanted.count()}
+    done: Counter[str] = Counter()
+    due = Q(delivery_tried_at=None) | Q(delivery_tried_at__lte=now() - PAUSE)
+    for entry in list(wanted.filter(due).defer("grader_payload", "extra_body").order_by("id")[:AT_ONCE]):
+        check()
+        done[_deliver(entry, settings)] += 1
+    return dict(sorted(done.items()))
+
+
+def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
+    """One try, counted before it is made: whatever dies in between, there are never more."""
+    mine = LedgerEntry.objects.filter(pk=entry.pk, delivery_tries=entry.delivery_tries)
+    if not mine.update(delivery_tries=F("delivery_tries") + 1, delivery_tried_at=now()):
+        return "by_another"
+    told = json.dumps(results.COULD_NOT_BE_GRADED) if settings.tell_learner_of_failure else None
+    came = delivering.again(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
+    still = proofs.wait_now([entry])
+    if still is not None and not still:
+        LedgerEntry.objects.filter(pk=entry.pk).update(learner_said="")  # the next comparison notes what is there
+        if came is Again.SENT:
+            count("delivered_again")
+            return "delivered"
+        count("delivery_not_awaited")
+        return "not_awaited"
+    word = "without_effect"
+    if came is Again.NOTHING and entry.superseded_at is not None:
+        LedgerEntry.objects.filter(pk=entry.pk, supersession_due=None).update(supersession_due=now())
+        word = "looked_at_again"
+    count("delivery_without_effect")
+    if entry.delivery_tries + 1 >= TRIES:
+        LedgerEntry.objects.filter(pk=entry.pk).update(undeliverable="three_deliveries")
+        count("undeliverable")
+        log.error("migration_shim: ledger entry %d is undeliverable: three deliveries had no effect", entry.pk)
+        return "undeliverable"
+    return word
+
+
+def _is_awaited(entry: LedgerEntry, key: str) -> bool:
+    """Whether the learner's state holds the row's key, which is the entry's own; the state is locked from here on."""
+    one = attempts.submitted(entry.raw_header, entry.student_info, entry.learner)
+    if one is None or one.key != key:
+        return False
+    problem = state.problems([one.place], lock=True).get(one.place)
+    return problem is not None and problem.waits_for(key)

@@ -1,0 +1,133 @@
+"""Giving a learner a result by the score event: that of a failed row, or a stored one once more."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import OperationalError, connection, router, transaction
+from django.db.models import F
+from django.db.models.lookups import IsNull
+from django.views.decorators.debug import sensitive_variables
+from openedx_events.learning.data import ExternalGraderScoreData
+from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
+from submissions.models import ExternalGraderDetail, Score, StudentItem
+
+from ..core import json_text
+from ..core.identity import is_fenced
+from ..core.scoring import read_reply, slow_for_capa
+from ..data import ReplyKind
+from .waiting import IN_FLIGHT
+
+log = logging.getLogger(__name__)
+
+_Status = ExternalGraderDetail.Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """How far a row is: in flight, or over since then, with a grader's reply or without."""
+
+    in_flight: bool
+    since: datetime
+    graded: bool
+    failed: bool
+
+
+class Again(enum.StrEnum):
+    """What came of a wish to deliver a result once more."""
+
+    SENT = "sent"
+    NOT_AWAITED = "not_awaited"
+    BUSY = "busy"
+    NOTHING = "nothing"  # there is no reply that could be delivered
+    RAISED = "raised"  # the platform's receiver did
+
+
+def rows(submission_ids: Iterable[int]) -> dict[int, Row]:
+    """These rows, by Submission id, on the primary; what is not there is left out. One statement."""
+    found = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail))
+    found = found.filter(submission_id__in=list(submission_ids)).order_by()
+    columns = ("submission_id", "status", "status_time", IsNull(F("grader_reply"), False))
+    return {
+        submission_id: Row(
+            in_flight=status in IN_FLIGHT,
+            since=since,
+            graded=status == _Status.RETIRED and bool(replied),
+            failed=status == _Status.FAILED,
+        )
+        for submission_id, status, since, replied in found.values_list(*columns)
+    }
+
+
+def with_valid_reply(submission_ids: Iterable[int]) -> set[int]:
+    """Those of these submissions that hold a reply that can be delivered. One statement."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status=_Status.RETIRED)
+    return {pk for pk, reply in rows.order_by().values_list("submission_id", "grader_reply") if _is_valid(reply)}
+
+
+def _is_valid(reply: str | None) -> bool:
+    """Whether CAPA takes it: an invalid one wipes the learner's result, and over some messages CAPA sits for ever."""
+    if reply is None or read_reply(reply).kind is not ReplyKind.VALID:
+        return False
+    return not slow_for_capa(json_text.loads(reply)["msg"])
+
+
+@sensitive_variables()
+def send(row: ExternalGraderDetail, item: StudentItem, reply: str, earned: int) -> None:
+    """Tell the platform of a result, as put_result does. Raises whatever its receivers raise."""
+    EXTERNAL_GRADER_SCORE_SUBMITTED.send_event(
+        send_robust=False,
+        score=ExternalGraderScoreData(
+            points_possible=row.points_possible,
+            points_earned=earned,
+            course_id=item.course_id,
+            score_msg=reply,
+            submission_id=row.submission_id,
+            user_id=item.student_id,
+            module_id=item.item_id,
+            queue_key=row.queue_key,
+            queue_name=row.queue_name,
+        ),
+    )
+
+
+@sensitive_variables()
+def again(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: str | None) -> Again:
+    """
+    Deliver the stored reply of a finished row once more; no Score is stored again.
+
+    The row is locked, then the learner's state, in put_result's own order: while the state holds the key nobody else
+    delivers, and once it does not, nothing is sent.
+
+    Args:
+        submission_id: the row.
+        is_awaited: says of its key whether the learner's state holds it, and locks that state.
+        for_failed: what the learner of a failed row is told; None where nobody is to be told.
+    """
+    lock = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
+    try:
+        with transaction.atomic():
+            try:
+                row = lock.filter(submission_id=submission_id).first()
+            except OperationalError:
+                return Again.BUSY
+            if row is None:
+                return Again.NOTHING
+            item = StudentItem.objects.get(submission=submission_id)
+            reply = row.grader_reply if row.status == _Status.RETIRED and _is_valid(row.grader_reply) else None
+            if row.status == _Status.FAILED:
+                reply = for_failed
+            if reply is None or is_fenced(item.student_id, item.item_id):
+                return Again.NOTHING
+            if not is_awaited(row.queue_key or ""):
+                return Again.NOT_AWAITED
+            stored = Score.objects.filter(submission_id=submission_id).order_by("-id")
+            send(row, item, reply, stored.values_list("points_earned", flat=True).first() or 0)
+    except Exception as error:  # the platform's receiver may raise anything; the try is counted, and the row stays
+        log.error("migration_shim: a result was not delivered again: %s", type(error).__name__)
+        return Again.RAISED
+    return Again.SENT

@@ -1,0 +1,72 @@
+"""Who is undelivered, for whoever has to look after them. Who has looked a learner up stands in the course's log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils.timezone import now
+
+from . import attempts, journal, proofs
+from .data import DivergenceClass, Document, ExitCode, Phase
+from .errors import ShimError
+from .lms import state
+from .models import CoursePhase, Divergence
+
+SCHEMA = "migration_shim.xqueue_undelivered/1"
+
+
+def listing(course_id: str, *, learners: bool, reason: str, by: str) -> Document:
+    """
+    The submissions of a course whose learners waited in vain when their states were asked last.
+
+    Args:
+        course_id: the course.
+        learners: name the LMS user ids, which is written down before they are given.
+        reason: why they are looked up; empty where they are not.
+        by: who looks.
+
+    Raises:
+        ShimError: learners are to be named of a course that the shim does not know.
+    """
+    entries = proofs.undelivered(course_id).order_by("pk")
+    alarms = Divergence.objects.filter(entry__in=entries.values("pk"), klass=DivergenceClass.UNDELIVERED)
+    what = dict(alarms.values_list("entry_id", "what"))
+    found: list[dict[str, Any]] = []
+    for entry in entries.defer("grader_payload", "extra_body").iterator():
+        one = attempts.submitted(entry.raw_header, entry.student_info, entry.learner) if learners else None
+        found.append(
+            {
+                "entry": entry.pk,
+                "submission": entry.target_submission_id,
+                "problem": entry.item_id,
+                "queue": entry.queue_name,
+                "arrived_at": entry.arrived_at.isoformat(),
+                "what": what.get(entry.pk, ""),
+                "deliveries": entry.delivery_tries,
+                "undeliverable": entry.undeliverable,
+                "user_id": one.place.user_id if one is not None else None,
+            }
+        )
+    if learners:
+        _write_down(course_id, len(found), reason=reason, by=by)
+    content = {
+        "schema": SCHEMA,
+        "at": now().isoformat(),
+        "course": course_id,
+        "applies": state.is_lms(),
+        "looked_up": learners,
+        "reason": reason,
+        "by": by,
+        "rows": found,
+    }
+    return Document(content=content, exit_code=ExitCode.DIFFERENCES if found else ExitCode.OK)
+
+
+def _write_down(course_id: str, number: int, *, reason: str, by: str) -> None:
+    with transaction.atomic():
+        record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
+        if record is None:
+            raise ShimError(f"The shim knows no course {course_id}.")
+        journal.append(record, Phase(record.phase), by=by, reason=reason, evidence={"looked_up": {"learners": number}})
+        record.save()
