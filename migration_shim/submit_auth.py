@@ -17,8 +17,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from .conf import ShimSettings
 
-#: Django leaves out of its reports of errors what is called a token.
-COOKIE = "migration_shim_submit_token"
+#: The name stays as it is: during an upgrade one process answers the login, and one of the release before the submit.
+COOKIE = "migration_shim_submit"
 _SALT = "migration_shim.submit"
 #: How long a login lasts, in seconds; the LMS logs in again when it is told ``login_required``.
 COOKIE_AGE = 12 * 3600
@@ -41,13 +41,15 @@ def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
     Whether a request carries an account of the door, by HTTP Basic or by the door's cookie.
 
     Either will do: an LMS goes on sending the Basic account of the proxy that stood before XQueue, which the door need
-    not know, while it logs in with another one through the form.
+    not know, while it logs in with another one through the form. The cookie is taken off the request: a report of an
+    error further on would show it.
     """
+    cookie = request.COOKIES.pop(COOKIE, "")
     basic = _basic(request)
     if basic is not None and valid(*basic, settings):
         return True
     try:
-        said = signing.loads(request.COOKIES.get(COOKIE, ""), salt=_SALT, max_age=COOKIE_AGE)
+        said = signing.loads(cookie, salt=_SALT, max_age=COOKIE_AGE)
     except signing.BadSignature:
         return False
     if not (isinstance(said, list) and len(said) == 2 and all(isinstance(text, str) for text in said)):
