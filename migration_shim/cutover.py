@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from . import evidence, overrides, release, runs, serving, stamp, toggles
 from .conf import load, usable
 from .core.phases import allowed_steps, flags_of, needs_permit
-from .data import Document, ExitCode, Phase, Verdict
+from .data import Authority, Document, ExitCode, Phase, Verdict
 from .errors import IllegalStep
 from .models import CoursePhase
 from .target import removal
@@ -75,16 +75,19 @@ def run(
         ConfigurationError: the settings are not usable.
     """
     signer = overrides.signer(login)
-    flying = serving.in_flight(course_id)  # before the lock: nobody waits for it because XQueue is slow to answer
+    toggles.new_work_cycle()
+    # Before the lock: the way back waits for no other step because XQueue's database is slow to answer that one.
+    flying = serving.in_flight(course_id)
+    complaint = _strangers(course_id) if to.authority is Authority.TARGET else ""
     if not execute:
-        content, exit_code = _plan(course_id, to, reason, override, flying)
+        content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: of two operators one waits here, and then sees what the other did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
-        content, exit_code = _plan(course_id, to, reason, override, flying)
+        content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
         if expected is not None and content["from"] != expected:
             raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
         if exit_code:
@@ -142,7 +145,7 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
 
 
 def _plan(
-    course_id: str, to: Phase, reason: str, override: bool, flying: serving.InFlight
+    course_id: str, to: Phase, reason: str, override: bool, flying: serving.InFlight, complaint: str
 ) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
     past_the_shim = release.flag_on(course_id)
@@ -163,7 +166,7 @@ def _plan(
     if overridden:
         overrides.refuse_unpassable(course_id)
         exit_code = ExitCode.OK
-    if gated and (complaint := _strangers(course_id)):
+    if gated and complaint:
         # No signature passes this: one line in the settings does, and says whose the rows are.
         reasons.append(complaint)
         exit_code |= ExitCode.DIFFERENCES

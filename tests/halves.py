@@ -27,6 +27,7 @@ MARIADB_ONLY = (
     "tests/backfill/test_celery.py",
     "tests/backfill/test_kill.py",
     "tests/cutover/test_kill.py",
+    "tests/doors/test_silent_xqueue.py",
     "tests/doors/test_starvation.py",
     "tests/interleavings",
     "tests/handoff/test_races.py::test_a_killed_handoff_is_finished_by_the_next",

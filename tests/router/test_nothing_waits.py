@@ -2,12 +2,11 @@
 
 import threading
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection, connections, transaction
+from django.db import connection, connections
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import conf, cutover, serving
@@ -18,6 +17,7 @@ from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId
 from tests.outbox import drain
 from tests.rows import QUEUE, RIGHT
+from tests.silence import DUMP, OWN_DELIVERY, held
 
 from .conftest import COURSE, attempt, put_course_in
 
@@ -26,33 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xque
 USER = 4242
 SOON = 1.0  # seconds that the door may take longer than without it
 mariadb_only = pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has no row locks")
-
-
-@contextmanager
-def held(alias, sql, *params):
-    """Another session that holds what this statement locks."""
-    ready, over = threading.Event(), threading.Event()
-
-    def hold():
-        try:
-            with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-                cursor.execute(sql, params)
-                cursor.fetchall()
-                ready.set()
-                over.wait(60)
-                if sql.startswith("LOCK TABLES"):
-                    cursor.execute("UNLOCK TABLES")
-        finally:
-            connections[alias].close()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @pytest.fixture
@@ -80,8 +53,8 @@ def seconds_of(one):
 
 
 LOCKS = {
-    "the row, by XQueue's own delivery": ("xqueue", "SELECT id FROM queue_submission FOR UPDATE"),
-    "the table, by a dump": ("xqueue", "LOCK TABLES queue_submission READ LOCAL"),
+    "the row, by XQueue's own delivery": ("xqueue", OWN_DELIVERY),
+    "the table, by a dump": ("xqueue", DUMP),
     "the older entries": ("default", "SELECT id FROM migration_shim_ledgerentry FOR UPDATE"),
     "the older target rows": ("default", "SELECT id FROM submissions_externalgraderdetail FOR UPDATE"),
     "the learner's state": ("default", "SELECT id FROM courseware_studentmodule FOR UPDATE"),
