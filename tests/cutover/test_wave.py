@@ -34,7 +34,7 @@ def wave(to=Phase.SHADOW, courses=COURSES, execute=True, limit=2, **how):
 
 def reconciled(*courses, ago=timedelta(0), graded=1, **document):
     """What a reconcile that began after the step leaves, and so many grades that it saw."""
-    found = {"fence_leaks": 0, "double_authority": 0} | document
+    found = {"fence_leaks": 0, "double_authority": 0, "learners": {"applies": True}} | document
     for course in courses:
         rows.entries(graded, course_id=course, target_state="graded")
         run = Run.objects.create(kind="reconcile", scope=course, complete=True, document=found)

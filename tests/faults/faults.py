@@ -188,6 +188,9 @@ IMPOSSIBLE = {
     # An entry of its own, and no pair: planted in tests/reconcile/test_wrong_side.py.
     (Class.WRONG_SIDE, Phase.SHADOW): "legacy is the right side",
     (Class.WRONG_SIDE, Phase.LIVE): "it has no copy that it could differ from",
+    # Not of the two systems but of the learner's state: planted in tests/delivered.
+    (Class.UNDELIVERED, Phase.SHADOW): "legacy's own losses hold no course back",
+    (Class.UNDELIVERED, Phase.LIVE): "no fault of a pair",
 }
 
 

@@ -108,6 +108,12 @@ def test_a_replaced_pin_is_named_by_check_and_preflight(platform):
     assert checked() == [("migration_shim.I020", f"Not what the platform pins: {one}.") for one in said]
 
 
+def test_what_is_only_said_keeps_nobody_from_anything(platform):
+    platform("django==4.2.24\n")
+    assert checked() and checks.complaints() == []
+    checks.refuse()
+
+
 def test_names_are_compared_as_pip_compares_them(platform):
     platform("edx_opaque.keys[django]==0.1 ; python_version >= '3'\n")
     (pin,) = pins.replaced()
