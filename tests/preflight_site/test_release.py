@@ -108,6 +108,7 @@ def test_a_replaced_pin_is_named_by_check_and_preflight(platform):
     assert checked() == [("migration_shim.I020", f"Not what the platform pins: {one}.") for one in said]
 
 
+@pytest.mark.django_db
 def test_what_is_only_said_keeps_nobody_from_anything(platform):
     platform("django==4.2.24\n")
     assert checked() and checks.complaints() == []
@@ -176,6 +177,7 @@ def test_every_supported_version_asks_for_one():
     assert installed.needs_queue_key()
 
 
+@pytest.mark.django_db
 def test_the_check_is_run_with_the_apps_own_and_stops_nobody(checkout):
     checkout(SENDER, V1)
     messages = run_checks(tags=[checks.TAG])
