@@ -20,7 +20,7 @@ from django.utils.timezone import now
 from . import attempts, permits
 from .attempts import Submitted
 from .conf import ShimSettings
-from .core.delivered import Learner, comparable
+from .core.delivered import TRIES, Learner, comparable
 from .data import Authority, DivergenceClass, Leg, Move, PairStatus, Phase, State
 from .legacy import in_flight as on_legacy
 from .lms import state
@@ -106,7 +106,7 @@ class _Page:
         over = {entry: self._submitted(entry) for entry in self.page if self._is_over(entry)}
         for entry in self.page:
             if entry not in over and entry.learner_said == Learner.WAITS:
-                entry.learner_said = ""  # somebody is at work again
+                entry.learner_said, entry.undeliverable = "", ""  # somebody is at work again
         states = state.problems({one.place for one in over.values() if one is not None and not one.plot})
         waiting = []
         for entry, one in over.items():
@@ -219,7 +219,8 @@ class _Page:
                 why = "" if entry.target_submission_id in valid else "reply_invalid"
             else:
                 found[entry], why = "its row was superseded", ""
-            entry.undeliverable = entry.undeliverable or why
+            # Of the row as it is now: one that was put back, or moved, may have come to another end since.
+            entry.undeliverable = why or ("three_deliveries" if entry.delivery_tries >= TRIES else "")
         return found
 
 

@@ -297,6 +297,34 @@ def test_three_deliveries_without_effect_are_the_last():
     assert world.gate()["evidence"]["undelivered"] == 0
 
 
+def test_there_is_no_fourth_where_the_third_was_cut_off():
+    lost()
+    reconciled()
+    LedgerEntry.objects.update(delivery_tries=3, delivery_tried_at=now() - AGO)
+    assert redelivery.run(COURSE, conf.load(), lambda: None) == {}
+    assert round_of_the_watch()["redelivery"] == {}
+    entry = LedgerEntry.objects.get()
+    assert (entry.delivery_tries, entry.undeliverable, world.published()) == (3, "three_deliveries", [])
+
+
+@pytest.mark.parametrize("looked", [True, False], ids=["seen in flight", "not seen in flight"])
+def test_another_end_of_the_row_is_judged_anew(settings, looked):
+    """A failed row of which nobody is told, that an operator has put back: its grade can be delivered."""
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"TELL_LEARNER_OF_FAILURE": False}
+    entry = waiting()
+    ExternalGraderDetail.objects.update(status="failed", status_time=now() - AGO)
+    reconciled()
+    assert LedgerEntry.objects.get().undeliverable == "failed"
+    ExternalGraderDetail.objects.update(status="pending")
+    if looked:
+        reconciled()
+        assert LedgerEntry.objects.get().undeliverable == ""
+    with receivers.swallowing():
+        grade(entry)
+    assert round_of_the_watch()["redelivery"] == {"delivered": 1}
+    assert has() == 1
+
+
 def test_not_more_often_than_every_five_minutes():
     lost()
     with receivers.swallowing(9):
