@@ -10,6 +10,7 @@ from submissions.models import ExternalGraderDetail, Score
 from migration_shim import api, conf, delivery, guarding, overrides, purge, redelivery, toggles
 from migration_shim.data import DivergenceClass, ExitCode
 from migration_shim.errors import IllegalStep, ShimError
+from migration_shim.legacy import limits
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission
 from sandbox.lms import receivers
@@ -429,6 +430,40 @@ def test_a_handoff_opens_the_question_again(settings):
     assert LegacySubmission.objects.get(pk=row.pk).retired
     entry = LedgerEntry.objects.get()
     assert (entry.authority, entry.learner_said, entry.learner_settled_at) == ("target", "", None)
+
+
+def test_who_waits_after_a_step_back_is_served_when_all_is_settled():
+    lost()
+    reconciled()
+    watched.stand("legacy")
+    LedgerEntry.objects.update(settled_at=now())
+    assert watched.course_of(watched.watch())["redelivery"] == {"delivered": 1}
+    assert has() == 1
+    reconciled()
+    LedgerEntry.objects.update(settled_at=now())
+    assert watched.watch()["courses"] == []
+
+
+@pytest.mark.parametrize("error", limits.AWAY)
+def test_the_targets_learners_are_looked_after_while_xqueues_database_is_away(monkeypatch, error):
+    on_legacy(8, phase="live")
+    theirs = LedgerEntry.objects.get()
+    LedgerEntry.objects.update(learner_said="waits", undeliverable="legacy_is_over")
+    lost()
+    asked = []
+
+    def unretired(ids):
+        asked.append(ids)
+        raise error
+
+    monkeypatch.setattr(delivery.on_legacy, "unretired", unretired)
+    monkeypatch.setattr(delivery, "PAGE", 1)
+    with pytest.raises(error):
+        delivery.look(COURSE, conf.load(), lambda: None)
+    assert on_record() == ["the learner waits, and its result is stored"]
+    theirs.refresh_from_db()
+    assert (theirs.learner_said, theirs.undeliverable, theirs.learner_settled_at) == ("waits", "legacy_is_over", None)
+    assert len(asked) == 1
 
 
 def test_found_again_after_a_signature_it_counts_again():
