@@ -269,7 +269,7 @@ def test_a_round_works_with_legacy_down():
     with connections["xqueue"].execute_wrapper(down):
         document = world.round_of()
     content = validate(document.content)
-    assert {problem["step"] for problem in content["problems"]} == {"reconcile", "shadows"}
+    assert {problem["step"] for problem in content["problems"]} == {"reconcile", "learners", "shadows"}
     assert {problem["said"] for problem in content["problems"]} == {"OperationalError"}
     assert "stuck_queue" in world.bounds_of(content)
     assert content["purge"]["executed"] is False
