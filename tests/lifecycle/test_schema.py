@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_shim import leaving, phase_lookup, schema
+from migration_shim.api import queue_interface
 from migration_shim.data import Phase
 from migration_shim.errors import PhaseUnreadable
 from migration_shim.management.commands import xqueue_cutover
@@ -113,6 +114,17 @@ def test_the_way_back_is_taken_on_the_tables_of_the_release_before(last_release,
         call_command("xqueue_cutover", *STEP, "shadow", "--execute")
     call_command("xqueue_cutover", *STEP, "legacy", "--execute")
     assert watched.recorded() == "legacy"
+
+
+@pytest.mark.parametrize("phase", ["live", "complete"])
+def test_a_live_course_loses_no_attempt_on_the_tables_of_the_release_before(last_release, phase, caplog, monkeypatch):
+    """There the phase can be read, and the ledger cannot be written."""
+    monkeypatch.setattr(phase_lookup, "_said_at", -60.0)
+    watched.stand(phase)
+    row = rows.legacy_row()
+    with caplog.at_level(logging.ERROR, logger="migration_shim.phase_lookup"), pytest.raises(PhaseUnreadable):
+        queue_interface().send_to_queue(row.xqueue_header, row.xqueue_body, [])
+    assert "0009_delivered" in caplog.text
 
 
 def test_the_way_back_without_tables_says_so(gone):
