@@ -12,7 +12,7 @@ from migration_shim.data import DivergenceClass, ExitCode
 from migration_shim.errors import IllegalStep, ShimError
 from migration_shim.legacy import limits
 from migration_shim.lms import state
-from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission
+from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.lms import receivers
 from sandbox.lms.courseware.models import StudentModule
 from tests import rows
@@ -97,6 +97,21 @@ def test_no_signature_passes_it():
     lost()
     reconciled()
     with pytest.raises(IllegalStep, match="Undelivered"):
+        overrides.refuse_unpassable(COURSE)
+
+
+def test_none_passes_what_nobody_has_asked_either():
+    """The last comparison is of a release that asked no learner: that is unknown, and not nobody."""
+    lost()
+    LedgerEntry.objects.update(legacy_leg="none")
+    rows.reconcile()
+    run = Run.objects.filter(kind="reconcile").latest("pk")
+    run.document = {name: value for name, value in run.document.items() if name != "learners"}
+    run.save()
+    Divergence.objects.all().delete()
+    LedgerEntry.objects.update(learner_said="")
+    assert world.gate()["evidence"]["undelivered"] is None
+    with pytest.raises(IllegalStep, match="Nobody has asked"):
         overrides.refuse_unpassable(COURSE)
 
 
