@@ -20,9 +20,10 @@ from django.utils.timezone import now
 from . import attempts, permits
 from .attempts import Submitted
 from .conf import ShimSettings
-from .core.delivered import Learner, comparable
+from .core.delivered import TRIES, Learner, comparable
 from .data import Authority, DivergenceClass, Leg, Move, PairStatus, Phase, State
 from .legacy import in_flight as on_legacy
+from .legacy import limits
 from .lms import state
 from .models import CoursePhase, Divergence, LedgerEntry
 from .target import delivering
@@ -43,12 +44,16 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
     Ask the states of all learners of a course whose submissions are over and not settled, and store what they say.
 
     A page takes a constant number of statements. Outside an LMS there is nobody to ask. Every state is read once, when
-    its row has been over for the grace; only who waits then is asked again.
+    its row has been over for the grace; only who waits then is asked again. Where legacy's database is away, what the
+    target answers for is looked at all the same.
 
     Args:
         course_id: the course, whose entries were just compared.
         settings: the settings in force.
         check: called before each page; it may raise to stop.
+
+    Raises:
+        whatever legacy's database did, once all of the target's were looked at: legacy's own were not.
     """
     if not state.is_lms():
         return
@@ -57,15 +62,24 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
     # On record: whether a flip by hand is obeyed is not decided by a comparison.
     record = CoursePhase.objects.filter(course_id=course_id).first()
     target = record is not None and Phase(record.phase).authority is Authority.TARGET
-    after = 0
+    after, away = 0, None
     while page := list(entries.filter(id__gt=after)[:PAGE]):
         check()
         after = page[-1].pk
         before = {entry.pk: tuple(getattr(entry, name) for name in _DEPENDS_ON) for entry in page}
         said = {entry.pk: (entry.learner_said, entry.undeliverable) for entry in page}
-        found = _Page(page, settings, target=target).look()
+        looked = _Page(page, settings, target=target, away=away)
+        found, away = looked.look(), looked.away
         changed = [entry for entry in page if entry.learner_settled_at or _said(entry) != said[entry.pk]]
         _store(course_id, {entry.pk: entry for entry in [*changed, *found]}, found, before)
+    if away is not None:
+        raise away
+
+
+def has_unasked(course_id: str) -> bool:
+    """Whether a learner of a course may wait for the target's answer, in whatever phase the course is by now."""
+    entries = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
+    return state.is_lms() and entries.filter(authority=Authority.TARGET).exists()
 
 
 def _said(entry: LedgerEntry) -> tuple[str, str]:
@@ -89,7 +103,9 @@ class _Attempt:
 class _Page:
     """Some entries, with their rows and their learners' states."""
 
-    def __init__(self, page: list[LedgerEntry], settings: ShimSettings, *, target: bool) -> None:
+    def __init__(
+        self, page: list[LedgerEntry], settings: ShimSettings, *, target: bool, away: Exception | None
+    ) -> None:
         self.page, self.settings, self.target, self.moment = page, settings, target, now()
         keys = {entry.input_key for entry in page} - {""}
         self.family: dict[str, list[_Attempt]] = defaultdict(list)
@@ -99,14 +115,21 @@ class _Page:
         # Rows first: what ends after this is in flight here, whatever its learner's state says by then.
         self.rows = delivering.rows({one.target_submission_id for one in known} - {None})
         theirs = {one.legacy_id for one in known if one.authority == Authority.LEGACY} - {None}
-        self.open = on_legacy.unretired(theirs) if theirs else set()
+        self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
+        if theirs and away is None:
+            try:
+                self.open = on_legacy.unretired(theirs)
+            except limits.AWAY as error:
+                self.away = error
+        if self.away is not None:
+            self.page = [entry for entry in page if entry.authority != Authority.LEGACY]
 
     def look(self) -> dict[LedgerEntry, str]:
         """Take note of what the states say, on the entries; those that are undelivered, and what became of the row."""
         over = {entry: self._submitted(entry) for entry in self.page if self._is_over(entry)}
         for entry in self.page:
             if entry not in over and entry.learner_said == Learner.WAITS:
-                entry.learner_said = ""  # somebody is at work again
+                entry.learner_said, entry.undeliverable = "", ""  # somebody is at work again
         states = state.problems({one.place for one in over.values() if one is not None and not one.plot})
         waiting = []
         for entry, one in over.items():
@@ -219,7 +242,8 @@ class _Page:
                 why = "" if entry.target_submission_id in valid else "reply_invalid"
             else:
                 found[entry], why = "its row was superseded", ""
-            entry.undeliverable = entry.undeliverable or why
+            # Of the row as it is now: one that was put back, or moved, may have come to another end since.
+            entry.undeliverable = why or ("three_deliveries" if entry.delivery_tries >= TRIES else "")
         return found
 
 

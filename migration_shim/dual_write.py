@@ -31,7 +31,7 @@ from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
-from .phase_lookup import phase_in_force
+from .phase_lookup import phase_in_force, refuse_if_behind
 from .points import points_possible
 from .target import writer
 from .target.supersession import is_in_flight
@@ -173,7 +173,12 @@ class _Submission:
         return True
 
     def _target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
-        """The authoritative write of ``live`` and ``complete``: all of it, or an error that the learner sees."""
+        """
+        The authoritative write of ``live`` and ``complete``: all of it, or an error that the learner sees.
+
+        Raises:
+            PhaseUnreadable: the tables are those of an older release; an answer of 1 would consume the attempt.
+        """
         try:
             refused = _find(entry)
             if refused is not None and not _was_refused(refused):
@@ -192,6 +197,7 @@ class _Submission:
         except (TargetWriteFailed, DatabaseError) as error:
             count("target_failed", error)
             log.error("migration_shim: the target did not store a submission: %s", type(error).__name__)
+            refuse_if_behind()
             return 1, TARGET_UNAVAILABLE
 
     def _after_the_hold(self, entry: LedgerEntry) -> datetime | None:

@@ -40,7 +40,10 @@ class FencedResults(logging.Filter):
             record.msg, record.args = _NOT_CREATED, ()
         if not record.name.startswith(_RECEIVERS):
             return True
-        message = record.getMessage()
+        try:
+            message = record.getMessage()
+        except Exception:  # arguments that do not fit: the handler says so, where a filter would raise into the LMS
+            return True
         if message.startswith(_SCORE):
             return not getattr(_last, "fenced", False)
         error = record.exc_info[1] if record.exc_info else None

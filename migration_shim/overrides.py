@@ -67,6 +67,11 @@ def refuse_unpassable(course_id: str) -> None:
             f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."
         )
+    if proofs.nobody_asked(course_id):
+        raise IllegalStep(
+            f"Nobody has asked what learners of {course_id} wait for. Run a reconcile first: "
+            f"xqueue_reconcile --course {course_id}"
+        )
     if leaks is None:
         raise IllegalStep(f"Nobody can tell whether {course_id} has fence leaks: XQueue's database does not answer.")
     if doubles is None:

@@ -26,6 +26,8 @@ BOUND_TO = (
     "grading_deadline_seconds",
     "late_reply_seconds",
     "delivery_grace_seconds",
+    "score_receivers",
+    "legacy_primary",
     "lease_seconds",
     "lease_limit",
     "sample_percent",

@@ -59,15 +59,32 @@ def _on_record(course_id: str) -> Phase | None:
     Every release has this column: a course whose target is authoritative is told from the others by it. What is wrong
     is said, once a minute.
     """
-    global _said_at
     if not (said := schema.complaint()):
         return None
-    count("schema_behind")
-    if time.monotonic() - _said_at > SAY_SECONDS:
-        _said_at = time.monotonic()
-        log.error("migration_shim: no phase can be read. %s", said)
+    _say(said)
     try:
         recorded = CoursePhase.objects.filter(course_id=course_id).values_list("phase", flat=True).first()
     except DatabaseError:
         return None  # there are no tables
     return Phase(recorded) if recorded else None
+
+
+def refuse_if_behind() -> None:
+    """
+    Called where the target could not store a submission: the reason may be tables of an older release.
+
+    Raises:
+        PhaseUnreadable: they are. CAPA then keeps the learner's attempt, which another process may store.
+    """
+    if schema.is_behind():
+        _say(schema.complaint())
+        raise PhaseUnreadable
+
+
+def _say(said: str) -> None:
+    """What is wrong with the tables, once a minute."""
+    global _said_at
+    count("schema_behind")
+    if time.monotonic() - _said_at > SAY_SECONDS:
+        _said_at = time.monotonic()
+        log.error("migration_shim: submissions cannot be moved. %s", said)

@@ -78,6 +78,15 @@ def undelivered(course_id: str) -> QuerySet[LedgerEntry]:
     )
 
 
+def nobody_asked(course_id: str) -> bool:
+    """Whether learners may wait for the target, and no complete reconcile says that their states were asked."""
+    own = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
+    if not state.is_lms() or not own.filter(authority=Authority.TARGET).exists():
+        return False
+    looked = runs.last_complete("reconcile", course_id)
+    return looked is None or not looked.document.get("learners", {}).get("applies")
+
+
 def wait_now(entries: Iterable[LedgerEntry]) -> set[int] | None:
     """Those of these entries whose learners wait at this moment; None where one of their states cannot be read."""
     wanted = {entry.pk: attempts.submitted(entry.raw_header, entry.student_info, entry.learner) for entry in entries}

@@ -19,6 +19,7 @@ from django.utils.timezone import now
 
 from . import attempts, proofs
 from .conf import ShimSettings
+from .core.delivered import TRIES
 from .data import Authority
 from .lms import receivers, state
 from .metrics import count
@@ -28,7 +29,6 @@ from .target.delivering import Again
 
 log = logging.getLogger(__name__)
 
-TRIES = 3
 #: Between two tries: a receiver that fails for some minutes must not use them up.
 PAUSE = timedelta(minutes=5)
 #: Submissions of one course in one round; the next one goes on.
@@ -47,6 +47,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
         check: called before each submission; it may raise to stop.
     """
     wanted = proofs.undelivered(course_id).filter(authority=Authority.TARGET, undeliverable="")
+    wanted = wanted.filter(delivery_tries__lt=TRIES)  # of one that died with its last try the next look says so
     if not wanted.exists():
         return {}
     if not receivers.deliver(settings.score_receivers):

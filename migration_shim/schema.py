@@ -16,7 +16,7 @@ APP = "migration_shim"
 def complaint() -> str:
     """What is wrong with the app's tables, and what to do; empty where they are this release's. One statement."""
     try:
-        applied = {name for app, name in MigrationRecorder(connection).applied_migrations() if app == APP}
+        applied = _applied()
     except DatabaseError as error:
         return f"Whether the tables of {APP} are there cannot be told: {type(error).__name__}."
     if not applied:
@@ -26,6 +26,19 @@ def complaint() -> str:
         return ""
     names = ", ".join(missing)
     return f"The tables of {APP} are those of an older release: {names} not applied. Run manage.py migrate."
+
+
+def is_behind() -> bool:
+    """Whether the tables are those of an older release, or of none; False where that cannot be told."""
+    try:
+        applied = _applied()
+    except DatabaseError:
+        return False
+    return not applied.issuperset(_names())
+
+
+def _applied() -> set[str]:
+    return {name for app, name in MigrationRecorder(connection).applied_migrations() if app == APP}
 
 
 @functools.cache

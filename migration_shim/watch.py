@@ -146,8 +146,11 @@ class _Round:
         return [course for course in sorted(candidates | busy) if course in busy or self._is_moving(course)]
 
     def _is_moving(self, course_id: str) -> bool:
+        """Whether there is anything to do for a course; one that was stepped back may have learners who wait."""
         decision = self._try("phase", course_id, toggles.phase_of, course_id)
-        return decision is None or decision.phase is not Phase.LEGACY
+        if decision is None or decision.phase is not Phase.LEGACY:
+            return True
+        return self._try("learners", course_id, delivery.has_unasked, course_id) is not False
 
     def _course(self, course_id: str) -> None:
         check = self.control.check

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from datetime import datetime, timedelta
 
+#: Deliveries of one submission's result; what they have not mended is undeliverable.
+TRIES = 3
+
 
 class Learner(enum.StrEnum):
     """What a learner's state said of a submission whose row is over. All but the first two are not comparable."""

@@ -33,9 +33,15 @@ def _fenced(course_id: str) -> QuerySet[Submission]:
 
 
 def has_unknown(course_id: str) -> bool:
-    """Whether there is a shadow of a course that no entry of the ledger knows: an earlier installation has left it."""
+    """
+    Whether there is a living shadow of a course that no entry of the ledger knows: an earlier installation has left it.
+
+    One that was superseded is nobody's duplicate, and a return forgets it: a handoff had set it aside and retired it.
+    """
+    dead = {"external_grader_detail__status": "retired", "external_grader_detail__grader_reply": None}
+    living = _fenced(course_id).exclude(**dead)
     after = 0
-    while page := list(_fenced(course_id).filter(id__gt=after).values_list("id", flat=True)[:BATCH]):
+    while page := list(living.filter(id__gt=after).values_list("id", flat=True)[:BATCH]):
         after = page[-1]
         known: set[int] = set()
         for column in ("target_submission_id", "shadow_submission_id", "twin_submission_id"):

@@ -141,6 +141,8 @@ CHANGES = {
     "a newer preflight": lambda settings: rows.preflighted(),
     "a threshold": lambda settings: having(settings, GATE_THRESHOLD=0.005),
     "a setting": lambda settings: having(settings, GRADING_DEADLINE_SECONDS=60),
+    "whose receivers deliver": lambda settings: having(settings, SCORE_RECEIVERS=["another_lms"]),
+    "whom somebody vouched for": lambda settings: having(settings, LEGACY_PRIMARY="db:3306"),
     "the sample": lambda settings: having(settings, SAMPLE_PERCENT={COURSE: 50}),
     "settings that are not usable": lambda settings: having(settings, NO_SUCH=1),
     "the register": lambda settings: known.add(DivergenceClass.SCORE, reason="r", owner="o", days=3),

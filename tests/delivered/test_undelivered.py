@@ -10,8 +10,9 @@ from submissions.models import ExternalGraderDetail, Score
 from migration_shim import api, conf, delivery, guarding, overrides, purge, redelivery, toggles
 from migration_shim.data import DivergenceClass, ExitCode
 from migration_shim.errors import IllegalStep, ShimError
+from migration_shim.legacy import limits
 from migration_shim.lms import state
-from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission
+from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.lms import receivers
 from sandbox.lms.courseware.models import StudentModule
 from tests import rows
@@ -96,6 +97,21 @@ def test_no_signature_passes_it():
     lost()
     reconciled()
     with pytest.raises(IllegalStep, match="Undelivered"):
+        overrides.refuse_unpassable(COURSE)
+
+
+def test_none_passes_what_nobody_has_asked_either():
+    """The last comparison is of a release that asked no learner: that is unknown, and not nobody."""
+    lost()
+    LedgerEntry.objects.update(legacy_leg="none")
+    rows.reconcile()
+    run = Run.objects.filter(kind="reconcile").latest("pk")
+    run.document = {name: value for name, value in run.document.items() if name != "learners"}
+    run.save()
+    Divergence.objects.all().delete()
+    LedgerEntry.objects.update(learner_said="")
+    assert world.gate()["evidence"]["undelivered"] is None
+    with pytest.raises(IllegalStep, match="Nobody has asked"):
         overrides.refuse_unpassable(COURSE)
 
 
@@ -297,6 +313,34 @@ def test_three_deliveries_without_effect_are_the_last():
     assert world.gate()["evidence"]["undelivered"] == 0
 
 
+def test_there_is_no_fourth_where_the_third_was_cut_off():
+    lost()
+    reconciled()
+    LedgerEntry.objects.update(delivery_tries=3, delivery_tried_at=now() - AGO)
+    assert redelivery.run(COURSE, conf.load(), lambda: None) == {}
+    assert round_of_the_watch()["redelivery"] == {}
+    entry = LedgerEntry.objects.get()
+    assert (entry.delivery_tries, entry.undeliverable, world.published()) == (3, "three_deliveries", [])
+
+
+@pytest.mark.parametrize("looked", [True, False], ids=["seen in flight", "not seen in flight"])
+def test_another_end_of_the_row_is_judged_anew(settings, looked):
+    """A failed row of which nobody is told, that an operator has put back: its grade can be delivered."""
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"TELL_LEARNER_OF_FAILURE": False}
+    entry = waiting()
+    ExternalGraderDetail.objects.update(status="failed", status_time=now() - AGO)
+    reconciled()
+    assert LedgerEntry.objects.get().undeliverable == "failed"
+    ExternalGraderDetail.objects.update(status="pending")
+    if looked:
+        reconciled()
+        assert LedgerEntry.objects.get().undeliverable == ""
+    with receivers.swallowing():
+        grade(entry)
+    assert round_of_the_watch()["redelivery"] == {"delivered": 1}
+    assert has() == 1
+
+
 def test_not_more_often_than_every_five_minutes():
     lost()
     with receivers.swallowing(9):
@@ -401,6 +445,40 @@ def test_a_handoff_opens_the_question_again(settings):
     assert LegacySubmission.objects.get(pk=row.pk).retired
     entry = LedgerEntry.objects.get()
     assert (entry.authority, entry.learner_said, entry.learner_settled_at) == ("target", "", None)
+
+
+def test_who_waits_after_a_step_back_is_served_when_all_is_settled():
+    lost()
+    reconciled()
+    watched.stand("legacy")
+    LedgerEntry.objects.update(settled_at=now())
+    assert watched.course_of(watched.watch())["redelivery"] == {"delivered": 1}
+    assert has() == 1
+    reconciled()
+    LedgerEntry.objects.update(settled_at=now())
+    assert watched.watch()["courses"] == []
+
+
+@pytest.mark.parametrize("error", limits.AWAY)
+def test_the_targets_learners_are_looked_after_while_xqueues_database_is_away(monkeypatch, error):
+    on_legacy(8, phase="live")
+    theirs = LedgerEntry.objects.get()
+    LedgerEntry.objects.update(learner_said="waits", undeliverable="legacy_is_over")
+    lost()
+    asked = []
+
+    def unretired(ids):
+        asked.append(ids)
+        raise error
+
+    monkeypatch.setattr(delivery.on_legacy, "unretired", unretired)
+    monkeypatch.setattr(delivery, "PAGE", 1)
+    with pytest.raises(error):
+        delivery.look(COURSE, conf.load(), lambda: None)
+    assert on_record() == ["the learner waits, and its result is stored"]
+    theirs.refresh_from_db()
+    assert (theirs.learner_said, theirs.undeliverable, theirs.learner_settled_at) == ("waits", "legacy_is_over", None)
+    assert len(asked) == 1
 
 
 def test_found_again_after_a_signature_it_counts_again():

@@ -1,7 +1,7 @@
 """Installed again after a removal that left shadows on the target: nothing is imported on top of them."""
 
 import pytest
-from submissions.models import StudentItem, Submission
+from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import api, toggles
 from migration_shim.core.phases import flags_of
@@ -9,6 +9,7 @@ from migration_shim.data import ExitCode, Phase
 from migration_shim.models import CoursePhase, LedgerEntry
 from migration_shim.reports import text
 from tests import rows
+from tests.give_back.conftest import give_back_all, hand_off
 from tests.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
@@ -42,3 +43,22 @@ def test_shadows_that_an_entry_knows_are_in_nobodys_way():
     rows.graded_pairs(2)
     toggles.force_flags(rows.COURSE, *flags_of(Phase.LEGACY))
     assert step("shadow", execute=True).content["executed"]
+
+
+def test_a_shadow_that_a_return_has_forgotten_is_in_nobodys_way():
+    """A handoff retires the ungraded shadow and sets it aside; a return gives the row back and names it no more."""
+    row = rows.legacy_row()
+    rows.in_phase("shadow")
+    rows.backfill()
+    shadow = LedgerEntry.objects.get()
+    identity, copy = shadow.identity, shadow.target_submission_id
+    shadow.delete()
+    entry = hand_off(row, shadow=copy)
+    LedgerEntry.objects.filter(pk=entry.pk).update(identity=identity)
+    ExternalGraderDetail.objects.filter(submission_id=copy).update(status="retired")
+    give_back_all()
+    toggles.force_flags(rows.COURSE, *flags_of(Phase.LEGACY))
+    assert step("shadow", execute=True).content["executed"]
+    assert rows.backfill().content["written"] == 1
+    _, found = rows.reconcile()
+    assert [row for row in found if row["class"] == "duplicate"] == []

@@ -11,12 +11,17 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_shim import leaving, phase_lookup, schema
+from migration_shim.api import queue_interface
+from migration_shim.data import Phase
 from migration_shim.errors import PhaseUnreadable
+from migration_shim.management.commands import xqueue_cutover
 from migration_shim.models import CoursePhase
 from tests import rows
 from tests.rows import fresh  # noqa: F401
+from tests.watch import world as watched
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
+STEP = ("--course", rows.COURSE, "--reason", "r", "--to")
 OTHER = "course-v1:ExU+PY2+2026"
 
 
@@ -61,6 +66,15 @@ def gone():
         recorder.record_applied("migration_shim", name)
 
 
+@pytest.fixture
+def last_release():
+    """The tables of the release before the ledger had the learner's side."""
+    call_command("migrate", "migration_shim", "0008", verbosity=0)
+    yield
+    CoursePhase.objects.all().delete()
+    call_command("migrate", "migration_shim", verbosity=0)
+
+
 def warned():
     return [found.msg for found in checks.run_checks(tags=["migration_shim"]) if found.id == "migration_shim.W006"]
 
@@ -91,6 +105,37 @@ def test_new_code_on_the_old_schema_says_so_and_sends_no_live_course_to_legacy(b
     assert "0007_permits" in warned()[0]
     with pytest.raises(CommandError, match="older release"):
         call_command("xqueue_status")
+
+
+@pytest.mark.parametrize("phase", ["shadow", "live", "complete"])
+def test_the_way_back_is_taken_on_the_tables_of_the_release_before(last_release, phase):
+    watched.stand(phase)
+    with pytest.raises(CommandError, match="older release"):
+        call_command("xqueue_cutover", *STEP, "shadow", "--execute")
+    call_command("xqueue_cutover", *STEP, "legacy", "--execute")
+    assert watched.recorded() == "legacy"
+
+
+@pytest.mark.parametrize("phase", ["live", "complete"])
+def test_a_live_course_loses_no_attempt_on_the_tables_of_the_release_before(last_release, phase, caplog, monkeypatch):
+    """There the phase can be read, and the ledger cannot be written."""
+    monkeypatch.setattr(phase_lookup, "_said_at", -60.0)
+    watched.stand(phase)
+    row = rows.legacy_row()
+    with caplog.at_level(logging.ERROR, logger="migration_shim.phase_lookup"), pytest.raises(PhaseUnreadable):
+        queue_interface().send_to_queue(row.xqueue_header, row.xqueue_body, [])
+    assert "0009_delivered" in caplog.text
+
+
+def test_the_way_back_without_tables_says_so(gone):
+    with pytest.raises(CommandError, match="are not there"):
+        call_command("xqueue_cutover", *STEP, "legacy", "--execute")
+
+
+def test_to_remove_shadows_is_no_way_back():
+    command = xqueue_cutover.Command()
+    assert command.goes_on({"to": Phase.LEGACY, "remove_shadows": False})
+    assert not command.goes_on({"to": Phase.LEGACY, "remove_shadows": True})
 
 
 def zero():

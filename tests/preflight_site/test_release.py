@@ -183,3 +183,13 @@ def test_the_check_is_run_with_the_apps_own_and_stops_nobody(checkout):
     messages = run_checks(tags=[checks.TAG])
     assert [message.id for message in messages] == ["migration_shim.I021"]
     assert not any(message.is_serious() for message in messages)
+
+
+@pytest.mark.django_db
+def test_what_refuses_no_command_refuses_no_dashboard_watch_or_preflight_either(checkout, platform):
+    platform("django==4.2.24\n")
+    checkout(SENDER, V1)
+    said = run_checks(tags=[checks.TAG])
+    assert [message.id for message in said] == ["migration_shim.I020", "migration_shim.I021"]
+    assert checks.complaints() == []
+    checks.refuse()

@@ -128,3 +128,8 @@ def test_everything_else_passes(logged):
     log.error("Error processing external grade for user_id=%s, module_id=%s", LEARNER, ITEM)
     logging.getLogger("submissions.views.xqueue").error("about shadow:%s", LEARNER)
     assert len(logged) == 4
+
+
+def test_a_record_that_cannot_be_put_together_raises_into_nobody():
+    record = logging.LogRecord("lms.djangoapps.grades.x", logging.ERROR, "x.py", 1, "%s and %s", ("one",), None)
+    assert FencedResults().filter(record)

@@ -76,8 +76,12 @@ class Command(ShimCommand):
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
     def goes_on(self, options: dict[str, Any]) -> bool:
-        """Nothing keeps a course from its way back."""
-        return options["to"] is Phase.LEGACY
+        """Nothing keeps a course from its way back. Removing shadows is none."""
+        return self.is_way_back(options)
+
+    def is_way_back(self, options: dict[str, Any]) -> bool:
+        """A step to legacy."""
+        return options["to"] is Phase.LEGACY and not options["remove_shadows"]
 
     def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
         """The plan, or what was done."""
