@@ -167,7 +167,7 @@ def test_unknown_is_not_none(clean):
 @pytest.fixture
 def clean():
     rows.entries(3)
-    rows.reconciled()
+    rows.reconciled(document={"learners": {}})
 
 
 # The third side
