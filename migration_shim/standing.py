@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, F, Max, Min, Q
 from opaque_keys.edx.keys import CourseKey
 
 from . import proofs, toggles
@@ -70,7 +70,9 @@ def phases(courses: Collection[Course]) -> dict[Course, Standing]:
     decisions = {course: toggles.phase_of(course) for course in moved}
     if moved:
         records |= _records(moved)
-    newest = PhaseChange.objects.filter(course_id__in=courses).order_by().values("course_id").annotate(last=Max("id"))
+    # The log also holds look-ups and signatures, which set no phase.
+    steps = PhaseChange.objects.filter(course_id__in=courses).exclude(step_from=F("step_to"))
+    newest = steps.order_by().values("course_id").annotate(last=Max("id"))
     changes = PhaseChange.objects.in_bulk([row["last"] for row in newest])
     by_course = {change.course_id: change for change in changes.values()}
     found = {}

@@ -293,6 +293,20 @@ def test_flags_of_many_courses_are_those_of_each(everyone):
     assert found == expected
 
 
+def test_what_else_is_written_into_the_log_has_set_no_phase():
+    """A look-up of a learner, or a signature."""
+    api.cutover(COURSE, Phase.SHADOW, reason="a first look", execute=True, user="ada", login=None)
+    api.undelivered(COURSE, learners=True, reason="a learner asks", user="ben")
+    assert (course()["changed_by"], course()["reason"]) == ("ada", "a first look")
+
+
+def test_the_text_says_that_a_course_was_released():
+    rows.in_phase("complete")
+    assert "released" not in text.render(read())
+    CoursePhase.objects.update(released_at=now())
+    assert "  released to the platform's own path since 20" in text.render(read())
+
+
 def test_the_platforms_own_flag_past_the_shim(monkeypatch):
     assert course()["platform_flag"] is None
     monkeypatch.setattr(status.toggles, "in_platform", lambda: True)

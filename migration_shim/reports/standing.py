@@ -115,6 +115,8 @@ def _course(course: Content, *, readable: bool) -> Iterator[str]:
     yield f"{course['course']}: {course['phase']}" + (f" since {course['since']}" if course["since"] else "")
     if course["changed_by"]:
         yield f"  set by {course['changed_by']}: {course['reason']}"
+    if course["released_at"]:
+        yield f"  released to the platform's own path since {course['released_at']}"
     yield from _attention(course)
     if course["permit"]:
         yield f"  permitted: {course['permit']} until {course['permit_until']}"
