@@ -16,6 +16,7 @@ from sandbox.network import free_port
 from sandbox.servers import running_lms
 from tests.doors.conftest import REVERSE, SHADOW, enter
 from tests.doors.problems import CODE, FILES, SQUARE, TWO_INPUTS, WRONG_SQUARE, uploads
+from tests.outbox import drain
 from tests.rows import QUEUE, fresh  # noqa: F401
 from tests.sandbox.conftest import CALLBACK, Client
 
@@ -102,6 +103,7 @@ def test_several_inputs(systems, classroom, door, phase):
         # XQueue itself retires the first input's row when the second arrives.
         assert (systems.grade_on_legacy(), systems.hand_on()) == (1, [200])
         assert learner.graded == [("incomplete", None), ("incorrect", 0)]
+        drain()  # on a busy machine the door may have left a shadow to the worker
         assert len(systems.target_rows(SHADOW)) == (2 if phase is Phase.SHADOW else 0)
     else:
         assert systems.grade_on_target() == 2

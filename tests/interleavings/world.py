@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.interleavings.scheduler import ALIASES
 
 #: Apps whose rows a schedule may change; the last one is where the platform keeps its learners' state.
-APPS = ("submissions", "migration_shim", "sandbox_lms", "courseware")
+APPS = ("submissions", "migration_shim", "sandbox_lms", "courseware", "student")
 LEGACY_TABLES = ("queue_submission",)
 
 
