@@ -73,7 +73,7 @@ deploy: $(TUTORS:%=$(VENV)/.tutor-%) $(VENV)/.mysql ## render the Tutor plugin's
 
 docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are current, and every reStructuredText file
 	$(BIN)/python docs/generate.py --check
-	@find . -name '*.rst' -not -path './$(VENV)/*' -print0 | sort -z | \
+	@find . -name '*.rst' -not -path './$(VENV)/*' -not -path './.tox/*' -print0 | sort -z | \
 		xargs -0 -n 1 -t $(BIN)/python -m docutils --report=2 --halt=2 --writer=null
 
 requirements: $(VENV)/.test $(VENV)/.quality $(VENV)/.doc ## set up everything that the other targets need

@@ -58,9 +58,15 @@ class Broker:
 @pytest.fixture
 def use_broker():
     """Let this process publish to another broker, until the test ends."""
-    before = {name: celery_app.conf[name] for name in ("broker_url", "task_always_eager")}
-    yield lambda url: celery_app.conf.update(broker_url=url, task_always_eager=False)
-    celery_app.conf.update(before)
+    conf = celery_app.conf
+
+    # With the prefix: before 5.6 Celery looks for it first, and would find Django's settings there.
+    def use(url, eager=False):
+        conf.update(CELERY_BROKER_URL=url, CELERY_TASK_ALWAYS_EAGER=eager)
+
+    before = conf.broker_url, conf.task_always_eager
+    yield use
+    use(*before)
 
 
 @pytest.fixture

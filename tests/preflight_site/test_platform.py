@@ -17,7 +17,7 @@ from migration_shim.data import Phase
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.preflight import patience, site_platform
-from sandbox.lms import celery_app, receivers
+from sandbox.lms import receivers
 from sandbox.network import free_port
 from tests import rows
 from tests.private_redis import redis_url  # noqa: F401
@@ -181,8 +181,8 @@ def test_a_cache_that_cannot_be_reached_is_named(settings, redis_url):  # noqa: 
 # Celery
 
 
-def test_tasks_that_run_in_the_senders_process_are_named():
-    celery_app.conf.task_always_eager = True
+def test_tasks_that_run_in_the_senders_process_are_named(use_broker, redis_url):  # noqa: F811
+    use_broker(redis_url, eager=True)
     assert set(found()) == {"celery_eager"}
 
 

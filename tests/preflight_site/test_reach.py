@@ -296,7 +296,9 @@ def test_what_answers_at_the_doors_address_may_be_anything(at_the_door, service,
 
 def test_a_door_that_does_not_answer_or_is_not_named(at_the_door, settings):
     assert at_the_door(nowhere()) == {"door_unreachable": "no answer (ConnectionError)"}
-    assert at_the_door("no URL") == {"door_unreachable": "no answer (InvalidURL)"}
+    (said,) = at_the_door("no URL").items()
+    # Which of the two depends on the release of requests.
+    assert said in {("door_unreachable", f"no answer ({error})") for error in ("InvalidURL", "MissingSchema")}
     assert at_the_door(None) == {"no_door": 'XQUEUE_INTERFACE["url"] is not set'}
     settings.XQUEUE_INTERFACE = None
     assert found(site_reach._door()) == {"no_door": 'XQUEUE_INTERFACE["url"] is not set'}
