@@ -14,7 +14,7 @@ from submissions.models import ExternalGraderDetail
 
 from migration_shim import evidence, toggles
 from migration_shim.core.phases import needs_permit
-from migration_shim.data import Authority, DivergenceClass, Move, PairStatus, Phase, Verdict
+from migration_shim.data import Authority, DivergenceClass, Move, Origin, PairStatus, Phase, Verdict
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange, Run
 from tests.interleavings.operations import (
     COURSE,
@@ -31,7 +31,9 @@ from tests.interleavings.operations import (
 from tests.interleavings.scheduler import Played
 
 #: Classes that say of one learner what went wrong; any other between equal graders was made by the app.
-TOLD = {DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST, DivergenceClass.STUCK}
+TOLD = {
+    *(DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.LOST, DivergenceClass.STUCK, DivergenceClass.UNDELIVERED),
+}
 ROUNDS = 8
 
 
@@ -54,10 +56,10 @@ def broken(world: World, operations: tuple[Operation, Operation], played: list[P
 
 
 def _known_key(world: World, user: int) -> str:
-    """The key that a learner's state waits for, if the ledger knows its attempt: one may have gone past the shim."""
+    """The key that a state waits for, if the router has taken its attempt: one may have gone past the shim."""
     key = world.waits_for(user)
-    known = any(attempt.request.key == key and attempt.entry is not None for attempt in world.attempts)
-    return key if known else ""
+    entries = [attempt.entry for attempt in world.attempts if attempt.request.key == key]
+    return key if any(entry is not None and entry.origin == Origin.ROUTER for entry in entries) else ""
 
 
 def _died_of_an_error(operations: tuple[Operation, Operation], played: list[Played]) -> Iterator[str]:
