@@ -35,5 +35,6 @@ MARIADB_ONLY = (
     "tests/test_backfill.py::test_a_killed_process_leaves_no_trace_of_its_page_and_can_be_run_again",
 )
 #: Tests that have a MariaDB of their own beside the rest of that half, where it starts its servers itself: they mostly
-#: wait, for the processes of a story or for each other's locks, and the explorer needs a server that nobody else uses.
-APART = ("tests/interleavings", "tests/story")
+#: wait, for the processes of a story, for a silent database or for each other's locks, and the explorer needs a server
+#: that nobody else uses.
+APART = ("tests/interleavings", "tests/story", "tests/doors/test_silent_xqueue.py")

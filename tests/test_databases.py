@@ -80,7 +80,7 @@ def test_what_one_half_leaves_out_the_other_one_runs():
     names = [*halves.SQLITE_ONLY, *halves.MARIADB_ONLY]
 
     assert len(set(names)) == len(names)
-    assert not {*halves.APART} & {*halves.SQLITE_ONLY} and all((ROOT / path).is_dir() for path in halves.APART)
+    assert not {*halves.APART} & {*halves.SQLITE_ONLY} and all((ROOT / path).exists() for path in halves.APART)
     for path, _, function in (name.partition("::") for name in names):
         assert (ROOT / path).exists(), path
         assert not function or f"\ndef {function}(" in (ROOT / path).read_text(encoding="utf-8"), function
