@@ -68,7 +68,7 @@ RELEASES = (
         submissions="3.12.2 in spring 2026, 4.0.2 since",
         sender="V2",
         door="Python or HTTP",
-        run="``py311-newest``; ``py312-newest`` was not run yet",
+        run="``py311-newest``; ``py312-newest`` on SQLite",
         oldest=("5.2.12", "3.12.2"),
     ),
 )
