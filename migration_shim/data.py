@@ -68,6 +68,11 @@ class Move(enum.StrEnum):
     RETURNED = "returned"  # legacy's graders have it again
 
 
+#: Moves in which a handoff holds a row, and those in which a row stands between the two systems.
+HELD = (Move.HELD, Move.FENCED)
+BETWEEN = (*HELD, Move.RETURNING)
+
+
 class RowClass(enum.StrEnum):
     """What backfill makes of a legacy row. Every row read gets exactly one."""
 

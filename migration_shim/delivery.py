@@ -21,7 +21,7 @@ from . import attempts, permits
 from .attempts import Submitted
 from .conf import ShimSettings
 from .core.delivered import TRIES, Learner, comparable
-from .data import Authority, DivergenceClass, Leg, Move, PairStatus, Phase, State
+from .data import BETWEEN, Authority, DivergenceClass, Leg, PairStatus, Phase, State
 from .legacy import in_flight as on_legacy
 from .legacy import limits
 from .lms import state
@@ -30,8 +30,6 @@ from .target import delivering
 
 #: Entries looked at together; each may bring the whole of a learner's state.
 PAGE = 200
-#: Of these nobody can be said to be at work, or not: a move comes to its end first.
-_ON_THE_WAY = (Move.HELD, Move.FENCED, Move.RETURNING)
 _FINAL = [one.value for one in State if one.is_final]
 _WRITTEN = ("learner_said", "learner_correct", "learner_score", "learner_settled_at", "undeliverable")
 _FOUND = (*_WRITTEN, "result", "known", "divergences")
@@ -67,7 +65,7 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
         check()
         after = page[-1].pk
         before = {entry.pk: tuple(getattr(entry, name) for name in _DEPENDS_ON) for entry in page}
-        said = {entry.pk: (entry.learner_said, entry.undeliverable) for entry in page}
+        said = {entry.pk: _said(entry) for entry in page}
         looked = _Page(page, settings, target=target, away=away)
         found, away = looked.look(), looked.away
         changed = [entry for entry in page if entry.learner_settled_at or _said(entry) != said[entry.pk]]
@@ -147,8 +145,8 @@ class _Page:
     def _is_over(self, entry: LedgerEntry) -> bool:
         """Whether nobody is at work on a submission any more, and its learner should have the grade by now."""
         grace = timedelta(seconds=self.settings.delivery_grace_seconds)
-        if entry.move in _ON_THE_WAY:
-            return False
+        if entry.move in BETWEEN:
+            return False  # a move comes to its end first
         if entry.authority == Authority.TARGET:
             row = self.rows.get(entry.target_submission_id or 0)
             if row is None:
@@ -208,7 +206,7 @@ class _Page:
             if one.pk != entry.pk and one.raw_header and attempts.key_of(one) == key:
                 row = self.rows.get(one.target_submission_id or 0)
                 real = one.authority == Authority.TARGET and row is not None and row.in_flight
-                if real or one.move in _ON_THE_WAY or one.legacy_id in self.open:
+                if real or one.move in BETWEEN or one.legacy_id in self.open:
                     return True
         return False
 

@@ -26,7 +26,7 @@ from .conf import COPY_KEYS, ShimSettings, usable
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Envelope, parse_envelope
-from .data import Authority, Leg, Move, Origin, Phase
+from .data import BETWEEN, Authority, Leg, Move, Origin, Phase
 from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
@@ -410,5 +410,5 @@ def _replaces_on_target(entry: LedgerEntry) -> bool:
     if not entry.input_key:
         return False
     older = LedgerEntry.objects.filter(input_key=entry.input_key, superseded_at=None).exclude(identity=entry.identity)
-    moving = Q(move__in=(Move.HELD, Move.FENCED, Move.RETURNING))
+    moving = Q(move__in=BETWEEN)
     return older.filter(moving | is_in_flight("target_submission_id")).exists()

@@ -9,12 +9,9 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Q
 from django.db.models.signals import pre_migrate
 
-from .data import Move, Phase
+from .data import BETWEEN, Phase
 from .models import CoursePhase, LedgerEntry
-
-APP = "migration_shim"
-#: Rows that stand between the two systems, held or fenced on one and not yet on the other.
-_BETWEEN = (Move.HELD, Move.FENCED, Move.RETURNING)
+from .schema import APP
 
 
 def refuse_to_unmigrate(
@@ -45,7 +42,7 @@ def in_the_way(using: str = DEFAULT_DB_ALIAS) -> list[str]:
     # What was released is the platform's own.
     courses = courses.exclude(Q(phase=Phase.COMPLETE) & Q(released_at__isnull=False))
     found = [f"{course} is in {phase}" for course, phase in courses.values_list("course_id", "phase")]
-    entries = LedgerEntry.objects.using(using).filter(move__in=_BETWEEN).order_by("course_id")
+    entries = LedgerEntry.objects.using(using).filter(move__in=BETWEEN).order_by("course_id")
     for course in entries.values_list("course_id", flat=True).distinct():
         found.append(f"rows of {course} are held or returning: {entries.filter(course_id=course).count()}")
     return found

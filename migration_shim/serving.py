@@ -8,7 +8,7 @@ from typing import Any
 from . import runs
 from .conf import usable
 from .core.serving import served
-from .data import Authority, Move, Phase
+from .data import HELD, Authority, Move, Phase
 from .fields import exact
 from .legacy import in_flight as on_legacy
 from .legacy.limits import AWAY
@@ -77,7 +77,7 @@ def becomes(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]
                 }
             )
     for what, mode, moves in (
-        ("held", "handoff", (Move.HELD, Move.FENCED)),
+        ("held", "handoff", HELD),
         ("returning", "return", (Move.RETURNING,)),
     ):
         rows = LedgerEntry.objects.filter(course_id=course_id, move__in=moves).count()

@@ -21,7 +21,7 @@ from . import proofs, toggles
 from .core.delivered import Learner
 from .core.phases import asked_phase
 from .core.wrong_side import PASSED_THROUGH
-from .data import Authority, DivergenceClass, Leg, Move, Phase, State
+from .data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
 from .lms import flags as platform
 from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
@@ -176,7 +176,7 @@ def _read(ids: Collection[int]) -> list[dict[str, Any]]:
 
 def moves(courses: Collection[Course]) -> dict[tuple[Course, str], tuple[int, datetime | None]]:
     """By course and move: how many entries are between the systems, and since when the oldest. One statement."""
-    between = LedgerEntry.objects.filter(move__in=(Move.HELD, Move.FENCED, Move.RETURNING), course_id__in=courses)
+    between = LedgerEntry.objects.filter(move__in=BETWEEN, course_id__in=courses)
     rows = between.order_by().values("course_id", "move").annotate(number=Count("id"), oldest=Min("moved_at"))
     return {(row["course_id"], row["move"]): (row["number"], row["oldest"]) for row in rows}
 

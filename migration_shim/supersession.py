@@ -20,7 +20,7 @@ from .conf import ShimSettings
 from .core.attempts import STALL, Attempt, Queued, replaced
 from .core.identity import digests, input_key
 from .core.wire import parse_envelope, parse_header
-from .data import Authority, LegacyRow, Move
+from .data import BETWEEN, HELD, Authority, LegacyRow, Move
 from .errors import Malformed
 from .legacy import limits, retire, rows
 from .metrics import count
@@ -29,7 +29,6 @@ from .target.supersession import in_flight, revive, supersede
 
 log = logging.getLogger(__name__)
 
-_HELD = (Move.HELD, Move.FENCED)
 #: What a grader's session holds, or a return has on its way, is looked at again so soon.
 BUSY = timedelta(seconds=5)
 #: For so long after an attempt XQueue's database is tried. Where it was switched off for good, nobody owes it anything.
@@ -69,7 +68,7 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
 
 def _is_alive(entry: LedgerEntry, flying: set[int]) -> bool:
     """Whether an attempt is in flight on the target, on its way between the systems, or is owed a shadow."""
-    moving = entry.move in (*_HELD, Move.RETURNING)
+    moving = entry.move in BETWEEN
     return entry.target_submission_id in flying or moving or _is_owed(entry)
 
 
@@ -119,7 +118,7 @@ def _on_target(gone: list[LedgerEntry]) -> bool:
         if entry.move == Move.RETURNING:
             busy = True
             continue
-        if entry.move in _HELD:
+        if entry.move in HELD:
             submission_id = _supersede_held(entry.pk)
         if submission_id is not None:
             targets[submission_id] = entry.pk
@@ -140,7 +139,7 @@ def _supersede_held(pk: int) -> int | None:
     """
     with transaction.atomic():
         entry = LedgerEntry.objects.select_for_update().get(pk=pk)
-        if entry.move in _HELD:
+        if entry.move in HELD:
             entry.superseded_at = now()
             entry.save(update_fields=["superseded_at"])
             count("superseded_held")

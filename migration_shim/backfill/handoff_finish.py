@@ -21,7 +21,7 @@ from django.utils.timezone import now
 from .. import attempts, permits
 from ..conf import ShimSettings
 from ..core import json_text
-from ..data import Authority, Leg, Move, PairStatus
+from ..data import HELD, Authority, Leg, Move, PairStatus
 from ..legacy import give_back, handoff
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
@@ -30,8 +30,6 @@ from ..target.supersession import supersede
 from .handoff_steps import Done, Side, drop, drop_locked, is_ours, legacy_side, note, same, steady
 from .request import in_scope
 
-#: Moves of rows whose target row is held.
-HELD = (Move.HELD, Move.FENCED)
 #: Moves that a handoff still has something to do about.
 ON_THE_WAY = (*HELD, Move.RELEASED)
 PAGE = 200
