@@ -20,6 +20,7 @@ from .data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Out
 from .models import KnownDifference, LedgerEntry
 from .outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
+from .selection import Seen
 from .styles import Styles
 from .target.sides import TargetSide, sides
 
@@ -44,7 +45,7 @@ def echo_entries(entries: list[LedgerEntry], settings: ShimSettings) -> int:
     return echo.feed(entries, rows, settings)
 
 
-def compare_entries(entries: list[LedgerEntry], seen: dict[int, str], job: Job) -> None:
+def compare_entries(entries: list[LedgerEntry], seen: dict[int, Seen], job: Job) -> None:
     """
     Compare some entries and store what changed.
 
@@ -52,7 +53,7 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, str], job: Job) 
 
     Args:
         entries: the entries.
-        seen: the fingerprints of their rows, as they were before.
+        seen: what their results are to be stored with: read before the rows of both sides.
         job: what the run wants.
     """
     settings, moment = job.settings, now()

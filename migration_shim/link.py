@@ -8,11 +8,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.timezone import now
 
-from . import ledger, walked, wrong_side
+from . import ledger, multirow, walked, wrong_side
 from .backfill import files, plan
 from .conf import ShimSettings
 from .core.identity import FENCE, in_sample
-from .core.mapping import ParsedRow, is_copy
+from .core.mapping import ParsedRow, is_copy, plain_identity
 from .core.wire import parse_header
 from .data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .legacy import primary
@@ -44,22 +44,50 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     before = clock - timedelta(seconds=settings.overlap_seconds)
     _link_again(checkpoint, storage, settings, control, before)
     safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, seen, after=checkpoint.last_id)
-    for page in legacy_rows.pages(after=checkpoint.last_id, unretired_only=False, size=PAGE):
+    for page in legacy_rows.outlines(after=checkpoint.last_id, size=PAGE):
         control.turn()
+        rows, plain = legacy_rows.by_id(_unlinked(page)), {}
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
         parsed, unread = [], []
-        for row in page:
+        for row in rows.values():
             control.beat()
+            if (identity := plain_identity(row)) is not None and identity not in plain:
+                plain[identity] = row
+                continue
             one, later = plan.read_for_now(row, storage)
             (unread if later else parsed).append(one)
         with transaction.atomic():
             # Runs of two courses may walk at once: here they take turns, and each sees what the other has linked.
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
-            _link_page(parsed, settings, before)
-            walked.saw(checkpoint, page)
+            parsed += [plan.read(row, storage)[0] for row in _link_plain(plain)]
+            _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
+            walked.saw(checkpoint, max(arrived for *_, arrived in page))
             walked.keep(checkpoint, unread=[one.row.id for one in unread])
-            checkpoint.last_id = max(checkpoint.last_id, min(page[-1].id, safe))
+            checkpoint.last_id = max(checkpoint.last_id, min(page[-1][0], safe))
             checkpoint.save()
+
+
+def _unlinked(page: list[legacy_rows.Outline]) -> list[int]:
+    """
+    The rows of a page that are not linked yet. Linked is one whose id an entry has beside its header, as after an import.
+    """
+    linked = multirow.select(LedgerEntry, ("legacy_id", "raw_header"), legacy_id=[row_id for row_id, *_ in page])
+    headers = dict(linked)
+    return [row_id for row_id, header, _ in page if headers.get(row_id) != header]
+
+
+def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:
+    """
+    Link the rows, by identity, of which an unlinked entry is waiting; give back the others.
+
+    These are nearly all: the router leaves an entry for each of its submissions, and never learns the row's id.
+    """
+    wanted = ("identity", "id", "legacy_id", "move")
+    there = multirow.select(LedgerEntry, wanted, lock=True, identity=list(rows))
+    found = {identity: pk for identity, pk, legacy_id, move in there if legacy_id is None and move == Move.NONE}
+    news = {pk: (rows[identity].id,) for identity, pk in found.items()}
+    multirow.update(LedgerEntry, ("legacy_id",), news, settled_at=None, seen="")
+    return [row for identity, row in rows.items() if identity not in found]
 
 
 def _link_again(

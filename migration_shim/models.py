@@ -130,8 +130,11 @@ class LedgerEntry(models.Model):
     # release before write rows without it while an upgrade is rolled out.
     twin_lease_key = models.CharField(max_length=128, null=True)  # noqa: DJ001
     payload_compared_at = models.DateTimeField(null=True)
-    # A fingerprint of the two rows as they were when the result was stored; while it holds, so does the result.
+    # Digests of the rules that the result was judged by, and of the two rows as they were; see selection.Seen. While
+    # they hold, so does the result. An empty ``seen`` asks for a new comparison.
     seen = models.CharField(max_length=24, blank=True, default="", db_default="")
+    legacy_seen = models.CharField(max_length=16, blank=True, default="", db_default="")
+    target_seen = models.CharField(max_length=16, blank=True, default="", db_default="")
     # Final on both sides and older than the late-reply horizon: only a full reconcile looks at it again.
     settled_at = models.DateTimeField(null=True)
     # The residue was dropped: no copy can be made out of the entry any more, and none is.

@@ -1,5 +1,6 @@
 """
-One INSERT for many rows: no model instances, no signals, and no ``RETURNING``, which MySQL 8 has not; and one SELECT.
+One INSERT, one SELECT or one UPDATE for many rows: no model instances, no signals, and no ``RETURNING``, which MySQL 8
+has not.
 
 Most of what ``bulk_create`` and ``filter(column__in=...)`` take is spent on each value by itself: on instances, on
 expressions, on preparing and escaping the same defaults again for each row. Here it is spent once a statement.
@@ -8,13 +9,12 @@ expressions, on preparing and escaping the same defaults again for each row. Her
 from __future__ import annotations
 
 import functools
+import math
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet
 from django.db import connection, connections, models
-from django.db.models.sql.compiler import SQLCompiler
 
 #: A statement of this many characters is under a server's ``max_allowed_packet`` (16 MB) however it is escaped.
 STATEMENT_CHARACTERS = 1024 * 1024
@@ -98,63 +98,41 @@ def select(
         return cursor.fetchall()
 
 
-class Packed(models.Func):
+def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int, Sequence[Any]], **same: Any) -> None:
     """
-    Columns made into one value by the database: bytes that say exactly what is in them, NULL and "" apart.
-
-    What is only compared with itself need not be sent, decoded and converted column by column. NULL where MySQL will
-    not make it, because it would be larger than ``max_allowed_packet``.
-    """
-
-    arity = None
-    output_field = models.BinaryField()
-
-    def __init__(self, *columns: str) -> None:
-        super().__init__(*map(_Quoted, columns))
-
-    def as_sql(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, Sequence[Any]]:
-        """With SQL's own operator, and as MySQL has it."""
-        if connection.vendor == "mysql":
-            template = "CONCAT(%(expressions)s)"
-            return super().as_sql(compiler, connection, template=template, arg_joiner=", ',', ", **context)
-        template = "CAST(%(expressions)s AS BLOB)"
-        return super().as_sql(compiler, connection, template=template, arg_joiner=" || ',' || ", **context)
-
-
-class _Quoted(models.Func):
-    """A value as a literal of SQL. Bytes on MySQL: columns of different collations cannot be joined."""
-
-    function = "QUOTE"
-    output_field = models.BinaryField()
-
-    def as_mysql(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, Sequence[Any]]:
-        return self.as_sql(compiler, connection, template="CAST(QUOTE(%(expressions)s) AS BINARY)", **context)
-
-
-def raw(rows: models.QuerySet[Any], **among: Iterable[int]) -> list[tuple[Any, ...]]:
-    """
-    What a ``values_list`` would give, as the database has it: times without a zone or as text, booleans as numbers.
-
-    Converting takes longer than reading; what is only compared with itself needs none.
+    Change rows by their keys, in one statement where the server is MySQL: elsewhere there are no round trips to save.
 
     Args:
-        rows: a query.
-        among: numbers, by one attribute of its model: as ``filter(attribute__in=numbers)``, which looks at each of them
-            several times. The query has no other condition then, and no order.
+        model: whose table; its key is a number.
+        columns: the attributes whose values are in ``rows``, in this order.
+        rows: by key, the values as the database takes them.
+        same: the attributes that get one value in all rows.
     """
-    try:
-        sql, parameters = rows.query.get_compiler(rows.db).as_sql()
-    except EmptyResultSet:  # an IN of nothing
-        return []
-    for name, numbers in among.items():
-        meta, quote = rows.model._meta, connections[rows.db].ops.quote_name
-        wanted = ", ".join([str(int(number)) for number in numbers])
-        if not wanted:
-            return []
-        sql += f" WHERE {quote(meta.db_table)}.{quote(meta.get_field(name).column)} IN ({wanted})"
-    with connections[rows.db].cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return cursor.fetchall()
+    if not rows:
+        return
+    quote = connection.ops.quote_name
+    fields = {field.attname: field for field in model._meta.concrete_fields}
+    table, key = quote(model._meta.db_table), quote(model._meta.pk.column)
+    names = [quote(fields[name].column) for name in columns]
+    alike = [fields[name].get_db_prep_save(value, connection) for name, value in same.items()]
+    of_all = [f"{table}.{quote(fields[name].column)} = %s" for name in same]
+    with connection.cursor() as cursor:
+        if connection.vendor != "mysql":
+            settings = ", ".join([*(f"{name} = %s" for name in names), *(text.split(".", 1)[1] for text in of_all)])
+            statement = f"UPDATE {table} SET {settings} WHERE {key} = %s"
+            cursor.executemany(statement, [[*values, *alike, pk] for pk, values in rows.items()])
+            return
+        texts: list[Any] = []
+        written = [
+            ", ".join([str(int(pk)), *(_written(value, texts) for value in values)]) for pk, values in rows.items()
+        ]
+        heads = ", ".join(f"NULL AS {name}" for name in (key, *names))
+        settings = ", ".join([*(f"{table}.{name} = new.{name}" for name in names), *of_all])
+        cursor.execute(
+            f"UPDATE {table} JOIN (SELECT {heads} UNION ALL SELECT {' UNION ALL SELECT '.join(written)}) AS new"
+            f" ON {table}.{key} = new.{key} SET {settings}",
+            [*texts, *alike],
+        )
 
 
 def _chunks(
@@ -188,6 +166,17 @@ def _preparation(field: models.Field) -> Callable[[Any], Any] | None:
     if type(field) is models.DateTimeField:  # without its look at whether the value is a date at all
         return functools.lru_cache(maxsize=1)(connection.ops.adapt_datetimefield_value)  # often the same twice
     return lambda value: field.get_db_prep_save(value, connection)
+
+
+def _written(value: Any, texts: list[Any]) -> str:
+    """A value as it stands in a statement; one that has to be escaped goes to ``texts``, and a place for it stands."""
+    written = _literal(value)
+    if written is None and isinstance(value, float) and math.isfinite(value):
+        written = repr(value)
+    if written is None:
+        texts.append(value)
+        return "%s"
+    return written
 
 
 def _literal(value: Any) -> str | None:

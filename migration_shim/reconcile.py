@@ -167,13 +167,13 @@ class _Reconcile:
             at=self.started,
         )
         self.total = selection.count(self.course_id, since=wanted.since)
+        walker = walk.Walker(wanted, self.settings, self.control)
         queues = [queue + suffix for queue in tallies.queues(self.course_id) for suffix in self._suffixes()]
         if self.send is None:
-            pages = selection.pages(self.course_id, since=wanted.since, echo=self.echo, queues=queues)
+            pages = selection.pages(walker.read, self.course_id, since=wanted.since, echo=self.echo, queues=queues)
         else:
             walk.spread(wanted, self.record, self.control, self.settings, self.send, self.tally, self._show)
-            pages = selection.news(self.course_id, since=wanted.since, queues=queues)
-        walker = walk.Walker(wanted, self.settings, self.control)
+            pages = selection.news(walker.read, self.course_id, since=wanted.since, queues=queues)
         for page in pages:
             self.control.turn()
             self.tally.join(walker.look(page))

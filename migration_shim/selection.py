@@ -1,23 +1,25 @@
 """
-Which ledger entries a reconcile looks at: all of them, or the open set and the news. See docs/decisions/0013.
+Which ledger entries a reconcile looks at: all of them, or the open set and the news; and which of these have changed.
+See docs/decisions/0013 and 0036.
 
 Legacy has no column that says what changed: supersession and an operator's retirement touch no time. So every entry
 that is not settled is looked at, and of the settled ones those that were pulled on legacy or touched on the target
-lately.
+lately. To look at one is to compare two digests that the servers make with those that its result was stored with.
 """
 
 from __future__ import annotations
 
 import hashlib
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
-from django.db.models import F, Q, QuerySet
-from django.db.models.lookups import IsNull
+from django.db import connection
+from django.db.models import Q, QuerySet
 
-from . import multirow
+from . import fingerprint
 from .data import Leg, PairStatus, ScoreStyle, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
@@ -29,7 +31,7 @@ _FINAL = [state.value for state in State if state.is_final]
 STANDING = frozenset({PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED})
 #: Legacy states that follow from other rows as well as from the submission's own.
 _BY_NEIGHBOURS = frozenset({State.SUPERSEDED, State.COLLIDED, State.GIVEN_UP})
-#: What a result depends on of the ledger entry itself.
+#: What a result depends on of the ledger entry itself, and what must not have changed when it is stored.
 DEPENDS_ON = (
     "authority",
     "move",
@@ -43,68 +45,134 @@ DEPENDS_ON = (
     "leases",
     "echo",
 )
+_TABLE = LedgerEntry._meta.db_table
+
+
+class Seen(NamedTuple):
+    """What a result was stored with: the rules that it was judged by, and the digests of both rows. ``""``: no row."""
+
+    seen: str
+    legacy_seen: str
+    target_seen: str
 
 
 class Glance(NamedTuple):
-    """What is read of an entry to see whether it has to be compared; ``says`` is all that its result depends on."""
+    """What is read of an entry: ``stands`` is whether rules and target row are those of its result."""
 
     id: int
-    seen: str
-    result: str
-    queue_name: str
-    legacy_state: str
-    is_settled: bool
-    payload_compared: bool
     legacy_id: int | None
-    target_submission_id: int | None
-    says: bytes | None
+    legacy_seen: str
+    stands: int
 
 
-_READ = (
-    "id",
-    "seen",
-    "result",
-    "queue_name",
-    "legacy_state",
-    IsNull(F("settled_at"), False),
-    IsNull(F("payload_compared_at"), False),
-    "legacy_id",
-    "target_submission_id",
-    multirow.Packed(*DEPENDS_ON),
-)
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules that the pairs of a run are judged by, as digests: of a queue by its style of scores."""
+
+    default: str
+    by_queue: Mapping[str, str]
+
+    @classmethod
+    def of(cls, basis: str, styles: Mapping[str, ScoreStyle]) -> Self:
+        """Of what all results of a run rest on (versions and settings), and of the styles that are known."""
+        of_style = {style: _digest(f"{basis} {style}") for style in ScoreStyle}
+        by_queue = {queue: of_style[style] for queue, style in styles.items() if style is not ScoreStyle.UNKNOWN}
+        return cls(of_style[ScoreStyle.UNKNOWN], by_queue)
+
+    def of_queue(self, queue_name: str) -> str:
+        """The digest of a queue's rules."""
+        return self.by_queue.get(queue_name, self.default)
+
+    def sql(self) -> tuple[str, list[str]]:
+        """The digest of the rules of an entry ``l``, as SQL with its parameters."""
+        if not self.by_queue:
+            return "%s", [self.default]
+        whens = " WHEN %s THEN %s" * len(self.by_queue)
+        pairs = [text for pair in self.by_queue.items() for text in pair]
+        return f"CASE l.queue_name{whens} ELSE %s END", [*pairs, self.default]
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+Read = Callable[[str, list[Any]], list[Glance]]
+
+
+def reader(rules: Rules, *, echo: bool) -> Read:
+    """
+    What reads entries to see whether their results stand: a function of a condition on ``l`` and its parameters.
+
+    A result that follows from the time of day, from a neighbour's row or from a file that could not be read stands for
+    no longer than until the next look: a row of a neighbour may be committed a moment later, a file be there again.
+    """
+    by_rules, parameters = rules.sql()
+    stands = (
+        f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR (l.payload_compared_at IS NOT NULL"
+        f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}))))"
+    )
+    if not echo:
+        stands = f"({stands} OR l.result = '{PairStatus.NONE}')"
+    same = fingerprint.same("l.target_seen", target_changing.digest())
+    # The target's rows of an entry that nobody has compared are not read for this.
+    joins = target_changing.JOINS.replace("l.target_submission_id", "l.target_submission_id AND l.seen <> ''")
+    sql = (
+        f"SELECT l.id, l.legacy_id, l.legacy_seen, CASE WHEN l.seen = {by_rules} AND {stands} THEN {same} ELSE 0 END"
+        f" FROM {_TABLE} l {joins} WHERE "
+    )
+
+    def read(where: str, more: list[Any]) -> list[Glance]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql + where, [*parameters, *more])
+            rows = cursor.fetchall()
+        found = {row[0]: Glance._make(row) for row in rows}
+        if len(found) < len(rows):  # one with several Scores; see target.changing.JOINS
+            several = [pk for pk, times in Counter(row[0] for row in rows).items() if times > 1]
+            found |= {pk: found[pk]._replace(stands=0) for pk in several}
+        return list(found.values())
+
+    return read
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in sorted(words))
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join([str(int(value)) for value in values])
 
 
 def pages(
-    course_id: str,
-    *,
-    since: datetime | None,
-    echo: bool,
-    queues: Iterable[str] = (),
+    read: Read, course_id: str, *, since: datetime | None, echo: bool, queues: Iterable[str] = ()
 ) -> Iterator[list[Glance]]:
     """
     The entries to look at, in pages.
 
     Args:
+        read: what reads them; see ``reader``.
         course_id: the course.
         since: news are what happened since; None looks at everything.
         echo: imported history is looked at too, to be echoed.
         queues: the course's queues on legacy.
     """
-    entries = LedgerEntry.objects.filter(course_id=course_id)
-    if since is None:
-        yield from _keyset(entries)
-        return
-    yield from _keyset(entries.filter(settled_at=None))
-    if echo:
-        yield from _keyset(entries.filter(settled_at__isnull=False, history=True, echo=False))
-    yield from news(course_id, since=since, queues=queues)
+    after = 0
+    while page_ := page(read, course_id, since=since, echo=echo, after=after, upto=None):
+        yield page_
+        after = page_[-1].id
+    yield from news(read, course_id, since=since, queues=queues)
 
 
-def page(course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None) -> list[Glance]:
-    """The next entries of a range of ids, for one of many hands: ``pages`` without the news. ``upto`` None: no end."""
-    rows = _walked(course_id, since, echo=echo).filter(id__gt=after)
-    rows = rows if upto is None else rows.filter(id__lte=upto)
-    return [Glance._make(row) for row in multirow.raw(rows.order_by("id").values_list(*_READ)[:PAGE])]
+def page(
+    read: Read, course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None
+) -> list[Glance]:
+    """The next entries of a range of ids: ``pages`` without the news. ``upto`` None: no end."""
+    where, parameters = "l.course_id = %s AND l.id > %s", [course_id, after]
+    if upto is not None:
+        where, parameters = f"{where} AND l.id <= %s", [*parameters, upto]
+    if since is not None:
+        more = " OR (l.history AND NOT l.echo)" if echo else ""
+        where += f" AND (l.settled_at IS NULL{more})"
+    return read(f"{where} ORDER BY l.id LIMIT {PAGE}", parameters)
 
 
 def range_ends(course_id: str, *, since: datetime | None, echo: bool, size: int) -> Iterator[int]:
@@ -124,11 +192,10 @@ def _walked(course_id: str, since: datetime | None, *, echo: bool) -> QuerySet[L
     return entries.filter(Q(settled_at=None) | Q(history=True, echo=False)) if echo else entries.filter(settled_at=None)
 
 
-def news(course_id: str, *, since: datetime | None, queues: Iterable[str] = ()) -> Iterator[list[Glance]]:
+def news(read: Read, course_id: str, *, since: datetime | None, queues: Iterable[str] = ()) -> Iterator[list[Glance]]:
     """The settled entries that were touched on either side since then, in pages. None: all are looked at anyway."""
     if since is None:
         return
-    settled = LedgerEntry.objects.filter(course_id=course_id, settled_at__isnull=False)
     seen: set[int] = set()
     touched = (
         ("legacy_id", legacy_changing.pulled_since(queues, since)),
@@ -136,77 +203,50 @@ def news(course_id: str, *, since: datetime | None, queues: Iterable[str] = ()) 
     )
     for column, ids in touched:
         for start in range(0, len(ids), PAGE):
-            rows = settled.filter(**{f"{column}__in": ids[start : start + PAGE]}).values_list(*_READ)
-            if page := [Glance._make(row) for row in multirow.raw(rows) if row[0] not in seen]:
-                seen.update(glance.id for glance in page)
-                yield page
-
-
-def glances(ids: Iterable[int]) -> list[Glance]:
-    """These entries, as they are now."""
-    rows = LedgerEntry.objects.filter(id__in=list(ids)).order_by("id").values_list(*_READ)
-    return [Glance._make(row) for row in multirow.raw(rows)]
+            among = f"l.{column} IN ({_numbers(ids[start : start + PAGE])})"
+            found = read(f"{among} AND l.course_id = %s AND l.settled_at IS NOT NULL", [course_id])
+            if page_ := [glance for glance in found if glance.id not in seen]:
+                seen.update(glance.id for glance in page_)
+                yield page_
 
 
 def count(course_id: str, *, since: datetime | None) -> int:
     """How many entries ``pages`` gives, about: the news are not known before they are read."""
-    entries = LedgerEntry.objects.filter(course_id=course_id)
-    return entries.count() if since is None else entries.filter(settled_at=None).count()
+    return _walked(course_id, since, echo=False).count()
 
 
-def _keyset(entries: QuerySet[LedgerEntry]) -> Iterator[list[Glance]]:
-    after = 0
-    rows = entries.order_by("id").values_list(*_READ)
-    while page := [Glance._make(row) for row in multirow.raw(rows.filter(id__gt=after)[:PAGE])]:
-        yield page
-        after = page[-1].id
-
-
-def changed(
-    page: list[Glance],
-    *,
-    echo: bool,
-    basis: str,
-    style: Callable[[str], ScoreStyle],
-) -> dict[int, str]:
-    """
-    The entries of a page that have to be compared, with the fingerprint of what there is to be seen of them.
-
-    An entry whose rows are as they were when its result was stored has that result still.
-
-    Args:
-        page: the entries.
-        echo: whether history that was not echoed is to be.
-        basis: what all results of this run rest on: versions and settings.
-        style: what the graders of a queue call a score; stored points are judged by it.
-    """
-    legacy = legacy_changing.rows(glance.legacy_id for glance in page if glance.legacy_id is not None)
-    target = target_changing.rows(
-        glance.target_submission_id for glance in page if glance.target_submission_id is not None
+def changed(page: list[Glance]) -> list[int]:
+    """The entries of a page that have to be compared: those of which a digest is another one, or does not stand."""
+    legacy = legacy_changing.digests(
+        glance.legacy_id for glance in page if glance.stands and glance.legacy_id is not None
     )
-    found = {}
-    for glance in page:
-        rows = legacy.get(glance.legacy_id, b""), target.get(glance.target_submission_id, b"")
-        seen = fingerprint(f"{basis} {style(glance.queue_name)}".encode(), glance.says, *rows)
-        if seen != glance.seen or not _stands(glance, echo):
-            found[glance.id] = seen
+    return [
+        glance.id
+        for glance in page
+        if not glance.stands
+        or (now := legacy.get(glance.legacy_id or 0, "")) != glance.legacy_seen
+        or now == fingerprint.UNKNOWN
+    ]
+
+
+def seen_now(ids: Iterable[int], rules: Rules) -> dict[int, Seen]:
+    """What the results of these entries are to be stored with, as their rows are now; before they are compared."""
+    wanted = _numbers(ids)
+    if not wanted:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT l.id, l.legacy_id, l.queue_name, {fingerprint.known(target_changing.digest())}"
+            f" FROM {_TABLE} l {target_changing.JOINS} WHERE l.id IN ({wanted})"
+        )
+        rows = cursor.fetchall()
+    legacy = legacy_changing.digests({legacy_id for _, legacy_id, *_ in rows if legacy_id is not None})
+    found: dict[int, Seen] = {}
+    for pk, legacy_id, queue_name, target in rows:
+        several = pk in found
+        row = legacy.get(legacy_id or 0, "")
+        found[pk] = Seen(rules.of_queue(queue_name), row, fingerprint.UNKNOWN if several else target)
     return found
-
-
-def _stands(glance: Glance, echo: bool) -> bool:
-    """Whether a result can only change with the rows that the fingerprint is of."""
-    if glance.result == PairStatus.NONE:
-        return not echo
-    if glance.result not in STANDING:
-        return False
-    # A row of a neighbour may be committed a moment later; a file may be there again.
-    return glance.is_settled or (glance.legacy_state not in _BY_NEIGHBOURS and glance.payload_compared)
-
-
-def fingerprint(*parts: bytes | None) -> str:
-    """A short digest of what some rows say. A row that says too much to tell never looks the same: it is compared."""
-    known = [uuid.uuid4().bytes if part is None else part for part in parts]
-    return hashlib.blake2b(b"\n".join(known), digest_size=12).hexdigest()
 
 
 def settle(course_id: str, moment: datetime, horizon: timedelta, beat: Callable[[], None]) -> None:

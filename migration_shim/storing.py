@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from django.db import OperationalError, connection, transaction
 
-from . import known, permits, texts
+from . import known, multirow, permits, texts
 from .data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
-from .selection import DEPENDS_ON
+from .selection import DEPENDS_ON, Seen
 
 TRIES = 4
 #: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
@@ -35,7 +37,7 @@ _STORED = (
     "target_graded_at",
     "payload_compared_at",
     "double_authority",
-    "seen",
+    *Seen._fields,
 )
 
 
@@ -47,7 +49,7 @@ class Found:
     result: Comparison
     legacy: Outcome
     target: Outcome
-    seen: str
+    seen: Seen
     payload_at: datetime | None
 
 
@@ -76,23 +78,24 @@ def store(results: Iterable[Found], register: list[KnownDifference], moment: dat
             one.entry.compared_at, one.entry.settled_at = moment, moment if settled else None
             changed.append((one, covers, before))
     for start in range(0, len(changed), BATCH):
-        _again(changed[start : start + BATCH], moment)
+        again(functools.partial(_write, changed[start : start + BATCH], moment))
 
 
+Result = TypeVar("Result")
 Changed = tuple[Found, dict[DivergenceClass, KnownDifference | None], tuple]
 
 
-def _again(batch: list[Changed], moment: datetime) -> None:
+def again(write: Callable[[], Result]) -> Result:
     """Write a batch; after a deadlock or a lock wait once more, a few times."""
     for tried in range(1, TRIES):
         try:
-            return _write(batch, moment)
+            return write()
         except OperationalError:
             if connection.in_atomic_block:
                 raise
             connection.close_if_unusable_or_obsolete()
             time.sleep(0.1 * 2**tried)
-    return _write(batch, moment)
+    return write()
 
 
 def _write(batch: list[Changed], moment: datetime) -> None:
@@ -178,27 +181,13 @@ def _is_over(one: Found, klass: DivergenceClass) -> bool:
 
 
 def _update(entries: list[LedgerEntry]) -> None:
-    """``bulk_update`` without its expression for every value; on MySQL without a round trip for every row, too."""
-    fields = [LedgerEntry._meta.get_field(name) for name in ("id", *_STORED, "compared_at", "settled_at")]
-    rows = [
-        [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields] for entry in entries
-    ]
-    if not rows:
-        return
-    quote = connection.ops.quote_name
-    table, (key, *columns) = quote(LedgerEntry._meta.db_table), [quote(field.column) for field in fields]
-    with connection.cursor() as cursor:
-        if connection.vendor != "mysql":
-            settings = ", ".join(f"{column} = %s" for column in columns)
-            cursor.executemany(f"UPDATE {table} SET {settings} WHERE {key} = %s", [[*row, pk] for pk, *row in rows])
-            return
-        first = ", ".join(f"%s AS {column}" for column in (key, *columns))
-        others = f" UNION ALL SELECT {', '.join(['%s'] * len(fields))}" * (len(rows) - 1)
-        settings = ", ".join(f"{table}.{column} = new.{column}" for column in columns)
-        cursor.execute(
-            f"UPDATE {table} JOIN (SELECT {first}{others}) AS new ON {table}.{key} = new.{key} SET {settings}",
-            [value for row in rows for value in row],
-        )
+    """``bulk_update`` without its expression for every value."""
+    fields = [LedgerEntry._meta.get_field(name) for name in (*_STORED, "compared_at", "settled_at")]
+    rows = {
+        entry.pk: [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
+        for entry in entries
+    }
+    multirow.update(LedgerEntry, [field.attname for field in fields], rows)
 
 
 def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:
@@ -228,7 +217,8 @@ def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) 
         # return says so on the entry before it touches legacy's row.
         entry.double_authority = True
     entry.target_graded_at = target.returned_at if target.state is State.GRADED else None
-    entry.payload_compared_at, entry.seen = one.payload_at, one.seen
+    entry.payload_compared_at = one.payload_at
+    entry.seen, entry.legacy_seen, entry.target_seen = one.seen
     return before != tuple(getattr(entry, name) for name in _STORED)
 
 

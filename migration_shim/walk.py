@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from . import comparing, known, runs, selection
+from . import comparing, equal_pairs, known, runs, selection
 from .conf import ShimSettings, load
 from .errors import WorkersFailed
 from .models import LedgerEntry, Run
@@ -117,35 +117,34 @@ class Walker:
 
     def __init__(self, walk: Pass, settings: ShimSettings, control: Control) -> None:
         self.walk, self.control = walk, control
+        self.rules = selection.Rules.of(walk.basis, walk.styles.known)
+        self.read = selection.reader(self.rules, echo=walk.echo)
         self.job = comparing.Job(
             settings=settings, styles=walk.styles, register=known.of_course(walk.course_id, walk.at)
         )
 
     def look(self, page: list[selection.Glance]) -> Tally:
         """
-        Look at one page of entries.
+        Look at one page of entries, as ``read`` has given it.
 
         Raises:
             Stopped: with the reason, before a batch.
         """
-        ids = list(self._changed(page))
+        ids = selection.changed(page)
         tally = Tally(looked_at=len(page), compared=len(ids))
         for start in range(0, len(ids), BATCH):
             self.control.turn()
             tally.echoed += self._compare(ids[start : start + BATCH])
         return tally
 
-    def _changed(self, page: list[selection.Glance]) -> dict[int, str]:
-        walk = self.walk
-        return selection.changed(page, echo=walk.echo, basis=walk.basis, style=walk.styles.style)
-
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch; how many copies were given legacy's reply before."""
+        ids = equal_pairs.store(ids, self.job, self.rules)
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
         if self.walk.echo and (echoed := comparing.echo_entries(entries, self.job.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
         # Read after the entries: what changes in between is found changed by the next run.
-        seen = self._changed(selection.glances(ids))
+        seen = selection.seen_now(ids, self.rules)
         comparing.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.job)
         return echoed
 
@@ -206,7 +205,7 @@ def _work(taken: Range[Tally]) -> str:
             "This worker has other versions or settings than the command: what it finds is no evidence."
         )
     walker = Walker(walk, settings, taken.control)
-    page_of = functools.partial(selection.page, walk.course_id, since=walk.since, echo=walk.echo)
+    page_of = functools.partial(selection.page, walker.read, walk.course_id, since=walk.since, echo=walk.echo)
     while taken.is_wanted():
         taken.control.turn()
         page = page_of(after=taken.position.last_id, upto=taken.plan["upto"])

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 
 from django.utils.timezone import now
 
-from .data import LegacyRow
 from .errors import LegacyReplaced
 from .legacy import rows as legacy_rows
 from .models import Checkpoint
@@ -39,9 +38,8 @@ def position() -> Checkpoint:
     return checkpoint
 
 
-def saw(checkpoint: Checkpoint, page: Iterable[LegacyRow]) -> None:
+def saw(checkpoint: Checkpoint, arrived: datetime) -> None:
     """Remember when the newest row seen arrived. What a return has inserted bears the time of its first arrival."""
-    arrived = max(row.arrival_time for row in page)
     newest = checkpoint.plan.get("arrived")
     checkpoint.plan["arrived"] = max(arrived, datetime.fromisoformat(newest) if newest else arrived).isoformat()
 

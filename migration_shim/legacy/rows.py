@@ -43,6 +43,17 @@ def pages(*, after: int, unretired_only: bool, size: int) -> Iterator[list[Legac
         after = rows[-1].id
 
 
+Outline = tuple[int, str, datetime]
+
+
+def outlines(*, after: int, size: int) -> Iterator[list[Outline]]:
+    """(id, xqueue_header, arrival_time) of all rows above ``after``, by id, in pages: what was written is not read."""
+    rows = _walk(after, unretired_only=False).values_list("id", "xqueue_header", "arrival_time")
+    while page := list(rows.filter(id__gt=after)[:size]):
+        yield page
+        after = page[-1][0]
+
+
 def page(*, after: int, unretired_only: bool, size: int, upto: int | None = None) -> list[LegacyRow]:
     """
     The first ``size`` rows with an id above ``after`` and, where one is given, not above ``upto``, by id.

@@ -1,67 +1,54 @@
-"""What can change about a target row once it is stored, read without its answer: cheap, and enough to tell."""
+"""What can change about a target row once it is stored, as a digest that the database makes beside the ledger."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
 from datetime import datetime
 
-from django.db.models import Count
-from submissions.models import ExternalGraderDetail, Submission
+from django.db import connection
+from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
-from .. import multirow
+from .. import fingerprint
 from .courses import of_course
 
 _ITEM = "submission__student_item_id"
-#: What can change, as one value.
-_PACKED = multirow.Packed(
-    "status",
-    "status_time",
-    "num_failures",
-    "pullkey",
-    "queue_name",
-    "queue_key",
-    "points_possible",
-    "grader_reply",
-    "submission__student_item__student_id",
-    "submission__student_item__item_id",
+#: What a result depends on of the ledger entry itself.
+_OF_ENTRY = ("authority", "move", "legacy_leg", "target_leg", "double_authority", "leases", "echo")
+_NULLABLE = (
+    *("l.legacy_id", "l.target_submission_id", "l.superseded_at"),
+    *("d.status", "d.status_time", "d.created_at", "d.num_failures", "d.points_possible", "p.points_earned"),
 )
-_SCORE = ("submission__score__id", "submission__score__points_earned")
+_TEXTS = (
+    *("l.lease_key", "d.pullkey", "d.queue_name", "d.queue_key", "d.grader_reply"),
+    *("i.student_id", "i.course_id", "i.item_id"),
+)
+_DETAIL, _SUBMISSION, _STUDENT_ITEM, _SCORE, _FILE = (
+    model._meta.db_table for model in (ExternalGraderDetail, Submission, StudentItem, Score, SubmissionFile)
+)
+#: The target's rows of the ledger entries ``l``, as d, s, i and p; NULL where there are none. An entry with several
+#: Scores comes several times: whoever reads this counts it as changed, and leaves it to the rules.
+JOINS = (
+    f"LEFT JOIN {_DETAIL} d ON d.submission_id = l.target_submission_id "
+    f"LEFT JOIN {_SUBMISSION} s ON s.id = l.target_submission_id "
+    f"LEFT JOIN {_STUDENT_ITEM} i ON i.id = s.student_item_id "
+    f"LEFT JOIN {_SCORE} p ON p.submission_id = l.target_submission_id"
+)
+#: The living rows that have the StudentItem and the key of ``d`` beside it: a shadow's key is its submission's own.
+TWINS = (
+    f"(SELECT COUNT(*) FROM {_SUBMISSION} s2 JOIN {_DETAIL} d2 ON d2.submission_id = s2.id"
+    " WHERE s2.student_item_id = s.student_item_id AND s2.id <> s.id AND d2.queue_key = d.queue_key"
+    " AND NOT (d2.status = 'retired' AND d2.grader_reply IS NULL))"
+)
+#: Whether ``d`` has files.
+HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)"
 
 
-def rows(submission_ids: Iterable[int]) -> dict[int, bytes | None]:
-    """
-    What the rows say that are there, by Submission id: their own columns, the points of their Scores, and how many
-    living rows have the same StudentItem and key. None stands for too much to tell. Three statements at most.
-    """
-    details = ExternalGraderDetail.objects.order_by().values_list("submission_id", _ITEM, "queue_key", *_SCORE, _PACKED)
-    found = multirow.raw(details, submission_id=submission_ids)
-    points: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for submission_id, _, _, score_id, earned, _ in found:
-        if score_id is not None:
-            points[submission_id].append((score_id, earned))
-    twins = _several({item for _, item, *_ in found})
-    said: dict[int, bytes | None] = {}
-    for submission_id, item, key, _, _, packed in found:
-        earned = [earned for _, earned in sorted(points[submission_id])]
-        beside = f" {twins.get((item, key), 1)} {earned}".encode()
-        said[submission_id] = None if packed is None else packed + beside
-    return said
-
-
-def _several(items: set[int]) -> dict[tuple[int, str], int]:
-    """
-    (StudentItem, key) -> how many living rows have both, where that is more than one.
-
-    The index on student_item_id tells alone which have more than one row at all: mostly few.
-    """
-    every = Submission._objects.order_by().values_list("student_item_id")
-    again = Counter(item for (item,) in multirow.raw(every, student_item_id=items))
-    items = [item for item, number in again.items() if number > 1]
-    living = ExternalGraderDetail.objects.filter(submission__student_item_id__in=items)
-    living = living.exclude(status="retired", grader_reply=None).order_by()
-    groups = living.values_list(_ITEM, "queue_key").annotate(number=Count("id")).filter(number__gt=1)
-    return {(item, key): number for item, key, number in groups}
+def digest() -> str:
+    """The digest of all that is compared of an entry ``l`` and its target row, over ``JOINS``, as SQL."""
+    vendor = connection.vendor
+    parts = [f"l.{name}" for name in _OF_ENTRY]
+    parts += [*map(fingerprint.nullable, _NULLABLE), TWINS]
+    parts += [fingerprint.text(vendor, name) for name in _TEXTS]
+    return fingerprint.sql(vendor, [*parts, fingerprint.long_text(vendor, "s.raw_answer")])
 
 
 def touched_since(course_id: str, moment: datetime) -> list[int]:

@@ -1,0 +1,204 @@
+"""
+The short path of a comparison: pairs of which every rule says at a glance that the two sides are equal.
+
+It only ever says "equal", and only of the common case: graded on both sides, one row and one score each, no file, no
+newer attempt in the way, the same reply, the same payload. Whatever it does not know at once is left to the rules
+(``compare.py`` and what feeds it), whose verdict it would be in every case that it passes. It reads a row once.
+
+JSON is read by msgspec, which is strict; where it refuses, or where it and Python's own parser could take a text for
+two different things, the rules decide.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from ..data import Points, Reply, ReplyKind, ScoreStyle
+from .identity import FENCE, is_fenced
+from .scoring import judge_points
+
+Predicted = Callable[[float, int], int | None]
+_escaped = json.encoder.encode_basestring_ascii
+#: A reply of more characters, or with more opening brackets, goes by the rules: they have limits of size and depth.
+_REPLY_CHARACTERS, _REPLY_BRACKETS = 65_536, 40
+#: A score above it is no common one; Python's floats are exact up to there.
+_SCORE = 1_000_000
+
+
+class Pair(NamedTuple):
+    """
+    What is read of a pair whose columns allow for it (see ``equal_pairs``): of the entry, its target row, legacy's row.
+
+    Times are differences in microseconds; ``None`` where the database cannot tell.
+    """
+
+    entry_id: int
+    queue_name: str
+    learner: str
+    item_id: str
+    lease_key: str
+    is_timed: bool
+    raw_header: str
+    grader_payload: str | None
+    student_info: str
+    student_id: str
+    target_course_id: str
+    target_item_id: str
+    target_queue_name: str
+    target_queue_key: str | None
+    target_pullkey: str | None
+    target_reply: str
+    points_possible: int
+    points_earned: int
+    target_took: int | None
+    answer: str
+    header: str
+    body: str
+    reply: str
+    took: int | None
+
+
+class Verdict(NamedTuple):
+    """The one outcome of both sides."""
+
+    correct: bool
+    score: float
+
+
+class _Header(msgspec.Struct):
+    lms_key: str
+
+
+class _Reply(msgspec.Struct):
+    correct: bool
+    score: float | int
+    msg: str
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    student_response: msgspec.Raw
+    student_info: str
+    grader_payload: str | None = None
+
+
+_header = msgspec.json.Decoder(_Header).decode
+_reply = msgspec.json.Decoder(_Reply).decode
+_body = msgspec.json.Decoder(_Body).decode
+
+
+def _is_fenced(pair: Pair) -> bool:
+    return is_fenced(pair.student_id, pair.target_item_id)
+
+
+def _same_learner(pair: Pair) -> bool:
+    return pair.student_id == FENCE + pair.learner
+
+
+def _same_problem(pair: Pair) -> bool:
+    return pair.target_item_id == FENCE + pair.item_id
+
+
+def _own_queue(pair: Pair) -> bool:
+    return pair.target_queue_name != pair.queue_name
+
+
+def _own_key(pair: Pair) -> bool:
+    return pair.target_queue_key != _header(pair.raw_header).lms_key
+
+
+def _from_the_seam(pair: Pair) -> bool:
+    return not pair.target_pullkey or pair.target_pullkey == pair.lease_key
+
+
+def _same_header(pair: Pair) -> bool:
+    return pair.raw_header == pair.header
+
+
+def _same_body(pair: Pair) -> bool:
+    """Whether legacy's body is what the seam makes of residue and answer: by its text, else by its fields."""
+    payload, info = _text(pair.grader_payload), _escaped(pair.student_info)
+    if pair.body == f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": {pair.answer}}}':
+        return True
+    if pair.body == f'{{"student_info": {info}, "grader_payload": {payload}, "student_response": {pair.answer}}}':
+        return True
+    if not pair.answer.startswith('"'):
+        return False  # what is no text may nest, and numbers have more than one spelling
+    found = _body(pair.body)
+    return (
+        found.student_info == pair.student_info
+        and found.grader_payload == pair.grader_payload
+        and bytes(found.student_response) == pair.answer.encode()
+    )
+
+
+#: What must hold beside equal replies, by name: each by itself, so that a test can leave one out.
+CHECKS: dict[str, Callable[[Pair], bool]] = {
+    "fenced": _is_fenced,
+    "same_learner": _same_learner,
+    "same_problem": _same_problem,
+    "own_queue": _own_queue,
+    "same_header": _same_header,
+    "own_key": _own_key,
+    "from_the_seam": _from_the_seam,
+    "same_body": _same_body,
+}
+
+
+def equal(pair: Pair, style: ScoreStyle, latency: int, predicted: Predicted) -> Verdict | None:
+    """
+    What both sides say of a pair that is plainly equal; None leaves it to the rules.
+
+    Args:
+        pair: the pair.
+        style: what the graders of its queue call a score.
+        latency: how many microseconds longer than legacy the target may take.
+        predicted: what edx-submissions stores for a score, of so many points possible.
+    """
+    if pair.is_timed and (pair.took is None or pair.target_took is None or pair.target_took - pair.took > latency):
+        return None
+    try:
+        one = _read(pair.reply)
+        other = one if pair.target_reply == pair.reply else _read(pair.target_reply)
+        if one is None or other is None or one.correct is not other.correct or one.score != other.score:
+            return None
+        for holds in CHECKS.values():
+            if not holds(pair):
+                return None
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    points = pair.points_possible, pair.points_earned
+    if not _has_its_points(other.correct, other.score, *points, style, predicted):
+        return None
+    return Verdict(one.correct, float(one.score))
+
+
+def _read(text: str) -> _Reply | None:
+    if len(text) > _REPLY_CHARACTERS or text.count("[") + text.count("{") > _REPLY_BRACKETS:
+        return None
+    found = _reply(text)
+    return found if 0 <= found.score <= _SCORE and _is_plain(found.msg) else None
+
+
+def _is_plain(message: str) -> bool:
+    """Whether CAPA certainly takes a message: text on one or more lines, without what XML cannot hold, undeclared."""
+    return bool(message) and not message.startswith("<?") and message.replace("\n", "").replace("\t", "").isprintable()
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _has_its_points(
+    correct: bool, score: float, possible: int, earned: int, style: ScoreStyle, predicted: Predicted
+) -> bool:
+    """Whether the stored points are those of the learner's score, by the rules themselves: scores are few."""
+    reply = Reply(kind=ReplyKind.VALID, correct=correct, score=float(score), sent=score)
+    points = Points(stored=earned, possible=possible, predicted=predicted(score, possible))
+    return judge_points(reply, points, style) == (None, "")
+
+
+@functools.lru_cache(maxsize=1024)
+def _text(payload: str | None) -> str:
+    return "null" if payload is None else _escaped(payload)

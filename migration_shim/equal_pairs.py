@@ -1,0 +1,171 @@
+"""
+The short path of a comparison: pairs that are plainly equal are read, judged and stored without the rules.
+
+Two statements read a batch, one of each server, and each row is read and parsed once. What the columns can say is asked
+of the servers (``OF_ENTRY``, ``legacy.changing.PLAIN``), what the texts say of ``core/plain_pair.py``. Every other pair
+is left to ``comparing``, whose verdict this is for those that pass.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.utils.timezone import now
+
+from . import fingerprint, hosts, multirow, storing
+from .comparing import Job
+from .core import plain_pair
+from .core.hosts import whose_header
+from .core.plain_pair import Pair, Verdict
+from .data import Authority, Leg, Move, Origin, PairStatus, State, Whose
+from .legacy import changing as legacy_changing
+from .models import LedgerEntry
+from .selection import DEPENDS_ON, Rules, Seen
+from .target.changing import HAS_FILES, JOINS, TWINS, digest
+from .target.prediction import points_for
+
+_TABLE = LedgerEntry._meta.db_table
+#: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out.
+OF_ENTRY: dict[str, str] = {
+    "on_both": f"l.legacy_leg = '{Leg.STORED}' AND l.target_leg = '{Leg.STORED}'",
+    "legacys": f"l.authority = '{Authority.LEGACY}'",
+    "not_moved": f"l.move = '{Move.NONE}'",
+    "not_superseded": "l.superseded_at IS NULL",
+    "not_on_both_for_real": "NOT l.double_authority",
+    "to_be_compared": "(NOT l.history OR l.echo)",
+    "not_refused": "l.legacy_reason = ''",
+    "nothing_on_record": "l.divergences = ''",
+    "whole_residue": "l.raw_header <> '' AND l.extra_body = ''",
+    "graded": "d.status = 'retired' AND d.grader_reply IS NOT NULL",
+    "has_points": "p.id IS NOT NULL",
+    "no_twin": f"{TWINS} = 0",
+    "no_files": f"NOT {HAS_FILES}",
+    "in_order": f"(l.input_key = '' OR l.leased_at IS NULL OR NOT EXISTS (SELECT 1 FROM {_TABLE} o"
+    " WHERE o.input_key = l.input_key AND o.arrived_at > l.arrived_at AND o.leased_at < l.leased_at))",
+}
+
+
+class _Row(NamedTuple):
+    """An entry with its target row, as the database has it."""
+
+    depends_on: tuple[Any, ...]
+    digest: str
+    graded_at: str
+    payload_compared_at: str
+    ended: int
+    of_pair: tuple[Any, ...]
+
+
+def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
+    """
+    Store what is plainly equal of these entries; give back the ids of all others, in their order.
+
+    What somebody has changed since it was read is given back as well.
+    """
+    moment = now()
+    ended_before = moment - timedelta(seconds=job.settings.late_reply_seconds)
+    latency = job.settings.grading_deadline_seconds * 1_000_000
+    known = hosts.known()
+    entries = _entries(ids, moment, ended_before)
+    rows = legacy_changing.plain_rows((row.depends_on[_LEGACY_ID] for row in entries.values()), ended_before)
+    equal: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+    for pk, row in entries.items():
+        legacy = rows.get(row.depends_on[_LEGACY_ID])
+        if legacy is None:
+            continue
+        seen, header, body, reply, took, ended = legacy
+        pair = Pair(pk, *row.of_pair, header, body, reply, took)
+        verdict = plain_pair.equal(pair, job.styles.style(pair.queue_name), latency, points_for)
+        if verdict is None or whose_header(header, known) is not Whose.OURS:
+            continue
+        stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
+        equal[pk] = row.depends_on, _columns(pair, verdict, stored_with, row, moment, settled=ended and row.ended)
+    done: set[int] = set()
+    for start in range(0, len(equal), storing.BATCH):
+        batch = dict(list(equal.items())[start : start + storing.BATCH])
+        done |= storing.again(functools.partial(_write, batch, moment))
+    return [pk for pk in ids if pk not in done]
+
+
+_LEGACY_ID = DEPENDS_ON.index("legacy_id")
+_OF_PAIR = (
+    "l.queue_name, l.learner, l.item_id, l.lease_key, "
+    f"l.origin = '{Origin.ROUTER}' AND NOT l.echo, "
+    "l.raw_header, l.grader_payload, l.student_info, i.student_id, i.course_id, i.item_id, d.queue_name, d.queue_key,"
+    f" d.pullkey, d.grader_reply, d.points_possible, p.points_earned"
+)
+
+
+def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> dict[int, _Row]:
+    """Those of the entries whose columns allow for it, with their target rows."""
+    if not ids:
+        return {}
+    took = fingerprint.microseconds(connection.vendor, "d.created_at", "d.status_time")
+    depends_on = ", ".join(f"l.{name}" for name in DEPENDS_ON)
+    at = connection.ops.adapt_datetimefield_value
+    # As text: what is only passed on needs no conversion.
+    times = "CAST(d.status_time AS CHAR), COALESCE(CAST(l.payload_compared_at AS CHAR), %s)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT l.id, {depends_on}, {fingerprint.known(digest())}, {times}, d.status_time < %s, {_OF_PAIR},"
+            f" {took}, s.raw_answer FROM {_TABLE} l {JOINS}"
+            f" WHERE l.id IN ({', '.join(map(str, ids))}) AND l.legacy_id IS NOT NULL"
+            f" AND {' AND '.join(OF_ENTRY.values())} ORDER BY l.id",
+            [str(at(moment)), at(ended_before)],
+        )
+        rows = cursor.fetchall()
+    end = 1 + len(DEPENDS_ON)
+    several = {pk for pk, times in Counter(row[0] for row in rows).items() if times > 1}
+    return {row[0]: _Row(row[1:end], *row[end : end + 4], row[end + 4 :]) for row in rows if row[0] not in several}
+
+
+#: What is written of each; ``compared_at`` and what all have in common stand in the statement.
+_COLUMNS = (
+    "legacy_correct",
+    "target_correct",
+    "legacy_score",
+    "target_score",
+    "legacy_seconds",
+    "target_seconds",
+    "target_graded_at",
+    "payload_compared_at",
+    "settled_at",
+    *Seen._fields,
+)
+_SAME = {
+    "result": PairStatus.EQUAL,
+    "divergences": "",
+    "known": "",
+    "graded_pair": True,
+    "legacy_state": State.GRADED,
+    "target_state": State.GRADED,
+}
+
+
+def _columns(
+    pair: Pair, verdict: Verdict, seen: Seen, row: _Row, moment: datetime, *, settled: bool
+) -> tuple[Any, ...]:
+    """The values of ``_COLUMNS``."""
+    correct, score = verdict
+    took, target_took = (
+        (pair.took / 1e6, pair.target_took / 1e6)
+        if pair.is_timed and pair.took is not None and pair.target_took is not None
+        else (None, None)
+    )
+    outcome = correct, correct, score, score, took, target_took
+    return *outcome, row.graded_at, row.payload_compared_at, moment if settled else None, *seen
+
+
+def _write(batch: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]], moment: datetime) -> set[int]:
+    """Store a batch; the ids of what was stored."""
+    with transaction.atomic():
+        locked = multirow.select(LedgerEntry, ("id", *DEPENDS_ON, "divergences"), lock=True, id=list(batch))
+        there = {pk: tuple(rest) for pk, *rest, on_record in locked if not on_record}
+        same = {pk: values for pk, (before, values) in batch.items() if there.get(pk) == before}
+        multirow.update(LedgerEntry, _COLUMNS, same, compared_at=moment, **_SAME)
+    return set(same)

@@ -1,0 +1,66 @@
+"""
+A short digest of what a row says, made by the database: what has not changed need not be sent to be compared.
+
+64 bits for each row by itself, as 16 hexadecimal digits. Never of several rows: sums of digests lose rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: What stands for a digest that could not be made. No database makes it, and it is never the same as another one.
+UNKNOWN = "?"
+
+
+def sql(vendor: str, parts: Sequence[str]) -> str:
+    """
+    The digest of what ``parts`` say, as an expression of SQL. NULL where the database cannot make it (a row over
+    MySQL's ``max_allowed_packet``, a server without MD5): whoever asks takes that for "changed".
+
+    Args:
+        vendor: Django's name of the database.
+        parts: columns that are never NULL and have no comma in them; others by the functions below.
+    """
+    if vendor == "mysql":
+        joined = ", ',', ".join(parts)  # not CONCAT_WS, which leaves out what is NULL
+        return f"LEFT(MD5(CONCAT({joined})), 16)"
+    joined = " || ',' || ".join(parts)
+    return f"SUBSTR(MD5({joined}), 1, 16)"
+
+
+def nullable(column: str) -> str:
+    """A column of numbers, times or words of ours that may be NULL."""
+    return f"IFNULL({column}, '-')"
+
+
+def text(vendor: str, column: str) -> str:
+    """
+    A column of anybody's text, NULL or not: behind its length and in utf8mb4, so that neither its neighbours nor the
+    columns' character sets can make two rows alike.
+    """
+    if vendor == "mysql":
+        # Not IFNULL: what CONCAT cannot make is NULL as well, and would look like a text that is not there.
+        return f"IF({column} IS NULL, '-', CONCAT(LENGTH({column}), ':', CONVERT({column} USING utf8mb4)))"
+    return f"IFNULL(HEX(CAST({column} AS BLOB)), '-')"
+
+
+def long_text(vendor: str, column: str) -> str:
+    """The same of a text that may be long: as a digest of its own, which copies none of it."""
+    return f"IF({column} IS NULL, '-', MD5({column}))" if vendor == "mysql" else text(vendor, column)
+
+
+def known(digest: str) -> str:
+    """A digest to be stored or sent: never NULL. An expression of SQL."""
+    return f"COALESCE({digest}, '{UNKNOWN}')"
+
+
+def same(stored: str, present: str) -> str:
+    """Whether a stored digest is the present one: 1 or 0, and 0 where either is NULL. Both are expressions of SQL."""
+    return f"COALESCE({stored} = {present}, 0)"
+
+
+def microseconds(vendor: str, start: str, end: str) -> str:
+    """The time between two columns, as SQL; NULL where one of them is."""
+    if vendor == "mysql":
+        return f"TIMESTAMPDIFF(MICROSECOND, {start}, {end})"
+    return f"django_timestamp_diff({end}, {start})"
