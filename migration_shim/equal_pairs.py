@@ -20,9 +20,8 @@ from django.utils.timezone import now
 from . import fingerprint, hosts, multirow, storing
 from .comparing import Job
 from .core import plain_pair
-from .core.hosts import whose_header
 from .core.plain_pair import Pair, Verdict
-from .data import Authority, Leg, Move, Origin, PairStatus, State, Whose
+from .data import Authority, Leg, Move, Origin, PairStatus, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .selection import DEPENDS_ON, Rules, Seen
@@ -40,9 +39,8 @@ OF_ENTRY: dict[str, str] = {
     "to_be_compared": "(NOT l.history OR l.echo)",
     "not_refused": "l.legacy_reason = ''",
     "nothing_on_record": "l.divergences = ''",
-    "whole_residue": "l.raw_header <> '' AND l.extra_body = ''",
+    "no_key_of_its_own": "l.extra_body = ''",
     "graded": "d.status = 'retired' AND d.grader_reply IS NOT NULL",
-    "has_points": "p.id IS NOT NULL",
     "no_twin": f"{TWINS} = 0",
     "no_files": f"NOT {HAS_FILES}",
     "in_order": f"(l.input_key = '' OR l.leased_at IS NULL OR NOT EXISTS (SELECT 1 FROM {_TABLE} o"
@@ -80,8 +78,8 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
             continue
         seen, header, body, reply, took, ended = legacy
         pair = Pair(pk, *row.of_pair, header, body, reply, took)
-        verdict = plain_pair.equal(pair, job.styles.style(pair.queue_name), latency, points_for)
-        if verdict is None or whose_header(header, known) is not Whose.OURS:
+        verdict = plain_pair.equal(pair, known, job.styles.style(pair.queue_name), latency, points_for)
+        if verdict is None:
             continue
         stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
         equal[pk] = row.depends_on, _columns(pair, verdict, stored_with, row, moment, settled=ended and row.ended)
@@ -92,7 +90,8 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     return [pk for pk in ids if pk not in done]
 
 
-_LEGACY_ID = DEPENDS_ON.index("legacy_id")
+_DEPENDS_ON = (*DEPENDS_ON, "divergences")
+_LEGACY_ID = _DEPENDS_ON.index("legacy_id")
 _OF_PAIR = (
     "l.queue_name, l.learner, l.item_id, l.lease_key, "
     f"l.origin = '{Origin.ROUTER}' AND NOT l.echo, "
@@ -106,7 +105,7 @@ def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> di
     if not ids:
         return {}
     took = fingerprint.microseconds(connection.vendor, "d.created_at", "d.status_time")
-    depends_on = ", ".join(f"l.{name}" for name in DEPENDS_ON)
+    depends_on = ", ".join(f"l.{name}" for name in _DEPENDS_ON)
     at = connection.ops.adapt_datetimefield_value
     # As text: what is only passed on needs no conversion.
     times = "CAST(d.status_time AS CHAR), COALESCE(CAST(l.payload_compared_at AS CHAR), %s)"
@@ -119,7 +118,7 @@ def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> di
             [str(at(moment)), at(ended_before)],
         )
         rows = cursor.fetchall()
-    end = 1 + len(DEPENDS_ON)
+    end = 1 + len(_DEPENDS_ON)
     several = {pk for pk, times in Counter(row[0] for row in rows).items() if times > 1}
     return {row[0]: _Row(row[1:end], *row[end : end + 4], row[end + 4 :]) for row in rows if row[0] not in several}
 
@@ -164,8 +163,8 @@ def _columns(
 def _write(batch: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]], moment: datetime) -> set[int]:
     """Store a batch; the ids of what was stored."""
     with transaction.atomic():
-        locked = multirow.select(LedgerEntry, ("id", *DEPENDS_ON, "divergences"), lock=True, id=list(batch))
-        there = {pk: tuple(rest) for pk, *rest, on_record in locked if not on_record}
+        locked = multirow.select(LedgerEntry, ("id", *_DEPENDS_ON), lock=True, id=list(batch))
+        there = {pk: tuple(rest) for pk, *rest in locked}
         same = {pk: values for pk, (before, values) in batch.items() if there.get(pk) == before}
         multirow.update(LedgerEntry, _COLUMNS, same, compared_at=moment, **_SAME)
     return set(same)

@@ -69,7 +69,7 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
 
 def _unlinked(page: list[legacy_rows.Outline]) -> list[int]:
     """
-    The rows of a page that are not linked yet. Linked is one whose id an entry has beside its header, as after an import.
+    The rows of a page that are not linked yet. Linked is one whose id and header an entry has, as after an import.
     """
     linked = multirow.select(LedgerEntry, ("legacy_id", "raw_header"), legacy_id=[row_id for row_id, *_ in page])
     headers = dict(linked)

@@ -139,7 +139,8 @@ class Walker:
 
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch; how many copies were given legacy's reply before."""
-        ids = equal_pairs.store(ids, self.job, self.rules)
+        if not (ids := equal_pairs.store(ids, self.job, self.rules)):
+            return 0
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
         if self.walk.echo and (echoed := comparing.echo_entries(entries, self.job.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..data import Points, Reply, ReplyKind, ScoreStyle
+from ..data import Points, Reply, ReplyKind, ScoreStyle, Whose
+from .hosts import Hosts, host_of, whose
 from .identity import FENCE, is_fenced
 from .scoring import judge_points
 
@@ -54,7 +55,7 @@ class Pair(NamedTuple):
     target_pullkey: str | None
     target_reply: str
     points_possible: int
-    points_earned: int
+    points_earned: int | None
     target_took: int | None
     answer: str
     header: str
@@ -71,6 +72,7 @@ class Verdict(NamedTuple):
 
 
 class _Header(msgspec.Struct):
+    lms_callback_url: str
     lms_key: str
 
 
@@ -83,7 +85,7 @@ class _Reply(msgspec.Struct):
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     student_response: msgspec.Raw
     student_info: str
-    grader_payload: str | None = None
+    grader_payload: str | None  # null and not there are two payloads
 
 
 _header = msgspec.json.Decoder(_Header).decode
@@ -105,10 +107,6 @@ def _same_problem(pair: Pair) -> bool:
 
 def _own_queue(pair: Pair) -> bool:
     return pair.target_queue_name != pair.queue_name
-
-
-def _own_key(pair: Pair) -> bool:
-    return pair.target_queue_key != _header(pair.raw_header).lms_key
 
 
 def _from_the_seam(pair: Pair) -> bool:
@@ -143,18 +141,18 @@ CHECKS: dict[str, Callable[[Pair], bool]] = {
     "same_problem": _same_problem,
     "own_queue": _own_queue,
     "same_header": _same_header,
-    "own_key": _own_key,
     "from_the_seam": _from_the_seam,
     "same_body": _same_body,
 }
 
 
-def equal(pair: Pair, style: ScoreStyle, latency: int, predicted: Predicted) -> Verdict | None:
+def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: Predicted) -> Verdict | None:
     """
     What both sides say of a pair that is plainly equal; None leaves it to the rules.
 
     Args:
         pair: the pair.
+        hosts: whose rows are ours.
         style: what the graders of its queue call a score.
         latency: how many microseconds longer than legacy the target may take.
         predicted: what edx-submissions stores for a score, of so many points possible.
@@ -169,12 +167,19 @@ def equal(pair: Pair, style: ScoreStyle, latency: int, predicted: Predicted) -> 
         for holds in CHECKS.values():
             if not holds(pair):
                 return None
+        if not _is_ours(_header(pair.header), pair, hosts):
+            return None
     except (msgspec.DecodeError, UnicodeEncodeError):
         return None
     points = pair.points_possible, pair.points_earned
     if not _has_its_points(other.correct, other.score, *points, style, predicted):
         return None
     return Verdict(one.correct, float(one.score))
+
+
+def _is_ours(header: _Header, pair: Pair, hosts: Hosts) -> bool:
+    """Whether legacy's row is of our LMS, and the target's does not bear the key of its learner."""
+    return whose(host_of(header.lms_callback_url), hosts) is Whose.OURS and pair.target_queue_key != header.lms_key
 
 
 def _read(text: str) -> _Reply | None:
@@ -191,7 +196,7 @@ def _is_plain(message: str) -> bool:
 
 @functools.lru_cache(maxsize=4096, typed=True)
 def _has_its_points(
-    correct: bool, score: float, possible: int, earned: int, style: ScoreStyle, predicted: Predicted
+    correct: bool, score: float, possible: int, earned: int | None, style: ScoreStyle, predicted: Predicted
 ) -> bool:
     """Whether the stored points are those of the learner's score, by the rules themselves: scores are few."""
     reply = Reply(kind=ReplyKind.VALID, correct=correct, score=float(score), sent=score)

@@ -40,12 +40,11 @@ def digests(ids: Iterable[int]) -> dict[int, str]:
 
 
 #: What must hold of a row ``q`` that is to be judged without the rules, by name: each by itself, so that a test can
-#: leave one out. With them the row is graded, its reply has reached the learner, it has no file and no double.
+#: leave one out. With them, and a reply, the row is graded, and has no file and no double.
 PLAIN: dict[str, str] = {
     "acknowledged": "q.retired AND q.lms_ack AND q.return_time IS NOT NULL",
-    "no_failed_push": "NOT (q.push_time IS NOT NULL AND q.num_failures > 0 AND q.grader_reply = '')",
     "not_handed_off": f"SUBSTR(q.grader_id, 1, {len(MARK)}) <> '{MARK}'",
-    "no_files": "q.s3_keys IN ('', '{}')",
+    "no_legacy_files": "q.s3_keys IN ('', '{}')",
     # Of the rows that share its truncated callback: the same submission again, or one that came before the reply did.
     "alone": "NOT EXISTS (SELECT 1 FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
     " AND o.id <> q.id AND (o.xqueue_header = q.xqueue_header"

@@ -14,6 +14,7 @@ from migration_shim.errors import IllegalStep, ShimError
 from migration_shim.legacy import in_flight
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
+from migration_shim.selection import Seen
 from tests import rows
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
 from tests.test_schemas import validate
@@ -216,7 +217,7 @@ def test_what_stays_on_record_takes_no_lock_of_the_course_behind_those_of_entrie
     [entry] = LedgerEntry.objects.all()
     gone = outcomes.vanished_side(entry)
     equal = Comparison(status=PairStatus.EQUAL, divergences={})
-    one = storing.Found(entry=entry, result=equal, legacy=gone, target=gone, seen="x", payload_at=None)
+    one = storing.Found(entry=entry, result=equal, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
     with CaptureQueriesContext(connection) as captured:
         storing.store([one], [], rows.now(), timedelta(minutes=7))
     assert found() == [DOUBLE]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import comparing, evidence, runs, selection, storing
+from migration_shim import comparing, equal_pairs, evidence, runs, selection, storing
 from migration_shim.core.scoring import learn_style
 from migration_shim.data import ScoreStyle
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission, Run
@@ -305,17 +305,20 @@ def comparing_run(progress):
     return api.reconcile([COURSE], progress, lambda divergence: None)
 
 
-def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(monkeypatch):
-    """A grader, a handoff or a link was quicker: what was compared is not what is there."""
-    row = settled_pair()
-    real = comparing.sides
+@pytest.mark.parametrize(
+    ("target", "module", "name"), [(None, equal_pairs.legacy_changing, "plain_rows"), (WRONG, comparing, "sides")]
+)
+def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(target, module, name, monkeypatch):
+    """A grader, a handoff or a link was quicker: on the short path, and off it."""
+    row = settled_pair(target=target)
+    real = getattr(module, name)
 
     def leased_meanwhile(*args, **options):
         LedgerEntry.objects.update(lease_key="another", leases=2)
         return real(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(comparing, "sides", leased_meanwhile)
+        patch.setattr(module, name, leased_meanwhile)
         rows.reconcile()
     entry = changes.entry_of(row)
     assert (entry.result, entry.seen, entry.lease_key) == ("none", "", "another")
@@ -326,10 +329,11 @@ def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(monkeyp
 
 
 @pytest.mark.django_db(databases=BOTH, transaction=True)
-def test_a_deadlock_is_tried_again(monkeypatch):
+@pytest.mark.parametrize(("target", "module", "equal"), [(None, equal_pairs, 1), (WRONG, storing, 0)])
+def test_a_deadlock_is_tried_again(target, module, equal, monkeypatch):
     monkeypatch.setattr(storing.time, "sleep", lambda seconds: None)
-    settled_pair()
-    real, tries = storing._write, []
+    settled_pair(target=target)
+    real, tries = module._write, []
 
     def fail_twice(*args):
         tries.append(args)
@@ -337,8 +341,8 @@ def test_a_deadlock_is_tried_again(monkeypatch):
             raise OperationalError(1213, "Deadlock found when trying to get lock")
         return real(*args)
 
-    monkeypatch.setattr(storing, "_write", fail_twice)
-    assert rows.reconcile()[0].content["equal"] == 1
+    monkeypatch.setattr(module, "_write", fail_twice)
+    assert rows.reconcile()[0].content["equal"] == equal
     assert len(tries) == 3
 
 

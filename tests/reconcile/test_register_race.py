@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from migration_shim import api, known, outcomes, storing
 from migration_shim.data import Comparison, DivergenceClass, PairStatus
 from migration_shim.models import Divergence, KnownDifference, LedgerEntry
+from migration_shim.selection import Seen
 from tests.rows import COURSE, clean_course, entries, fresh, usage_key  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
@@ -31,7 +32,9 @@ def store(*classes):
     entry = LedgerEntry.objects.get(item_id=B)
     gone = outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences=dict.fromkeys(classes, "text"))
-    found = storing.Found(entry=entry, result=result, legacy=gone, target=gone, seen="x", payload_at=now())
+    found = storing.Found(
+        entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=now()
+    )
     storing.store([found], known.of_course(COURSE, now()), now(), timedelta(minutes=7))
 
 

@@ -1,0 +1,231 @@
+"""The short path stores what the rules would store, and passes nothing that they would not call equal."""
+
+import contextlib
+import json
+from datetime import timedelta
+
+import pytest
+from django.core.files.base import ContentFile
+from django.utils.timezone import now
+from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
+
+from migration_shim import comparing, equal_pairs, selection, walk
+from migration_shim.conf import load
+from migration_shim.core import plain_pair
+from migration_shim.core.hosts import Hosts
+from migration_shim.core.mapping import MARK
+from migration_shim.legacy import changing as legacy_changing
+from migration_shim.models import LedgerEntry
+from migration_shim.styles import Styles
+from tests import rows
+from tests.reconcile import changes
+from tests.reconcile.changes import detail_of
+from tests.rows import RIGHT, WRONG, fresh  # noqa: F401
+
+pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
+HOUR = timedelta(hours=1)
+
+
+def pair(user=7, legacy=RIGHT, target=None, age=timedelta(hours=3), **columns):
+    """A pair that both systems have graded, through the router."""
+    row = rows.legacy_row(user, age=age, **columns)
+    rows.backfill()
+    changes.both_graded(row, legacy, target, ago=HOUR)
+    LedgerEntry.objects.filter(legacy_id=row.pk).update(origin="router")
+    return row
+
+
+def left(*made):
+    """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
+    ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
+    job = comparing.Job(settings=load(), styles=Styles({}, {}), register=[])
+    return equal_pairs.store(ids, job, selection.Rules.of("basis", {}))
+
+
+def test_an_equal_pair_takes_the_short_path():
+    row = pair()
+    assert left(row) == []
+    entry = changes.entry_of(row)
+    assert (entry.result, entry.graded_pair, entry.legacy_correct, entry.target_score) == ("equal", True, True, 1.0)
+
+
+@pytest.mark.parametrize("text_first", [True, False])
+def test_either_order_of_the_bodys_keys_takes_it(text_first):
+    row = rows.legacy_row(age=timedelta(hours=3))
+    body = json.loads(row.xqueue_body)
+    order = ("grader_payload", "student_info", "student_response")
+    order = order if text_first else ("student_response", "grader_payload", "student_info")
+    rows.change([row], xqueue_body=json.dumps({key: body[key] for key in order}))
+    rows.backfill()
+    changes.both_graded(row, ago=HOUR)
+    assert left(row) == []
+
+
+# What leaves it: by the name of the condition that sees it, and what is done to a clean pair
+
+
+def entry(**columns):
+    return lambda row: LedgerEntry.objects.filter(legacy_id=row.pk).update(**columns)
+
+
+def detail(**columns):
+    return lambda row: ExternalGraderDetail.objects.filter(pk=detail_of(row).pk).update(**columns)
+
+
+def legacy(**columns):
+    return lambda row: rows.change([row], **columns)
+
+
+def item(**columns):
+    return lambda row: StudentItem.objects.filter(submission=detail_of(row).submission_id).update(**columns)
+
+
+def twin(row):
+    own = detail_of(row)
+    submission = Submission.objects.create(
+        student_item=own.submission.student_item, attempt_number=9, answer="x", submitted_at=now()
+    )
+    ExternalGraderDetail.objects.create(submission=submission, queue_name=own.queue_name, queue_key=own.queue_key)
+
+
+def file_on_target(row):
+    detail_of(row).files.create(original_filename="a.txt", file=ContentFile(b"a", name="a"))
+
+
+def later_attempt_first(row):
+    """The learner's next attempt, which came after the reply to this one, is handed out before it."""
+    newer = pair(answer="x = 2", age=timedelta(minutes=50))
+    assert changes.entry_of(newer).input_key == changes.entry_of(row).input_key
+    LedgerEntry.objects.filter(legacy_id=newer.pk).update(leased_at=now() - 2 * HOUR)
+
+
+def short_learner(row):
+    LedgerEntry.objects.filter(legacy_id=row.pk).update(learner="ada")
+    item(student_id="shadow:ada")(row)
+
+
+def never_returned(row):
+    """Acknowledged without a return: that was an operator's word. Without a time of its own no other check sees it."""
+    legacy(return_time=None)(row)
+    entry(origin="backfill")(row)
+
+
+def again_later(row):
+    changes.again(row, arrival_time=now() - timedelta(minutes=10), retired=True)
+
+
+def attempt_before_the_reply(row):
+    rows.legacy_row(7, answer="x = 3", age=timedelta(hours=2))
+
+
+PLANTS = {
+    "on_both": [entry(target_leg="failed"), entry(legacy_leg="missing")],
+    "legacys": [entry(authority="target")],
+    "not_moved": [entry(move="returned")],
+    "not_superseded": [lambda row: LedgerEntry.objects.update(superseded_at=now())],
+    "not_on_both_for_real": [entry(double_authority=True)],
+    "to_be_compared": [entry(history=True)],
+    "not_refused": [entry(legacy_reason="refused")],
+    "nothing_on_record": [entry(divergences="lost", result="diverged")],
+    "no_key_of_its_own": [entry(extra_body='{"more": 1}')],
+    "graded": [detail(status="failed")],
+    "no_twin": [twin],
+    "no_files": [file_on_target],
+    "in_order": [later_attempt_first],
+    "acknowledged": [legacy(lms_ack=False), legacy(retired=False), never_returned],
+    "not_handed_off": [legacy(grader_id=f"{MARK}5", pullkey="")],
+    "no_legacy_files": [legacy(s3_keys='{"a.txt": "k"}')],
+    "alone": [again_later, attempt_before_the_reply],
+    "fenced": [short_learner],
+    "same_learner": [item(student_id="shadow:" + rows.anonymous_id(9))],
+    "same_problem": [item(item_id="shadow:" + rows.usage_key("another"))],
+    "own_queue": [lambda row: detail(queue_name=changes.entry_of(row).queue_name)(row)],
+    "same_header": [legacy(xqueue_header=rows.header(7, "another", "f" * 32))],
+    "from_the_seam": [detail(pullkey="upstreams")],
+    "same_body": [
+        entry(student_info="{}"),
+        entry(grader_payload=None),
+        lambda row: Submission.objects.filter(pk=detail_of(row).submission_id).update(answer="x = 9"),
+    ],
+}
+CONDITIONS = [
+    (module, name) for module in (equal_pairs.OF_ENTRY, legacy_changing.PLAIN, plain_pair.CHECKS) for name in module
+]
+#: Seen by what the short path reads of the replies, the header, the points and the times.
+READ = {
+    "another grade": lambda row: changes.target_graded(row, WRONG, ago=HOUR),
+    "another score": lambda row: changes.target_graded(row, changes.HALF, ago=HOUR),
+    "no reply": lambda row: changes.target_graded(row, changes.INVALID, ago=HOUR),
+    "invalid on both": lambda row: changes.both_graded(row, changes.INVALID, ago=HOUR),
+    "an empty message": lambda row: changes.both_graded(row, '{"correct": true, "score": 1, "msg": ""}', ago=HOUR),
+    "a bell in it": lambda row: changes.both_graded(row, '{"correct": true, "score": 1, "msg": "\\u0007"}', ago=HOUR),
+    "a declaration": lambda row: changes.both_graded(
+        row, json.dumps({"correct": True, "score": 1, "msg": "<?xml encoding='utf-8'?><p/>"}), ago=HOUR
+    ),
+    "a score of nothing": lambda row: changes.both_graded(
+        row, '{"correct": true, "score": null, "msg": "m"}', ago=HOUR
+    ),
+    "not a number": lambda row: changes.both_graded(row, '{"correct": true, "score": NaN, "msg": "m"}', ago=HOUR),
+    "below nothing": lambda row: changes.both_graded(row, '{"correct": true, "score": -1, "msg": "m"}', ago=HOUR),
+    "other points": lambda row: Score.objects.update(points_earned=0),
+    "no points": lambda row: Score.objects.all().delete(),
+    "rounded": lambda row: changes.both_graded(row, changes.HALF, ago=HOUR),
+    "late": detail(status_time=now() + 9 * HOUR),
+    "the learner's key": lambda row: detail(queue_key=json.loads(row.xqueue_header)["lms_key"])(row),
+}
+
+
+def planted(plant):
+    row = pair()
+    plant(row)
+    return row
+
+
+def test_every_condition_has_a_plant():
+    assert [name for _, name in CONDITIONS if name not in PLANTS] == []
+    assert sorted(PLANTS) == sorted({name for _, name in CONDITIONS})
+
+
+@pytest.mark.parametrize("plant", [*(plant for plants in PLANTS.values() for plant in plants), *READ.values()])
+def test_what_is_not_plainly_equal_is_left_to_the_rules(plant):
+    row = planted(plant)
+    before = changes.stored()
+    assert len(left(row)) == 1
+    assert changes.stored() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "plant"),
+    [
+        pytest.param(module, name, plant, id=f"{name}-{number}")
+        for module, name in CONDITIONS
+        for number, plant in enumerate(PLANTS[name])
+    ],
+)
+def test_each_condition_alone_holds_back_what_it_is_for(module, name, plant, monkeypatch):
+    """Without it the pair would be called equal: none is there for nothing, and none stands in for another."""
+    row = planted(plant)
+    monkeypatch.delitem(module, name)
+    assert left(row) == []
+
+
+@pytest.mark.parametrize("plant", [*(plant for plants in PLANTS.values() for plant in plants), *READ.values()])
+def test_the_rules_say_the_same_of_all_of_them_with_the_short_path_and_without(plant, monkeypatch):
+    made = [pair(user=5), planted(plant)]
+    assert changes.entry_of(made[0])
+    found = []
+    for short in (True, False):
+        with contextlib.ExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            if not short:
+                patch.setattr(walk.equal_pairs, "store", lambda ids, job, rules: list(ids))
+            LedgerEntry.objects.update(seen="")
+            rows.reconcile(full=True)
+        found.append(changes.stored())
+    assert found[0] == found[1]
+
+
+def test_another_lmss_row_is_left_to_the_rules(monkeypatch):
+    row = pair()
+    monkeypatch.setattr(equal_pairs.hosts, "known", lambda: Hosts(named=frozenset({"another.example.org"})))
+    assert len(left(row)) == 1
