@@ -41,7 +41,7 @@ def text(vendor: str, column: str) -> str:
     if vendor == "mysql":
         # Not IFNULL: what CONCAT cannot make is NULL as well, and would look like a text that is not there.
         return f"IF({column} IS NULL, '-', CONCAT(LENGTH({column}), ':', CONVERT({column} USING utf8mb4)))"
-    return f"IFNULL(HEX(CAST({column} AS BLOB)), '-')"
+    return f"CASE WHEN {column} IS NULL THEN '-' ELSE HEX(CAST({column} AS BLOB)) END"
 
 
 def long_text(vendor: str, column: str) -> str:

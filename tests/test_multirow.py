@@ -1,94 +1,28 @@
-"""One statement for many rows: what it reads is what Django would read."""
+"""One statement for many rows: what it changes is what Django would change."""
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import now
 
-from migration_shim import multirow, selection, tallies
-from migration_shim.models import LedgerEntry, WatcherLogin
+from migration_shim import multirow
+from migration_shim.models import WatcherLogin
 
 pytestmark = pytest.mark.django_db
 
 
-def packed(**values) -> bytes:
-    number = LedgerEntry.objects.count()
-    entry = LedgerEntry.objects.create(
-        identity=str(number), course_id="course-v1:a+b+c", arrived_at="2026-01-01T00:00Z", **values
-    )
-    columns = multirow.Packed("grader_payload", "student_info", "extra_body", "leases")
-    [(found,)] = multirow.raw(LedgerEntry.objects.values_list(columns), id=[entry.pk])
-    return found
-
-
-def test_packed_columns_differ_wherever_the_columns_do():
-    rows = [
-        {"grader_payload": None, "student_info": "", "extra_body": ""},
-        {"grader_payload": "", "student_info": "", "extra_body": ""},
-        {"grader_payload": "NULL", "student_info": "", "extra_body": ""},
-        {"grader_payload": "a','b", "student_info": "c", "extra_body": ""},
-        {"grader_payload": "a", "student_info": "b','c", "extra_body": ""},
-        {"grader_payload": "a\\", "student_info": ",'b", "extra_body": ""},
-        {"grader_payload": "a\\',", "student_info": "b", "extra_body": ""},
-        {"grader_payload": "é", "student_info": "", "extra_body": ""},
-        {"grader_payload": "É", "student_info": "", "extra_body": ""},
-        {"grader_payload": "é ", "student_info": "", "extra_body": ""},
-        {"grader_payload": "", "student_info": "", "extra_body": "", "leases": 1},
-    ]
-    assert len({packed(**values) for values in rows}) == len(rows)
-    assert len({packed(**values) for values in rows[:5] * 2}) == 5
-
-
-def test_packed_columns_are_bytes_that_an_emoji_survives():
-    assert "\N{SNOWMAN}\N{PILE OF POO}".encode() in packed(student_info="\N{SNOWMAN}\N{PILE OF POO}")
-
-
-@pytest.mark.skipif(connection.vendor != "mysql", reason="a limit of MySQL")
-def test_a_row_too_large_to_be_packed_never_looks_the_same():
-    packed()
-    with connection.cursor() as cursor:  # what can be stored, and not be written as a literal
-        cursor.execute(
-            "UPDATE migration_shim_ledgerentry SET student_info = REPEAT(CHAR(39), @@max_allowed_packet / 2)"
-        )
-    [(found,)] = multirow.raw(LedgerEntry.objects.values_list(multirow.Packed("leases", "student_info")))
-    assert found is None
-    assert selection.fingerprint(b"", found) != selection.fingerprint(b"", found)
-    assert selection.fingerprint(b"", b"a") == selection.fingerprint(b"", b"a")
-
-
-def test_raw_rows_among_numbers_are_those_of_a_filter():
+def test_an_update_changes_these_rows_to_these_values_and_no_other():
     WatcherLogin.objects.bulk_create(WatcherLogin(address=f"10.0.0.{number}") for number in range(20))
-    every = WatcherLogin.objects.order_by()
-    wanted = [*every.values_list("id", flat=True)[3:9], 10**12]
-    expected = list(every.filter(id__in=wanted).values_list("id", "address"))
-    assert sorted(multirow.raw(every.values_list("id", "address"), id=wanted)) == sorted(expected)
-    assert multirow.raw(every.values_list("id"), id=[]) == []
-    with pytest.raises(ValueError):  # never text into a statement
-        multirow.raw(every.values_list("id"), id=["1) OR (1=1"])
+    ids = list(WatcherLogin.objects.order_by("id").values_list("id", flat=True))
+    odd = ["it's", 'a "b"', "back\\slash", "%s", "é\N{PILE OF POO}", "", "NULL"]
+    moment = now()
+    rows = {pk: (text, number) for number, (pk, text) in enumerate(zip(ids, odd, strict=False))}
+    multirow.update(WatcherLogin, ("address", "logins"), rows, last_seen_at=moment)
+    found = list(WatcherLogin.objects.order_by("id").values_list("address", "logins", "last_seen_at"))
+    assert [(text, number) for text, number, _ in found[: len(odd)]] == list(zip(odd, range(len(odd)), strict=True))
+    assert {at for *_, at in found[: len(odd)]} == {moment}
+    assert [text for text, *_ in found[len(odd) :]] == [f"10.0.0.{number}" for number in range(len(odd), 20)]
+    assert moment not in {at for *_, at in found[len(odd) :]}
 
 
-@pytest.mark.parametrize(
-    "count",
-    [
-        tallies.of_course,
-        tallies.queues,
-        tallies.confusion,
-        tallies.daily,
-        lambda course_id: tallies.latency(tallies.entries_of(course_id)),
-    ],
-)
-def test_the_counts_of_a_document_read_an_index_and_no_entry(count):
-    for _ in range(20):
-        packed()
-    with CaptureQueriesContext(connection) as queries:
-        count("course-v1:a+b+c")
-    assert queries.captured_queries
-    for query in queries.captured_queries:
-        plan = explained(query["sql"])
-        assert "Using index" in plan or "COVERING INDEX" in plan, plan
-
-
-def explained(statement: str) -> str:
-    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-    with connection.cursor() as cursor:
-        cursor.execute(f"{explain} {statement}", None)
-        return str(cursor.fetchall())
+def test_an_update_of_nothing_asks_nothing(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        multirow.update(WatcherLogin, ("address",), {}, logins=3)

@@ -1,8 +1,10 @@
 """What graders, learners and operators do to submissions, written into both databases as the real systems leave it."""
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, SubmissionFile
 
@@ -33,6 +35,15 @@ def stored() -> list[tuple[Any, ...]]:
     entries = LedgerEntry.objects.order_by("id").values_list("id", *KEPT)
     found = Divergence.objects.order_by("entry_id", "klass").values_list("entry_id", "klass", "what", "known")
     return [*entries, *found]
+
+
+@contextlib.contextmanager
+def undone():
+    """Whatever happens inside has not happened, in either database."""
+    with transaction.atomic(), transaction.atomic(using="xqueue"):
+        yield
+        transaction.set_rollback(True)
+        transaction.set_rollback(True, using="xqueue")
 
 
 def entry_of(row: LegacySubmission) -> LedgerEntry:
@@ -97,4 +108,5 @@ __all__ = [
     "target_graded",
     "target_pulled",
     "target_superseded",
+    "undone",
 ]

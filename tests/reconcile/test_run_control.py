@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, comparing, evidence, link, runs, tasks, walk
+from migration_shim import api, equal_pairs, evidence, link, runs, tasks, walk
 from migration_shim.data import ExitCode, Grading, Verdict
 from migration_shim.errors import RunLocked, WorkersFailed
 from migration_shim.models import Checkpoint, LedgerEntry, Run
@@ -36,15 +36,16 @@ import django
 django.setup()
 from django.conf import settings
 from django.core.management import execute_from_command_line
-from migration_shim import comparing, selection
+from migration_shim import equal_pairs, selection
 pause = pathlib.Path(sys.argv[1])
 settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"PAUSE_FILE": str(pause)}
 selection.PAGE = 3
-real = comparing.compare_entries
-def compare_entries(*args):
-    real(*args)
+real = equal_pairs.store
+def store(*args):
+    left = real(*args)
     pause.touch()
-comparing.compare_entries = compare_entries
+    return left
+equal_pairs.store = store
 execute_from_command_line(["manage.py", *sys.argv[2:]])
 """
 COMMAND = ("xqueue_reconcile", "--course", COURSE, "--format", "json")
@@ -89,16 +90,17 @@ def test_a_pause_file_holds_a_run_and_the_reason_is_shown(settings, tmp_path, mo
     rows.graded_pairs(6)
     pause = tmp_path / "pause"
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"PAUSE_FILE": str(pause)}
-    real, timers = comparing.compare_entries, []
+    real, timers = equal_pairs.store, []
 
-    def compare_entries(*args):
-        real(*args)
+    def store(*args):
+        left = real(*args)
         if not timers:
             pause.touch()
             timers.append(threading.Timer(0.6, pause.unlink))
             timers[0].start()
+        return left
 
-    monkeypatch.setattr(comparing, "compare_entries", compare_entries)
+    monkeypatch.setattr(equal_pairs, "store", store)
     document, notes = reconcile()
     timers[0].join()
     assert notes[0] == f"the pause file {pause} exists"
@@ -252,9 +254,9 @@ def test_workers_echo_history_too(ranges_of_three):
 def test_a_range_that_two_workers_have_is_counted_once(monkeypatch):
     rows.graded_pairs(5)
     words, sent = [], []
-    real = comparing.compare_entries
+    real = equal_pairs.store
 
-    def compare_entries(*args):
+    def store(*args):
         if len(words) == 0:
             words.append("inside")
             words.append(walk.work(sent[0]))
@@ -263,7 +265,7 @@ def test_a_range_that_two_workers_have_is_counted_once(monkeypatch):
     def send(range_id):
         sent.append(range_id)
         with monkeypatch.context() as patch:
-            patch.setattr(comparing, "compare_entries", compare_entries)
+            patch.setattr(equal_pairs, "store", store)
             words.append(walk.work(range_id))
         words.append(walk.work(range_id))
 
