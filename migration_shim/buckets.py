@@ -36,6 +36,7 @@ class Stored(NamedTuple):
 
     bucket_id: int | None
     row: Row
+    also: tuple[Any, ...] = ()
 
 
 class Changes:
@@ -118,10 +119,15 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def stored(ids: Collection[int]) -> dict[int, Stored]:
-    """Where entries are counted, under their locks. The caller is in a transaction."""
+def stored(ids: Collection[int], *also: str) -> dict[int, Stored]:
+    """Where entries are counted, and what these other columns say, under their locks: inside a transaction."""
     rows = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
-    return {pk: Stored(old, Row._make(row)) for pk, old, *row in rows.values_list("pk", "bucket_id", *COLUMNS)}
+    names = list(dict.fromkeys((*COLUMNS, *also)))  # named twice it would be read once
+    places = [names.index(name) for name in also]
+    return {
+        pk: Stored(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
+        for pk, old, *row in rows.values_list("pk", "bucket_id", *names)
+    }
 
 
 def differences_of(ids: Collection[int]) -> dict[int, dict[str, int | None]]:
@@ -138,6 +144,8 @@ def counted(ids: Collection[int], changes: Changes | None = None) -> Iterator[No
     """
     Count entries anew that are changed inside, in one transaction. Loose ones stay loose.
 
+    Not one inside another of the same entries: each takes them out of the bucket that they stood in before it.
+
     Args:
         ids: the entries that may be changed; they are locked.
         changes: of a transaction that goes on, and locks more entries: it writes them itself, at its end.
@@ -153,7 +161,7 @@ def counted(ids: Collection[int], changes: Changes | None = None) -> Iterator[No
 
 def _count_again(before: dict[int, Stored], changes: Changes) -> None:
     after = stored(before) if before else {}
-    differences = differences_of([pk for pk, now_there in after.items() if now_there.row.divergences])
+    differences = differences_of(after) if after else {}
     to: dict[int, list[int]] = defaultdict(list)
     for pk, old in before.items():
         now_there = after.get(pk)

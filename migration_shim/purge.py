@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils.timezone import now
 
-from . import stamp
+from . import counts, stamp
+from .buckets import counted
 from .conf import ShimSettings
 from .core.delivered import Learner
 from .data import Authority, Leg, Move
@@ -90,7 +91,7 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
                 purged.kept[reason] += 1
             else:
                 free.append(pk)
-        purged.dropped += _drop(due.filter(pk__in=free)) if execute else len(free)
+        purged.dropped += _drop(due, free) if execute else len(free)
     return purged
 
 
@@ -108,21 +109,22 @@ def _needed(
     return "unfinished_on_target" if unfinished else ""
 
 
-def _drop(entries: QuerySet[LedgerEntry]) -> int:
+def _drop(due: QuerySet[LedgerEntry], ids: list[int]) -> int:
     """In one statement, with its conditions once more: a handoff may have begun since they were looked at."""
-    entries = entries.filter(move__in=_AT_REST)
+    entries = due.filter(pk__in=ids, move__in=_AT_REST)
     residue = {"raw_header": "", "grader_payload": None, "student_info": "", "extra_body": ""}
-    return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
+    with counted(ids):
+        return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
 
 
 def size() -> dict[str, Any]:
     """How large the ledger is: its entries, those with residue, and since when the oldest of these is settled."""
-    entries = LedgerEntry.objects.all()
-    residue = entries.filter(purged_at=None)
-    oldest = residue.aggregate(at=Min("settled_at"))["at"]
+    entries, dropped = counts.whole()
+    residue = LedgerEntry.objects.filter(purged_at=None, settled_at__isnull=False)
+    oldest = residue.order_by("settled_at").values_list("settled_at", flat=True).first()
     return {
-        "entries": entries.count(),
-        "with_residue": residue.count(),
+        "entries": entries,
+        "with_residue": entries - dropped,
         "oldest_settled_at": oldest.isoformat() if oldest else None,
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import breaker, hosts, in_vain, overrides, queue_names, release, stamp, standing, toggles, watchers
+from . import breaker, counts, hosts, in_vain, overrides, queue_names, release, stamp, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
@@ -21,7 +21,6 @@ from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import in_flight as on_legacy
 from .legacy.limits import AWAY
 from .lms import state as learners_state
-from .models import LedgerEntry
 from .run_control.apart import attempt, exit_code_of
 from .target import in_flight as on_target
 from .target import logins
@@ -95,8 +94,8 @@ def _breaker(leg: str) -> dict[str, Any]:
 
 def _ledger() -> dict[str, int]:
     """Entries, and those of them that still hold what is left of the envelope (the residue)."""
-    rows = LedgerEntry.objects.count()
-    return {"rows": rows, "residue": rows - LedgerEntry.objects.filter(purged_at__isnull=False).count()}
+    rows, dropped = counts.whole()
+    return {"rows": rows, "residue": rows - dropped}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +158,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         reverse_suffix=settings.reverse_queue_suffix,
         undelivered=standing.undelivered(courses),
         passed_through=standing.passed_through(courses),
-        sizes=standing.ledger_sizes(courses),
+        sizes=counts.sizes(courses),
         in_vain=in_vain.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
         platform_flag=release.flags_on(courses) if toggles.in_platform() else {},
