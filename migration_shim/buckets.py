@@ -61,6 +61,10 @@ class Changes:
         self._numbers[found] += number
         return found
 
+    def name(self, bucket: int, facts: Facts) -> None:
+        """Say what a bucket is of whose row may not be there."""
+        self._facts[bucket] = facts
+
     def leave(self, old: int | None, number: int = 1) -> None:
         """Take so many entries out of a bucket, by its id. Loose ones stand in none."""
         if old is not None:
@@ -128,6 +132,12 @@ def stored(ids: Collection[int], *also: str) -> dict[int, Stored]:
         pk: Stored(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
         for pk, old, *row in rows.values_list("pk", "bucket_id", *names)
     }
+
+
+def rows_of(ids: Collection[int]) -> dict[int, Row]:
+    """The columns of these entries, without their locks."""
+    rows = LedgerEntry.objects.filter(pk__in=ids).order_by()
+    return {pk: Row._make(row) for pk, *row in rows.values_list("pk", *COLUMNS)}
 
 
 def differences_of(ids: Collection[int]) -> dict[int, dict[str, int | None]]:

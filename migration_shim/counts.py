@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 
@@ -67,12 +68,16 @@ def among(course_id: str, asked: Collection[Facts], wanted: Q) -> Counter[Facts]
 
 def bins(course_id: str, *kinds: Kind, wanted: Q | None = None) -> list[tuple[Bin, int]]:
     """The bins of some histograms of a course, with how many entries each holds. ``wanted`` as in ``facts``."""
-    rows = Histogram.objects.filter(course_id=course_id, kind__in=kinds).exclude(number=0)
-    found = [(Bin._make(values), number) for number, *values in rows.values_list("number", *Bin._fields)]
     more: Counter[Bin] = Counter()
     for page in _loose_rows(course_id, wanted):
         more.update(place for _, row in page for place in bins_of(row) if place.kind in kinds)
-    return [*found, *more.items()]
+    return [*counted_bins(course_id, *kinds), *more.items()]
+
+
+def counted_bins(course_id: str, *kinds: Kind) -> list[tuple[Bin, int]]:
+    """The same of the entries that stand in a bucket."""
+    rows = Histogram.objects.filter(course_id=course_id, kind__in=kinds).exclude(number=0)
+    return [(Bin._make(values), number) for number, *values in rows.values_list("number", *Bin._fields)]
 
 
 def _loose_rows(course_id: str, wanted: Q | None) -> Iterator[list[tuple[int, Row]]]:
@@ -90,28 +95,27 @@ def queues(course_id: str) -> list[str]:
 
 
 def courses() -> list[str]:
-    """All courses that have an entry. One seek in the index for each, however many entries they have."""
-    found: list[str] = []
-    names = LedgerEntry.objects.order_by("course_id").values_list("course_id", flat=True)
-    while (name := names.filter(course_id__gt=found[-1]).first() if found else names.first()) is not None:
-        found.append(name)
+    """All courses that have an entry: the database skips from one to the next in the index."""
+    return sorted(LedgerEntry.objects.order_by().values_list("course_id", flat=True).distinct())
+
+
+class Size(NamedTuple):
+    """How many entries there are, and from how many of them the residue was dropped."""
+
+    entries: int
+    dropped: int
+
+
+def sizes() -> dict[str, Size]:
+    """The size of every course's ledger. Three statements, however many courses."""
+    found = dict.fromkeys(courses(), Size(0, 0))
+    compared = Bucket.objects.order_by().annotate(bit=F("flags").bitand(int(Flag.PURGED))).values_list("course_id")
+    still_loose = LedgerEntry.objects.filter(course_id__in=found, bucket_id=None).order_by().values_list("course_id")
+    for rows in (
+        compared.annotate(entries=Sum("number"), dropped=Sum("number", filter=~Q(bit=0))),
+        still_loose.annotate(entries=Count("id"), dropped=Count("purged_at")),
+    ):
+        for course_id, entries, dropped in rows:
+            before = found.get(course_id, Size(0, 0))
+            found[course_id] = Size(before.entries + entries, before.dropped + (dropped or 0))
     return found
-
-
-def sizes(course_ids: Collection[str]) -> dict[str, int]:
-    """How many entries each of these courses has. Two statements."""
-    found: Counter[str] = Counter()
-    counted = Bucket.objects.filter(course_id__in=course_ids).order_by().values_list("course_id")
-    found.update(dict(counted.annotate(Sum("number"))))
-    still_loose = LedgerEntry.objects.filter(course_id__in=course_ids, bucket_id=None).order_by()
-    found.update(dict(still_loose.values_list("course_id").annotate(Count("id"))))
-    return {course: number for course, number in found.items() if number}
-
-
-def whole() -> tuple[int, int]:
-    """How many entries there are on the site, and from how many of them the residue was dropped."""
-    names = courses()
-    purged = Bucket.objects.annotate(bit=F("flags").bitand(int(Flag.PURGED))).exclude(bit=0)
-    dropped = purged.aggregate(number=Sum("number"))["number"] or 0
-    dropped += LedgerEntry.objects.filter(course_id__in=names, bucket_id=None, purged_at__isnull=False).count()
-    return sum(sizes(names).values()), dropped

@@ -166,7 +166,7 @@ def _problems(mine: counts.Numbers) -> tuple[Tally, ...]:
             continue
         pairs = found[facts.item_id]
         pairs["pairs"] += number
-        if facts.result == PairStatus.DIVERGED and uncovered(facts.differences) & OUTCOME:
+        if facts.result == PairStatus.DIVERGED and not uncovered(facts.differences).isdisjoint(OUTCOME):
             pairs["differ"] += number
         pairs["twins"] += number * facts.has(Flag.TWIN_JUDGED)
         pairs["twins_differ"] += number * facts.has(Flag.TWIN_DIFFERS)

@@ -226,13 +226,16 @@ class Histogram(models.Model):
     """
 
     id = models.BigIntegerField(primary_key=True)
-    course_id = ExactCharField(max_length=255, db_index=True)
+    course_id = ExactCharField(max_length=255)
     queue_name = ExactCharField(max_length=128)
     authority = models.CharField(max_length=16)
     day = models.DateField(null=True)
     kind = models.CharField(max_length=16)
     bin = models.CharField(max_length=64)
     number = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["course_id", "kind"], name="shim_histogram_course")]
 
     def __str__(self) -> str:
         return f"{self.number} ledger entries of {self.course_id} in a bin of {self.kind}"

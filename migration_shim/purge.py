@@ -91,7 +91,11 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
                 purged.kept[reason] += 1
             else:
                 free.append(pk)
-        purged.dropped += _drop(due, free) if execute else len(free)
+        if not execute:
+            purged.dropped += len(free)
+            continue
+        with counted(free):
+            purged.dropped += _drop(due.filter(pk__in=free))
     return purged
 
 
@@ -109,17 +113,17 @@ def _needed(
     return "unfinished_on_target" if unfinished else ""
 
 
-def _drop(due: QuerySet[LedgerEntry], ids: list[int]) -> int:
+def _drop(entries: QuerySet[LedgerEntry]) -> int:
     """In one statement, with its conditions once more: a handoff may have begun since they were looked at."""
-    entries = due.filter(pk__in=ids, move__in=_AT_REST)
+    entries = entries.filter(move__in=_AT_REST)
     residue = {"raw_header": "", "grader_payload": None, "student_info": "", "extra_body": ""}
-    with counted(ids):
-        return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
+    return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
 
 
 def size() -> dict[str, Any]:
     """How large the ledger is: its entries, those with residue, and since when the oldest of these is settled."""
-    entries, dropped = counts.whole()
+    sizes = counts.sizes().values()
+    entries, dropped = sum(size.entries for size in sizes), sum(size.dropped for size in sizes)
     residue = LedgerEntry.objects.filter(purged_at=None, settled_at__isnull=False)
     oldest = residue.order_by("settled_at").values_list("settled_at", flat=True).first()
     return {

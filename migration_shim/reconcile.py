@@ -17,7 +17,21 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import counts, delivery, evidence, known, learners, link, overrides, runs, selection, tallies, twins, walk
+from . import (
+    counts,
+    delivery,
+    evidence,
+    known,
+    learners,
+    link,
+    overrides,
+    recount,
+    runs,
+    selection,
+    tallies,
+    twins,
+    walk,
+)
 from .conf import ShimSettings, load
 from .core.totals import course_content, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
@@ -194,14 +208,16 @@ class _Reconcile:
 
     def _content(self, moment: datetime) -> dict[str, Any]:
         course_id, record, complete = self.course_id, self.record, not self.stopped_by
+        full, before = self.before is None, self.last.document if self.last else {}
+        # A run that looks at everything also counts everything; what it has found is said until one finds nothing.
+        differed = recount.mend(course_id) if full and complete else before.get("counters_differed", 0)
         waited = self.tally.waited + self.control.waited
         numbers = counts.facts(course_id)
         classes = tallies.classes(numbers)
         counted = tallies.of_course(course_id, numbers)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
         leaks = reader.half_fenced(course_id) + on_legacy.naming(course_id, reverse)
-        full = self.before is None
-        last_full_at = self.last.document["last_full_at"] if self.last else None
+        last_full_at = before.get("last_full_at")
         return course_content(
             course_id,
             counted.statuses,
@@ -212,6 +228,7 @@ class _Reconcile:
             watermark=self.started.isoformat(),
             stopped_by=self.stopped_by,
             waited={kind: round(seconds, 1) for kind, seconds in waited.items()},
+            counters_differed=differed,
             looked_at=self.tally.looked_at,
             echoed=self.tally.echoed,
             classes=classes,

@@ -31,6 +31,7 @@ _SAID = (
     "written",
     "fence_leaks",
     "double_authority",
+    "counters_differed",
     "learners",
     "last_full_at",
     "daily",

@@ -2,9 +2,8 @@
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
-from migration_shim import multirow, selection, tallies
+from migration_shim import multirow, selection
 from migration_shim.models import LedgerEntry, WatcherLogin
 
 pytestmark = pytest.mark.django_db
@@ -64,31 +63,3 @@ def test_raw_rows_among_numbers_are_those_of_a_filter():
     assert multirow.raw(every.values_list("id"), id=[]) == []
     with pytest.raises(ValueError):  # never text into a statement
         multirow.raw(every.values_list("id"), id=["1) OR (1=1"])
-
-
-@pytest.mark.parametrize(
-    "count",
-    [
-        tallies.of_course,
-        tallies.queues,
-        tallies.confusion,
-        tallies.daily,
-        lambda course_id: tallies.latency(tallies.entries_of(course_id)),
-    ],
-)
-def test_the_counts_of_a_document_read_an_index_and_no_entry(count):
-    for _ in range(20):
-        packed()
-    with CaptureQueriesContext(connection) as queries:
-        count("course-v1:a+b+c")
-    assert queries.captured_queries
-    for query in queries.captured_queries:
-        plan = explained(query["sql"])
-        assert "Using index" in plan or "COVERING INDEX" in plan, plan
-
-
-def explained(statement: str) -> str:
-    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-    with connection.cursor() as cursor:
-        cursor.execute(f"{explain} {statement}", None)
-        return str(cursor.fetchall())

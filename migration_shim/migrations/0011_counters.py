@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
             name='Histogram',
             fields=[
                 ('id', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('course_id', migration_shim.fields.ExactCharField(db_index=True, max_length=255)),
+                ('course_id', migration_shim.fields.ExactCharField(max_length=255)),
                 ('queue_name', migration_shim.fields.ExactCharField(max_length=128)),
                 ('authority', models.CharField(max_length=16)),
                 ('day', models.DateField(null=True)),
@@ -74,5 +74,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='ledgerentry',
             index=models.Index(fields=['double_authority'], name='shim_ledger_double'),
+        ),
+        migrations.AddIndex(
+            model_name='histogram',
+            index=models.Index(fields=['course_id', 'kind'], name='shim_histogram_course'),
         ),
     ]

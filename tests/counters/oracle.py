@@ -1,4 +1,4 @@
-"""What the counters have to say, counted anew in Python out of the entries themselves: the oracle of every test here."""
+"""What the counters have to say, counted anew in Python out of the entries: the oracle of every test here."""
 
 from collections import Counter
 

@@ -15,6 +15,7 @@ from migration_shim.legacy import in_flight
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
 from tests import rows
+from tests.counters.oracle import forget_counters
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
 from tests.test_schemas import validate
 
