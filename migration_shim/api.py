@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from . import audit as _audit
+from . import counts as _counts
 from . import cures as _cures
 from . import cutover as _cutover
 from . import diff_report as _diff_report
@@ -33,7 +34,7 @@ from .conf import load as _load
 from .data import DivergenceClass, Document, Grading, Phase
 from .dual_write import QueueInterface
 from .errors import ConfigurationError
-from .models import CoursePhase, LedgerEntry
+from .models import CoursePhase
 from .reports.report import Report
 
 try:
@@ -77,8 +78,7 @@ def queue_interface(block: Any = None, *, seconds: float | None = None) -> Queue
 def known_courses() -> list[str]:
     """Every course that has a phase on record or a ledger entry."""
     phases = set(CoursePhase.objects.values_list("course_id", flat=True))
-    entries = set(LedgerEntry.objects.order_by().values_list("course_id", flat=True).distinct())
-    return sorted(phases | entries)
+    return sorted(phases | set(_counts.courses()))
 
 
 def preflight(course_id: str, progress: _preflight.Progress, *, probe: bool = False) -> Document:

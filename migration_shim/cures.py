@@ -10,7 +10,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import journal, known, permits, proofs
+from . import buckets, journal, known, permits, proofs
 from .data import GRAVE, DivergenceClass, Document, Phase
 from .errors import ShimError
 from .models import CoursePhase, Divergence, LedgerEntry
@@ -95,10 +95,10 @@ def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
     if klass is DivergenceClass.UNDELIVERED:
         # Whom nothing reaches is not asked again: who signs has told the learner.
         entries.exclude(undeliverable="").update(learner_settled_at=now())
-    list(entries.order_by("pk").select_for_update().values_list("pk"))
-    rows.filter(entry__in=ids).update(cured_at=now())
-    entries.update(seen="", settled_at=None)
-    if klass is DivergenceClass.DOUBLE_AUTHORITY:
-        entries.update(double_authority=False)
-    known.restate(ids, known.of_course(course_id, now()))
+    with buckets.counted(ids):
+        rows.filter(entry__in=ids).update(cured_at=now())
+        entries.update(seen="", settled_at=None)
+        if klass is DivergenceClass.DOUBLE_AUTHORITY:
+            entries.update(double_authority=False)
+        known.cover(ids, known.of_course(course_id, now()))
     return number

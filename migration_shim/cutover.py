@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import evidence, overrides, release, runs, serving, stamp, toggles
+from . import evidence, overrides, recount, release, runs, serving, stamp, toggles
 from .conf import load, usable
 from .core.phases import allowed_steps, flags_of, needs_permit
 from .data import Authority, Document, ExitCode, Phase, Verdict
@@ -43,6 +43,10 @@ _NEXT = {
         "xqueue_cutover --course {course} --to complete --remove-shadows --reason TEXT",
     ),
 }
+_MISCOUNTED = (
+    "{number} counters differ from the ledger, so that no verdict can be trusted: count again with "
+    "xqueue_reconcile --course {course} --full"
+)
 _PAST_THE_SHIM = (
     "{flag} is on for {course}: the platform sends its submissions past the shim. "
     "Turn it off first: xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
@@ -178,6 +182,10 @@ def _plan(
     if gated and complaint:
         # No signature passes this: one line in the settings does, and says whose the rows are.
         reasons.append(complaint)
+        exit_code |= ExitCode.DIFFERENCES
+    if gated and (differ := recount.difference(course_id).number):
+        # Nor this one: the verdict that it would pass was counted wrong.
+        reasons.append(_MISCOUNTED.format(course=course_id, number=differ))
         exit_code |= ExitCode.DIFFERENCES
     before, after = toggles.flags_for(course_id), flags_of(to)
     content = {

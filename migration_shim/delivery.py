@@ -17,7 +17,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import attempts, permits
+from . import attempts, buckets, permits
 from .attempts import Submitted
 from .conf import ShimSettings
 from .core.delivered import TRIES, Learner, comparable
@@ -254,14 +254,15 @@ def _store(
     with transaction.atomic():
         if found:
             permits.lock([course_id])
-        rows = LedgerEntry.objects.filter(pk__in=changed).order_by("pk").select_for_update()
-        now_there = {pk: tuple(rest) for pk, *rest in rows.values_list("pk", *_DEPENDS_ON)}
-        same = [entry for pk, entry in changed.items() if now_there.get(pk) == before[pk]]
-        alarms = [entry for entry in same if entry in found]
-        if alarms and _record(course_id, {entry: found[entry] for entry in alarms}):
-            permits.withdraw([course_id])
-        LedgerEntry.objects.bulk_update([entry for entry in same if entry not in found], _WRITTEN, PAGE)
-        LedgerEntry.objects.bulk_update(alarms, _FOUND, PAGE)
+        with buckets.counted(changed):
+            rows = LedgerEntry.objects.filter(pk__in=changed)
+            now_there = {pk: tuple(rest) for pk, *rest in rows.select_for_update().values_list("pk", *_DEPENDS_ON)}
+            same = [entry for pk, entry in changed.items() if now_there.get(pk) == before[pk]]
+            alarms = [entry for entry in same if entry in found]
+            if alarms and _record(course_id, {entry: found[entry] for entry in alarms}):
+                permits.withdraw([course_id])
+            LedgerEntry.objects.bulk_update([entry for entry in same if entry not in found], _WRITTEN, PAGE)
+            LedgerEntry.objects.bulk_update(alarms, _FOUND, PAGE)
 
 
 def _record(course_id: str, alarms: dict[LedgerEntry, str]) -> bool:

@@ -37,13 +37,14 @@ def gather(reconcile: Content, divergences: Callable[[], Iterator[Content]], *, 
     courses = [course["course"] for course in reconcile["courses"]]
     moment = now()
     register = KnownDifference.objects.filter(course_id__in=("", *courses)).order_by("pk")
+    hits = known.hits_of(register)
     return Report(
         reconcile=reconcile,
         made_at=moment.isoformat(),
         gates={course: evidence.document(course, *evidence.evaluate_course(course)) for course in courses},
         runs={course: _run(course) for course in courses},
         overrides=[{"course": course} | item for course in courses for item in overrides.active(course, moment)],
-        known_differences=[known.described(item, moment) for item in register],
+        known_differences=[known.described(item, moment, hits[item.pk]) for item in register],
         divergences=divergences,
         content=_content if include_content else None,
     )

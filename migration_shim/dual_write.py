@@ -22,6 +22,7 @@ from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
 from . import breaker, copies, hosts, ledger, publish, toggles
+from .buckets import counted
 from .conf import COPY_KEYS, ShimSettings, usable
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
@@ -359,6 +360,11 @@ def _lock(entry: LedgerEntry) -> LedgerEntry:
     return LedgerEntry.objects.select_for_update(nowait=nowait).get(identity=entry.identity)
 
 
+def _counted(entry: LedgerEntry, needed: bool) -> contextlib.AbstractContextManager[None]:
+    """Count an entry anew where that cannot be left to its next comparison. Next to none: a learner waits meanwhile."""
+    return counted([entry.pk]) if needed else contextlib.nullcontext()
+
+
 def _take(entry: LedgerEntry, refused: LedgerEntry) -> None:
     """
     Save an entry in the place of one whose submission legacy had refused.
@@ -374,7 +380,9 @@ def _take(entry: LedgerEntry, refused: LedgerEntry) -> None:
         raise TargetWriteFailed("changed", passing=True)
     # The linker may have found that legacy has the row after all: then it is to be retired, and counted if it is not.
     entry.pk, entry.legacy_id, entry.created_at = found.pk, found.legacy_id, found.created_at
-    entry.save(force_update=True)
+    entry.bucket_id = found.bucket_id
+    with _counted(found, found.bucket_id is not None):
+        entry.save(force_update=True)
 
 
 def _take_over(entry: LedgerEntry) -> bool:
@@ -396,7 +404,8 @@ def _take_over(entry: LedgerEntry) -> bool:
             found.target_leg, found.copy_due = Leg.MISSING, entry.copy_due
         found.supersession_due, found.phase = entry.supersession_due, entry.phase
         found.points_possible, found.points_assumed = entry.points_possible, entry.points_assumed
-        found.save()
+        with _counted(found, found.target_score is not None):  # a score tells of its queue's style by the points
+            found.save()
         entry.pk, entry.copy_due = found.pk, found.copy_due
     return True
 

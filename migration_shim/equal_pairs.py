@@ -9,17 +9,18 @@ is left to ``comparing``, whose verdict this is for those that pass.
 from __future__ import annotations
 
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from . import fingerprint, hosts, multirow, storing
+from . import buckets, fingerprint, hosts, multirow, storing
 from .comparing import Job
 from .core import plain_pair
+from .core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
 from .core.plain_pair import Pair, Verdict
 from .data import Authority, Leg, Move, Origin, PairStatus, State
 from .legacy import changing as legacy_changing
@@ -71,7 +72,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     known = hosts.known()
     entries = _entries(ids, moment, ended_before)
     rows = legacy_changing.plain_rows((row.depends_on[_LEGACY_ID] for row in entries.values()), ended_before)
-    equal: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+    equal: dict[int, _Found] = {}
     for pk, row in entries.items():
         legacy = rows.get(row.depends_on[_LEGACY_ID])
         if legacy is None:
@@ -82,7 +83,8 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         if verdict is None:
             continue
         stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
-        equal[pk] = row.depends_on, _columns(pair, verdict, stored_with, row, moment, settled=ended and row.ended)
+        columns = _columns(pair, verdict, stored_with, row, moment, settled=ended and row.ended)
+        equal[pk] = _Found(row.depends_on, columns)
     done: set[int] = set()
     for start in range(0, len(equal), storing.BATCH):
         batch = dict(list(equal.items())[start : start + storing.BATCH])
@@ -123,17 +125,10 @@ def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> di
     return {row[0]: _Row(row[1:end], *row[end : end + 4], row[end + 4 :]) for row in rows if row[0] not in several}
 
 
-#: What is written of each; ``compared_at`` and what all have in common stand in the statement.
+#: What is written of each; what all have in common stands in the statement.
 _COLUMNS = (
-    "legacy_correct",
-    "target_correct",
-    "legacy_score",
-    "target_score",
-    "legacy_seconds",
-    "target_seconds",
-    "target_graded_at",
-    "payload_compared_at",
-    "settled_at",
+    *("legacy_correct", "legacy_score", "legacy_seconds", "target_correct", "target_score", "target_seconds"),
+    *("target_graded_at", "payload_compared_at", "settled_at"),
     *Seen._fields,
 )
 _SAME = {
@@ -146,25 +141,76 @@ _SAME = {
 }
 
 
+class _Found(NamedTuple):
+    """A pair that is equal: what it was when it was read, and what is to be stored of it (``_COLUMNS``)."""
+
+    depends_on: tuple[Any, ...]
+    columns: tuple[Any, ...]
+
+
 def _columns(
     pair: Pair, verdict: Verdict, seen: Seen, row: _Row, moment: datetime, *, settled: bool
 ) -> tuple[Any, ...]:
-    """The values of ``_COLUMNS``."""
-    correct, score = verdict
-    took, target_took = (
-        (pair.took / 1e6, pair.target_took / 1e6)
-        if pair.is_timed and pair.took is not None and pair.target_took is not None
-        else (None, None)
-    )
-    outcome = correct, correct, score, score, took, target_took
-    return *outcome, row.graded_at, row.payload_compared_at, moment if settled else None, *seen
+    took = target_took = None
+    if pair.is_timed and pair.took is not None and pair.target_took is not None:
+        took, target_took = pair.took / 1e6, pair.target_took / 1e6
+    ends = row.graded_at, row.payload_compared_at, moment if settled else None
+    return *verdict, took, *verdict, target_took, *ends, *seen
 
 
-def _write(batch: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]], moment: datetime) -> set[int]:
+#: By what an entry is counted, beside what is stored of it; the first five are empty of one that nobody has counted yet.
+_COUNTED = (
+    *("bucket_id", "moved_at", "twin_submission_id", "purged_at", "learner_said"),
+    *("course_id", "queue_name", "item_id", "arrived_at", "history", "leases", "echo", "points_possible"),
+)
+_NEWS = 5
+
+
+def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
     """Store a batch; the ids of what was stored."""
+    end = 1 + len(_DEPENDS_ON)
+    changes = buckets.Changes()
     with transaction.atomic():
-        locked = multirow.select(LedgerEntry, ("id", *_DEPENDS_ON), lock=True, id=list(batch))
-        there = {pk: tuple(rest) for pk, *rest in locked}
-        same = {pk: values for pk, (before, values) in batch.items() if there.get(pk) == before}
-        multirow.update(LedgerEntry, _COLUMNS, same, compared_at=moment, **_SAME)
-    return set(same)
+        locked = multirow.select(LedgerEntry, ("id", *_DEPENDS_ON, *_COUNTED), lock=True, id=list(batch))
+        there = {row[0]: row[end:] for row in locked if row[1:end] == batch[row[0]].depends_on}
+        news = {pk: (*row[_NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:_NEWS])}
+        ids = _count(news, changes)
+        if others := [pk for pk in there if pk not in news]:
+            for pk, old in buckets.stored(others).items():
+                ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
+        rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
+        multirow.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, **_SAME)
+        changes.write()
+    return set(there)
+
+
+def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[int, int]:
+    """Count entries that nobody has counted yet; the bucket of each."""
+    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    bins: Counter[Bin] = Counter()
+    for pk, row in rows.items():
+        course_id, queue_name, item_id, arrived_at, history, leases, echo, possible, *columns = row
+        correct, score, took, _, _, target_took, graded_at, *_ = columns
+        graded_on = _day(graded_at)
+        flags = equal_flags(echo=echo, history=history, leased=leases, timed=took is not None)
+        alike[course_id, queue_name, item_id, _day(arrived_at), graded_on, correct, flags].append(pk)
+        bins.update(equal_bins(course_id, queue_name, graded_on, correct, score, possible, took, target_took))
+    for place, number in bins.items():
+        changes.place([place], number)
+    ids: dict[int, int] = {}
+    for key, pks in alike.items():
+        ids |= dict.fromkeys(pks, changes.add(equal_facts(*key), len(pks)))
+    return ids
+
+
+def _restored(columns: tuple[Any, ...]) -> dict[str, Any]:
+    """The columns of an entry as Django has them, for who counts by them."""
+    found = {name: value for name, value in zip(_COLUMNS, columns, strict=True) if name in Row._fields}
+    for name in ("target_graded_at", "payload_compared_at"):
+        found[name] = datetime.fromisoformat(found[name]).replace(tzinfo=UTC)
+    return found
+
+
+def _day(value: datetime | str) -> date:
+    """The day of a time as the database has it, in UTC."""
+    return date.fromisoformat(value[:10]) if isinstance(value, str) else value.date()

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q
 from django.utils.timezone import now
 
-from . import known, ledger, overrides, proofs, runs, tallies
+from . import counts, known, ledger, overrides, proofs, runs, tallies
 from .conf import ShimSettings
+from .core import gathered
+from .core.buckets import Flag
 from .core.evidence import Evidence, Latency, Override, Tally
-from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, Leg, PairStatus, Phase, State
-from .fields import exact
+from .data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from .lms import state
-from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange, Run
+from .models import CoursePhase, LedgerEntry, PhaseChange, Run
 
-#: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
-_APART = GRAVE | {DivergenceClass.STUCK}
 #: Grave classes that the evidence has a field of its own for.
 _TOLD = {
     DivergenceClass.FENCE_LEAK,
@@ -29,10 +27,6 @@ _TOLD = {
     DivergenceClass.WRONG_SIDE,
     DivergenceClass.LOST,
 }
-_FINAL = [state.value for state in State if state.is_final]
-#: A copy was wanted.
-_COPIED = (*ledger.UNWRITTEN, Leg.STORED)
-_BY = {"item_id": "entry__item_id", "queue_name": "entry__queue_name"}
 
 
 def gather(course_id: str, settings: ShimSettings) -> Evidence:
@@ -48,12 +42,14 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     preflight = runs.last_complete("preflight", course_id)
     findings = preflight.document.get("findings") if preflight else None
     record = CoursePhase.objects.filter(course_id=course_id).first()
-    entries = _entries(course_id, record, reconciled)
-    window = _Window(since=moment - timedelta(days=settings.evidence_days), taken_back_at=_taken_back_at(course_id))
-    # Missing nowhere, and never graded: a worker that fails at each of one kind owes them for ever.
-    late = ledger.owed_since(moment - timedelta(seconds=settings.grading_deadline_seconds))
-    owed = late & Q(superseded_at=None)
-    classes, grave = _unexplained(entries), proofs.on_record(course_id)
+    authority = Phase(record.phase).authority if record else Authority.LEGACY
+    # What has arrived since the last reconcile is the next one's.
+    seen = None if reconciled is None else ~Q(compared_at=None, created_at__gte=reconciled.started_at)
+    compared = counts.bucketed(course_id)
+    everything = [*compared, *counts.loose(course_id).items()]
+    numbers = gathered.counting([*compared, *counts.loose(course_id, seen).items()], authority)
+    window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
+    classes, grave = gathered.by_class(numbers), proofs.on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
         reconcile_age=_age(reconciled),
@@ -61,10 +57,10 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         # One without findings, not even none, has not told what it found.
         preflight_age=_age(preflight) if findings is not None else None,
         preflight_blockers=(*_blockers(findings or ()), *_strangers(findings or (), reconciled)),
-        problems=_tallies(course_id, entries, "item_id", window, frozenset()),
-        queues=_queues(course_id, entries, window, frozenset(settings.side_effect_queues)),
+        problems=_tallies(everything, numbers, "item_id", window, frozenset()),
+        queues=_queues(everything, numbers, window, frozenset(settings.side_effect_queues)),
         missing=classes[DivergenceClass.PRESENCE],
-        overdue=entries.filter(Q(result=PairStatus.OVERDUE) | owed).count(),
+        overdue=_overdue(course_id, numbers, authority, seen, settings, moment),
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
         double_authority=_counted(reconciled, "double_authority", grave[DivergenceClass.DOUBLE_AUTHORITY]),
         undelivered=_undelivered(reconciled, grave[DivergenceClass.UNDELIVERED], record),
@@ -72,22 +68,27 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         wrong_side=grave[DivergenceClass.WRONG_SIDE] or (0 if reconciled else None),
         lost=grave[DivergenceClass.LOST] if reconciled or grave[DivergenceClass.LOST] else None,
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
-        latency=_latency(entries.filter(target_graded_at__gte=window.since)) if reconciled else None,
+        latency=_latency(course_id, authority, window, seen) if reconciled else None,
         overrides=tuple(
             Override(owner=row.signed_by, reason=row.reason, expires_at=row.expires_at)
             for row in overrides.in_force(course_id, moment)
         ),
         grave=tuple((klass, grave[klass]) for klass in sorted(GRAVE - _TOLD)),
-        taken_back=window.taken_back_at is not None,
+        taken_back=window.taken_back_on is not None,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window:
-    """From when a clean pair counts, and from when one shows that the graders work; see ``_taken_back_at``."""
-
-    since: datetime
-    taken_back_at: datetime | None
+def _window(course_id: str, numbers: counts.Numbers, since: datetime) -> gathered.Window:
+    """Since when pairs count, and which of those of the day of a step back were graded after it."""
+    day, back = since.astimezone(UTC).date(), _taken_back_at(course_id)
+    if back is None:
+        return gathered.Window(since=day)
+    window = gathered.Window(since=day, taken_back_on=back.astimezone(UTC).date())
+    asked = [
+        facts for facts, _ in numbers if facts.graded_on == window.taken_back_on and gathered.is_real(facts, window)
+    ]
+    after = counts.among(course_id, asked, Q(target_graded_at__gte=back))
+    return dataclasses.replace(window, graded_after=after)
 
 
 def _taken_back_at(course_id: str) -> datetime | None:
@@ -102,130 +103,59 @@ def _taken_back_at(course_id: str) -> datetime | None:
     return steps.order_by("-id").values_list("changed_at", flat=True).first()
 
 
-def _entries(course_id: str, record: CoursePhase | None, reconciled: Run | None) -> QuerySet[LedgerEntry]:
-    """
-    The entries that count: those whose copy was wanted, and that the last reconcile could see.
-
-    In live and after it the question is whether the target's own grades hold, so the pairs of live answer it; before,
-    those of shadow, and what has failed in live and is not explained.
-    """
-    authority = Phase(record.phase).authority if record else Authority.LEGACY
-    asked = Q(authority=authority)
-    if authority is Authority.LEGACY:
-        late = Q(result=PairStatus.OVERDUE) & ~Q(target_state__in=_FINAL)
-        asked |= Q(authority=Authority.TARGET) & (Q(result=PairStatus.DIVERGED) | late)
-    # History counts once it has been echoed: it proves the pipeline. Without that it has nothing to compare.
-    wanted = LedgerEntry.objects.filter(asked, course_id=course_id).exclude(history=True, echo=False)
-    # Without a copy there is no pair, but a row that legacy has stored after all is a divergence for all that.
-    for side, copy in ((Authority.LEGACY, "target_leg"), (Authority.TARGET, "legacy_leg")):
-        wanted = wanted.exclude(**{"authority": side, copy: Leg.NONE, "divergences": ""})
-    if reconciled is not None:  # what has arrived since is the next reconcile's
-        wanted = wanted.exclude(compared_at=None, created_at__gte=reconciled.started_at)
-    return wanted
-
-
 def _tallies(
-    course_id: str, entries: QuerySet[LedgerEntry], by: str, window: _Window, side_effects: frozenset[str]
+    everything: counts.Numbers,
+    numbers: counts.Numbers,
+    by: str,
+    window: gathered.Window,
+    side_effects: frozenset[str],
 ) -> tuple[Tally, ...]:
-    """
-    The counts of each problem or queue. A queue is idle if nothing has come to it, in whatever phase, with or without a
-    copy: what came in live before a course was taken back shows that its graders will be needed.
-    """
-    explained, diverged = Q(result=PairStatus.KNOWN), Q(result=PairStatus.DIVERGED)
-    # A pair of which nobody knows when the target graded it is as old as can be. A divergence does not age.
-    young = Q(target_graded_at__gte=window.since)
-    recent = Q(arrived_at__gte=window.since)
-    graded = Q(graded_pair=True) & ~explained & (diverged | young)
-    counts = ~explained & (diverged | young | recent)
-    real = graded & Q(echo=False, leases__gt=0)
-    before = Q(pk=None) if window.taken_back_at is None else real & ~Q(target_graded_at__gte=window.taken_back_at)
-    on_its_way = Q(result=PairStatus.WAITING) & (
-        Q(target_state=State.MISSING) | Q(legacy_state__in=("", State.MISSING))
-    )
-    no_copy = Q(authority=Authority.LEGACY, target_leg=Leg.NONE) | Q(authority=Authority.TARGET, legacy_leg=Leg.NONE)
-    rows = (
-        entries.values(by)
-        .annotate(
-            entries=Count("id", filter=counts),
-            known=Count("id", filter=explained),
-            pairs=Count("id", filter=graded),
-            echoed=Count("id", filter=graded & Q(echo=True)),
-            elsewhere=Count("id", filter=graded & Q(echo=False, leases=0)),
-            diverged=Count("id", filter=diverged),
-            no_payload=Count("id", filter=Q(payload_compared_at=None) & counts & ~on_its_way & ~no_copy),
-            before=Count("id", filter=before),
-            aged=Count("id", filter=Q(graded_pair=True) & ~explained & ~diverged & ~young),
-            # Of the same pairs as the rate against legacy: the gate works on the difference of the two.
-            twins=Count("id", filter=graded & Q(twin_agrees__isnull=False)),
-            twins_differ=Count("id", filter=graded & Q(twin_agrees=False)),
-        )
-        .order_by(by)
-    )
-    apart, deterministic, classes = _by_class(entries, _BY[by])
-    arrived = set(exact(LedgerEntry.objects.filter(recent, course_id=course_id), by))
-    return tuple(
-        Tally(
-            name=row[by],
-            entries=row["entries"],
-            graded_pairs=row["pairs"],
-            echoed=row["echoed"],
-            diverged=row["diverged"] - apart.get(row[by], 0),
-            deterministic=deterministic.get(row[by], 0),
-            classes=tuple(sorted(classes.get(row[by], ()))),
-            known=row["known"],
-            payload_compared=row["entries"] - row["no_payload"],
-            twins=row["twins"],
-            twins_differ=row["twins_differ"],
-            elsewhere=row["elsewhere"],
-            before=row["before"],
-            aged=row["aged"],
-            idle=row[by] not in arrived,
-            side_effects=row[by] in side_effects,
-        )
-        for row in rows
-    )
+    arrived = {getattr(facts, by) for facts, _ in everything if window.is_recent(facts)}
+    return gathered.tallies(numbers, by, window, side_effects, arrived)
 
 
 def _queues(
-    course_id: str, entries: QuerySet[LedgerEntry], window: _Window, side_effects: frozenset[str]
+    everything: counts.Numbers, numbers: counts.Numbers, window: gathered.Window, side_effects: frozenset[str]
 ) -> tuple[Tally, ...]:
     """The queues, and those without a pair that learners have used lately while the target was authoritative."""
-    tallied = _tallies(course_id, entries, "queue_name", window, side_effects)
-    lately = LedgerEntry.objects.filter(
-        course_id=course_id, authority=Authority.TARGET, arrived_at__gte=window.since, legacy_leg__in=_COPIED
-    )
-    names = {tally.name for tally in tallied}
+    tallied = _tallies(everything, numbers, "queue_name", window, side_effects)
+    lately = {
+        facts.queue_name
+        for facts, _ in everything
+        if facts.authority == Authority.TARGET and window.is_recent(facts) and not facts.has(Flag.NO_COPY)
+    }
     return tallied + tuple(
         Tally(name=name, entries=0, graded_pairs=0, diverged=0, deterministic=0, side_effects=name in side_effects)
-        for name in exact(lately, "queue_name")
-        if name not in names
+        for name in sorted(lately - {tally.name for tally in tallied})
     )
 
 
-def _uncovered(entries: QuerySet[LedgerEntry]) -> QuerySet[Divergence]:
-    return Divergence.objects.filter(entry__in=entries.values("id"), known=None, cured_at=None).order_by()
+def _overdue(
+    course_id: str,
+    numbers: counts.Numbers,
+    authority: Authority,
+    seen: Q | None,
+    settings: ShimSettings,
+    moment: datetime,
+) -> int:
+    """What is overdue by its comparison, and copies that stand in the outbox for too long, as the outbox has them."""
+    late = ledger.owed_since(moment - timedelta(seconds=settings.grading_deadline_seconds))
+    asked = Q(authority=authority)
+    if authority is Authority.LEGACY:
+        asked |= Q(authority=Authority.TARGET, result=PairStatus.DIVERGED)
+    owed = LedgerEntry.objects.filter(late & asked, course_id=course_id, superseded_at=None)
+    owed = owed.exclude(result=PairStatus.OVERDUE).exclude(history=True, echo=False)
+    compared = sum(number for facts, number in numbers if facts.result == PairStatus.OVERDUE)
+    return compared + (owed if seen is None else owed.filter(seen)).count()
 
 
-def _unexplained(entries: QuerySet[LedgerEntry]) -> dict[str, int]:
-    rows = _uncovered(entries).values_list("klass").annotate(number=Count("id"))
-    return defaultdict(int, rows)
-
-
-def _by_class(entries: QuerySet[LedgerEntry], by: str) -> tuple[dict[str, int], dict[str, int], dict[str, set[str]]]:
-    """By problem or queue: how many diverge in a class apart only, in a deterministic one; these classes, and STUCK."""
-    found = _uncovered(entries)
-    ordinary, fixed = ~Q(klass__in=_APART), Q(klass__in=DETERMINISTIC)
-    counts = {"all": Count("entry", distinct=True), "ordinary": Count("entry", distinct=True, filter=ordinary)}
-    rows = list(found.values(by).annotate(**counts, fixed=Count("entry", distinct=True, filter=fixed)))
-    classes: dict[str, set[str]] = defaultdict(set)
-    for name, klass in found.filter(fixed | Q(klass=DivergenceClass.STUCK)).values_list(by, "klass").distinct():
-        classes[name].add(klass)
-    apart = {row[by]: row["all"] - row["ordinary"] for row in rows}
-    return apart, {row[by]: row["fixed"] for row in rows}, classes
-
-
-def _latency(entries: QuerySet[LedgerEntry]) -> Latency:
-    found = tallies.latency(entries)
+def _latency(course_id: str, authority: Authority, window: gathered.Window, seen: Q | None) -> Latency:
+    places = tallies.seconds(course_id, wanted=seen)
+    found = tallies.latency(
+        (place, number)
+        for place, number in places
+        if place.authority == authority and place.day is not None and place.day > window.since
+    )
     # Where no pair is timed there is none, and the gate is told that none is.
     legacy, target = (found[side]["p95"] or 0.0 for side in ("legacy", "target"))
     return Latency(timed=found["legacy"]["graded"], legacy=legacy, target=target)

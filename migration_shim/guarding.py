@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q
 from django.utils.timezone import now
 
-from . import cutover, in_vain, ledger, phase_memory, proofs, queue_names, runs, tallies, toggles
+from . import counts, cutover, in_vain, ledger, phase_memory, proofs, queue_names, runs, tallies, toggles
 from .conf import ShimSettings
+from .core.buckets import Flag, uncovered
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .data import Authority, DivergenceClass, Move, PairStatus, Phase, State
 from .errors import ConfigurationError
 from .legacy.client import LegacyClient
 from .metrics import count
-from .models import Checkpoint, CoursePhase, Divergence, LedgerEntry
+from .models import Checkpoint, CoursePhase, LedgerEntry
 from .signals import course_out_of_bounds
 from .target import reader, waiting
 
@@ -34,7 +35,8 @@ _RETURN = "xqueue_backfill --mode return --course {course} --execute"
 _LATELY = timedelta(days=1)
 _SAID_LIMIT = 200  # characters of XQueue's own text
 _GRADED = (State.GRADED, State.FAILED)
-_FINAL = [state.value for state in State if state.is_final]
+_FINAL = frozenset(state.value for state in State if state.is_final)
+_NOT_THERE = {DivergenceClass.PRESENCE, DivergenceClass.STUCK}
 
 
 def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | None) -> dict[str, Any]:
@@ -82,18 +84,17 @@ def look(
     course_id: str, phase: Phase, since: datetime | None, settings: ShimSettings, reconciled: dict[str, Any] | None
 ) -> Seen:
     """What there is to be seen of a course; of its submissions, of those that came ``since`` it is in its phase."""
-    entries = LedgerEntry.objects.filter(course_id=course_id, authority=phase.authority)
-    if since is not None:
-        entries = entries.filter(Q(arrived_at__gte=since) | Q(moved_at__gte=since))
-    classes = tallies.classes(course_id)
+    numbers = counts.facts(course_id)
+    classes = tallies.classes(numbers)
     shadow_leaks = classes[DivergenceClass.FENCE_LEAK] + reader.half_fenced(course_id)
     compared: dict[str, Any] = {}
     if reconciled is not None:
+        mine = _of_phase(course_id, numbers, phase.authority, since)
         compared = {
             "reverse_leaks": max(reconciled["fence_leaks"] - shadow_leaks, 0),
             "lost": classes[DivergenceClass.LOST],
-            "problems": _problems(entries),
-            **_overdue(entries, settings),
+            "problems": _problems(mine),
+            **_overdue(course_id, mine, phase, since, settings),
         }
     return Seen(
         phase=phase,
@@ -113,55 +114,73 @@ def look(
     )
 
 
-def _overdue(entries: QuerySet[LedgerEntry], settings: ShimSettings) -> dict[str, int]:
+def _of_phase(course_id: str, numbers: counts.Numbers, authority: Authority, since: datetime | None) -> counts.Numbers:
+    """The submissions of a phase: those that came, or changed sides, ``since`` the course is in it."""
+    mine = [(facts, number) for facts, number in numbers if facts.authority == authority]
+    if since is None:
+        return mine
+    day = since.astimezone(UTC).date()
+    began = [(max(facts.arrived_on, facts.moved_on or facts.arrived_on), facts, number) for facts, number in mine]
+    # A bucket knows no hour: of the day of the step the entries are asked.
+    of_day = [facts for begin, facts, _ in began if begin == day]
+    asked = counts.among(course_id, of_day, Q(arrived_at__gte=since) | Q(moved_at__gte=since))
+    return [(facts, number) for begin, facts, number in began if begin > day] + list(asked.items())
+
+
+def _overdue(
+    course_id: str, mine: counts.Numbers, phase: Phase, since: datetime | None, settings: ShimSettings
+) -> dict[str, int]:
     """By side: what is overdue there, handed out for too long, or missing though it should be there."""
-    entries = entries.filter(superseded_at=None).exclude(history=True, echo=False)
-    classes = (DivergenceClass.PRESENCE, DivergenceClass.STUCK)
-    diverged = Q(result=PairStatus.DIVERGED, pk__in=_with(classes).values("entry"))
-    late = {
-        "overdue_on_target": Q(target_state__in=(State.MISSING, State.STUCK))
-        | Q(result=PairStatus.OVERDUE) & ~Q(target_state__in=_FINAL),
-        "overdue_on_legacy": Q(legacy_state__in=("", State.MISSING, State.STUCK))
-        | Q(result=PairStatus.OVERDUE) & ~Q(legacy_state__in=_FINAL),
-    }
+    late = {"overdue_on_target": 0, "overdue_on_legacy": 0}
+    for facts, number in mine:
+        diverged = facts.result == PairStatus.DIVERGED and uncovered(facts.differences) & _NOT_THERE
+        overdue = facts.result == PairStatus.OVERDUE
+        if facts.has(Flag.SUPERSEDED) or (facts.has(Flag.HISTORY) and not facts.has(Flag.ECHO)):
+            continue
+        if diverged or overdue:
+            for side, state in (("target", facts.target_state), ("legacy", facts.legacy_state or State.MISSING)):
+                if state in (State.MISSING, State.STUCK) or (overdue and state not in _FINAL):
+                    late[f"overdue_on_{side}"] += number
     # A copy that stands in the outbox waits for a worker; so long it should not.
     owed = ledger.owed_since(now() - timedelta(seconds=settings.watch_stuck_seconds))
-    late["overdue_on_target"] |= owed & Q(authority=Authority.LEGACY)
-    late["overdue_on_legacy"] |= owed & Q(authority=Authority.TARGET)
-    wanted = entries.filter(Q(result=PairStatus.OVERDUE) | diverged | owed)
-    return wanted.aggregate(**{name: Count("id", filter=condition) for name, condition in late.items()})
+    rows = LedgerEntry.objects.filter(owed, course_id=course_id, authority=phase.authority, superseded_at=None)
+    rows = rows.exclude(history=True, echo=False).exclude(result=PairStatus.OVERDUE)
+    for klass in _NOT_THERE:
+        rows = rows.exclude(result=PairStatus.DIVERGED, divergences__contains=klass.value)
+    if since is not None:
+        rows = rows.filter(Q(arrived_at__gte=since) | Q(moved_at__gte=since))
+    late["overdue_on_target" if phase.authority is Authority.LEGACY else "overdue_on_legacy"] += rows.count()
+    return late
 
 
-def _with(classes: tuple[DivergenceClass, ...]) -> QuerySet[Divergence]:
-    return Divergence.objects.filter(klass__in=classes, known=None, cured_at=None)
-
-
-def _problems(entries: QuerySet[LedgerEntry]) -> tuple[Tally, ...]:
+def _problems(mine: counts.Numbers) -> tuple[Tally, ...]:
     """
     The pairs of each problem on which both systems have said their last word, and how many of them differ in that.
 
     A row that has failed for good on the target is its last word too: that is how a target fails that stores no grade.
     """
-    pairs = entries.filter(legacy_state=State.GRADED, target_state__in=_GRADED, echo=False)
-    pairs = pairs.exclude(result__in=(PairStatus.NONE, PairStatus.KNOWN))
-    differ = Q(result=PairStatus.DIVERGED, pk__in=_with(OUTCOME).values("entry"))
-    rows = pairs.values("item_id").annotate(
-        pairs=Count("id"),
-        differ=Count("id", filter=differ),
-        twins=Count("id", filter=Q(twin_agrees__isnull=False)),
-        twins_differ=Count("id", filter=Q(twin_agrees=False)),
-    )
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for facts, number in mine:
+        graded = facts.legacy_state == State.GRADED and facts.target_state in _GRADED and not facts.has(Flag.ECHO)
+        if not graded or facts.result in (PairStatus.NONE, PairStatus.KNOWN):
+            continue
+        pairs = found[facts.item_id]
+        pairs["pairs"] += number
+        if facts.result == PairStatus.DIVERGED and not uncovered(facts.differences).isdisjoint(OUTCOME):
+            pairs["differ"] += number
+        pairs["twins"] += number * facts.has(Flag.TWIN_JUDGED)
+        pairs["twins_differ"] += number * facts.has(Flag.TWIN_DIFFERS)
     return tuple(
         Tally(
-            name=row["item_id"],
-            entries=row["pairs"],
-            graded_pairs=row["pairs"],
-            diverged=row["differ"],
+            name=name,
+            entries=pairs["pairs"],
+            graded_pairs=pairs["pairs"],
+            diverged=pairs["differ"],
             deterministic=0,
-            twins=row["twins"],
-            twins_differ=row["twins_differ"],
+            twins=pairs["twins"],
+            twins_differ=pairs["twins_differ"],
         )
-        for row in rows.order_by("item_id")
+        for name, pairs in sorted(found.items())
     )
 
 
@@ -173,7 +192,7 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
     """
     moment = now()
     before = moment - timedelta(seconds=settings.watch_stuck_seconds)
-    names = dict.fromkeys(tallies.queues(course_id), False)
+    names = dict.fromkeys(counts.queues(course_id), False)
     if phase is Phase.SHADOW:
         names |= {queue + settings.shadow_queue_suffix: True for queue in list(names)}
     queue_of = waiting.in_flight(course_id, names)
@@ -239,7 +258,7 @@ def _step_back(
 
 def _legacy_refusal(course_id: str) -> str:
     """Why legacy may not be given the course now; empty when it answers for every queue that the course uses."""
-    queues = tallies.queues(course_id)
+    queues = counts.queues(course_id)
     try:
         client = LegacyClient()
     except ConfigurationError as error:

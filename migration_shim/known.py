@@ -7,25 +7,28 @@ counts against the course again, at the next verdict, without a new reconcile.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import texts
+from . import counts, texts
+from .buckets import Changes, counted, differences_of
+from .core.buckets import Facts, Flag, read
 from .data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from .errors import ShimError
-from .models import Divergence, KnownDifference, LedgerEntry, PhaseChange
+from .models import Bucket, Divergence, KnownDifference, LedgerEntry, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_known/1"
 #: Never to be explained away. What ends them is a signed cure; see cures.py.
 NOT_EXCUSABLE = GRAVE
 #: Entries restated in one transaction: graders' sessions write to the same rows.
 BATCH = 200
+PAGE = 2000
 
 
 def in_force(moment: datetime) -> Q:
@@ -105,8 +108,9 @@ def withdraw(number: int) -> Document:
 
 def listing() -> Document:
     """The whole register, what has expired and was withdrawn included, and all cures that were signed."""
-    moment = now()
-    entries = [described(entry, moment) for entry in KnownDifference.objects.order_by("pk")]
+    moment, rows = now(), KnownDifference.objects.order_by("pk")
+    hits = hits_of(rows)
+    entries = [described(entry, moment, hits[entry.pk]) for entry in rows]
     content = {"schema": SCHEMA, "at": moment.isoformat(), "known_differences": entries, "cures": _cures()}
     return Document(content=content, exit_code=ExitCode.OK)
 
@@ -125,8 +129,8 @@ def _cures() -> list[dict[str, Any]]:
     ]
 
 
-def described(entry: KnownDifference, moment: datetime) -> dict[str, Any]:
-    """One entry as plain data, for documents and reports."""
+def described(entry: KnownDifference, moment: datetime, covers: int) -> dict[str, Any]:
+    """One entry as plain data, for documents and reports. ``covers``: so many divergences."""
     state = "withdrawn" if entry.withdrawn_at else "in force" if entry.expires_at > moment else "expired"
     return {
         "id": entry.pk,
@@ -139,14 +143,15 @@ def described(entry: KnownDifference, moment: datetime) -> dict[str, Any]:
         "created_at": entry.created_at.isoformat(),
         "expires_at": entry.expires_at.isoformat(),
         "state": state,
-        "covers": Divergence.objects.filter(known=entry).count(),
+        "covers": covers,
     }
 
 
 def described_of(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     """What the register says, or has said, of a course, as plain data: what has expired is shown too."""
     rows = KnownDifference.objects.filter(course_id__in=("", course_id)).order_by("pk")
-    return [described(entry, moment) for entry in rows]
+    hits = hits_of(rows)
+    return [described(entry, moment, hits[entry.pk]) for entry in rows]
 
 
 def summary(numbers: Iterable[int], *, cured: bool = False) -> str:
@@ -160,53 +165,89 @@ def apply(course_id: str, moment: datetime) -> None:
     Bring the divergences on record in line with the register as it is now.
 
     An entry all of whose divergences are covered is ``known``; one that has an uncovered one is ``diverged``, however
-    long it was known before. Nothing is written where nothing has changed.
+    long it was known before. Nothing is written where nothing has changed. Which entries it would change is told by
+    their buckets: where the register says what it said, no entry is read.
     """
     register = of_course(course_id, moment)
-    rows = Divergence.objects.filter(course_id=course_id).order_by("id")
-    # With nothing to cover them by, only those matter that were covered until now.
-    rows = rows if register else rows.filter(known__isnull=False)
-    columns = ("id", "klass", "known_id", "entry_id", "entry__queue_name", "entry__item_id")
-    after = 0
-    while page := list(rows.filter(id__gt=after).values_list(*columns)[:1000]):
-        after = page[-1][0]
-        changed = set()
-        for _, klass, known_id, entry_id, queue_name, item_id in page:
-            covers = match(register, DivergenceClass(klass), queue_name, item_id)
-            if (covers.pk if covers else None) != known_id:
-                changed.add(entry_id)
-        restate(changed, register)
-    restate(_contradicted(course_id), register)
+    # In a transaction of the caller's the counters are written once all entries are locked.
+    changes = Changes() if connection.in_atomic_block else None
+    for ids in _astray(course_id, register):
+        restate(ids, register, changes)
+    if changes is not None:
+        changes.write()
+    hits = hits_of(register)
     for entry in register:
-        hits = Divergence.objects.filter(known=entry).count()
-        if hits != entry.hits:
-            KnownDifference.objects.filter(pk=entry.pk).update(hits=hits)
+        if hits[entry.pk] != entry.hits:
+            KnownDifference.objects.filter(pk=entry.pk).update(hits=hits[entry.pk])
 
 
-def _contradicted(course_id: str) -> set[int]:
-    """Entries whose result is not what their divergences say: a release that stored and applied at once left some."""
-    rows = Divergence.objects.filter(course_id=course_id).order_by()
-    open_ones = rows.filter(known=None, cured_at=None)
-    hidden = open_ones.filter(entry__result=PairStatus.KNOWN).values_list("entry_id", flat=True)
-    covered = rows.filter(entry__result=PairStatus.DIVERGED).exclude(entry__in=open_ones.values("entry_id"))
-    return {*hidden, *covered.values_list("entry_id", flat=True)}
+def _astray(course_id: str, register: list[KnownDifference]) -> Iterator[list[int]]:
+    """The entries of which the register, or their own divergences, say something else than their result does."""
+    entries = LedgerEntry.objects.filter(course_id=course_id)
+    rows = Bucket.objects.filter(course_id=course_id).exclude(number=0)
+    astray = [pk for pk, *facts in rows.values_list("id", *Facts._fields) if _is_astray(Facts._make(facts), register)]
+    for pk in astray:
+        # All of them, before one is moved to another bucket.
+        yield list(entries.filter(bucket_id=pk).order_by("pk").values_list("pk", flat=True))
+    after, loose = 0, counts.loose_of(course_id).order_by("pk")
+    while page := list(loose.filter(pk__gt=after).values_list("pk", "result", "queue_name", "item_id")[:PAGE]):
+        after = page[-1][0]
+        differences = differences_of([pk for pk, *_ in page])
+        yield [pk for pk, *rest in page if _says_other(*rest, differences.get(pk, {}), register)]
 
 
-def restate(entries: Iterable[int], register: list[KnownDifference]) -> None:
+def _is_astray(facts: Facts, register: list[KnownDifference]) -> bool:
+    if not (facts.differences or facts.has(Flag.DIFFERS)):
+        return False
+    return _says_other(facts.result, facts.queue_name, facts.item_id, read(facts.differences), register)
+
+
+def _says_other(
+    result: str,
+    queue_name: str,
+    item_id: str,
+    differences: Mapping[Any, int | None],
+    register: list[KnownDifference],
+) -> bool:
+    for klass, known in differences.items():
+        covers = match(register, DivergenceClass(klass), queue_name, item_id)
+        if (covers.pk if covers else None) != known:
+            return True
+    # A release that stored and applied at once has left some whose result is not what their divergences say.
+    return result == (PairStatus.KNOWN if None in differences.values() else PairStatus.DIVERGED)
+
+
+def hits_of(register: Iterable[KnownDifference]) -> Counter[int]:
+    """How many divergences each of these entries of the register covers, by its number."""
+    everywhere = counts.courses() if any(not entry.course_id for entry in register) else []
+    found: Counter[int] = Counter()
+    for course_id in {*everywhere, *(entry.course_id for entry in register)} - {""}:
+        for facts, number in counts.facts(course_id):
+            found.update({known: number for known in read(facts.differences).values() if known is not None})
+    return found
+
+
+def restate(entries: Iterable[int], register: list[KnownDifference], changes: Changes | None = None) -> None:
     """
     Say of these entries which of their divergences are covered, and whether all are.
 
     Everything is read again under the entries' locks, which a reconcile that stores takes, too: what it has stored
     meanwhile is neither hidden nor counted twice. The locks are those of a locking read, so that a transaction of the
     caller's sees what is there now and not what was there when it began.
+
+    Args:
+        entries: their ids.
+        register: as ``of_course`` gives it.
+        changes: of a transaction that goes on; it writes them at its end. Without them each batch is one of its own.
     """
     ids = sorted(set(entries))
     for start in range(0, len(ids), BATCH):
-        with transaction.atomic():
-            _restate(ids[start : start + BATCH], register)
+        with counted(ids[start : start + BATCH], changes):
+            cover(ids[start : start + BATCH], register)
 
 
-def _restate(ids: list[int], register: list[KnownDifference]) -> None:
+def cover(ids: Collection[int], register: list[KnownDifference]) -> None:
+    """The same, of entries that the caller has locked and counts anew (``buckets.counted``)."""
     columns = ("pk", "result", "queue_name", "item_id")
     wanted = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
     entries = {pk: rest for pk, *rest in wanted.values_list(*columns)}

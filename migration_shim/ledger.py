@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db.models import Q
 from django.views.decorators.debug import sensitive_variables
 
+from . import buckets
 from .core import json_text
 from .core.identity import Digests
 from .core.wire import Envelope
@@ -111,4 +112,6 @@ def refill(entry: LedgerEntry, envelope: Envelope, digests: Digests, input_key: 
     for name, value in zip(KEPT, kept(envelope, digests, input_key), strict=True):
         setattr(entry, name, value)
     entry.purged_at = entry.settled_at = entry.learner_settled_at = None
-    entry.save(update_fields=[*KEPT, "purged_at", "settled_at", "learner_settled_at"])
+    with buckets.counted([entry.pk]):
+        entry.save(update_fields=[*KEPT, "purged_at", "settled_at", "learner_settled_at"])
+    entry.refresh_from_db(fields=["bucket_id"])

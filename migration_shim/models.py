@@ -16,12 +16,14 @@ from .fields import ExactCharField
 from .legacy.tables import LegacySubmission
 
 __all__ = [
+    "Bucket",
     "Checkpoint",
     "CoursePhase",
     "Divergence",
     "DoorHost",
     "FlagOverride",
     "GateOverride",
+    "Histogram",
     "KnownDifference",
     "LedgerEntry",
     "LedgerStamp",
@@ -157,6 +159,9 @@ class LedgerEntry(models.Model):
     known = models.CharField(max_length=64, blank=True, default="")
     graded_pair = models.BooleanField(default=False)
     compared_at = models.DateTimeField(null=True)
+    # The bucket that its last comparison has counted it in (``buckets.py``). Null: it was not compared yet, and whoever
+    # counts reads the entry itself. No foreign key: who writes to the ledger locks no counter.
+    bucket_id = models.BigIntegerField(null=True)
 
     class Meta:
         indexes = [
@@ -167,47 +172,12 @@ class LedgerEntry(models.Model):
             models.Index(fields=["supersession_due"], name="shim_ledger_supersession"),
             models.Index(fields=["authority", "copy_due"], name="shim_ledger_copy"),
             models.Index(fields=["course_id", "settled_at", "id"], name="shim_ledger_open"),
-            # Who is to be asked, page by page; and all that learners.py counts, so that counting reads nothing else.
-            models.Index(
-                fields=[
-                    "course_id",
-                    "learner_settled_at",
-                    "id",
-                    "learner_said",
-                    "learner_correct",
-                    "learner_score",
-                    "legacy_state",
-                    "legacy_correct",
-                    "legacy_score",
-                    "target_state",
-                    "target_correct",
-                    "target_score",
-                    "purged_at",
-                ],
-                name="shim_ledger_learner",
-            ),
-            # All that tallies.py counts: counting a course then reads a fifth of its ledger. See docs/decisions/0014.
-            # 3050 bytes at most, of the 3072 that InnoDB takes.
-            models.Index(
-                fields=[
-                    "course_id",
-                    "queue_name",
-                    "item_id",
-                    "result",
-                    "known",
-                    "legacy_state",
-                    "target_state",
-                    "legacy_correct",
-                    "target_correct",
-                    "legacy_score",
-                    "target_score",
-                    "legacy_seconds",
-                    "target_seconds",
-                    "payload_compared_at",
-                    "arrived_at",
-                ],
-                name="shim_ledger_tally",
-            ),
+            # What no comparison has counted yet, and the entries of a bucket.
+            models.Index(fields=["course_id", "bucket_id"], name="shim_ledger_bucket"),
+            # Whose learner is to be asked, page by page.
+            models.Index(fields=["course_id", "learner_settled_at", "id"], name="shim_ledger_asked"),
+            # What a handoff has seen counts at once, whatever is in the counters. Next to none are so.
+            models.Index(fields=["double_authority"], name="shim_ledger_double"),
             models.Index(fields=["purged_at", "settled_at"], name="shim_ledger_purge"),
             models.Index(fields=["forget", "learner"], name="shim_ledger_forget"),
             models.Index(fields=["twin_submission_id", "twin_agrees"], name="shim_ledger_twin"),
@@ -215,6 +185,63 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"ledger entry {self.pk}"
+
+
+class Bucket(models.Model):
+    """
+    How many ledger entries are alike in all that is counted of them; see ``core/buckets.py`` for what the facts say.
+
+    The id is a digest of the facts. A row is only changed by adding to its ``number`` (``buckets.Changes``), in the
+    transaction that changes the entries.
+
+    .. no_pii:
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    course_id = ExactCharField(max_length=255, db_index=True)
+    queue_name = ExactCharField(max_length=128)
+    item_id = ExactCharField(max_length=255)
+    arrived_on = models.DateField()
+    moved_on = models.DateField(null=True)
+    graded_on = models.DateField(null=True)
+    authority = models.CharField(max_length=16)
+    result = models.CharField(max_length=16)
+    known = models.CharField(max_length=64)
+    differences = models.CharField(max_length=512)
+    legacy_state = models.CharField(max_length=16)
+    target_state = models.CharField(max_length=16)
+    legacy_reply = models.CharField(max_length=16)
+    target_reply = models.CharField(max_length=16)
+    flags = models.IntegerField()
+    number = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.number} ledger entries of {self.course_id}"
+
+
+class Histogram(models.Model):
+    """
+    How many ledger entries stand in one bin of a histogram: scores and seconds have too many values for buckets.
+
+    The id is a digest of the place. See ``Bucket`` and ``core/buckets.py``.
+
+    .. no_pii:
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    course_id = ExactCharField(max_length=255)
+    queue_name = ExactCharField(max_length=128)
+    authority = models.CharField(max_length=16)
+    day = models.DateField(null=True)
+    kind = models.CharField(max_length=16)
+    bin = models.CharField(max_length=64)
+    number = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["course_id", "kind"], name="shim_histogram_course")]
+
+    def __str__(self) -> str:
+        return f"{self.number} ledger entries of {self.course_id} in a bin of {self.kind}"
 
 
 class KnownDifference(models.Model):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from django.db.models import Count, Q, QuerySet
 
-from . import attempts, runs
+from . import attempts, counts, runs
 from .conf import load
 from .core.delivered import Learner
 from .data import GRAVE, Authority, DivergenceClass, Move, State
@@ -15,11 +15,11 @@ from .legacy import in_flight as on_legacy
 from .legacy import limits
 from .legacy import rows as legacy_rows
 from .lms import state
-from .models import CoursePhase, Divergence, LedgerEntry
+from .models import Bucket, CoursePhase, Divergence, LedgerEntry
 from .target import reader
 
-#: No grader of the target has had these yet.
-_LEGACYS = (Move.NONE, Move.HELD, Move.FENCED)
+#: Graders of the target have had these.
+_TARGETS = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]
 
 
 def leaks_now(course_id: str) -> int | None:
@@ -28,7 +28,7 @@ def leaks_now(course_id: str) -> int | None:
 
     None where legacy's database does not answer: nobody knows then.
     """
-    names = LedgerEntry.objects.filter(course_id=course_id).order_by().values_list("queue_name", flat=True).distinct()
+    names = counts.queues(course_id)
     suffix = load().reverse_queue_suffix
     try:
         reverse = on_legacy.naming(course_id, [name + suffix for name in names])
@@ -50,10 +50,11 @@ def on_record(course_id: str) -> Counter[DivergenceClass]:
 
 def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
     """The entries of a course that both systems have had for real, and that nobody has signed for."""
-    seen = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.DOUBLE_AUTHORITY, cured_at=None).values(
-        "entry"
-    )
-    return LedgerEntry.objects.filter(Q(double_authority=True) | Q(pk__in=seen), course_id=course_id)
+    seen = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.DOUBLE_AUTHORITY, cured_at=None)
+    flagged = LedgerEntry.objects.filter(double_authority=True, course_id=course_id)
+    # Each by its own index: for both in one condition the database would read the whole course.
+    ids = {*seen.values_list("entry_id", flat=True), *flagged.values_list("pk", flat=True)}
+    return LedgerEntry.objects.filter(pk__in=ids)
 
 
 def wrong_side(course_id: str) -> int:
@@ -73,9 +74,8 @@ def wrong_side_now(course_id: str) -> int | None:
 def undelivered(course_id: str) -> QuerySet[LedgerEntry]:
     """The entries whose learners waited in vain when their states were asked last, and that nobody has signed for."""
     alarms = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.UNDELIVERED, cured_at=None)
-    return LedgerEntry.objects.filter(
-        course_id=course_id, learner_settled_at=None, learner_said=Learner.WAITS, pk__in=alarms.values("entry")
-    )
+    ids = list(alarms.values_list("entry_id", flat=True))  # few, and outside an LMS nobody else's learner is settled
+    return LedgerEntry.objects.filter(pk__in=ids, learner_settled_at=None, learner_said=Learner.WAITS)
 
 
 def nobody_asked(course_id: str) -> bool:
@@ -132,13 +132,20 @@ def doubles(course_id: str) -> int | None:
     """
     said = _said(course_id, "double_authority")
     found = max(double_authority(course_id).count(), said or 0)
-    own = LedgerEntry.objects.filter(course_id=course_id).filter(~Q(move__in=_LEGACYS) | Q(authority=Authority.TARGET))
-    if found or not own.exists():
+    if found or not _was_the_targets(course_id):
         return found
     record = CoursePhase.objects.filter(course_id=course_id).first()
     looked = runs.last_complete("reconcile", course_id)
     late = looked is None or (record is not None and looked.started_at < record.since)
     return None if late else said
+
+
+def _was_the_targets(course_id: str) -> bool:
+    """Whether anything of a course is or was the target's own."""
+    moved = LedgerEntry.objects.filter(course_id=course_id, move__in=_TARGETS)
+    compared = Bucket.objects.filter(course_id=course_id, authority=Authority.TARGET).exclude(number=0)
+    loose = counts.loose_of(course_id).filter(authority=Authority.TARGET)
+    return compared.exists() or loose.exists() or moved.exists()
 
 
 def _said(course_id: str, key: str) -> int | None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils.timezone import now
 
-from . import stamp
+from . import counts, stamp
+from .buckets import counted
 from .conf import ShimSettings
 from .core.delivered import Learner
 from .data import Authority, Leg, Move
@@ -90,7 +91,11 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
                 purged.kept[reason] += 1
             else:
                 free.append(pk)
-        purged.dropped += _drop(due.filter(pk__in=free)) if execute else len(free)
+        if not execute:
+            purged.dropped += len(free)
+            continue
+        with counted(free):
+            purged.dropped += _drop(due.filter(pk__in=free))
     return purged
 
 
@@ -117,12 +122,13 @@ def _drop(entries: QuerySet[LedgerEntry]) -> int:
 
 def size() -> dict[str, Any]:
     """How large the ledger is: its entries, those with residue, and since when the oldest of these is settled."""
-    entries = LedgerEntry.objects.all()
-    residue = entries.filter(purged_at=None)
-    oldest = residue.aggregate(at=Min("settled_at"))["at"]
+    sizes = counts.sizes().values()
+    entries, dropped = sum(size.entries for size in sizes), sum(size.dropped for size in sizes)
+    residue = LedgerEntry.objects.filter(purged_at=None, settled_at__isnull=False)
+    oldest = residue.order_by("settled_at").values_list("settled_at", flat=True).first()
     return {
-        "entries": entries.count(),
-        "with_residue": residue.count(),
+        "entries": entries,
+        "with_residue": entries - dropped,
         "oldest_settled_at": oldest.isoformat() if oldest else None,
     }
 

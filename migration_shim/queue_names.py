@@ -6,13 +6,15 @@ A name with a typing error in it takes submissions on the target that no grader 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
-from . import tallies
+from . import counts
+from .core.buckets import Facts, bucket_id
 from .data import Authority, Leg
 from .legacy import rows as legacy_rows
 from .legacy.limits import AWAY
@@ -52,8 +54,19 @@ def new(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     its word is left out.
     """
     found, cut = [], moment - NEW_FOR
-    for queue in tallies.queues(course_id):
-        entries = LedgerEntry.objects.filter(course_id=course_id, queue_name=queue)
+    of_queue: dict[str, list[Facts]] = defaultdict(list)
+    for facts, _ in counts.facts(course_id):
+        of_queue[facts.queue_name].append(facts)
+    for queue, facts in sorted(of_queue.items()):
+        day = cut.astimezone(UTC).date()
+        if any(one.arrived_on < day for one in facts):
+            continue
+        # What a day has brought, and no more: a bucket knows no hour.
+        entries = LedgerEntry.objects.filter(
+            Q(bucket_id=None) | Q(bucket_id__in=[bucket_id(one) for one in facts]),
+            course_id=course_id,
+            queue_name=queue,
+        )
         if entries.filter(arrived_at__lt=cut).exists() or _on_legacy(queue):
             continue
         first = entries.aggregate(since=Min("arrived_at"), rows=Count("id"))

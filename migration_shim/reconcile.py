@@ -17,7 +17,21 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import delivery, evidence, known, learners, link, overrides, runs, selection, tallies, twins, walk
+from . import (
+    counts,
+    delivery,
+    evidence,
+    known,
+    learners,
+    link,
+    overrides,
+    recount,
+    runs,
+    selection,
+    tallies,
+    twins,
+    walk,
+)
 from .conf import ShimSettings, load
 from .core.totals import course_content, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
@@ -37,7 +51,7 @@ Divergence = dict[str, Any]
 def run(
     courses: list[str],
     progress: Progress,
-    on_divergence: Callable[[Divergence], None] = lambda divergence: None,
+    on_divergence: Callable[[Divergence], None] | None = None,
     *,
     grading: Grading = Grading.SHADOW,
     full: bool = False,
@@ -50,7 +64,7 @@ def run(
     Args:
         courses: their ids.
         progress: called with (entries looked at, entries there are to look at).
-        on_divergence: called with every divergence on record, after the run.
+        on_divergence: called with every divergence on record, after the run; without it none is read.
         grading: ECHO feeds legacy's stored replies to ungraded shadows first, imported history included.
         full: look at settled entries too. The first run of a course, of a version and of other rules always does.
         tell: called with a short text while the run waits, and with an empty one when it goes on.
@@ -85,7 +99,7 @@ def run(
                 problems.append({"course": course_id, "said": said})
                 continue
             documents.append(content)
-            for row in tallies.divergences(course_id):
+            for row in tallies.divergences(course_id) if on_divergence is not None else ():
                 on_divergence(_described(row))
             if not content["complete"]:
                 break
@@ -168,7 +182,7 @@ class _Reconcile:
         )
         self.total = selection.count(self.course_id, since=wanted.since)
         walker = walk.Walker(wanted, self.settings, self.control)
-        queues = [queue + suffix for queue in tallies.queues(self.course_id) for suffix in self._suffixes()]
+        queues = [queue + suffix for queue in counts.queues(self.course_id) for suffix in self._suffixes()]
         if self.send is None:
             pages = selection.pages(walker.read, self.course_id, since=wanted.since, echo=self.echo, queues=queues)
         else:
@@ -194,13 +208,16 @@ class _Reconcile:
 
     def _content(self, moment: datetime) -> dict[str, Any]:
         course_id, record, complete = self.course_id, self.record, not self.stopped_by
+        full, before = self.before is None, self.last.document if self.last else {}
+        # A run that looks at everything also counts everything; what it has found is said until one finds nothing.
+        differed = recount.mend(course_id) if full and complete else before.get("counters_differed", 0)
         waited = self.tally.waited + self.control.waited
-        classes = tallies.classes(course_id)
-        counted = tallies.of_course(course_id)
+        numbers = counts.facts(course_id)
+        classes = tallies.classes(numbers)
+        counted = tallies.of_course(course_id, numbers)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
         leaks = reader.half_fenced(course_id) + on_legacy.naming(course_id, reverse)
-        full = self.before is None
-        last_full_at = self.last.document["last_full_at"] if self.last else None
+        last_full_at = before.get("last_full_at")
         return course_content(
             course_id,
             counted.statuses,
@@ -211,6 +228,7 @@ class _Reconcile:
             watermark=self.started.isoformat(),
             stopped_by=self.stopped_by,
             waited={kind: round(seconds, 1) for kind, seconds in waited.items()},
+            counters_differed=differed,
             looked_at=self.tally.looked_at,
             echoed=self.tally.echoed,
             classes=classes,
@@ -223,10 +241,10 @@ class _Reconcile:
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
             cohorts=counted.cohorts,
-            latency=tallies.latency(tallies.entries_of(course_id)),
-            noise=twins.counted(course_id),
+            latency=tallies.latency(tallies.seconds(course_id)),
+            noise=twins.counted(numbers),
             confusion=tallies.confusion(course_id),
-            daily=tallies.daily(course_id),
+            daily=tallies.daily(numbers),
             overrides=overrides.active(course_id, moment),
             register=known.described_of(course_id, moment),
             versions=record.versions,

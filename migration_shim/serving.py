@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from . import runs
+from . import counts, runs
 from .conf import usable
 from .core.serving import served
 from .data import HELD, Authority, Move, Phase
-from .fields import exact
 from .legacy import in_flight as on_legacy
 from .legacy.limits import AWAY
 from .legacy.soon import soon
@@ -29,7 +28,7 @@ _MOVES = {
 
 def queues_of(course_id: str) -> list[str]:
     """The queues that submissions of a course go to, as the ledger and the last preflight have seen them."""
-    names = exact(LedgerEntry.objects.filter(course_id=course_id), "queue_name")
+    names = counts.queues(course_id)
     preflight = runs.last_complete("preflight", course_id)
     return sorted(set(names) | set(preflight.document.get("queues", []) if preflight else []))
 

@@ -2,8 +2,7 @@
 Where many courses stand at once, out of the app's own tables: every question is one statement, however many courses.
 Flags of a platform are the exception: it has no question about many courses, and its answer is the one that counts.
 
-Only indexes are used that serve it: a ledger of millions of entries is counted by its index on the course, and what is
-owed, held or on its way back is found by the indexes on the legs and on the move.
+Only indexes are used that serve it: what is owed, held or on its way back is found by those on the legs and the move.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ _SAID = (
     "written",
     "fence_leaks",
     "double_authority",
+    "counters_differed",
     "learners",
     "last_full_at",
     "daily",
@@ -228,9 +228,3 @@ def passed_through(courses: Collection[Course]) -> dict[Course, int]:
     rows = LedgerEntry.objects.filter(course_id__in=courses, settled_at=None, legacy_reason=PASSED_THROUGH)
     rows = rows.exclude(legacy_state__in=[state.value for state in State if state.is_final])
     return dict(rows.order_by().values_list("course_id").annotate(number=Count("id")))
-
-
-def ledger_sizes(courses: Collection[Course]) -> dict[Course, int]:
-    """How many entries each course has. One statement, over an index alone."""
-    rows = LedgerEntry.objects.filter(course_id__in=courses).order_by().values("course_id")
-    return {row["course_id"]: row["number"] for row in rows.annotate(number=Count("id"))}

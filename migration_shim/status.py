@@ -13,7 +13,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import breaker, hosts, in_vain, overrides, queue_names, release, stamp, standing, toggles, watchers
+from . import breaker, counts, hosts, in_vain, overrides, queue_names, release, stamp, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
@@ -21,7 +21,6 @@ from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import in_flight as on_legacy
 from .legacy.limits import AWAY
 from .lms import state as learners_state
-from .models import LedgerEntry
 from .run_control.apart import attempt, exit_code_of
 from .target import in_flight as on_target
 from .target import logins
@@ -68,7 +67,7 @@ def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = 
         "queues_without_watcher": facts.unserved,
         "callback_hosts": _hosts(),
         "ledger_complaint": stamp.complaint(),
-        "ledger": _ledger(),
+        "ledger": _ledger(facts.sizes),
         "courses": described,
         "problems": problems,
     }
@@ -93,10 +92,10 @@ def _breaker(leg: str) -> dict[str, Any]:
     return {"failures": state["failures"], "open": breaker.is_open(leg)}
 
 
-def _ledger() -> dict[str, int]:
+def _ledger(sizes: dict[str, counts.Size]) -> dict[str, int]:
     """Entries, and those of them that still hold what is left of the envelope (the residue)."""
-    rows = LedgerEntry.objects.count()
-    return {"rows": rows, "residue": rows - LedgerEntry.objects.filter(purged_at__isnull=False).count()}
+    rows = sum(size.entries for size in sizes.values())
+    return {"rows": rows, "residue": rows - sum(size.dropped for size in sizes.values())}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +120,7 @@ class _Facts:
     unknown_queues: dict[str, dict[str, int]]
     new_queues: dict[str, list[dict[str, Any]]]
     reverse_suffix: str
-    sizes: dict[str, int]
+    sizes: dict[str, counts.Size]
     in_vain: dict[str, list[int]]
     platform_flag: dict[str, bool]
 
@@ -159,7 +158,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         reverse_suffix=settings.reverse_queue_suffix,
         undelivered=standing.undelivered(courses),
         passed_through=standing.passed_through(courses),
-        sizes=standing.ledger_sizes(courses),
+        sizes=counts.sizes(),
         in_vain=in_vain.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
         platform_flag=release.flags_on(courses) if toggles.in_platform() else {},
@@ -241,13 +240,14 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
         "double_authority": _alarms("double_authority", DivergenceClass.DOUBLE_AUTHORITY, reconcile, course_id, facts),
         "wrong_side": facts.alarms.get((course_id, DivergenceClass.WRONG_SIDE), 0) if reconcile else None,
         **_learners(course_id, reconcile, facts),
+        "counters_differed": (reconcile["document__counters_differed"] or 0) if reconcile else 0,
         "passed_through": facts.passed_through.get(course_id, 0),
         "overrides": [
             {name: item[name] for name in ("id", "step_to", "reason", "signed_by", "expires_at")}
             for item in facts.overrides[course_id]
         ],
         "daily": ((reconcile["document__daily"] or []) if reconcile else [])[-30:],
-        "ledger_rows": facts.sizes.get(course_id, 0),
+        "ledger_rows": facts.sizes[course_id].entries if course_id in facts.sizes else 0,
     }
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from django.db import OperationalError, connection, transaction
 
-from . import known, multirow, permits, texts
+from . import buckets, known, multirow, permits, texts
 from .data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
@@ -39,6 +39,8 @@ _STORED = (
     "double_authority",
     *Seen._fields,
 )
+#: Those of them that an entry is counted by. The others it is counted by are as they are under its lock.
+_COUNTED = tuple(name for name in _STORED if name in buckets.COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def store(results: Iterable[Found], register: list[KnownDifference], moment: dat
             for klass in one.result.divergences
         }
         before = tuple(getattr(one.entry, name) for name in DEPENDS_ON)
-        if _restate(one, covers):
+        if _restate(one, covers) or one.entry.bucket_id is None:
             settled = one.payload_at is not None and _ended_before(one, moment - horizon)
             one.entry.compared_at, one.entry.settled_at = moment, moment if settled else None
             changed.append((one, covers, before))
@@ -101,12 +103,16 @@ def again(write: Callable[[], Result]) -> Result:
 def _write(batch: list[Changed], moment: datetime) -> None:
     with transaction.atomic():
         permits.lock({one.entry.course_id for one, *_ in batch if DETERMINISTIC & one.result.divergences.keys()})
-        wanted = LedgerEntry.objects.filter(pk__in=[one.entry.pk for one, *_ in batch]).order_by("pk")
-        now_there = {pk: tuple(rest) for pk, *rest in wanted.select_for_update().values_list("pk", *DEPENDS_ON)}
-        same = [(one, covers) for one, covers, before in batch if now_there.get(one.entry.pk) == before]
+        now_there = buckets.stored([one.entry.pk for one, *_ in batch], *DEPENDS_ON)
+        same = [
+            (one, covers)
+            for one, covers, before in batch
+            if one.entry.pk in now_there and now_there[one.entry.pk].also == before
+        ]
         entries = [one.entry for one, _ in same]
         grave = _grave(entries)
         found = [row for one, covers in same for row in _divergences(one, covers, grave[one.entry.pk], moment)]
+        changes = _count(entries, now_there, found)
         _update(entries)
         Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
         Divergence.objects.bulk_create(found)
@@ -114,6 +120,23 @@ def _write(batch: list[Changed], moment: datetime) -> None:
         # another moment) has let none be given since; and the lock of its course is not held.
         bare = (row for row in found if row.known_id is None and row.cured_at is None and row.found_at == moment)
         permits.withdraw({row.course_id for row in bare if row.klass in DETERMINISTIC})
+        changes.write()
+
+
+def _count(
+    entries: list[LedgerEntry], now_there: dict[int, buckets.Stored], found: list[Divergence]
+) -> buckets.Changes:
+    """Give each entry its bucket; what that makes of the counters is to be written last in the transaction."""
+    changes = buckets.Changes()
+    differences: dict[int, dict[str, int | None]] = defaultdict(dict)
+    for row in found:
+        if row.cured_at is None:
+            differences[row.entry_id][str(row.klass)] = row.known_id
+    for entry in entries:
+        old = now_there[entry.pk]
+        new = old.row._replace(**{name: getattr(entry, name) for name in _COUNTED})
+        entry.bucket_id = changes.move(old, new, differences.get(entry.pk))
+    return changes
 
 
 def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
@@ -182,7 +205,7 @@ def _is_over(one: Found, klass: DivergenceClass) -> bool:
 
 def _update(entries: list[LedgerEntry]) -> None:
     """``bulk_update`` without its expression for every value."""
-    fields = [LedgerEntry._meta.get_field(name) for name in (*_STORED, "compared_at", "settled_at")]
+    fields = [LedgerEntry._meta.get_field(name) for name in (*_STORED, "bucket_id", "compared_at", "settled_at")]
     rows = {
         entry.pk: [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
         for entry in entries

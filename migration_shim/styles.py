@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
+from itertools import groupby
 from typing import Any, Self
 
-from django.db.models import QuerySet
-
-from .core.scoring import learn_style, read_reply
+from . import counts
+from .core.buckets import Bin, Kind, quantile, upper_edge
+from .core.scoring import read_reply, style_of, style_sign
 from .data import ScoreStyle
-from .models import LedgerEntry
 from .target import reader
 
-#: So many of the newest entries of a course tell; reading more would change nothing.
+#: The newest days of a course that have so many entries tell; more would change nothing.
 WINDOW = 20_000
 #: Replies that the first run of a course learns from.
 SAMPLE = 2000
@@ -35,25 +35,23 @@ class Styles:
     @classmethod
     def learnt(cls, course_id: str, before: Mapping[str, str]) -> Self:
         """What the ledger knows now, and what was known before."""
-        entries = LedgerEntry.objects.filter(course_id=course_id).order_by("-id")
-        first = entries.values_list("id", flat=True)[WINDOW - 1 : WINDOW].first() or 0
-        columns = ("queue_name", "target_score", "points_possible", "legacy_seconds")
-        told = list(entries.filter(id__gte=first, target_score__isnull=False).values_list(*columns))
-        scores: dict[str, list[tuple[float, int]]] = defaultdict(list)
-        seconds: dict[str, list[float]] = defaultdict(list)
-        for queue_name, score, possible, took in told or _of_target(entries.filter(id__gte=first)):
-            scores[queue_name].append((score, possible))
-            if took is not None:
-                seconds[queue_name].append(took)
+        signs: dict[str, Counter[str]] = defaultdict(Counter)
+        seconds: dict[str, Counter[int]] = defaultdict(Counter)
+        for place, number in _newest(counts.counted_bins(course_id, Kind.STYLE)):
+            signs[place.queue_name][place.bin] += number
+        for queue_name, sign in () if signs else _of_target(course_id):
+            signs[queue_name][sign] += 1
+        for place, number in _newest(counts.counted_bins(course_id, Kind.LEGACY_SECONDS)):
+            seconds[place.queue_name][int(place.bin)] += number
         known = {queue: ScoreStyle(style) for queue, style in before.items()}
-        for queue_name, found in scores.items():
-            style = learn_style(found)
+        for queue_name, found in signs.items():
+            style = style_of(found)
             if style is not ScoreStyle.UNKNOWN:
                 known[queue_name] = style
         usual = {
-            queue: timedelta(seconds=sorted(found)[int(len(found) * 0.99)])
-            for queue, found in seconds.items()
-            if len(found) >= ENOUGH
+            queue: timedelta(seconds=upper_edge(place))
+            for queue, numbers in seconds.items()
+            if numbers.total() >= ENOUGH and (place := quantile(numbers, 0.99)) is not None
         }
         return cls(known, usual)
 
@@ -77,13 +75,25 @@ class Styles:
         return self._usual.get(queue_name)
 
 
-def _of_target(entries: QuerySet[LedgerEntry]) -> Iterator[tuple[str, float, int, None]]:
+def _newest(places: list[tuple[Bin, int]]) -> Iterator[tuple[Bin, int]]:
+    """Those of the newest days that hold ``WINDOW`` entries together: older ones would change nothing."""
+    places.sort(key=lambda found: found[0].day or date.min, reverse=True)
+    passed = 0
+    for _, of_day in groupby(places, key=lambda found: found[0].day):
+        if passed >= WINDOW:
+            return
+        for place, number in of_day:
+            passed += number
+            yield place, number
+
+
+def _of_target(course_id: str) -> Iterator[tuple[str, str]]:
     """What the target's graders have said, where no run has stored it yet: a first run need not look twice then."""
-    some = entries.filter(points_possible__gt=1, target_submission_id__isnull=False)
-    found = list(some.values_list("queue_name", "target_submission_id", "points_possible")[:SAMPLE])
+    some = counts.loose_of(course_id).filter(points_possible__gt=1, target_submission_id__isnull=False)
+    found = list(some.order_by("-id").values_list("queue_name", "target_submission_id", "points_possible")[:SAMPLE])
     replies = reader.replies(submission_id for _, submission_id, _ in found)
     for queue_name, submission_id, possible in found:
         _, text = replies.get(submission_id, (None, None))
         score = read_reply(text).score if text else None
         if score is not None:
-            yield queue_name, score, possible, None
+            yield queue_name, style_sign(score, possible)

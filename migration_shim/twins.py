@@ -11,12 +11,15 @@ import logging
 from collections.abc import Callable, Iterator
 
 from django.db import connection, transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from . import toggles
+from .buckets import counted as counting
 from .conf import ShimSettings
+from .core.buckets import Flag
 from .core.noise import same_outcome, sample_end
+from .counts import Numbers
 from .data import Authority, Leg, Move, Phase, State
 from .errors import FileUnavailable, TargetWriteFailed, Unfit
 from .metrics import count
@@ -49,13 +52,12 @@ def step(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
         room -= _write(pk, shadow_id, queue_name, settings)
 
 
-def counted(course_id: str) -> dict[str, int]:
+def counted(numbers: Numbers) -> dict[str, int]:
     """How many shadows have a ``twin``, how many twins were ``judged``, and how many of these ``differ``."""
-    return LedgerEntry.objects.filter(course_id=course_id, twin_submission_id__gt=0).aggregate(
-        twins=Count("id"),
-        judged=Count("id", filter=Q(twin_agrees__isnull=False)),
-        differ=Count("id", filter=Q(twin_agrees=False)),
-    )
+    found = {"twins": Flag.TWIN, "judged": Flag.TWIN | Flag.TWIN_JUDGED, "differ": Flag.TWIN | Flag.TWIN_DIFFERS}
+    return {
+        name: sum(number for facts, number in numbers if facts.flags & flag == flag) for name, flag in found.items()
+    }
 
 
 def judge(course_id: str) -> int:
@@ -77,7 +79,8 @@ def judge(course_id: str) -> int:
             if shadow is not None and twin is not None and lease_key and twin.pullkey == lease_key:
                 agree[same_outcome(shadow.reply, twin.reply, now())].append(pk)
         for agrees, ids in agree.items():
-            LedgerEntry.objects.filter(id__in=ids, twin_agrees=None).update(twin_agrees=agrees)
+            with counting(ids):
+                LedgerEntry.objects.filter(id__in=ids, twin_agrees=None).update(twin_agrees=agrees)
     return waiting
 
 
@@ -144,7 +147,8 @@ def _write(pk: int, shadow_id: int, queue_name: str, settings: ShimSettings) -> 
             if _locked(CoursePhase.objects.filter(course_id=entry.course_id, phase=Phase.SHADOW)) is None:
                 return False
             twin_id = twins.write(twin)
-            LedgerEntry.objects.filter(pk=pk).update(twin_submission_id=twin_id)
+            with counting([pk]):
+                LedgerEntry.objects.filter(pk=pk).update(twin_submission_id=twin_id)
     except (FileUnavailable, TargetWriteFailed, Unfit) as error:
         count("twin_not_written", error)
         log.warning("migration_shim: a shadow is not graded twice: %s", error.reason)

@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from . import (
     checks,
+    counts,
     delivery,
     guarding,
     purge,
@@ -141,9 +142,10 @@ class _Round:
         if self.wanted is not None:
             return self.wanted
         open_work = LedgerEntry.objects.filter(settled_at=None).exclude(history=True, echo=False)
-        candidates = set(CoursePhase.objects.values_list("course_id", flat=True))
-        busy = set(open_work.order_by().values_list("course_id", flat=True).distinct())
-        return [course for course in sorted(candidates | busy) if course in busy or self._is_moving(course)]
+        records = set(CoursePhase.objects.values_list("course_id", flat=True))
+        known = records | set(counts.courses())
+        busy = {course for course in known if open_work.filter(course_id=course).exists()}
+        return [course for course in sorted(records | busy) if course in busy or self._is_moving(course)]
 
     def _is_moving(self, course_id: str) -> bool:
         """Whether there is anything to do for a course; one that was stepped back may have learners who wait."""

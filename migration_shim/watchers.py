@@ -8,9 +8,9 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
+from . import counts
 from .conf import ShimSettings, legacy_access, load
 from .legacy import in_flight as on_legacy
-from .models import LedgerEntry
 from .target import in_flight as on_target
 
 #: Seconds that a watcher should wait for an answer. By default it is 1: whatever takes longer is handed out to nobody,
@@ -38,11 +38,10 @@ def configuration(course_id: str) -> dict[str, Any]:
     # An account of its own for each queue: by default an LMS lets a user have one session, and watchers of one account
     # would log each other out for ever.
     servers: dict[str, Any] = {"legacy": {"SERVER": legacy_access().url, "AUTH": ["USER", "PASSWORD"]}}
-    queues = LedgerEntry.objects.filter(course_id=course_id).order_by("queue_name").values_list("queue_name", flat=True)
     entries: dict[str, Any] = {}
     xqueues: dict[str, None] = {}
     accounts: dict[str, list[str]] = {}
-    for queue in dict.fromkeys(queues):
+    for queue in counts.queues(course_id):
         served = {
             f"{queue}-legacy": (queue, "legacy"),
             f"{queue}-reverse": (queue + settings.reverse_queue_suffix, "legacy"),

@@ -19,6 +19,7 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from .. import attempts, permits
+from ..buckets import counted
 from ..conf import ShimSettings
 from ..core import json_text
 from ..data import HELD, Authority, Leg, Move, PairStatus
@@ -88,7 +89,7 @@ def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
     clock = legacy_rows.clock()
     side, alive = legacy_side(entry)
     awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)
-    with transaction.atomic():
+    with counted([entry.pk]):
         locked = same(entry).select_for_update().first()
         if locked is None:
             return Done.ELSEWHERE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 
 from django.db import Error, IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils.timezone import now
 
 from .. import ledger
+from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.mapping import Decision
 from ..data import Leg, Origin, Phase, RowClass
@@ -163,7 +165,9 @@ def write_row(
     entry.legacy_leg, entry.legacy_id, entry.legacy_state = Leg.STORED, parsed.row.id, item.state or ""
     entry.target_leg, entry.target_reason = Leg.STORED, ""
     entry.copy_due = None
-    with transaction.atomic():
+    # What is imported is counted by its first comparison; a copy that was owed may belong to what was compared.
+    again = nullcontext() if entry.bucket_id is None else counted([entry.pk])
+    with transaction.atomic(), again:
         entry.target_submission_id = writer.insert(
             new.placement,
             parsed.envelope.body,

@@ -71,6 +71,15 @@ def _passed_through(course: Course) -> Iterator[Finding]:
         yield f"PASSED to legacy by rule: {course['passed_through']} plots; legacy's graders have to go on", []
 
 
+def _counters(course: Course) -> Iterator[Finding]:
+    if course["counters_differed"]:
+        yield (
+            f"COUNTERS DIFFER: {course['counters_differed']} did not say what the ledger says, and were set right. "
+            "Count once more; if it comes again, somebody writes to the tables past the shim",
+            [f"xqueue_reconcile --course {course['course']} --full"],
+        )
+
+
 def _platform_flag(course: Course) -> Iterator[Finding]:
     if course["platform_flag"] and course["released_at"] is None:
         yield (
@@ -190,6 +199,7 @@ CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "double_authority": _double_authority,
     "undelivered": _undelivered,
     "wrong_side": _wrong_side,
+    "counters_differ": _counters,
     "past_the_shim": _platform_flag,
     "drift": _drift,
     "held": _held,

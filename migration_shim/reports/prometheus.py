@@ -335,6 +335,12 @@ METRICS: tuple[Metric, ...] = (
         samples=_courses(lambda course: course["double_authority"]),
     ),
     Metric(
+        name="counters_differed",
+        help="Counters that did not say what the ledger says when a reconcile looked at everything last.",
+        labels=("course",),
+        samples=_courses(lambda course: course["counters_differed"]),
+    ),
+    Metric(
         name="undelivered",
         help="Learners who wait for a grade that nobody brings; no sample before a reconcile, nor outside an LMS.",
         labels=("course",),

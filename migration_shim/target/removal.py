@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 from submissions.models import StudentItem, Submission, SubmissionFile
 
+from .. import buckets
 from ..core.identity import FENCE, is_fenced
 from ..data import Leg
 from ..models import LedgerEntry
@@ -77,9 +78,13 @@ def _remove(rows: list[Submission]) -> int:
         Submission._objects.filter(pk__in=ids).delete()
         StudentItem.objects.filter(pk__in=[row.student_item_id for row in rows], submission=None).delete()
         entries = LedgerEntry.objects.filter(target_submission_id__in=ids)
-        entries.update(target_submission_id=None, target_leg=Leg.NONE, target_reason="removed", compared_at=now())
-        LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
-        LedgerEntry.objects.filter(twin_submission_id__in=ids).update(twin_submission_id=None)  # graded twice
+        graded_twice = LedgerEntry.objects.filter(twin_submission_id__in=ids)
+        pks = {pk for rows in (entries, graded_twice) for pk in rows.values_list("pk", flat=True)}
+        with buckets.counted(pks):
+            removed = {"target_leg": Leg.NONE, "target_reason": "removed", "compared_at": now()}
+            entries.filter(pk__in=pks).update(target_submission_id=None, **removed)
+            graded_twice.filter(pk__in=pks).update(twin_submission_id=None)
+            LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
     # After the commit: contents without a row harm nobody, a row without its contents would.
     contents.discard(left)
     return len(ids)

@@ -16,6 +16,7 @@ from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
 from migration_shim.selection import Seen
 from tests import rows
+from tests.counters.oracle import forget_counters
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
 from tests.test_schemas import validate
 
@@ -83,6 +84,7 @@ def test_no_override_passes_what_nobody_can_tell(shadowed, monkeypatch, error):
 
 def test_no_override_passes_rows_of_the_targets_own_that_nobody_has_looked_at(shadowed):
     LedgerEntry.objects.filter(pk=LedgerEntry.objects.earliest("pk").pk).update(authority="target")
+    forget_counters()
     rows.in_phase("shadow", since=CoursePhase.objects.get().since)
     assert proofs.doubles(COURSE) == 0  # the reconcile has looked
     rows.in_phase("shadow", since=rows.now())

@@ -9,7 +9,7 @@ from django.db import DataError
 from django.utils.timezone import now
 from submissions.models import Submission
 
-from migration_shim import api, runs, status, tallies
+from migration_shim import api, counts, runs, status, tallies
 from migration_shim.data import ExitCode
 from migration_shim.errors import RunLocked
 from migration_shim.models import LedgerEntry, Run
@@ -47,7 +47,7 @@ def test_a_blank_at_the_end_of_a_queues_name_stops_no_round():
     assert content["problems"] == []
     stuck = [breach["text"] for breach in world.course_of(content, ODD)["breaches"] if breach["bound"] == "stuck_queue"]
     assert len(stuck) == 3, stuck
-    assert tallies.queues(ODD) == ["EXU-PY1", "exu-py1", "exu-py1 "]
+    assert counts.queues(ODD) == ["EXU-PY1", "exu-py1", "exu-py1 "]
 
 
 def test_a_queue_without_a_folder_stops_no_round(shim):
@@ -80,7 +80,7 @@ def test_a_day_is_a_day_of_utc_whatever_the_lms_time_zone_and_without_zone_table
     LedgerEntry.objects.filter(pk=entry.pk).update(
         arrived_at=datetime(2026, 11, 20, 21, 30, tzinfo=UTC), result="diverged"
     )
-    assert tallies.daily(COURSE) == [{"day": "2026-11-20", "compared": 2, "diverged": 1}]
+    assert tallies.daily(counts.facts(COURSE)) == [{"day": "2026-11-20", "compared": 2, "diverged": 1}]
     assert world.watch()["problems"] == []
 
 
@@ -90,10 +90,10 @@ def broken(request, monkeypatch):
     error, counted = request.param, tallies.of_course
     raised = error("utf-8", SECRET, 0, 1, SECRET) if error is UnicodeEncodeError else error(SECRET)
 
-    def of_course(course_id):
+    def of_course(course_id, numbers):
         if course_id == ODD:
             raise raised
-        return counted(course_id)
+        return counted(course_id, numbers)
 
     waiting(ODD, 1)
     waiting(PLAIN, 2)

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("migration_shim", "0010_lifecycle"),
+        ("migration_shim", "0011_counters"),
     ]
 
     operations = [

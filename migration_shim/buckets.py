@@ -1,0 +1,186 @@
+"""
+Counters over the ledger: each entry that was compared stands in one bucket and in some bins, and is counted there.
+
+For each bucket ``number`` is how many entries have its id. So whoever changes what an entry is counted by changes the
+counters in the same transaction: it locks the entries, and writes to the counters last and in the order of their ids.
+Nobody waits for an entry while holding a counter, and two who write at once wait for each other in one order only. See
+docs/decisions/0032.
+
+An entry without a bucket is loose: nothing was compared yet, and whoever counts reads it itself (``counts.py``). The
+router and the import write such ones, and touch no counter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from typing import Any, NamedTuple
+
+from django.db import connection, models, transaction
+
+from .core.buckets import Bin, Facts, Row, bin_id, bins_of, bucket_id, facts_of
+from .models import Bucket, Divergence, Histogram, LedgerEntry
+
+#: What is read of an entry to count it, in the order of ``Row``.
+COLUMNS = Row._fields
+#: Rows of one statement; a transaction rarely has more.
+AT_ONCE = 500
+#: In the place of facts that nobody knows: the row is there, and only its number is changed.
+_NOBODY = Facts("", "", "", date(1970, 1, 1), None, None, "", "", "", "", "", "", "", "", 0)
+
+
+class Stored(NamedTuple):
+    """Where an entry is counted now; read under its lock."""
+
+    bucket_id: int | None
+    row: Row
+    also: tuple[Any, ...] = ()
+
+
+class Changes:
+    """
+    What one transaction changes of the counters. Plain tuples, no instances: a comparison makes thousands at a time.
+
+    ``write`` comes last in the transaction, once, and the entries that are counted have to be locked by it.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[Facts, int] = {}
+        self._facts: dict[int, Facts] = {}
+        self._numbers: Counter[int] = Counter()
+        self._bins: Counter[Bin] = Counter()
+
+    def add(self, facts: Facts, number: int = 1) -> int:
+        """Count so many entries in the bucket of these facts; its id, which they have to get."""
+        found = self._ids.get(facts)
+        if found is None:
+            found = self._ids[facts] = bucket_id(facts)
+            self._facts[found] = facts
+        self._numbers[found] += number
+        return found
+
+    def name(self, bucket: int, facts: Facts) -> None:
+        """Say what a bucket is of whose row may not be there."""
+        self._facts[bucket] = facts
+
+    def leave(self, old: int | None, number: int = 1) -> None:
+        """Take so many entries out of a bucket, by its id. Loose ones stand in none."""
+        if old is not None:
+            self._numbers[old] -= number
+
+    def place(self, bins: Iterable[Bin], number: int = 1) -> None:
+        """Count so many entries in each of these bins; a negative number takes them back."""
+        for one in bins:
+            self._bins[one] += number
+
+    def move(self, old: Stored, row: Row, differences: Mapping[str, int | None] | None = None) -> int:
+        """
+        Count an entry as it is now, and no more as it was; the id of its bucket.
+
+        Args:
+            old: as it was read under the entry's lock.
+            row: its columns as they are now.
+            differences: as ``facts_of`` takes them.
+        """
+        self.leave(old.bucket_id)
+        if old.bucket_id is not None:
+            self.place(bins_of(old.row), -1)
+        self.place(bins_of(row))
+        return self.add(facts_of(row, differences))
+
+    def write(self) -> None:
+        """Add all to the counters: one statement a table (and ``AT_ONCE`` rows), and none where nothing has changed."""
+        _add(Bucket, Facts._fields, {key: self._facts.get(key, _NOBODY) for key in self._numbers}, self._numbers)
+        bins = {bin_id(place): place for place in self._bins}
+        _add(Histogram, Bin._fields, bins, {key: self._bins[place] for key, place in bins.items()})
+        for used in (self._ids, self._facts, self._numbers, self._bins):
+            used.clear()
+
+
+def _add(
+    model: type[models.Model], names: tuple[str, ...], rows: Mapping[int, Any], numbers: Mapping[int, int]
+) -> None:
+    """Add to rows, and make those that are not there yet, in the order of their ids."""
+    quote = connection.ops.quote_name
+    number = quote("number")
+    ids = sorted(key for key, change in numbers.items() if change)
+    columns = ", ".join(map(quote, ("id", *names, "number")))
+    values = f"({', '.join(['%s'] * (len(names) + 2))})"
+    tail = f" ON CONFLICT (id) DO UPDATE SET {number} = {number} + excluded.{number}"
+    if connection.vendor == "mysql":
+        tail = f" ON DUPLICATE KEY UPDATE {number} = {number} + VALUES({number})"
+    head = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
+        parameters = [_plain(value) for key in some for value in (key, *rows[key], numbers[key])]
+        with connection.cursor() as cursor:
+            cursor.execute(head + ", ".join([values] * len(some)) + tail, parameters)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def stored(ids: Collection[int], *also: str) -> dict[int, Stored]:
+    """Where entries are counted, and what these other columns say, under their locks: inside a transaction."""
+    rows = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
+    names = list(dict.fromkeys((*COLUMNS, *also)))  # named twice it would be read once
+    places = [names.index(name) for name in also]
+    return {
+        pk: Stored(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
+        for pk, old, *row in rows.values_list("pk", "bucket_id", *names)
+    }
+
+
+def rows_of(ids: Collection[int]) -> dict[int, Row]:
+    """The columns of these entries, without their locks."""
+    rows = LedgerEntry.objects.filter(pk__in=ids).order_by()
+    return {pk: Row._make(row) for pk, *row in rows.values_list("pk", *COLUMNS)}
+
+
+def differences_of(ids: Collection[int]) -> dict[int, dict[str, int | None]]:
+    """By entry: its divergences that nobody has signed for, each with what covers it. Without them it is left out."""
+    found: dict[int, dict[str, int | None]] = defaultdict(dict)
+    rows = Divergence.objects.filter(entry__in=ids, cured_at=None).order_by()
+    for pk, klass, known in rows.values_list("entry_id", "klass", "known_id"):
+        found[pk][klass] = known
+    return found
+
+
+@contextmanager
+def counted(ids: Collection[int], changes: Changes | None = None) -> Iterator[None]:
+    """
+    Count entries anew that are changed inside, in one transaction. Loose ones stay loose.
+
+    Not one inside another of the same entries: each takes them out of the bucket that they stood in before it.
+
+    Args:
+        ids: the entries that may be changed; they are locked.
+        changes: of a transaction that goes on, and locks more entries: it writes them itself, at its end.
+    """
+    with transaction.atomic():
+        before = {pk: old for pk, old in stored(ids).items() if old.bucket_id is not None}
+        yield
+        mine = Changes() if changes is None else changes
+        _count_again(before, mine)
+        if changes is None:
+            mine.write()
+
+
+def _count_again(before: dict[int, Stored], changes: Changes) -> None:
+    after = stored(before) if before else {}
+    differences = differences_of(after) if after else {}
+    to: dict[int, list[int]] = defaultdict(list)
+    for pk, old in before.items():
+        now_there = after.get(pk)
+        if now_there is None:  # it was removed
+            changes.leave(old.bucket_id)
+            changes.place(bins_of(old.row), -1)
+            continue
+        new = changes.move(old, now_there.row, differences.get(pk))
+        if new != old.bucket_id:
+            to[new].append(pk)
+    for new, pks in sorted(to.items()):
+        LedgerEntry.objects.filter(pk__in=pks).update(bucket_id=new)

@@ -1,0 +1,357 @@
+"""
+What a ledger entry is counted as: one bucket of small facts, and a place in some histograms. Pure.
+
+A bucket holds every fact of a small domain that a count is made of, as the entry's last comparison saw them. What has a
+large domain (scores, seconds) stands in histograms with bounded bins. The ids of both are digests of what they are of,
+so that nobody has to look one up before counting.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+from ..data import Authority, DivergenceClass, Leg, PairStatus, ReplyKind, State
+from .delivered import Learner
+from .scoring import style_sign
+from .totals import binned
+
+
+class Flag(enum.IntFlag):
+    """The facts of an entry that are true or not."""
+
+    GRADED_PAIR = 1
+    ECHO = 2
+    HISTORY = 4
+    LEASED = 8  # handed out by the watcher seam
+    PAYLOAD = 16  # its payload was compared
+    NO_COPY = 32  # no copy was wanted, or it was removed
+    DIFFERS = 64  # a divergence is on record, signed for or not
+    SUPERSEDED = 128
+    TIMED = 256  # both systems got it in the same moment, and have graded it
+    TWIN = 512
+    TWIN_JUDGED = 1024
+    TWIN_DIFFERS = 2048
+    PURGED = 4096  # its residue was dropped
+
+
+class Facts(NamedTuple):
+    """
+    What a bucket is of. Days are those of UTC.
+
+    ``graded_on`` is the day on which the target graded it, ``moved_on`` that of its last move between the systems.
+    ``differences`` names the classes of its divergences that nobody has signed for, in order, each that the register
+    covers with the entry's number: ``score@12,state``. ``legacy_reply`` and ``target_reply`` say what kind of reply a
+    graded side has and whether it is correct: "", "invalid", "raises", "correct" or "wrong". ``flags`` are of ``Flag``.
+    """
+
+    course_id: str
+    queue_name: str
+    item_id: str
+    arrived_on: date
+    moved_on: date | None
+    graded_on: date | None
+    authority: str
+    result: str
+    known: str
+    differences: str
+    legacy_state: str
+    target_state: str
+    legacy_reply: str
+    target_reply: str
+    flags: int
+
+    def has(self, flag: Flag) -> bool:
+        """Whether a flag is set."""
+        return bool(self.flags & flag)
+
+
+class Kind(enum.StrEnum):
+    """The histograms."""
+
+    LEGACY_SECONDS = "legacy_seconds"
+    TARGET_SECONDS = "target_seconds"
+    CONFUSION = "confusion"
+    STYLE = "style"  # what a score of the target tells of its queue
+    THIRD_SIDE = "third_side"  # what a learner has beside both grades
+    LEARNER = "learner"  # why that cannot be told
+
+
+class Bin(NamedTuple):
+    """A place in a histogram. ``day`` is that of the target's grading, None where no day is asked for."""
+
+    course_id: str
+    queue_name: str
+    authority: str
+    day: date | None
+    kind: str
+    bin: str
+
+
+class Row(NamedTuple):
+    """The columns of an entry that it is counted by, by their names."""
+
+    course_id: str
+    queue_name: str
+    item_id: str
+    arrived_at: datetime
+    moved_at: datetime | None
+    target_graded_at: datetime | None
+    authority: str
+    result: str
+    known: str
+    divergences: str
+    legacy_leg: str
+    target_leg: str
+    legacy_state: str
+    legacy_correct: bool | None
+    legacy_score: float | None
+    legacy_seconds: float | None
+    target_state: str
+    target_correct: bool | None
+    target_score: float | None
+    target_seconds: float | None
+    points_possible: int
+    graded_pair: bool
+    echo: bool
+    history: bool
+    leases: int
+    payload_compared_at: datetime | None
+    twin_submission_id: int | None
+    twin_agrees: bool | None
+    superseded_at: datetime | None
+    purged_at: datetime | None
+    learner_said: str
+    learner_correct: bool | None
+    learner_score: float | None
+
+
+def facts_of(row: Row, differences: Mapping[str, int | None] | None = None) -> Facts:
+    """
+    The facts of an entry.
+
+    Args:
+        row: its columns.
+        differences: the classes of its divergences that nobody has signed for, each with the number of the entry of the
+            register that covers it, or None.
+    """
+    copy = row.target_leg if row.authority == Authority.LEGACY else row.legacy_leg
+    told = (
+        (row.graded_pair, Flag.GRADED_PAIR),
+        (row.echo, Flag.ECHO),
+        (row.history, Flag.HISTORY),
+        (row.leases, Flag.LEASED),
+        (row.payload_compared_at, Flag.PAYLOAD),
+        (copy == Leg.NONE, Flag.NO_COPY),
+        (row.divergences, Flag.DIFFERS),
+        (row.superseded_at, Flag.SUPERSEDED),
+        (_is_timed(row), Flag.TIMED),
+        (row.twin_submission_id, Flag.TWIN),
+        (row.twin_agrees is not None, Flag.TWIN_JUDGED),
+        (row.twin_agrees is False, Flag.TWIN_DIFFERS),
+        (row.purged_at, Flag.PURGED),
+    )
+    return Facts(
+        course_id=row.course_id,
+        queue_name=row.queue_name,
+        item_id=row.item_id,
+        arrived_on=day_of(row.arrived_at),
+        moved_on=day_of(row.moved_at),
+        graded_on=day_of(row.target_graded_at),
+        authority=str(row.authority),
+        result=str(row.result),
+        known=row.known,
+        differences=spelt(differences or {}),
+        legacy_state=str(row.legacy_state),
+        target_state=str(row.target_state),
+        legacy_reply=reply_word(row.legacy_state, row.legacy_correct, row.legacy_score),
+        target_reply=reply_word(row.target_state, row.target_correct, row.target_score),
+        flags=sum([int(flag) for holds, flag in told if holds]),
+    )
+
+
+def bins_of(row: Row) -> tuple[Bin, ...]:
+    """The places of an entry in the histograms."""
+    return tuple(Bin(row.course_id, *place) for place in _places(row))
+
+
+def _places(row: Row) -> Iterator[tuple[str, str, date | None, str, str]]:
+    day = day_of(row.target_graded_at)
+    queue, side = row.queue_name, str(row.authority)
+    if _is_timed(row):
+        yield queue, side, day, Kind.LEGACY_SECONDS.value, str(seconds_bin(row.legacy_seconds or 0.0))
+        yield queue, side, day, Kind.TARGET_SECONDS.value, str(seconds_bin(row.target_seconds or 0.0))
+    if row.legacy_state == row.target_state == State.GRADED:
+        pair = f"{_word(row.legacy_correct, row.legacy_score)}|{_word(row.target_correct, row.target_score)}"
+        yield "", "", None, Kind.CONFUSION.value, pair
+    if row.target_score is not None and (sign := style_sign(row.target_score, row.points_possible)):
+        yield queue, "", day or day_of(row.arrived_at), Kind.STYLE.value, sign
+    if row.learner_said == Learner.COMPARABLE:
+        if row.purged_at is None:
+            yield "", "", None, Kind.THIRD_SIDE.value, _third_side(row)
+    elif row.learner_said:
+        yield "", "", None, Kind.LEARNER.value, str(row.learner_said)
+
+
+def _is_timed(row: Row) -> bool:
+    return row.legacy_seconds is not None and row.target_seconds is not None
+
+
+def _word(correct: bool | None, score: float | None) -> str:
+    if score is None:
+        return binned(correct, None)
+    return binned(correct, 11.0 if score > 1 else float(math.floor(score * 10.0)))
+
+
+def _third_side(row: Row) -> str:
+    """What a learner has: what both systems gave, what one of them did, or neither."""
+    has = (row.learner_correct, row.learner_score)
+    legacy = row.legacy_state == State.GRADED and _same(has, (row.legacy_correct, row.legacy_score))
+    target = row.target_state == State.GRADED and _same(has, (row.target_correct, row.target_score))
+    if legacy and target:
+        return "as_both"
+    return "as_legacy" if legacy else "as_target" if target else "as_neither"
+
+
+def _same(has: tuple[bool | None, float | None], gave: tuple[bool | None, float | None]) -> bool:
+    """Whether a learner has what a system gave. A reply that CAPA cannot use leaves nothing on either side."""
+    return has == gave and (None not in has or has == (None, None))
+
+
+def equal_facts(
+    course_id: str, queue_name: str, item_id: str, arrived_on: date, graded_on: date, correct: bool, flags: int
+) -> Facts:
+    """
+    What ``facts_of`` says of a pair that was never moved, that legacy is authoritative for, and that both systems have
+    graded alike; ``equal_flags`` and ``equal_bins`` likewise. They take a fraction of its time: nearly all pairs are so.
+    """
+    sides = State.GRADED.value, State.GRADED.value, *(("correct", "correct") if correct else ("wrong", "wrong"))
+    days = arrived_on, None, graded_on
+    authority, result = Authority.LEGACY.value, PairStatus.EQUAL.value
+    return Facts(course_id, queue_name, item_id, *days, authority, result, "", "", *sides, flags)
+
+
+def equal_flags(*, echo: object, history: object, leased: object, timed: bool) -> int:
+    """The flags of such a pair."""
+    flags = _EQUAL | Flag.TIMED.value if timed else _EQUAL
+    flags = flags | Flag.ECHO.value if echo else flags
+    flags = flags | Flag.HISTORY.value if history else flags
+    return flags | Flag.LEASED.value if leased else flags
+
+
+_EQUAL = Flag.GRADED_PAIR.value | Flag.PAYLOAD.value
+
+
+def equal_bins(
+    course_id: str,
+    queue_name: str,
+    graded_on: date,
+    correct: bool,
+    score: float,
+    points_possible: int,
+    took: float | None,
+    target_took: float | None,
+) -> list[Bin]:
+    """Its places in the histograms."""
+    found = [Bin(course_id, "", "", None, Kind.CONFUSION.value, _same_word(correct, score))]
+    if took is not None and target_took is not None:
+        side = Authority.LEGACY.value
+        for kind, seconds in ((Kind.LEGACY_SECONDS, took), (Kind.TARGET_SECONDS, target_took)):
+            found.append(Bin(course_id, queue_name, side, graded_on, kind.value, str(seconds_bin(seconds))))
+    if sign := style_sign(score, points_possible):
+        found.append(Bin(course_id, queue_name, "", graded_on, Kind.STYLE.value, sign))
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _same_word(correct: bool, score: float) -> str:
+    return f"{_word(correct, score)}|{_word(correct, score)}"
+
+
+def reply_word(state: str, correct: bool | None, score: float | None) -> str:
+    """The kind of a graded side's reply, and whether it is correct, out of what the ledger keeps of it."""
+    if state != State.GRADED:
+        return ""
+    if correct is None:
+        return ReplyKind.INVALID.value if score is None else ReplyKind.RAISES.value
+    return "correct" if correct else "wrong"
+
+
+def day_of(moment: datetime | None) -> Any:
+    """The day of a moment in UTC; None of none."""
+    return None if moment is None else moment.astimezone(UTC).date()
+
+
+def spelt(differences: Mapping[str, int | None]) -> str:
+    """Divergences as ``Facts.differences`` has them."""
+    return ",".join([f"{klass}@{known}" if known else str(klass) for klass, known in sorted(differences.items())])
+
+
+@functools.lru_cache(maxsize=4096)
+def read(differences: str) -> dict[DivergenceClass, int | None]:
+    """The way back from ``spelt``. The dictionary is shared: it is not to be changed."""
+    found: dict[DivergenceClass, int | None] = {}
+    for word in filter(None, differences.split(",")):
+        klass, _, known = word.partition("@")
+        found[DivergenceClass(klass)] = int(known) if known else None
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def uncovered(differences: str) -> frozenset[DivergenceClass]:
+    """The classes that no entry of the register covers."""
+    return frozenset(klass for klass, known in read(differences).items() if known is None)
+
+
+def bucket_id(facts: Facts) -> int:
+    """The bucket's id: a digest of its facts, of 64 bits with a sign. Dear enough to be kept by the facts."""
+    return _digest(facts)
+
+
+def bin_id(place: Bin) -> int:
+    """The same of a place in a histogram."""
+    return _digest(place)
+
+
+def _digest(values: Iterable[Any]) -> int:
+    # The lengths keep ("ab", "c") and ("a", "bc") apart, and a text's never begins with what stands for None.
+    texts = ["-" if value is None else f"{len(text := str(value))}:{text}" for value in values]
+    whole = "".join(texts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(whole, digest_size=8).digest(), "big", signed=True)
+
+
+#: The lower edges of the bins of seconds, 2 % apart, from a millisecond to 31 years. Rounded, so that every machine has
+#: the same.
+EDGES = (0.0, *(round(0.001 * 1.02**step, 9) for step in range(1396)))
+
+
+def seconds_bin(seconds: float) -> int:
+    """The bin of a time; what is under a millisecond, or negative because two clocks differ, is in the first."""
+    return max(bisect_right(EDGES, seconds) - 1, 0)
+
+
+def lower_edge(place: int) -> float:
+    """The least time of a bin: what is quoted of legacy, so that a bin errs against the target."""
+    return EDGES[place]
+
+
+def upper_edge(place: int) -> float:
+    """The end of a bin: what is quoted of the target. The last bin has none but its beginning."""
+    return EDGES[min(place + 1, len(EDGES) - 1)]
+
+
+def quantile(numbers: Mapping[int, int], share: float) -> int | None:
+    """The bin that holds the value at a share of the sorted values; None where there are none."""
+    total = sum(numbers.values())
+    place, passed = min(int(share * total), total - 1), 0
+    for found in sorted(numbers):
+        passed += numbers[found]
+        if passed > place:
+            return found
+    return None

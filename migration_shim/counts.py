@@ -1,0 +1,121 @@
+"""
+Reading the counters of courses. What is loose, because no comparison has counted it yet, is read entry by entry.
+
+So a count costs as much as there are buckets (problems times days, some for each) and entries that have come since the
+last reconcile, however large the ledger is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from django.db.models import Count, F, Q, QuerySet, Sum
+
+from .buckets import COLUMNS, differences_of
+from .core.buckets import Bin, Facts, Flag, Kind, Row, bins_of, bucket_id, facts_of
+from .fields import exact
+from .models import Bucket, Histogram, LedgerEntry
+
+PAGE = 2000
+Numbers = list[tuple[Facts, int]]
+
+
+def loose_of(course_id: str) -> QuerySet[LedgerEntry]:
+    """The entries of a course that stand in no bucket."""
+    return LedgerEntry.objects.filter(course_id=course_id, bucket_id=None)
+
+
+def facts(course_id: str, wanted: Q | None = None) -> Numbers:
+    """
+    All that a course's entries are counted by, with how many are alike.
+
+    Args:
+        course_id: the course.
+        wanted: which of the loose entries are counted; None for all.
+    """
+    return [*bucketed(course_id), *loose(course_id, wanted).items()]
+
+
+def bucketed(course_id: str) -> Numbers:
+    """The same of the entries that stand in a bucket."""
+    rows = Bucket.objects.filter(course_id=course_id).exclude(number=0)
+    return [(Facts._make(values), number) for number, *values in rows.values_list("number", *Facts._fields)]
+
+
+def loose(course_id: str, wanted: Q | None = None) -> Counter[Facts]:
+    """The same of the loose entries alone."""
+    found: Counter[Facts] = Counter()
+    for page in _loose_rows(course_id, wanted):
+        differences = differences_of([pk for pk, _ in page])
+        found.update(facts_of(row, differences.get(pk)) for pk, row in page)
+    return found
+
+
+def among(course_id: str, asked: Collection[Facts], wanted: Q) -> Counter[Facts]:
+    """
+    How many entries of some buckets are such as is asked for; the entries of these buckets are read.
+
+    For what happened within a day: a bucket knows no hour.
+    """
+    by_id = {bucket_id(facts): facts for facts in asked}
+    rows = LedgerEntry.objects.filter(wanted, course_id=course_id, bucket_id__in=by_id).order_by()
+    found = Counter({by_id[pk]: number for pk, number in rows.values_list("bucket_id").annotate(Count("id"))})
+    found.update({facts: number for facts, number in loose(course_id, wanted).items() if facts in by_id.values()})
+    return found
+
+
+def bins(course_id: str, *kinds: Kind, wanted: Q | None = None) -> list[tuple[Bin, int]]:
+    """The bins of some histograms of a course, with how many entries each holds. ``wanted`` as in ``facts``."""
+    more: Counter[Bin] = Counter()
+    for page in _loose_rows(course_id, wanted):
+        more.update(place for _, row in page for place in bins_of(row) if place.kind in kinds)
+    return [*counted_bins(course_id, *kinds), *more.items()]
+
+
+def counted_bins(course_id: str, *kinds: Kind) -> list[tuple[Bin, int]]:
+    """The same of the entries that stand in a bucket."""
+    rows = Histogram.objects.filter(course_id=course_id, kind__in=kinds).exclude(number=0)
+    return [(Bin._make(values), number) for number, *values in rows.values_list("number", *Bin._fields)]
+
+
+def _loose_rows(course_id: str, wanted: Q | None) -> Iterator[list[tuple[int, Row]]]:
+    rows = loose_of(course_id).order_by("id").values_list("pk", *COLUMNS)
+    rows, after = rows if wanted is None else rows.filter(wanted), 0
+    while page := [(pk, Row._make(row)) for pk, *row in rows.filter(id__gt=after)[:PAGE]]:
+        yield page
+        after = page[-1][0]
+
+
+def queues(course_id: str) -> list[str]:
+    """The queues of a course, by the names that CAPA gave them."""
+    counted = Bucket.objects.filter(course_id=course_id).exclude(number=0)
+    return sorted({*exact(counted, "queue_name"), *exact(loose_of(course_id), "queue_name")})
+
+
+def courses() -> list[str]:
+    """All courses that have an entry: the database skips from one to the next in the index."""
+    return sorted(LedgerEntry.objects.order_by().values_list("course_id", flat=True).distinct())
+
+
+class Size(NamedTuple):
+    """How many entries there are, and from how many of them the residue was dropped."""
+
+    entries: int
+    dropped: int
+
+
+def sizes() -> dict[str, Size]:
+    """The size of every course's ledger. Three statements, however many courses."""
+    found = dict.fromkeys(courses(), Size(0, 0))
+    compared = Bucket.objects.order_by().annotate(bit=F("flags").bitand(int(Flag.PURGED))).values_list("course_id")
+    still_loose = LedgerEntry.objects.filter(course_id__in=found, bucket_id=None).order_by().values_list("course_id")
+    for rows in (
+        compared.annotate(entries=Sum("number"), dropped=Sum("number", filter=~Q(bit=0))),
+        still_loose.annotate(entries=Count("id"), dropped=Count("purged_at")),
+    ):
+        for course_id, entries, dropped in rows:
+            before = found.get(course_id, Size(0, 0))
+            found[course_id] = Size(before.entries + entries, before.dropped + (dropped or 0))
+    return found

@@ -1,0 +1,147 @@
+"""
+Whether the counters of a course say what its entries say. They always should: a difference is an alarm, and is mended.
+
+Entries and counters are read in one snapshot of the database, so that what others write meanwhile is in both or in
+neither. The difference is added to the counters, as any other change is: what others have written since stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import NamedTuple
+
+from django.db import connection, transaction
+
+from . import counts, runs
+from .buckets import Changes, differences_of, rows_of
+from .core.buckets import Flag, Kind, bins_of, facts_of
+from .data import State
+from .metrics import count
+from .models import Bucket, Checkpoint, Histogram, LedgerEntry
+
+log = logging.getLogger(__name__)
+
+#: Rows of the counters that are removed in one statement.
+BATCH = 500
+_BUCKETS = """
+SELECT id, SUM(number) FROM (
+    SELECT bucket_id AS id, COUNT(*) AS number FROM {entries}
+    WHERE course_id = %s AND bucket_id IS NOT NULL GROUP BY bucket_id
+    UNION ALL SELECT id, -number FROM {buckets} WHERE course_id = %s
+) AS counted GROUP BY id HAVING SUM(number) <> 0
+"""
+_BINS = """
+SELECT kind, SUM(number) FROM (
+    SELECT %s AS kind, number FROM {buckets} WHERE course_id = %s AND flags & %s <> 0
+    UNION ALL SELECT %s, number FROM {buckets} WHERE course_id = %s AND flags & %s <> 0
+    UNION ALL SELECT %s, number FROM {buckets} WHERE course_id = %s AND legacy_state = %s AND target_state = %s
+    UNION ALL SELECT kind, -number FROM {bins} WHERE course_id = %s AND kind IN (%s, %s, %s)
+) AS counted GROUP BY kind HAVING SUM(number) <> 0
+"""
+_TABLES = {"entries": LedgerEntry, "buckets": Bucket, "bins": Histogram}
+
+
+class Difference(NamedTuple):
+    """
+    What does not add up in a course: by bucket how many more entries stand in it than it says; the histograms that hold
+    another number of pairs than the buckets do.
+    """
+
+    buckets: dict[int, int]
+    kinds: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        """How many counters are wrong, at least."""
+        return len(self.buckets) + len(self.kinds)
+
+
+def difference(course_id: str) -> Difference:
+    """
+    Ask for it. Each of two statements is one snapshot, whatever the isolation level of the connection.
+
+    The first reads an index on the course's entries, and no entry. Of histograms the sums are held against the buckets:
+    that each pair stands in its own bin is not asked, for it would read every entry.
+    """
+    graded = State.GRADED.value
+    timed, kinds = int(Flag.TIMED), (Kind.LEGACY_SECONDS.value, Kind.TARGET_SECONDS.value, Kind.CONFUSION.value)
+    halves = [kinds[0], course_id, timed, kinds[1], course_id, timed, kinds[2], course_id, graded, graded]
+    buckets = _ask(_BUCKETS, [course_id, course_id])
+    return Difference(
+        buckets={int(key): int(number) for key, number in buckets},
+        kinds=tuple(sorted(kind for kind, _ in _ask(_BINS, [*halves, course_id, *kinds]))),
+    )
+
+
+def _ask(statement: str, parameters: list[object]) -> list[tuple[str | int, int]]:
+    names = {key: connection.ops.quote_name(model._meta.db_table) for key, model in _TABLES.items()}
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(**names), parameters)
+        return cursor.fetchall()
+
+
+def mend(course_id: str) -> int:
+    """
+    Count the entries of a course, and set its counters right; how many were wrong.
+
+    A difference is logged as an error and counted (``counters_differ``): no part of the app leaves one.
+    """
+    name = f"recount:{runs.digest({'course': course_id})[:32]}"
+    place, _ = Checkpoint.objects.get_or_create(name=name)
+    if connection.vendor == "mysql" and not connection.in_atomic_block:
+        with connection.cursor() as cursor:  # of the next transaction: all its reads are of one moment
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with transaction.atomic():
+        # Of two at once the second would add the same difference again. The snapshot is that of the first read after.
+        Checkpoint.objects.select_for_update().get(pk=place.pk)
+        found = difference(course_id)
+        if found.number:
+            _add(course_id, found)
+    if found.number:
+        count("counters_differ")
+        log.error("migration_shim: %d counters of %s differed from its ledger", found.number, course_id)
+    _sweep(course_id)
+    return found.number
+
+
+def _add(course_id: str, found: Difference) -> None:
+    changes = Changes()
+    there = set(Bucket.objects.filter(id__in=found.buckets).values_list("id", flat=True))
+    for bucket, number in found.buckets.items():
+        if bucket in there:
+            changes.leave(bucket, -number)
+        else:
+            _add_row(changes, bucket, number)
+    if found.kinds:
+        for place, number in _bins(course_id).items():
+            changes.place([place], number)
+    changes.write()
+
+
+def _add_row(changes: Changes, bucket: int, number: int) -> None:
+    """Make a bucket that entries stand in and that is not there: its facts are those of one of them."""
+    pk = LedgerEntry.objects.filter(bucket_id=bucket).values_list("pk", flat=True).first()
+    if pk is not None:
+        changes.name(bucket, facts_of(rows_of([pk])[pk], differences_of([pk]).get(pk)))
+        changes.leave(bucket, -number)
+
+
+def _bins(course_id: str) -> Counter:
+    """By place: how many more entries stand in it than it says. Reads every entry of the course."""
+    found: Counter = Counter()
+    entries, after = LedgerEntry.objects.filter(course_id=course_id, bucket_id__isnull=False).order_by("pk"), 0
+    while ids := list(entries.filter(pk__gt=after).values_list("pk", flat=True)[: counts.PAGE]):
+        after = ids[-1]
+        found.update(place for row in rows_of(ids).values() for place in bins_of(row))
+    for place, number in counts.counted_bins(course_id, *Kind):
+        found[place] -= number
+    return found
+
+
+def _sweep(course_id: str) -> None:
+    """Remove the counters that nobody stands in any more."""
+    for model in (Bucket, Histogram):
+        empty = sorted(model.objects.filter(course_id=course_id, number=0).values_list("id", flat=True))
+        for start in range(0, len(empty), BATCH):
+            model.objects.filter(id__in=empty[start : start + BATCH], number=0).delete()
