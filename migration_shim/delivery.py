@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.timezone import now
 
-from . import attempts, buckets, permits
+from . import attempts, buckets, multirow, permits
 from .attempts import Submitted
 from .conf import ShimSettings
 from .core.delivered import TRIES, Learner, comparable
@@ -254,15 +254,35 @@ def _store(
     with transaction.atomic():
         if found:
             permits.lock([course_id])
-        with buckets.counted(changed):
-            rows = LedgerEntry.objects.filter(pk__in=changed)
-            now_there = {pk: tuple(rest) for pk, *rest in rows.select_for_update().values_list("pk", *_DEPENDS_ON)}
-            same = [entry for pk, entry in changed.items() if now_there.get(pk) == before[pk]]
-            alarms = [entry for entry in same if entry in found]
-            if alarms and _record(course_id, {entry: found[entry] for entry in alarms}):
-                permits.withdraw([course_id])
-            LedgerEntry.objects.bulk_update([entry for entry in same if entry not in found], _WRITTEN, PAGE)
-            LedgerEntry.objects.bulk_update(alarms, _FOUND, PAGE)
+        there = {pk: old for pk, old in buckets.stored(changed, *_DEPENDS_ON).items() if old.also == before[pk]}
+        alarms = [entry for pk, entry in changed.items() if pk in there and entry in found]
+        if alarms and _record(course_id, {entry: found[entry] for entry in alarms}):
+            permits.withdraw([course_id])
+        changes = buckets.Changes()
+        quiet = {pk: changed[pk] for pk in there if changed[pk] not in found}
+        _write(quiet, _WRITTEN, there, changes)
+        _write({entry.pk: entry for entry in alarms}, _FOUND, there, changes)
+        changes.write()
+
+
+def _write(
+    entries: dict[int, LedgerEntry],
+    names: tuple[str, ...],
+    there: dict[int, buckets.Stored],
+    changes: buckets.Changes,
+) -> None:
+    """Write some columns of entries, and count those anew that are counted at all."""
+    counted = [name for name in names if name in buckets.COLUMNS]
+    differs = buckets.differences_of([pk for pk, one in entries.items() if one.divergences])
+    fields = [LedgerEntry._meta.get_field(name) for name in names]
+    rows = {}
+    for pk, entry in entries.items():
+        old, bucket = there[pk], there[pk].bucket_id
+        if bucket is not None:
+            new = old.row._replace(**{name: getattr(entry, name) for name in counted})
+            bucket = changes.move(old, new, differs.get(pk))
+        rows[pk] = (*(field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields), bucket)
+    multirow.update(LedgerEntry, (*names, "bucket_id"), rows)
 
 
 def _record(course_id: str, alarms: dict[LedgerEntry, str]) -> bool:

@@ -158,7 +158,7 @@ def _columns(
     return *verdict, took, *verdict, target_took, *ends, *seen
 
 
-#: By what an entry is counted, beside what is stored of it; the first five are empty of one that nobody has counted yet.
+#: By what an entry is counted beside what is stored of it; the first five are empty where nobody has counted it yet.
 _COUNTED = (
     *("bucket_id", "moved_at", "twin_submission_id", "purged_at", "learner_said"),
     *("course_id", "queue_name", "item_id", "arrived_at", "history", "leases", "echo", "points_possible"),

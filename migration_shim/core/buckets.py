@@ -229,7 +229,7 @@ def equal_facts(
 ) -> Facts:
     """
     What ``facts_of`` says of a pair that was never moved, that legacy is authoritative for, and that both systems have
-    graded alike; ``equal_flags`` and ``equal_bins`` likewise. They take a fraction of its time: nearly all pairs are so.
+    graded alike; ``equal_flags`` and ``equal_bins`` likewise. Nearly all pairs are so, and these take far less time.
     """
     sides = State.GRADED.value, State.GRADED.value, *(("correct", "correct") if correct else ("wrong", "wrong"))
     days = arrived_on, None, graded_on
