@@ -67,6 +67,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     What somebody has changed since it was read is given back as well.
     """
     moment = now()
+    stamp = str(connection.ops.adapt_datetimefield_value(moment))  # once, and not for every row
     ended_before = moment - timedelta(seconds=job.settings.late_reply_seconds)
     latency = job.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
@@ -83,7 +84,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         if verdict is None:
             continue
         stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
-        columns = _columns(pair, verdict, stored_with, row, moment, settled=ended and row.ended)
+        columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
         equal[pk] = _Found(row.depends_on, columns)
     done: set[int] = set()
     for start in range(0, len(equal), storing.BATCH):
@@ -148,13 +149,11 @@ class _Found(NamedTuple):
     columns: tuple[Any, ...]
 
 
-def _columns(
-    pair: Pair, verdict: Verdict, seen: Seen, row: _Row, moment: datetime, *, settled: bool
-) -> tuple[Any, ...]:
+def _columns(pair: Pair, verdict: Verdict, seen: Seen, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
     took = target_took = None
     if pair.is_timed and pair.took is not None and pair.target_took is not None:
         took, target_took = pair.took / 1e6, pair.target_took / 1e6
-    ends = row.graded_at, row.payload_compared_at, moment if settled else None
+    ends = row.graded_at, row.payload_compared_at, settled_at
     return *verdict, took, *verdict, target_took, *ends, *seen
 
 

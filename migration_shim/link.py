@@ -47,6 +47,7 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     for page in legacy_rows.outlines(after=checkpoint.last_id, size=PAGE):
         control.turn()
         rows, plain = legacy_rows.by_id(_unlinked(page)), {}
+        arrived = legacy_rows.newest_arrival(after=page[0][0] - 1, upto=page[-1][0])
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
         parsed, unread = [], []
         for row in rows.values():
@@ -61,19 +62,19 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
             parsed += [plan.read(row, storage)[0] for row in _link_plain(plain)]
             _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
-            walked.saw(checkpoint, max(arrived for *_, arrived in page))
+            walked.saw(checkpoint, arrived)
             walked.keep(checkpoint, unread=[one.row.id for one in unread])
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1][0], safe))
             checkpoint.save()
 
 
-def _unlinked(page: list[legacy_rows.Outline]) -> list[int]:
+def _unlinked(page: list[tuple[int, str]]) -> list[int]:
     """
     The rows of a page that are not linked yet. Linked is one whose id and header an entry has, as after an import.
     """
     linked = multirow.select(LedgerEntry, ("legacy_id", "raw_header"), legacy_id=[row_id for row_id, *_ in page])
     headers = dict(linked)
-    return [row_id for row_id, header, _ in page if headers.get(row_id) != header]
+    return [row_id for row_id, header in page if headers.get(row_id) != header]
 
 
 def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:

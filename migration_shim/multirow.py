@@ -22,6 +22,8 @@ STATEMENT_CHARACTERS = 1024 * 1024
 SHORT_CHARACTERS = 40
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_ .:+-]*")
+#: No "a" or "n" outside of quotes but those of words that are meant: ``nan`` and ``inf`` are no numbers to a server.
+_PLAIN_ROW = re.compile(r"(?:(?:-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|True|False|None|'[A-Za-z0-9_.:+ -]*')(?:, )?)+")
 #: Fields whose values go to the database as they are.
 _AS_THEY_ARE = (models.CharField, models.IntegerField, models.BooleanField, models.ForeignKey)
 
@@ -123,9 +125,7 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
             cursor.executemany(statement, [[*values, *alike, pk] for pk, values in rows.items()])
             return
         texts: list[Any] = []
-        written = [
-            ", ".join([str(int(pk)), *(_written(value, texts) for value in values)]) for pk, values in rows.items()
-        ]
+        written = [_row_written((pk, *values), texts) for pk, values in rows.items()]
         heads = ", ".join(f"NULL AS {name}" for name in (key, *names))
         settings = ", ".join([*(f"{table}.{name} = new.{name}" for name in names), *of_all])
         cursor.execute(
@@ -166,6 +166,15 @@ def _preparation(field: models.Field) -> Callable[[Any], Any] | None:
     if type(field) is models.DateTimeField:  # without its look at whether the value is a date at all
         return functools.lru_cache(maxsize=1)(connection.ops.adapt_datetimefield_value)  # often the same twice
     return lambda value: field.get_db_prep_save(value, connection)
+
+
+def _row_written(values: tuple[Any, ...], texts: list[Any]) -> str:
+    """A row as it stands in a statement; what has to be escaped goes to ``texts``, in its order."""
+    # Numbers, plain words and None are written alike in Python and in SQL, but for None itself.
+    whole = repr(values)[1:-1]
+    if _PLAIN_ROW.fullmatch(whole):
+        return whole.replace("None", "NULL")
+    return ", ".join([_written(value, texts) for value in values])
 
 
 def _written(value: Any, texts: list[Any]) -> str:

@@ -91,9 +91,9 @@ def _of_target(course_id: str) -> Iterator[tuple[str, str]]:
     """What the target's graders have said, where no run has stored it yet: a first run need not look twice then."""
     some = counts.loose_of(course_id).filter(points_possible__gt=1, target_submission_id__isnull=False)
     found = list(some.order_by("-id").values_list("queue_name", "target_submission_id", "points_possible")[:SAMPLE])
-    replies = reader.replies(submission_id for _, submission_id, _ in found)
+    replies = reader.reply_texts(submission_id for _, submission_id, _ in found)
     for queue_name, submission_id, possible in found:
-        _, text = replies.get(submission_id, (None, None))
+        text = replies.get(submission_id)
         score = read_reply(text).score if text else None
         if score is not None:
             yield queue_name, style_sign(score, possible)

@@ -239,13 +239,14 @@ def equal_facts(
 
 def equal_flags(*, echo: object, history: object, leased: object, timed: bool) -> int:
     """The flags of such a pair."""
-    flags = _EQUAL | Flag.TIMED.value if timed else _EQUAL
-    flags = flags | Flag.ECHO.value if echo else flags
-    flags = flags | Flag.HISTORY.value if history else flags
-    return flags | Flag.LEASED.value if leased else flags
+    flags = _EQUAL | _TIMED if timed else _EQUAL
+    flags = flags | _ECHO if echo else flags
+    flags = flags | _HISTORY if history else flags
+    return flags | _LEASED if leased else flags
 
 
 _EQUAL = Flag.GRADED_PAIR.value | Flag.PAYLOAD.value
+_TIMED, _ECHO, _HISTORY, _LEASED = (flag.value for flag in (Flag.TIMED, Flag.ECHO, Flag.HISTORY, Flag.LEASED))
 
 
 def equal_bins(
@@ -259,19 +260,28 @@ def equal_bins(
     target_took: float | None,
 ) -> list[Bin]:
     """Its places in the histograms."""
-    found = [Bin(course_id, "", "", None, Kind.CONFUSION.value, _same_word(correct, score))]
+    found = [_confused(course_id, correct, score)]
     if took is not None and target_took is not None:
-        side = Authority.LEGACY.value
-        for kind, seconds in ((Kind.LEGACY_SECONDS, took), (Kind.TARGET_SECONDS, target_took)):
-            found.append(Bin(course_id, queue_name, side, graded_on, kind.value, str(seconds_bin(seconds))))
+        found.append(_timed(course_id, queue_name, graded_on, Kind.LEGACY_SECONDS, seconds_bin(took)))
+        found.append(_timed(course_id, queue_name, graded_on, Kind.TARGET_SECONDS, seconds_bin(target_took)))
     if sign := style_sign(score, points_possible):
-        found.append(Bin(course_id, queue_name, "", graded_on, Kind.STYLE.value, sign))
+        found.append(_styled(course_id, queue_name, graded_on, sign))
     return found
 
 
-@functools.lru_cache(maxsize=1024)
-def _same_word(correct: bool, score: float) -> str:
-    return f"{_word(correct, score)}|{_word(correct, score)}"
+@functools.lru_cache(maxsize=4096)
+def _confused(course_id: str, correct: bool, score: float) -> Bin:
+    return Bin(course_id, "", "", None, Kind.CONFUSION.value, f"{_word(correct, score)}|{_word(correct, score)}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _timed(course_id: str, queue_name: str, day: date, kind: Kind, place: int) -> Bin:
+    return Bin(course_id, queue_name, Authority.LEGACY.value, day, kind.value, str(place))
+
+
+@functools.lru_cache(maxsize=4096)
+def _styled(course_id: str, queue_name: str, day: date, sign: str) -> Bin:
+    return Bin(course_id, queue_name, "", day, Kind.STYLE.value, sign)
 
 
 def reply_word(state: str, correct: bool | None, score: float | None) -> str:

@@ -43,15 +43,17 @@ def pages(*, after: int, unretired_only: bool, size: int) -> Iterator[list[Legac
         after = rows[-1].id
 
 
-Outline = tuple[int, str, datetime]
-
-
-def outlines(*, after: int, size: int) -> Iterator[list[Outline]]:
-    """(id, xqueue_header, arrival_time) of all rows above ``after``, by id, in pages: what was written is not read."""
-    rows = _walk(after, unretired_only=False).values_list("id", "xqueue_header", "arrival_time")
+def outlines(*, after: int, size: int) -> Iterator[list[tuple[int, str]]]:
+    """(id, xqueue_header) of all rows above ``after``, by id, in pages: what was written and answered is not read."""
+    rows = _walk(after, unretired_only=False).values_list("id", "xqueue_header")
     while page := list(rows.filter(id__gt=after)[:size]):
         yield page
         after = page[-1][0]
+
+
+def newest_arrival(*, after: int, upto: int) -> datetime:
+    """When the newest of the rows of a range of ids arrived, of which there is one."""
+    return _walk(after, unretired_only=False, upto=upto).aggregate(newest=Max("arrival_time"))["newest"]
 
 
 def page(*, after: int, unretired_only: bool, size: int, upto: int | None = None) -> list[LegacyRow]:

@@ -55,6 +55,12 @@ def replies(submission_ids: Iterable[int]) -> dict[int, tuple[Any, str | None]]:
     return {row.submission_id: (row.submission.answer, row.grader_reply) for row in rows}
 
 
+def reply_texts(submission_ids: Iterable[int]) -> dict[int, str | None]:
+    """Grader's replies by Submission id, as stored; what is not there is left out."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).order_by()
+    return dict(rows.values_list("submission_id", "grader_reply"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
     """What a submission holds: its answer, and its files under their original names."""
