@@ -359,6 +359,8 @@ def upper_edge(place: int) -> float:
 def quantile(numbers: Mapping[int, int], share: float) -> int | None:
     """The bin that holds the value at a share of the sorted values; None where there are none."""
     total = sum(numbers.values())
+    if total <= 0:
+        return None
     place, passed = min(int(share * total), total - 1), 0
     for found in sorted(numbers):
         passed += numbers[found]
