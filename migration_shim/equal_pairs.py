@@ -107,7 +107,7 @@ def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> di
     """Those of the entries whose columns allow for it, with their target rows."""
     if not ids:
         return {}
-    took = fingerprint.microseconds(connection.vendor, "d.created_at", "d.status_time")
+    took = fingerprint.microseconds(connection, "d.created_at", "d.status_time")
     depends_on = ", ".join(f"l.{name}" for name in _DEPENDS_ON)
     at = connection.ops.adapt_datetimefield_value
     # As text: what is only passed on needs no conversion.

@@ -20,11 +20,11 @@ _TEXTS = ("xqueue_header", "s3_keys", "grader_id", "pullkey", "grader_reply")
 
 def digest(alias: str) -> str:
     """The digest of all that is compared of a row of the table ``alias``, as SQL."""
-    vendor = connections[LEGACY_ALIAS].vendor
+    here = connections[LEGACY_ALIAS]
     parts = [f"{alias}.{name}" for name in _PLAIN]
     parts += [fingerprint.nullable(f"{alias}.{name}") for name in _NULLABLE]
-    parts += [fingerprint.text(vendor, f"{alias}.{name}") for name in _TEXTS]
-    return fingerprint.sql(vendor, [*parts, fingerprint.long_text(vendor, f"{alias}.xqueue_body")])
+    parts += [fingerprint.text(here, f"{alias}.{name}") for name in _TEXTS]
+    return fingerprint.sql(here, [*parts, fingerprint.long_text(here, f"{alias}.xqueue_body")])
 
 
 def digests(ids: Iterable[int]) -> dict[int, str]:
@@ -64,7 +64,7 @@ def plain_rows(ids: Iterable[int], ended_before: datetime) -> dict[int, tuple[An
     with here.cursor() as cursor:
         cursor.execute(
             f"SELECT q.id, {fingerprint.known(digest('q'))}, q.xqueue_header, q.xqueue_body, q.grader_reply,"
-            f" {fingerprint.microseconds(here.vendor, 'q.arrival_time', 'q.return_time')}, q.return_time < %s"
+            f" {fingerprint.microseconds(here, 'q.arrival_time', 'q.return_time')}, q.return_time < %s"
             f" FROM queue_submission q WHERE q.id IN ({wanted}) AND {' AND '.join(PLAIN.values())}",
             [here.ops.adapt_datetimefield_value(ended_before)],
         )

@@ -44,11 +44,10 @@ HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)
 
 def digest() -> str:
     """The digest of all that is compared of an entry ``l`` and its target row, over ``JOINS``, as SQL."""
-    vendor = connection.vendor
     parts = [f"l.{name}" for name in _OF_ENTRY]
     parts += [*map(fingerprint.nullable, _NULLABLE), TWINS]
-    parts += [fingerprint.text(vendor, name) for name in _TEXTS]
-    return fingerprint.sql(vendor, [*parts, fingerprint.long_text(vendor, "s.raw_answer")])
+    parts += [fingerprint.text(connection, name) for name in _TEXTS]
+    return fingerprint.sql(connection, [*parts, fingerprint.long_text(connection, "s.raw_answer")])
 
 
 def touched_since(course_id: str, moment: datetime) -> list[int]:
