@@ -86,10 +86,8 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
         equal[pk] = _Found(row.depends_on, columns)
-    done: set[int] = set()
-    for start in range(0, len(equal), storing.BATCH):
-        batch = dict(list(equal.items())[start : start + storing.BATCH])
-        done |= storing.again(functools.partial(_write, batch, moment))
+    # In one transaction, however many: no grader's session has to do with what both systems have graded.
+    done = storing.again(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 

@@ -20,7 +20,7 @@ from .legacy import rows as legacy_rows
 from .models import Checkpoint, CoursePhase, LedgerEntry
 from .run_control.control import Control
 
-PAGE = 500
+PAGE = 1000
 
 
 def link_new_rows(settings: ShimSettings, control: Control) -> None:
@@ -44,10 +44,10 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     before = clock - timedelta(seconds=settings.overlap_seconds)
     _link_again(checkpoint, storage, settings, control, before)
     safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, seen, after=checkpoint.last_id)
-    for page in legacy_rows.outlines(after=checkpoint.last_id, size=PAGE):
+    for page in legacy_rows.id_pages(after=checkpoint.last_id, size=PAGE):
         control.turn()
         rows, plain = legacy_rows.by_id(_unlinked(page)), {}
-        arrived = legacy_rows.newest_arrival(after=page[0][0] - 1, upto=page[-1][0])
+        arrived = legacy_rows.newest_arrival(after=page[0] - 1, upto=page[-1])
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
         parsed, unread = [], []
         for row in rows.values():
@@ -64,17 +64,14 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
             _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
             walked.saw(checkpoint, arrived)
             walked.keep(checkpoint, unread=[one.row.id for one in unread])
-            checkpoint.last_id = max(checkpoint.last_id, min(page[-1][0], safe))
+            checkpoint.last_id = max(checkpoint.last_id, min(page[-1], safe))
             checkpoint.save()
 
 
-def _unlinked(page: list[tuple[int, str]]) -> list[int]:
-    """
-    The rows of a page that are not linked yet. Linked is one whose id and header an entry has, as after an import.
-    """
-    linked = multirow.select(LedgerEntry, ("legacy_id", "raw_header"), legacy_id=[row_id for row_id, *_ in page])
-    headers = dict(linked)
-    return [row_id for row_id, header in page if headers.get(row_id) != header]
+def _unlinked(page: list[int]) -> list[int]:
+    """The rows of a page, by id, that no entry has yet: of what an import has linked nothing is read again."""
+    linked = {row_id for (row_id,) in multirow.select(LedgerEntry, ("legacy_id",), legacy_id=page)}
+    return [row_id for row_id in page if row_id not in linked]
 
 
 def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:

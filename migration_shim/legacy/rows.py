@@ -43,12 +43,12 @@ def pages(*, after: int, unretired_only: bool, size: int) -> Iterator[list[Legac
         after = rows[-1].id
 
 
-def outlines(*, after: int, size: int) -> Iterator[list[tuple[int, str]]]:
-    """(id, xqueue_header) of all rows above ``after``, by id, in pages: what was written and answered is not read."""
-    rows = _walk(after, unretired_only=False).values_list("id", "xqueue_header")
-    while page := list(rows.filter(id__gt=after)[:size]):
+def id_pages(*, after: int, size: int) -> Iterator[list[int]]:
+    """The ids of all rows above ``after``, in ascending order, in pages: no row is read for it."""
+    ids = _walk(after, unretired_only=False).values_list("id", flat=True)
+    while page := list(ids.filter(id__gt=after)[:size]):
         yield page
-        after = page[-1][0]
+        after = page[-1]
 
 
 def newest_arrival(*, after: int, upto: int) -> datetime:
