@@ -340,7 +340,8 @@ class ShimSettings:
     # .. setting_name: MIGRATION_SHIM["EVIDENCE_DAYS"]
     # .. setting_default: 30
     # .. setting_description: For how many days a clean pair counts at the gate, from when the target graded or echoed
-    #   it. A queue to which no submission came for so long is idle. Divergences do not age.
+    #   it: in whole days of UTC, so that the day in which the window begins does not count. A queue to which no
+    #   submission came for so long is idle. Divergences do not age.
     evidence_days: float = 30
     # .. setting_name: MIGRATION_SHIM["PREFLIGHT_GRADERS"]
     # .. setting_default: {}

@@ -40,6 +40,26 @@ def _flush_what_tests_fill():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _counters_equal_counts(request):
+    """
+    After each test that asks a database: the counters over the ledger say what a count of its entries says.
+
+    A test that writes to entries what no part of the app would write (columns that a comparison has counted) is marked
+    ``by_hand``.
+    """
+    if request.node.get_closest_marker("django_db") is None or request.node.get_closest_marker("by_hand"):
+        yield
+        return
+    request.getfixturevalue("_django_db_helper")  # torn down after this
+    yield
+    if connections["default"].needs_rollback:
+        return
+    from tests.counters import oracle
+
+    oracle.assert_counters_equal_counts()
+
+
 @pytest.fixture
 def legacy_rows(databases_ready, django_db_blocker):
     """Start the test without legacy rows; Django's flush leaves them, ``queue_submission`` being no managed table."""

@@ -100,6 +100,7 @@ def test_no_signature_passes_it():
         overrides.refuse_unpassable(COURSE)
 
 
+@pytest.mark.by_hand
 def test_none_passes_what_nobody_has_asked_either():
     """The last comparison is of a release that asked no learner: that is unknown, and not nobody."""
     lost()

@@ -16,6 +16,7 @@ from migration_shim import evidence, toggles
 from migration_shim.core.phases import needs_permit
 from migration_shim.data import Authority, DivergenceClass, Move, Origin, PairStatus, Phase, Verdict
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange, Run
+from tests.counters.oracle import complaints
 from tests.interleavings.operations import (
     COURSE,
     DIVERGED,
@@ -42,6 +43,7 @@ def broken(world: World, operations: tuple[Operation, Operation], played: list[P
     found = list(_died_of_an_error(operations, played))
     passed = evidence.evaluate_course(COURSE)[0].verdict is Verdict.PASS
     found += at_once(world)
+    found += complaints()
     kept, open_rows = {user: _known_key(world, user) for user in (ON_LEGACY, ON_TARGET)}, _ungraded()
     try:
         rounds = world.finish(ROUNDS)
@@ -49,7 +51,7 @@ def broken(world: World, operations: tuple[Operation, Operation], played: list[P
         return [*found, f"what finishes the rest raised {type(error).__name__}: {error}"]
     if rounds == ROUNDS:
         found.append(f"after {rounds} rounds of the watch there is still something to do")
-    for rule in (_learners, _copies, _left_over, _divergences, _register, _moves):
+    for rule in (_learners, _copies, _left_over, _divergences, _register, _moves, _counters):
         found += rule(world)
     found += _replaced(world, kept, open_rows)
     return found + list(_permit(world, passed))
@@ -182,6 +184,11 @@ def _register(world: World) -> Iterator[str]:
         open_ones = entry.differences.filter(known=None).values_list("klass", flat=True)
         if bool(open_ones) == (entry.result == PairStatus.KNOWN):
             yield f"an entry is {entry.result}, and the register does not cover: {', '.join(open_ones) or 'nothing'}"
+
+
+def _counters(world: World) -> Iterator[str]:
+    """The counters say what a count of the entries says."""
+    return iter(complaints())
 
 
 def at_once(world: World) -> list[str]:

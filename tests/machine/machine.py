@@ -33,6 +33,7 @@ from migration_shim.dual_write import COPY_NEEDS
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms import capa
 from tests import outbox, rows
+from tests.counters.oracle import assert_counters_equal_counts
 from tests.machine import checks, statuses
 from tests.machine.replies import BAD, GOOD, RIGHT
 from tests.machine.world import (
@@ -403,6 +404,9 @@ class Migration(RuleBasedStateMachine):
         if sys.exception() is None:  # a step has failed, and its own failure is to be told
             self.drain()
             checks.nobody_lost(self.world)
+            rows.reconcile()
+            assert_counters_equal_counts(exact=True)
+            assert LedgerEntry.objects.filter(bucket_id=None).count() == 0, "a reconcile has counted them all"
 
     def drain(self):
         pass_time(LEASE + MOMENT)

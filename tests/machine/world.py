@@ -39,6 +39,7 @@ LEASE_LIMIT = 3
 HAND_OUT_LIMIT = 4
 # Children first: both databases check references.
 TABLES = (
+    *("migration_shim_bucket", "migration_shim_histogram", "migration_shim_divergence"),
     *("submissions_submissionfile", "submissions_scoreannotation", "submissions_scoresummary", "submissions_score"),
     *("submissions_externalgraderdetail", "submissions_submission", "submissions_studentitem"),
     *("migration_shim_ledgerentry", "migration_shim_coursephase", "migration_shim_phasechange"),

@@ -195,6 +195,7 @@ def test_a_handoff_that_begins_meanwhile_keeps_its_residue():
     assert set(residue().values()) != {GONE}
 
 
+@pytest.mark.by_hand
 def test_no_copy_is_made_out_of_an_entry_without_residue():
     """An operator frees a settled row by hand, on either side: half a submission reaches no grader."""
     (row,) = settled_pairs(1)
