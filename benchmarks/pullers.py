@@ -25,6 +25,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import submit  # the directory of a script comes first on its path
@@ -37,7 +38,10 @@ WORKERS, THREADS = 4, 10
 CHUNK = 2000  # rows written at once
 LOGIN_SECONDS = 120  # forty at once, each with a password hash that is slow on purpose
 PAUSE = 0.01  # seconds after "empty"; a watcher waits a second
-FIGURES = ("rows_per_second", "handed_out_twice", "false_empties", "grades_refused", "errors")
+FIGURES = ("rows_per_second", "cpu_ms_a_row", "handed_out_twice", "false_empties", "grades_refused", "errors")
+#: Read before the tests' package removes it: what an XQueue is asked, and with which account.
+XQUEUE = tuple(os.environ.get(f"MIGRATION_SHIM_XQUEUE_{name}", "") for name in ("URL", "USER", "PASSWORD"))
+SINGLE = 200  # rows that one grader pulls by itself, at each place
 
 
 def main() -> int:
@@ -58,7 +62,7 @@ def main() -> int:
         submit.django_on_databases(stack)
         logging.disable(logging.ERROR)  # upstream's endpoint refuses grades under contention; they are counted
         given = {name: getattr(options, name) for name in ("rows", "pullers", "history")}
-        document = about() | given | {"results": run(options)}
+        document = about() | given | {"results": run(options), "single": alone()}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(table(document), f"\n{options.json}", sep="\n")
@@ -106,10 +110,102 @@ def run(options: argparse.Namespace) -> list[dict]:
                     queue = f"queue-{number}"
                     pulling.fill(options.rows, start=number * options.rows, queue=queue)
                     number += 1
+                    before = cpu_seconds(server.pid)
                     found = one_round(ENDPOINTS[endpoint], queue, names, options.rows)
+                    spent = cpu_seconds(server.pid) - before
+                    found["cpu_ms_a_row"] = round(spent * 1000 / found["handed_out"], 2)
                     results.append({"endpoint": endpoint, "isolation": isolation, **found})
                     print(f"{isolation}, {endpoint}: {found['rows_per_second']} rows/s", file=sys.stderr)
     return results
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of the LMS's processes and of the database, where that runs here: what graders take is left out."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    ticks = 0
+    for process in (str(pid), *children):
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        ticks += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK") + (submit.server_cpu() or 0.0)
+
+
+def alone() -> dict[str, dict[str, float]]:
+    """
+    Milliseconds of one poll by one grader, a hand-out and an empty one: at each endpoint, and at an XQueue if one is
+    named. By turns, and no result is returned in between: the seam then takes note that its grader asks again.
+    """
+    from sandbox.network import parse_hosts
+    from sandbox.servers import running_lms
+    from tests.seam import pulling
+
+    with running_lms({}, workers=1, threads=2) as server:
+        os.environ["SANDBOX_HOSTS"] = f"courses.example.edu={server.address}"
+        hosts = parse_hosts(os.environ["SANDBOX_HOSTS"])
+        pulls = {}
+        for number, (endpoint, url) in enumerate(ENDPOINTS.items()):
+            queue = f"single-{number}"
+            pulling.fill(SINGLE, start=5_000_000 + number * SINGLE, queue=queue)
+            pulls[endpoint] = one_poll(Connection(url, f"grader{number}", hosts["courses.example.edu"]), queue)
+        if XQUEUE[0]:
+            pulls["XQueue"] = one_poll(filled_xqueue(), submit.QUEUE)
+        took: dict[str, dict[str, list[float]]] = {name: {"hand_out": [], "empty": []} for name in pulls}
+        for kind in ("hand_out", "empty"):
+            for _ in range(SINGLE):
+                for name, pull in pulls.items():
+                    code, seconds = pull()
+                    if bool(code) == (kind == "empty"):  # in XQueue's queue may be others' rows, too
+                        took[name][kind].append(seconds * 1000)
+    return {
+        name: {kind: round(statistics.median(found), 2) for kind, found in kinds.items() if found}
+        for name, kinds in took.items()
+    }
+
+
+def one_poll(connection: Any, queue: str) -> Callable[[], tuple[int, float]]:
+    """return_code and seconds of a poll."""
+    path = f"get_submission/?{urlencode({'queue_name': queue})}"
+
+    def pull() -> tuple[int, float]:
+        began = time.perf_counter()
+        code, _ = connection.request("GET", path)
+        return code, time.perf_counter() - began
+
+    return pull
+
+
+def filled_xqueue() -> XQueue:
+    """A session at the XQueue that was named, whose queue has as many rows as the others'."""
+    from tests import rows
+
+    xqueue = XQueue()
+    for number in range(SINGLE):
+        key = f"{number:032x}"
+        header, body = (
+            rows.header(number, "a" * 32, key, rows.COURSE, submit.QUEUE),
+            rows.body(number, "x = 1\n", "2026"),
+        )
+        code, content = xqueue.request("POST", "submit/", {"xqueue_header": header, "xqueue_body": body})
+        if code:
+            raise RuntimeError(f"the XQueue takes no submission: {content}")
+    return xqueue
+
+
+class XQueue:
+    """A logged-in session with an XQueue, as a grader has it."""
+
+    def __init__(self) -> None:
+        import requests
+
+        self.session = requests.Session()
+        code, content = self.request("POST", "login/", {"username": XQUEUE[1], "password": XQUEUE[2]})
+        if code:
+            raise RuntimeError(f"the XQueue lets nobody in: {content}")
+
+    def request(self, method: str, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
+        """return_code and content."""
+        response = self.session.request(method, f"{XQUEUE[0]}/xqueue/{path}", data=form, timeout=30)
+        document = response.json()
+        return document["return_code"], document["content"]
 
 
 def one_round(url: str, queue: str, names: list[str], rows: int) -> dict:
@@ -189,19 +285,26 @@ def table(document: dict) -> str:
     groups: dict[tuple[str, str], list[dict]] = {}
     for result in document["results"]:
         groups.setdefault((result["isolation"], result["endpoint"]), []).append(result)
-    head = ("rows/s", "twice", 'false "empty"', "refused", "errors")
+    head = ("rows/s", "CPU ms a row", "twice", 'false "empty"', "refused", "errors")
     lines = [f"{document['pullers']} graders, {document['rows']} rows a round, {document['history']} graded before", ""]
     lines.append(f"{'':34}" + "".join(f"{name:>15}" for name in head))
-    speeds = {}
+    speeds, cpu = {}, {}
     for key, found in groups.items():
         speeds[key] = statistics.median(result["rows_per_second"] for result in found)
-        sums = [sum(result[name] for result in found) for name in FIGURES[1:]]
+        cpu[key] = statistics.median(result["cpu_ms_a_row"] for result in found)
+        sums = [sum(result[name] for result in found) for name in FIGURES[2:]]
         name = f"{key[0]}, {key[1]}"
-        lines.append(f"{name:34}{speeds[key]:15.1f}" + "".join(f"{number:>15}" for number in sums))
+        lines.append(f"{name:34}{speeds[key]:15.1f}{cpu[key]:15.2f}" + "".join(f"{number:>15}" for number in sums))
     lines += ["", f"{document['database']}; {document['cores']} cores, load {document['load_before']:.1f} at the start"]
     for isolation in ISOLATION:
         ratio = speeds[isolation, "watcher seam"] / speeds[isolation, "edx-submissions"]
-        lines.append(f"{isolation}: the seam hands out and takes back {ratio:.2f} times the rows a second (medians).")
+        less = cpu[isolation, "edx-submissions"] / cpu[isolation, "watcher seam"]
+        lines.append(
+            f"{isolation}: the seam hands out and takes back {ratio:.2f} times the rows a second, "
+            f"{less:.2f} times the rows a second of CPU (medians)."
+        )
+    for name, found in document["single"].items():
+        lines.append(f"One grader, {name}: " + ", ".join(f"{kind} {took:.2f} ms" for kind, took in found.items()))
     return "\n".join(lines)
 
 

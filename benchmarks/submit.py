@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import platform
-import signal
 import socket
 import statistics
 import sys
@@ -31,41 +30,56 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import run_databases  # noqa: E402
 
-from benchmarks.backfill import django_on_databases  # noqa: E402
+from benchmarks.backfill import django_on_databases, server_cpu  # noqa: E402, F401
 
 ANSWER = "def square(x):\n    return x * x  # as learners write it\n" * 24
 COURSES = {"shadow": "course-v1:ExU+SHADOW+2026", "live": "course-v1:ExU+LIVE+2026"}
 QUEUE = "exu-py1"
 TIMEOUT = (3.05, 10)  # seconds; the LMS's own
 SLOW_SAMPLES = 15  # of what takes half a second each
-PATIENCE = 60  # seconds for a worker
+WARM_UP = 5  # rounds that do not count
 
 KEPT = "off: straight to XQueue, session kept"
 NEW = "off: straight to XQueue, a session and a login each time"
 YARDSTICK = "yardstick: one create_external_grader_detail"
-DEFERRED = "shadow, deferred"
+DEFERRED = "shadow, deferred, first in its second (a nudge is sent)"
+BURST = "shadow, deferred, another one in the same second"
 INLINE = "shadow, inline"
-LIVE = "live"
-STOPPED = "shadow, deferred, target hanging (its worker stopped)"
+LIVE = "live, first in its second"
 BROKER_HANGS = "shadow, deferred, broker hanging, breaker closed"
 BREAKER_OPEN = "shadow, deferred, broker hanging, breaker open"
-GOAL = "the Python door in shadow deferred adds at most the time of one create_external_grader_detail"
+SHARE = 0.8
+LIVE_MS = 1.0
+GOALS = {
+    DEFERRED: f"shadow, deferred, adds at most {SHARE} of one create_external_grader_detail",
+    LIVE: f"live takes at most {LIVE_MS:g} ms longer than one create_external_grader_detail",
+}
+
+#: Milliseconds by the clock, and of CPU.
+Sample = tuple[float, float]
 
 
 def main() -> int:
     """Run everything, print the table, write the document."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200, help="samples of each kind")
+    parser.add_argument(
+        "--durable", action="store_true", help="a private server that waits for the disk at each commit"
+    )
     parser.add_argument("--json", type=Path, default=ROOT / "reports" / "submit-benchmark.json", help="where to write")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         try:
+            if options.durable and any(name in os.environ for name in run_databases.VARIABLES):
+                raise run_databases.NotHere("--durable would change the settings of the server that was given.")
             os.environ.update(stack.enter_context(run_databases.mariadb()))
         except run_databases.NotHere as reason:
             print(f"The benchmark needs MariaDB: {reason}", file=sys.stderr)
             return 1
         django_on_databases(stack)
         logging.disable(logging.ERROR)  # brokers hang and breakers open here on purpose
+        if options.durable:
+            wait_for_the_disk()
         bench = Bench(stack)
         samples = bench.run(options.rounds)
     document = summary(samples, bench.about)
@@ -73,6 +87,14 @@ def main() -> int:
     options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(table(document), f"\n{options.json}", sep="\n")
     return 0
+
+
+def wait_for_the_disk() -> None:
+    """Durable commits, as a server has them by default; a server that was given is left as it is set."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
 
 
 class StraightClient:
@@ -104,27 +126,26 @@ class Bench:
         from django.conf import settings
         from django.db import connection
 
-        from migration_shim import breaker, toggles
+        from migration_shim import breaker, publish, toggles
         from sandbox.lms import celery_app
         from sandbox.servers import running_xqueue
         from tests import private_redis, rows
-        from tests.celery_worker import running_worker
         from tests.databases import GIVEN_BROKER
 
-        self.rows, self.breaker, self.toggles, self.celery, self.settings = rows, breaker, toggles, celery_app, settings
+        self.rows, self.breaker, self.toggles, self.publish = rows, breaker, toggles, publish
+        self.celery, self.settings = celery_app, settings
         queues = f"{QUEUE},{QUEUE}.reverse"
         self.xqueue = stack.enter_context(running_xqueue({"SANDBOX_XQUEUES": queues})).url
         self.broker = os.environ.get(GIVEN_BROKER) or stack.enter_context(private_redis.running())
         self.silent = stack.enter_context(silence())
+        # Nobody takes what is sent to it: what a worker does belongs to no submit, and would take time from the next.
         queue = f"migration_shim_bench_{uuid.uuid4().hex}"
         settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"LEGACY_URL": self.xqueue, "CELERY_QUEUE": queue}
         self.use_broker(self.broker)
+        stack.callback(self.remove, queue)
         for phase, course in COURSES.items():
             rows.in_phase(phase, course)
             toggles.force_flags(course, True, phase == "live")
-        self.worker = stack.enter_context(running_worker(self.broker, queue, self.xqueue)).process
-        # A stopped process takes no notice of being asked to end.
-        stack.callback(self.worker.send_signal, signal.SIGCONT)
         self.straight = StraightClient(self.xqueue)
         self.number = 0
         with connection.cursor() as cursor:
@@ -143,6 +164,11 @@ class Bench:
         """Let this process publish to another broker."""
         self.celery.conf.update(broker_url=url, task_always_eager=False)
 
+    def remove(self, queue: str) -> None:
+        """Take the run's queue off the broker."""
+        with self.celery.connection_for_write() as connection:
+            connection.default_channel.queue_delete(queue)
+
     def envelope(self, phase: str) -> tuple[str, str]:
         """Header and body of a submission by a learner who has not submitted before."""
         from sandbox.lms import capa
@@ -156,25 +182,30 @@ class Bench:
             self.rows.body(self.number, ANSWER, when),
         )
 
-    def timed(self, send: Callable[[str, str], tuple], phase: str = "shadow") -> float:
-        """Milliseconds of one accepted submission. What a request of the LMS caches is forgotten before it."""
+    def timed(self, send: Callable[[str, str], tuple], phase: str = "shadow") -> Sample:
+        """
+        Milliseconds of one accepted submission, by the clock and of this process's CPU.
+
+        What a request of the LMS caches is forgotten before it.
+        """
         header, body = self.envelope(phase)
         self.toggles.new_work_cycle()
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.thread_time()
         error, message = send(header, body)
-        took = time.perf_counter() - started
+        took, cpu = time.perf_counter() - started, time.thread_time() - cpu
         if error:
             raise RuntimeError(f"a submission was refused: {message}")
-        return took * 1000
+        return took * 1000, cpu * 1000
 
-    def door(self, phase: str = "shadow", copies: str = "deferred") -> float:
-        """One submission through the Python door."""
+    def door(self, phase: str = "shadow", copies: str = "deferred", *, nudged: bool = False) -> Sample:
+        """One submission through the Python door; ``nudged``: this process has told a worker within the last second."""
         from migration_shim import api
 
+        self.publish._last = time.monotonic() if nudged else -self.publish.EVERY
         self.settings.MIGRATION_SHIM = self.settings.MIGRATION_SHIM | {"COPIES": copies}
         return self.timed(lambda header, body: api.queue_interface().send_to_queue(header, body), phase)
 
-    def detail(self) -> float:
+    def detail(self) -> Sample:
         """One create_external_grader_detail of the same size, as the platform's own send path calls it."""
         from submissions.api import create_external_grader_detail
 
@@ -186,79 +217,47 @@ class Bench:
 
         return self.timed(create)
 
-    def settle(self) -> None:
-        """Wait, untimed, until the worker has written every copy, so that it takes no time from the next sample."""
-        from migration_shim.models import LedgerEntry
-
-        deadline = time.monotonic() + PATIENCE
-        while LedgerEntry.objects.filter(legacy_leg="missing").exists() or self._shadows_missing():
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the worker has left copies unwritten for {PATIENCE} s")
-            time.sleep(0.01)
-
-    def _shadows_missing(self) -> bool:
-        from migration_shim.models import LedgerEntry
-
-        return LedgerEntry.objects.filter(target_leg="missing").exists()
-
-    def with_worker_stopped(self) -> float:
-        """The worker is there and does nothing: what publishing does when nobody takes the tasks."""
-        self.worker.send_signal(signal.SIGSTOP)
-        try:
-            return self.door()
-        finally:
-            self.worker.send_signal(signal.SIGCONT)
-
-    def with_silent_broker(self, breaker_open: bool) -> float:
+    def with_silent_broker(self, breaker_open: bool) -> Sample:
         """The broker accepts the connection and never answers."""
         self.breaker.reset()
         self.use_broker(self.silent)
         settings = self._settings()
         for _ in range(settings.breaker_failures if breaker_open else 0):
-            self.breaker.failed("shadow", settings)
+            self.breaker.failed(self.breaker.OUTBOX, settings)
         try:
             return self.door()
         finally:
             self.use_broker(self.broker)
             self.breaker.reset()
-            self._forget_unpublished()
 
     def _settings(self):
         from migration_shim import conf
 
         return conf.load()
 
-    def _forget_unpublished(self) -> None:
-        """Nobody will write these copies, so ``settle`` must not wait for them."""
-        from migration_shim.models import LedgerEntry
-
-        LedgerEntry.objects.filter(target_leg="missing").update(target_leg="failed")
-
-    def run(self, rounds: int) -> dict[str, list[float]]:
+    def run(self, rounds: int) -> dict[str, list[Sample]]:
         """So many rounds of one sample a kind, after a few that do not count."""
-        kinds: dict[str, Callable[[], float]] = {
+        kinds: dict[str, Callable[[], Sample]] = {
             KEPT: lambda: self.timed(self.straight.send_to_queue),
             NEW: lambda: self.timed(StraightClient(self.xqueue).send_to_queue),
             YARDSTICK: self.detail,
             DEFERRED: self.door,
+            BURST: lambda: self.door(nudged=True),
             INLINE: lambda: self.door(copies="inline"),
             LIVE: lambda: self.door("live"),
-            STOPPED: self.with_worker_stopped,
             BREAKER_OPEN: lambda: self.with_silent_broker(True),
             BROKER_HANGS: lambda: self.with_silent_broker(False),
         }
-        samples: dict[str, list[float]] = {kind: [] for kind in kinds}
-        warm_up = 5
-        for index in range(rounds + warm_up):
+        samples: dict[str, list[Sample]] = {kind: [] for kind in kinds}
+        for index in range(-WARM_UP, rounds):
             for kind, sample in kinds.items():
                 if kind == BROKER_HANGS and len(samples[kind]) >= SLOW_SAMPLES:
                     continue
                 took = sample()
-                self.settle()
-                if index >= warm_up:
+                if index >= 0:
                     samples[kind].append(took)
             if sys.stderr.isatty():
-                print(f"\r{max(index - warm_up + 1, 0)} of {rounds} rounds", end="", file=sys.stderr)
+                print(f"\r{max(index + 1, 0)} of {rounds} rounds", end="", file=sys.stderr)
         if sys.stderr.isatty():
             print(file=sys.stderr)
         return samples
@@ -280,32 +279,43 @@ def silence() -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def summary(samples: dict[str, list[float]], about: dict) -> dict:
-    """The document: median and p99 of each kind in milliseconds, and whether the goal was met."""
+def summary(samples: dict[str, list[Sample]], about: dict) -> dict:
+    """The document: median and p99 of each kind in milliseconds, and whether the goals were met."""
     results = {
         kind: {
-            "samples": len(took),
-            "median_ms": round(statistics.median(took), 2),
-            "p99_ms": round(statistics.quantiles(took, n=100, method="inclusive")[98], 2),
+            "samples": len(found),
+            "median_ms": round(statistics.median(took for took, _ in found), 2),
+            "p99_ms": round(statistics.quantiles((took for took, _ in found), n=100, method="inclusive")[98], 2),
+            "cpu_ms": round(statistics.median(cpu for _, cpu in found), 2),
         }
-        for kind, took in samples.items()
+        for kind, found in samples.items()
     }
-    added = results[DEFERRED]["median_ms"] - results[KEPT]["median_ms"]
-    allowed = results[YARDSTICK]["median_ms"]
-    goal = {"text": GOAL, "added_ms": round(added, 2), "allowed_ms": allowed, "met": added <= allowed}
-    return {"schema": "migration_shim.benchmark_submit/1", **about, "results": results, "goal": goal}
+    median = {kind: result["median_ms"] for kind, result in results.items()}
+    yardstick = median[YARDSTICK]
+    found = {
+        DEFERRED: (median[DEFERRED] - median[KEPT], SHARE * yardstick),
+        LIVE: (median[LIVE], yardstick + LIVE_MS),
+    }
+    goals = [
+        {"text": text, "ms": round(found[kind][0], 2), "allowed_ms": round(found[kind][1], 2)}
+        | {"of_yardstick": round(found[kind][0] / yardstick, 2), "met": found[kind][0] <= found[kind][1]}
+        for kind, text in GOALS.items()
+    ]
+    return {"schema": "migration_shim.benchmark_submit/2", **about, "results": results, "goals": goals}
 
 
 def table(document: dict) -> str:
     """The document for people."""
     width = max(len(kind) for kind in document["results"])
-    lines = [f"{'one submit':{width}}  {'median ms':>9}  {'p99 ms':>8}  {'n':>5}"]
+    lines = [f"{'one submit':{width}}  {'median ms':>9}  {'p99 ms':>8}  {'CPU ms':>7}  {'n':>5}"]
     for kind, result in document["results"].items():
-        lines.append(f"{kind:{width}}  {result['median_ms']:9.2f}  {result['p99_ms']:8.2f}  {result['samples']:5}")
-    goal = document["goal"]
+        figures = f"{result['median_ms']:9.2f}  {result['p99_ms']:8.2f}  {result['cpu_ms']:7.2f}  {result['samples']:5}"
+        lines.append(f"{kind:{width}}  {figures}")
     lines += ["", f"{document['database']}; {document['cores']} cores, load {document['load_before']:.1f} at the start"]
-    outcome = "met" if goal["met"] else "NOT met"
-    lines += [f"Goal {outcome}: {goal['text']}: {goal['added_ms']:.2f} of {goal['allowed_ms']:.2f} ms (medians)."]
+    for goal in document["goals"]:
+        outcome = "met" if goal["met"] else "NOT met"
+        measured = f"{goal['ms']:.2f} of {goal['allowed_ms']:.2f} ms, {goal['of_yardstick']:.2f} of the yardstick"
+        lines.append(f"Goal {outcome}: {goal['text']}: {measured} (medians).")
     return "\n".join(lines)
 
 

@@ -99,6 +99,8 @@ class _Submission:
 
     #: Whether the settings say which copies are written, where and how.
     copies_configured = True
+    #: Whether the kill switch is on; None where it was not read with the phase.
+    switch: bool | None = None
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class _Submission:
             # Legacy takes anything; a learner is never refused because the shim cannot read.
             count("passed_through", error)
             return _to_legacy(self.header, self.body, self.files, self.deadline)
-        phase = phase_in_force(envelope.callback.course_id)
+        phase, self.switch = phase_in_force(envelope.callback.course_id)
         if phase is None:
             count("passed_through")
             return _to_legacy(self.header, self.body, self.files, self.deadline)
@@ -164,7 +166,7 @@ class _Submission:
         if not self.copies_configured:
             count("copy_not_configured")
             return False
-        if _kill_switch_on():
+        if _kill_switch_on() if self.switch is None else self.switch:
             count("copy_stopped_by_kill_switch")
             return False
         percent = self.settings.sample_of(envelope.callback.course_id)
@@ -181,11 +183,18 @@ class _Submission:
             PhaseUnreadable: the tables are those of an older release; an answer of 1 would consume the attempt.
         """
         try:
-            refused = _find(entry)
-            if refused is not None and not _was_refused(refused):
-                return 0, ""  # the same submission, sent again; one system holds it already
-            writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
-            placement = real_placement(envelope)
+            # That a submission is sent again is told by the entry's own INSERT, and no other pays for a question. But
+            # its files would be stored for nothing.
+            refused = _find(entry) if self.kept else None
+            if _is_held(refused):
+                return 0, ""
+            try:
+                writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
+                placement = real_placement(envelope)
+            except Unfit:
+                if _is_held(_find(entry)):
+                    return 0, ""  # legacy took it, while it was legacy's to take
+                raise
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
                 entry.legacy_leg, entry.copy_due = Leg.MISSING, now()
                 entry.sink_token = copies.sink_token(entry.learner, entry.item_id, entry.input_key or entry.identity)
@@ -211,18 +220,24 @@ class _Submission:
     def _insert(
         self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None
     ) -> tuple[int, str]:
-        """Insert ledger entry and target rows; on contention once more, unless the caller's transaction is at stake."""
+        """
+        Insert ledger entry and target rows; on contention once more, unless the caller's transaction is at stake.
+
+        The same submission, sent again, is held by one system already: nothing is written.
+        """
         for tried in range(1, TRIES + 1):
             try:
                 self._write(entry, envelope, placement, refused)
                 return 0, ""
             except (TargetWriteFailed, DatabaseError) as error:
-                if not connection.in_atomic_block:
+                # Of a caller's transaction an entry that is there already has undone nothing but our own part.
+                there = isinstance(error, IntegrityError)
+                if there or not connection.in_atomic_block:
                     refused = _find(entry)
-                    if refused is not None and not _was_refused(refused):
+                    if _is_held(refused):
                         return 0, ""
-                passing = error.passing if isinstance(error, TargetWriteFailed) else isinstance(error, IntegrityError)
-                if not passing or tried == TRIES or connection.in_atomic_block:
+                passing = error.passing if isinstance(error, TargetWriteFailed) else there
+                if not passing or tried == TRIES or (connection.in_atomic_block and not there):
                     raise
         raise AssertionError("unreachable")
 
@@ -270,15 +285,13 @@ class _Submission:
         elif _replaces_on_target(entry):
             # Nothing is copied: the entry is there for the older attempts that the target still has.
             entry.supersession_due = self._after_the_hold(entry)
-            with contextlib.suppress(IntegrityError), transaction.atomic():  # sent again, it has an entry
-                entry.save(force_insert=True)
+            _insert_alone(entry)
         self._nudge(entry)
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
         entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger.REFUSED
-        with contextlib.suppress(IntegrityError), transaction.atomic():  # sent again, it has an entry
-            entry.save(force_insert=True)
+        _insert_alone(entry)
 
     def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Write the ledger entry of a shadow, which says that it is owed; with inline copies, make it here."""
@@ -286,14 +299,10 @@ class _Submission:
         callback = envelope.callback
         points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
         entry.points_possible, entry.points_assumed = points
-        try:
-            with transaction.atomic():
-                entry.save(force_insert=True)
-        except IntegrityError:
-            if not _take_over(entry):
-                entry.copy_due = entry.supersession_due = None
-                count("repeated")
-                return
+        if not _insert_alone(entry) and not _take_over(entry):
+            entry.copy_due = entry.supersession_due = None
+            count("repeated")
+            return
         if self.settings.copies == "deferred" or entry.copy_due is None:
             return
         if self.deadline - time.monotonic() < COPY_NEEDS:
@@ -329,6 +338,20 @@ class _Submission:
         breaker.succeeded(copies.SHADOW)
 
 
+def _insert_alone(entry: LedgerEntry) -> bool:
+    """
+    Insert an entry that nothing else is written with; False where the same submission, sent again, has one already.
+
+    One statement is a transaction by itself. Only inside a caller's it is set apart, so that it fails without it.
+    """
+    try:
+        with transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext():
+            entry.save(force_insert=True)
+    except IntegrityError:
+        return False
+    return True
+
+
 def _kill_switch_on() -> bool:
     """Whether copies are stopped. Where that cannot be read none is started: no submission is refused for a copy."""
     try:
@@ -341,6 +364,11 @@ def _kill_switch_on() -> bool:
 def _find(entry: LedgerEntry) -> LedgerEntry | None:
     """The entry that the same submission has already."""
     return LedgerEntry.objects.filter(identity=entry.identity).first()
+
+
+def _is_held(found: LedgerEntry | None) -> bool:
+    """Whether one system holds a submission already, by the entry that it has."""
+    return found is not None and not _was_refused(found)
 
 
 def _was_refused(found: LedgerEntry) -> bool:

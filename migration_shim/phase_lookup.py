@@ -13,6 +13,7 @@ import time
 from django.db import DatabaseError, connection
 
 from . import phase_memory, schema, toggles
+from .core.phases import PhaseDecision
 from .data import Authority, Phase
 from .errors import PhaseUnreadable
 from .metrics import count
@@ -20,25 +21,29 @@ from .models import CoursePhase
 
 log = logging.getLogger(__name__)
 
-TRIES = 2
 #: Seconds between two words in the log on tables that are not this release's.
 SAY_SECONDS = 60
 _said_at = -float(SAY_SECONDS)
 
 
-def phase_in_force(course_id: str) -> Phase | None:
+def phase_in_force(course_id: str) -> tuple[Phase | None, bool | None]:
     """
-    The phase of a course; looked up once more where that fails, then asked of ``phase_memory``.
+    The phase of a course, and whether the kill switch is on.
+
+    Where that one statement fails the phase is looked up once more, by the statements that it stands for: a switch that
+    cannot be read must not keep a course from its phase. Then ``phase_memory`` is asked.
 
     Returns:
-        The phase, or None where it cannot be told and the submission is to go to legacy as it is.
+        The phase, or None where it cannot be told and the submission is to go to legacy as it is; and the switch, or
+        None where it was not read.
 
     Raises:
         PhaseUnreadable: it cannot be read, and when it last could be the target was authoritative.
     """
-    for _ in range(TRIES):
+    for look_up in (toggles.phase_and_switch, _phase_alone):
         try:
-            return toggles.phase_of(course_id).phase
+            decision, switch = look_up(course_id)
+            return decision.phase, switch
         except Exception as error:  # flags are the platform's models: whatever reading them raises, a learner waits
             count("phase_look_up_failed", error)
             log.warning("migration_shim: the phase of a course could not be read: %s", type(error).__name__)
@@ -49,7 +54,11 @@ def phase_in_force(course_id: str) -> Phase | None:
         count("refused_without_phase")
         log.error("migration_shim: a submission of %s was refused: its phase cannot be read", course_id)
         raise PhaseUnreadable
-    return None
+    return None, None
+
+
+def _phase_alone(course_id: str) -> tuple[PhaseDecision, None]:
+    return toggles.phase_of(course_id), None
 
 
 def _on_record(course_id: str) -> Phase | None:

@@ -154,7 +154,7 @@ def _refuse_unless_targets(course_id: str) -> None:
     Raises:
         SenderUnusable: the course is another. CAPA keeps the learner's attempt, as with the platform's own error.
     """
-    phase = phase_in_force(course_id)
+    phase, _ = phase_in_force(course_id)
     if phase is None or phase.authority is not Authority.TARGET:
         count("sender_unusable")
         log.error("migration_shim: a submission of %s was refused: the platform's sender lacks queue_key", course_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from django.apps import apps
@@ -22,7 +23,7 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from . import journal, permits, phase_memory, texts
+from . import course_lookup, journal, permits, phase_memory, texts
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .data import Authority, Phase
 from .lms import flags as platform
@@ -78,32 +79,36 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
     both flags cost one statement, beside what django-waffle caches itself; inside, two for a course that the app has
     moved, four for one that nobody has touched.
     """
-    cache = RequestCache(_CACHE)
-    cached = cache.get_cached_response(course_id)
+    cached = RequestCache(_CACHE).get_cached_response(course_id)
     if cached.is_found:
         return cached.value
-    own = {} if in_platform() else _own_overrides(course_id)
-    wanted = [platform.forced(course_id, flag) if in_platform() else own.get(flag) for flag in FLAGS]
-    dual_write, target_primary = (
-        for_everyone(flag) if value is None else value for flag, value in zip(FLAGS, wanted, strict=True)
-    )
-    cache.set(course_id, (dual_write, target_primary))
-    return dual_write, target_primary
+    if in_platform():
+        return _keep(course_id, {flag: platform.forced(course_id, flag) for flag in FLAGS})
+    scopes = Q(scope="course", key=course_id) | Q(scope="org", key=_org(course_id))
+    rows = FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id")
+    return _keep(course_id, _forced(rows.values_list("flag", "scope", "enabled", "force")))
 
 
-def _own_overrides(course_id: str) -> dict[str, bool]:
-    org = CourseKey.from_string(course_id).org
-    scopes = Q(scope="course", key=course_id) | Q(scope="org", key=org)
-    newest: dict[tuple[str, str], FlagOverride] = {}
-    for row in FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id"):
-        newest[row.flag, row.scope] = row
-    forced: dict[str, bool] = {}
-    for scope in ("org", "course"):  # the course's comes last and wins
-        for flag in FLAGS:
-            row = newest.get((flag, scope))
-            if row is not None and row.enabled:
-                forced[flag] = row.force
+def _org(course_id: str) -> str:
+    return CourseKey.from_string(course_id).org
+
+
+def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool | None]:
+    """What our own overrides force, given the oldest first as (flag, scope, enabled, force)."""
+    newest = {(flag, scope): force if enabled else None for flag, scope, enabled, force in overrides}
+    forced: dict[str, bool | None] = {}
+    for flag in FLAGS:
+        of_course, of_org = (newest.get((flag, scope)) for scope in ("course", "org"))
+        forced[flag] = of_org if of_course is None else of_course
     return forced
+
+
+def _keep(course_id: str, forced: dict[str, bool | None]) -> tuple[bool, bool]:
+    """Keep for the request what a course's flags are; where nothing is forced that is what they are for everyone."""
+    values = ((flag, forced[flag]) for flag in FLAGS)
+    dual_write, target_primary = (for_everyone(flag) if value is None else value for flag, value in values)
+    RequestCache(_CACHE).set(course_id, (dual_write, target_primary))
+    return dual_write, target_primary
 
 
 def passes_the_shim(course_id: str) -> bool:
@@ -218,6 +223,23 @@ def phase_of(course_id: str) -> PhaseDecision:
     record = CoursePhase.objects.filter(course_id=course_id).first()
     decision = _decide(course_id, record)
     return _obey(course_id, record, decision) if decision.changed else decision
+
+
+def phase_and_switch(course_id: str) -> tuple[PhaseDecision, bool]:
+    """
+    What ``phase_of`` says, and whether the kill switch is on, for a learner who waits: one statement in all.
+
+    Inside an LMS the platform's questions about the flags come on top. A request goes on with the flags that it has
+    seen.
+    """
+    own = () if in_platform() else FLAGS
+    found = course_lookup.look_up(course_id, KILL_SWITCH.name, own, _org(course_id) if own else "")
+    if own and not RequestCache(_CACHE).get_cached_response(course_id).is_found:
+        _keep(course_id, _forced(found.overrides))
+    decision = _decide(course_id, found.record)
+    # One that nobody has made is django-waffle's to say of.
+    stopped = get_waffle_switch_model()(name=KILL_SWITCH.name).is_active() if found.switch is None else found.switch
+    return _obey(course_id, found.record, decision) if decision.changed else decision, stopped
 
 
 def _decide(course_id: str, record: CoursePhase | None) -> PhaseDecision:

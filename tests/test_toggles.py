@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connections
+from django.db import connection, connections
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
-from waffle import get_waffle_flag_model
+from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from migration_shim import toggles
+from migration_shim import course_lookup, toggles
 from migration_shim.data import Authority, Phase
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
 from tests import rows
@@ -42,15 +42,22 @@ def everyone(flag, value):
 
 
 def flags(course=COURSE):
-    """The flags at the next request."""
+    """The flags at the next request, whichever way they are asked for."""
     RequestCache.clear_all_namespaces()
-    return toggles.flags_for(course)
+    found = course_lookup.look_up(course, "s", toggles.FLAGS, toggles._org(course))
+    in_one = toggles._keep(course, toggles._forced(found.overrides))
+    RequestCache.clear_all_namespaces()
+    assert toggles.flags_for(course) == in_one
+    return in_one
 
 
 def phase(course=COURSE):
-    """The phase at the next request."""
+    """The phase at the next request, whichever way it is asked for."""
     RequestCache.clear_all_namespaces()
-    return toggles.phase_of(course).phase
+    in_one = toggles.phase_and_switch(course)[0].phase
+    RequestCache.clear_all_namespaces()
+    assert toggles.phase_of(course).phase == in_one
+    return in_one
 
 
 def tick(dual_write, target_primary, course=COURSE):
@@ -177,6 +184,47 @@ def test_both_flags_cost_one_statement_a_request(django_assert_num_queries):
     with django_assert_num_queries(1):
         toggles.flags_for(COURSE)
         toggles.flags_for(COURSE)
+
+
+@in_process
+def test_a_request_goes_on_with_the_flags_that_it_has_seen():
+    rows.in_phase("shadow")
+    force(DUAL, True)
+    assert toggles.phase_and_switch(COURSE)[0].phase is Phase.SHADOW
+    force(DUAL, False)
+    assert toggles.phase_and_switch(COURSE)[0].phase is Phase.SHADOW
+    toggles.new_work_cycle()
+    assert toggles.phase_and_switch(COURSE)[0].phase is Phase.LEGACY
+
+
+@in_process
+@pytest.mark.parametrize("default", [True, False])
+def test_a_kill_switch_that_nobody_has_made_is_what_django_waffle_says(settings, default):
+    settings.WAFFLE_SWITCH_DEFAULT = default
+    assert toggles.phase_and_switch(COURSE)[1] is default
+    get_waffle_switch_model().objects.create(name=toggles.KILL_SWITCH.name, active=not default)
+    assert toggles.phase_and_switch(COURSE)[1] is not default
+
+
+@shared
+def test_the_one_statement_scans_no_table():
+    """Neither other courses' overrides nor their phases are read. (``ANALYZE`` commits.)"""
+    if connection.vendor != "mysql":
+        pytest.skip("SQLite plans otherwise")
+    for model in (FlagOverride, CoursePhase):
+        key = "key" if model is FlagOverride else "course_id"
+        extra = {"flag": DUAL, "scope": "course"} if model is FlagOverride else {}
+        model.objects.bulk_create([model(**{key: f"course-v1:ExU+C{number}+1"}, **extra) for number in range(2000)])
+    tick(True, False)
+    with connection.cursor() as cursor:
+        for table in (FlagOverride, CoursePhase):
+            cursor.execute(f"ANALYZE TABLE {table._meta.db_table}")
+        cursor.execute("FLUSH STATUS")
+        found = course_lookup.look_up(COURSE, toggles.KILL_SWITCH.name, toggles.FLAGS, "ExU")
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+        read = sum(int(number) for name, number in cursor.fetchall() if name != "Handler_read_rnd_deleted")
+    assert len(found.overrides) == 2
+    assert read < 30
 
 
 FLIP = """

@@ -15,6 +15,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
@@ -33,6 +34,8 @@ _Status = ExternalGraderDetail.Status
 #: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
 ROUNDS = 25
 _CANDIDATES = 8
+#: What a hand-out needs of an entry: its residue, and whose lease it is.
+_HANDED_OUT = ("target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +77,32 @@ def session_of(session_key: str | None) -> str:
 
 def heard_from(session: str) -> None:
     """Note that a session asks again: what it was sent in time it has, and what it still waits for it never gets."""
-    entries = LedgerEntry.objects.filter(lease_session=session)
+    entries = _leased_to(session)
     if session and (ids := list(entries.values_list("pk", flat=True))):
         entries.filter(pk__in=ids).update(lease_taken=F("lease_sent"), lease_session="")
+
+
+def polled(queue_name: str, settings: ShimSettings, session: str) -> bool:
+    """Note that a session asks again, and say whether a row of the queue waits: mostly one statement in all."""
+    if not session:
+        return waiting(queue_name, settings).exists()
+    leased, waits = _exist(_leased_to(session), waiting(queue_name, settings))
+    if leased:
+        heard_from(session)
+    return waits
+
+
+def _leased_to(session: str) -> QuerySet[LedgerEntry]:
+    return LedgerEntry.objects.filter(lease_session=session)
+
+
+def _exist(*queries: QuerySet[Any]) -> list[bool]:
+    """Which of these have rows, asked in one statement."""
+    asked = [query.query.exists().sql_with_params() for query in queries]
+    with connection.cursor() as cursor:
+        questions = ", ".join(f"EXISTS({sql})" for sql, _ in asked)
+        cursor.execute(f"SELECT {questions}", [value for _, values in asked for value in values])
+        return [bool(found) for found in cursor.fetchone()]
 
 
 def sent(lease: Lease) -> None:
@@ -86,7 +112,9 @@ def sent(lease: Lease) -> None:
         entries.filter(lease_session=lease.entry.lease_session).update(lease_sent=True)
 
 
-def take(queue_name: str, settings: ShimSettings, session: str = "") -> tuple[Lease | None, list[ExternalGraderDetail]]:
+def take(
+    queue_name: str, settings: ShimSettings, session: str = "", *, waits: bool = False
+) -> tuple[Lease | None, list[ExternalGraderDetail]]:
     """
     Lease the next row of a queue.
 
@@ -94,6 +122,7 @@ def take(queue_name: str, settings: ShimSettings, session: str = "") -> tuple[Le
         queue_name: the queue.
         settings: the settings in force.
         session: who asks, as ``session_of`` gives it.
+        waits: whether ``polled`` has just said that one waits.
 
     Returns:
         The lease, or None when no row waits; and the rows that have died too often and were failed on the way.
@@ -102,8 +131,9 @@ def take(queue_name: str, settings: ShimSettings, session: str = "") -> tuple[Le
     for _ in range(ROUNDS):
         # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left. It is
         # first, because most polls are of an empty queue, and no transaction is opened for them.
-        if not waiting(queue_name, settings).exists():
+        if not (waits or waiting(queue_name, settings).exists()):
             break
+        waits = False
         for status, before in _turns(settings, now()):
             lease = _take(queue_name, status, before, settings, session, given_up)
             if lease is not None:
@@ -169,12 +199,16 @@ def _death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int
 
 def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
     entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id)
-    lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "leases": F("leases") + 1}
-    if entries.update(**lease, lease_session=session, lease_sent=False, lease_taken=False):
-        return entries.get()
+    # Found without a lock, and written by its id: by the other index InnoDB would lock the gap where the doors insert.
+    if (entry := entries.only(*_HANDED_OUT).first()) is not None:
+        lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "leases": F("leases") + 1}
+        lease |= {"lease_session": session, "lease_sent": False, "lease_taken": False}
+        if entries.filter(pk=entry.pk).update(**lease):
+            entry.lease_session = session
+            return entry
     # A twin is handed out with its entry's residue; the entry's own lease is that of the shadow.
     entries = LedgerEntry.objects.filter(twin_submission_id=row.submission_id, purged_at=None)
-    return entries.get() if entries.update(twin_lease_key=row.pullkey) else None
+    return entries.only(*_HANDED_OUT).get() if entries.update(twin_lease_key=row.pullkey) else None
 
 
 def lease_one(submission_id: int, settings: ShimSettings) -> str | None:

@@ -171,8 +171,10 @@ def _would_wipe_another(row: ExternalGraderDetail, reply: str) -> bool:
     CAPA looks at no key of such a reply, and resets the learner's result: here the other attempt's. Its entry is then
     superseded, as a worker would have done a moment later.
     """
+    if read_reply(reply).kind is not ReplyKind.INVALID:
+        return False
     item = row.submission.student_item
-    if read_reply(reply).kind is not ReplyKind.INVALID or is_fenced(item.student_id, item.item_id):
+    if is_fenced(item.student_id, item.item_id):
         return False
     entry = LedgerEntry.objects.filter(target_submission_id=row.submission_id).exclude(input_key="").first()
     if entry is None or not LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk).exists():

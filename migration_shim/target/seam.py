@@ -20,7 +20,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from submissions.models import ExternalGraderDetail
+from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 from submissions.views.xqueue import XQueueViewSet
 
 from .. import ledger
@@ -104,11 +104,13 @@ class WatcherSeam(XQueueViewSet):
             return self._reply(False, "'get_submission' must provide parameter 'queue_name'")
         settings, _ = usable()  # a bad key is no reason to let learners wait
         session = leases.session_of(request.session.session_key)
-        leases.heard_from(session)
         if not self._may_pull(queue_name, settings):
+            leases.heard_from(session)
             return self._reply(False, f"Queue '{queue_name}' not found")
-        for _ in range(_UNREADABLE_A_POLL):
-            lease, given_up = leases.take(queue_name, settings, session)
+        waits = leases.polled(queue_name, settings, session)
+        for _ in range(_UNREADABLE_A_POLL if waits else 0):
+            lease, given_up = leases.take(queue_name, settings, session, waits=waits)
+            waits = False
             for row in given_up:
                 results.tell_learner(row, settings)
             if lease is None:
@@ -180,26 +182,34 @@ def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
     """What a grader is handed, as XQueue's three texts; raises Malformed, RecursionError, or as the storage does."""
     detail = lease.detail
     header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
+    # The answer with each file's name, in one statement; once, with no name, where there are no files.
+    found = ExternalGraderDetail.objects.filter(pk=detail.pk).order_by("files__id")
+    rows = list(found.values_list("submission__answer", "files__original_filename", "files__file"))
+    answer = rows[0][0]
     if lease.entry is None:
         count("handed_out_without_residue")
-        body = _upstream_body(detail)
+        body = _upstream_body(detail, answer)
     else:
-        body = ledger.legacy_body(lease.entry, detail.submission.answer)
-    files = {file.original_filename: request.build_absolute_uri(file.file.url) for file in detail.files.all()}
+        body = ledger.legacy_body(lease.entry, answer)
+    files = {
+        name: request.build_absolute_uri(SubmissionFile(file=stored).file.url)
+        for _, name, stored in rows
+        if name is not None
+    }
     return {"xqueue_header": json.dumps(header), "xqueue_body": body, "xqueue_files": json.dumps(files)}
 
 
 @sensitive_variables()
-def _upstream_body(detail: ExternalGraderDetail) -> str:
+def _upstream_body(detail: ExternalGraderDetail, answer: Any) -> str:
     """What edx-submissions' own endpoint hands out; for rows that the shim has no residue of (views/xqueue.py)."""
     info = {
-        "anonymous_student_id": str(detail.submission.student_item.student_id),
+        "anonymous_student_id": str(StudentItem.objects.get(submission=detail.submission_id).student_id),
         "submission_time": str(int(detail.created_at.timestamp())),
         "random_seed": 1,
     }
     body = {
         "grader_payload": json.dumps({"grader": detail.grader_file_name}),
         "student_info": json.dumps(info),
-        "student_response": detail.submission.answer,
+        "student_response": answer,
     }
     return json.dumps(body)

@@ -290,7 +290,8 @@ def test_a_phase_that_cannot_be_read_costs_the_learner_nothing(systems, learner,
     learner.submit(SQUARE)
     grade_the_submission(systems, Phase.LIVE)
     assert learner.graded == [("correct", 1)]
-    monkeypatch.setattr(toggles, "phase_of", lambda course_id: 1 / 0)
+    for look_up in ("phase_and_switch", "phase_of"):
+        monkeypatch.setattr(toggles, look_up, lambda course_id: 1 / 0)
     with pytest.raises(PhaseUnreadable):
         learner.submit(WRONG_SQUARE)
     assert (learner.graded, len(systems.target_rows())) == ([("correct", 1)], 1)

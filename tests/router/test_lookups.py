@@ -9,10 +9,10 @@ from django.core.cache import cache, caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import InterfaceError, OperationalError
 from edx_django_utils.cache import RequestCache
-from waffle import get_waffle_flag_model
+from waffle import get_waffle_flag_model, get_waffle_switch_model
 from waffle.testutils import override_switch
 
-from migration_shim import conf, phase_memory, toggles
+from migration_shim import conf, course_lookup, phase_memory, toggles
 from migration_shim.core.phases import flags_of
 from migration_shim.data import Authority, Phase
 from migration_shim.errors import PhaseUnreadable
@@ -43,15 +43,19 @@ def stepped(phase):
 
 def failing(times, error=FAILURES["lost connection"]):
     """The phase look-up, failing so many times before it works."""
-    real, calls = toggles.phase_of, []
+    calls = []
 
-    def look_up(course_id):
-        calls.append(course_id)
-        if len(calls) <= times:
-            raise error
-        return real(course_id)
+    def unless_failing(real):
+        def look_up(course_id):
+            calls.append(course_id)
+            if len(calls) <= times:
+                raise error
+            return real(course_id)
 
-    return mock.patch.object(toggles, "phase_of", look_up)
+        return look_up
+
+    ways = {name: unless_failing(getattr(toggles, name)) for name in ("phase_and_switch", "phase_of")}
+    return mock.patch.multiple(toggles, **ways)
 
 
 # The phase
@@ -69,6 +73,36 @@ def test_a_look_up_that_fails_once_is_tried_once_more(phase, failure, legacy):
         assert (on_legacy, on_target) == (int(phase == "live"), 1)  # the row of legacy is the reverse shadow
     else:
         assert (on_legacy, on_target) == (1, 0)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_what_keeps_the_one_statement_from_an_answer_keeps_no_course_from_its_phase(phase, legacy):
+    """It asks for the kill switch too: where that table cannot be read the phase is asked for by itself."""
+    put_course_in(phase)
+    broken = raising(OperationalError(1146, "Table 'lms.waffle_switch' doesn't exist"))
+    with mock.patch.object(course_lookup, "look_up", broken):
+        assert attempt().send()[0] == 0
+    target = phase in TARGET_PHASES
+    assert rows() == (int(not target), int(target), int(phase == "shadow"), 0)
+
+
+def test_where_the_kill_switch_cannot_be_read_at_all_no_copy_is_started(legacy):
+    put_course_in("shadow")
+    broken = raising(OperationalError(1146, "Table 'lms.waffle_switch' doesn't exist"))
+    with mock.patch.object(course_lookup, "look_up", broken), mock.patch.object(toggles, "kill_switch_on", broken):
+        assert attempt().send() == (0, "1")
+    assert rows() == (1, 0, 0, 0)
+
+
+def test_a_kill_switch_counts_at_once_whatever_a_cache_has_kept(legacy):
+    put_course_in("shadow")
+    switch = get_waffle_switch_model().objects.create(name="migration_shim.kill_switch", active=False)
+    assert attempt().send() == (0, "1")
+    assert not toggles.kill_switch_on()  # it is cached now
+    get_waffle_switch_model().objects.filter(pk=switch.pk).update(active=True)
+    one = attempt()
+    assert one.send() == (0, "2")
+    assert one.entry() is None
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -223,7 +257,8 @@ def test_the_kill_switch_counts_without_a_cache(active, legacy):
 
 def test_a_kill_switch_that_cannot_be_read_refuses_nobody(legacy):
     put_course_in("live")
-    with mock.patch.object(toggles, "kill_switch_on", raising(OperationalError(2013, "Lost connection"))):
+    lost = raising(OperationalError(2013, "Lost connection"))
+    with mock.patch.object(course_lookup, "look_up", lost), mock.patch.object(toggles, "kill_switch_on", lost):
         assert attempt().send() == (0, "")
     assert rows() == (0, 1, 0, 0)
 

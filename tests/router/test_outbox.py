@@ -1,20 +1,21 @@
 """The outbox: a row that cannot be written holds up no other, and none is forgotten."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from unittest import mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
-from submissions.models import ExternalGraderDetail
+from submissions.models import ExternalGraderDetail, SubmissionFile
 
 from migration_shim import attempts, breaker, conf, copies, dual_write, link, outbox, repair
 from migration_shim.lms import state
-from migration_shim.models import LedgerEntry, LegacySubmission
+from migration_shim.models import LedgerEntry, LegacySubmission, StoredIntent
 from tests import rows
 from tests.outbox import drain
 
@@ -223,6 +224,65 @@ def test_a_refusal_in_shadow_that_is_sent_again_in_live_is_stored_on_the_target(
     assert legs(one) == ("stored", "stored")
     assert one.send() == (0, "")
     assert counted()[1] == LedgerEntry.objects.count() == 1
+
+
+def in_a_transaction():
+    """A caller's own, as a request's with ATOMIC_REQUESTS."""
+    return transaction.atomic()
+
+
+@pytest.mark.parametrize("files", [(), [("main.py", b"print(1)\n")]], ids=["no files", "a file"])
+@pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
+@pytest.mark.parametrize("phase", ["live", "complete"])
+def test_what_the_target_has_and_is_sent_again_is_stored_once(phase, around, files, legacy):
+    """In a caller's transaction, too, and that goes on."""
+    put_course_in(phase)
+    one = attempt(files=files)
+    assert one.send() == (0, "")
+    with around():
+        assert one.send() == (0, "")
+        assert LedgerEntry.objects.count() == ExternalGraderDetail.objects.count() == 1
+    assert SubmissionFile.objects.count() == len(files)
+    assert not StoredIntent.objects.exists()
+    other = attempt()
+    with around():
+        assert other.send() == (0, "")
+        assert other.send() == (0, "")
+    assert LedgerEntry.objects.count() == ExternalGraderDetail.objects.count() == 2
+
+
+@pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
+def test_a_refusal_that_is_sent_again_inside_a_callers_transaction_is_stored(around, legacy):
+    put_course_in("shadow")
+    one = attempt()
+    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
+        assert one.send()[0] == 1
+    put_course_in("live")
+    with around():
+        assert one.send() == (0, "")
+    assert (one.entry().authority, one.entry().target_leg) == ("target", "stored")
+    assert ExternalGraderDetail.objects.count() == LedgerEntry.objects.count() == 1
+
+
+def test_what_legacy_holds_and_the_target_cannot_is_not_refused_when_it_is_sent_again(legacy):
+    put_course_in("shadow")
+    one = attempt(answer="x" * 150_000)
+    assert one.send()[0] == 0
+    put_course_in("live")
+    assert one.send() == (0, "")
+    assert attempt(answer="x" * 150_000).send()[0] == 1
+
+
+def test_a_copy_owed_twice_leaves_the_callers_transaction_whole(legacy, shim):
+    """A site's own tests run what follows a commit within a transaction of theirs."""
+    shim(COPIES="deferred")
+    put_course_in("shadow")
+    one = attempt()
+    assert one.send()[0] == 0
+    with transaction.atomic(), mock.patch.object(transaction, "on_commit", lambda function: function()):
+        assert one.send()[0] == 0
+        assert LedgerEntry.objects.count() == 1
+    assert one.entry().target_leg == "missing"
 
 
 def test_a_refusal_that_legacy_had_stored_after_all_is_retired_there(legacy):

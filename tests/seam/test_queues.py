@@ -130,7 +130,8 @@ def test_the_configuration_of_watchers_offers_the_map(shim):
 @pytest.mark.parametrize("suffix", [".held", ".echo", ".shadow", ".reverse", ".HELD", ".held "])
 @pytest.mark.parametrize("phase", ["live", "complete"])
 def test_an_authors_queue_of_such_a_name_is_refused_on_the_target_with_a_reason(monkeypatch, phase, suffix):
-    monkeypatch.setattr("migration_shim.toggles.phase_of", lambda course: type("D", (), {"phase": rows_phase(phase)})())
+    decision = type("D", (), {"phase": rows_phase(phase)})()
+    monkeypatch.setattr("migration_shim.toggles.phase_and_switch", lambda course: (decision, False))
     row = rows.legacy_row(queue=rows.QUEUE + suffix)
     error, message = QueueInterface().send_to_queue(row.xqueue_header, row.xqueue_body)
     assert (error, message) == (1, "The queue's name ends like those of copies.")
