@@ -215,7 +215,7 @@ class ExitCode(enum.IntFlag):
     USAGE = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)  # by position: millions are made, and names would take longer than the fields
 class LegacyRow:
     """
     One row of XQueue's ``queue_submission``, all columns as stored. Times are aware, in UTC.

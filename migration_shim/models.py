@@ -164,13 +164,21 @@ class LedgerEntry(models.Model):
     bucket_id = models.BigIntegerField(null=True)
 
     class Meta:
+        # Each has a query that would read the whole ledger without it (docs/decisions/0034 has them all, with those of
+        # the columns above): all of them together are half of what an entry costs the server.
         indexes = [
+            # The walks of a course from end to end; how large the courses are.
             models.Index(fields=["course_id", "id"], name="shim_ledger_course"),
+            # Shadows that are owed: backfill, repair and status look for them by nothing else.
             models.Index(fields=["target_leg", "id"], name="shim_ledger_target_leg"),
+            # Reverse copies that are owed or were refused: status, repair, queue_names.
             models.Index(fields=["legacy_leg", "id"], name="shim_ledger_legacy_leg"),
+            # What is between the systems: the next step of a handoff or a return, and whether the app may be removed.
             models.Index(fields=["move", "id"], name="shim_ledger_move"),
+            # The outbox, by what is longest due.
             models.Index(fields=["supersession_due"], name="shim_ledger_supersession"),
             models.Index(fields=["authority", "copy_due"], name="shim_ledger_copy"),
+            # What an incremental reconcile looks at.
             models.Index(fields=["course_id", "settled_at", "id"], name="shim_ledger_open"),
             # What no comparison has counted yet, and the entries of a bucket.
             models.Index(fields=["course_id", "bucket_id"], name="shim_ledger_bucket"),
@@ -178,8 +186,11 @@ class LedgerEntry(models.Model):
             models.Index(fields=["course_id", "learner_settled_at", "id"], name="shim_ledger_asked"),
             # What a handoff has seen counts at once, whatever is in the counters. Next to none are so.
             models.Index(fields=["double_authority"], name="shim_ledger_double"),
+            # What is due to be purged, and how much is kept.
             models.Index(fields=["purged_at", "settled_at"], name="shim_ledger_purge"),
+            # Learners that are to be forgotten, and all entries of one: asked for with both values of ``forget``.
             models.Index(fields=["forget", "learner"], name="shim_ledger_forget"),
+            # A twin that is handed out or removed, and the twins that nobody has judged.
             models.Index(fields=["twin_submission_id", "twin_agrees"], name="shim_ledger_twin"),
         ]
 

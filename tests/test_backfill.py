@@ -25,6 +25,7 @@ from sandbox import capture
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa
 from tests import rows
+from tests.backfill import batches
 from tests.rows import fresh  # noqa: F401
 
 BOTH = ["default", "xqueue"]
@@ -472,7 +473,11 @@ def test_a_row_that_the_target_refuses_stays_behind_alone():
     five = [rows.legacy_row(user, payload='{"grader": "odd.py"}' if user == 2 else rows.PAYLOAD) for user in range(5)]
 
     def refuse(execute, sql, params, many, context):
-        if "INSERT" in sql and ExternalGraderDetail._meta.db_table in sql and "odd.py" in str(params):
+        if (
+            "INSERT" in sql
+            and ExternalGraderDetail._meta.db_table in sql
+            and "odd.py" in json.dumps(params, default=batches.said)
+        ):
             raise DataError("no room")
         return execute(sql, params, many, context)
 

@@ -147,6 +147,7 @@ def test_the_app_imports_what_it_requires():
         "django": "Django",
         "edx_django_utils": "edx-django-utils",
         "edx_toggles": "edx-toggles",
+        "msgspec": "msgspec",
         "opaque_keys": "edx-opaque-keys",
         "openedx_events": "openedx-events",
         "requests": "requests",

@@ -7,10 +7,11 @@ from typing import Any
 
 from django.db import Error, transaction
 
-from .. import ledger, multirow
+from .. import ledger
 from ..core.mapping import Decision
 from ..data import Leg, Origin, Phase, RowClass
 from ..errors import Unfit
+from ..inserting import insert
 from ..models import LedgerEntry
 from ..target import bulk
 from .meant import Meant, meant
@@ -79,7 +80,7 @@ def write(rows: list[Meant], contention: Callable[[BaseException], bool]) -> lis
 def _write(rows: list[Meant]) -> list[ClassedRow]:
     ids = bulk.insert([row.new for row in rows])
     written = [(row, pk) for row, pk in zip(rows, ids, strict=True) if pk is not None]
-    multirow.insert(
+    insert(
         LedgerEntry,
         _COLUMNS,
         (_entry(row, pk) for row, pk in written),

@@ -48,7 +48,13 @@ def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
     history = item.decision.row_class is RowClass.FINAL
     suffix = settings.echo_queue_suffix if history else settings.shadow_queue_suffix
     placement = shadow_placement(envelope, digests.identity, suffix)
-    writer.check_fits(envelope.body, item.keys, envelope.header.queue_name, folder=placement.queue_name)
+    writer.check_fits(
+        envelope.body,
+        item.keys,
+        envelope.header.queue_name,
+        folder=placement.queue_name,
+        suffixes=settings.suffixes,
+    )
     if item.entry is not None:
         maximum, assumed = item.entry.points_possible, item.entry.points_assumed
     else:
@@ -58,7 +64,7 @@ def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
         maximum, assumed = points[problem]
     new = bulk.NewRow(
         placement=placement,
-        answer=envelope.body.student_response,
+        answer=bulk.as_stored(envelope.body.student_response),
         grader_name=grader_name(envelope.body.grader_payload),
         points_possible=maximum,
         arrived_at=item.parsed.row.arrival_time,

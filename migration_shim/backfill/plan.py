@@ -104,11 +104,11 @@ def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, Family]:
 
 
 def families(rows: Iterable[ParsedRow]) -> dict[str, Family]:
-    """Rows that were read, with those that share a truncated callback, by ``callback_key``."""
+    """Rows that were read and that share a truncated callback with another one, by ``callback_key``."""
     found: dict[str, list[ParsedRow]] = defaultdict(list)
     for parsed in rows:
         found[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
-    return {key: Family(same) for key, same in found.items()}
+    return {key: Family(same) for key, same in found.items() if len(same) > 1}
 
 
 def others(parsed: ParsedRow, families: dict[str, Family]) -> list[ParsedRow]:

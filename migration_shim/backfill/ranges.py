@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 
 from ..conf import ShimSettings, load
 from ..data import LegacyRow
 from ..legacy import rows as legacy_rows
-from ..run_control import ranges
+from ..run_control import heap, ranges
 from ..run_control.ranges import Range
 from . import files, plan, verify
 from .batch import Job, write_page
@@ -44,7 +43,8 @@ def work(range_id: int) -> str:
     Raises:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
     """
-    return ranges.work(range_id, Tally, _work)
+    with heap.left_alone():
+        return ranges.work(range_id, Tally, _work)
 
 
 def _work(taken: Range[Tally]) -> str:
@@ -63,10 +63,9 @@ def _work(taken: Range[Tally]) -> str:
         if not page:
             taken.keep(done=True)
             return "done"
-        started = time.monotonic()
-        _batch(taken, page, dataclasses.replace(own, verify=verify.due(batch, taken.plan["total"], settings)))
+        with pace.timed(len(page)):
+            _batch(taken, page, dataclasses.replace(own, verify=verify.due(batch, taken.plan["total"], settings)))
         batch += 1
-        pace.took(len(page), time.monotonic() - started)
     return "the run is over"
 
 

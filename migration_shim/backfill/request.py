@@ -33,7 +33,7 @@ class Request:
     unsampled: bool = False
     per_problem: int = 200
     execute: bool = False
-    #: Rows a transaction; None adapts it to about half a second.
+    #: Rows a transaction; None adapts it to about a tenth of a second of work.
     batch_size: int | None = None
     limit: int | None = None
     restart: bool = False

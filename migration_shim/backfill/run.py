@@ -16,6 +16,7 @@ from ..data import Authority, Document, Leg, LegacyRow
 from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run
+from ..run_control import heap
 from ..run_control.control import Control, Progress, Stopped, nothing
 from ..run_control.spread import Spread
 from . import plan, position, ranges, verify
@@ -54,10 +55,10 @@ def run(
     """
     settings = load()
     if not request.execute:
-        with Control(settings=settings, tell=tell) as control:
+        with Control(settings=settings, tell=tell) as control, heap.left_alone():
             return _Run(request, settings, control, progress, None).document(None)
     with runs.running("backfill", request.scope) as record:
-        with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
+        with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control, heap.left_alone():
             answer = _Run(request, settings, control, progress, record).document(send)
         record.document, record.complete = answer.content, answer.content["complete"]
         return answer
@@ -166,17 +167,16 @@ class _Run:
 
     def _batch(self, page: list[LegacyRow], to: int) -> None:
         """One batch, and the position with it: in one transaction, or not at all in a plan."""
-        started = time.monotonic()
-        if self.record is None:
-            classed, written = class_only(page, self.job), 0
-        else:
-            to = max(self.position.last_id, to)
-            job = dataclasses.replace(self.job, verify=verify.due(self.batches, self.total, self.settings))
-            classed, written = write_page(page, job, lambda *_: self.position.move(to))
-            self.position.moved(to)
+        with self.pace.timed(len(page)):
+            if self.record is None:
+                classed, written = class_only(page, self.job), 0
+            else:
+                to = max(self.position.last_id, to)
+                job = dataclasses.replace(self.job, verify=verify.due(self.batches, self.total, self.settings))
+                classed, written = write_page(page, job, lambda *_: self.position.move(to))
+                self.position.moved(to)
         self.batches += 1
         self.tally.add(classed, written)
-        self.pace.took(len(page), time.monotonic() - started)
         self.progress(self.tally.read, max(self.total, self.tally.read))
 
     def _history(self) -> frozenset[int]:

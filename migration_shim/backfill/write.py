@@ -57,7 +57,8 @@ def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, las
             entry.save(update_fields=["legacy_id"])
     written = [item for item in due if item.decision.row_class in WRITTEN]
     if job.verify:
-        verify.check([meant(item, job.settings, job.points) for item in written])
+        known = {row.item.parsed.row.id: row for row in together if row.item.entry is None}
+        verify.check([known.get(item.parsed.row.id) or meant(item, job.settings, job.points) for item in written])
     return len(written)
 
 

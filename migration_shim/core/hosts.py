@@ -12,7 +12,7 @@ from opaque_keys.edx.keys import CourseKey
 
 from ..data import Whose
 from ..errors import Malformed
-from .wire import is_sink, parse_callback, parse_header
+from .wire import is_sink, parse_callback, parse_header, url_of_header
 
 #: What stands before path, query and fragment of a URL.
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
@@ -106,7 +106,7 @@ def host_of_header(header: str) -> str:
     of this app here or of one elsewhere, and nothing takes a copy for a submission.
     """
     try:
-        url = parse_header(header).callback_url
+        url = url_of_header(header)
     except Malformed:
         return ""
     return "" if is_sink(url) else host_of(url)

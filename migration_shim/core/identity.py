@@ -5,10 +5,12 @@ Who a submission belongs to, whether two are the same, and the fence. Each rule 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 
 from ..errors import Unfit
 from .wire import ID_LIMIT, NAME_LIMIT, Callback, Envelope, Header
@@ -49,15 +51,24 @@ class Placement:
     queue_key: str = field(repr=False)
 
 
-def _digest(parts: list[str]) -> str:
-    # JSON with ASCII escapes: unambiguous between the parts, and it takes lone surrogates and NULs as they come.
-    return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
+def _joined(parts: Iterable[str]) -> bytes:
+    # JSON with ASCII escapes: unambiguous between the parts, and it takes lone surrogates and NULs as they come. These
+    # are the bytes of ``json.dumps(parts)`` without its brackets.
+    return ", ".join(map(encode_basestring_ascii, parts)).encode("ascii")
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256(b"[%b]" % _joined(parts)).hexdigest()
 
 
 def digests(header: Header, raw_body: str, file_names: Iterable[str]) -> Digests:
     """The two digests of a submission."""
-    group = [header.callback_url, header.lms_key, header.queue_name]
-    return Digests(group=_digest(group), identity=_digest([*group, raw_body, *sorted(file_names)]))
+    # Both begin with the same three parts, which are hashed once.
+    group = hashlib.sha256(b"[" + _joined((header.callback_url, header.lms_key, header.queue_name)))
+    identity = group.copy()
+    group.update(b"]")
+    identity.update(b", %b]" % _joined((raw_body, *sorted(file_names))))
+    return Digests(group=group.hexdigest(), identity=identity.hexdigest())
 
 
 def real_placement(envelope: Envelope) -> Placement:
@@ -133,26 +144,26 @@ def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:
     return _checked(dataclasses.replace(real, queue_name=real.queue_name + queue_suffix))
 
 
-#: What submissions.api takes the blanks off, of which it would make another learner's or problem's item.
-_TRIMMED = ("student_id", "course_id", "item_id", "item_type")
+#: The columns with their bounds, and whether submissions.api takes the blanks off, of which it would make another
+#: learner's or problem's item.
+_COLUMNS = (
+    ("student_id", ID_LIMIT, True),
+    ("course_id", ID_LIMIT, True),
+    ("item_id", ID_LIMIT, True),
+    ("item_type", 100, True),
+    ("queue_name", NAME_LIMIT, False),
+    ("queue_key", NAME_LIMIT, False),
+)
 
 
 def _checked(placement: Placement) -> Placement:
-    limits = (
-        ("student_id", ID_LIMIT),
-        ("course_id", ID_LIMIT),
-        ("item_id", ID_LIMIT),
-        ("item_type", 100),
-        ("queue_name", NAME_LIMIT),
-        ("queue_key", NAME_LIMIT),
-    )
-    for name, limit in limits:
+    for name, limit, is_trimmed in _COLUMNS:
         value = getattr(placement, name)
         if not value:
             raise Unfit(f"{name}_empty", f"The submission has no {name.replace('_', ' ')}.")
         if len(value) > limit:
             raise Unfit(f"{name}_too_long", f"The {name.replace('_', ' ')} is longer than {limit} characters.")
-        if name in _TRIMMED and value != value.strip():
+        if is_trimmed and value != value.strip():
             raise Unfit(f"{name}_padded", f"The {name.replace('_', ' ')} has blanks at its ends.")
     if "\0" in placement.student_id:  # submissions.api refuses it; a bulk write would not
         raise Unfit("student_id_has_nul", "The learner's anonymous id has a character that cannot be stored.")
@@ -165,6 +176,11 @@ def has_suffix(queue_name: str, suffixes: Iterable[str]) -> bool:
 
     Without regard to case and blanks, as the target's database may compare names.
     """
+    return _has_suffix(queue_name, tuple(suffixes))
+
+
+@functools.lru_cache(maxsize=256)  # every row is asked, and few queues are named
+def _has_suffix(queue_name: str, suffixes: tuple[str, ...]) -> bool:
     return queue_name.strip().casefold().endswith(tuple(suffix.strip().casefold() for suffix in suffixes))
 
 

@@ -29,6 +29,8 @@ NAME_LIMIT = 128
 
 
 _CALLBACK = re.compile(r"/courses/(?P<course>.+?)/xqueue/(?P<user>[0-9]{1,19})/(?P<item>.+)/(?P<dispatch>[a-z_]{1,64})")
+#: A URL of which there can be no two opinions, with its path: for ``urlsplit`` it need not be asked.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+(/[A-Za-z0-9.:/@+_%~;,=!$&'()*-]*)")
 _SINK = re.compile(r"/sink/[0-9a-f]{32}/\Z")
 _BODY_KEYS = frozenset({"grader_payload", "student_info", "student_response"})
 
@@ -97,7 +99,9 @@ def _json(text: str, name: str) -> Any:
 def _storable(*texts: str | None) -> bool:
     """Whether databases can hold the texts: JSON can escape half a surrogate pair, UTF-8 cannot hold one."""
     try:
-        "".join(text for text in texts if text is not None).encode("utf-8")
+        for text in texts:
+            if text is not None and not text.isascii():  # which Python knows without a look at the text
+                text.encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True
@@ -105,20 +109,30 @@ def _storable(*texts: str | None) -> bool:
 
 def parse_header(text: str) -> Header:
     """Read ``xqueue_header``, as strictly as XQueue does (``submission_queue/lms_interface.py``) and bounded."""
+    url, key, queue, extra = _header(text)
+    return Header(callback_url=url, lms_key=key, queue_name=queue, extra=extra)
+
+
+def url_of_header(header: str) -> str:
+    """The full callback URL of an ``xqueue_header``; where that cannot be read, it raises as ``parse_header`` does."""
+    return _header(header)[0]
+
+
+def _header(text: str) -> tuple[str, str, str, bool]:
     if not isinstance(text, str) or len(text) > HEADER_LIMIT:
         raise Malformed("header_too_long")
     value = _json(text, "header")
     if not isinstance(value, dict):
         raise Malformed("header_not_object")
-    required = ("lms_callback_url", "lms_key", "queue_name")
-    if any(key not in value for key in required):
-        raise Malformed("header_incomplete")
-    url, key, queue = (value[name] for name in required)
+    try:
+        url, key, queue = value["lms_callback_url"], value["lms_key"], value["queue_name"]
+    except KeyError as error:
+        raise Malformed("header_incomplete") from error
     if not isinstance(url, str) or not isinstance(key, str) or not isinstance(queue, str):
         raise Malformed("header_not_text")
     if not _storable(text, url, key, queue):
         raise Malformed("header_half_surrogate")
-    return Header(callback_url=url, lms_key=key, queue_name=queue, extra=len(value) > len(required))
+    return url, key, queue, len(value) > 3
 
 
 def unquote_slashes(text: str) -> str:
@@ -133,14 +147,9 @@ def parse_callback(url: str) -> Callback:
     Understands new and old keys, url-encoded keys, and hosts with a path before ``/courses/``. A URL without a scheme
     is refused: XQueue cannot deliver to it.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:  # an unfinished IPv6 host, for one
-        raise Malformed("callback_not_a_url") from error
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise Malformed("callback_no_scheme")
-    match = _CALLBACK.search(parts.path)
-    if match is None or match.end() != len(parts.path):
+    path = plain[1] if (plain := _PLAIN_URL.fullmatch(url)) is not None else _path(url)
+    match = _CALLBACK.search(path)
+    if match is None or match.end() != len(path):
         raise Malformed("callback_no_course")
     course_id, item_id, item_type, html_id = _problem(match["course"], match["item"])
     return Callback(
@@ -151,6 +160,16 @@ def parse_callback(url: str) -> Callback:
         dispatch=match["dispatch"],
         html_id=html_id,
     )
+
+
+def _path(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # an unfinished IPv6 host, for one
+        raise Malformed("callback_not_a_url") from error
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise Malformed("callback_no_scheme")
+    return parts.path
 
 
 @functools.lru_cache(maxsize=1024)  # opaque keys take longer than all the rest, and learners share their problems

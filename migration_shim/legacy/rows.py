@@ -8,13 +8,15 @@ once, and whoever classes, links, counts or supersedes goes by it (``core.mappin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connections
 from django.db.models import Max, Min, Q, QuerySet
 
 from .. import hosts, multirow
+from ..core.hosts import whose_header
 from ..data import LegacyRow, Whose
 from ..fields import exact
 from .charsets import holdable
@@ -23,13 +25,30 @@ from .tables import LegacySubmission
 
 _COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")
 _HEADER = _COLUMNS.index("xqueue_header")
+_TIMES = [_COLUMNS.index(name) for name in ("arrival_time", "pull_time", "push_time", "return_time")]
+_FLAGS = [_COLUMNS.index(name) for name in ("lms_ack", "retired")]
 
 
 def _rows(queryset: QuerySet[LegacySubmission]) -> list[LegacyRow]:
-    return [
-        LegacyRow(**dict(zip(_COLUMNS, values, strict=True)), whose=hosts.of_header(values[_HEADER]))
-        for values in queryset.values_list(*_COLUMNS)
-    ]
+    if not (rows := _converted(queryset.values_list(*_COLUMNS))):
+        return []
+    known = hosts.known()
+    return [LegacyRow(*values, whose_header(values[_HEADER], known)) for values in rows]
+
+
+def _converted(queryset: QuerySet[LegacySubmission]) -> Sequence[Sequence[Any]]:
+    """The rows of a ``values_list``; on MySQL without Django's look at every value for what it might have to be."""
+    here = connections[LEGACY_ALIAS]
+    if here.vendor != "mysql":
+        return queryset
+    rows = [list(row) for row in multirow.raw(queryset)]
+    for row in rows:
+        for place in _TIMES:
+            if row[place] is not None:
+                row[place] = row[place].replace(tzinfo=here.timezone)
+        for place in _FLAGS:
+            row[place] = bool(row[place])
+    return rows
 
 
 def _all() -> QuerySet[LegacySubmission]:

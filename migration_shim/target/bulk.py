@@ -15,19 +15,22 @@ What is passed over, and why it is not missed (edx-submissions 4.0):
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, ExpressionWrapper, F, Max, Q, TextField
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from .. import multirow
 from ..core.identity import Placement
+from ..inserting import insert as insert_rows
 
 _Key = tuple[str, str, str]
+_ANSWER = Submission._meta.get_field("answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,8 @@ class NewRow:
     """One submission that is to be written, without files."""
 
     placement: Placement
-    answer: Any
+    #: As the database has it: see ``as_stored``.
+    answer: str
     grader_name: str
     points_possible: int
     arrived_at: datetime
@@ -56,69 +60,65 @@ def insert(rows: Sequence[NewRow]) -> list[int | None]:
     """
     items = _student_items({key_of(row.placement): row.placement.item_type for row in rows})
     attempts = _highest_attempts(items.values())
-    written: dict[uuid.UUID, NewRow] = {}
-    keys: list[uuid.UUID | None] = []
+    written: dict[str, NewRow] = {}
+    keys: list[str | None] = []
     submissions = []
     for row in rows:
         item = items.get(key_of(row.placement))
         if item is None:
             keys.append(None)
             continue
-        key = uuid.uuid4()
+        key = uuid.uuid4().hex
         attempts[item] = attempts.get(item, 0) + 1
         submissions.append((key, item, attempts[item], row.answer))
         written[key] = row
         keys.append(key)
-    multirow.insert(Submission, ("uuid", "student_item_id", "attempt_number", "answer"), submissions)
-    ids = _ids(written)
-    multirow.insert(ExternalGraderDetail, _DETAIL, (_detail(ids[key], row) for key, row in written.items()))
+    columns = ("uuid", "student_item_id", "attempt_number", "answer")
+    made = insert_rows(Submission, columns, submissions, returning=("uuid", "id"))
+    ids = _ids(written, made)
+    insert_rows(ExternalGraderDetail, _DETAIL, (_detail(ids[key], row) for key, row in written.items()))
     return [None if key is None else ids[key] for key in keys]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A row as it was read back, and how many submissions of its StudentItem have its attempt number."""
+#: What a row is read back by: the names of ``columns_of``, in its order.
+COLUMNS = (
+    "student_id",
+    "course_id",
+    "item_id",
+    "item_type",
+    "queue_name",
+    "queue_key",
+    "answer",
+    "grader_name",
+    "points_possible",
+    "arrived_at",
+)
 
-    row: NewRow
-    attempts: int
+
+def columns_of(row: NewRow) -> tuple[Any, ...]:
+    """The values of a row by which it is told whether it is stored as it was meant."""
+    to = row.placement
+    placement = to.student_id, to.course_id, to.item_id, to.item_type, to.queue_name, to.queue_key
+    return *placement, row.answer, row.grader_name, row.points_possible, row.arrived_at
 
 
-def stored(submission_ids: Sequence[int]) -> dict[int, Stored]:
-    """These submissions as the database has them, by id; what lacks its ExternalGraderDetail is left out."""
+def stored(submission_ids: Sequence[int]) -> dict[int, tuple[int, tuple[Any, ...]]]:
+    """
+    How many submissions of its StudentItem have its attempt number, and its ``COLUMNS``, of each of these submissions.
+
+    By id; what lacks its ExternalGraderDetail, or is not as new, is left out.
+    """
     item = "submission__student_item"
-    placement = (f"{item}__student_id", f"{item}__course_id", f"{item}__item_id", f"{item}__item_type")
     details = ExternalGraderDetail.objects.filter(submission_id__in=submission_ids, status="pending", pullkey=None)
     # Every time is the arrival; a row in which they differ is not what was written.
     details = details.filter(status_time=F("created_at")).order_by()
-    columns = ("queue_name", "queue_key", "submission__answer", "grader_file_name", "points_possible", "created_at")
+    placement = (f"{item}__student_id", f"{item}__course_id", f"{item}__item_id", f"{item}__item_type")
+    answer = ExpressionWrapper(F("submission__answer"), TextField())  # the text itself, and not what it stands for
+    columns = ("queue_name", "queue_key", answer, "grader_file_name", "points_possible", "created_at")
     mine = F("submission__attempt_number")
     same = Count(f"{item}__submission", filter=Q(**{f"{item}__submission__attempt_number": mine}))
-    found = {}
-    for (
-        pk,
-        learner,
-        course,
-        problem,
-        item_type,
-        queue,
-        key,
-        answer,
-        grader,
-        points,
-        arrived,
-        attempts,
-    ) in details.annotate(same=same).values_list("submission_id", *placement, *columns, "same"):
-        where = Placement(
-            student_id=learner,
-            course_id=course,
-            item_id=problem,
-            item_type=item_type,
-            queue_name=queue,
-            queue_key=key,
-        )
-        row = NewRow(placement=where, answer=answer, grader_name=grader, points_possible=points, arrived_at=arrived)
-        found[pk] = Stored(row=row, attempts=attempts)
-    return found
+    rows = details.annotate(same=same).values_list("submission_id", "same", *placement, *columns)
+    return {pk: (attempts, tuple(values)) for pk, attempts, *values in rows}
 
 
 _DETAIL = (
@@ -152,10 +152,11 @@ def _student_items(wanted: dict[_Key, str]) -> dict[_Key, int]:
     columns = ("course_id", "student_id", "item_id", "item_type")
     # In one order for all workers: those that insert the same items wait for each other instead of deadlocking.
     rows = ((*key, item_type) for key, item_type in sorted(wanted.items()))
-    multirow.insert(StudentItem, columns, rows, keep_existing=True)
-    # By two of the three columns: with the third the server considers every combination (1 s instead of 6 ms).
-    students, courses = {key[1] for key in wanted}, {key[0] for key in wanted}
-    found = multirow.select(StudentItem, ("id", *columns), lock=True, student_id=students, course_id=courses)
+    found = insert_rows(StudentItem, columns, rows, keep_existing=True, returning=("id", *columns))
+    if found is None:
+        # By two of the three columns: with the third the server considers every combination (1 s instead of 6 ms).
+        students, courses = {key[1] for key in wanted}, {key[0] for key in wanted}
+        found = multirow.select(StudentItem, ("id", *columns), lock=True, student_id=students, course_id=courses)
     return {
         (course, student, item): pk
         for pk, course, student, item, item_type in found
@@ -169,8 +170,16 @@ def _highest_attempts(items: Collection[int]) -> dict[int, int]:
     return dict(found.values_list("student_item_id").annotate(Max("attempt_number")))
 
 
-def _ids(keys: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
-    field = Submission._meta.get_field("uuid")
-    values = [field.get_db_prep_value(key, connection) for key in keys]
+def as_stored(answer: Any) -> str:
+    """What the field makes of an answer. It makes a JSON encoder for each; of a plain text there is one way only."""
+    return encode_basestring_ascii(answer) if type(answer) is str else _ANSWER.get_prep_value(answer)
+
+
+def _ids(keys: Collection[str], made: list[tuple[Any, ...]] | None) -> dict[str, int]:
+    """The ids of the rows with these keys, out of what the database has given back of them or asked for."""
+    if made is None:
+        field = Submission._meta.get_field("uuid")
+        values = [field.get_db_prep_value(key, connection) for key in keys]
+        made = multirow.select(Submission, ("uuid", "id"), uuid=values)
     # Databases with a type for it give it back with dashes, as text or not.
-    return {uuid.UUID(str(key)): pk for key, pk in multirow.select(Submission, ("uuid", "id"), uuid=values)}
+    return {str(key).replace("-", ""): pk for key, pk in made}

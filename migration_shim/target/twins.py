@@ -56,7 +56,7 @@ def prepare(submission_id: int, queue_name: str) -> Twin:
     )
     row = bulk.NewRow(
         placement=twin_placement(placement),
-        answer=shadow.submission.answer,
+        answer=bulk.as_stored(shadow.submission.answer),
         grader_name=shadow.grader_file_name,
         points_possible=shadow.points_possible,
         arrived_at=now(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +26,14 @@ ANSWER_LIMIT = Submission.MAXSIZE
 FILE_NAME_LIMIT = SubmissionFile._meta.get_field("original_filename").max_length
 
 
-def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder: str | None = None) -> None:
+def check_fits(
+    body: Body,
+    file_names: Any = (),
+    queue_name: str = "",
+    *,
+    folder: str | None = None,
+    suffixes: Iterable[str] | None = None,
+) -> None:
     """
     Refuse what the target cannot hold, before anything is written; a plan asks it too.
 
@@ -35,6 +43,7 @@ def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder
         queue_name: the queue that the author has named: where it ends as those of copies and of held rows do, learners'
             own would be mixed with them, or reach no grader.
         folder: where files of another system would be copied to, if any; a learner's own upload is stored or fails.
+        suffixes: what those queues' names end in, where the settings are at hand; they are read anew where not.
 
     Raises:
         Unfit: edx-submissions itself would leave an orphan behind, or lose the submission without a word.
@@ -47,7 +56,7 @@ def check_fits(body: Body, file_names: Any = (), queue_name: str = "", *, folder
         raise Unfit("grader_name_too_long", f"The grader's name is longer than {NAME_LIMIT} characters.")
     if any(len(name) > FILE_NAME_LIMIT for name in file_names):
         raise Unfit("file_name_too_long", f"A file's name is longer than {FILE_NAME_LIMIT} characters.")
-    if has_suffix(queue_name, usable()[0].suffixes):
+    if has_suffix(queue_name, usable()[0].suffixes if suffixes is None else suffixes):
         raise Unfit("queue_name_reserved", "The queue's name ends like those of copies.")
     if file_names and folder is not None and not is_folder(folder):
         raise Unfit("queue_name_not_a_folder", "The submission has files, and its queue's name can be no folder's.")

@@ -8,6 +8,7 @@ from django.db import connection, connections
 from migration_shim import conf
 from migration_shim.backfill import batch, files, plan
 from migration_shim.legacy import rows as legacy_rows
+from migration_shim.literals import Ready
 
 TARGET = ("submissions_studentitem", "submissions_submission", "submissions_externalgraderdetail")
 LEDGER = "migration_shim_ledgerentry"
@@ -62,13 +63,18 @@ def statements(alias="default"):
         yield seen
 
 
+def said(value):
+    """A parameter as text, for ``json.dumps``."""
+    return value.text if isinstance(value, Ready) else str(value)
+
+
 @contextmanager
 def fault(error, where, *, times=1_000_000, text=""):
     """Let a statement that contains ``where``, and ``text`` among its parameters, fail with ``error``."""
     left = [times]
 
     def fail(execute, sql, params, many, context):
-        if left[0] and where in sql and (not text or text in json.dumps(params, default=str)):
+        if left[0] and where in sql and (not text or text in json.dumps(params, default=said)):
             left[0] -= 1
             raise error
         return execute(sql, params, many, context)

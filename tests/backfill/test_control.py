@@ -54,32 +54,6 @@ def start_run(**options):
 # The size of a batch
 
 
-def test_the_size_follows_the_speed_by_a_decaying_mean():
-    found = pace.Pace(None)
-    assert found.size == 200
-    found.took(200, 0.2)  # 1,000 rows a second: 500 in half a second, but at most twice as many at once
-    assert found.size == 400
-    found.took(400, 0.4)
-    assert found.size == 500
-    found.took(500, 5.0)  # one slow batch, of 100 rows a second: (3 * 1,000 + 100) / 4 = 775 rows a second
-    assert found.size in (387, 388)
-    for _ in range(30):
-        found.took(found.size, found.size / 20)  # 20 rows a second
-    assert found.size == 50
-    for _ in range(30):
-        found.took(found.size, found.size / 100_000)
-    assert found.size == 2000
-
-
-def test_a_batch_that_was_not_full_and_a_size_that_was_asked_for_change_nothing():
-    found = pace.Pace(None)
-    found.took(3, 10)
-    assert found.size == 200
-    asked = pace.Pace(7)
-    asked.took(7, 0.000001)
-    assert asked.size == 7
-
-
 @in_process
 def test_a_run_without_a_size_takes_more_where_it_is_quick(monkeypatch):
     monkeypatch.setattr(pace, "FIRST", 4)

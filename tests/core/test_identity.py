@@ -41,6 +41,16 @@ def test_digests_are_sha256_of_the_parts_as_json():
     assert found.identity == hashlib.sha256(b'["u", "k", "q", "body", "a", "b"]').hexdigest()
 
 
+ANYTHING = st.text(st.characters(exclude_categories=()), max_size=20)  # half surrogate pairs and NULs too
+
+
+@given(st.lists(ANYTHING, min_size=4, max_size=4), st.lists(ANYTHING, max_size=3))
+def test_digests_are_those_of_what_json_makes_of_the_parts(parts, names):
+    found = digests(head(*parts[:3]), parts[3], names)
+    assert found.group == hashlib.sha256(json.dumps(parts[:3]).encode()).hexdigest()
+    assert found.identity == hashlib.sha256(json.dumps([*parts, *sorted(names)]).encode()).hexdigest()
+
+
 def test_order_of_files_and_extra_header_keys_do_not_count():
     assert digests(head(), "b", ["x", "y"]) == digests(head(extra=True), "b", iter(["y", "x"]))
 

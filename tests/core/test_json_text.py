@@ -2,7 +2,10 @@
 
 import json
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from migration_shim.core import json_text, payload, scoring, wire
 from migration_shim.core.json_text import DEPTH_LIMIT, SIZE_LIMIT, Unreadable
@@ -35,6 +38,68 @@ def test_what_is_too_deep_is_not(text):
     with pytest.raises(Unreadable) as error:
         json_text.loads(text)
     assert error.value.reason == "too_deep"
+
+
+#: Words, numbers and texts that parsers of JSON disagree about, and what makes a text of them.
+WORDS = [
+    *("NaN", "Infinity", "-Infinity", "nan", "null", "nul", "true", "True", "1e400", "-1e400", "1e-400", "5e-324"),
+    *("-0", "-0.0", "0e5", "01", "+1", "1.", ".5", "1E5", "1e0005", "2.2250738585072011e-308", "0.30000000000000004"),
+    *("18446744073709551616", "-9223372036854775809", "9" * 400, "9" * 5000, "1." + "0" * 400, "1e23"),
+    *('"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude00"', '"\\u0000"', '"\\x"', '"\\u12"', '"\\/"', '"a'),
+    *(
+        '"\x00"',
+        '"\n"',
+        '"\t"',
+        '"\x1f"',
+        '"\x7f"',
+        '"\ud800"',
+        '"\U0001f600"',
+        '"\u2028"',
+        "'a'",
+        "//",
+        "\ufeff",
+        "\xa0",
+    ),
+    *("[", "]", "{", "}", ",", ":", " ", "\n", "\x0b", '{"a":1,"a":2}', '{"b":1,"a":1,"b":3}', "{1:2}", "[1,]", "[[[["),
+]
+NUMBERS = st.integers().map(str) | st.floats().map(json.dumps) | st.decimals(allow_nan=False).map(str)
+VALUES = st.recursive(
+    NUMBERS | st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=())).map(json.dumps),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]")
+        | st.lists(st.tuples(st.sampled_from("aab"), inner), max_size=3).map(
+            lambda pairs: "{" + ",".join(f'"{key}":{value}' for key, value in pairs) + "}"
+        )
+    ),
+    max_leaves=6,
+)
+TEXTS = VALUES | st.lists(st.sampled_from(WORDS), max_size=5).map("".join) | st.text()
+
+
+def outcome(read, text):
+    """What a reader makes of a text, to the last bit and in order; its refusals are all one."""
+    try:
+        return repr(read(text))  # tells 1, 1.0, True, -0.0 and NaN apart, and the order of keys
+    except (ValueError, RecursionError):
+        return "refused"
+
+
+@settings(max_examples=1500, deadline=None)
+@given(TEXTS)
+def test_no_value_depends_on_which_parser_has_read_it(text):
+    assert outcome(json_text.loads, text) == outcome(json.loads, text)
+
+
+@pytest.mark.parametrize("text", [*WORDS, *(f'{{"a": [{word}, 1]}}' for word in WORDS)])
+def test_what_parsers_disagree_about_is_read_as_python_reads_it(text):
+    assert outcome(json_text.loads, text) == outcome(json.loads, text)
+
+
+def test_what_the_fast_parser_refuses_is_still_read_where_python_reads_it():
+    for text in ("NaN", '"\\ud800"', "1e400"):
+        with pytest.raises(msgspec.MsgspecError):
+            json_text._fast(text)
+        assert outcome(json_text.loads, text) != "refused"
 
 
 def test_brackets_in_a_text_are_no_depth():

@@ -1,12 +1,14 @@
 """Header, callback and body: what is read out of them, and that nothing else than Malformed ever comes out."""
 
 import json
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core.wire import (
+    _PLAIN_URL,
     grader_name,
     is_sink,
     parse_body,
@@ -14,6 +16,7 @@ from migration_shim.core.wire import (
     parse_envelope,
     parse_header,
     unquote_slashes,
+    url_of_header,
 )
 from migration_shim.errors import Malformed
 from tests.core import rows
@@ -376,6 +379,34 @@ def test_any_header_is_read_or_malformed(text):
 @example("https://h/courses/\x00/xqueue/1/\ud800/a")
 def test_any_callback_is_read_or_malformed(url):
     read_or_malformed(parse_callback, url)
+
+
+#: What a plain URL is made of, and what makes one that is not.
+SHORT_CUT = st.lists(
+    st.sampled_from([*"https://ab.c:8@+%2F;_~*!$&'(),=-/", "http://h", "//", "?", "#", "\t", " ", "[", "é", "\n"]),
+    max_size=12,
+).map(lambda parts: "https://a/" + "".join(parts))
+
+
+@given(URL | SHORT_CUT)
+@example("https://h/a;b=c/d")
+@example("https://h/a?b")
+@example("https://h/a#b")
+@example("https://h/ a")
+@example("https://h:x/courses")
+@example("https://h/\n")
+def test_the_path_of_a_plain_url_is_what_urlsplit_says(url):
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain is not None:
+        parts = urlsplit(url)
+        assert (parts.path, parts.scheme in ("http", "https"), bool(parts.netloc)) == (plain[1], True, True)
+
+
+@TOTAL
+@given(HEADER)
+def test_the_url_of_a_header_is_that_of_the_whole_header(text):
+    whole = read_or_malformed(parse_header, text)
+    assert read_or_malformed(url_of_header, text) == (whole and whole.callback_url)
 
 
 @TOTAL

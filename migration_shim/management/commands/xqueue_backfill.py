@@ -43,7 +43,7 @@ class Command(ShimCommand):
         parser.add_argument("--unsampled", action="store_true", help="import learners that sampling leaves out, too")
         parser.add_argument("--execute", action="store_true", help="write; without it only the plan is printed")
         parser.add_argument(
-            "--batch-size", type=positive, metavar="N", help="rows a transaction (default: half a second's)"
+            "--batch-size", type=positive, metavar="N", help="rows a transaction (default: a tenth of a second's work)"
         )
         parser.add_argument("--limit", type=positive, metavar="N", help="stop after this many rows")
         parser.add_argument("--restart", action="store_true", help="ignore the checkpoint of an interrupted run")

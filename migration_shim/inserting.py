@@ -1,0 +1,131 @@
+"""
+One INSERT for many rows: no model instances and no signals.
+
+Most of what ``bulk_create`` takes is spent on each value by itself: on instances, on expressions, on preparing and
+escaping the same defaults again for each row. Here it is spent once a statement, or once a column of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, models
+
+from .literals import Literals, Ready
+
+#: A statement of this many characters is under a server's ``max_allowed_packet`` (16 MB) however it is escaped.
+STATEMENT_CHARACTERS = 256 * 1024
+#: What a value of a column with a bound counts for.
+SHORT_CHARACTERS = 40
+
+Row = tuple[Any, ...]
+
+
+def insert(
+    model: type[models.Model],
+    columns: Sequence[str],
+    rows: Iterable[Row],
+    *,
+    keep_existing: bool = False,
+    returning: Sequence[str] = (),
+    **same: Any,
+) -> list[Row] | None:
+    """
+    Insert rows in as few statements as their size and the database's bounds allow.
+
+    Args:
+        model: whose table; a column that is not named takes the field's default, as it would in ``save()``.
+        columns: the attributes whose values are in ``rows``, in this order.
+        rows: the values, as the database takes them: texts, numbers and NULLs. Times are aware.
+        keep_existing: pass over a row that is there already by a unique key, and change nothing of it.
+        returning: the attributes to give back of every row, of one that was there already too.
+        same: the attributes that have one value for all rows, as the field takes it.
+
+    Returns:
+        What ``returning`` asks for, as the database has it and in no order; None from a database that cannot tell.
+    """
+    fields = {field.attname: field for field in model._meta.concrete_fields}
+    quote = connection.ops.quote_name
+    defaults = _defaults(model, columns, same)
+    names = ", ".join([quote(fields[name].column) for name in (*columns, *defaults)])
+    head = f"INSERT INTO {quote(model._meta.db_table)} ({names}) VALUES "
+    tail = ""
+    if keep_existing:  # never INSERT IGNORE, which cuts what is too long and stores it
+        key = quote(model._meta.pk.column)
+        tail = f" ON DUPLICATE KEY UPDATE {key} = {key}" if connection.vendor == "mysql" else " ON CONFLICT DO NOTHING"
+    # MariaDB only: MySQL has no RETURNING, and SQLite's says nothing of a row that was kept.
+    tells = returning and connection.vendor == "mysql" and connection.features.can_return_rows_from_bulk_insert
+    if tells:
+        tail += f" RETURNING {', '.join([quote(fields[name].column) for name in returning])}"
+    texts = [place for place, name in enumerate(columns) if isinstance(fields[name], models.TextField)]
+    times = [place for place, name in enumerate(columns) if isinstance(fields[name], models.DateTimeField)]
+    write = _in_text if connection.vendor == "mysql" else _in_parameters
+    found: list[Row] = []
+    with connection.cursor() as cursor:
+        for chunk in _chunks(rows, texts, len(columns) + len(defaults)):
+            by_column: list[Sequence[Any]] = list(zip(*chunk, strict=True))
+            moments, as_texts = None, []
+            for place in times:
+                if by_column[place] != moments:  # two of them are often the same
+                    moments, as_texts = by_column[place], _times(by_column[place])
+                by_column[place] = as_texts
+            values, parameters = write(by_column, list(defaults.values()))
+            cursor.execute(head + values + tail, parameters)
+            if tells:
+                found += cursor.fetchall()
+    return found if tells else None
+
+
+def _defaults(model: type[models.Model], columns: Sequence[str], same: dict[str, Any]) -> dict[str, Any]:
+    """The value of each column that is not in the rows, as the database takes it, unless the table gives the same."""
+    found = {}
+    for field in model._meta.concrete_fields:
+        if field.primary_key or field.attname in columns:
+            continue
+        value = same[field.attname] if field.attname in same else field.get_default()
+        # Two in three of the ledger's columns: the server would read a word for each of them in every row.
+        by_itself = None if field.null and not field.has_db_default() else field.db_default
+        if value != by_itself:
+            found[field.attname] = field.get_db_prep_save(value, connection)
+    return found
+
+
+def _chunks(rows: Iterable[Row], texts: list[int], width: int) -> Iterable[list[Row]]:
+    """The rows of one statement after the other. ``texts`` are the columns without a bound."""
+    chunk: list[Row] = []
+    size, most = 0, (connection.features.max_query_params or sys.maxsize) // width
+    for row in rows:
+        row_size = SHORT_CHARACTERS * width + sum([len(row[place] or "") for place in texts])
+        if chunk and (size + row_size > STATEMENT_CHARACTERS or len(chunk) >= most):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += row_size
+    if chunk:
+        yield chunk
+
+
+def _times(values: Sequence[datetime | None]) -> list[str | None]:
+    """What the fields make of times, without their look at whether they are some, which takes five times as long."""
+    if any(value is not None and value.tzinfo is None for value in values):
+        raise ValueError("a time without a zone")  # which Python would take for the machine's own
+    zone = connection.timezone
+    return [None if value is None else str(value.astimezone(zone).replace(tzinfo=None)) for value in values]
+
+
+def _in_text(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Ready]]:
+    """The rows as one parameter, which is their text."""
+    literals = Literals(connection.connection)
+    constant = "".join([f", {literals.of([value])[0]}" for value in defaults])
+    rows = zip(*map(literals.of, by_column), strict=True)
+    return "%s", [Ready(", ".join([f"({', '.join(row)}{constant})" for row in rows]))]
+
+
+def _in_parameters(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Any]]:
+    """The rows as places for parameters."""
+    one = f"({', '.join(['%s'] * (len(by_column) + len(defaults)))})"
+    rows = list(zip(*by_column, strict=True))
+    return ", ".join([one] * len(rows)), [value for row in rows for value in (*row, *defaults)]

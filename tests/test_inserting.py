@@ -1,0 +1,141 @@
+"""Statements as text: what is written is what is read back, whatever it is, and no word of it is SQL."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from django.db import connection
+from hypothesis import example, given
+from hypothesis import strategies as st
+from submissions.models import StudentItem
+
+from migration_shim import inserting, multirow
+from migration_shim.literals import Literals, Ready
+from migration_shim.models import LedgerEntry, WatcherLogin
+
+pytestmark = pytest.mark.django_db
+
+MOMENT = datetime(2026, 11, 20, 8, 30, 15, 250, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+on_mysql = pytest.mark.skipif(connection.vendor != "mysql", reason="parameters go to SQLite apart from the statement")
+#: Ends of literals, escapes, comments, placeholders, the bytes that clients escape, and what takes four bytes.
+NASTY = [
+    "'",
+    "\\",
+    "\\'",
+    "''",
+    "\\\\'",
+    "');--",
+    "/*",
+    "%s",
+    "%%",
+    "\0",
+    "\n\r\x1a\x1f",
+    '"',
+    "`",
+    "é",
+    "😀",
+    "\u2028",
+]
+TEXTS = st.lists(st.sampled_from(NASTY) | st.text(st.characters(codec="utf-8"), max_size=8), max_size=6).map("".join)
+
+
+def literals():
+    """What writes literals for the connection of this test."""
+    connection.ensure_connection()
+    return Literals(connection.connection)
+
+
+@on_mysql
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.booleans())
+@example(["\\", "'", "plain"], True)
+@example(["\\' OR 1=1 -- "], False)
+def test_a_literal_is_the_text_in_either_mode_of_the_server(texts, no_escapes):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@sql_mode")
+        [usual] = cursor.fetchone()
+        try:
+            if no_escapes:
+                cursor.execute("SET sql_mode = CONCAT(@@sql_mode, ',NO_BACKSLASH_ESCAPES')")
+            cursor.execute("SELECT %s", [Ready(", ".join(literals().of(texts)))])
+            assert list(cursor.fetchone()) == texts
+        finally:
+            cursor.execute("SET sql_mode = %s", [usual])
+
+
+@on_mysql
+def test_numbers_times_and_nothing_are_written_as_the_driver_would():
+    assert literals().of([1, True, False, -(2**40)]) == ["1", "1", "0", str(-(2**40))]
+    assert literals().of([None, "it's", 5]) == ["NULL", r"'it\'s'", "5"]
+    assert literals().of([0.25]) == ["0.25e0"]
+
+
+@given(st.lists(st.tuples(TEXTS, st.none() | TEXTS), min_size=1, max_size=4))
+def test_rows_are_read_back_as_they_were_written(texts):
+    LedgerEntry.objects.all().delete()
+    columns = ("identity", "student_info", "grader_payload", "history", "legacy_id", "arrived_at", "settled_at")
+    rows = [
+        (f"{place:064}", info, payload, bool(place % 2), place, MOMENT, None)
+        for place, (info, payload) in enumerate(texts)
+    ]
+    inserting.insert(LedgerEntry, columns, rows, phase="shadow", raw_header="'%s\\", echo=True)
+    assert list(LedgerEntry.objects.order_by("id").values_list(*columns)) == rows
+    assert set(LedgerEntry.objects.values_list("phase", "raw_header", "echo")) == {("shadow", "'%s\\", True)}
+
+
+def test_what_no_row_names_is_as_save_would_have_it():
+    LedgerEntry.objects.create(identity="1", arrived_at=MOMENT)
+    inserting.insert(LedgerEntry, ("identity", "arrived_at"), [("2", MOMENT)])
+    saved, inserted = LedgerEntry.objects.order_by("id").values()
+    for entry in (saved, inserted):
+        del entry["id"], entry["identity"]
+        assert abs(entry.pop("created_at") - datetime.now(UTC)) < timedelta(minutes=1)
+    assert inserted == saved
+
+
+def test_a_time_without_a_zone_is_refused():
+    with pytest.raises(ValueError, match="without a zone"):
+        inserting.insert(LedgerEntry, ("identity", "arrived_at"), [("1", MOMENT.replace(tzinfo=None))])
+    assert not LedgerEntry.objects.exists()
+
+
+def test_rows_are_given_back_with_those_that_were_there_where_the_database_can_tell():
+    columns = ("student_id", "course_id", "item_id", "item_type")
+    there = StudentItem.objects.create(student_id="s", course_id="c", item_id="i", item_type="problem")
+    rows = [("t", "c", "i", "problem"), ("s", "c", "i", "other")]
+    found = inserting.insert(StudentItem, columns, rows, keep_existing=True, returning=("id", *columns))
+    new = StudentItem.objects.get(student_id="t")
+    if connection.vendor == "mysql" and connection.features.can_return_rows_from_bulk_insert:
+        assert sorted(found) == sorted([(there.pk, "s", "c", "i", "problem"), (new.pk, "t", "c", "i", "problem")])
+    else:
+        assert found is None
+    assert inserting.insert(StudentItem, columns, [("u", "c", "i", "problem")]) is None
+
+
+@given(st.lists(TEXTS.filter(lambda text: len(text) <= 64), min_size=1, max_size=4, unique=True))
+def test_rows_are_found_by_texts_of_every_kind(texts):
+    LedgerEntry.objects.all().delete()
+    # Compared byte for byte, but for blanks at the end.
+    learners = [f"{text}." for text in texts]
+    rows = [(f"{place:064}", learner, MOMENT) for place, learner in enumerate(learners)]
+    inserting.insert(LedgerEntry, ("identity", "learner", "arrived_at"), rows)
+    found = multirow.select(LedgerEntry, ("learner",), learner=[learners[0], "' OR 1=1 -- "])
+    assert list(found) == [(learners[0],)]
+
+
+def test_who_records_statements_has_no_word_of_what_is_in_them():
+    seen = []
+
+    def see(execute, sql, params, many, context):
+        seen.append(f"{sql} {params if connection.vendor == 'mysql' else None}")
+        return execute(sql, params, many, context)
+
+    rows = [(f"{place:064}", "what somebody wrote", MOMENT) for place in range(2)]
+    with connection.execute_wrapper(see):
+        inserting.insert(LedgerEntry, ("identity", "student_info", "arrived_at"), rows, queue_name="queue")
+        multirow.select(LedgerEntry, ("id",), identity=["0" * 64], student_info=["what somebody wrote"])
+    assert len(seen) == 2
+    assert not [text for text in seen if "somebody" in text or "0" * 64 in text]
+
+
+def test_nothing_is_sent_for_no_rows(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert inserting.insert(WatcherLogin, ("address",), []) is None
