@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import run_databases  # noqa: E402
 
-from benchmarks.backfill import django_on_databases  # noqa: E402
+from benchmarks.steps import django_on_databases  # noqa: E402
 
 ANSWER = "def square(x):\n    return x * x  # as learners write it\n" * 24
 COURSES = {"shadow": "course-v1:ExU+SHADOW+2026", "live": "course-v1:ExU+LIVE+2026"}
