@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo drill serve test test-long matrix corner audit quality format bench bench-backfill bench-reconcile deploy docs requirements clean
+.PHONY: help demo drill serve test test-long matrix corner audit quality format bench bench-quick deploy docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -56,14 +56,12 @@ format: $(VENV)/.quality ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.test $(VENV)/.mysql ## measure what a submit costs in each phase, on MariaDB and Redis
-	$(BIN)/python benchmarks/submit.py $(ARGS)
+bench: $(VENV)/.bench $(VENV)/.mysql ## run every benchmark beside its baselines and floors, on MariaDB and Redis (an hour or more)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-bench-backfill: $(VENV)/.test $(VENV)/.mysql ## measure how fast rows are imported, beside other ways and LOAD DATA, on MariaDB
-	$(BIN)/python benchmarks/backfill.py $(ARGS)
-
-bench-reconcile: $(VENV)/.bench $(VENV)/.mysql ## measure what a comparison costs, beside polars, pandas and reladiff, on MariaDB
-	$(BIN)/python benchmarks/reconcile.py $(ARGS)
+bench-quick: $(VENV)/.bench $(VENV)/.mysql ## the same on few rows, in about five minutes: whether a change makes a difference
+	$(BIN)/python benchmarks/bench.py --rows 20000 --only submit,pullers,import,reconcile,reads --no-durable \
+		--rounds 20 --puller-rows 200 --api-rows 200 --out reports/bench-quick.json $(ARGS)
 
 deploy: $(TUTORS:%=$(VENV)/.tutor-%) $(VENV)/.mysql ## render the Tutor plugin's environment with the real Tutor, each version of it
 	for version in $(TUTORS); do \

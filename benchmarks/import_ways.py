@@ -1,120 +1,84 @@
 """
-The ways of writing legacy rows that ``backfill.py`` compares, one a process: ``python import_ways.py WAY ...``.
+The ways of writing legacy rows: this backfill, what else one might write, and the floor.
 
-The databases are those that the environment names, chosen and filled by backfill.py.
+The databases are those that the environment names. What each has to write is known from the rows (``legacy_rows``).
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
 import json
-import os
 import re
-import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from benchmarks import expected, names
+from benchmarks.legacy_rows import counts
 
 TARGET = ("submissions_studentitem", "submissions_submission", "submissions_externalgraderdetail")
 LEDGER = ("migration_shim_ledgerentry",)
-OURS = (*TARGET, *LEDGER, "migration_shim_checkpoint", "migration_shim_run")
+#: All that a backfill writes.
+OURS = (*TARGET, "submissions_submissionfile", *LEDGER)
 BATCH = 1000  # of the other ways; this backfill chooses its own
 
-BACKFILL = "this backfill, ledger and checkpoint included"
-PUBLIC_API = "create_external_grader_detail, row by row"
-NAIVE = "naive bulk_create with IN look-ups"
-EXECUTEMANY = "raw executemany"
-LOAD_DATA = "LOAD DATA of target and ledger"
-LOAD_TARGET = "LOAD DATA of the target only"
+
+def backfill(options: argparse.Namespace) -> dict[str, Any]:
+    """The product, as the command runs it. With ``opened`` every row is in flight, superseded ones too."""
+    from migration_shim import api
+
+    request = api.BackfillRequest(execute=True)
+    content = api.backfill(request, lambda done, total: None).content
+    wanted = expected.of_import(options.rows, options.odd)
+    if options.opened:
+        kinds = counts(options.rows, options.odd)
+        wanted["imported"] = kinds.total() - sum(kinds[kind] for kind in expected.LEFT_OUT)
+    found = {name: count for name, count in content["classes"].items() if count}
+    wrong = "" if found == wanted and content["complete"] else f"{found}, not {wanted}"
+    return {"pairs": content["written"], "wrong": wrong}
 
 
-def main() -> int:
-    """Run one way and print what it took."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument("way")
-    parser.add_argument("--rows", type=int)
-    parser.add_argument("--api-rows", type=int)
-    parser.add_argument("--files", type=Path)
-    options = parser.parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    import django
+def _counted(way: Callable[[argparse.Namespace], int], at_most: str = "") -> Callable:
+    """A way that says how many rows it has written, with that number looked at."""
 
-    django.setup()
-    ways: dict[str, Callable[[argparse.Namespace], int]] = {
-        BACKFILL: backfill,
-        PUBLIC_API: public_api,
-        NAIVE: naive,
-        EXECUTEMANY: executemany,
-        LOAD_DATA: lambda options: load_data(options.files, (*TARGET, *LEDGER)),
-        LOAD_TARGET: lambda options: load_data(options.files, TARGET),
-    }
-    with counted_statements() as statements:
-        started, cpu = time.perf_counter(), time.process_time()
-        rows = ways[options.way](options)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    result = {
-        "rows": rows,
-        "rows_per_second": round(rows / seconds),
-        "seconds": round(seconds, 2),
-        "statements_a_row": round(statements[0] / rows, 4),
-        "client_cpu": round(cpu, 2),
-        "peak_mb": peak_mb(),
-    }
-    print(json.dumps(result))
-    return 0
+    def run(options: argparse.Namespace) -> dict[str, Any]:
+        written, wanted = way(options), expected.of_import(options.rows, options.odd)["imported"]
+        if at_most:
+            wanted = min(wanted, getattr(options, at_most))
+        return {"pairs": written, "wrong": "" if written == wanted else f"{written} rows written, not {wanted}"}
+
+    return run
 
 
-def peak_mb() -> float:
-    """The most memory this process has had. ``ru_maxrss`` would count what its parent had when it was started."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return round(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024, 1)
-
-
-@contextlib.contextmanager
-def counted_statements() -> Iterator[list[int]]:
-    """How many statements go through Django's connections; ``executemany`` sends its own, counted by their size."""
-    from django.db import connections
-
-    number = [0]
-
-    def count(execute: Callable, sql: str, params: object, many: bool, context: dict) -> object:
-        number[0] += 1
-        return execute(sql, params, many, context)
-
-    with connections["default"].execute_wrapper(count), connections["xqueue"].execute_wrapper(count):
-        yield number
-
-
-def backfill(options: argparse.Namespace) -> int:
-    """The product, as the command runs it."""
-    from migration_shim.backfill import request, run
-
-    document = run.run(request.Request(execute=True), lambda done, total: None)
-    written = document.content["written"]
-    if written != options.rows:
-        raise RuntimeError(f"{written} of {options.rows} rows were written: {document.content}")
-    return written
-
-
-def parsed(limit: int) -> Iterator[tuple[dict, object, dict]]:
+def parsed(limit: int | None = None) -> Iterator[tuple[dict, object, dict]]:
     """(student item, answer, detail) of each legacy row, out of keyset pages: what the other ways have to read too."""
     from django.db import connections
 
-    last = 0
+    last = number = 0
     statement = (
         "SELECT id, xqueue_header, xqueue_body, arrival_time FROM queue_submission"
         " WHERE retired = 0 AND id > %s ORDER BY id LIMIT %s"
     )
     with connections["xqueue"].cursor() as cursor:
-        while last < limit:
-            cursor.execute(statement, [last, min(BATCH, limit - last)])
+        while True:
+            cursor.execute(statement, [last, BATCH])
             rows = cursor.fetchall()
             if not rows:
                 return
             for row_id, header, body, arrived in rows:
                 last = row_id
-                yield submission(json.loads(header), json.loads(body), arrived.replace(tzinfo=UTC))
+                if "score_update" not in header:
+                    continue
+                try:
+                    found = submission(json.loads(header), json.loads(body), arrived.replace(tzinfo=UTC))
+                except ValueError:
+                    continue
+                if number == limit:
+                    return
+                number += 1
+                yield found
 
 
 def submission(header: dict, body: dict, arrived: datetime) -> tuple[dict, object, dict]:
@@ -143,10 +107,11 @@ def public_api(options: argparse.Namespace) -> int:
     """What a loop over the public API costs; arrival times are left as they come out."""
     from submissions.api import create_external_grader_detail
 
-    number = min(options.api_rows, options.rows)
-    for item, answer, detail in parsed(number):
+    number = 0
+    for item, answer, detail in parsed(options.api_rows):
         del detail["created_at"], detail["status_time"]
         create_external_grader_detail(item, answer, **detail)
+        number += 1
     return number
 
 
@@ -181,7 +146,12 @@ def naive(options: argparse.Namespace) -> int:
         )
 
     for row in LegacySubmission.objects.using("xqueue").filter(retired=False).order_by("id").iterator(BATCH):
-        batch.append(submission(json.loads(row.xqueue_header), json.loads(row.xqueue_body), row.arrival_time))
+        if "score_update" not in row.xqueue_header:
+            continue
+        try:
+            batch.append(submission(json.loads(row.xqueue_header), json.loads(row.xqueue_body), row.arrival_time))
+        except ValueError:
+            continue
         number += 1
         if len(batch) == BATCH:
             write()
@@ -217,7 +187,7 @@ def executemany(options: argparse.Namespace) -> int:
                 cursor.executemany(statement, values)
                 values.clear()
 
-    for number, (item, answer, detail) in enumerate(parsed(options.rows), start=1):
+    for number, (item, answer, detail) in enumerate(parsed(), start=1):
         arrived = detail["created_at"].replace(tzinfo=None)
         rows[0].append((number, *item.values()))
         rows[1].append((number, uuid.uuid4().hex, number, 1, started, started, json.dumps(answer), "A"))
@@ -246,5 +216,11 @@ def load_data(directory: Path, tables: tuple[str, ...]) -> int:
     return rows
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+WAYS = {
+    names.IMPORT: backfill,
+    names.PUBLIC_API: _counted(public_api, at_most="api_rows"),
+    names.NAIVE: _counted(naive),
+    names.EXECUTEMANY: _counted(executemany),
+    names.LOAD_TARGET: _counted(lambda options: load_data(options.files, TARGET)),
+    names.LOAD_DATA: _counted(lambda options: load_data(options.files, (*TARGET, *LEDGER))),
+}

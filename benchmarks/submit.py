@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import run_databases  # noqa: E402
 
-from benchmarks.backfill import django_on_databases, server_cpu  # noqa: E402, F401
+from benchmarks.names import DEFERRED, KEPT, LIVE, YARDSTICK  # noqa: E402
+from benchmarks.steps import django_on_databases  # noqa: E402
 
 ANSWER = "def square(x):\n    return x * x  # as learners write it\n" * 24
 COURSES = {"shadow": "course-v1:ExU+SHADOW+2026", "live": "course-v1:ExU+LIVE+2026"}
@@ -39,13 +40,9 @@ TIMEOUT = (3.05, 10)  # seconds; the LMS's own
 SLOW_SAMPLES = 15  # of what takes half a second each
 WARM_UP = 5  # rounds that do not count
 
-KEPT = "off: straight to XQueue, session kept"
 NEW = "off: straight to XQueue, a session and a login each time"
-YARDSTICK = "yardstick: one create_external_grader_detail"
-DEFERRED = "shadow, deferred, first in its second (a nudge is sent)"
 BURST = "shadow, deferred, another one in the same second"
 INLINE = "shadow, inline"
-LIVE = "live, first in its second"
 BROKER_HANGS = "shadow, deferred, broker hanging, breaker closed"
 BREAKER_OPEN = "shadow, deferred, broker hanging, breaker open"
 SHARE = 0.8

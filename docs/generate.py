@@ -257,6 +257,7 @@ def metrics_page() -> str:
 # --- releases ---------------------------------------------------------------------------------------------------------
 
 #: Where the README has the table.
+PERFORMANCE = ROOT / "docs" / "performance.md"
 README, BEGIN, END = ROOT / "README.rst", ".. releases: made by docs/generate.py\n\n", "\n\n.. end of releases\n"
 
 
@@ -310,6 +311,20 @@ def readme() -> str:
     return before + BEGIN + releases().table() + END + after
 
 
+def performance() -> str:
+    """Give the page on performance with the goals and the newest whole run as benchmarks/ has them now."""
+    from benchmarks import document, goals, tables
+
+    run = document.newest()
+    table = tables.markdown(run).strip() if run else "*Here goes the newest run. No whole one is stored yet.*"
+    text = PERFORMANCE.read_text(encoding="utf-8")
+    for name, made in (("goals", goals.table()), ("newest run", table)):
+        begin, end = f"<!-- {name}: made by docs/generate.py -->\n\n", f"\n\n<!-- end of {name} -->\n"
+        before, rest = text.split(begin)
+        text = before + begin + made + end + rest.split(end)[1]
+    return text
+
+
 PAGES = {
     "commands.rst": commands_page,
     "settings.rst": settings_page,
@@ -318,6 +333,7 @@ PAGES = {
     "metrics.rst": metrics_page,
     "releases.rst": releases_page,
     "../../README.rst": readme,
+    "../performance.md": performance,
 }
 
 

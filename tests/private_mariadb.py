@@ -35,9 +35,13 @@ def program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[dict[str, str]]:
-    """Start a server; give the addresses of one database for the target and one for legacy, by variable name."""
-    with server("--skip-networking", "--skip-log-bin") as socket:
+def running(*options: str) -> Iterator[dict[str, str]]:
+    """
+    Start a server; give the addresses of one database for the target and one for legacy, by variable name.
+
+    It listens on its socket alone, unless ``options`` say otherwise.
+    """
+    with server(*(options or ("--skip-networking",)), "--skip-log-bin") as socket:
         yield {
             "MIGRATION_SHIM_TARGET_DB": f"mysql://root@localhost/lms?unix_socket={socket}",
             "MIGRATION_SHIM_LEGACY_DB": f"mysql://root@localhost/xqueue?unix_socket={socket}",
@@ -70,7 +74,7 @@ def server(*options: str) -> Iterator[Path]:
                 # Its temporary files too: somebody may tidy up /tmp meanwhile.
                 [
                     *(mariadbd, "--no-defaults", f"--datadir={data}", f"--tmpdir={directory}", f"--socket={socket}"),
-                    *(*options, *FAST, *user),
+                    *(*FAST, *options, *user),  # of two that name one thing the later counts
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

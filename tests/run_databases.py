@@ -71,7 +71,7 @@ def main() -> int:
         if len(run) == 2:
             run[0].leave_out(halves.MARIADB_ONLY)
             run[1].leave_out(halves.SQLITE_ONLY)
-            if together and not _names_tests(pytest_arguments) and not _given_servers():
+            if together and not _names_tests(pytest_arguments) and not given_servers():
                 variables = stack.enter_context(mariadb())
                 output = stack.enter_context(tempfile.TemporaryFile())
                 run[1].leave_out(halves.APART)
@@ -100,7 +100,7 @@ def _names_tests(arguments: list[str]) -> bool:
     return any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
 
 
-def _given_servers() -> dict[str, str]:
+def given_servers() -> dict[str, str]:
     return {name: os.environ[name] for name in VARIABLES if os.environ.get(name, "").startswith("mysql:")}
 
 
@@ -111,9 +111,9 @@ def sqlite() -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def mariadb() -> Iterator[dict[str, str]]:
-    """Addresses on the server that the environment names, else on a private one."""
-    given = _given_servers()
+def mariadb(*options: str) -> Iterator[dict[str, str]]:
+    """Addresses on the server that the environment names, else on a private one, which is started with ``options``."""
+    given = given_servers()
     if len(given) == 1:
         raise NotHere(f"only {next(iter(given))} is set; both are needed: {' and '.join(VARIABLES)}")
     try:
@@ -125,7 +125,7 @@ def mariadb() -> Iterator[dict[str, str]]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            variables = stack.enter_context(private_mariadb.running())
+            variables = stack.enter_context(private_mariadb.running(*options))
         except private_mariadb.CannotStart as error:
             raise NotHere(f"no server given and none could be started: {error}") from error
         yield variables

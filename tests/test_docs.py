@@ -21,6 +21,7 @@ RUNBOOK = "docs/runbook.md"
 WRITTEN = (
     "README.rst",
     RUNBOOK,
+    "docs/performance.md",
     "docs/README.rst",
     "docs/reference/phases.rst",
     "docs/reference/documents.rst",
