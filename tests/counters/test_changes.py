@@ -16,6 +16,7 @@ from migration_shim.core.buckets import Bin, bucket_id, facts_of
 from migration_shim.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
 from migration_shim.errors import ShimError
 from migration_shim.models import Bucket, Histogram, KnownDifference, LedgerEntry
+from migration_shim.selection import Seen
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts, complaints
 from tests.counters.test_facts import PAIR
@@ -49,7 +50,9 @@ def store(entry, status, classes=(), legacy=None, target=None):
     one = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if legacy is None else legacy
     other = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if target is None else target
     result = Comparison(status=status, divergences=dict.fromkeys(classes, "text"))
-    found = storing.Found(entry=entry, result=result, legacy=one, target=other, seen="x", payload_at=now())
+    found = storing.Found(
+        entry=entry, result=result, legacy=one, target=other, seen=Seen("x", "", ""), payload_at=now()
+    )
     storing.store([found], known.of_course(COURSE, now()), now(), HORIZON)
 
 

@@ -194,6 +194,7 @@ def test_what_is_not_plainly_equal_is_left_to_the_rules(plant):
     assert changes.stored() == before
 
 
+@pytest.mark.by_hand  # without the condition an entry is counted as what it is not
 @pytest.mark.parametrize(
     ("module", "name", "plant"),
     [
