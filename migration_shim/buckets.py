@@ -169,6 +169,25 @@ def counted(ids: Collection[int], changes: Changes | None = None) -> Iterator[No
             mine.write()
 
 
+def take_in(ids: Collection[int]) -> None:
+    """Count entries that are loose, as they are now."""
+    changes = Changes()
+    with transaction.atomic():
+        loose = {pk: old for pk, old in stored(ids).items() if old.bucket_id is None}
+        differences = differences_of(loose) if loose else {}
+        to: dict[int, list[int]] = defaultdict(list)
+        for pk, old in loose.items():
+            to[changes.move(old, old.row, differences.get(pk))].append(pk)
+        _give(to)
+        changes.write()
+
+
+def _give(to: Mapping[int, list[int]]) -> None:
+    """Write down in which bucket entries stand, by bucket."""
+    for bucket, pks in sorted(to.items()):
+        LedgerEntry.objects.filter(pk__in=pks).update(bucket_id=bucket)
+
+
 def _count_again(before: dict[int, Stored], changes: Changes) -> None:
     after = stored(before) if before else {}
     differences = differences_of(after) if after else {}
@@ -182,5 +201,4 @@ def _count_again(before: dict[int, Stored], changes: Changes) -> None:
         new = changes.move(old, now_there.row, differences.get(pk))
         if new != old.bucket_id:
             to[new].append(pk)
-    for new, pks in sorted(to.items()):
-        LedgerEntry.objects.filter(pk__in=pks).update(bucket_id=new)
+    _give(to)

@@ -26,6 +26,8 @@ from .target import waiting
 
 #: Entries dropped in one statement: whoever writes to the ledger waits for no more.
 BATCH = 500
+#: Entries that a plan looks at: what it says of more is that there are more.
+PLANNED = 1000
 #: Moves with nothing left to be done about them.
 _AT_REST = (Move.NONE, Move.WATCHED, Move.RETURNED)
 _ROWS = ("target_submission_id", "real_submission_id", "shadow_submission_id", "twin_submission_id")
@@ -39,20 +41,28 @@ _ROUTINE = ("reconcile", "watch", "backfill")
 class Purged:
     """
     What a purge has found: entries whose time has come, of which so many can be ``dropped``, and why others are kept.
+
+    ``more``: there are more of them, which a plan has not looked at.
     """
 
     found: int = 0
     dropped: int = 0
     kept: Counter[str] = field(default_factory=Counter)
+    more: bool = False
 
     def content(self) -> dict[str, Any]:
         """As plain data."""
-        return {"found": self.found, "dropped": self.dropped, "kept": dict(sorted(self.kept.items()))}
+        return {
+            "found": self.found,
+            "dropped": self.dropped,
+            "kept": dict(sorted(self.kept.items())),
+            "more": self.more,
+        }
 
 
 def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -> Purged:
     """
-    Drop the residue of what has been settled for long enough; without ``execute`` only count.
+    Drop the residue of what has been settled for long enough; without ``execute`` only count, and no more than some.
 
     ``check`` is called before every batch, and may raise: what was dropped stays so, and the rest is found again.
 
@@ -77,6 +87,9 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
     columns = ("pk", "authority", "move", "legacy_leg", "target_leg", *_ROWS)
     while page := list(due.filter(id__gt=after).order_by("id").values_list(*columns)[:BATCH]):
         check()
+        if not execute and purged.found >= PLANNED:
+            purged.more = True
+            break
         after = page[-1][0]
         purged.found += len(page)
         status = waiting.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})

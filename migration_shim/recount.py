@@ -14,7 +14,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 
 from . import counts, runs
-from .buckets import Changes, differences_of, rows_of
+from .buckets import Changes, differences_of, rows_of, take_in
 from .core.buckets import Flag, Kind, bins_of, facts_of
 from .data import State
 from .metrics import count
@@ -22,7 +22,7 @@ from .models import Bucket, Checkpoint, Histogram, LedgerEntry
 
 log = logging.getLogger(__name__)
 
-#: Rows of the counters that are removed in one statement.
+#: Rows that are changed in one transaction.
 BATCH = 500
 _BUCKETS = """
 SELECT id, SUM(number) FROM (
@@ -64,14 +64,15 @@ def difference(course_id: str) -> Difference:
     The first reads an index on the course's entries, and no entry. Of histograms the sums are held against the buckets:
     that each pair stands in its own bin is not asked, for it would read every entry.
     """
+    buckets = _ask(_BUCKETS, [course_id, course_id])
+    return Difference(buckets={int(key): int(number) for key, number in buckets}, kinds=_kinds(course_id))
+
+
+def _kinds(course_id: str) -> tuple[str, ...]:
     graded = State.GRADED.value
     timed, kinds = int(Flag.TIMED), (Kind.LEGACY_SECONDS.value, Kind.TARGET_SECONDS.value, Kind.CONFUSION.value)
     halves = [kinds[0], course_id, timed, kinds[1], course_id, timed, kinds[2], course_id, graded, graded]
-    buckets = _ask(_BUCKETS, [course_id, course_id])
-    return Difference(
-        buckets={int(key): int(number) for key, number in buckets},
-        kinds=tuple(sorted(kind for kind, _ in _ask(_BINS, [*halves, course_id, *kinds]))),
-    )
+    return tuple(sorted(str(kind) for kind, _ in _ask(_BINS, [*halves, course_id, *kinds])))
 
 
 def _ask(statement: str, parameters: list[object]) -> list[tuple[str | int, int]]:
@@ -85,8 +86,10 @@ def mend(course_id: str) -> int:
     """
     Count the entries of a course, and set its counters right; how many were wrong.
 
-    A difference is logged as an error and counted (``counters_differ``): no part of the app leaves one.
+    A difference is logged as an error and counted (``counters_differ``): no part of the app leaves one. Entries that a
+    release before has compared get their buckets; that is none.
     """
+    _take_in(course_id)
     name = f"recount:{runs.digest({'course': course_id})[:32]}"
     place, _ = Checkpoint.objects.get_or_create(name=name)
     if connection.vendor == "mysql" and not connection.in_atomic_block:
@@ -97,7 +100,11 @@ def mend(course_id: str) -> int:
         Checkpoint.objects.select_for_update().get(pk=place.pk)
         found = difference(course_id)
         if found.number:
-            _add(course_id, found)
+            _add(found.buckets)
+            # Where an entry is gone its bins were as full as its bucket, until this was set right.
+            if kinds := _kinds(course_id) or found.kinds:
+                found = found._replace(kinds=kinds)
+                _add_bins(course_id)
     if found.number:
         count("counters_differ")
         log.error("migration_shim: %d counters of %s differed from its ledger", found.number, course_id)
@@ -105,17 +112,29 @@ def mend(course_id: str) -> int:
     return found.number
 
 
-def _add(course_id: str, found: Difference) -> None:
+def _take_in(course_id: str) -> None:
+    """Count the loose entries that were compared: a process of the release before knows no buckets."""
+    loose, after = counts.loose_of(course_id).filter(compared_at__isnull=False).order_by("pk"), 0
+    while ids := list(loose.filter(pk__gt=after).values_list("pk", flat=True)[:BATCH]):
+        after = ids[-1]
+        take_in(ids)
+
+
+def _add(found: dict[int, int]) -> None:
     changes = Changes()
-    there = set(Bucket.objects.filter(id__in=found.buckets).values_list("id", flat=True))
-    for bucket, number in found.buckets.items():
+    there = set(Bucket.objects.filter(id__in=found).values_list("id", flat=True))
+    for bucket, number in found.items():
         if bucket in there:
             changes.leave(bucket, -number)
         else:
             _add_row(changes, bucket, number)
-    if found.kinds:
-        for place, number in _bins(course_id).items():
-            changes.place([place], number)
+    changes.write()
+
+
+def _add_bins(course_id: str) -> None:
+    changes = Changes()
+    for place, number in _bins(course_id).items():
+        changes.place([place], number)
     changes.write()
 
 

@@ -66,7 +66,8 @@ def _tidied(content: Content) -> list[str]:
     if purged and purged["found"]:
         verb = "dropped" if purged["executed"] else "to drop (--purge does it)"
         kept = ", ".join(f"{number} {reason}" for reason, number in purged["kept"].items())
-        found.append(f"Residue: {purged['dropped']} {verb}" + (f", kept: {kept}" if kept else ""))
+        least = "at least " if purged["more"] else ""
+        found.append(f"Residue: {least}{purged['dropped']} {verb}" + (f", kept: {kept}" if kept else ""))
     if swept and swept["old"]:
         verb = f"{swept['removed']} removed" if swept["executed"] else "--purge removes them"
         found.append(f"Stored contents without a row: {swept['old']}, {verb}")

@@ -123,7 +123,7 @@ WORK = {
     "status": lambda: api.status([COURSE]),
     "status of the site": lambda: api.status(api.known_courses()),
     "dashboard": page,
-    "incremental reconcile": rows.reconcile,
+    "incremental reconcile": lambda: api.reconcile([COURSE], rows.ignore, None),
     "watch": lambda: api.watch([COURSE]),
     "watch over all": api.watch,
 }

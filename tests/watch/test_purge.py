@@ -393,3 +393,15 @@ def test_contents_whose_rows_were_taken_away_are_found_when_the_process_dies_bet
     StoredIntent.objects.update(created_at=now() - timedelta(days=2))
     assert validate(world.watch(purge=True))["sweep"]["removed"] == 1
     assert file.file.name not in everything()
+
+
+def test_a_plan_looks_at_no_more_than_some(monkeypatch):
+    """Where nothing is purged what may be dropped grows for ever, and each round of the watch counts it."""
+    monkeypatch.setattr(purge, "PLANNED", 1)
+    monkeypatch.setattr(purge, "BATCH", 1)
+    settled_pairs()
+    content = validate(world.watch())
+    assert (content["purge"]["found"], content["purge"]["more"]) == (1, True)
+    assert "Residue: at least 1 to drop" in text.render(content)
+    assert purged()["dropped"] == 3
+    assert validate(world.watch())["purge"]["more"] is False

@@ -92,6 +92,7 @@ class Command(ShimCommand):
         if options["relink"]:
             lost = api.relink()
             self.stderr.write(f"All rows are linked anew; {lost} entries had a row that is not there any more.")
+        wanted = bool(options["report"] or options["divergences"])  # else none is read
         # Divergences wait in a file, not in memory: there may be very many, and each report reads them once.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
 
@@ -106,13 +107,13 @@ class Command(ShimCommand):
             answer = api.reconcile(
                 courses,
                 progress,
-                keep,
+                keep if wanted else None,
                 grading=options["grading"],
                 full=options["full"],
                 workers=options["workers"],
                 tell=progress.tell,
             )
-            if options["report"] or options["divergences"]:
+            if wanted:
                 report = api.diff_report(answer.content, divergences, include_content=content)
                 for path in options["report"]:
                     _write(path, RENDERERS[path.suffix](report), private=content)
