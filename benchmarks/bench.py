@@ -9,6 +9,7 @@ A way that fails is a row that says so. What is done is written at once to bench
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from benchmarks import document, figures, legacy_rows, names, server, tables, wo
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is wanted. Exit code 1: a way has failed, or its result is wrong; a missed goal is no failure."""
     options = parse(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell starts background jobs with the second one ignored
+        signal.signal(number, server.run_databases.unwind)
     path = options.out or document.new_path()
     found: document.Document = {
         "schema": document.SCHEMA,

@@ -49,8 +49,8 @@ def main() -> int:
         pytest_arguments = ["-m", "not long", *pytest_arguments]
     # A job that is ended by its CI must still stop the server: let SIGTERM unwind the stack as Ctrl-C does.
     # SIGINT is set too, because a shell starts background jobs with it ignored, and pytest would inherit that.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, unwind)
+    signal.signal(signal.SIGINT, unwind)
 
     # Side by side, as most of the time is spent waiting; not on a broker that was given, which both would share.
     together = not options.only and not os.environ.get("MIGRATION_SHIM_BROKER_URL")
@@ -185,7 +185,8 @@ class Half:
         self.process.wait()
 
 
-def _interrupt(signal_number: int, _frame: object) -> None:
+def unwind(signal_number: int, _frame: object) -> None:
+    """A handler of signals that unwinds the stack as Ctrl-C does."""
     raise KeyboardInterrupt(signal_number)
 
 
