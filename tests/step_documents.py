@@ -232,7 +232,7 @@ def watch(*courses, **changes):
 
 def purge(**changes):
     ledger = {"entries": 12, "with_residue": 3, "oldest_settled_at": None}
-    return {"executed": False, "found": 0, "dropped": 0, "kept": {}, "ledger": ledger} | changes
+    return {"executed": False, "found": 0, "dropped": 0, "kept": {}, "more": False, "ledger": ledger} | changes
 
 
 def sweep(**changes):

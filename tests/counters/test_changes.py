@@ -244,3 +244,38 @@ def test_a_loose_entry_stays_loose():
     assert LedgerEntry.objects.get().bucket_id is None
     assert not any("bucket" in query["sql"].split("WHERE")[0].split("FROM")[-1] for query in queries)
     assert not Bucket.objects.exists()
+
+
+def test_what_a_register_covers_and_what_it_does_not_any_more_is_counted():
+    bare(2)
+    for entry in LedgerEntry.objects.all():
+        store(entry, PairStatus.DIVERGED, [DivergenceClass.SCORE])
+    known.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
+    for result in (PairStatus.KNOWN, PairStatus.DIVERGED):
+        known.apply(COURSE, now())
+        assert {facts.result for facts, _ in counts.bucketed(COURSE)} == {result}
+        assert_counters_equal_counts(exact=True)
+        KnownDifference.objects.update(withdrawn_at=now())
+
+
+def test_where_the_register_says_what_it_said_no_entry_is_read():
+    bare(2)
+    store(LedgerEntry.objects.first(), PairStatus.DIVERGED, [DivergenceClass.SCORE])
+    store(LedgerEntry.objects.last(), PairStatus.EQUAL)
+    known.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
+    known.apply(COURSE, now())
+    with CaptureQueriesContext(connection) as queries:
+        known.apply(COURSE, now())
+    read = [query["sql"] for query in queries if "ledgerentry" in query["sql"]]
+    assert all("bucket_id" in sql and "IS NULL" in sql for sql in read if "DISTINCT" not in sql), read
+
+
+@pytest.mark.parametrize("klass", [DivergenceClass.LOST, DivergenceClass.DOUBLE_AUTHORITY])
+def test_what_is_signed_for_is_counted(klass):
+    rows.in_phase("shadow")
+    bare(2)
+    store(LedgerEntry.objects.first(), PairStatus.DIVERGED, [klass, DivergenceClass.SCORE])
+    store(LedgerEntry.objects.last(), PairStatus.DIVERGED, [klass])
+    cures.cure(klass, course_id=COURSE, reason="r", by="ada")
+    assert_counters_equal_counts(exact=True)
+    assert sorted(facts.differences for facts, _ in counts.bucketed(COURSE)) == ["", "score"]

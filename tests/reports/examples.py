@@ -97,6 +97,7 @@ def large(problems=12, diverged=30, queue="exu-py1", names=None, what="legacy 1,
         "echoed": 0,
         "fence_leaks": 0,
         "double_authority": 0,
+        "counters_differed": 0,
         "cohorts": cohorts,
         "latency": {
             "legacy": {"graded": 640, "median": 14.958, "p90": 21.4, "p95": 30.1, "p99": 48.02},
