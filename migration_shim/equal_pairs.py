@@ -176,7 +176,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
             for pk, old in buckets.stored(others).items():
                 ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
-        multirow.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, **_SAME)
+        multirow.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, room="", **_SAME)
         changes.write()
     return set(there)
 

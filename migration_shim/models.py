@@ -35,6 +35,12 @@ __all__ = [
 ]
 
 
+#: Room in a row of the ledger for what is found out later. A row of InnoDB that grows has to be moved, and half of its
+#: page with it: the first result took the server up to ten times as long. So it is as long from the beginning on, and
+#: the first result takes the room. What the learner's state says fits into what is left of it.
+ROOM = "-" * 160
+
+
 def _choices(values: type) -> list[tuple[str, str]]:
     return [(value.value, value.value) for value in values]
 
@@ -159,6 +165,8 @@ class LedgerEntry(models.Model):
     known = models.CharField(max_length=64, blank=True, default="")
     graded_pair = models.BooleanField(default=False)
     compared_at = models.DateTimeField(null=True)
+    # See ROOM; empty once there is a result.
+    room = models.CharField(max_length=160, blank=True, default=ROOM, db_default=ROOM)
     # The bucket that its last comparison has counted it in (``buckets.py``). Null: it was not compared yet, and whoever
     # counts reads the entry itself. No foreign key: who writes to the ledger locks no counter.
     bucket_id = models.BigIntegerField(null=True)

@@ -210,7 +210,7 @@ def _update(entries: list[LedgerEntry]) -> None:
         entry.pk: [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
         for entry in entries
     }
-    multirow.update(LedgerEntry, [field.attname for field in fields], rows)
+    multirow.update(LedgerEntry, [field.attname for field in fields], rows, room="")
 
 
 def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:

@@ -18,4 +18,9 @@ class Migration(migrations.Migration):
             name="target_seen",
             field=models.CharField(blank=True, db_default="", default="", max_length=16),
         ),
+        migrations.AddField(
+            model_name="ledgerentry",
+            name="room",
+            field=models.CharField(blank=True, db_default="-" * 160, default="-" * 160, max_length=160),
+        ),
     ]
