@@ -17,6 +17,7 @@ from .conf import ShimSettings
 from .core.buckets import Flag, uncovered
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
+from .core.totals import fence_known_upto
 from .data import Authority, DivergenceClass, Move, PairStatus, Phase, State
 from .errors import ConfigurationError
 from .legacy.client import LegacyClient
@@ -86,7 +87,8 @@ def look(
     """What there is to be seen of a course; of its submissions, of those that came ``since`` it is in its phase."""
     numbers = counts.facts(course_id)
     classes = tallies.classes(numbers)
-    shadow_leaks = classes[DivergenceClass.FENCE_LEAK] + reader.half_fenced(course_id)
+    known_upto = fence_known_upto(reconciled or {})
+    shadow_leaks = classes[DivergenceClass.FENCE_LEAK] + reader.half_fenced(course_id, known_upto=known_upto)
     compared: dict[str, Any] = {}
     if reconciled is not None:
         mine = _of_phase(course_id, numbers, phase.authority, since)

@@ -33,7 +33,7 @@ from . import (
     walk,
 )
 from .conf import ShimSettings, load
-from .core.totals import course_content, whole_content
+from .core.totals import course_content, fence_known_upto, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
 from .legacy import in_flight as on_legacy
 from .models import Run
@@ -216,7 +216,9 @@ class _Reconcile:
         classes = tallies.classes(numbers)
         counted = tallies.of_course(course_id, numbers)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
-        leaks = reader.half_fenced(course_id) + on_legacy.naming(course_id, reverse)
+        fenced_upto = reader.newest_item()
+        known_upto = 0 if full else fence_known_upto(before)
+        leaks = reader.half_fenced(course_id, known_upto=known_upto) + on_legacy.naming(course_id, reverse)
         last_full_at = before.get("last_full_at")
         return course_content(
             course_id,
@@ -234,6 +236,7 @@ class _Reconcile:
             classes=classes,
             known_differences=counted.known,
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
+            fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
             learners=learners.counted(course_id, self.settings),
             strangers=on_legacy.strangers(on_legacy.everything(), course_id),

@@ -13,7 +13,7 @@ from migration_shim.core.identity import real_placement
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import ExitCode, Verdict
 from migration_shim.models import LedgerEntry
-from migration_shim.target import changing, in_flight, leases, prediction, removal, results, waiting
+from migration_shim.target import changing, in_flight, leases, prediction, reader, removal, results, waiting
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId, LearnerEffect
 from sandbox.lms.modulestore import modulestore
@@ -179,6 +179,24 @@ def test_a_half_fenced_item_that_no_entry_knows_is_a_leak():
     StudentItem.objects.create(student_id="shadow:" + rows.anonymous_id(9), item_id="shadow:b", **item)
     StudentItem.objects.create(student_id=rows.anonymous_id(9), item_id=rows.usage_key("b"), **item)
     assert rows.reconcile()[0].content["fence_leaks"] == 2
+
+
+def test_what_was_looked_at_and_had_no_leak_is_not_looked_at_again_but_by_a_full_run(monkeypatch):
+    """A leak is a new row, or somebody's own edit of an old one."""
+    monkeypatch.setattr(reader, "_LATE_IDS", 0)
+    rows.in_phase("shadow")
+    rows.graded_pairs(2)
+    leaks = [rows.reconcile()[0].content["fence_leaks"]]
+    StudentItem.objects.create(student_id="shadow:" + rows.anonymous_id(8), item_id="c", course_id=rows.COURSE)
+    leaks.append(rows.reconcile()[0].content["fence_leaks"])
+    # One that was found is counted for as long as it is there.
+    leaks.append(rows.reconcile()[0].content["fence_leaks"])
+    StudentItem.objects.filter(item_id="c").delete()
+    leaks += [rows.reconcile()[0].content["fence_leaks"] for _ in range(2)]
+    StudentItem.objects.create(pk=-5, student_id=rows.anonymous_id(7), item_id="shadow:d", course_id=rows.COURSE)
+    leaks.append(rows.reconcile()[0].content["fence_leaks"])
+    leaks.append(rows.reconcile(full=True)[0].content["fence_leaks"])
+    assert leaks == [0, 1, 1, 0, 0, 0, 1]
 
 
 def test_a_row_among_the_reverse_shadows_with_a_learners_callback_is_a_leak():

@@ -230,7 +230,6 @@ def status(**changes):
         "learners_asked": True,
         "undelivered": None,
         "undeliverable": None,
-        "counters_differed": 0,
         "wrong_side": None,
         "passed_through": 0,
         "unknown_queues": [],

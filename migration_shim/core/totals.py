@@ -60,6 +60,11 @@ def course_content(
     }
 
 
+def fence_known_upto(document: dict[str, Any]) -> int:
+    """Up to which StudentItem a reconcile of a course has looked without finding a leak; 0 where that is not known."""
+    return 0 if document.get("fence_leaks") else document.get("fence_looked_upto", 0)
+
+
 def whole_content(courses: list[str], documents: list[dict[str, Any]], at: datetime) -> dict[str, Any]:
     """The document of a run over ``courses``, out of the parts of those that were reached."""
 

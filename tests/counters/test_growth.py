@@ -81,8 +81,7 @@ def grow(number):
 @pytest.fixture
 def course(monkeypatch):
     """A course in shadow with some pairs of each kind, all of them over for long; a permit, a register, a twin."""
-    # The proof of the fence reads an index of the target's own over the course's StudentItems; see 0032.
-    monkeypatch.setattr(reader, "half_fenced", lambda course_id: 0)
+    monkeypatch.setattr(reader, "_LATE_IDS", 10)
     rows.in_phase("shadow", since=now() - timedelta(days=9))
     toggles.force_flags(COURSE, True, False)
     made = rows.graded_pairs(PAIRS)
