@@ -82,6 +82,9 @@ class Migration(RuleBasedStateMachine):
     pulled = Bundle("rows that graders hold from legacy")
     read = Bundle("rows that legacy has read and not handed out yet")
 
+    #: Whether a walk ends with a reconcile. Under Hypothesis that takes longer than the walk.
+    reconciles = True
+
     def __init__(self):
         super().__init__()
         self.world.reset()
@@ -404,10 +407,15 @@ class Migration(RuleBasedStateMachine):
         if sys.exception() is None:  # a step has failed, and its own failure is to be told
             self.drain()
             checks.nobody_lost(self.world)
-            self.world.switch(False)  # it stops a reconcile
-            assert rows.reconcile()[0].content["complete"]
-            assert_counters_equal_counts(exact=True)
-            assert LedgerEntry.objects.filter(bucket_id=None).count() == 0, "a reconcile has counted them all"
+            if self.reconciles:
+                self.reconcile()
+
+    def reconcile(self):
+        """A comparison of all that has happened: it counts every entry, and its counters equal counts."""
+        self.world.switch(False)  # it stops a reconcile
+        assert rows.reconcile()[0].content["complete"]
+        assert_counters_equal_counts(exact=True)
+        assert LedgerEntry.objects.filter(bucket_id=None).count() == 0
 
     def drain(self):
         pass_time(LEASE + MOMENT)

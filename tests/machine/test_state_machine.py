@@ -106,8 +106,9 @@ def test_an_older_attempt_is_superseded_though_no_time_is_left_for_the_copy(mach
 
 @pytest.mark.timeout(3600 if LONG else 300)
 @both
-def test_whatever_happens_in_whatever_order(world, settings):
+def test_whatever_happens_in_whatever_order(world, settings, monkeypatch):
     Migration.world, Migration.settings = world, settings
+    monkeypatch.setattr(Migration, "reconciles", LONG)
     # Derandomized and without a database of examples: the same run everywhere. Without a deadline: steps are SQL.
     examples, steps = (1000, 50) if LONG else (40, 25)
     run_state_machine_as_test(
