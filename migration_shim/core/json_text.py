@@ -58,7 +58,7 @@ def _read(text: str | bytes) -> Any:
     and some that Python takes for it (half a surrogate pair, NaN, numbers beyond all bounds), the standard library
     decides.
     """
-    if isinstance(text, str):
+    if type(text) is str:  # msgspec takes no class of its own for a text
         try:
             return _fast(text)
         except (msgspec.MsgspecError, ValueError, RecursionError):
