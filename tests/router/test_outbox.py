@@ -1,12 +1,13 @@
 """The outbox: a row that cannot be written holds up no other, and none is forgotten."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
 from unittest import mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 from rest_framework.exceptions import ErrorDetail
@@ -249,6 +250,33 @@ def test_what_the_target_has_and_is_sent_again_is_stored_once(phase, around, fil
         assert other.send() == (0, "")
         assert other.send() == (0, "")
     assert LedgerEntry.objects.count() == ExternalGraderDetail.objects.count() == 2
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no isolation levels, and one writer")
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_what_another_request_has_stored_meanwhile_is_not_refused_in_a_callers_transaction(level, legacy):
+    """An answer of 1 would take the key of the stored one from the learner's state, and its grade would be lost."""
+    put_course_in("live")
+    one = attempt()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
+    try:
+        with transaction.atomic():
+            assert not LedgerEntry.objects.exists()  # from here on REPEATABLE READ sees nothing newer
+            assert elsewhere(one.send) == (0, "")
+            assert one.send() == (0, "")
+            assert attempt().send() == (0, "")
+    finally:
+        connection.close()
+    assert LedgerEntry.objects.count() == ExternalGraderDetail.objects.count() == 2
+
+
+def elsewhere(call):
+    """What a call gives in another thread, with a connection of its own."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        given = pool.submit(call).result()
+        pool.submit(connections.close_all).result()
+    return given
 
 
 @pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
