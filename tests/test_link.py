@@ -11,6 +11,7 @@ from migration_shim import api, walked
 from migration_shim.backfill import plan
 from migration_shim.data import Leg, Origin, PairStatus, Phase
 from migration_shim.errors import LegacyReplaced
+from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission
 from migration_shim.reconcile import keyed_hash
 from sandbox.databases import LEGACY_MEDIA
@@ -117,6 +118,19 @@ def test_a_row_that_cannot_be_read_is_passed_by():
 
 
 # Ids do not commit in their order
+
+
+def test_a_page_that_retention_takes_while_it_is_linked_stops_no_run(monkeypatch):
+    def id_pages(**options):
+        for page in really(**options):
+            LegacySubmission.objects.filter(pk__in=page).delete()
+            yield page
+
+    really = legacy_rows.id_pages
+    unlinked(rows.legacy_row(1))
+    monkeypatch.setattr(legacy_rows, "id_pages", id_pages)
+    rows.reconcile()
+    assert links() == {learner(1): None}
 
 
 def link_checkpoint():
