@@ -420,6 +420,35 @@ def test_the_linker_survives_a_router_that_is_quicker(legacy, monkeypatch):
     assert LedgerEntry.objects.filter(legacy_id=None).count() == 0
 
 
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no isolation levels, and one writer")
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_no_learner_waits_for_the_linker(level, legacy, monkeypatch):
+    """Not even where a read that locks would lock what is not there: an entry of a row that has none."""
+    put_course_in("legacy")
+    attempt().send()
+    put_course_in("live")
+    really, given = link._link_page, []
+
+    def impatient():
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+        return attempt().send()
+
+    def link_page(page, *rest):
+        if page:
+            given.append(elsewhere(impatient))
+        return really(page, *rest)
+
+    monkeypatch.setattr(link, "_link_page", link_page)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
+    try:
+        rows.reconcile()
+    finally:
+        connection.close()
+    assert given == [(0, "")]
+
+
 COPIED = (
     *("identity", "group", "course_id", "item_id", "input_key", "learner", "queue_name", "raw_header", "student_info"),
     *("phase", "authority", "arrived_at", "legacy_leg", "target_leg"),
