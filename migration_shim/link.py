@@ -81,7 +81,10 @@ def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:
     These are nearly all: the router leaves an entry for each of its submissions, and never learns the row's id.
     """
     wanted = ("identity", "id", "legacy_id", "move")
-    there = multirow.select(LedgerEntry, wanted, lock=True, identity=list(rows))
+    # Locked by id only: under REPEATABLE READ an identity that is not there would be locked with the gap around it, and
+    # what learners submit would wait for that.
+    ids = [pk for (pk,) in multirow.select(LedgerEntry, ("id",), identity=list(rows))]
+    there = multirow.select(LedgerEntry, wanted, lock=True, id=ids)
     found = {identity: pk for identity, pk, legacy_id, move in there if legacy_id is None and move == Move.NONE}
     news = {pk: (rows[identity].id,) for identity, pk in found.items()}
     multirow.update(LedgerEntry, ("legacy_id",), news, settled_at=None, seen="")

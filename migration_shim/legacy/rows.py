@@ -70,8 +70,8 @@ def id_pages(*, after: int, size: int) -> Iterator[list[int]]:
         after = page[-1]
 
 
-def newest_arrival(*, after: int, upto: int) -> datetime:
-    """When the newest of the rows of a range of ids arrived, of which there is one."""
+def newest_arrival(*, after: int, upto: int) -> datetime | None:
+    """When the newest of the rows of a range of ids arrived; None where there is none any more."""
     return _walk(after, unretired_only=False, upto=upto).aggregate(newest=Max("arrival_time"))["newest"]
 
 
