@@ -26,7 +26,7 @@ from .data import Authority, Leg, Move, Origin, PairStatus, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .selection import DEPENDS_ON, Rules, Seen
-from .target.changing import HAS_FILES, JOINS, TWINS, digest
+from .target.changing import CROWD, HAS_FILES, JOINS, TWINS, digest
 from .target.prediction import points_for
 
 _TABLE = LedgerEntry._meta.db_table
@@ -44,8 +44,10 @@ OF_ENTRY: dict[str, str] = {
     "graded": "d.status = 'retired' AND d.grader_reply IS NOT NULL",
     "no_twin": f"{TWINS} = 0",
     "no_files": f"NOT {HAS_FILES}",
-    "in_order": f"(l.input_key = '' OR l.leased_at IS NULL OR NOT EXISTS (SELECT 1 FROM {_TABLE} o"
-    " WHERE o.input_key = l.input_key AND o.arrived_at > l.arrived_at AND o.leased_at < l.leased_at))",
+    "in_order": "(l.input_key = '' OR l.leased_at IS NULL OR CASE WHEN"
+    f" (SELECT o.id FROM {_TABLE} o WHERE o.input_key = l.input_key LIMIT 1 OFFSET {CROWD}) IS NULL"
+    f" THEN NOT EXISTS (SELECT 1 FROM {_TABLE} o"
+    " WHERE o.input_key = l.input_key AND o.arrived_at > l.arrived_at AND o.leased_at < l.leased_at) ELSE 0 END)",
 }
 
 
@@ -100,12 +102,15 @@ _OF_PAIR = (
     f" d.pullkey, d.grader_reply, d.points_possible, p.points_earned"
 )
 
+#: A copy that was written later bears the time of legacy's arrival, and no grader could have it before it was there.
+_BEGAN = "CASE WHEN l.copied_at > d.created_at THEN l.copied_at ELSE d.created_at END"
+
 
 def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> dict[int, _Row]:
     """Those of the entries whose columns allow for it, with their target rows."""
     if not ids:
         return {}
-    took = fingerprint.microseconds(connection, "d.created_at", "d.status_time")
+    took = fingerprint.microseconds(connection, _BEGAN, "d.status_time")
     depends_on = ", ".join(f"l.{name}" for name in _DEPENDS_ON)
     at = connection.ops.adapt_datetimefield_value
     # As text: what is only passed on needs no conversion.

@@ -38,8 +38,14 @@ def position() -> Checkpoint:
     return checkpoint
 
 
-def saw(checkpoint: Checkpoint, arrived: datetime) -> None:
-    """Remember when the newest row seen arrived. What a return has inserted bears the time of its first arrival."""
+def saw(checkpoint: Checkpoint, arrived: datetime | None) -> None:
+    """
+    Remember when the newest row seen arrived. What a return has inserted bears the time of its first arrival.
+
+    None where retention has just taken what was to be seen.
+    """
+    if arrived is None:
+        return
     newest = checkpoint.plan.get("arrived")
     checkpoint.plan["arrived"] = max(arrived, datetime.fromisoformat(newest) if newest else arrived).isoformat()
 

@@ -167,6 +167,20 @@ def test_what_has_several_scores_is_never_the_same():
     assert [one.stands for one in glance] == [0]
 
 
+def test_a_second_score_is_seen_where_a_page_ends_between_the_two(monkeypatch):
+    row = pair()
+    rows.reconcile()
+    score = Score.objects.get()
+    again = {"student_item": score.student_item, "submission": score.submission, "points_possible": 1}
+    read = selection.reader(RULES, echo=False)
+    LedgerEntry.objects.update(seen=RULES.default)
+    assert selection.changed(selection.page(read, rows.COURSE, since=None, echo=False, after=0, upto=None)) == []
+    Score.objects.create(points_earned=score.points_earned, **again)  # whichever of the two is read says the same
+    monkeypatch.setattr(selection, "PAGE", 1)
+    page = selection.page(read, rows.COURSE, since=None, echo=False, after=0, upto=None)
+    assert selection.changed(page) == [changes.entry_of(row).pk]
+
+
 @pytest.mark.skipif(connection.vendor != "mysql", reason="a limit of MySQL")
 @pytest.mark.parametrize("side", ["xqueue", "default"])
 def test_a_row_too_large_for_a_digest_is_compared_every_time(side):

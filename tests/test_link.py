@@ -1,13 +1,15 @@
 """Linking: a new legacy row meets its ledger entry by the digests, whenever and in whatever order it is committed."""
 
+import contextlib
 import json
 from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, walked
+from migration_shim import api, link, walked
 from migration_shim.backfill import plan
 from migration_shim.data import Leg, Origin, PairStatus, Phase
 from migration_shim.errors import LegacyReplaced
@@ -299,3 +301,45 @@ def test_retention_is_no_new_table(keep):
     late = rows.legacy_row(7, id=last + 5, age=timedelta(minutes=2))
     rows.reconcile()
     assert links()[learner(7)] == late.pk
+
+
+def test_rows_that_retention_takes_while_they_are_read_are_passed_over(monkeypatch):
+    unlinked(rows.legacy_row(1))
+
+    def gone(*arguments, **options):
+        LegacySubmission.objects.all().delete()
+        return select(*arguments, **options)
+
+    select = link.multirow.select
+    monkeypatch.setattr(link.multirow, "select", gone)
+    rows.reconcile()
+    assert links() == {learner(1): None}
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no locks of gaps")
+@pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
+def test_no_submission_waits_for_rows_that_have_no_entry_to_be_linked(monkeypatch):
+    """Under REPEATABLE READ too: a lock of an identity that is not there would be one of all that is near it."""
+    unlinked(rows.legacy_row(1))
+    rows.legacy_row(2, course=OTHER)
+    entry = LedgerEntry.objects.values().get() | {"id": None, "identity": "f" * 64}
+    other, linked = connections["default"].copy("other"), link._link_page
+
+    def submit(*arguments):
+        with contextlib.closing(other), other.cursor() as cursor:
+            cursor.execute("SET innodb_lock_wait_timeout = 1")
+            names = ", ".join(f"`{name}`" for name in entry)
+            cursor.execute(
+                f"INSERT INTO {LedgerEntry._meta.db_table} ({names}) VALUES ({', '.join(['%s'] * len(entry))})",
+                [value.replace(tzinfo=None) if hasattr(value, "tzinfo") else value for value in entry.values()],
+            )
+        return linked(*arguments)
+
+    monkeypatch.setattr(link, "_link_page", submit)
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    try:
+        rows.reconcile()
+    finally:
+        connection.close()
+    assert LedgerEntry.objects.count() == 2

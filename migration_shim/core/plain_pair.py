@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..data import Points, Reply, ReplyKind, ScoreStyle, Whose
+from . import json_text
 from .hosts import Hosts, host_of, whose
 from .identity import FENCE, is_fenced
 from .scoring import judge_points
@@ -122,10 +123,11 @@ def _same_body(pair: Pair) -> bool:
     payload, info = _text(pair.grader_payload), _escaped(pair.student_info)
     if pair.body == f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": {pair.answer}}}':
         return True
+    # Other texts the rules parse, within limits of depth and size; no character takes more than 12 as they write it.
+    if not pair.answer.startswith('"') or 12 * len(pair.body) > json_text.SIZE_LIMIT:
+        return False  # what is no text may nest, and numbers have more than one spelling
     if pair.body == f'{{"student_info": {info}, "grader_payload": {payload}, "student_response": {pair.answer}}}':
         return True
-    if not pair.answer.startswith('"'):
-        return False  # what is no text may nest, and numbers have more than one spelling
     found = _body(pair.body)
     return (
         found.student_info == pair.student_info

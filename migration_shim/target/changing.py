@@ -32,12 +32,19 @@ JOINS = (
     f"LEFT JOIN {_STUDENT_ITEM} i ON i.id = s.student_item_id "
     f"LEFT JOIN {_SCORE} p ON p.submission_id = l.target_submission_id"
 )
+#: So many rows beside one are held against it: all against all would take the square of a learner's attempts.
+CROWD = 100
 #: The living rows that have the StudentItem and the key of ``d`` beside it: a shadow's key is its submission's own.
+#: NULL in a crowd: no digest is made there, and the rules compare, which read a StudentItem once.
 TWINS = (
-    f"(SELECT COUNT(*) FROM {_SUBMISSION} s2 JOIN {_DETAIL} d2 ON d2.submission_id = s2.id"
+    f"(CASE WHEN (SELECT s3.id FROM {_SUBMISSION} s3 WHERE s3.student_item_id = s.student_item_id"
+    f" LIMIT 1 OFFSET {CROWD}) IS NULL THEN"
+    f" (SELECT COUNT(*) FROM {_SUBMISSION} s2 JOIN {_DETAIL} d2 ON d2.submission_id = s2.id"
     " WHERE s2.student_item_id = s.student_item_id AND s2.id <> s.id AND d2.queue_key = d.queue_key"
-    " AND NOT (d2.status = 'retired' AND d2.grader_reply IS NULL))"
+    " AND NOT (d2.status = 'retired' AND d2.grader_reply IS NULL)) END)"
 )
+#: How many Scores there are: the end of a page may cut the last of them off.
+_SCORES = f"(SELECT COUNT(*) FROM {_SCORE} p2 WHERE p2.submission_id = l.target_submission_id)"
 #: Whether ``d`` has files.
 HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)"
 
@@ -45,7 +52,7 @@ HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)
 def digest() -> str:
     """The digest of all that is compared of an entry ``l`` and its target row, over ``JOINS``, as SQL."""
     parts = [f"l.{name}" for name in _OF_ENTRY]
-    parts += [*map(fingerprint.nullable, _NULLABLE), TWINS]
+    parts += [*map(fingerprint.nullable, _NULLABLE), TWINS, _SCORES]
     parts += [fingerprint.text(connection, name) for name in _TEXTS]
     return fingerprint.sql(connection, [*parts, fingerprint.long_text(connection, "s.raw_answer")])
 

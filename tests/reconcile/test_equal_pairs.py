@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db import connection, connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
@@ -15,7 +16,7 @@ from migration_shim.core import plain_pair
 from migration_shim.core.hosts import Hosts
 from migration_shim.core.mapping import MARK
 from migration_shim.legacy import changing as legacy_changing
-from migration_shim.models import LedgerEntry
+from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.styles import Styles
 from tests import rows
 from tests.reconcile import changes
@@ -230,3 +231,87 @@ def test_another_lmss_row_is_left_to_the_rules(monkeypatch):
     row = pair()
     monkeypatch.setattr(equal_pairs.hosts, "known", lambda: Hosts(named=frozenset({"another.example.org"})))
     assert len(left(row)) == 1
+
+
+def nested(row):
+    """The body's keys in another order, and an answer that nests deeper than the rules read."""
+    deep = "x"
+    for _ in range(60):
+        deep = [deep]
+    body = json.loads(row.xqueue_body) | {"student_response": deep}
+    order = ("student_info", "grader_payload", "student_response")
+    rows.change([row], xqueue_body=json.dumps({key: body[key] for key in order}))
+    Submission.objects.filter(pk=detail_of(row).submission_id).update(answer=deep)
+
+
+def written_later(row):
+    """The router's copy was owed: a worker wrote it an hour after legacy had the submission, and with its time."""
+    entry(copied_at=row.arrival_time + HOUR)(row)
+
+
+@pytest.mark.parametrize("plant", [nested, written_later])
+def test_the_rules_store_the_same_of_what_is_equal_at_a_glance(plant, monkeypatch):
+    planted(plant)
+    found = []
+    for short in (True, False):
+        if not short:
+            monkeypatch.setattr(walk.equal_pairs, "store", lambda ids, job, rules: list(ids))
+        LedgerEntry.objects.update(seen="")
+        rows.reconcile(full=True)
+        found.append(changes.stored())
+    assert found[0] == found[1]
+
+
+CROWD = 150
+
+
+def crowd_on_legacy(row):
+    """One truncated callback covers them all."""
+    columns = LegacySubmission.objects.filter(pk=row.pk).values()[0] | {"id": None}
+    LegacySubmission.objects.bulk_create(
+        LegacySubmission(**columns | {"xqueue_header": rows.header(9, "b", f"{number:032x}"), "arrival_time": now()})
+        for number in range(CROWD)
+    )
+
+
+def crowd_on_the_target(row):
+    """A learner with as many attempts at one problem."""
+    own = detail_of(row).submission
+    Submission.objects.bulk_create(
+        Submission(student_item=own.student_item, attempt_number=number, answer="x", submitted_at=now())
+        for number in range(2, CROWD + 2)
+    )
+    for submission in Submission.objects.exclude(pk=own.pk):
+        ExternalGraderDetail.objects.create(submission=submission, queue_name="q", queue_key=f"{submission.pk}")
+
+
+def crowd_of_attempts(row):
+    own = LedgerEntry.objects.filter(legacy_id=row.pk).values()[0] | {"id": None, "legacy_id": None}
+    LedgerEntry.objects.bulk_create(
+        LedgerEntry(**own | {"identity": f"{number:064}", "target_submission_id": None}) for number in range(CROWD)
+    )
+
+
+@pytest.mark.parametrize("crowd", [crowd_on_legacy, crowd_on_the_target, crowd_of_attempts])
+def test_a_crowd_is_left_to_the_rules_which_read_it_once(crowd):
+    assert len(left(planted(crowd))) == 1
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite does not count what it reads")
+@pytest.mark.parametrize("side", ["xqueue", "default"])
+def test_a_crowd_is_never_held_against_itself(side):
+    row = planted(crowd_on_legacy if side == "xqueue" else crowd_on_the_target)
+    crowd_of_attempts(row)
+    submissions = list(Submission.objects.values_list("pk", flat=True))
+    for entry_, submission_id in zip(LedgerEntry.objects.all(), submissions, strict=False):
+        LedgerEntry.objects.filter(pk=entry_.pk).update(target_submission_id=submission_id, legacy_id=row.pk)
+    ids = list(LedgerEntry.objects.values_list("pk", flat=True))
+    with connections[side].cursor() as cursor:
+        cursor.execute("FLUSH STATUS")
+        if side == "xqueue":
+            legacy_changing.plain_rows(LegacySubmission.objects.values_list("pk", flat=True), now())
+        else:
+            selection.seen_now(ids, selection.Rules.of("basis", {}))
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%%'", [])
+        read = sum(int(number) for _, number in cursor.fetchall())
+    assert read < 1.2 * CROWD**2
