@@ -5,8 +5,7 @@ A key that a learner's state waits for, and whose row is not in flight any more,
 ended, that learner is ``undelivered``. Rows are read before states, so that a grade on its way is never taken for
 missing; and a row that has just ended is left alone, because its receiver may be at work. See docs/decisions/0027.
 
-Every submission is asked for once in its life, and most have nothing to say: rows are read as the database has them,
-and only the columns that the rules need.
+Every submission is asked for once in its life: rows are read as the database has them, and only what the rules need.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from .models import CoursePhase, LedgerEntry
 from .noting import DEPENDS_ON, Told, note
 from .target import delivering
 
-#: Entries looked at together; each may bring the whole of a learner's state.
-PAGE = 200
+#: Entries looked at together.
+PAGE = 500
 _FINAL = frozenset(one.value for one in State if one.is_final)
 _FAMILY = ("pk", "input_key", "raw_header", "authority", "move", "target_submission_id", "legacy_id")
 
@@ -43,9 +42,9 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
     """
     Ask the states of all learners of a course whose submissions are over and not settled, and store what they say.
 
-    A page takes a constant number of statements. Outside an LMS there is nobody to ask. Every state is read once, when
-    its row has been over for the grace; only who waits then is asked again. Where legacy's database is away, what the
-    target answers for is looked at all the same.
+    A page takes a constant number of statements (``state.AT_ONCE`` apart). Outside an LMS there is nobody to ask. Every
+    state is read once, when its row has been over for the grace; only who waits then is asked again. Where legacy's
+    database is away, what the target answers for is looked at all the same.
 
     Args:
         course_id: the course, whose entries were just compared.
@@ -61,9 +60,9 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
     record = CoursePhase.objects.filter(course_id=course_id).first()
     target = record is not None and Phase(record.phase).authority is Authority.TARGET
     after, away = 0, None
-    while page := _entries(course_id, after, settings, moment := now()):
+    while after is not None and (page := _entries(course_id, after, settings, moment := now())):
         check()
-        after = page[-1].pk
+        after = page[-1].pk if len(page) == PAGE else None
         looked = _Page(page, settings, moment, target=target, away=away)
         in_vain, away = looked.look(), looked.away
         note(course_id, looked.told, in_vain, {entry.pk: entry[: len(DEPENDS_ON)] for entry in page}, moment)
@@ -81,8 +80,7 @@ class _Entry(NamedTuple):
     """
     What is read of an entry, as the database has it: first ``DEPENDS_ON``, last what the database says of its times.
 
-    ``settled``: it has a time of that. ``began_before``, ``seen_before``: it arrived or was moved, and was compared, so
-    long ago that nobody is at work any more.
+    ``began_before``, ``seen_before``: it came, and was compared, so long ago that nobody is at work any more.
     """
 
     authority: str

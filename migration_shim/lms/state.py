@@ -26,6 +26,9 @@ from .. import multirow
 from ..core import json_text
 from ..core.attempts import Queued
 
+#: States read together; each may be as large as is read of one.
+AT_ONCE = 200
+
 
 class Place(NamedTuple):
     """One problem of one learner: the callback URL's user id, and keys as text."""
@@ -80,18 +83,27 @@ def is_lms() -> bool:
 
 def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Problem]:
     """
-    The states of these problems, in two statements, on the primary. Not to be called inside a transaction, whose
-    snapshot may be older, but to ``lock`` them: then they are read as they are, and nobody changes them until it ends.
+    The states of these problems, in two statements for each ``AT_ONCE``, on the primary. Not to be called inside a
+    transaction, whose snapshot may be older, but to ``lock`` them: then they are read as they are, and nobody changes
+    them until it ends.
 
     Left out are, outside an LMS, all of them, and learners who are not there.
     """
     # A callback may name a user that no database can: nobody.
     wanted = {one for one in places if int(one.user_id) <= BigIntegerField.MAX_BIGINT}
     model = _model()
-    if model is None or not wanted:
+    if model is None:
         return {}
-    alias, users = router.db_for_write(model), {int(one.user_id) for one in wanted}
-    there = _there(users, alias)
+    in_order = sorted(wanted, key=lambda one: (one.course_id, one.item_id))
+    found: dict[Place, Problem] = {}
+    for start in range(0, len(in_order), AT_ONCE):
+        found |= _problems(model, in_order[start : start + AT_ONCE], lock=lock)
+    return found
+
+
+def _problems(model: Any, wanted: list[Place], *, lock: bool) -> dict[Place, Problem]:
+    alias = router.db_for_write(model)
+    there = _there({int(one.user_id) for one in wanted}, alias)
     # Problem by problem: a state is large, and of every learner with every other one's problem nobody has asked.
     learners: dict[tuple[str, str], set[int]] = defaultdict(set)
     for one in wanted:
