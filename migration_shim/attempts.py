@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from .core import json_text
 from .core.attempts import STALL, Attempt, Queued
@@ -56,8 +56,7 @@ def key_of(entry: LedgerEntry) -> str:
     return parse_header(entry.raw_header).lms_key if entry.raw_header else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(NamedTuple):
     """Where a submission's grade has to arrive: the learner's problem, the key, and the input where it can be told."""
 
     place: state.Place
@@ -77,7 +76,7 @@ def submitted(raw_header: str, student_info: str, learner: str) -> Submitted | N
         return None
     time = info.get("submission_time") if isinstance(info, dict) else None
     return Submitted(
-        place=state.Place(user_id=callback.user_id, course_id=callback.course_id, item_id=callback.item_id),
+        place=state.Place(callback.user_id, callback.course_id, callback.item_id),
         key=header.lms_key,
         answer_id=recover_input(callback, time if isinstance(time, str) else "", learner, header.lms_key),
         plot=callback.dispatch != GRADED_DISPATCH,
@@ -88,5 +87,4 @@ def _input(raw_header: str, student_info: str, learner: str) -> state.Input | No
     one = submitted(raw_header, student_info, learner)
     if one is None or one.answer_id is None:
         return None
-    place = one.place
-    return state.Input(user_id=place.user_id, course_id=place.course_id, item_id=place.item_id, answer_id=one.answer_id)
+    return state.Input(*one.place, one.answer_id)

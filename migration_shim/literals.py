@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from types import NoneType
 from typing import Any
 
 
@@ -44,6 +43,9 @@ class Literals:
     def of(self, values: Sequence[Any]) -> list[str]:
         """A literal for each value of one column; what is neither text nor number is left to the driver."""
         kinds = set(map(type, values))
+        if None in values and len(kinds) > 1:
+            others = iter(self.of([value for value in values if value is not None]))
+            return ["NULL" if value is None else next(others) for value in values]
         if all(issubclass(kind, str) for kind in kinds):
             backslash, quote = self._backslash, self._quote
             whole = "".join(values)
@@ -52,8 +54,8 @@ class Literals:
             return ["'" + text.replace("\\", backslash).replace("'", quote) + "'" for text in values]
         if kinds <= {int, bool}:
             return [str(int(value)) for value in values]
-        if kinds <= {float, NoneType} and all(value is None or isfinite(value) for value in values):
-            return ["NULL" if value is None else repr(value) for value in values]
+        if kinds == {float} and all(map(isfinite, values)):
+            return [repr(value) for value in values]
         return [self._driver.literal(value).decode() for value in values]
 
 

@@ -94,6 +94,22 @@ class Bin(NamedTuple):
     bin: str
 
 
+class Learned(NamedTuple):
+    """Those of the columns in ``Row`` that tell an entry's place by what its learner has (``learner_bin``)."""
+
+    course_id: str
+    legacy_state: str
+    legacy_correct: bool | None
+    legacy_score: float | None
+    target_state: str
+    target_correct: bool | None
+    target_score: float | None
+    purged_at: object
+    learner_said: str
+    learner_correct: bool | None
+    learner_score: float | None
+
+
 class Row(NamedTuple):
     """The columns of an entry that it is counted by, by their names."""
 
@@ -178,7 +194,22 @@ def facts_of(row: Row, differences: Mapping[str, int | None] | None = None) -> F
 
 def bins_of(row: Row) -> tuple[Bin, ...]:
     """The places of an entry in the histograms."""
-    return tuple(Bin(row.course_id, *place) for place in _places(row))
+    found = [Bin(row.course_id, *place) for place in _places(row)]
+    if (place := learner_bin(row)) is not None:
+        found.append(place)
+    return tuple(found)
+
+
+def learner_bin(row: Row | Learned) -> Bin | None:
+    """The only place of an entry that changes with what its learner's state said; None while it was not asked."""
+    if row.learner_said == Learner.COMPARABLE:
+        return None if row.purged_at is not None else _learner(row.course_id, Kind.THIRD_SIDE, _third_side(row))
+    return _learner(row.course_id, Kind.LEARNER, str(row.learner_said)) if row.learner_said else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _learner(course_id: str, kind: Kind, place: str) -> Bin:
+    return Bin(course_id, "", "", None, kind.value, place)
 
 
 def _places(row: Row) -> Iterator[tuple[str, str, date | None, str, str]]:
@@ -192,11 +223,6 @@ def _places(row: Row) -> Iterator[tuple[str, str, date | None, str, str]]:
         yield "", "", None, Kind.CONFUSION.value, pair
     if row.target_score is not None and (sign := style_sign(row.target_score, row.points_possible)):
         yield queue, "", day or day_of(row.arrived_at), Kind.STYLE.value, sign
-    if row.learner_said == Learner.COMPARABLE:
-        if row.purged_at is None:
-            yield "", "", None, Kind.THIRD_SIDE.value, _third_side(row)
-    elif row.learner_said:
-        yield "", "", None, Kind.LEARNER.value, str(row.learner_said)
 
 
 def _is_timed(row: Row) -> bool:
@@ -209,7 +235,7 @@ def _word(correct: bool | None, score: float | None) -> str:
     return binned(correct, 11.0 if score > 1 else float(math.floor(score * 10.0)))
 
 
-def _third_side(row: Row) -> str:
+def _third_side(row: Row | Learned) -> str:
     """What a learner has: what both systems gave, what one of them did, or neither."""
     has = (row.learner_correct, row.learner_score)
     legacy = row.legacy_state == State.GRADED and _same(has, (row.legacy_correct, row.legacy_score))

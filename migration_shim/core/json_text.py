@@ -45,7 +45,7 @@ def loads(text: str | bytes) -> Any:
         value = _read(text)
     except RecursionError as error:
         raise Unreadable("too_deep") from error
-    if _depth(value) > DEPTH_LIMIT:
+    if _may_be_deep(text) and _depth(value) > DEPTH_LIMIT:
         raise Unreadable("too_deep")
     return value
 
@@ -64,6 +64,11 @@ def _read(text: str | bytes) -> Any:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             pass
     return json.loads(text)
+
+
+def _may_be_deep(text: str | bytes) -> bool:
+    """Whether there are brackets enough in a text; where there are not, which is told at once, nobody has to look."""
+    return not isinstance(text, str) or text.count("[") + text.count("{") > DEPTH_LIMIT
 
 
 def _depth(value: Any) -> int:

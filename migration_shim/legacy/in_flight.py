@@ -15,7 +15,7 @@ from datetime import datetime
 from django.db.models import Case, CharField, Count, F, Min, Q, QuerySet, Value, When
 from django.db.models.functions import MD5, StrIndex, Substr
 
-from .. import hosts
+from .. import hosts, multirow
 from ..core.hosts import course_of, host_of, whose
 from ..data import Whose
 from ..fields import exact
@@ -59,7 +59,8 @@ def ours(found: Iterable[Held]) -> list[Held]:
 
 def unretired(ids: Iterable[int]) -> set[int]:
     """Those of these rows that a grader may still answer. One statement."""
-    return set(_all().filter(id__in=list(ids), retired=False).values_list("id", flat=True))
+    found = multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids), retired=[False])
+    return {pk for (pk,) in found}
 
 
 def strangers(found: Iterable[Held], course_id: str) -> dict[str, int]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -22,12 +22,15 @@ from django.db import router
 from django.db.models import BigIntegerField, Q
 from django.db.models.functions import Left
 
+from .. import multirow
 from ..core import json_text
 from ..core.attempts import Queued
 
+#: States read together; each may be as large as is read of one.
+AT_ONCE = 200
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+
+class Place(NamedTuple):
     """One problem of one learner: the callback URL's user id, and keys as text."""
 
     user_id: str
@@ -35,20 +38,21 @@ class Place:
     item_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input(Place):
+class Input(NamedTuple):
     """One input of a problem for one learner, by CAPA's id of the input."""
 
+    user_id: str
+    course_id: str
+    item_id: str
     answer_id: str
 
     @property
     def place(self) -> Place:
         """The problem that it is an input of."""
-        return Place(user_id=self.user_id, course_id=self.course_id, item_id=self.item_id)
+        return Place(*self[:3])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(NamedTuple):
     """What a state holds of one input: the key that it waits for, and the grade; None where there is none."""
 
     key: str | None = None
@@ -56,15 +60,14 @@ class Held:
     score: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(NamedTuple):
     """
     A learner's state of one problem. ``inputs`` are the answered ones by id, ``submitted_at`` is the last submission.
 
     ``unreadable`` says why it cannot be read; empty where it was.
     """
 
-    inputs: Mapping[str, Held] = field(default_factory=dict)
+    inputs: Mapping[str, Held] = MappingProxyType({})
     submitted_at: datetime | None = None
     unreadable: str = ""
 
@@ -80,18 +83,27 @@ def is_lms() -> bool:
 
 def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Problem]:
     """
-    The states of these problems, in two statements, on the primary. Not to be called inside a transaction, whose
-    snapshot may be older, but to ``lock`` them: then they are read as they are, and nobody changes them until it ends.
+    The states of these problems, in two statements for each ``AT_ONCE``, on the primary. Not to be called inside a
+    transaction, whose snapshot may be older, but to ``lock`` them: then they are read as they are, and nobody changes
+    them until it ends.
 
     Left out are, outside an LMS, all of them, and learners who are not there.
     """
     # A callback may name a user that no database can: nobody.
     wanted = {one for one in places if int(one.user_id) <= BigIntegerField.MAX_BIGINT}
     model = _model()
-    if model is None or not wanted:
+    if model is None:
         return {}
-    alias, users = router.db_for_write(model), {int(one.user_id) for one in wanted}
-    there = set(get_user_model().objects.using(alias).filter(pk__in=users).values_list("pk", flat=True))
+    in_order = sorted(wanted, key=lambda one: (one.course_id, one.item_id))
+    found: dict[Place, Problem] = {}
+    for start in range(0, len(in_order), AT_ONCE):
+        found |= _problems(model, in_order[start : start + AT_ONCE], lock=lock)
+    return found
+
+
+def _problems(model: Any, wanted: list[Place], *, lock: bool) -> dict[Place, Problem]:
+    alias = router.db_for_write(model)
+    there = _there({int(one.user_id) for one in wanted}, alias)
     # Problem by problem: a state is large, and of every learner with every other one's problem nobody has asked.
     learners: dict[tuple[str, str], set[int]] = defaultdict(set)
     for one in wanted:
@@ -104,13 +116,9 @@ def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Prob
         rows = rows.select_for_update()
     # One character more than is read: what is longer is not fetched, and known to be.
     rows = rows.annotate(beginning=Left("state", json_text.SIZE_LIMIT + 1))
-    # The platform's columns are compared without case: what came back is looked at exactly.
-    states = {
-        (user_id, str(course_id), str(item_id)): _read(text)
-        for user_id, course_id, item_id, text in rows.values_list(
-            "student_id", "course_id", "module_state_key", "beginning"
-        )
-    }
+    rows = rows.values_list("student_id", "course_id", "module_state_key", "beginning")
+    # The platform's columns are compared without case: what came back is looked at exactly, as the text that it is.
+    states = {(user_id, course_id, item_id): _read(text) for user_id, course_id, item_id, text in multirow.raw(rows)}
     nothing = Problem()  # nothing was saved yet, or it was taken away
     return {
         one: states.get((int(one.user_id), one.course_id, one.item_id), nothing)
@@ -128,6 +136,13 @@ def queued(inputs: Iterable[Input]) -> dict[Input, Queued]:
         for one in wanted
         if (its := found.get(one.place)) is not None and not its.unreadable
     }
+
+
+def _there(users: set[int], alias: str) -> set[int]:
+    """Those of these users that there are."""
+    model = get_user_model()
+    key = model._meta.pk.attname
+    return {pk for (pk,) in multirow.select(model, (key,), using=alias, **{key: users})}
 
 
 def _model() -> Any:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import OperationalError, connection, router, transaction
 from django.db.models import F
-from django.db.models.lookups import IsNull
+from django.db.models.lookups import IsNull, LessThanOrEqual
 from django.views.decorators.debug import sensitive_variables
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, Score, StudentItem
 
+from .. import multirow
 from ..core import json_text
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
@@ -27,12 +28,11 @@ log = logging.getLogger(__name__)
 _Status = ExternalGraderDetail.Status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """How far a row is: in flight, or over since then, with a grader's reply or without."""
+class Row(NamedTuple):
+    """How far a row is: in flight, or over (``rests``: since the moment asked for), with a reply or without."""
 
     in_flight: bool
-    since: datetime
+    rests: bool
     graded: bool
     failed: bool
 
@@ -47,19 +47,25 @@ class Again(enum.StrEnum):
     RAISED = "raised"  # the platform's receiver did
 
 
-def rows(submission_ids: Iterable[int]) -> dict[int, Row]:
-    """These rows, by Submission id, on the primary; what is not there is left out. One statement."""
-    found = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail))
-    found = found.filter(submission_id__in=list(submission_ids)).order_by()
-    columns = ("submission_id", "status", "status_time", IsNull(F("grader_reply"), False))
+def rows(submission_ids: Iterable[int], *, since: datetime) -> dict[int, Row]:
+    """
+    These rows, by Submission id, on the primary; what is not there is left out. One statement.
+
+    Args:
+        submission_ids: which.
+        since: a row rests whose last change is not later.
+    """
+    all_of_them = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail)).order_by()
+    told = LessThanOrEqual(F("status_time"), since), IsNull(F("grader_reply"), False)
+    found = multirow.raw(all_of_them.values_list("submission_id", "status", *told), submission_id=submission_ids)
     return {
         submission_id: Row(
             in_flight=status in IN_FLIGHT,
-            since=since,
+            rests=bool(old) and status not in IN_FLIGHT,
             graded=status == _Status.RETIRED and bool(replied),
             failed=status == _Status.FAILED,
         )
-        for submission_id, status, since, replied in found.values_list(*columns)
+        for submission_id, status, old, replied in found
     }
 
 

@@ -1,0 +1,126 @@
+"""
+Writing down what learners' states said, and counting it: one transaction for a page of entries.
+
+What most states say changes nothing of an entry but its learner's columns and its place among what learners have: only
+these are read, written and counted. What a learner waits for in vain is a divergence as well, and is counted anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.utils.timezone import now
+
+from . import buckets, multirow, permits
+from .core.buckets import Learned, learner_bin
+from .data import DivergenceClass, PairStatus
+from .models import Divergence, LedgerEntry
+
+#: What was true of an entry when its learner was asked, and has to be true still when that is written down.
+DEPENDS_ON = ("authority", "move", "target_submission_id", "legacy_id", "learner", "purged_at")
+_WRITTEN = ("learner_said", "learner_correct", "learner_score", "learner_settled_at", "undeliverable")
+_FOUND = ("result", "known", "divergences", "bucket_id")
+
+
+class Told(NamedTuple):
+    """What is to be written of one entry; ``has`` is the grade in the learner's state, None leaves what is there."""
+
+    said: str
+    undeliverable: str = ""
+    settled: bool = False
+    has: tuple[bool | None, float | None] | None = None
+
+
+def note(
+    course_id: str,
+    told: Mapping[int, Told],
+    in_vain: Mapping[int, str],
+    read: Mapping[int, tuple[Any, ...]],
+    moment: datetime,
+) -> None:
+    """
+    Write it down. An entry that was changed since it was read keeps what it has; the next run looks at it again.
+
+    Args:
+        course_id: of all these entries.
+        told: by entry.
+        in_vain: those of them whose learners wait for what nobody brings, each with what became of the row.
+        read: by entry, what ``DEPENDS_ON`` said before its learner was asked, as the database has it.
+        moment: when that was.
+    """
+    if not told:
+        return
+    end = 2 + len(DEPENDS_ON)
+    changes = buckets.Changes()
+    settled_at = connection.ops.adapt_datetimefield_value(moment)
+    rows: dict[int, tuple[Any, ...]] = {}
+    with transaction.atomic():
+        if in_vain:
+            permits.lock([course_id])
+        columns = ("id", "bucket_id", *DEPENDS_ON, *Learned._fields)
+        for row in multirow.select(LedgerEntry, columns, lock=True, id=list(told)):
+            pk, bucket = row[:2]
+            if row[2:end] != read[pk]:
+                continue
+            old, one = Learned._make(row[end:]), told[pk]
+            has = one.has or (old.learner_correct, old.learner_score)
+            rows[pk] = (one.said, *has, settled_at if one.settled else None, one.undeliverable)
+            if bucket is not None and pk not in in_vain:
+                _move(old, old._replace(learner_said=one.said, learner_correct=has[0], learner_score=has[1]), changes)
+        if alarms := {pk: in_vain[pk] for pk in rows if pk in in_vain}:
+            _raise(course_id, alarms, rows, changes)
+        multirow.update(LedgerEntry, _WRITTEN, rows)
+        changes.write()
+
+
+def _move(old: Learned, new: Learned, changes: buckets.Changes) -> None:
+    """Count an entry where it stands by what its learner has, and no more where it stood."""
+    for one, number in ((old, -1), (new, 1)):
+        if (place := learner_bin(one)) is not None:
+            changes.place([place], number)
+
+
+def _raise(
+    course_id: str, alarms: dict[int, str], rows: Mapping[int, tuple[Any, ...]], changes: buckets.Changes
+) -> None:
+    """Put alarms on record, and count their entries anew where they are counted; a new one takes the permit."""
+    if _record(course_id, alarms):
+        permits.withdraw([course_id])
+    differs = buckets.differences_of(alarms)
+    found = {}
+    for pk, old in buckets.stored(alarms).items():
+        named = {*filter(None, old.row.divergences.split(",")), DivergenceClass.UNDELIVERED.value}
+        result, divergences, bucket = PairStatus.DIVERGED, ",".join(sorted(named))[:255], old.bucket_id
+        if bucket is not None:
+            said, correct, score, *_ = rows[pk]
+            learner = {"learner_said": said, "learner_correct": correct, "learner_score": score}
+            new = old.row._replace(result=result, known="", divergences=divergences, **learner)
+            bucket = changes.move(old, new, differs.get(pk))
+        found[pk] = (result.value, "", divergences, bucket)
+    multirow.update(LedgerEntry, _FOUND, found)
+
+
+def _record(course_id: str, alarms: dict[int, str]) -> bool:
+    """Whether one of them is new. What was signed for and is found again counts anew."""
+    rows = Divergence.objects.filter(entry__in=alarms, klass=DivergenceClass.UNDELIVERED)
+    there = dict(rows.values_list("entry_id", "cured_at"))
+    again = [pk for pk, cured_at in there.items() if cured_at is not None]
+    moment = now()
+    if again:
+        rows.filter(entry__in=again).update(cured_at=None, found_at=moment)
+    new = [
+        Divergence(
+            entry_id=pk,
+            course_id=course_id,
+            klass=DivergenceClass.UNDELIVERED,
+            what=f"the learner waits, and {what}",
+            found_at=moment,
+        )
+        for pk, what in alarms.items()
+        if pk not in there
+    ]
+    Divergence.objects.bulk_create(new)
+    return bool(new or again)
