@@ -35,7 +35,15 @@ def facts(course_id: str, wanted: Q | None = None) -> Numbers:
         course_id: the course.
         wanted: which of the loose entries are counted; None for all.
     """
-    return [*bucketed(course_id), *loose(course_id, wanted).items()]
+    return joined(bucketed(course_id), loose(course_id, wanted))
+
+
+def joined(compared: Numbers, still_loose: Counter[Facts]) -> Numbers:
+    """Both together: what is alike is one number, whether it stands in a bucket or not."""
+    found = Counter(still_loose)
+    for one, number in compared:
+        found[one] += number
+    return list(found.items())
 
 
 def bucketed(course_id: str) -> Numbers:
