@@ -47,9 +47,11 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     if compared and not recount.is_of_counters(reconciled):
         reconciled = None  # what it has found may be in no counter
     # What has arrived since the last reconcile is the next one's.
-    seen = None if reconciled is None else ~Q(compared_at=None, created_at__gte=reconciled.started_at)
-    everything = counts.joined(compared, counts.loose(course_id))
-    numbers = gathered.counting(counts.joined(compared, counts.loose(course_id, seen)), authority)
+    unseen = None if reconciled is None else Q(compared_at=None, created_at__gte=reconciled.started_at)
+    seen = None if unseen is None else ~unseen
+    told = counts.joined(compared, counts.loose(course_id, seen))
+    everything = told if unseen is None else counts.joined(told, counts.loose(course_id, unseen))
+    numbers = gathered.counting(told, authority)
     window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
     classes, grave = gathered.by_class(numbers), proofs.on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)

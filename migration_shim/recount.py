@@ -122,9 +122,7 @@ def mend(course_id: str) -> int:
 
 def _take_in(course_id: str) -> None:
     """Count the loose entries that were compared: a process of the release before knows no buckets."""
-    loose, after = counts.loose_of(course_id).filter(compared_at__isnull=False).order_by("pk"), 0
-    while ids := list(loose.filter(pk__gt=after).values_list("pk", flat=True)[:BATCH]):
-        after = ids[-1]
+    for ids in counts.pages(counts.loose_of(course_id).filter(compared_at__isnull=False), BATCH):
         take_in(ids)
 
 
