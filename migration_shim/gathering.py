@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, known, ledger, overrides, proofs, runs, tallies
+from . import counts, known, ledger, overrides, proofs, recount, runs, tallies
 from .conf import ShimSettings
 from .core import gathered
 from .core.buckets import Flag
@@ -43,17 +43,20 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     findings = preflight.document.get("findings") if preflight else None
     record = CoursePhase.objects.filter(course_id=course_id).first()
     authority = Phase(record.phase).authority if record else Authority.LEGACY
-    # What has arrived since the last reconcile is the next one's.
-    seen = None if reconciled is None else ~Q(compared_at=None, created_at__gte=reconciled.started_at)
     compared = counts.bucketed(course_id)
-    everything = [*compared, *counts.loose(course_id).items()]
-    numbers = gathered.counting([*compared, *counts.loose(course_id, seen).items()], authority)
+    if compared and not recount.is_of_counters(reconciled):
+        reconciled = None  # what it has found may be in no counter
+    # What has arrived since the last reconcile is the next one's.
+    unseen = None if reconciled is None else Q(compared_at=None, created_at__gte=reconciled.started_at)
+    seen = None if unseen is None else ~unseen
+    told = counts.joined(compared, counts.loose(course_id, seen))
+    everything = told if unseen is None else counts.joined(told, counts.loose(course_id, unseen))
+    numbers = gathered.counting(told, authority)
     window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
     classes, grave = gathered.by_class(numbers), proofs.on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
         reconcile_age=_age(reconciled),
-        reconcile_complete=newest is not None and newest.complete,
         # One without findings, not even none, has not told what it found.
         preflight_age=_age(preflight) if findings is not None else None,
         preflight_blockers=(*_blockers(findings or ()), *_strangers(findings or (), reconciled)),
@@ -75,6 +78,8 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         ),
         grave=tuple((klass, grave[klass]) for klass in sorted(GRAVE - _TOLD)),
         taken_back=window.taken_back_on is not None,
+        # Last: what a reconcile that has begun meanwhile took from here to there may have been read on neither side.
+        reconcile_complete=newest is not None and newest.complete and runs.is_newest(newest),
     )
 
 

@@ -28,7 +28,6 @@ SCHEMA = "migration_shim.xqueue_known/1"
 NOT_EXCUSABLE = GRAVE
 #: Entries restated in one transaction: graders' sessions write to the same rows.
 BATCH = 200
-PAGE = 2000
 
 
 def in_force(moment: datetime) -> Q:
@@ -189,10 +188,9 @@ def _astray(course_id: str, register: list[KnownDifference]) -> Iterator[list[in
     for pk in astray:
         # All of them, before one is moved to another bucket.
         yield list(entries.filter(bucket_id=pk).order_by("pk").values_list("pk", flat=True))
-    after, loose = 0, counts.loose_of(course_id).order_by("pk")
-    while page := list(loose.filter(pk__gt=after).values_list("pk", "result", "queue_name", "item_id")[:PAGE]):
-        after = page[-1][0]
-        differences = differences_of([pk for pk, *_ in page])
+    for ids in counts.pages(counts.loose_of(course_id)):
+        page = entries.filter(pk__in=ids).values_list("pk", "result", "queue_name", "item_id")
+        differences = differences_of(ids)
         yield [pk for pk, *rest in page if _says_other(*rest, differences.get(pk, {}), register)]
 
 

@@ -258,7 +258,7 @@ class _Reconcile:
 def _comparable(course_id: str, record: Run) -> Run | None:
     """The last complete run whose results still hold: made by the same versions and rules. None asks for a full run."""
     last = runs.last_complete("reconcile", course_id)
-    if last is None or last.document.get("last_full_at") is None:
+    if last is None or last.document.get("last_full_at") is None or not recount.is_of_counters(last):
         return None
     same = last.versions == record.versions and walk.judged_by(last.settings) == walk.judged_by(record.settings)
     return last if same else None

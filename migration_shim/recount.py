@@ -18,7 +18,7 @@ from .buckets import Changes, differences_of, rows_of, take_in
 from .core.buckets import Flag, Kind, bins_of, facts_of
 from .data import State
 from .metrics import count
-from .models import Bucket, Checkpoint, Histogram, LedgerEntry
+from .models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,14 @@ class Difference(NamedTuple):
     def number(self) -> int:
         """How many counters are wrong, at least."""
         return len(self.buckets) + len(self.kinds)
+
+
+def is_of_counters(reconciled: Run | None) -> bool:
+    """
+    Whether a reconcile has counted what it stored. One of a release before, whose processes still run while an upgrade
+    is rolled out, changes results and no counters: only a full one after it finds that.
+    """
+    return reconciled is not None and "counters_differed" in reconciled.document
 
 
 def difference(course_id: str) -> Difference:
@@ -100,7 +108,7 @@ def mend(course_id: str) -> int:
         Checkpoint.objects.select_for_update().get(pk=place.pk)
         found = difference(course_id)
         if found.number:
-            _add(found.buckets)
+            _add(course_id, found.buckets)
             # Where an entry is gone its bins were as full as its bucket, until this was set right.
             if kinds := _kinds(course_id) or found.kinds:
                 found = found._replace(kinds=kinds)
@@ -114,20 +122,20 @@ def mend(course_id: str) -> int:
 
 def _take_in(course_id: str) -> None:
     """Count the loose entries that were compared: a process of the release before knows no buckets."""
-    loose, after = counts.loose_of(course_id).filter(compared_at__isnull=False).order_by("pk"), 0
-    while ids := list(loose.filter(pk__gt=after).values_list("pk", flat=True)[:BATCH]):
-        after = ids[-1]
+    for ids in counts.pages(counts.loose_of(course_id).filter(compared_at__isnull=False), BATCH):
         take_in(ids)
 
 
-def _add(found: dict[int, int]) -> None:
+def _add(course_id: str, found: dict[int, int]) -> None:
     changes = Changes()
+    # One that was left when its row was gone is there, and of no course: nobody would ever count what stands in it.
+    Bucket.objects.filter(id__in=found).exclude(course_id=course_id).delete()
     there = set(Bucket.objects.filter(id__in=found).values_list("id", flat=True))
     for bucket, number in found.items():
         if bucket in there:
             changes.leave(bucket, -number)
         else:
-            _add_row(changes, bucket, number)
+            _add_row(changes, course_id, bucket, number)
     changes.write()
 
 
@@ -138,9 +146,10 @@ def _add_bins(course_id: str) -> None:
     changes.write()
 
 
-def _add_row(changes: Changes, bucket: int, number: int) -> None:
+def _add_row(changes: Changes, course_id: str, bucket: int, number: int) -> None:
     """Make a bucket that entries stand in and that is not there: its facts are those of one of them."""
-    pk = LedgerEntry.objects.filter(bucket_id=bucket).values_list("pk", flat=True).first()
+    # By the course, too: there is no index on the bucket alone.
+    pk = LedgerEntry.objects.filter(course_id=course_id, bucket_id=bucket).values_list("pk", flat=True).first()
     if pk is not None:
         changes.name(bucket, facts_of(rows_of([pk])[pk], differences_of([pk]).get(pk)))
         changes.leave(bucket, -number)

@@ -95,9 +95,14 @@ def keep_place(run: Run) -> None:
     Raises:
         RunLocked: this run has lost its place, and what it says is no evidence.
     """
-    if Run.objects.filter(kind=run.kind, scope=run.scope, id__gt=run.pk).exists():
+    if not is_newest(run):
         raise RunLocked("Another run has taken this one's place; it was thought dead.")
     beat(run)
+
+
+def is_newest(run: Run) -> bool:
+    """Whether no other run of its kind and scope has begun since."""
+    return not Run.objects.filter(kind=run.kind, scope=run.scope, id__gt=run.pk).exists()
 
 
 def is_alive(run_id: int) -> bool:

@@ -292,7 +292,7 @@ def _copies_of_entry(start: int, number: int) -> None:
 
 def reconciled(**fields: Any) -> Run:
     """A reconcile on record, complete and without leaks unless ``fields`` say otherwise."""
-    document = {"fence_leaks": 0, "double_authority": 0, "learners": {"applies": True}}
+    document = {"fence_leaks": 0, "double_authority": 0, "learners": {"applies": True}, "counters_differed": 0}
     values = {"complete": True, "finished_at": now(), "document": document | fields.pop("document", {})}
     return Run.objects.create(kind="reconcile", scope=COURSE, **(values | fields))
 
