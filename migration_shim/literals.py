@@ -55,7 +55,8 @@ class Literals:
         if kinds <= {int, bool}:
             return [str(int(value)) for value in values]
         if kinds == {float} and all(map(isfinite, values)):
-            return [repr(value) for value in values]
+            # With an exponent it is a double and no decimal, as the driver writes it.
+            return [text if "e" in text else f"{text}e0" for text in map(repr, values)]
         return [self._driver.literal(value).decode() for value in values]
 
 
