@@ -320,7 +320,8 @@ def test_rows_that_retention_takes_while_they_are_read_are_passed_over(monkeypat
 @pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 def test_no_submission_waits_for_rows_that_have_no_entry_to_be_linked(monkeypatch):
     """Under REPEATABLE READ too: a lock of an identity that is not there would be one of all that is near it."""
-    unlinked(rows.legacy_row(1))
+    rows.legacy_row(1)
+    rows.backfill()
     rows.legacy_row(2, course=OTHER)
     entry = LedgerEntry.objects.values().get() | {"id": None, "identity": "f" * 64}
     other, linked = connections["default"].copy("other"), link._link_page
