@@ -20,7 +20,7 @@ from .legacy import rows as legacy_rows
 from .models import Checkpoint, CoursePhase, LedgerEntry
 from .run_control.control import Control
 
-PAGE = 1000
+PAGE = 500
 
 
 def link_new_rows(settings: ShimSettings, control: Control) -> None:

@@ -23,7 +23,7 @@ from .run_control.spread import Spread
 from .styles import Styles
 
 #: Entries compared at once; a page of glances holds more, most of which need no comparing.
-BATCH = 1000
+BATCH = 500
 #: Settings of which other values would give a pair another result. None does with EVIDENCE_DAYS, but runs from before
 #: that setting have not written down when the target graded, without which no pair counts: all are looked at once.
 JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds", "evidence_days")
