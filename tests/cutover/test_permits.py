@@ -12,6 +12,7 @@ from migration_shim import api, evidence, known, outcomes, permits, runs, storin
 from migration_shim.core.phases import flags_of
 from migration_shim.data import DETERMINISTIC, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.models import CoursePhase, Divergence, KnownDifference, LedgerEntry, LegacySubmission, PhaseChange
+from migration_shim.selection import Seen
 from tests import rows
 from tests.rows import COURSE, WRONG, clean_course, fresh, graded  # noqa: F401
 
@@ -46,7 +47,7 @@ def store_one(klass):
     entry = LedgerEntry.objects.latest("pk")
     gone = outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences={klass: "text"})
-    found = storing.Found(entry=entry, result=result, legacy=gone, target=gone, seen="x", payload_at=None)
+    found = storing.Found(entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
     with runs.running("reconcile", COURSE):
         storing.store([found], known.of_course(COURSE, now()), now(), timedelta(minutes=7))
         raise KeyboardInterrupt
