@@ -89,7 +89,7 @@ EVENTS = {
     "twin_not_written": "A second shadow could not be written.",
     "watch_breach": "xqueue_watch found a course beyond its bounds.",
     "watch_stepped_back": "xqueue_watch stepped a course back to legacy.",
-    "counters_differ": "A recount has found counters of a course that did not say what its entries say, and has set them right.",
+    "counters_differ": "A recount found counters of a course that did not say what its entries say, and set them right.",
 }
 #: What is timed.
 LEGS = {
