@@ -89,7 +89,7 @@ EVENTS = {
     "twin_not_written": "A second shadow could not be written.",
     "watch_breach": "xqueue_watch found a course beyond its bounds.",
     "watch_stepped_back": "xqueue_watch stepped a course back to legacy.",
-    "counters_differ": "A recount found counters of a course that did not say what its entries say, and set them right.",
+    "counters_differ": "Counters of a course did not say what its entries say; a recount set them right.",
 }
 #: What is timed.
 LEGS = {
