@@ -67,7 +67,7 @@ class Browser:
     def __init__(self, server, name):
         self.session = proxied_session({"courses.example.edu": server.address})
         self.session.headers["Referer"] = f"{ROOT}/login"
-        # The server may close an idle connection at the very moment at which it is used again; a browser would try anew.
+        # The server may close an idle connection as it is used again; a browser would try once more.
         self.session.headers["Connection"] = "close"
         self.session.get(f"{ROOT}/login")
         form = {"username": name, "password": "pw", "csrfmiddlewaretoken": self.session.cookies["csrftoken"]}
