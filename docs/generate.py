@@ -312,7 +312,7 @@ def readme() -> str:
 
 
 def performance() -> str:
-    """Give the page on performance with the goals and the newest whole run as benchmarks/ has them now."""
+    """Give the page on performance with the goals and the newest run as benchmarks/ has them now."""
     from benchmarks import document, goals, tables
 
     run = document.newest()
