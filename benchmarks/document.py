@@ -52,7 +52,7 @@ def read(path: Path) -> Document:
 
 
 def newest(folder: Path = RESULTS) -> Document | None:
-    """The newest finished run of all that has rows (memory apart), of ``goals.WHOLE`` or more; None if there is none."""
+    """The newest finished run of all groups, memory apart, of ``goals.WHOLE`` rows or more; None if there is none."""
     found = [read(path) for path in folder.glob("*.json")]
     whole = [run for run in found if run["finished"] and run["size"] >= goals.WHOLE]
     whole = [run for run in whole if set(run["groups"]) >= set(names.GROUPS) - {"memory"}]
