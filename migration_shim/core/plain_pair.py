@@ -171,7 +171,7 @@ def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: 
                 return None
         if not _is_ours(_header(pair.header), pair, hosts):
             return None
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
     points = pair.points_possible, pair.points_earned
     if not _has_its_points(other.correct, other.score, *points, style, predicted):

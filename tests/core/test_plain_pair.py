@@ -6,9 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core import plain_pair
+from migration_shim.core.hosts import Hosts
 from migration_shim.core.payload import parity
 from migration_shim.core.scoring import read_reply
-from migration_shim.data import ReplyKind
+from migration_shim.data import ReplyKind, ScoreStyle
 
 ODD = st.sampled_from(
     [
@@ -126,6 +127,22 @@ def test_a_body_that_it_takes_for_the_same_is_the_same_to_the_rules(ordered, pay
     if same:
         made = json.dumps({"grader_payload": payload, "student_info": info, "student_response": answer})
         assert parity(body, {}, made, {}) == {}
+
+
+def test_a_body_that_nests_too_deep_for_the_parser_is_left_to_the_rules():
+    """Somebody has edited it: one such row must not end the run for all others."""
+    columns = {"grader_payload": None, "student_info": "{}", "answer": '"x"', "lease_key": "k", "is_timed": False}
+    place = {"learner": "a" * 32, "student_id": f"shadow:{'a' * 32}", "item_id": "p", "target_item_id": "shadow:p"}
+    reply = '{"correct": true, "score": 1, "msg": "m"}'
+    queues = {"queue_name": "q", "target_queue_name": "q-shadow", "target_queue_key": "shadow:1"}
+    header = '{"lms_callback_url": "https://x/", "lms_key": "k", "queue_name": "q"}'
+    same = {"raw_header": header, "header": header, "reply": reply, "target_reply": reply}
+    points = {"points_possible": 1, "points_earned": 1}
+    for answer, taken in (('"x"', True), ("[" * 100_000 + "]" * 100_000, False)):
+        body = f'{{"student_response": {answer}, "student_info": "{{}}", "grader_payload": null}}'
+        one = pair(body=body, **columns, **place, **queues, **same, **points)
+        found = plain_pair.equal(one, Hosts(), ScoreStyle.UNKNOWN, 0, lambda score, possible: 1)
+        assert (found is not None) is taken
 
 
 def test_a_common_body_is_the_same_in_either_order_and_spacing():
