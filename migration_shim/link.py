@@ -62,8 +62,7 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
             parsed += [plan.read(row, storage)[0] for row in _link_plain(plain)]
             _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
-            if arrived is not None:
-                walked.saw(checkpoint, arrived)
+            walked.saw(checkpoint, arrived)
             walked.keep(checkpoint, unread=[one.row.id for one in unread])
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1], safe))
             checkpoint.save()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ..data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 from . import json_text
@@ -109,16 +108,6 @@ def same_score(one: float | None, other: float | None) -> bool:
     return one == other or math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
-def learn_style(scores: Iterable[tuple[float, int]]) -> ScoreStyle:
-    """
-    What the graders of a queue call a score, out of (score as CAPA reads it, points possible) of what they have graded.
-
-    Only problems of more than one point tell. Between 0 and 1 it is a share, above 1 and up to the maximum points; 1 is
-    full marks or one point, and counts only where nothing else tells. The majority decides, in any order.
-    """
-    return style_of(Counter(style_sign(score, possible) for score, possible in scores))
-
-
 def style_sign(score: float, possible: int) -> str:
     """What one score tells of its queue's style: "share", "points", "one", or nothing. Count them for ``style_of``."""
     if possible > 1:
@@ -129,7 +118,12 @@ def style_sign(score: float, possible: int) -> str:
 
 
 def style_of(signs: Mapping[str, int]) -> ScoreStyle:
-    """The style that so many signs tell of. See ``learn_style``."""
+    """
+    What the graders of a queue call a score, by what the scores of what they have graded tell (``style_sign``).
+
+    Only problems of more than one point tell. Between 0 and 1 it is a share, above 1 and up to the maximum points; 1 is
+    full marks or one point, and counts only where nothing else tells. The majority decides, in any order.
+    """
     shares, points, ones = (signs.get(sign, 0) for sign in ("share", "points", "one"))
     if shares == points:
         return ScoreStyle.RATIO if ones and not points else ScoreStyle.UNKNOWN

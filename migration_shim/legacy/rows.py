@@ -55,13 +55,6 @@ def _all() -> QuerySet[LegacySubmission]:
     return LegacySubmission.objects.using(LEGACY_ALIAS)
 
 
-def pages(*, after: int, unretired_only: bool, size: int) -> Iterator[list[LegacyRow]]:
-    """Rows with an id above ``after``, in ascending order of id, in pages of ``size``."""
-    while rows := page(after=after, unretired_only=unretired_only, size=size):
-        yield rows
-        after = rows[-1].id
-
-
 def id_pages(*, after: int, size: int) -> Iterator[list[int]]:
     """The ids of all rows above ``after``, in ascending order, in pages: no row is read for it."""
     ids = _walk(after, unretired_only=False).values_list("id", flat=True)
@@ -101,7 +94,7 @@ def _walk(after: int, unretired_only: bool, upto: int | None = None) -> QuerySet
 
 
 def count(*, after: int, unretired_only: bool) -> int:
-    """How many rows ``pages`` would give."""
+    """How many rows there are above ``after``."""
     return _walk(after, unretired_only).count()
 
 

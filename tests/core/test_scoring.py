@@ -4,12 +4,21 @@ import hashlib
 import itertools
 import json
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_shim.core.scoring import judge_points, learn_style, message_digest, read_reply, same_score, scaled
+from migration_shim.core.scoring import (
+    judge_points,
+    message_digest,
+    read_reply,
+    same_score,
+    scaled,
+    style_of,
+    style_sign,
+)
 from migration_shim.data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 
 VALID, INVALID, RAISES = ReplyKind.VALID, ReplyKind.INVALID, ReplyKind.RAISES
@@ -172,7 +181,7 @@ RATIO, ABSOLUTE, UNKNOWN = ScoreStyle.RATIO, ScoreStyle.ABSOLUTE, ScoreStyle.UNK
 )
 def test_style(scores, style):
     orders = itertools.islice(itertools.permutations(scores), 6)
-    assert {learn_style(iter(order)) for order in orders} == {style}
+    assert {style_of(Counter(style_sign(*one) for one in order)) for order in orders} == {style}
 
 
 # --- stored points ----------------------------------------------------------------------------------------------------

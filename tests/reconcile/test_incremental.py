@@ -1,6 +1,7 @@
 """An incremental run says what a full one would of all that happened lately, writes what changed, looks at little."""
 
 import json
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import comparing, equal_pairs, evidence, runs, selection, storing
-from migration_shim.core.scoring import learn_style
+from migration_shim.core.scoring import style_of, style_sign
 from migration_shim.data import ScoreStyle
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission, Run
 from tests import rows
@@ -251,7 +252,7 @@ def test_a_run_that_learns_how_a_queue_scores_judges_everything_by_it():
     assert content["courses"][0]["styles"] == {rows.QUEUE: "ratio"}
     for user in (2, 3):
         settled_pair(user, '{"correct": true, "score": 3, "msg": "<p>3 of 4</p>"}')
-    assert learn_style([(1, 4), (3, 4), (3, 4)]) is ScoreStyle.ABSOLUTE
+    assert style_of(Counter(style_sign(*one) for one in [(1, 4), (3, 4), (3, 4)])) is ScoreStyle.ABSOLUTE
     new = LedgerEntry.objects.exclude(legacy_id=one.pk)
     new.update(points_possible=4)
     ids = list(new.values_list("target_submission_id", flat=True))
