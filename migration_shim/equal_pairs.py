@@ -26,7 +26,7 @@ from .data import Authority, Leg, Move, Origin, PairStatus, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .selection import DEPENDS_ON, Rules, Seen
-from .target.changing import CROWD, HAS_FILES, JOINS, TWINS, digest
+from .target.changing import CROWD, HAS_FILES, TWINS, digest, joins
 from .target.prediction import points_for
 
 _TABLE = LedgerEntry._meta.db_table
@@ -118,8 +118,8 @@ def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> di
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT l.id, {depends_on}, {fingerprint.known(digest())}, {times}, d.status_time < %s, {_OF_PAIR},"
-            f" {took}, s.raw_answer FROM {_TABLE} l {JOINS}"
-            f" WHERE l.id IN ({', '.join(map(str, ids))}) AND l.legacy_id IS NOT NULL"
+            f" {took}, s.raw_answer FROM {_TABLE} l {joins()}"
+            f" WHERE l.id IN ({multirow.numbers(ids)}) AND l.legacy_id IS NOT NULL"
             f" AND {' AND '.join(OF_ENTRY.values())} ORDER BY l.id",
             [str(at(moment)), at(ended_before)],
         )

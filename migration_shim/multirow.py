@@ -90,6 +90,11 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
         )
 
 
+def numbers(values: Iterable[int]) -> str:
+    """Numbers for an ``IN`` of a statement that is written by hand; empty where there is none. Never text."""
+    return ", ".join([str(int(value)) for value in values])
+
+
 def raw(rows: models.QuerySet[Any], **among: Iterable[int]) -> list[tuple[Any, ...]]:
     """
     What a ``values_list`` would give, as the database has it: times without a zone or as text, booleans as numbers.
@@ -105,9 +110,9 @@ def raw(rows: models.QuerySet[Any], **among: Iterable[int]) -> list[tuple[Any, .
         sql, parameters = rows.query.get_compiler(rows.db).as_sql()
     except EmptyResultSet:  # an IN of nothing
         return []
-    for name, numbers in among.items():
+    for name, values in among.items():
         meta, quote = rows.model._meta, connections[rows.db].ops.quote_name
-        wanted = ", ".join([str(int(number)) for number in numbers])
+        wanted = numbers(values)
         if not wanted:
             return []
         sql += f" WHERE {quote(meta.db_table)}.{quote(meta.get_field(name).column)} IN ({wanted})"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from . import fingerprint
+from . import fingerprint, multirow
 from .data import Leg, PairStatus, ScoreStyle, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
@@ -115,7 +115,7 @@ def reader(rules: Rules, *, echo: bool) -> Read:
         stands = f"({stands} OR l.result = '{PairStatus.NONE}')"
     same = fingerprint.same("l.target_seen", target_changing.digest())
     # The target's rows of an entry that nobody has compared are not read for this.
-    joins = target_changing.JOINS.replace("l.target_submission_id", "l.target_submission_id AND l.seen <> ''")
+    joins = target_changing.joins("l.seen <> ''")
     sql = (
         f"SELECT l.id, l.legacy_id, l.legacy_seen, CASE WHEN l.seen = {by_rules} AND {stands} THEN {same} ELSE 0 END"
         f" FROM {_TABLE} l {joins} WHERE "
@@ -126,7 +126,7 @@ def reader(rules: Rules, *, echo: bool) -> Read:
             cursor.execute(sql + where, [*parameters, *more])
             rows = cursor.fetchall()
         found = {row[0]: Glance._make(row) for row in rows}
-        if len(found) < len(rows):  # one with several Scores; see target.changing.JOINS
+        if len(found) < len(rows):  # one with several Scores; see target.changing.joins
             several = [pk for pk, times in Counter(row[0] for row in rows).items() if times > 1]
             found |= {pk: found[pk]._replace(stands=0) for pk in several}
         return list(found.values())
@@ -136,10 +136,6 @@ def reader(rules: Rules, *, echo: bool) -> Read:
 
 def _quoted(words: Iterable[str]) -> str:
     return ", ".join(f"'{word}'" for word in sorted(words))
-
-
-def _numbers(values: Iterable[int]) -> str:
-    return ", ".join([str(int(value)) for value in values])
 
 
 def pages(
@@ -203,7 +199,7 @@ def news(read: Read, course_id: str, *, since: datetime | None, queues: Iterable
     )
     for column, ids in touched:
         for start in range(0, len(ids), PAGE):
-            among = f"l.{column} IN ({_numbers(ids[start : start + PAGE])})"
+            among = f"l.{column} IN ({multirow.numbers(ids[start : start + PAGE])})"
             found = read(f"{among} AND l.course_id = %s AND l.settled_at IS NOT NULL", [course_id])
             if page_ := [glance for glance in found if glance.id not in seen]:
                 seen.update(glance.id for glance in page_)
@@ -231,13 +227,13 @@ def changed(page: list[Glance]) -> list[int]:
 
 def seen_now(ids: Iterable[int], rules: Rules) -> dict[int, Seen]:
     """What the results of these entries are to be stored with, as their rows are now; before they are compared."""
-    wanted = _numbers(ids)
+    wanted = multirow.numbers(ids)
     if not wanted:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT l.id, l.legacy_id, l.queue_name, {fingerprint.known(target_changing.digest())}"
-            f" FROM {_TABLE} l {target_changing.JOINS} WHERE l.id IN ({wanted})"
+            f" FROM {_TABLE} l {target_changing.joins()} WHERE l.id IN ({wanted})"
         )
         rows = cursor.fetchall()
     legacy = legacy_changing.digests({legacy_id for _, legacy_id, *_ in rows if legacy_id is not None})

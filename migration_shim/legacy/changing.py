@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connections
 
-from .. import fingerprint
+from .. import fingerprint, multirow
 from ..core.mapping import MARK
 from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
@@ -29,7 +29,7 @@ def digest(alias: str) -> str:
 
 def digests(ids: Iterable[int]) -> dict[int, str]:
     """The digests of the rows that are there, by id; ``fingerprint.UNKNOWN`` where none could be made."""
-    wanted = ", ".join([str(int(row_id)) for row_id in ids])
+    wanted = multirow.numbers(ids)
     if not wanted:
         return {}
     with connections[LEGACY_ALIAS].cursor() as cursor:
@@ -62,7 +62,7 @@ def plain_rows(ids: Iterable[int], ended_before: datetime) -> dict[int, tuple[An
     Of the rows that may be judged without the rules, by id: digest, header, body, reply, microseconds from arrival to
     return, and whether they were returned before a moment.
     """
-    wanted = ", ".join([str(int(row_id)) for row_id in ids])
+    wanted = multirow.numbers(ids)
     if not wanted:
         return {}
     here = connections[LEGACY_ALIAS]

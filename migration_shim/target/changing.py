@@ -24,14 +24,6 @@ _TEXTS = (
 _DETAIL, _SUBMISSION, _STUDENT_ITEM, _SCORE, _FILE = (
     model._meta.db_table for model in (ExternalGraderDetail, Submission, StudentItem, Score, SubmissionFile)
 )
-#: The target's rows of the ledger entries ``l``, as d, s, i and p; NULL where there are none. An entry with several
-#: Scores comes several times: whoever reads this counts it as changed, and leaves it to the rules.
-JOINS = (
-    f"LEFT JOIN {_DETAIL} d ON d.submission_id = l.target_submission_id "
-    f"LEFT JOIN {_SUBMISSION} s ON s.id = l.target_submission_id "
-    f"LEFT JOIN {_STUDENT_ITEM} i ON i.id = s.student_item_id "
-    f"LEFT JOIN {_SCORE} p ON p.submission_id = l.target_submission_id"
-)
 #: So many rows beside one are held against it: all against all would take the square of a learner's attempts.
 CROWD = 100
 #: The living rows that have the StudentItem and the key of ``d`` beside it: a shadow's key is its submission's own.
@@ -49,8 +41,26 @@ _SCORES = f"(SELECT COUNT(*) FROM {_SCORE} p2 WHERE p2.submission_id = l.target_
 HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)"
 
 
+def joins(only: str = "") -> str:
+    """
+    The target's rows of the ledger entries ``l``, as d, s, i and p; NULL where there are none.
+
+    An entry with several Scores comes several times: whoever reads this counts it as changed, for the rules to see.
+
+    Args:
+        only: a condition on ``l``, of which entries the rows are wanted. Of the others none is looked up.
+    """
+    of_entry = f"= l.target_submission_id{only and f' AND {only}'}"
+    return (
+        f"LEFT JOIN {_DETAIL} d ON d.submission_id {of_entry} "
+        f"LEFT JOIN {_SUBMISSION} s ON s.id {of_entry} "
+        f"LEFT JOIN {_STUDENT_ITEM} i ON i.id = s.student_item_id "
+        f"LEFT JOIN {_SCORE} p ON p.submission_id {of_entry}"
+    )
+
+
 def digest() -> str:
-    """The digest of all that is compared of an entry ``l`` and its target row, over ``JOINS``, as SQL."""
+    """The digest of all that is compared of an entry ``l`` and its target row, over ``joins``, as SQL."""
     parts = [f"l.{name}" for name in _OF_ENTRY]
     parts += [*map(fingerprint.nullable, _NULLABLE), TWINS, _SCORES]
     parts += [fingerprint.text(connection, name) for name in _TEXTS]
