@@ -194,7 +194,16 @@ def facts_of(row: Row, differences: Mapping[str, int | None] | None = None) -> F
 
 def bins_of(row: Row) -> tuple[Bin, ...]:
     """The places of an entry in the histograms."""
-    found = [Bin(row.course_id, *place) for place in _places(row)]
+    day = day_of(row.target_graded_at)
+    one, other = (row.legacy_correct, row.legacy_score), (row.target_correct, row.target_score)
+    found = []
+    if _is_timed(row):
+        side = str(row.authority)
+        found += _timed(row.course_id, row.queue_name, side, day, row.legacy_seconds or 0.0, row.target_seconds or 0.0)
+    if row.legacy_state == row.target_state == State.GRADED:
+        found.append(_confused(row.course_id, *one, *other))
+    if row.target_score is not None and (sign := style_sign(row.target_score, row.points_possible)):
+        found.append(_styled(row.course_id, row.queue_name, day or day_of(row.arrived_at), sign))
     if (place := learner_bin(row)) is not None:
         found.append(place)
     return tuple(found)
@@ -210,19 +219,6 @@ def learner_bin(row: Row | Learned) -> Bin | None:
 @functools.lru_cache(maxsize=4096)
 def _learner(course_id: str, kind: Kind, place: str) -> Bin:
     return Bin(course_id, "", "", None, kind.value, place)
-
-
-def _places(row: Row) -> Iterator[tuple[str, str, date | None, str, str]]:
-    day = day_of(row.target_graded_at)
-    queue, side = row.queue_name, str(row.authority)
-    if _is_timed(row):
-        yield queue, side, day, Kind.LEGACY_SECONDS.value, str(seconds_bin(row.legacy_seconds or 0.0))
-        yield queue, side, day, Kind.TARGET_SECONDS.value, str(seconds_bin(row.target_seconds or 0.0))
-    if row.legacy_state == row.target_state == State.GRADED:
-        pair = f"{_word(row.legacy_correct, row.legacy_score)}|{_word(row.target_correct, row.target_score)}"
-        yield "", "", None, Kind.CONFUSION.value, pair
-    if row.target_score is not None and (sign := style_sign(row.target_score, row.points_possible)):
-        yield queue, "", day or day_of(row.arrived_at), Kind.STYLE.value, sign
 
 
 def _is_timed(row: Row) -> bool:
@@ -286,27 +282,39 @@ def equal_bins(
     target_took: float | None,
 ) -> list[Bin]:
     """Its places in the histograms."""
-    found = [_confused(course_id, correct, score)]
+    found = [_confused(course_id, correct, score, correct, score)]
     if took is not None and target_took is not None:
-        found.append(_timed(course_id, queue_name, graded_on, Kind.LEGACY_SECONDS, seconds_bin(took)))
-        found.append(_timed(course_id, queue_name, graded_on, Kind.TARGET_SECONDS, seconds_bin(target_took)))
+        found += _timed(course_id, queue_name, Authority.LEGACY.value, graded_on, took, target_took)
     if sign := style_sign(score, points_possible):
         found.append(_styled(course_id, queue_name, graded_on, sign))
     return found
 
 
-@functools.lru_cache(maxsize=4096)
-def _confused(course_id: str, correct: bool, score: float) -> Bin:
-    return Bin(course_id, "", "", None, Kind.CONFUSION.value, f"{_word(correct, score)}|{_word(correct, score)}")
+def _timed(
+    course_id: str, queue_name: str, authority: str, day: date | None, took: float, target_took: float
+) -> Iterator[Bin]:
+    for kind, seconds in ((Kind.LEGACY_SECONDS, took), (Kind.TARGET_SECONDS, target_took)):
+        yield _lasted(course_id, queue_name, authority, day, kind, seconds_bin(seconds))
+
+
+# A million pairs share a few thousand places.
 
 
 @functools.lru_cache(maxsize=4096)
-def _timed(course_id: str, queue_name: str, day: date, kind: Kind, place: int) -> Bin:
-    return Bin(course_id, queue_name, Authority.LEGACY.value, day, kind.value, str(place))
+def _lasted(course_id: str, queue_name: str, authority: str, day: date | None, kind: Kind, place: int) -> Bin:
+    return Bin(course_id, queue_name, authority, day, kind.value, str(place))
 
 
 @functools.lru_cache(maxsize=4096)
-def _styled(course_id: str, queue_name: str, day: date, sign: str) -> Bin:
+def _confused(
+    course_id: str, correct: bool | None, score: float | None, other_correct: bool | None, other_score: float | None
+) -> Bin:
+    pair = f"{_word(correct, score)}|{_word(other_correct, other_score)}"
+    return Bin(course_id, "", "", None, Kind.CONFUSION.value, pair)
+
+
+@functools.lru_cache(maxsize=4096)
+def _styled(course_id: str, queue_name: str, day: date | None, sign: str) -> Bin:
     return Bin(course_id, queue_name, "", day, Kind.STYLE.value, sign)
 
 
