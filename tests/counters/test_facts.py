@@ -214,3 +214,33 @@ def test_a_quantile_errs_against_the_target_and_by_no_more_than_a_bin(times, sha
 def test_a_quantile_of_nothing_is_none():
     assert buckets.quantile({}, 0.5) is None
     assert buckets.quantile({3: 0}, 0.5) is None
+
+
+@given(
+    st.booleans(),
+    st.sampled_from([0.0, 0.25, 0.35, 1.0, 1.5, 3.0]),
+    st.sampled_from([1, 4]),
+    st.none() | st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)),
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_the_quick_way_says_of_an_equal_pair_what_the_other_says(correct, score, possible, took, told):
+    """It is what nearly every pair is counted by."""
+    echo, history, leased = told
+    seconds = took or (None, None)
+    row = PAIR._replace(
+        legacy_correct=correct,
+        target_correct=correct,
+        legacy_score=score,
+        target_score=score,
+        legacy_seconds=seconds[0],
+        target_seconds=seconds[1],
+        points_possible=possible,
+        echo=echo,
+        history=history,
+        leases=int(leased),
+    )
+    day = MOMENT.date()
+    flags = buckets.equal_flags(echo=echo, history=history, leased=leased, timed=took is not None)
+    place = row.course_id, row.queue_name
+    assert buckets.equal_facts(*place, row.item_id, day, day, correct, flags) == facts_of(row)
+    assert Counter(buckets.equal_bins(*place, day, correct, score, possible, *seconds)) == Counter(bins_of(row))

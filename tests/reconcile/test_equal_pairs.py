@@ -1,6 +1,5 @@
 """The short path stores what the rules would store, and passes nothing that they would not call equal."""
 
-import contextlib
 import json
 from datetime import timedelta
 
@@ -175,6 +174,19 @@ READ = {
     "the learner's key": lambda row: detail(queue_key=json.loads(row.xqueue_header)["lms_key"])(row),
 }
 
+EVERY = [*(plant for plants in PLANTS.values() for plant in plants), *READ.values()]
+
+
+def in_both_ways(monkeypatch):
+    """What a full reconcile stores with the short path, and what without."""
+    found = []
+    for store in (equal_pairs.store, lambda ids, job, rules: list(ids)):
+        monkeypatch.setattr(walk.equal_pairs, "store", store)
+        LedgerEntry.objects.update(seen="")
+        rows.reconcile(full=True)
+        found.append(changes.stored())
+    return found
+
 
 def planted(plant):
     row = pair()
@@ -187,7 +199,7 @@ def test_every_condition_has_a_plant():
     assert sorted(PLANTS) == sorted({name for _, name in CONDITIONS})
 
 
-@pytest.mark.parametrize("plant", [*(plant for plants in PLANTS.values() for plant in plants), *READ.values()])
+@pytest.mark.parametrize("plant", EVERY)
 def test_what_is_not_plainly_equal_is_left_to_the_rules(plant):
     row = planted(plant)
     before = changes.stored()
@@ -211,20 +223,12 @@ def test_each_condition_alone_holds_back_what_it_is_for(module, name, plant, mon
     assert left(row) == []
 
 
-@pytest.mark.parametrize("plant", [*(plant for plants in PLANTS.values() for plant in plants), *READ.values()])
+@pytest.mark.parametrize("plant", EVERY)
 def test_the_rules_say_the_same_of_all_of_them_with_the_short_path_and_without(plant, monkeypatch):
     made = [pair(user=5), planted(plant)]
     assert changes.entry_of(made[0])
-    found = []
-    for short in (True, False):
-        with contextlib.ExitStack() as stack:
-            patch = stack.enter_context(pytest.MonkeyPatch.context())
-            if not short:
-                patch.setattr(walk.equal_pairs, "store", lambda ids, job, rules: list(ids))
-            LedgerEntry.objects.update(seen="")
-            rows.reconcile(full=True)
-        found.append(changes.stored())
-    assert found[0] == found[1]
+    with_it, without = in_both_ways(monkeypatch)
+    assert with_it == without
 
 
 def test_another_lmss_row_is_left_to_the_rules(monkeypatch):
@@ -252,14 +256,8 @@ def written_later(row):
 @pytest.mark.parametrize("plant", [nested, written_later])
 def test_the_rules_store_the_same_of_what_is_equal_at_a_glance(plant, monkeypatch):
     planted(plant)
-    found = []
-    for short in (True, False):
-        if not short:
-            monkeypatch.setattr(walk.equal_pairs, "store", lambda ids, job, rules: list(ids))
-        LedgerEntry.objects.update(seen="")
-        rows.reconcile(full=True)
-        found.append(changes.stored())
-    assert found[0] == found[1]
+    with_it, without = in_both_ways(monkeypatch)
+    assert with_it == without
 
 
 CROWD = 150
