@@ -23,6 +23,7 @@ from ..core.wire import is_folder
 from ..data import LegacyRow
 from ..errors import ConfigurationError, FileUnavailable, TargetWriteFailed
 from ..legacy.downloads import Downloads
+from ..storage_errors import storage_errors
 from ..target import contents as target
 from ..target.contents import StoredFile
 
@@ -253,5 +254,5 @@ def _opened(source: Source, place: str, key: str, limit: int) -> Iterator[Any]:
             yield file
     except FileNotFoundError as error:
         raise FileUnavailable("file_missing", key) from error
-    except target.storage_errors() as error:
+    except storage_errors() as error:
         raise FileUnavailable("file_unreadable", key) from error

@@ -18,8 +18,8 @@ from ..legacy import uploads
 from ..legacy.give_back import Returning, Way
 from ..legacy.handoff import mark_of
 from ..models import LedgerEntry
+from ..storage_errors import storage_errors
 from ..target import fencing
-from ..target.contents import storage_errors
 from .files import Source
 
 SUPERSEDED = Decision(row_class=RowClass.SUPERSEDED)

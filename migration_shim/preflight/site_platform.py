@@ -25,6 +25,7 @@ from ..core.site_rules import SITE_RULES as RULES
 from ..legacy import in_flight as on_legacy
 from ..lms import receivers, state
 from ..publish import copy_tasks
+from ..storage_errors import storage_errors
 from ..target import contents
 from ..target import in_flight as on_target
 from ..target.logins import GROUP
@@ -144,7 +145,7 @@ def _storage_complaint(get: Callable[[], files.Source], *, write: bool = False) 
         if isinstance(storage, FileSystemStorage):
             return _directory_complaint(Path(storage.location), write=write)
         in_time(lambda: storage.exists(_NOTHING))
-    except (ImportError, TypeError, ImproperlyConfigured, ConfigurationError, *contents.storage_errors()) as error:
+    except (ImportError, TypeError, ImproperlyConfigured, ConfigurationError, *storage_errors()) as error:
         return str(error) if isinstance(error, ConfigurationError) else type(error).__name__
     return ""
 

@@ -14,14 +14,12 @@ import dataclasses
 import hashlib
 import logging
 import os
-import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.exceptions import SuspiciousOperation
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 from django.db import Error, connection
@@ -29,17 +27,9 @@ from submissions.models import SubmissionFile, get_storage
 
 from ..errors import TargetWriteFailed
 from ..models import StoredIntent
+from ..storage_errors import storage_errors
 
 log = logging.getLogger(__name__)
-
-#: The roots of what the backends of django-storages raise: none of them is an OSError.
-_BACKEND_ERRORS = (
-    ("botocore.exceptions", "BotoCoreError"),
-    ("botocore.exceptions", "ClientError"),
-    ("boto3.exceptions", "Boto3Error"),
-    ("google.api_core.exceptions", "GoogleAPIError"),
-    ("azure.core.exceptions", "AzureError"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +44,6 @@ class StoredFile:
     stored_name: str
     original_name: str
     intent: uuid.UUID | None = None
-
-
-def storage_errors() -> tuple[type[Exception], ...]:
-    """
-    What a storage may raise when it does not do as it is told; for an ``except``, which asks when something was raised.
-
-    A backend that has raised is imported: what is not imported needs no entry, and nothing is imported for its sake.
-    """
-    loaded = ((sys.modules.get(module), name) for module, name in _BACKEND_ERRORS)
-    # A ValueError is Python's own word for a name that no file can have: with a NUL in it, for one.
-    known = (OSError, SuspiciousOperation, ValueError)
-    return (*known, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
 
 
 def in_use() -> Storage:

@@ -17,7 +17,7 @@ from submissions.models import ExternalGraderDetail, SubmissionFile
 
 from ..core.identity import FENCE
 from ..errors import FileUnavailable
-from .contents import storage_errors
+from ..storage_errors import storage_errors
 from .supersession import supersede
 
 _Status = ExternalGraderDetail.Status

@@ -29,8 +29,8 @@ from ..core import json_text
 from ..core.origins import from_another_site
 from ..errors import Malformed
 from ..metrics import count
+from ..storage_errors import storage_errors
 from . import leases, results
-from .contents import storage_errors
 
 log = logging.getLogger(__name__)
 

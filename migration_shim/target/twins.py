@@ -15,6 +15,7 @@ from submissions.models import ExternalGraderDetail, SubmissionFile, get_storage
 
 from ..core.identity import Placement, twin_placement
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..storage_errors import storage_errors
 from . import bulk, contents
 
 _Status = ExternalGraderDetail.Status
@@ -68,7 +69,7 @@ def _shared(file: SubmissionFile) -> contents.StoredFile:
     """The very object that the first grader got; it is deleted with the shadow, not with the twin."""
     try:
         there = get_storage().exists(file.file.name)
-    except contents.storage_errors() as error:
+    except storage_errors() as error:
         raise FileUnavailable("target_file_unreadable", file.file.name) from error
     if not there:
         raise FileUnavailable("target_file_missing", file.file.name)
