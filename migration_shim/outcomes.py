@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .backfill import files, plan
+from .backfill import plan
 from .conf import ShimSettings
 from .core.attempts import STALL
 from .core.compare import reached, vanished
@@ -17,6 +17,7 @@ from .core.mapping import ParsedRow, is_copy, legacy_state
 from .core.scoring import message_digest, read_reply
 from .data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from .ledger import REFUSED
+from .legacy import files
 from .legacy import rows as legacy_rows
 from .models import LedgerEntry
 

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from . import ledger
-from .backfill import files
 from .conf import ShimSettings
 from .core.payload import parity
 from .data import DivergenceClass
 from .errors import FileUnavailable, Malformed
+from .legacy import files
 from .models import Divergence, LedgerEntry
 from .outcomes import LegacySide
 from .target import reader

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from django.conf import settings as django_settings
 
 from . import toggles
-from .backfill import files
 from .conf import ShimSettings
 from .copies import sink_url
 from .core.identity import reverse_header
 from .data import LegacyRow
 from .errors import ConfigurationError, FileUnavailable, Unfit
+from .legacy import files
 from .legacy.client import LegacyClient
 
 _HALF = 16  # characters; the whole token is as long as that of a reverse shadow

@@ -5,10 +5,11 @@ from dataclasses import astuple, fields
 import pytest
 from django.utils.timezone import now
 
-from migration_shim.backfill import files, plan
+from migration_shim.backfill import plan
 from migration_shim.conf import load
 from migration_shim.core.family import Family
 from migration_shim.data import LegacyRow, Whose
+from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LegacySubmission
 from tests import rows

@@ -1,46 +1,24 @@
 """
-Uploaded files of legacy rows: their names, whether they are to be had, and their contents brought to the target.
+Uploaded files of legacy rows brought to the target, for the length of the transactions that write the rows.
 
-Everything here may read a storage or a host, so none of it belongs into a transaction.
+It reads one storage and writes another, so none of it belongs into a transaction.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
-from django.utils.module_loading import import_string
 
 from ..conf import ShimSettings
-from ..core import json_text
-from ..core.wire import is_folder
 from ..data import LegacyRow
-from ..errors import ConfigurationError, FileUnavailable, TargetWriteFailed
-from ..legacy.downloads import Downloads
-from ..storage_errors import storage_errors
+from ..errors import FileUnavailable, TargetWriteFailed
+from ..legacy import files as legacy
+from ..legacy.files import Source
 from ..target import contents as target
 from ..target.contents import StoredFile
-
-#: XQueue writes these where the dictionaries outgrow their columns; they lead to a stored document with both.
-EXTERNAL_KEY = "KEY_FOR_EXTERNAL_DICTS"
-EXTERNAL_URL = "URL_FOR_EXTERNAL_DICTS"
-DOCUMENT_LIMIT = 1024 * 1024
-#: The LMS allows 20 files an input.
-FILES_LIMIT = 100
-
-#: What XQueue names its objects by. Nothing else is opened, whatever a row says.
-_KEY = re.compile(r"[0-9a-f]{32}")
-
-#: What may be otherwise another time: the storage does not answer, is not mounted, or is not named yet.
-_PASSING = frozenset({"file_unreadable", "file_missing", "no_legacy_storage"})
-
-Source = Storage | Downloads | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,65 +36,6 @@ class Stored:
 
     files: dict[int, list[StoredFile]] = field(default_factory=dict)
     failed: dict[int, FileUnavailable | TargetWriteFailed] = field(default_factory=dict)
-
-
-def legacy_storage(settings: ShimSettings) -> Source:
-    """
-    XQueue's storage as configured, else the hosts that its files may be fetched from, else None.
-
-    Raises:
-        ConfigurationError: there is no such storage.
-    """
-    if not settings.legacy_storage:
-        hosts = settings.legacy_file_hosts
-        return Downloads(hosts, settings.legacy_read_timeout) if hosts else None
-    try:
-        return import_string(settings.legacy_storage["BACKEND"])(**settings.legacy_storage.get("OPTIONS", {}))
-    except (KeyError, ImportError, TypeError, ImproperlyConfigured) as error:
-        reason = type(error).__name__
-        raise ConfigurationError(f'MIGRATION_SHIM["LEGACY_STORAGE"] makes no storage: {reason}.') from error
-
-
-def file_keys(row: LegacyRow, source: Source) -> dict[str, str]:
-    """
-    The files of a row: storage key by original name.
-
-    Raises:
-        FileUnavailable: the column or the external document cannot be read.
-    """
-    keys = _dictionary(row.s3_keys)
-    # A learner may call a file by that name; then the URLs have it too, and it leads nowhere.
-    if EXTERNAL_KEY not in keys or EXTERNAL_KEY in _dictionary(row.s3_urls):
-        return keys
-    return _external(row, keys[EXTERNAL_KEY], source, "keys")
-
-
-def may_pass(error: FileUnavailable | None) -> bool:
-    """Whether another try may find what this one has not."""
-    return error is not None and error.reason in _PASSING
-
-
-def check(row: LegacyRow, keys: dict[str, str], source: Source, settings: ShimSettings) -> None:
-    """
-    Find out, without reading them, whether the files of a row are to be had.
-
-    Raises:
-        FileUnavailable: with the key of the first that is not.
-    """
-    places = _places(row, keys, source)
-    total = sum(_size(source, places[name], key, settings.legacy_file_limit) for name, key in keys.items())
-    _bound(total, settings)
-
-
-def contents(row: LegacyRow, keys: dict[str, str], source: Source, limit: int) -> dict[str, ContentFile]:
-    """
-    The contents of a row's files, by original name; ``limit`` is the largest file in bytes.
-
-    Raises:
-        FileUnavailable: with the key of the first that cannot be read.
-    """
-    places = _places(row, keys, source)
-    return {name: ContentFile(_read(source, places[name], key, limit), name=name) for name, key in keys.items()}
 
 
 @contextmanager
@@ -137,7 +56,7 @@ def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> 
                 continue
             meant: list[StoredFile] = []
             try:
-                places = _places(item.row, item.keys, source)
+                places = legacy.places(item.row, item.keys, source)
                 if linked:
                     result.files[item.row.id] = _linked(item, places, source, settings)
                     continue
@@ -155,8 +74,8 @@ def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> 
 def _linked(item: Wanted, places: dict[str, str], source: Source, settings: ShimSettings) -> list[StoredFile]:
     total = 0
     for name, key in item.keys.items():
-        total += _size(source, places[name], key, settings.legacy_file_limit)
-        _bound(total, settings)
+        total += legacy.size(source, places[name], key, settings.legacy_file_limit)
+        legacy.check_total(total, settings)
     return [target.link(places[name], name) for name in item.keys]
 
 
@@ -165,94 +84,8 @@ def _copied(
 ) -> list[StoredFile]:
     stored, total = [], 0
     for file, (name, key) in zip(meant, item.keys.items(), strict=True):
-        data = _read(source, places[name], key, settings.legacy_file_limit)
+        data = legacy.read(source, places[name], key, settings.legacy_file_limit)
         total += len(data)
-        _bound(total, settings)
+        legacy.check_total(total, settings)
         stored.append(target.save_checked(file, data))
     return stored
-
-
-def _bound(total: int, settings: ShimSettings) -> None:
-    if total > settings.legacy_row_limit:
-        raise FileUnavailable("files_over_limit", "")
-
-
-def _places(row: LegacyRow, keys: dict[str, str], source: Source) -> dict[str, str]:
-    """Where to read each file: its name in the storage, or its URL, by original name."""
-    if len(keys) > FILES_LIMIT:
-        raise FileUnavailable("too_many_files", "")
-    names = {name: _object(row.queue_name, key) for name, key in keys.items()}
-    if not isinstance(source, Downloads) or not keys:
-        return names
-    urls = _dictionary(row.s3_urls)
-    if EXTERNAL_URL in urls and EXTERNAL_KEY not in keys:
-        urls = _external(row, _dictionary(row.s3_keys).get(EXTERNAL_KEY, ""), source, "files")
-    for name, key in keys.items():
-        url = urls.get(EXTERNAL_URL if name == EXTERNAL_KEY else name, "")
-        if not source.allows(url, names[name]):
-            raise FileUnavailable("file_url_not_allowed", key)
-        names[name] = url
-    return names
-
-
-def _object(queue_name: str, key: str) -> str:
-    if not _KEY.fullmatch(key) or not is_folder(queue_name):
-        raise FileUnavailable("file_key_not_a_name", "")
-    return f"{queue_name}/{key}"
-
-
-def _external(row: LegacyRow, key: str, source: Source, part: str) -> dict[str, str]:
-    """One of the two dictionaries of a row's external document."""
-    place = _places(row, {EXTERNAL_KEY: key}, source)[EXTERNAL_KEY]
-    data = _read(source, place, key, DOCUMENT_LIMIT)
-    try:
-        whole = json_text.loads(data.decode("utf-8"))
-    except ValueError as error:
-        raise FileUnavailable("files_not_json", key) from error
-    return _checked(whole.get(part) if isinstance(whole, dict) else None, key)
-
-
-def _dictionary(text: str) -> dict[str, str]:
-    try:
-        return _checked(json_text.loads(text or "{}"), "")
-    except ValueError as error:
-        raise FileUnavailable("files_not_json", "") from error
-
-
-def _checked(value: Any, key: str) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise FileUnavailable("files_not_object", key)
-    try:
-        "".join(value).encode()
-    except UnicodeEncodeError as error:  # half a surrogate pair, which no database takes
-        raise FileUnavailable("file_name_not_text", key) from error
-    return value
-
-
-def _size(source: Source, place: str, key: str, limit: int) -> int:
-    with _opened(source, place, key, limit) as file:
-        return file.size
-
-
-def _read(source: Source, place: str, key: str, limit: int) -> bytes:
-    with _opened(source, place, key, limit) as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise FileUnavailable("file_over_limit", key)
-    return data
-
-
-@contextmanager
-def _opened(source: Source, place: str, key: str, limit: int) -> Iterator[Any]:
-    """One file, open, and not larger than it may be: some storages fetch all of it at the first byte read."""
-    if source is None:
-        raise FileUnavailable("no_legacy_storage", key)
-    try:
-        with source.open(place) as file:
-            if file.size > limit:
-                raise FileUnavailable("file_over_limit", key)
-            yield file
-    except FileNotFoundError as error:
-        raise FileUnavailable("file_missing", key) from error
-    except storage_errors() as error:
-        raise FileUnavailable("file_unreadable", key) from error

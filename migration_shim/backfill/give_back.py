@@ -21,13 +21,13 @@ from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import Authority, Document, Move, Phase, RowClass
 from ..errors import LegacyNotWritable
+from ..legacy.files import legacy_storage
 from ..legacy.give_back import Way, check_may_write, knows_queue
 from ..models import CoursePhase, LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
 from ..target import fencing
 from ..target.fencing import RealRow
 from . import tally
-from .files import legacy_storage
 from .request import Request, in_scope
 from .returning import finish, give_back
 

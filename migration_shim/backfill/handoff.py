@@ -19,13 +19,13 @@ from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
-from ..legacy import primary, retire
+from ..legacy import files, primary, retire
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
 from ..target import collation
 from ..target.supersession import supersede
-from . import alike, files, handoff_plan
+from . import alike, handoff_plan
 from .handoff_finish import ON_THE_WAY, finish_held, on_the_way, watch
 from .handoff_plan import Candidate
 from .handoff_steps import Done, fence, hold, steady

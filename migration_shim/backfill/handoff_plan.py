@@ -18,9 +18,9 @@ from ..data import Authority, LegacyRow, Move, Phase, RowClass
 from ..errors import FileUnavailable, LegacyNotWritable, Unfit
 from ..legacy import primary
 from ..legacy import rows as legacy_rows
+from ..legacy.files import Source, check
 from ..models import LedgerEntry, WatcherLogin
 from . import plan
-from .files import Source, check
 from .handoff_finish import is_replaced
 from .handoff_steps import placed
 from .meant import points_of

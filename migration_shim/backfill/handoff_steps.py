@@ -23,6 +23,7 @@ from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..errors import TargetWriteFailed
 from ..legacy import give_back, handoff
 from ..legacy import rows as legacy_rows
+from ..legacy.files import Source
 from ..legacy.routers import LEGACY_ALIAS
 from ..models import LedgerEntry
 from ..target import holding, writer
@@ -86,7 +87,7 @@ def placed(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> P
     return held_placement(parsed.envelope, settings.held_queue_suffix)
 
 
-def hold(parsed: ParsedRow, keys: dict[str, str], source: files.Source, settings: ShimSettings) -> LedgerEntry | None:
+def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: ShimSettings) -> LedgerEntry | None:
     """
     Step 1: write the real target row on the holding queue. The ledger entry, or None where the row is not free.
 

@@ -15,9 +15,9 @@ from ..data import Move
 from ..errors import ShimError
 from ..legacy import give_back, primary
 from ..legacy import rows as legacy_rows
+from ..legacy.files import legacy_storage
 from ..models import LedgerEntry
 from . import handoff_finish, returning
-from .files import legacy_storage
 from .handoff_steps import steady
 
 #: So many rows in a row that could not be finished: it is not the rows.

@@ -12,6 +12,7 @@ from ..core.wire import parse_header
 from ..data import Leg, LegacyRow, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import rows as legacy_rows
+from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry
 from . import files, plan
 from .meant import meant
@@ -53,7 +54,7 @@ def write_shadow_of(identity: str, settings: ShimSettings) -> str:
     if (word := _nothing_to_do(entry)) is not None:
         return word
     assert entry is not None
-    source = files.legacy_storage(settings)
+    source = legacy_storage(settings)
     item = _row_of(entry, settings, source)
     if item is None:
         return "no_legacy_row"
@@ -86,14 +87,14 @@ def _failed(identity: str, reason: str) -> None:
     owed.update(target_leg=Leg.FAILED, target_reason=reason[:64])
 
 
-def _row_of(entry: LedgerEntry, settings: ShimSettings, source: files.Source) -> plan.ClassedRow | None:
+def _row_of(entry: LedgerEntry, settings: ShimSettings, source: Source) -> plan.ClassedRow | None:
     classed = plan.class_page(rows_of(entry), plan.policy(settings), source, frozenset())
     # A submission that was sent twice has several rows; all but one are duplicates, and only that one is written.
     own = [item for item in classed if item.entry is not None and item.entry.pk == entry.pk]
     return next((item for item in own if item.decision.row_class is not RowClass.DUPLICATE), None)
 
 
-def _write(item: plan.ClassedRow, settings: ShimSettings, source: files.Source) -> str:
+def _write(item: plan.ClassedRow, settings: ShimSettings, source: Source) -> str:
     """Files, then the rows under the entry's lock: no storage and no network keeps it."""
     row, pk = item.parsed.row, item.entry.pk if item.entry else None
     queue_name = meant(item, settings, {}).new.placement.queue_name

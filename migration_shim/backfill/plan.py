@@ -14,9 +14,9 @@ from ..core.wire import parse_callback, parse_header
 from ..data import Leg, LegacyRow, RowClass, State, Whose
 from ..errors import FileUnavailable, Malformed
 from ..legacy import rows as legacy_rows
+from ..legacy.files import Source, file_keys, may_pass
 from ..models import LedgerEntry
 from ..target import collation, writer
-from .files import Source, file_keys, may_pass
 
 #: Classes of rows that are written.
 WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)

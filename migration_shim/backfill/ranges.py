@@ -7,10 +7,11 @@ import dataclasses
 
 from ..conf import ShimSettings, load
 from ..data import LegacyRow
+from ..legacy import files
 from ..legacy import rows as legacy_rows
 from ..run_control import heap, ranges
 from ..run_control.ranges import Range
-from . import files, plan, verify
+from . import plan, verify
 from .batch import Job, write_page
 from .pace import Pace
 from .request import Request

@@ -23,11 +23,11 @@ from ..data import Authority, Leg, Move, PairStatus, RowClass, State
 from ..ledger import REFUSED
 from ..legacy import give_back as legacy
 from ..legacy import retire
+from ..legacy.files import Source
 from ..legacy.give_back import Way
 from ..models import LedgerEntry
 from ..target import fencing, sides
 from ..target.fencing import Fenced, RealRow
-from .files import Source
 from .way_back import SUPERSEDED, Plan, is_replaced, plan_of
 
 TRIES = 4

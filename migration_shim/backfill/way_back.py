@@ -15,12 +15,12 @@ from ..data import LegacyRow, RowClass
 from ..errors import FileUnavailable, Malformed, Unfit
 from ..legacy import give_back as legacy
 from ..legacy import uploads
+from ..legacy.files import Source
 from ..legacy.give_back import Returning, Way
 from ..legacy.handoff import mark_of
 from ..models import LedgerEntry
 from ..storage_errors import storage_errors
 from ..target import fencing
-from .files import Source
 
 SUPERSEDED = Decision(row_class=RowClass.SUPERSEDED)
 

@@ -14,6 +14,7 @@ from ..conf import ShimSettings
 from ..core.mapping import Decision
 from ..data import Leg, Origin, Phase, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..legacy import files as legacy_files
 from ..models import LedgerEntry
 from ..target import writer
 from . import files, many, verify
@@ -102,7 +103,7 @@ def plan_rows(classed: list[ClassedRow], job: Job) -> None:
     for item in classed:
         if item.decision.row_class in WRITTEN and many.fitting(item, job) is not None:
             try:
-                files.check(item.parsed.row, item.keys, job.storage, job.settings)
+                legacy_files.check(item.parsed.row, item.keys, job.storage, job.settings)
             except FileUnavailable as error:
                 item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
 

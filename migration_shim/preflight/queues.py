@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from django.utils.timezone import now
 
-from ..backfill import files
 from ..conf import ShimSettings
 from ..core.findings import BLOCKER, Finding, found
 from ..core.identity import has_suffix
@@ -16,6 +15,7 @@ from ..core.row_rules import RULES
 from ..core.row_tally import Queue
 from ..data import LegacyRow
 from ..errors import ConfigurationError, FileUnavailable
+from ..legacy import files
 from ..legacy import rows as legacy_rows
 from ..legacy.client import LegacyClient
 

@@ -17,11 +17,11 @@ from django.db import DatabaseError
 from django.utils.timezone import now
 
 from .. import release, serving, watchers
-from ..backfill import files
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
+from ..legacy import files
 from ..legacy import in_flight as on_legacy
 from ..lms import receivers, state
 from ..publish import copy_tasks

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from django.db import connection, connections
 
 from migration_shim import conf
-from migration_shim.backfill import batch, files, plan
+from migration_shim.backfill import batch, plan
+from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.literals import Ready
 

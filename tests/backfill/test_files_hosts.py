@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from migration_shim.backfill import files
 from migration_shim.conf import ShimSettings, problems
 from migration_shim.errors import FileUnavailable
 from migration_shim.legacy import downloads
+from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.downloads import Downloads
 from tests import rows
@@ -144,7 +144,7 @@ def fetch(host, url, key=KEY, **columns):
     urls = {"a.py": url} if isinstance(url, str) else url
     pk = rows.legacy_row(files={"a.py": key}, s3_urls=json.dumps(urls), **columns).pk
     row, source = legacy_rows.by_id([pk])[pk], Downloads([host.name], timeout=0.5)
-    found = files.contents(row, files.file_keys(row, source), source, LIMIT)
+    found = legacy_files.contents(row, legacy_files.file_keys(row, source), source, LIMIT)
     return {name: content.read() for name, content in found.items()}
 
 
@@ -256,7 +256,7 @@ def test_urls_that_cannot_be_read_are_refused(host, urls):
     pk = rows.legacy_row(files={"a.py": KEY}, s3_urls=urls).pk
     row, source = legacy_rows.by_id([pk])[pk], Downloads([host.name], timeout=1)
     with pytest.raises(FileUnavailable):
-        files.contents(row, {"a.py": KEY}, source, LIMIT)
+        legacy_files.contents(row, {"a.py": KEY}, source, LIMIT)
     assert host.asked == []
 
 
@@ -276,15 +276,15 @@ def external(host, keys, urls, url=None):
 
 def test_the_external_document_is_fetched_and_then_what_it_names(host):
     row, source = external(host, {"a.py": KEY}, {"a.py": f"http://{host.name}/whole/{PLACE}"})
-    keys = files.file_keys(row, source)
+    keys = legacy_files.file_keys(row, source)
     assert keys == {"a.py": KEY}
-    assert files.contents(row, keys, source, LIMIT)["a.py"].read() == DATA
+    assert legacy_files.contents(row, keys, source, LIMIT)["a.py"].read() == DATA
 
 
 def test_an_external_document_of_another_host_is_not_asked_for(host, other):
     row, source = external(host, {}, {}, url=f"http://{other.name}/external/{rows.QUEUE}/{DOCUMENT}")
     with pytest.raises(FileUnavailable) as caught:
-        files.file_keys(row, source)
+        legacy_files.file_keys(row, source)
     assert (caught.value.reason, caught.value.name) == ("file_url_not_allowed", DOCUMENT)
     assert host.asked == other.asked == []
 
@@ -292,7 +292,7 @@ def test_an_external_document_of_another_host_is_not_asked_for(host, other):
 def test_an_external_document_leads_to_no_other_host(host, other):
     row, source = external(host, {"a.py": KEY}, {"a.py": f"http://{other.name}/whole/{PLACE}"})
     with pytest.raises(FileUnavailable, match="file_url_not_allowed"):
-        files.contents(row, files.file_keys(row, source), source, LIMIT)
+        legacy_files.contents(row, legacy_files.file_keys(row, source), source, LIMIT)
     assert other.asked == []
 
 
@@ -300,9 +300,9 @@ def test_an_external_document_leads_to_no_other_host(host, other):
 
 
 def test_without_storage_the_hosts_are_asked_and_with_neither_nobody():
-    source = files.legacy_storage(ShimSettings(legacy_file_hosts=["files.example.edu"], legacy_read_timeout=3.0))
+    source = legacy_files.legacy_storage(ShimSettings(legacy_file_hosts=["files.example.edu"], legacy_read_timeout=3.0))
     assert isinstance(source, Downloads) and (source.hosts, source.timeout) == ({"files.example.edu"}, 3.0)
-    assert files.legacy_storage(ShimSettings()) is None
+    assert legacy_files.legacy_storage(ShimSettings()) is None
 
 
 @pytest.mark.parametrize(

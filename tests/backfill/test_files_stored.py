@@ -13,6 +13,7 @@ from migration_shim.backfill import files
 from migration_shim.conf import ShimSettings
 from migration_shim.data import LegacyRow
 from migration_shim.errors import FileUnavailable
+from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.target import contents
 from tests import rows
@@ -43,7 +44,7 @@ def a_row(**named: str) -> LegacyRow:
 
 
 def wanted(row: LegacyRow) -> files.Wanted:
-    return files.Wanted(row=row, keys=files.file_keys(row, None), queue_name=QUEUE)
+    return files.Wanted(row=row, keys=legacy_files.file_keys(row, None), queue_name=QUEUE)
 
 
 def name_them(stored: list[contents.StoredFile]) -> None:
@@ -238,22 +239,22 @@ def test_sizes_and_number_are_bounded_when_copied_linked_and_planned(bucket, siz
     row = a_row(
         **{f"f{number}_py": buckets.put(bucket, rows.QUEUE, b"x" * size) for number, size in enumerate(sizes[:2])}
     )
-    keys = files.file_keys(row, None)
+    keys = legacy_files.file_keys(row, None)
     keys |= {f"more {number}": next(iter(keys.values())) for number in range(len(sizes) - len(keys))}
     with files.stored([files.Wanted(row=row, keys=keys, queue_name=QUEUE)], Bucket(bucket), SETTINGS) as stored:
         assert [error.reason for error in stored.failed.values()] == ([reason] if reason else [])
     if reason is None:
-        files.check(row, keys, Bucket(bucket), SETTINGS)
+        legacy_files.check(row, keys, Bucket(bucket), SETTINGS)
     else:
         with pytest.raises(FileUnavailable, match=reason):
-            files.check(row, keys, Bucket(bucket), SETTINGS)
+            legacy_files.check(row, keys, Bucket(bucket), SETTINGS)
 
 
 def test_a_check_reads_no_contents():
     row = a_row(a_py=buckets.put("xq", rows.QUEUE, b"one"))
-    files.check(row, files.file_keys(row, None), Bucket("xq", broken="read"), SETTINGS)
+    legacy_files.check(row, legacy_files.file_keys(row, None), Bucket("xq", broken="read"), SETTINGS)
     with pytest.raises(FileUnavailable, match="file_unreadable"):
-        files.check(row, files.file_keys(row, None), Bucket("xq", broken="open"), SETTINGS)
+        legacy_files.check(row, legacy_files.file_keys(row, None), Bucket("xq", broken="open"), SETTINGS)
     gone = a_row(a_py="f" * 32)
     with pytest.raises(FileUnavailable, match="file_missing: " + "f" * 32):
-        files.check(gone, files.file_keys(gone, None), Bucket("xq"), SETTINGS)
+        legacy_files.check(gone, legacy_files.file_keys(gone, None), Bucket("xq"), SETTINGS)

@@ -7,10 +7,11 @@ from collections import Counter
 import pytest
 
 from migration_shim import toggles
-from migration_shim.backfill import files, handoff, plan
+from migration_shim.backfill import handoff, plan
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.data import RowClass
+from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox import capture
