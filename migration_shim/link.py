@@ -9,13 +9,13 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from . import ledger, multirow, walked, wrong_side
-from .backfill import plan
 from .conf import ShimSettings
 from .core.identity import FENCE, in_sample
 from .core.mapping import ParsedRow, is_copy, plain_identity
 from .core.wire import parse_header
 from .data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .legacy import files, primary
+from .legacy import reading as plan
 from .legacy import rows as legacy_rows
 from .models import Checkpoint, CoursePhase, LedgerEntry
 from .run_control.control import Control

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .backfill import plan
 from .conf import ShimSettings
 from .core.attempts import STALL
 from .core.compare import reached, vanished
@@ -17,7 +16,7 @@ from .core.mapping import ParsedRow, is_copy, legacy_state
 from .core.scoring import message_digest, read_reply
 from .data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from .ledger import REFUSED
-from .legacy import files
+from .legacy import files, reading
 from .legacy import rows as legacy_rows
 from .models import LedgerEntry
 
@@ -43,12 +42,12 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
     storage = files.legacy_storage(settings)
     linked = {entry.legacy_id: entry for entry in entries if entry.legacy_id is not None}
     rows = legacy_rows.by_id(linked)
-    read = {row.id: plan.read(row, storage) for row in rows.values()}
-    families = plan.families([*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)])
+    read = {row.id: reading.read(row, storage) for row in rows.values()}
+    families = reading.families([*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)])
     sides = {}
     for row in rows.values():
         parsed, keys = read[row.id]
-        outcome = _outcome(parsed, plan.others(parsed, families), linked[row.id])
+        outcome = _outcome(parsed, reading.others(parsed, families), linked[row.id])
         if outcome.state in _RETIRED_WITHOUT_A_WORD and not row.num_failures and linked[row.id].superseded_at:
             # Retired for a newer attempt that XQueue never saw, by the router or by a handoff.
             outcome = dataclasses.replace(outcome, state=State.SUPERSEDED)
@@ -59,7 +58,7 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
 def _beside(page: Iterable[LegacyRow], storage: files.Source) -> Iterator[ParsedRow]:
     """The rows that share a callback with one of these, and are none of them."""
     for row in legacy_rows.siblings_outside(page):
-        yield plan.read(row, storage)[0]
+        yield reading.read(row, storage)[0]
 
 
 def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -> Outcome:

@@ -5,11 +5,10 @@ from dataclasses import astuple, fields
 import pytest
 from django.utils.timezone import now
 
-from migration_shim.backfill import plan
 from migration_shim.conf import load
 from migration_shim.core.family import Family
 from migration_shim.data import LegacyRow, Whose
-from migration_shim.legacy import files
+from migration_shim.legacy import files, reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LegacySubmission
 from tests import rows
@@ -41,11 +40,11 @@ def test_a_row_alone_has_the_same_others_with_a_family_and_without_one():
     rows.legacy_row(2, response=2)
     rows.legacy_row(2, response=3)
     storage = files.legacy_storage(load())
-    read = [plan.read(row, storage)[0] for row in legacy_rows.page(after=0, unretired_only=False, size=10)]
-    together = plan.families(read)
+    read = [reading.read(row, storage)[0] for row in legacy_rows.page(after=0, unretired_only=False, size=10)]
+    together = reading.families(read)
     assert len(together) == 1
     for parsed in read:
         key = legacy_rows.callback_key(parsed.row.lms_callback_url)
         same = [one for one in read if legacy_rows.callback_key(one.row.lms_callback_url) == key]
-        assert plan.others(parsed, together) == Family(same).beside(parsed)
-    assert [len(plan.others(parsed, together)) for parsed in read] == [0, 1, 0]  # of these only the newer one counts
+        assert reading.others(parsed, together) == Family(same).beside(parsed)
+    assert [len(reading.others(parsed, together)) for parsed in read] == [0, 1, 0]  # of these only the newer one counts

@@ -10,9 +10,9 @@ from django.db import connection, connections
 from django.utils.timezone import now
 
 from migration_shim import api, link, walked
-from migration_shim.backfill import plan
 from migration_shim.data import Leg, Origin, PairStatus, Phase
 from migration_shim.errors import LegacyReplaced
+from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission
 from migration_shim.reconcile import keyed_hash
@@ -237,8 +237,8 @@ def test_what_is_tried_again_is_bounded_in_time_and_number_and_a_dead_storage_is
     monkeypatch.setattr(walked, "AGAIN", 5)
     rows.reconcile()
     assert "1 legacy rows stay unlinked" in caplog.text
-    asked, real = [], plan.read_for_now
-    monkeypatch.setattr(plan, "read_for_now", lambda row, storage: asked.append(row.id) or real(row, storage))
+    asked, real = [], reading.read_for_now
+    monkeypatch.setattr(reading, "read_for_now", lambda row, storage: asked.append(row.id) or real(row, storage))
     monkeypatch.setattr(walked, "GIVE_UP", 3)
     rows.reconcile()
     assert len(asked) == 3

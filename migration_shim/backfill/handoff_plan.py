@@ -16,7 +16,7 @@ from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
 from ..core.mapping import Decision, ParsedRow
 from ..data import Authority, LegacyRow, Move, Phase, RowClass
 from ..errors import FileUnavailable, LegacyNotWritable, Unfit
-from ..legacy import primary
+from ..legacy import primary, reading
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, check
 from ..models import LedgerEntry, WatcherLogin
@@ -58,8 +58,8 @@ def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
 
 def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[Candidate]:
     """Class every row of a page."""
-    families = plan.family(page, source)
-    read = [plan.read(row, source) for row in page]
+    families = reading.family(page, source)
+    read = [reading.read(row, source) for row in page]
     identities = [parsed.digests.identity for parsed, _ in read if parsed.digests]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
     courses = {parsed.envelope.callback.course_id for parsed, _ in read if parsed.envelope}
@@ -68,7 +68,7 @@ def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> 
     clock = legacy_rows.clock()
     candidates = []
     for parsed, keys in read:
-        siblings = plan.others(parsed, families)
+        siblings = reading.others(parsed, families)
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         decision = classify_for_handoff(parsed, siblings, policy, _standing(parsed, entry, phases), clock)
         open_rows = [parsed.row, *(other.row for other in siblings if _is_open_twin(parsed, other))]

@@ -1,4 +1,4 @@
-"""Reading legacy rows with all that is needed to class them: a page of rows in, a page of classed rows out."""
+"""Classing legacy's rows for a backfill: a page of rows in, a page of classed rows out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from .. import multirow
 from ..conf import ShimSettings
-from ..core.family import Family
-from ..core.mapping import Decision, ParsedRow, Policy, classify, legacy_state, parse_row
+from ..core.mapping import Decision, ParsedRow, Policy, classify, legacy_state
 from ..core.wire import parse_callback, parse_header
-from ..data import Leg, LegacyRow, RowClass, State, Whose
-from ..errors import FileUnavailable, Malformed
+from ..data import Leg, LegacyRow, RowClass, State
+from ..errors import Malformed
+from ..legacy import reading
 from ..legacy import rows as legacy_rows
-from ..legacy.files import Source, file_keys, may_pass
+from ..legacy.files import Source
 from ..models import LedgerEntry
 from ..target import collation, writer
 
@@ -75,55 +75,13 @@ def policy(
     )
 
 
-def read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str]]:
-    """One row read: parsed, and its files' keys. A row whose file names cannot be read says so in ``problem``."""
-    parsed, keys, _ = _read(row, storage)
-    return parsed, keys
-
-
-def read_for_now(row: LegacyRow, storage: Source) -> tuple[ParsedRow, bool]:
-    """One row read, and whether its file names, which cannot be read now, may be readable another time."""
-    parsed, _, error = _read(row, storage)
-    return parsed, may_pass(error)
-
-
-def _read(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, str], FileUnavailable | None]:
-    """With the reason why the names of its files cannot be read."""
-    if row.s3_keys in ("", "{}") or row.whose is not Whose.OURS:
-        return parse_row(row, ()), {}, None
-    try:
-        keys = file_keys(row, storage)
-    except FileUnavailable as error:
-        return parse_row(row, None), {}, error
-    return parse_row(row, keys), keys, None
-
-
-def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, Family]:
-    """All rows that share a truncated callback with a row of the page, read, by ``callback_key``."""
-    return {key: Family(read(row, storage)[0] for row in rows) for key, rows in legacy_rows.siblings(page).items()}
-
-
-def families(rows: Iterable[ParsedRow]) -> dict[str, Family]:
-    """Rows that were read and that share a truncated callback with another one, by ``callback_key``."""
-    found: dict[str, list[ParsedRow]] = defaultdict(list)
-    for parsed in rows:
-        found[legacy_rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
-    return {key: Family(same) for key, same in found.items() if len(same) > 1}
-
-
-def others(parsed: ParsedRow, families: dict[str, Family]) -> list[ParsedRow]:
-    """The siblings of one row by which it is told what it is. See ``Family.beside``."""
-    found = families.get(legacy_rows.callback_key(parsed.row.lms_callback_url))
-    return found.beside(parsed) if found is not None else []
-
-
 def class_page(
     page: list[LegacyRow], policy: Policy, storage: Source, wanted_history: frozenset[int]
 ) -> list[ClassedRow]:
     """Class every row of a page. ``wanted_history`` holds the ids of the graded rows that --per-problem leaves in."""
-    read_rows = [_read(row, storage) for row in page]
-    outside = [read(row, storage)[0] for row in legacy_rows.siblings_outside(page)]
-    together = families([*(parsed for parsed, *_ in read_rows), *outside])
+    read_rows = [reading.read_or_why(row, storage) for row in page]
+    outside = [reading.read(row, storage)[0] for row in legacy_rows.siblings_outside(page)]
+    together = reading.families([*(parsed for parsed, *_ in read_rows), *outside])
     identities = [parsed.digests.identity for parsed, *_ in read_rows if parsed.digests]
     there = [pk for (pk,) in multirow.select(LedgerEntry, ("id",), identity=identities)]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(pk__in=there)}
@@ -135,7 +93,7 @@ def class_page(
         present = entry is not None and (entry.target_leg == Leg.STORED or entry.purged_at is not None)
         owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
         wanted = owed and entry.superseded_at is None
-        siblings = others(parsed, together)
+        siblings = reading.others(parsed, together)
         decision = classify(parsed, siblings, policy, present=present, wanted=wanted)
         if decision.row_class is RowClass.FINAL and parsed.row.id not in wanted_history:
             reason = "beyond_per_problem" if policy.history else "graded"

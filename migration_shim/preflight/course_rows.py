@@ -17,6 +17,7 @@ from ..core.hosts import course_of_header, host_of_header, whose
 from ..core.mapping import ParsedRow, parse_row
 from ..core.row_tally import Facts, RowTally
 from ..data import LegacyRow, Whose
+from ..legacy import reading
 from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..target import prediction
@@ -116,9 +117,9 @@ class _Families:
             else:
                 outside += [row_id for row_id in same if row_id not in there]
         small = [parsed for parsed in page if legacy_rows.callback_key(parsed.row.lms_callback_url) not in self.large]
-        families = self.large | plan.families([*small, *_read(outside)])
+        families = self.large | reading.families([*small, *_read(outside)])
         for parsed in page:
-            yield parsed, plan.others(parsed, families)
+            yield parsed, reading.others(parsed, families)
 
 
 def _read(ids: list[int]) -> Iterator[ParsedRow]:

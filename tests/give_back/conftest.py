@@ -11,11 +11,12 @@ from submissions.models import ExternalGraderDetail, SubmissionFile
 
 from migration_shim import breaker, ledger, toggles
 from migration_shim.api import queue_interface
-from migration_shim.backfill import give_back, plan
+from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.wire import grader_name
 from migration_shim.data import Authority, Leg, Move, Origin, Phase
 from migration_shim.legacy import files as legacy_files
+from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms.blocks import SubmittedFile
@@ -63,7 +64,7 @@ def counts(document):
 
 def hand_off(row, *, shadow=None):
     """Bring a legacy row into the state that a finished handoff leaves, out of the ledger's documented fields."""
-    parsed, keys = plan.read(legacy_rows.by_id([row.pk])[row.pk], legacy_files.legacy_storage(give_back.load()))
+    parsed, keys = reading.read(legacy_rows.by_id([row.pk])[row.pk], legacy_files.legacy_storage(give_back.load()))
     envelope = parsed.envelope
     entry = ledger.new_entry(
         envelope,
