@@ -10,8 +10,8 @@ from ..data import RowClass
 from ..errors import Unfit
 from ..target import bulk, collation
 from . import many
+from .classing import WRITTEN, ClassedRow, Job
 from .meant import meant
-from .plan import WRITTEN, ClassedRow, Job
 
 _DRAIN = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
 

@@ -11,8 +11,8 @@ from django.db import Error, connections, transaction
 
 from ..data import LegacyRow
 from ..errors import TargetWriteFailed
-from . import alike, files, plan
-from .plan import ClassedRow, Job
+from . import alike, classing, files
+from .classing import ClassedRow, Job
 from .write import collision, contention, plan_rows, wanted_files, write_rows
 
 __all__ = ["Job", "class_only", "retried", "write_page"]
@@ -26,7 +26,7 @@ FIRST_PAUSE = 0.4  # seconds, doubled each time
 
 def class_only(page: list[LegacyRow], job: Job) -> list[ClassedRow]:
     """Class a page as writing it would, without writing anything; its files are looked for, not read: the plan."""
-    classed = retried(lambda last_try: plan.class_page(page, job.policy, job.storage, job.wanted_history))
+    classed = retried(lambda last_try: classing.class_page(page, job.policy, job.storage, job.wanted_history))
     plan_rows(classed, job)
     alike.mark(classed, job)
     return classed
@@ -53,7 +53,7 @@ def write_page(
 
     def work(last_try: bool) -> tuple[list[ClassedRow], int]:
         # Outside of the transaction: reading and storing files may take long, and may be HTTP.
-        classed = plan.class_page(page, job.policy, job.storage, job.wanted_history)
+        classed = classing.class_page(page, job.policy, job.storage, job.wanted_history)
         wanted = wanted_files(classed, job)
         with files.stored(wanted, job.storage, job.settings) as stored, transaction.atomic():
             written = write_rows(classed, job, stored, last_try=last_try)

@@ -20,7 +20,7 @@ from ..legacy import primary, reading
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, check
 from ..models import LedgerEntry, WatcherLogin
-from . import plan
+from . import classing
 from .handoff_finish import is_replaced
 from .handoff_steps import placed
 from .meant import points_of
@@ -49,7 +49,7 @@ class Candidate:
 def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
     """What a handoff of this scope wants: every learner, whatever share of them is copied."""
     return HandoffPolicy(
-        rows=plan.policy(settings, courses=request.courses, queues=request.queues, unsampled=True),
+        rows=classing.policy(settings, courses=request.courses, queues=request.queues, unsampled=True),
         push_queues=frozenset(settings.push_queues),
         processing_delay=timedelta(seconds=settings.processing_delay_seconds),
         reduced_payloads=WatcherLogin.objects.filter(last_seen_at__gte=now() - LOGIN_AGE).exists(),

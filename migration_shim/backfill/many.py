@@ -14,8 +14,8 @@ from ..errors import Unfit
 from ..inserting import insert
 from ..models import LedgerEntry
 from ..target import bulk
+from .classing import ClassedRow, Job
 from .meant import Meant, meant
-from .plan import ClassedRow, Job
 
 
 def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[ClassedRow]]:

@@ -14,7 +14,7 @@ from ..data import RowClass
 from ..errors import Unfit
 from ..points import points_possible
 from ..target import bulk, writer
-from .plan import ClassedRow
+from .classing import ClassedRow
 
 log = logging.getLogger(__name__)
 

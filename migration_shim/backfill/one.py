@@ -14,7 +14,7 @@ from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry
-from . import files, plan
+from . import classing, files
 from .meant import meant
 from .write import WRITTEN, write_row
 
@@ -87,14 +87,14 @@ def _failed(identity: str, reason: str) -> None:
     owed.update(target_leg=Leg.FAILED, target_reason=reason[:64])
 
 
-def _row_of(entry: LedgerEntry, settings: ShimSettings, source: Source) -> plan.ClassedRow | None:
-    classed = plan.class_page(rows_of(entry), plan.policy(settings), source, frozenset())
+def _row_of(entry: LedgerEntry, settings: ShimSettings, source: Source) -> classing.ClassedRow | None:
+    classed = classing.class_page(rows_of(entry), classing.policy(settings), source, frozenset())
     # A submission that was sent twice has several rows; all but one are duplicates, and only that one is written.
     own = [item for item in classed if item.entry is not None and item.entry.pk == entry.pk]
     return next((item for item in own if item.decision.row_class is not RowClass.DUPLICATE), None)
 
 
-def _write(item: plan.ClassedRow, settings: ShimSettings, source: Source) -> str:
+def _write(item: classing.ClassedRow, settings: ShimSettings, source: Source) -> str:
     """Files, then the rows under the entry's lock: no storage and no network keeps it."""
     row, pk = item.parsed.row, item.entry.pk if item.entry else None
     queue_name = meant(item, settings, {}).new.placement.queue_name

@@ -11,7 +11,7 @@ from ..legacy import files
 from ..legacy import rows as legacy_rows
 from ..run_control import heap, ranges
 from ..run_control.ranges import Range
-from . import plan, verify
+from . import classing, verify
 from .batch import Job, write_page
 from .pace import Pace
 from .request import Request
@@ -25,7 +25,7 @@ def unretired_only(request: Request) -> bool:
 
 def job(request: Request, settings: ShimSettings, wanted_history: frozenset[int]) -> Job:
     """What the batches of a request share, in whatever process they are made. Each has still to be told to verify."""
-    policy = plan.policy(
+    policy = classing.policy(
         settings,
         courses=request.courses,
         queues=request.queues,
@@ -73,7 +73,7 @@ def _work(taken: Range[Tally]) -> str:
 def _batch(taken: Range[Tally], page: list[LegacyRow], own: Job) -> None:
     to, counted = page[-1].id, taken.tally
 
-    def save(classed: list[plan.ClassedRow], written: int) -> None:
+    def save(classed: list[classing.ClassedRow], written: int) -> None:
         nonlocal counted
         counted = copy.deepcopy(taken.tally)  # anew: the transaction may have been tried before
         counted.add(classed, written)

@@ -19,7 +19,7 @@ from ..models import LedgerEntry, Run
 from ..run_control import heap
 from ..run_control.control import Control, Progress, Stopped, nothing
 from ..run_control.spread import Spread
-from . import plan, position, ranges, verify
+from . import classing, position, ranges, verify
 from .batch import class_only, write_page
 from .one import rows_of_all
 from .pace import Pace
@@ -180,7 +180,7 @@ class _Run:
         self.progress(self.tally.read, max(self.total, self.tally.read))
 
     def _history(self) -> frozenset[int]:
-        return plan.newest_per_problem(self.request.per_problem, self._watched(HEADERS))
+        return classing.newest_per_problem(self.request.per_problem, self._watched(HEADERS))
 
     def _watched(self, size: int) -> Iterator[tuple[int, str]]:
         """The headers of the graded rows, with a look at the stop reasons and a sign of life once a page."""

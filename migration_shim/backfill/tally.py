@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..data import Document, ExitCode, RowClass
-from .plan import WRITTEN, ClassedRow
+from .classing import WRITTEN, ClassedRow
 from .request import Request
 
 SCHEMA = "migration_shim.xqueue_backfill/1"

@@ -18,8 +18,8 @@ from ..legacy import files as legacy_files
 from ..models import LedgerEntry
 from ..target import writer
 from . import files, many, verify
+from .classing import WRITTEN, ClassedRow, Job
 from .meant import Points, meant
-from .plan import WRITTEN, ClassedRow, Job
 
 __all__ = ["WRITTEN", "collision", "contention", "plan_rows", "wanted_files", "write_row", "write_rows"]
 

@@ -10,7 +10,7 @@ from django.apps import apps
 from opaque_keys.edx.keys import CourseKey
 
 from .. import hosts, points, runs
-from ..backfill import plan
+from ..backfill import classing
 from ..conf import ShimSettings
 from ..core.family import Family
 from ..core.hosts import course_of_header, host_of_header, whose
@@ -75,7 +75,7 @@ def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts
         return points.points_possible(None, course_id, item_id, settings)
 
     return Facts(
-        policy=plan.policy(settings, history=True, unsampled=True),
+        policy=classing.policy(settings, history=True, unsampled=True),
         shadow_suffix=settings.shadow_queue_suffix,
         lease_seconds=settings.lease_seconds,
         points_of=points_of,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from django.db import connection, connections
 
 from migration_shim import conf
-from migration_shim.backfill import batch, plan
+from migration_shim.backfill import batch, classing
 from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.literals import Ready
@@ -18,7 +18,7 @@ LEDGER = "migration_shim_ledgerentry"
 def job(*, history=False, verify=True, **options):
     """A job over everything, as a run would make it; of history all rows are wanted."""
     settings = conf.load()
-    policy = plan.policy(settings, history=history, **options)
+    policy = classing.policy(settings, history=history, **options)
     wanted = frozenset(row.id for row in page(history=True)) if history else frozenset()
     storage = files.legacy_storage(settings)
     return batch.Job(policy=policy, settings=settings, storage=storage, wanted_history=wanted, verify=verify)

@@ -353,14 +353,14 @@ def test_an_owed_copy_that_somebody_else_makes_meanwhile_is_present(monkeypatch)
     row = rows.legacy_row(1)
     batch.write_page(batches.page(), batches.job(), batches.nothing)
     LedgerEntry.objects.update(target_leg=Leg.MISSING)
-    right = batch.plan.class_page
+    right = batch.classing.class_page
 
     def class_page(*given):
         classed = right(*given)
         LedgerEntry.objects.update(target_leg=Leg.STORED)
         return classed
 
-    monkeypatch.setattr(batch.plan, "class_page", class_page)
+    monkeypatch.setattr(batch.classing, "class_page", class_page)
     classed, written = batch.write_page(batches.page(), batches.job(), batches.nothing)
     assert (batches.classes(classed), written) == ({row.pk: ("present", "")}, 0)
     assert Submission.objects.count() == 1

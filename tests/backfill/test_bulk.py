@@ -10,7 +10,7 @@ from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import conf, inserting
-from migration_shim.backfill import batch, files, many, plan
+from migration_shim.backfill import batch, classing, files, many
 from migration_shim.backfill.write import wanted_files, write_row
 from migration_shim.errors import Unfit
 from migration_shim.models import LedgerEntry
@@ -55,8 +55,8 @@ def forget():
 def one_by_one(job):
     """The same through the public API, row by row in the order of arrival; how many MariaDB takes for another's."""
     refused = 0
-    classed = plan.class_page(batches.page(history=True), job.policy, job.storage, job.wanted_history)
-    due = [item for item in classed if item.decision.row_class in plan.WRITTEN]
+    classed = classing.class_page(batches.page(history=True), job.policy, job.storage, job.wanted_history)
+    due = [item for item in classed if item.decision.row_class in classing.WRITTEN]
     with files.stored(wanted_files(due, job), job.storage, job.settings) as stored:
         for item in sorted(due, key=lambda item: item.parsed.row.arrival_time):
             try:

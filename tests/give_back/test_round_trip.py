@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from migration_shim import toggles
-from migration_shim.backfill import handoff, plan
+from migration_shim.backfill import classing, handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.data import RowClass
@@ -37,7 +37,7 @@ def captured(settings, tmp_path):
     capture.load_capture(rows.DATA)
     page = legacy_rows.page(after=0, unretired_only=True, size=1000)
     source = files.legacy_storage(load())
-    classed = plan.class_page(page, plan.policy(load()), source, frozenset())
+    classed = classing.class_page(page, classing.policy(load()), source, frozenset())
     importable = {item.parsed.row.id for item in classed if item.decision.row_class is RowClass.IMPORTED}
     found = {row["id"]: row for row in rows.captured() if row["id"] in importable}
     assert len(found) > 95
@@ -96,7 +96,7 @@ def test_live_rows_of_the_captured_envelopes_are_inserted_as_they_were(captured,
     LegacySubmission.objects.all().delete()
     sent = {}
     for row in captured.values():
-        course = plan.parse_callback(plan.parse_header(row["xqueue_header"]).callback_url).course_id
+        course = classing.parse_callback(classing.parse_header(row["xqueue_header"]).callback_url).course_id
         sent[row["id"]] = send_live(row["xqueue_header"], row["xqueue_body"], contents_of(row), course)
     LedgerEntry.objects.update(superseded_at=None)
     all_courses("legacy", False, False)
