@@ -15,9 +15,9 @@ from django.conf import settings
 from django.core import checks
 
 from . import conf, copies, platform_door, schema
+from .conf import LEGACY_ALIAS
 from .core.wire import NAME_LIMIT
 from .errors import ConfigurationError
-from .legacy.routers import LEGACY_ALIAS
 from .lms import pins
 from .target import installed
 

@@ -22,6 +22,8 @@ from .core.hosts import named_host
 from .core.identity import has_suffix
 from .errors import ConfigurationError
 
+#: The alias of XQueue's database in DATABASES.
+LEGACY_ALIAS = "xqueue"
 #: The keys that say which copies are written, where and how: while one of them is not usable, none is started.
 COPY_KEYS = frozenset(
     {

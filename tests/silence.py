@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from django.db import connections, transaction
 
-from migration_shim.legacy.routers import LEGACY_ALIAS
+from migration_shim.conf import LEGACY_ALIAS
 
 #: XQueue's put_result locks its row until it has delivered; a dump locks the table.
 OWN_DELIVERY = "SELECT id FROM queue_submission FOR UPDATE"

@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, IntegrityError, OperationalError, connec
 from django.db.models import QuerySet
 
 from .. import ledger
-from ..conf import ShimSettings
+from ..conf import LEGACY_ALIAS, ShimSettings
 from ..core.identity import Placement, held_placement
 from ..core.mapping import ParsedRow, is_handed_off
 from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
@@ -24,7 +24,6 @@ from ..errors import TargetWriteFailed
 from ..legacy import give_back, handoff
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source
-from ..legacy.routers import LEGACY_ALIAS
 from ..models import LedgerEntry
 from ..target import holding, writer
 from . import files

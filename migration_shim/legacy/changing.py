@@ -9,8 +9,8 @@ from typing import Any
 from django.db import connections
 
 from .. import fingerprint, multirow
+from ..conf import LEGACY_ALIAS
 from ..core.mapping import MARK
-from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
 _PLAIN = ("retired", "lms_ack", "num_failures", "arrival_time")

@@ -10,7 +10,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models.lookups import Exact, In
 
-from .routers import LEGACY_ALIAS
+from ..conf import LEGACY_ALIAS
 
 #: Python's names of the character sets that MySQL's and MariaDB's columns may have, where they differ.
 _CODECS = {"latin1": "cp1252", "binary": "utf-8", "utf8mb4": "utf-8"}

@@ -17,6 +17,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.models import QuerySet
 
 from .. import stamp
+from ..conf import LEGACY_ALIAS
 from ..core.identity import input_key
 from ..core.wire import parse_envelope
 from ..data import LegacyRow, Whose
@@ -26,7 +27,6 @@ from .charsets import holds
 from .client import UNKNOWN_QUEUE, LegacyClient
 from .primary import check_is_primary, grant
 from .retire import to_change
-from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
 #: What XQueue's ``requester_id``, the address of the LMS, says of a row that was inserted here.

@@ -11,10 +11,10 @@ import re
 
 from django.db import connections
 
+from ..conf import LEGACY_ALIAS
 from ..errors import LegacyNotWritable
 from . import give_back, primary
 from .limits import AWAY
-from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
 _DENIED = (1142, 1143)

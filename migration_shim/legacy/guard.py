@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db.models.signals import pre_migrate
 
-from .routers import LEGACY_ALIAS
+from ..conf import LEGACY_ALIAS
 
 
 def refuse_legacy_alias(sender: Any, using: str, **kwargs: Any) -> None:

@@ -16,10 +16,10 @@ from django.db.models import Case, CharField, Count, F, Min, Q, QuerySet, Value,
 from django.db.models.functions import MD5, StrIndex, Substr
 
 from .. import hosts, multirow
+from ..conf import LEGACY_ALIAS
 from ..core.hosts import course_of, host_of, whose
 from ..data import Whose
 from ..fields import exact
-from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
 #: What stands around the course in the callback of a header.

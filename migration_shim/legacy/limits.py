@@ -12,7 +12,7 @@ from django.db import Error
 from django.db.backends.signals import connection_created
 from django.utils.connection import ConnectionDoesNotExist
 
-from .routers import LEGACY_ALIAS
+from ..conf import LEGACY_ALIAS
 
 #: Seconds. A page of a backfill is read in far less; a server that is silent for longer is taken for gone.
 LOCK_SECONDS, STATEMENT_SECONDS = 5, 60

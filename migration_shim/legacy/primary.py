@@ -6,9 +6,8 @@ from datetime import datetime
 
 from django.db import DatabaseError, connections
 
-from ..conf import usable
+from ..conf import LEGACY_ALIAS, usable
 from ..errors import LegacyNotWritable
-from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
 #: The server says with these that the account lacks a privilege for the table or for a column.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from django.db.models import ExpressionWrapper, F, IntegerField, QuerySet
 
 from .. import stamp
-from .routers import LEGACY_ALIAS
+from ..conf import LEGACY_ALIAS
 from .tables import LegacySubmission
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Model
 
-LEGACY_ALIAS = "xqueue"
+from ..conf import LEGACY_ALIAS
 
 
 class LegacyRouter:

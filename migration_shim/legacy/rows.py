@@ -16,11 +16,11 @@ from django.db import connections
 from django.db.models import Max, Min, Q, QuerySet
 
 from .. import hosts, multirow
+from ..conf import LEGACY_ALIAS
 from ..core.hosts import whose_header
 from ..data import LegacyRow, Whose
 from ..fields import exact
 from .charsets import holdable
-from .routers import LEGACY_ALIAS
 from .tables import LegacySubmission
 
 _COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")

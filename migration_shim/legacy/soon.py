@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from django.db import connections
 
-from .routers import LEGACY_ALIAS
+from ..conf import LEGACY_ALIAS
 
 T = TypeVar("T")
 

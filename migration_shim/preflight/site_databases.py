@@ -9,10 +9,10 @@ from django.db import DatabaseError, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
+from ..conf import LEGACY_ALIAS
 from ..core.findings import WARNING, Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy import grants, primary
-from ..legacy.routers import LEGACY_ALIAS
 from ..legacy.tables import LegacySubmission
 from ..target import installed
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from django.db import DatabaseError, connections
 
-from ..conf import ShimSettings
+from ..conf import LEGACY_ALIAS, ShimSettings
 from ..legacy.primary import REPLICA_STATUS
-from ..legacy.routers import LEGACY_ALIAS
 
 #: The databases are asked no oftener than this.
 ASK_SECONDS = 1.0
