@@ -7,7 +7,8 @@ import pytest
 from django.db import connections
 from django.utils.timezone import now
 
-from migration_shim.legacy import changing, charsets, in_flight
+from migration_shim import fields
+from migration_shim.legacy import changing, in_flight
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows
@@ -27,7 +28,7 @@ def in_charset(charset):
     def convert(charset):
         with connections["xqueue"].cursor() as cursor:
             cursor.execute(f"ALTER TABLE queue_submission CONVERT TO CHARACTER SET {charset}")
-        charsets._charsets.cache_clear()
+        fields._charsets.cache_clear()
 
     convert(charset)
     try:

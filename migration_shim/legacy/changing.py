@@ -11,7 +11,7 @@ from django.db import connections
 from .. import fingerprint, multirow
 from ..conf import LEGACY_ALIAS
 from ..core.mapping import MARK
-from .tables import LegacySubmission
+from ..models import LegacySubmission
 
 _PLAIN = ("retired", "lms_ack", "num_failures", "arrival_time")
 _NULLABLE = ("pull_time", "push_time", "return_time")

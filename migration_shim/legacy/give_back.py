@@ -22,12 +22,12 @@ from ..core.identity import input_key
 from ..core.wire import parse_envelope
 from ..data import LegacyRow, Whose
 from ..errors import ConfigurationError, LegacyNotWritable, Malformed, Unfit
+from ..fields import holds
+from ..models import LegacySubmission
 from . import rows
-from .charsets import holds
 from .client import UNKNOWN_QUEUE, LegacyClient
 from .primary import check_is_primary, grant
 from .retire import to_change
-from .tables import LegacySubmission
 
 #: What XQueue's ``requester_id``, the address of the LMS, says of a row that was inserted here.
 REQUESTER = "migration_shim"
@@ -147,8 +147,9 @@ def check_fits(item: Returning) -> None:
         Unfit: with the column that is at fault.
     """
     for column, text in (("queue_name", item.queue_name), ("xqueue_header", item.header), ("xqueue_body", item.body)):
-        limit = getattr(LegacySubmission._meta.get_field(column), "max_length", None)
-        if (limit is not None and len(text) > limit) or not holds(column, text):
+        field = LegacySubmission._meta.get_field(column)
+        limit = getattr(field, "max_length", None)
+        if (limit is not None and len(text) > limit) or not holds(connections[LEGACY_ALIAS], field, text):
             raise Unfit(f"legacy_{column}_unfit", f"XQueue's column {column} cannot hold it.")
 
 

@@ -13,9 +13,9 @@ from django.db import connections
 
 from ..conf import LEGACY_ALIAS
 from ..errors import LegacyNotWritable
+from ..models import LegacySubmission
 from . import give_back, primary
 from .limits import AWAY
-from .tables import LegacySubmission
 
 _DENIED = (1142, 1143)
 _QUOTED = r"`(?:[^`]|``)+`"

@@ -20,7 +20,7 @@ from ..conf import LEGACY_ALIAS
 from ..core.hosts import course_of, host_of, whose
 from ..data import Whose
 from ..fields import exact
-from .tables import LegacySubmission
+from ..models import LegacySubmission
 
 #: What stands around the course in the callback of a header.
 _BEFORE, _BEHIND = "/courses/", "/xqueue/"

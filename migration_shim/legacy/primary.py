@@ -8,7 +8,7 @@ from django.db import DatabaseError, connections
 
 from ..conf import LEGACY_ALIAS, usable
 from ..errors import LegacyNotWritable
-from .tables import LegacySubmission
+from ..models import LegacySubmission
 
 #: The server says with these that the account lacks a privilege for the table or for a column.
 _DENIED = (1142, 1143)

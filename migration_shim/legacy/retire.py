@@ -8,7 +8,7 @@ from django.db.models import ExpressionWrapper, F, IntegerField, QuerySet
 
 from .. import stamp
 from ..conf import LEGACY_ALIAS
-from .tables import LegacySubmission
+from ..models import LegacySubmission
 
 
 def retire(ids: Iterable[int]) -> int:

@@ -19,9 +19,8 @@ from .. import hosts, multirow
 from ..conf import LEGACY_ALIAS
 from ..core.hosts import whose_header
 from ..data import LegacyRow, Whose
-from ..fields import exact
-from .charsets import holdable
-from .tables import LegacySubmission
+from ..fields import exact, holds
+from ..models import LegacySubmission
 
 _COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")
 _HEADER = _COLUMNS.index("xqueue_header")
@@ -119,19 +118,23 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
 
     XQueue's index on ``lms_callback_url`` serves it.
     """
-    urls = {row.lms_callback_url for row in rows}
     found: dict[str, list[LegacyRow]] = defaultdict(list)
-    for row in _rows(_all().filter(lms_callback_url__in=urls).order_by("id")):
+    for row in _rows(_all().filter(lms_callback_url__in=_callbacks(rows)).order_by("id")):
         found[callback_key(row.lms_callback_url)].append(row)
     return found
 
 
+def _callbacks(page: Iterable[LegacyRow]) -> list[str]:
+    """The truncated callbacks of these rows that the column can hold."""
+    here, field = connections[LEGACY_ALIAS], LegacySubmission._meta.get_field("lms_callback_url")
+    return [url for url in {row.lms_callback_url for row in page} if holds(here, field, url)]
+
+
 def sibling_ids(page: Iterable[LegacyRow]) -> dict[str, list[int]]:
     """The ids of all rows that share a truncated callback with one of ``page``, by ``callback_key``: an index alone."""
-    urls = holdable("lms_callback_url", {row.lms_callback_url for row in page})
     found: dict[str, list[int]] = defaultdict(list)
     wanted = ("id", "lms_callback_url")
-    for row_id, url in multirow.select(LegacySubmission, wanted, using=LEGACY_ALIAS, lms_callback_url=urls):
+    for row_id, url in multirow.select(LegacySubmission, wanted, using=LEGACY_ALIAS, lms_callback_url=_callbacks(page)):
         found[callback_key(url)].append(row_id)
     return found
 
@@ -145,7 +148,7 @@ def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) ->
     more of a learner's past, unless ``retired_too`` asks for it.
     """
     rows = {row.id: row for row in page}
-    urls = holdable("lms_callback_url", {row.lms_callback_url for row in rows.values()})
+    urls = _callbacks(rows.values())
     found = multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, lms_callback_url=urls)
     outside = [row_id for (row_id,) in found if row_id not in rows]
     if not outside:
@@ -214,8 +217,7 @@ def ends() -> tuple[LegacyRow, LegacyRow] | None:
 
 def newest(*, upto: int) -> LegacyRow | None:
     """The row with the highest id that is not above ``upto``."""
-    found = _rows(_all().filter(id__lte=upto).order_by("-id")[:1])
-    return found[0] if found else None
+    return next(iter(_rows(_all().filter(id__lte=upto).order_by("-id")[:1])), None)
 
 
 def open_rows(callback_url: str) -> list[LegacyRow]:

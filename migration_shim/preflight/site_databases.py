@@ -13,7 +13,7 @@ from ..conf import LEGACY_ALIAS
 from ..core.findings import WARNING, Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy import grants, primary
-from ..legacy.tables import LegacySubmission
+from ..models import LegacySubmission
 from ..target import installed
 
 TARGET_ALIAS = "default"
