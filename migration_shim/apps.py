@@ -40,11 +40,11 @@ class MigrationShimConfig(AppConfig):
             checks,  # noqa: F401  (registers itself)
             leaving,
         )
-        from .legacy import guard, limits
+        from .legacy import limits, routers
         from .settings import passwords
         from .target import logins
 
-        guard.connect()
+        routers.connect()
         leaving.connect()
         limits.connect()
         logins.connect()

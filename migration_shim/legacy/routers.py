@@ -1,10 +1,12 @@
-"""Keeps the LMS's database and XQueue's apart."""
+"""Keeps the LMS's database and XQueue's apart: what is routed where, and that XQueue's is never migrated."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.db.models import Model
+from django.db.models.signals import pre_migrate
 
 from ..conf import LEGACY_ALIAS
 
@@ -15,7 +17,7 @@ class LegacyRouter:
 
     It must come before any other router: the LMS's ``ReadReplicaRouter`` answers every question, with ``default``.
     Denying migrations here is not enough (``migrate --database xqueue`` would still create and fill
-    ``django_migrations`` there), so ``legacy.guard`` refuses the alias as well.
+    ``django_migrations`` there), so ``refuse_legacy_alias`` refuses the alias as well.
     """
 
     def _is_legacy(self, model: type[Model]) -> bool:
@@ -38,3 +40,23 @@ class LegacyRouter:
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         """Nothing of ours, or of the LMS's, is ever migrated on XQueue's database."""
         return False if db == LEGACY_ALIAS else None
+
+
+def refuse_legacy_alias(sender: Any, using: str, **kwargs: Any) -> None:
+    """
+    Stop a migration of the legacy database.
+
+    Raises:
+        CommandError: when ``using`` is the ``xqueue`` alias. The schema there is XQueue's; on a real XQueue a migrate
+            from the LMS would mark the apps that both share as migrated.
+    """
+    if using == LEGACY_ALIAS:
+        raise CommandError(
+            f"The database alias {LEGACY_ALIAS!r} is XQueue's own. migration_shim never migrates it: "
+            "run migrate without --database, or with --database default."
+        )
+
+
+def connect() -> None:
+    """Connect the receiver once."""
+    pre_migrate.connect(refuse_legacy_alias, dispatch_uid="migration_shim.refuse_legacy_alias")
