@@ -22,7 +22,7 @@ from .core.identity import digests, input_key
 from .core.wire import parse_envelope, parse_header
 from .data import BETWEEN, HELD, Authority, LegacyRow, Move
 from .errors import Malformed
-from .legacy import limits, retire, rows
+from .legacy import limits, rows, writes
 from .metrics import count
 from .models import LedgerEntry
 from .target.supersession import in_flight, revive, supersede
@@ -193,7 +193,7 @@ def _retire(entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None)
         one = Attempt(name=row.id, key=parse_header(row.xqueue_header).lms_key, began=row.arrival_time, number=number)
         gone, later = replaced((one, *theirs), state, now())
         again = _earliest(again, later)
-        if gone and retire.retire(gone):
+        if gone and writes.retire(gone):
             count("superseded_on_legacy")
             if held_by is not None:
                 # Legacy keeps no word of it: without this the row would look given up, or collided.

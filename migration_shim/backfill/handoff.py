@@ -19,7 +19,7 @@ from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
-from ..legacy import files, primary, retire
+from ..legacy import files, primary, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
@@ -216,7 +216,7 @@ class _Run:
             return candidate.decision.row_class is RowClass.IMPORTED
         if decision.row_class is RowClass.SUPERSEDED and not candidate.row.retired:
             # The router could not retire it when the newer attempt came.
-            retire.retire([candidate.row.id])
+            writes.retire([candidate.row.id])
             if entry is not None:
                 if entry.target_submission_id is not None:
                     supersede([entry.target_submission_id])  # its shadow, which graders would go on with

@@ -23,7 +23,7 @@ from ..buckets import counted
 from ..conf import ShimSettings
 from ..core import json_text
 from ..data import HELD, Authority, Leg, Move, PairStatus
-from ..legacy import give_back, handoff
+from ..legacy import give_back, reading, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..target import holding
@@ -76,7 +76,7 @@ def wait_of(move: str, settings: ShimSettings) -> timedelta:
 def _finish_unfenced(entry: LedgerEntry, settings: ShimSettings) -> Done:
     """A held row whose session seems dead: before it fenced the row, or between the fence and the ledger."""
     for row in legacy_side(entry)[1]:
-        handoff.void(row, entry.real_submission_id or 0)
+        writes.void(row, entry.real_submission_id or 0)
     side, alive = legacy_side(entry)
     if side is not Side.OURS or entry.superseded_at is not None:
         return drop(entry, alive, settings)
@@ -104,7 +104,7 @@ def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
             _release(locked, clock)
     if not released:
         # Somebody has deleted the held row: legacy gets its own back. Cut off here, the next look finds that one alive.
-        give_back.revive(entry.legacy_id or 0, handoff.mark_of(entry.pk))
+        writes.revive(entry.legacy_id or 0, writes.mark_of(entry.pk))
         return drop(entry, [], settings)
     _set_shadow_aside(locked)
     return Done.RELEASED
@@ -136,7 +136,7 @@ def watch(entry: LedgerEntry) -> Done:
 
     The ledger is read after legacy: while it says that the row is the target's, no return has revived what was read.
     """
-    main, rows = handoff.rows_of(entry.raw_header, entry.legacy_id or 0)
+    main, rows = reading.rows_of(entry.raw_header, entry.legacy_id or 0)
     fresh = same(entry).first()
     if fresh is None or fresh.moved_at is None:
         return Done.ELSEWHERE
@@ -148,15 +148,15 @@ def watch(entry: LedgerEntry) -> Done:
             permits.lock([entry.course_id])
             note(entry, double_authority=True)
             permits.withdraw([entry.course_id])
-    mark = handoff.mark_of(entry.pk)
-    fenced = [row for row in alive if handoff.fence(row, mark)]
+    mark = writes.mark_of(entry.pk)
+    fenced = [row for row in alive if writes.fence(row, mark)]
     _set_shadow_aside(fresh)  # a crash may have come between
     if note(entry, move=Move.WATCHED):
         return Done.DOUBLE if double else Done.WATCHED
     if LedgerEntry.objects.filter(pk=entry.pk, move__in=(Move.RETURNING, Move.RETURNED)).exists():
         # A return came between the look at the ledger and the fence: legacy's graders are to have these rows.
         for row in fenced:
-            give_back.revive(row.id, mark)
+            writes.revive(row.id, mark)
     return Done.ELSEWHERE
 
 

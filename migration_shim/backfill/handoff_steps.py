@@ -21,7 +21,7 @@ from ..core.identity import Placement, held_placement
 from ..core.mapping import ParsedRow, is_handed_off
 from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..errors import TargetWriteFailed
-from ..legacy import give_back, handoff
+from ..legacy import reading, writes
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source
 from ..models import LedgerEntry
@@ -159,8 +159,8 @@ def fence(entry: LedgerEntry, as_classed: list[LegacyRow], settings: ShimSetting
         as_classed: the submission's rows as they were read when none of them was under a live pull.
         settings: the settings in force.
     """
-    mark = handoff.mark_of(entry.pk)
-    took = [row.id for row in as_classed if not row.retired and handoff.fence(row, mark)]
+    mark = writes.mark_of(entry.pk)
+    took = [row.id for row in as_classed if not row.retired and writes.fence(row, mark)]
     side, alive = legacy_side(entry)
     if side is not Side.OURS:
         return drop(entry, alive, settings)
@@ -169,13 +169,13 @@ def fence(entry: LedgerEntry, as_classed: list[LegacyRow], settings: ShimSetting
     if LedgerEntry.objects.get(pk=entry.pk).real_submission_id != entry.real_submission_id:
         # Dropped by a session that took this one for dead: without a held row nobody would grade it.
         for row_id in took:
-            give_back.revive(row_id, mark)
+            writes.revive(row_id, mark)
     return Done.ELSEWHERE
 
 
 def legacy_side(entry: LedgerEntry) -> tuple[Side, list[LegacyRow]]:
     """Legacy's side of a row on its way, and the submission's rows that are alive there."""
-    main, rows = handoff.rows_of(entry.raw_header, entry.legacy_id or 0)
+    main, rows = reading.rows_of(entry.raw_header, entry.legacy_id or 0)
     alive = [row for row in rows if not row.retired]
     if alive:
         return Side.ALIVE, alive
@@ -184,7 +184,7 @@ def legacy_side(entry: LedgerEntry) -> tuple[Side, list[LegacyRow]]:
 
 def is_ours(row: LegacyRow | None, entry: LedgerEntry) -> bool:
     """Whether nobody but this handoff has the row. One that XQueue's retention has removed is nobody's any more."""
-    return row is None or (is_handed_off(row) and row.grader_id == handoff.mark_of(entry.pk))
+    return row is None or (is_handed_off(row) and row.grader_id == writes.mark_of(entry.pk))
 
 
 def same(entry: LedgerEntry) -> QuerySet[LedgerEntry]:

@@ -22,7 +22,7 @@ from ..core.mapping import Decision
 from ..data import Authority, Leg, Move, PairStatus, RowClass, State
 from ..ledger import REFUSED
 from ..legacy import give_back as legacy
-from ..legacy import retire
+from ..legacy import writes
 from ..legacy.files import Source
 from ..legacy.give_back import Way
 from ..models import LedgerEntry
@@ -110,19 +110,19 @@ def _write(pk: int, plan: Plan) -> Decision:
             way = legacy.way(item, row)
             if is_replaced(entry, item, family):
                 if way is Way.THERE:  # a run was cut off after legacy's commit: its graders have had the row
-                    retire.retire([row.id])
+                    writes.retire([row.id])
                     _returned(entry, row.id)
                 _supersede(entry)
                 return SUPERSEDED
             if way is Way.INSERTED and plan.columns is None:
                 return _CHANGED  # the row that was there a moment ago is gone; the next run stores its files
-            if way is Way.REVIVED and not legacy.revive(row.id, item.mark):
+            if way is Way.REVIVED and not writes.revive(row.id, item.mark):
                 return _CHANGED
             row_id = legacy.insert(item, *plan.columns) if way is Way.INSERTED else row.id
             _returned(entry, row_id)
     if way is not Way.THERE and is_replaced(entry, item, legacy.family(item)):
         # A live submit slipped in between the look and the commit, when XQueue had nothing to retire yet.
-        retire.retire([row_id])
+        writes.retire([row_id])
         _supersede(entry)
         return SUPERSEDED
     return Decision(row_class=RowClass.IMPORTED, reason=way)

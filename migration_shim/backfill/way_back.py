@@ -17,7 +17,7 @@ from ..legacy import give_back as legacy
 from ..legacy import uploads
 from ..legacy.files import Source
 from ..legacy.give_back import Returning, Way
-from ..legacy.handoff import mark_of
+from ..legacy.writes import mark_of
 from ..models import LedgerEntry
 from ..storage_errors import storage_errors
 from ..target import fencing

@@ -27,7 +27,6 @@ from ..models import LegacySubmission
 from . import rows
 from .client import UNKNOWN_QUEUE, LegacyClient
 from .primary import check_is_primary, grant
-from .retire import to_change
 
 #: What XQueue's ``requester_id``, the address of the LMS, says of a row that was inserted here.
 REQUESTER = "migration_shim"
@@ -131,12 +130,6 @@ def writing() -> Iterator[None]:
     """One transaction on legacy."""
     with transaction.atomic(using=LEGACY_ALIAS):
         yield
-
-
-def revive(row_id: int, mark: str) -> bool:
-    """Put a row that was handed off back into its queue, if it still bears the handoff's mark."""
-    marked = to_change([row_id], retired=True).filter(grader_id=mark)
-    return marked.update(retired=False, pull_time=None, pullkey="", grader_id="") > 0
 
 
 def check_fits(item: Returning) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..core.family import Family
 from ..core.mapping import ParsedRow, parse_row
+from ..core.wire import parse_header
 from ..data import LegacyRow, Whose
 from ..errors import FileUnavailable
 from . import rows
@@ -53,3 +54,16 @@ def others(parsed: ParsedRow, families: dict[str, Family]) -> list[ParsedRow]:
     """The siblings of one row by which it is told what it is. See ``Family.beside``."""
     found = families.get(rows.callback_key(parsed.row.lms_callback_url))
     return found.beside(parsed) if found is not None else []
+
+
+def rows_of(raw_header: str, row_id: int) -> tuple[LegacyRow | None, list[LegacyRow]]:
+    """
+    (the row with this id, or None where it is gone; all rows of that very submission, this one among them).
+
+    A submission that was sent twice has several rows with one queuekey, and it counts once, whichever is graded.
+    """
+    found = [
+        row for row in rows.with_callback(parse_header(raw_header).callback_url) if row.xqueue_header == raw_header
+    ]
+    main = next((row for row in found if row.id == row_id), None)
+    return main, [row for row in found if main is None or row.xqueue_body == main.xqueue_body]

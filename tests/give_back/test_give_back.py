@@ -16,7 +16,7 @@ from migration_shim.backfill import returning
 from migration_shim.data import ExitCode
 from migration_shim.errors import LegacyNotWritable, RunLocked
 from migration_shim.legacy import give_back as legacy
-from migration_shim.legacy import primary
+from migration_shim.legacy import primary, writes
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.toggles import KILL_SWITCH
 from tests import rows
@@ -225,8 +225,8 @@ def test_a_live_submit_between_the_two_steps_supersedes(monkeypatch):
 def test_a_live_submit_that_slips_in_before_the_commit_supersedes(monkeypatch, handed_off):
     entry = hand_off(rows.legacy_row(answer="old")) if handed_off else live(answer="old")
     sibling = live(response=3, age=timedelta(minutes=30))
-    name = "revive" if handed_off else "insert"
-    original = getattr(legacy, name)
+    module, name = (writes, "revive") if handed_off else (legacy, "insert")
+    original = getattr(module, name)
     submitted = []
 
     def slips_in(*args):
@@ -234,7 +234,7 @@ def test_a_live_submit_that_slips_in_before_the_commit_supersedes(monkeypatch, h
             submitted.append(xqueue_submit(answer="new", age=timedelta(seconds=1)))
         return original(*args)
 
-    monkeypatch.setattr(legacy, name, slips_in)
+    monkeypatch.setattr(module, name, slips_in)
 
     assert counts(give_back_all()) == {"superseded": 1, "imported inserted": 1}
     entry.refresh_from_db()

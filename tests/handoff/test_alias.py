@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 
 from migration_shim.errors import LegacyNotWritable
-from migration_shim.legacy import give_back, handoff, primary, retire
+from migration_shim.legacy import primary, writes
 from migration_shim.legacy import rows as legacy_rows
 from tests.handoff import world
 from tests.rows import fresh  # noqa: F401
@@ -162,10 +162,10 @@ def test_no_update_of_ours_locks_an_index_of_xqueues_before_the_row():
 
     stored = legacy_rows.by_id([row.pk])[row.pk]
     with connections["xqueue"].execute_wrapper(look):
-        handoff.void(stored, 1)
-        handoff.fence(stored, "migration_shim:1")
-        give_back.revive(row.pk, "migration_shim:1")
-        retire.retire([row.pk, row.pk + 1])
+        writes.void(stored, 1)
+        writes.fence(stored, "migration_shim:1")
+        writes.revive(row.pk, "migration_shim:1")
+        writes.retire([row.pk, row.pk + 1])
     with connections["xqueue"].cursor() as cursor:
         for sql, params in seen:
             cursor.execute(f"EXPLAIN {sql}", params)

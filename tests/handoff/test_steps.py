@@ -451,7 +451,7 @@ def test_a_session_that_was_thought_dead_fences_nothing_any_more(live):
     row = world.submitted()
     entry, candidate = hold(row)
     assert world.step() == ["dropped"]
-    assert not handoff_steps.handoff.fence(candidate.row, f"migration_shim:{entry.pk}")  # and dies at last
+    assert not handoff_steps.writes.fence(candidate.row, f"migration_shim:{entry.pk}")  # and dies at last
     assert handoff_steps.fence(entry, candidate.rows, conf.load()) is Done.ELSEWHERE
     is_legacys(row)
 
@@ -467,7 +467,7 @@ def test_a_session_that_lost_its_hold_gives_back_what_it_fenced(live):
 def test_a_session_that_died_between_the_fence_and_the_ledger(live):
     row = world.submitted()
     entry, candidate = hold(row)
-    assert handoff_steps.handoff.fence(candidate.row, f"migration_shim:{entry.pk}")
+    assert handoff_steps.writes.fence(candidate.row, f"migration_shim:{entry.pk}")
     assert world.step() == ["fenced"]
     assert LedgerEntry.objects.get().moved_at > entry.moved_at
     assert world.step() == ["released"]

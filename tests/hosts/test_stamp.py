@@ -17,7 +17,7 @@ from migration_shim.core.identity import digests, input_key
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import ExitCode, Origin, Phase
 from migration_shim.errors import LedgerNotOurs
-from migration_shim.legacy import give_back, retire
+from migration_shim.legacy import give_back, writes
 from migration_shim.models import LedgerEntry, LedgerStamp, LegacySubmission, StoredIntent
 from migration_shim.reports import text
 from migration_shim.target import contents
@@ -110,8 +110,8 @@ def test_no_write_reaches_legacy_whoever_asks_for_it(clone):
         mark="",
     )
     for write in (
-        lambda: retire.retire([row.pk]),
-        lambda: give_back.revive(row.pk, ""),
+        lambda: writes.retire([row.pk]),
+        lambda: writes.revive(row.pk, ""),
         lambda: give_back.insert(item, "{}", "{}"),
     ):
         with pytest.raises(LedgerNotOurs):

@@ -202,7 +202,7 @@ def test_an_alias_that_may_not_write_is_counted_and_no_learner_notices(legacy, s
     put_course_in("live")
     shim(BREAKER_FAILURES=2)
     denied = OperationalError(1142, "UPDATE command denied")
-    with mock.patch.object(supersession.retire, "retire", side_effect=denied) as retire:
+    with mock.patch.object(supersession.writes, "retire", side_effect=denied) as retire:
         for minute in range(1, 5):
             one = attempt(user=47, at=datetime.now(tz=UTC) + minute * LATER)
             assert one.submit() == (0, "")
