@@ -22,7 +22,8 @@ from ..core.mapping import Decision
 from ..data import Authority, Document, Move, Phase, RowClass
 from ..errors import LegacyNotWritable
 from ..legacy.files import legacy_storage
-from ..legacy.give_back import Way, check_may_write, knows_queue
+from ..legacy.give_back import Way, knows_queue
+from ..legacy.privileges import check_may_write
 from ..models import CoursePhase, LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
 from ..target import fencing

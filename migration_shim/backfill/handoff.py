@@ -19,7 +19,7 @@ from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
-from ..legacy import files, primary, writes
+from ..legacy import files, privileges, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
@@ -61,7 +61,7 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
         with Control(settings=settings, tell=tell) as control:
             return _Run(request, settings, control, progress).document(handoff_plan.refusal())
     stamp.check()
-    primary.check_may_update()
+    privileges.check_may_update()
     with runs.running("backfill", request.scope) as record:
         with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
             answer = _Run(request, settings, control, progress).document([])

@@ -16,7 +16,7 @@ from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
 from ..core.mapping import Decision, ParsedRow
 from ..data import Authority, LegacyRow, Move, Phase, RowClass
 from ..errors import FileUnavailable, LegacyNotWritable, Unfit
-from ..legacy import primary, reading
+from ..legacy import privileges, reading
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, check
 from ..models import LedgerEntry, WatcherLogin
@@ -156,7 +156,7 @@ def refusal() -> list[str]:
     if said := stamp.complaint():
         return [f"--execute would be refused: {said}"]
     try:
-        primary.check_may_update()
+        privileges.check_may_update()
     except LegacyNotWritable as error:
         return [f"--execute would be refused: {error}"]
     return []

@@ -13,7 +13,7 @@ from .. import stamp
 from ..conf import ShimSettings
 from ..data import Move
 from ..errors import ShimError
-from ..legacy import give_back, primary
+from ..legacy import privileges
 from ..legacy import rows as legacy_rows
 from ..legacy.files import legacy_storage
 from ..models import LedgerEntry
@@ -40,7 +40,7 @@ def finish_handoff(course_id: str, settings: ShimSettings, check: Callable[[], N
     if not entries.exists():
         return {}
     stamp.check()
-    primary.check_may_update()
+    privileges.check_may_update()
     clock = legacy_rows.clock()
 
     def finish(entry: LedgerEntry) -> str:
@@ -61,7 +61,7 @@ def finish_return(course_id: str, settings: ShimSettings, check: Callable[[], No
     if not entries.exists():
         return {}
     stamp.check()
-    give_back.check_may_write()
+    privileges.check_may_write()
     source = legacy_storage(settings)
 
     def finish(entry: LedgerEntry) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, connections, transaction
+from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from .. import stamp
@@ -21,20 +21,14 @@ from ..conf import LEGACY_ALIAS
 from ..core.identity import input_key
 from ..core.wire import parse_envelope
 from ..data import LegacyRow, Whose
-from ..errors import ConfigurationError, LegacyNotWritable, Malformed, Unfit
+from ..errors import ConfigurationError, Malformed, Unfit
 from ..fields import holds
 from ..models import LegacySubmission
 from . import rows
 from .client import UNKNOWN_QUEUE, LegacyClient
-from .primary import check_is_primary, grant
 
 #: What XQueue's ``requester_id``, the address of the LMS, says of a row that was inserted here.
 REQUESTER = "migration_shim"
-_NOBODY = -1  # no row has this id
-#: What reviving and inserting rows needs.
-WRITE = "SELECT, INSERT, UPDATE (retired, pull_time, pullkey, grader_id)"
-#: The server's words for a privilege that lacks, of a table or a column; and for a server or session that only reads.
-_DENIED, _READ_ONLY = (1142, 1143), (1290, 1792)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,42 +175,6 @@ def knows_queue(queue_name: str) -> bool:
     except ConfigurationError:
         return True
     return not (error and str(content).startswith(UNKNOWN_QUEUE))
-
-
-def check_may_write() -> None:
-    """
-    Refuse an alias that may not write what a return writes, or leads to no primary, or to nobody knows what.
-
-    Raises:
-        LegacyNotWritable: with the GRANT to run, or what else is in the way.
-    """
-    check_is_primary("A return")
-    probe_write()
-
-
-def probe_write() -> None:
-    """
-    Ask the database itself, by an UPDATE and an INSERT of no rows: grants come with roles, wildcards and columns.
-
-    Raises:
-        LegacyNotWritable: with the GRANT to run.
-    """
-    columns = ", ".join(field.column for field in LegacySubmission._meta.concrete_fields if not field.primary_key)
-    table = LegacySubmission._meta.db_table
-    try:
-        _all().filter(pk=_NOBODY).update(retired=False, pull_time=None, pullkey="", grader_id="")
-        with connections[LEGACY_ALIAS].cursor() as cursor:
-            # No row, so that no id is used up.
-            cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE id = %s", [_NOBODY])
-    except DatabaseError as error:
-        code = error.args[0] if error.args and isinstance(error.args[0], int) else None
-        if code is not None and code not in (*_DENIED, *_READ_ONLY):
-            raise
-        what = "is read-only" if code in _READ_ONLY else "may not write what a return has to write"
-        raise LegacyNotWritable(
-            f"The account of the alias {LEGACY_ALIAS!r} {what}. Nothing was changed. "
-            f"On XQueue's database, the primary, run: {grant(WRITE)}"
-        ) from error
 
 
 def _all() -> QuerySet[LegacySubmission]:

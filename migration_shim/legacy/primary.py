@@ -1,4 +1,4 @@
-"""Whether the alias ``xqueue`` may write what a handoff writes, and leads to the primary."""
+"""Whether the alias ``xqueue`` leads to the primary, and until when it has what XQueue has written."""
 
 from __future__ import annotations
 
@@ -9,25 +9,7 @@ from django.db import DatabaseError, connections
 from ..conf import LEGACY_ALIAS, usable
 from ..errors import LegacyNotWritable
 from ..models import LegacySubmission
-
-#: The server says with these that the account lacks a privilege for the table or for a column.
-_DENIED = (1142, 1143)
-_TABLE = LegacySubmission._meta.db_table
-#: What retiring rows needs.
-UPDATE = "SELECT, UPDATE (retired, pullkey, grader_id)"
-#: MariaDB's for connections of all names, then by the age of the server: MySQL 8.0.22 on, then all before.
-REPLICA_STATUS = ("SHOW ALL SLAVES STATUS", "SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
-
-
-def check_may_update() -> None:
-    """
-    Refuse an alias that leads to no primary, or to nobody knows what, or may not UPDATE.
-
-    Raises:
-        LegacyNotWritable: with what to do.
-    """
-    check_is_primary("A handoff")
-    probe_update()
+from ..replication import REPLICA_STATUS
 
 
 def check_is_primary(who: str) -> None:
@@ -48,26 +30,6 @@ def check_is_primary(who: str) -> None:
         )
     if unknown:
         raise LegacyNotWritable(f"{unknown} {who} needs the primary. Nothing was changed.")
-
-
-def probe_update() -> None:
-    """
-    Ask the database itself for the right, by an UPDATE of no rows: grants come with roles, wildcards and columns.
-
-    Raises:
-        LegacyNotWritable: with the GRANT to run.
-    """
-    try:
-        with connections[LEGACY_ALIAS].cursor() as cursor:
-            cursor.execute(f"UPDATE {_TABLE} SET retired = 1, pullkey = '', grader_id = '' WHERE id < 0", [])
-    except DatabaseError as error:
-        code = error.args[0] if error.args and isinstance(error.args[0], int) else None
-        if code is not None and code not in _DENIED:
-            raise
-        raise LegacyNotWritable(
-            f"The account of the alias {LEGACY_ALIAS!r} may not update XQueue's rows. Nothing was held. "
-            f"On XQueue's database run: {grant(UPDATE)}"
-        ) from error
 
 
 def replica() -> tuple[str, str]:
@@ -111,18 +73,11 @@ def grant_to_ask() -> str:
     """The statement that lets the account of the alias ask whether the server is a replica; it shows no data."""
     connection = connections[LEGACY_ALIAS]
     newer = connection.mysql_is_mariadb and connection.mysql_version >= (10, 5, 9)
-    return f"GRANT {'REPLICA MONITOR' if newer else 'REPLICATION CLIENT'} ON *.* TO {_account()};"
+    return f"GRANT {'REPLICA MONITOR' if newer else 'REPLICATION CLIENT'} ON *.* TO {account()};"
 
 
-def grant(rights: str) -> str:
-    """The statement that gives the account of the alias these rights on XQueue's table."""
-    connection = connections[LEGACY_ALIAS]
-    if connection.vendor != "mysql":
-        return "make the file and its directory writable."
-    return f"GRANT {rights} ON `{connection.settings_dict['NAME']}`.{_TABLE} TO {_account()};"
-
-
-def _account() -> str:
+def account() -> str:
+    """The account of the alias, as a GRANT names it."""
     with connections[LEGACY_ALIAS].cursor() as cursor:
         cursor.execute("SELECT CURRENT_USER()")
         user, _, host = cursor.fetchone()[0].rpartition("@")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..conf import ShimSettings
 from ..core.findings import Finding
 from ..errors import LegacyNotReadable
-from ..legacy import grants
+from ..legacy import privileges
 from . import site_databases, site_platform, site_reach, site_release, tracked
 
 
@@ -16,7 +16,7 @@ def check_readable() -> None:
     Raises:
         LegacyNotReadable: with what to do.
     """
-    if complaint := grants.read_complaint():
+    if complaint := privileges.read_complaint():
         raise LegacyNotReadable(f"XQueue's table queue_submission cannot be read through the alias xqueue: {complaint}")
 
 

@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from ..conf import LEGACY_ALIAS
 from ..core.findings import WARNING, Finding, found
 from ..core.site_rules import SITE_RULES as RULES
-from ..legacy import grants, primary
+from ..legacy import primary, privileges
 from ..models import LegacySubmission
 from ..target import installed
 
@@ -75,7 +75,7 @@ def _uuid_columns() -> Iterator[Finding]:
 
 
 def _legacy() -> Iterator[Finding]:
-    if complaint := grants.read_complaint():
+    if complaint := privileges.read_complaint():
         yield found(RULES["legacy_unreadable"], about=complaint)
         return
     if connections[LEGACY_ALIAS].vendor != "mysql":
@@ -88,11 +88,11 @@ def _legacy() -> Iterator[Finding]:
     if reason:
         yield found(RULES["legacy_no_primary"], about=f"It is {reason}.")
     else:  # what a server that only reads would say of rights says nothing
-        if statement := grants.update_complaint():
+        if statement := privileges.update_complaint():
             yield found(RULES["grant_update"], about=statement)
-        if statement := grants.return_complaint():
+        if statement := privileges.return_complaint():
             yield found(RULES["grant_return"], about=statement)
-    if rights := grants.excess():
+    if rights := privileges.excess():
         yield found(RULES["grant_excess"], about=_some(rights))
 
 

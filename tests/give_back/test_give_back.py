@@ -16,7 +16,7 @@ from migration_shim.backfill import returning
 from migration_shim.data import ExitCode
 from migration_shim.errors import LegacyNotWritable, RunLocked
 from migration_shim.legacy import give_back as legacy
-from migration_shim.legacy import primary, writes
+from migration_shim.legacy import primary, privileges, writes
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.toggles import KILL_SWITCH
 from tests import rows
@@ -610,16 +610,16 @@ def test_the_grants_are_probed(grants, enough):
     try:
         with as_account(alias, account):
             if enough:
-                legacy.probe_write()
+                privileges.probe_write()
             else:
                 with pytest.raises(LegacyNotWritable) as refusal:
-                    legacy.probe_write()
+                    privileges.probe_write()
                 statement = str(refusal.value).partition("run: ")[2]
         if not enough:
             with alias.cursor() as cursor:
                 cursor.execute(statement)  # what it says is what helps
             with as_account(alias, account):
-                legacy.probe_write()
+                privileges.probe_write()
     finally:
         with alias.cursor() as cursor:
             cursor.execute(f"DROP USER '{account}'@'%'")

@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 
 from migration_shim.errors import LegacyNotWritable
-from migration_shim.legacy import primary, writes
+from migration_shim.legacy import primary, privileges, writes
 from migration_shim.legacy import rows as legacy_rows
 from tests.handoff import world
 from tests.rows import fresh  # noqa: F401
@@ -79,7 +79,7 @@ def answers(**by_statement):
 
 
 def test_an_account_that_may_write_is_taken():
-    primary.check_may_update()
+    privileges.check_may_update()
 
 
 @on_a_server
@@ -144,7 +144,7 @@ def test_a_file_that_may_not_be_written_is_refused():
         cursor.execute("PRAGMA query_only = 1")
         try:
             with pytest.raises(LegacyNotWritable, match="Nothing was held"):
-                primary.check_may_update()
+                privileges.check_may_update()
         finally:
             cursor.execute("PRAGMA query_only = 0")
 

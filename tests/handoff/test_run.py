@@ -259,7 +259,7 @@ def test_a_database_that_may_not_be_written_is_refused_before_anything_is_held(l
         raise LegacyNotWritable("GRANT")
 
     world.submitted()
-    monkeypatch.setattr(handoff.primary, "check_may_update", refuse)
+    monkeypatch.setattr(handoff.privileges, "check_may_update", refuse)
     with pytest.raises(LegacyNotWritable):
         world.run()
     assert not LedgerEntry.objects.exists()

@@ -9,7 +9,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_shim import api
 from migration_shim.errors import LegacyNotReadable
-from migration_shim.legacy import grants, primary
+from migration_shim.legacy import primary, privileges
 from migration_shim.models import Run
 from migration_shim.preflight import site_databases
 from tests.handoff.test_alias import USER, account, on_a_server
@@ -219,7 +219,7 @@ def test_the_lines_of_mysql_8_are_read_too_and_no_hash_of_a_password_is_kept():
         "GRANT `reader`@`%` TO `shim`@`%`",
         "GRANT PROXY ON ``@`` TO `root`@`localhost` WITH GRANT OPTION",
     ]
-    assert grants.excess_of(lines, "xqueue") == [
+    assert privileges.excess_of(lines, "xqueue") == [
         "BACKUP_ADMIN ON *.*",
         "SELECT ON `xqueue`.`auth user`",
         "CREATE ON `xqueue`.`auth user`",

@@ -233,7 +233,7 @@ def test_what_one_course_cannot_do_stops_no_other(monkeypatch):
     def refused():
         raise LegacyNotWritable("no")
 
-    monkeypatch.setattr(left_over.primary, "check_may_update", refused)
+    monkeypatch.setattr(left_over.privileges, "check_may_update", refused)
     document = world.round_of()
     assert document.content["problems"] == [
         {"step": "handoff", "course": COURSE, "said": "LegacyNotWritable: no"},
