@@ -40,13 +40,13 @@ class MigrationShimConfig(AppConfig):
             checks,  # noqa: F401  (registers itself)
             leaving,
         )
-        from .legacy import limits, routers
+        from .legacy import routers, timeouts
         from .settings import passwords
         from .target import logins
 
         routers.connect()
         leaving.connect()
-        limits.connect()
+        timeouts.connect()
         logins.connect()
         passwords.hide(django_settings)
         given = getattr(django_settings, "MIGRATION_SHIM", {})

@@ -26,7 +26,7 @@ from .conf import ShimSettings
 from .core.delivered import TRIES, Learner, comparable
 from .data import BETWEEN, Authority, Leg, Phase, State
 from .legacy import in_flight as on_legacy
-from .legacy import limits
+from .legacy import timeouts
 from .lms import state
 from .models import CoursePhase, LedgerEntry
 from .noting import DEPENDS_ON, Told, note
@@ -159,7 +159,7 @@ class _Page:
         if theirs and away is None:
             try:
                 self.open = on_legacy.unretired(theirs)
-            except limits.AWAY as error:
+            except timeouts.AWAY as error:
                 self.away = error
         if self.away is not None:
             self.page = [entry for entry in page if entry.authority != Authority.LEGACY]

@@ -12,8 +12,8 @@ from .conf import load
 from .core.delivered import Learner
 from .data import GRAVE, Authority, DivergenceClass, Move, State
 from .legacy import in_flight as on_legacy
-from .legacy import limits
 from .legacy import rows as legacy_rows
+from .legacy import timeouts
 from .lms import state
 from .models import Bucket, CoursePhase, Divergence, LedgerEntry
 from .target import reader
@@ -32,7 +32,7 @@ def leaks_now(course_id: str) -> int | None:
     suffix = load().reverse_queue_suffix
     try:
         reverse = on_legacy.naming(course_id, [name + suffix for name in names])
-    except limits.AWAY:
+    except timeouts.AWAY:
         return None
     return reader.half_fenced(course_id) + reverse
 
@@ -67,7 +67,7 @@ def wrong_side_now(course_id: str) -> int | None:
     ids = list(_on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True))
     try:
         return len(legacy_rows.existing(ids)) if ids else 0
-    except limits.AWAY:
+    except timeouts.AWAY:
         return None
 
 

@@ -17,7 +17,7 @@ from . import counts
 from .core.buckets import Facts, bucket_id
 from .data import Authority, Leg
 from .legacy import rows as legacy_rows
-from .legacy.limits import AWAY
+from .legacy.timeouts import AWAY
 from .models import LedgerEntry, Run
 
 #: How a reverse copy's reason begins when XQueue has said "Queue '...' not found" (``submission_queue/ext_interface``).

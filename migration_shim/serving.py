@@ -11,8 +11,7 @@ from .core.serving import served
 from .data import HELD, Authority, Move, Phase
 from .fields import exact
 from .legacy import in_flight as on_legacy
-from .legacy.limits import AWAY
-from .legacy.soon import soon
+from .legacy.timeouts import AWAY, soon
 from .models import LedgerEntry
 from .target import reader
 

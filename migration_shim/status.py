@@ -19,7 +19,7 @@ from .core.attention import attention
 from .core.phases import allowed_steps
 from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import in_flight as on_legacy
-from .legacy.limits import AWAY
+from .legacy.timeouts import AWAY
 from .lms import state as learners_state
 from .run_control.apart import attempt, exit_code_of
 from .target import in_flight as on_target

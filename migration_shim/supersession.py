@@ -22,7 +22,7 @@ from .core.identity import digests, input_key
 from .core.wire import parse_envelope, parse_header
 from .data import BETWEEN, HELD, Authority, LegacyRow, Move
 from .errors import Malformed
-from .legacy import limits, rows, writes
+from .legacy import rows, timeouts, writes
 from .metrics import count
 from .models import LedgerEntry
 from .target.supersession import in_flight, revive, supersede
@@ -163,7 +163,7 @@ def _on_legacy(
         return now() + pause if waited < AWAY else _give_up()
     try:
         again = _retire(entry, family, state)
-    except limits.AWAY:
+    except timeouts.AWAY:
         if not entry.tries:  # a row that fails again and again is one failure
             breaker.failed("legacy_rows", settings)
         count("supersession_failed_on_legacy")

@@ -14,8 +14,8 @@ from django.db import DatabaseError, connections
 from ..conf import LEGACY_ALIAS
 from ..errors import LegacyNotWritable
 from ..models import LegacySubmission
-from .limits import AWAY
 from .primary import account, check_is_primary
+from .timeouts import AWAY
 
 #: What retiring rows needs.
 UPDATE = "SELECT, UPDATE (retired, pullkey, grader_id)"

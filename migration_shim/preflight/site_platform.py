@@ -16,7 +16,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from .. import release, serving, watchers
+from .. import release, serving, timeouts, watchers
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
 from ..core.findings import Finding, found
@@ -29,7 +29,6 @@ from ..storage_errors import storage_errors
 from ..target import contents
 from ..target import in_flight as on_target
 from ..target.logins import GROUP
-from .patience import in_time
 
 #: A name that nothing has: it is asked for, never written.
 _NOTHING = "migration_shim/preflight"
@@ -108,7 +107,7 @@ def _caches() -> Iterator[Finding]:
             if isinstance(cache, (LocMemCache, DummyCache)):
                 yield found(RULES["cache_not_shared"], about=f"CACHES[{alias!r}] is a {type(cache).__name__}")
             else:
-                in_time(lambda cache=cache: cache.get(_NOTHING.replace("/", ".")))
+                timeouts.call(lambda cache=cache: cache.get(_NOTHING.replace("/", ".")))
         except Exception as error:  # whatever a cache backend raises
             yield found(RULES["cache_failed"], about=f"CACHES[{alias!r}]: {type(error).__name__}")
 
@@ -124,7 +123,7 @@ def _celery(settings: ShimSettings) -> Iterator[Finding]:
         # Made here: which application is Celery's current one depends on the thread.
         connection = copy_tasks.broker(seconds=2.0)
         try:
-            in_time(lambda: connection.ensure_connection(max_retries=1, interval_start=0, timeout=5.0))
+            timeouts.call(lambda: connection.ensure_connection(max_retries=1, interval_start=0, timeout=5.0))
         except Exception as error:  # every broker's client raises its own
             yield found(RULES["broker_unreachable"], about=type(error).__name__)
         else:
@@ -144,7 +143,7 @@ def _storage_complaint(get: Callable[[], files.Source], *, write: bool = False) 
         storage = get()
         if isinstance(storage, FileSystemStorage):
             return _directory_complaint(Path(storage.location), write=write)
-        in_time(lambda: storage.exists(_NOTHING))
+        timeouts.call(lambda: storage.exists(_NOTHING))
     except (ImportError, TypeError, ImproperlyConfigured, ConfigurationError, *storage_errors()) as error:
         return str(error) if isinstance(error, ConfigurationError) else type(error).__name__
     return ""

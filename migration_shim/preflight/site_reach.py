@@ -14,13 +14,13 @@ from typing import Any
 import requests
 from django.conf import settings as django_settings
 
+from .. import timeouts
 from ..conf import ConfigurationError, LegacyAccess, ShimSettings, legacy_access
 from ..core import json_text
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy.client import UNKNOWN_QUEUE, LegacyClient, parse_reply
 from ..watchers import seam_url
-from .patience import in_time
 
 #: Seconds to connect, and between two parts of an answer.
 TIMEOUT = (3.05, 5.0)
@@ -159,7 +159,7 @@ def _text(response: requests.Response) -> str:
 def _answer(ask: Callable[[], Answer]) -> Answer:
     """Return code and content of an answer; 1 and the kind of the failure where there is none."""
     try:
-        return in_time(ask)
+        return timeouts.call(ask)
     except (requests.RequestException, TimeoutError) as error:
         return 1, f"no answer ({type(error).__name__})"
 

@@ -51,7 +51,7 @@ def filter_logs(settings: Any) -> None:
 
 
 #: Seconds that the client of MySQL or MariaDB waits for XQueue's database, unless the YAML says otherwise. To read and
-#: to write a little more than a statement may take by ``legacy/limits.py``: the server is the one to end it.
+#: to write a little more than a statement may take by ``legacy/timeouts.py``: the server is the one to end it.
 LIMITS = {"connect_timeout": 3, "read_timeout": 65, "write_timeout": 65}
 
 

@@ -10,7 +10,7 @@ from submissions.models import ExternalGraderDetail, Score
 from migration_shim import api, conf, delivery, guarding, overrides, purge, redelivery, toggles
 from migration_shim.data import DivergenceClass, ExitCode
 from migration_shim.errors import IllegalStep, ShimError
-from migration_shim.legacy import limits
+from migration_shim.legacy import timeouts
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.lms import receivers
@@ -460,7 +460,7 @@ def test_who_waits_after_a_step_back_is_served_when_all_is_settled():
     assert watched.watch()["courses"] == []
 
 
-@pytest.mark.parametrize("error", limits.AWAY)
+@pytest.mark.parametrize("error", timeouts.AWAY)
 def test_the_targets_learners_are_looked_after_while_xqueues_database_is_away(monkeypatch, error):
     on_legacy(8, phase="live")
     theirs = LedgerEntry.objects.get()

@@ -11,12 +11,12 @@ from django.utils.timezone import now
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions import models as upstream
 
-from migration_shim import release
+from migration_shim import release, timeouts
 from migration_shim.conf import ShimSettings, load
 from migration_shim.data import Phase
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
-from migration_shim.preflight import patience, site_platform
+from migration_shim.preflight import site_platform
 from sandbox.lms import receivers
 from sandbox.network import free_port
 from tests import rows
@@ -292,11 +292,11 @@ def test_xqueues_storage_must_be_there_to_be_read(shim, tmp_path):
 def test_what_does_not_answer_is_given_up():
     release = threading.Event()
     with pytest.raises(TimeoutError):
-        patience.in_time(release.wait, seconds=0.05)
+        timeouts.call(release.wait, seconds=0.05)
     release.set()
-    assert patience.in_time(release.wait, seconds=60) is True
+    assert timeouts.call(release.wait, seconds=60) is True
     with pytest.raises(ZeroDivisionError):
-        patience.in_time(lambda: 1 / 0)
+        timeouts.call(lambda: 1 / 0)
 
 
 # Who hears of a stored result

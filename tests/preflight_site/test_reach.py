@@ -1,5 +1,6 @@
 """Who answers where: the real XQueue stand-in, a server of the app, closed ports, and services that are neither."""
 
+import functools
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,10 +11,10 @@ from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
 from pytest_django.live_server_helper import LiveServer
 
-from migration_shim import runs
+from migration_shim import runs, timeouts
 from migration_shim.conf import load
 from migration_shim.models import LegacySubmission
-from migration_shim.preflight import patience, site_reach
+from migration_shim.preflight import site_reach
 from sandbox.network import free_port, proxied_session
 from tests.rows import fresh  # noqa: F401
 from tests.sandbox.conftest import recording_lms, start_xqueue, xqueue_server  # noqa: F401
@@ -343,6 +344,6 @@ def test_a_service_that_trickles_is_given_up(at_the_door, service, monkeypatch):
             except OSError:
                 return
 
-    monkeypatch.setattr(site_reach, "in_time", lambda ask: patience.in_time(ask, seconds=0.5))
+    monkeypatch.setattr(timeouts, "call", functools.partial(timeouts.call, seconds=0.5))
     assert at_the_door(service(trickle)) == {"door_unreachable": "no answer (TimeoutError)"}
     ended.set()

@@ -6,13 +6,17 @@ On the alias of XQueue only: ``default`` is the LMS's own connection, and what i
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from django.db import Error
+from django.db import Error, connections
 from django.db.backends.signals import connection_created
 from django.utils.connection import ConnectionDoesNotExist
 
+from .. import timeouts
 from ..conf import LEGACY_ALIAS
+
+T = TypeVar("T")
 
 #: Seconds. A page of a backfill is read in far less; a server that is silent for longer is taken for gone.
 LOCK_SECONDS, STATEMENT_SECONDS = 5, 60
@@ -22,7 +26,7 @@ AWAY = (Error, ConnectionDoesNotExist)
 
 def connect() -> None:
     """Have every new session on the alias limited."""
-    connection_created.connect(_limit, dispatch_uid="migration_shim.legacy.limits")
+    connection_created.connect(_limit, dispatch_uid="migration_shim.legacy.timeouts")
 
 
 def _limit(connection: Any, **kwargs: Any) -> None:
@@ -37,3 +41,20 @@ def _limit(connection: Any, **kwargs: Any) -> None:
     locks = f"innodb_lock_wait_timeout = {LOCK_SECONDS}, lock_wait_timeout = {LOCK_SECONDS}"
     with connection.cursor() as cursor:
         cursor.execute(f"SET SESSION {locks}, {statement}")
+
+
+def soon(ask: Callable[[], T], seconds: float) -> T:
+    """
+    What ``ask()`` returns or raises, if it does so in time.
+
+    On MySQL and MariaDB in a thread and a session of its own, which is left behind if it does not: no timeout of a
+    session is short enough for a database that is silent. Inside a transaction on the alias it is asked there.
+
+    Raises:
+        TimeoutError: it did neither in time.
+    """
+    connection = connections[LEGACY_ALIAS]
+    if connection.vendor == "sqlite" or connection.in_atomic_block:
+        return ask()
+    # Of that thread, all: the rules of whose rows are ours are read from the other database.
+    return timeouts.call(ask, seconds, afterwards=connections.close_all)
