@@ -35,7 +35,7 @@ from .models import LedgerEntry
 from .phase_lookup import phase_in_force, refuse_if_behind
 from .points import points_possible
 from .target import writer
-from .target.supersession import is_in_flight
+from .target.open_rows import is_in_flight
 
 log = logging.getLogger(__name__)
 

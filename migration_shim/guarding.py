@@ -24,7 +24,7 @@ from .legacy.client import LegacyClient
 from .metrics import count
 from .models import Checkpoint, CoursePhase, LedgerEntry
 from .signals import course_out_of_bounds
-from .target import reader, waiting
+from .target import open_rows, reader
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def look(
         wrong_side=proofs.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(in_vain.rows([course_id], settings).get(course_id, [])),
-        failed=waiting.failed_since(course_id, now() - _LATELY),
+        failed=open_rows.failed_since(course_id, now() - _LATELY),
         unknown_queues=_unknown_queues(course_id, phase, settings),
         **compared,
     )
@@ -197,7 +197,7 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
     names = dict.fromkeys(counts.queues(course_id), False)
     if phase is Phase.SHADOW:
         names |= {queue + settings.shadow_queue_suffix: True for queue in list(names)}
-    queue_of = waiting.in_flight(course_id, names)
+    queue_of = open_rows.in_queues(course_id, names)
     found: dict[str, list[datetime]] = defaultdict(list)
     ids = sorted(queue_of)
     for start in range(0, len(ids), 1000):
@@ -217,7 +217,7 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
             oldest_seconds=(moment - min(times)).total_seconds(),
         )
         for queue, times in sorted(found.items())
-        if not waiting.answered_since(queue, before)
+        if not open_rows.answered_since(queue, before)
     )
 
 

@@ -17,7 +17,7 @@ from . import runs
 from .conf import ShimSettings, load
 from .data import Document, ExitCode
 from .models import LedgerEntry
-from .target import results, waiting
+from .target import open_rows, results
 
 SCHEMA = "migration_shim.xqueue_fail/1"
 #: Submissions whose state is asked in one statement.
@@ -90,5 +90,5 @@ def _found(course_id: str, submissions: Collection[int], settings: ShimSettings)
 def _unanswered(submissions: list[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     for start in range(0, len(submissions), _AT_ONCE):
-        found |= waiting.unanswered(submissions[start : start + _AT_ONCE])
+        found |= open_rows.in_flight(submissions[start : start + _AT_ONCE])
     return found

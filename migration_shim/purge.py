@@ -22,7 +22,7 @@ from .conf import ShimSettings
 from .core.delivered import Learner
 from .data import Authority, Leg, Move
 from .models import CoursePhase, LedgerEntry, Run
-from .target import waiting
+from .target import open_rows
 
 #: Entries dropped in one statement: whoever writes to the ledger waits for no more.
 BATCH = 500
@@ -92,7 +92,7 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
             break
         after = page[-1][0]
         purged.found += len(page)
-        status = waiting.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})
+        status = open_rows.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})
         mine = undelivered.filter(pk__in=[row[0] for row in page])
         wait = set() if failed_too else set(mine.values_list("pk", flat=True))
         free = []

@@ -13,7 +13,7 @@ from .fields import exact
 from .legacy import in_flight as on_legacy
 from .legacy.timeouts import AWAY, soon
 from .models import LedgerEntry
-from .target import reader
+from .target import open_rows
 
 #: How long a step waits for legacy's counts.
 COUNT_SECONDS = 1.0
@@ -46,7 +46,7 @@ def in_flight(course_id: str) -> InFlight:
         legacy = soon(lambda: on_legacy.of_course(on_legacy.held(), course_id), COUNT_SECONDS)
     except (*AWAY, TimeoutError):
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
-    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: reader.in_flight(course_id)}
+    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.by_status(course_id)}
 
 
 def strangers(course_id: str) -> dict[str, int] | None:

@@ -22,8 +22,8 @@ from .legacy import in_flight as on_legacy
 from .legacy.timeouts import AWAY
 from .lms import state as learners_state
 from .run_control.apart import attempt, exit_code_of
-from .target import in_flight as on_target
 from .target import logins
+from .target import open_rows as on_target
 
 SCHEMA = "migration_shim.xqueue_status/1"
 _KINDS = ("preflight", "reconcile", "gate")

@@ -25,7 +25,8 @@ from .errors import Malformed
 from .legacy import rows, timeouts, writes
 from .metrics import count
 from .models import LedgerEntry
-from .target.supersession import in_flight, revive, supersede
+from .target.open_rows import in_flight
+from .target.supersession import revive, supersede
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
     if state is not None and state.key is not None:
         _bring_back(family, state.key)
     family = [one for one in family if one.superseded_at is None]
-    flying = in_flight(one.target_submission_id for one in family if one.target_submission_id is not None)
+    flying = set(in_flight(one.target_submission_id for one in family if one.target_submission_id is not None))
     known = [attempts.attempt(one, alive=_is_alive(one, flying)) for one in family]
     gone, again = replaced(known, state, now())
     # Also what a handoff or a linker has called superseded, whose row on the target may be in flight yet.

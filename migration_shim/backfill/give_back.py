@@ -26,8 +26,8 @@ from ..legacy.give_back import Way, knows_queue
 from ..legacy.privileges import check_may_write
 from ..models import CoursePhase, LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
-from ..target import fencing
-from ..target.fencing import RealRow
+from ..target import open_rows
+from ..target.open_rows import RealRow
 from . import tally
 from .request import Request, in_scope
 from .returning import finish, give_back
@@ -95,13 +95,13 @@ class _Return:
         stopped_by, size = "", self.request.batch_size or BATCH
         scope = {"courses": self.request.courses, "queues": self.request.queues}
         left_over = in_scope(LedgerEntry.objects.filter(move=Move.RETURNING), **scope)
-        self.total = left_over.count() + fencing.count_real_rows(**scope)
+        self.total = left_over.count() + open_rows.count_real_rows(**scope)
         try:
             for entries in _pages(left_over, size):
                 self.control.turn()
                 for entry in entries:
                     self._count(self._try(finish, entry.pk))
-            for rows in fencing.real_rows(self.settings.lease_seconds, size, **scope):
+            for rows in open_rows.real_rows(self.settings.lease_seconds, size, **scope):
                 self.control.turn()
                 self._give_back(rows)
             complete = True

@@ -27,7 +27,8 @@ from ..legacy.files import Source
 from ..legacy.give_back import Way
 from ..models import LedgerEntry
 from ..target import fencing, sides
-from ..target.fencing import Fenced, RealRow
+from ..target.fencing import Fenced
+from ..target.open_rows import RealRow
 from .way_back import SUPERSEDED, Plan, is_replaced, plan_of
 
 TRIES = 4

@@ -27,7 +27,7 @@ from ..lms import receivers, state
 from ..publish import copy_tasks
 from ..storage_errors import storage_errors
 from ..target import contents
-from ..target import in_flight as on_target
+from ..target import open_rows as on_target
 from ..target.logins import GROUP
 
 #: A name that nothing has: it is asked for, never written.

@@ -21,7 +21,7 @@ from ..core import json_text
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
 from ..data import ReplyKind
-from .waiting import IN_FLIGHT
+from .open_rows import IN_FLIGHT
 
 log = logging.getLogger(__name__)
 

@@ -39,17 +39,6 @@ def newest_item() -> int:
     return StudentItem.objects.order_by("-id").values_list("id", flat=True).first() or 0
 
 
-def in_flight(course_id: str) -> dict[str, int]:
-    """How many rows of a course, real ones, the target has not finished, by status."""
-    rows = ExternalGraderDetail.objects.filter(
-        submission__student_item__course_id=course_id, status__in=("pending", "pulled", "retry")
-    ).exclude(submission__student_item__student_id__startswith=FENCE)
-    counts: dict[str, int] = {}
-    for status in rows.values_list("status", flat=True):
-        counts[status] = counts.get(status, 0) + 1
-    return counts
-
-
 def answers(submission_ids: Iterable[int]) -> dict[int, Any]:
     """The answers of these submissions, by id."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).order_by()

@@ -34,9 +34,9 @@ from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
 from .delivering import send
+from .open_rows import IN_FLIGHT
 from .prediction import worth
 from .supersession import supersede
-from .waiting import IN_FLIGHT
 
 log = logging.getLogger(__name__)
 

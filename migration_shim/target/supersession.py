@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
+from .open_rows import IN_FLIGHT
+
 _Status = ExternalGraderDetail.Status
-_IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
-
-
-def in_flight(submission_ids: Iterable[int]) -> set[int]:
-    """Those of these submissions that are in flight. Waits for no lock."""
-    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=_IN_FLIGHT)
-    return set(rows.values_list("submission_id", flat=True))
-
-
-def is_in_flight(column: str) -> Exists:
-    """A condition for another table's rows: the submission that ``column`` names is in flight."""
-    return Exists(ExternalGraderDetail.objects.filter(submission_id=OuterRef(column), status__in=_IN_FLIGHT))
 
 
 def supersede(submission_ids: Iterable[int]) -> list[int]:
@@ -37,7 +26,7 @@ def supersede(submission_ids: Iterable[int]) -> list[int]:
     if not ids:
         return superseded
     with transaction.atomic():
-        rows = ExternalGraderDetail.objects.filter(submission_id__in=ids, status__in=_IN_FLIGHT)
+        rows = ExternalGraderDetail.objects.filter(submission_id__in=ids, status__in=IN_FLIGHT)
         for row in rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked):
             if row.status != _Status.PULLED:
                 row.update_status(_Status.PULLED)

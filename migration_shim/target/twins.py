@@ -17,9 +17,9 @@ from ..core.identity import Placement, twin_placement
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..storage_errors import storage_errors
 from . import bulk, contents
+from .open_rows import IN_FLIGHT
 
 _Status = ExternalGraderDetail.Status
-_IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,4 +114,4 @@ def graded(submission_ids: Iterable[int]) -> dict[int, Graded]:
 
 def waiting(submission_ids: Iterable[int]) -> int:
     """How many of these submissions a grader has still to grade."""
-    return ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=_IN_FLIGHT).count()
+    return ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT).count()
