@@ -26,7 +26,7 @@ from .legacy import rows, timeouts, writes
 from .metrics import count
 from .models import LedgerEntry
 from .target.open_rows import in_flight
-from .target.supersession import revive, supersede
+from .target.transitions import revive, supersede
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 from ..run_control.control import Control, Progress, Stopped, nothing
 from ..target import collation
-from ..target.supersession import supersede
+from ..target.transitions import supersede
 from . import alike, handoff_plan
 from .handoff_finish import ON_THE_WAY, finish_held, on_the_way, watch
 from .handoff_plan import Candidate

@@ -26,8 +26,7 @@ from ..data import HELD, Authority, Leg, Move, PairStatus
 from ..legacy import give_back, reading, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
-from ..target import holding
-from ..target.supersession import supersede
+from ..target import transitions
 from .handoff_steps import Done, Side, drop, drop_locked, is_ours, legacy_side, note, same, steady
 from .request import in_scope
 
@@ -99,7 +98,7 @@ def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
         if locked.superseded_at is not None or side is not Side.OURS:
             return drop_locked(locked, alive, settings)
         held_queue = locked.queue_name + settings.held_queue_suffix
-        released = holding.release(locked.real_submission_id or 0, held_queue, locked.queue_name)
+        released = transitions.release(locked.real_submission_id or 0, held_queue, locked.queue_name)
         if released:
             _release(locked, clock)
     if not released:
@@ -127,7 +126,7 @@ def _release(entry: LedgerEntry, clock: datetime) -> None:
 def _set_shadow_aside(entry: LedgerEntry) -> None:
     """An ungraded shadow is retired: nobody would look at its grade. Outside the entry's lock, which a grade needs."""
     if entry.shadow_submission_id is not None:
-        supersede([entry.shadow_submission_id])
+        transitions.supersede([entry.shadow_submission_id])
 
 
 def watch(entry: LedgerEntry) -> Done:

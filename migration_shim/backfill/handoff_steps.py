@@ -25,7 +25,7 @@ from ..legacy import reading, writes
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source
 from ..models import LedgerEntry
-from ..target import holding, writer
+from ..target import transitions, writer
 from . import files
 from .meant import points_of
 
@@ -206,7 +206,7 @@ def drop(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> 
 
 def drop_locked(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> Done:
     """The same for an entry that the caller has locked. One that the hold has made stays, without a target row."""
-    holding.drop(entry.real_submission_id or 0, entry.queue_name + settings.held_queue_suffix)
+    transitions.drop(entry.real_submission_id or 0, entry.queue_name + settings.held_queue_suffix)
     entry.move, entry.moved_at, entry.real_submission_id = Move.NONE, None, None
     if alive:
         entry.legacy_id = max(row.id for row in alive)

@@ -26,9 +26,9 @@ from ..legacy import writes
 from ..legacy.files import Source
 from ..legacy.give_back import Way
 from ..models import LedgerEntry
-from ..target import fencing, sides
-from ..target.fencing import Fenced
+from ..target import sides, transitions
 from ..target.open_rows import RealRow
+from ..target.transitions import Fenced
 from .way_back import SUPERSEDED, Plan, is_replaced, plan_of
 
 TRIES = 4
@@ -78,7 +78,7 @@ def _fence(row: RealRow, entry: LedgerEntry, values: dict, settings: ShimSetting
     """The first commit: the target row's fence and the ledger's note of it. None when both are there."""
     with transaction.atomic():
         # The target row before its entry, as graders' sessions lock them.
-        fenced = fencing.fence(row.submission_id, settings.lease_seconds)
+        fenced = transitions.fence(row.submission_id, settings.lease_seconds)
         if fenced is not Fenced.FENCED:
             return Decision(row_class=RowClass.DRAIN, reason=fenced)
         same = LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, target_submission_id=row.submission_id)

@@ -20,7 +20,7 @@ from ..legacy.give_back import Returning, Way
 from ..legacy.writes import mark_of
 from ..models import LedgerEntry
 from ..storage_errors import storage_errors
-from ..target import fencing
+from ..target import reader
 
 SUPERSEDED = Decision(row_class=RowClass.SUPERSEDED)
 
@@ -42,7 +42,7 @@ class Plan:
 
 def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bool) -> Plan:
     """What is to be done with a submission that the target holds; ``store`` stores its files where a row is due."""
-    held = fencing.held(submission_id)
+    held = reader.held(submission_id)
     if held is None:
         return _drain("target_row_gone")
     try:
@@ -62,7 +62,7 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
     storage = source if isinstance(source, Storage) else None
     try:
         legacy.check_fits(item)
-        contents = fencing.file_contents(submission_id)
+        contents = reader.file_contents(submission_id)
         uploads.check(item.queue_name, contents, storage)
         columns = uploads.store(item.queue_name, item.header, contents, storage) if store else None
     except (Unfit, FileUnavailable) as error:
@@ -76,7 +76,7 @@ def _drain(reason: str) -> Plan:
     return Plan(decision=Decision(row_class=RowClass.DRAIN, reason=reason))
 
 
-def _returning(entry: LedgerEntry, held: fencing.Held) -> Returning:
+def _returning(entry: LedgerEntry, held: reader.Held) -> Returning:
     return Returning(
         header=entry.raw_header,
         body=ledger.legacy_body(entry, held.answer),

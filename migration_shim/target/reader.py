@@ -11,7 +11,8 @@ from django.db.models import Q
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.identity import FENCE
-from ..errors import Malformed
+from ..errors import FileUnavailable, Malformed
+from ..storage_errors import storage_errors
 from .courses import of_course
 
 #: Ids below the newest that are looked at again: one is handed out before its row is committed.
@@ -87,3 +88,37 @@ def contents(submission_id: int) -> Contents | None:
         return None
     files = [ContentFile(row.file.read(), name=row.original_filename) for row in detail.files.order_by("id")]
     return Contents(answer=detail.submission.answer, files=files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a real row holds of its submission: the answer, and the names of its files in the order of upload."""
+
+    answer: Any
+    file_names: tuple[str, ...]
+
+
+def held(submission_id: int) -> Held | None:
+    """What a real row holds; None where it is gone."""
+    row = ExternalGraderDetail.objects.filter(submission_id=submission_id).select_related("submission").first()
+    if row is None:
+        return None
+    names = tuple(row.files.order_by("id").values_list("original_filename", flat=True))
+    return Held(answer=row.submission.answer, file_names=names)
+
+
+def file_contents(submission_id: int) -> dict[str, bytes]:
+    """
+    The contents of a row's files by original name, read whole (the LMS allows 4 MB a file, 20 files an input).
+
+    Raises:
+        FileUnavailable: one of them is not there.
+    """
+    contents = {}
+    for file in SubmissionFile.objects.filter(external_grader__submission_id=submission_id).order_by("id"):
+        try:
+            with file.file.open() as opened:
+                contents[file.original_filename] = opened.read()
+        except storage_errors() as error:
+            raise FileUnavailable("target_file_missing", file.file.name) from error
+    return contents

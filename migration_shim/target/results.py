@@ -36,7 +36,7 @@ from ..models import LedgerEntry
 from .delivering import send
 from .open_rows import IN_FLIGHT
 from .prediction import worth
-from .supersession import supersede
+from .transitions import supersede
 
 log = logging.getLogger(__name__)
 

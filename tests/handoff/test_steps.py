@@ -493,7 +493,7 @@ def test_a_held_row_that_somebody_deleted_goes_back_to_legacy(live):
 def test_a_drop_never_touches_a_row_that_graders_have(live):
     row = world.submitted()
     entry = released(row)
-    handoff_steps.holding.drop(entry.real_submission_id, world.HELD)
+    handoff_steps.transitions.drop(entry.real_submission_id, world.HELD)
     assert ExternalGraderDetail.objects.filter(submission_id=entry.real_submission_id).exists()
 
 

@@ -13,7 +13,7 @@ from submissions.models import ExternalGraderDetail, Score, score_set
 
 from migration_shim.conf import load
 from migration_shim.target import prediction, results
-from migration_shim.target.supersession import supersede
+from migration_shim.target.transitions import supersede
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import LearnerEffect
 from tests import rows

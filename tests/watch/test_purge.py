@@ -15,7 +15,7 @@ from migration_shim.backfill import handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.models import LedgerEntry, StoredIntent
 from migration_shim.reports import text
-from migration_shim.target import contents, holding, sweeping
+from migration_shim.target import contents, sweeping, transitions
 from tests import rows
 from tests.reconcile import changes
 from tests.rows import COURSE, QUEUE
@@ -388,7 +388,7 @@ def test_contents_whose_rows_were_taken_away_are_found_when_the_process_dies_bet
     ExternalGraderDetail.objects.filter(pk=detail.pk).update(queue_name=f"{QUEUE}.held")
     with monkeypatch.context() as patch:
         patch.setattr(transaction, "on_commit", lambda work: None)  # nobody lives to do it
-        holding.drop(detail.submission_id, f"{QUEUE}.held")
+        transitions.drop(detail.submission_id, f"{QUEUE}.held")
     assert file.file.name in everything()
     StoredIntent.objects.update(created_at=now() - timedelta(days=2))
     assert validate(world.watch(purge=True))["sweep"]["removed"] == 1

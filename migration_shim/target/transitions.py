@@ -1,0 +1,104 @@
+"""
+What becomes of a target row, for whatever reason but a grader's: each a valid transition, none with a Score.
+
+A row is superseded, revived, or fenced before it goes back to legacy. A held one, a learner's real submission on a
+queue that no grader polls until legacy is sure to have let go of it, is released or dropped. Nobody waits for a lock
+here. What graders do to rows is in ``leases`` and ``results``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from functools import partial
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils.timezone import now
+from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
+
+from .contents import abandoned, discard
+from .open_rows import IN_FLIGHT, is_leased
+
+_Status = ExternalGraderDetail.Status
+
+
+class Fenced(enum.StrEnum):
+    """What became of the wish to fence a row."""
+
+    FENCED = "fenced"
+    LEASED = "under_live_lease"
+    BUSY = "result_being_stored"  # another session holds the row, or has finished it
+
+
+def supersede(submission_ids: Iterable[int]) -> list[int]:
+    """
+    Retire those of these submissions that are in flight, and return their ids.
+
+    Pending and retry go through pulled, with a pullkey that is never handed out; the pullkey ends up empty, so that a
+    grader's late put_result is refused (403). A row that another session holds is having its result stored this very
+    moment and is left alone: nobody waits for a lock here.
+    """
+    superseded = []
+    ids = list(submission_ids)
+    if not ids:
+        return superseded
+    with transaction.atomic():
+        for row in _locked(ids):
+            if row.status != _Status.PULLED:
+                row.update_status(_Status.PULLED)
+            row.update_status(_Status.RETIRED)
+            row.pullkey = ""
+            row.save(update_fields=["pullkey"])
+            superseded.append(row.submission_id)
+    return superseded
+
+
+def _locked(submission_ids: Iterable[int]) -> QuerySet[ExternalGraderDetail]:
+    """Those of these rows that are in flight, locked; one that another session holds is left out."""
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT)
+    return rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+
+
+def revive(submission_id: int) -> bool:
+    """Put a row that was superseded, and that nobody has answered, back into its queue; whether it was one."""
+    rows = ExternalGraderDetail.objects.filter(
+        submission_id=submission_id, status=_Status.RETIRED, pullkey="", grader_reply=None
+    )
+    return rows.update(status=_Status.PENDING, status_time=now()) > 0
+
+
+def fence(submission_id: int, lease_seconds: int) -> Fenced:
+    """
+    Retire a row without an outcome, as supersession does, unless a grader is at work on it.
+
+    To be called inside a transaction, in which the ledger takes note of it. Nobody waits for a lock here.
+    """
+    row = _locked([submission_id]).first()
+    if row is None:
+        return Fenced.BUSY
+    if is_leased(row, lease_seconds):
+        return Fenced.LEASED
+    supersede([submission_id])
+    return Fenced.FENCED
+
+
+def release(submission_id: int, held_queue: str, queue_name: str) -> bool:
+    """Give a held row to the target's graders; False when there is no such row."""
+    held = ExternalGraderDetail.objects.filter(submission_id=submission_id, queue_name=held_queue)
+    return held.filter(status=_Status.PENDING).update(queue_name=queue_name) > 0
+
+
+def drop(submission_id: int, held_queue: str) -> None:
+    """
+    Delete a held row, its files' contents after the commit. To be called inside a transaction; never for another row.
+
+    The StudentItem stays: it is the learner's, and a submission of this very moment may be about to use it.
+    """
+    if not ExternalGraderDetail.objects.filter(submission_id=submission_id, queue_name=held_queue).exists():
+        return
+    files = SubmissionFile.objects.filter(external_grader__submission_id=submission_id)
+    left = abandoned(files.values_list("uuid", "file"))
+    files.delete()
+    Submission._objects.filter(pk=submission_id).delete()
+    transaction.on_commit(partial(discard, left))
