@@ -25,7 +25,7 @@ from .attempts import Submitted
 from .conf import ShimSettings
 from .core.delivered import TRIES, Learner, comparable
 from .data import BETWEEN, Authority, Leg, Phase, State
-from .legacy import in_flight as on_legacy
+from .legacy import open_rows as on_legacy
 from .legacy import timeouts
 from .lms import state
 from .models import CoursePhase, LedgerEntry

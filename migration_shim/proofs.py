@@ -11,7 +11,7 @@ from . import attempts, counts, runs
 from .conf import load
 from .core.delivered import Learner
 from .data import GRAVE, Authority, DivergenceClass, Move, State
-from .legacy import in_flight as on_legacy
+from .legacy import open_rows as on_legacy
 from .legacy import rows as legacy_rows
 from .legacy import timeouts
 from .lms import state

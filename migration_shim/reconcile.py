@@ -35,7 +35,7 @@ from . import (
 from .conf import ShimSettings, load
 from .core.totals import course_content, fence_known_upto, whole_content
 from .data import DivergenceClass, Document, ExitCode, Grading
-from .legacy import in_flight as on_legacy
+from .legacy import open_rows as on_legacy
 from .models import Run
 from .run_control.apart import attempt, exit_code_of
 from .run_control.control import Control, Progress, Stopped, nothing

@@ -10,7 +10,7 @@ from .conf import usable
 from .core.serving import served
 from .data import HELD, Authority, Move, Phase
 from .fields import exact
-from .legacy import in_flight as on_legacy
+from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY, soon
 from .models import LedgerEntry
 from .target import open_rows

@@ -18,7 +18,7 @@ from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
 from .data import Authority, DivergenceClass, Document, ExitCode, Move
-from .legacy import in_flight as on_legacy
+from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY
 from .lms import state as learners_state
 from .run_control.apart import attempt, exit_code_of

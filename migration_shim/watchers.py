@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 
 from . import counts
 from .conf import ShimSettings, legacy_access, load
-from .legacy import in_flight as on_legacy
+from .legacy import open_rows as on_legacy
 from .target import open_rows as on_target
 
 #: Seconds that a watcher should wait for an answer. By default it is 1: whatever takes longer is handed out to nobody,

@@ -8,7 +8,7 @@ from django.db import connections
 from django.utils.timezone import now
 
 from migration_shim import fields
-from migration_shim.legacy import changing, in_flight
+from migration_shim.legacy import changing, open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows
@@ -55,9 +55,9 @@ def asked(url, queue):
         "open rows": len(legacy_rows.open_rows(url)),
         "callback": len(legacy_rows.with_callback(url)),
         "pulled": legacy_rows.pulled_since(queue, row.arrival_time),
-        "queues pulled": in_flight.pulled_since([queue], row.arrival_time),
+        "queues pulled": open_rows.pulled_since([queue], row.arrival_time),
         "ids pulled": len(changing.pulled_since([queue], row.arrival_time)),
-        "naming": in_flight.naming(COURSE, [queue]),
+        "naming": open_rows.naming(COURSE, [queue]),
     }
 
 
@@ -74,8 +74,8 @@ def test_beside_it_what_a_column_can_hold_is_found(charset):
     assert all(found.values()), found
     with_both = [QUEUE, "exu-é"]
     assert len(changing.pulled_since(with_both, row.arrival_time)) == 1
-    assert in_flight.pulled_since(with_both, row.arrival_time) == {"exu-é"}
-    assert in_flight.naming(COURSE, with_both) == 1
+    assert open_rows.pulled_since(with_both, row.arrival_time) == {"exu-é"}
+    assert open_rows.naming(COURSE, with_both) == 1
     assert LegacySubmission.objects.exclude(queue_name=QUEUE).count() == 1
 
 

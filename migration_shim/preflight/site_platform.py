@@ -22,7 +22,7 @@ from ..conf import ConfigurationError, ShimSettings
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy import files
-from ..legacy import in_flight as on_legacy
+from ..legacy import open_rows as on_legacy
 from ..lms import receivers, state
 from ..publish import copy_tasks
 from ..storage_errors import storage_errors

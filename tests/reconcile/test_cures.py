@@ -11,7 +11,7 @@ from submissions.models import StudentItem
 from migration_shim import api, outcomes, overrides, proofs, storing, toggles
 from migration_shim.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.errors import IllegalStep, ShimError
-from migration_shim.legacy import in_flight
+from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
 from migration_shim.selection import Seen
@@ -77,7 +77,7 @@ def test_no_override_passes_what_nobody_can_tell(shadowed, monkeypatch, error):
     def silent(*args):
         raise error
 
-    monkeypatch.setattr(in_flight, "naming", silent)
+    monkeypatch.setattr(open_rows, "naming", silent)
     with pytest.raises(IllegalStep, match="Nobody can tell"):
         step()
 
