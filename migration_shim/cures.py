@@ -10,10 +10,10 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import buckets, journal, known, permits, proofs
+from . import buckets, known, permits, proofs
 from .data import GRAVE, DivergenceClass, Document, Phase
 from .errors import ShimError
-from .models import CoursePhase, Divergence, LedgerEntry
+from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange
 
 
 def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Document:
@@ -45,7 +45,7 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
         if not number:
             raise ShimError(f"There is nothing of class {klass} on record of {course_id}.")
         proof = {"cured": {"class": klass.value, "number": number}}
-        journal.append(record, Phase(record.phase), by=by, reason=reason, evidence=proof)
+        PhaseChange.objects.append(record, Phase(record.phase), by=by, reason=reason, evidence=proof)
         permits.take(record)
         record.save()
     return known.listing()

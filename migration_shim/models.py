@@ -14,6 +14,8 @@ from config_models.models import ConfigurationModel
 from django.db import models
 from django.utils.timezone import now
 
+from . import texts
+from .core import chain
 from .data import Authority, DivergenceClass, Leg, Move, Origin, PairStatus, Phase, Verdict
 from .errors import LogIsAddedTo
 from .fields import ExactCharField, ForeignCharField
@@ -481,8 +483,8 @@ class CoursePhase(models.Model):
         return f"{self.course_id}: {self.phase}"
 
 
-class _AddedOnly(models.QuerySet):
-    """Rows that are added and never changed or removed, also not many at once."""
+class _Log(models.QuerySet):
+    """Rows that are added, one by one, and never changed or removed, also not many at once."""
 
     def update(self, **kwargs: Any) -> int:
         raise LogIsAddedTo
@@ -496,10 +498,36 @@ class _AddedOnly(models.QuerySet):
     def bulk_update(self, *args: Any, **kwargs: Any) -> int:
         raise LogIsAddedTo
 
+    def append(self, record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: dict[str, Any]) -> None:
+        """
+        Add an entry: the course goes from the phase of ``record`` to ``phase``, by whom, why, and on what evidence.
+
+        The caller holds the lock of ``record`` in a transaction, and saves it there: the head of the log is on it. So
+        the logs of two courses never wait for each other, one log cannot fork, and the chain costs no statement of its
+        own.
+        """
+        if record.log_length is None:  # entries older than the chain keep their places
+            record.log_length = self.filter(course_id=record.course_id).count()
+        entry = self.model(
+            course_id=record.course_id,
+            step_from=record.phase,
+            step_to=phase,
+            changed_at=now(),
+            # As the columns can hold it: what is hashed is what is stored, and no text blocks the way back.
+            changed_by=texts.fitted(self.model, "changed_by", by)[:150],
+            reason=texts.fitted(self.model, "reason", reason),
+            evidence=evidence,
+            position=record.log_length + 1,
+            previous=record.log_digest or chain.START,
+        )
+        entry.digest = chain.digest(entry.previous, entry.position, entry.said())
+        entry.save(force_insert=True)
+        record.log_length, record.log_digest = entry.position, entry.digest
+
 
 class PhaseChange(models.Model):
     """
-    One change of phase: who, when, why, and on what evidence. Rows are only ever added, by ``journal.append``.
+    One change of phase: who, when, why, and on what evidence. Rows are only ever added, by ``objects.append``.
 
     The rows of a course are a chain (``core/chain.py``); the course's CoursePhase holds its head. A row without a
     digest is older than the chain.
@@ -520,7 +548,7 @@ class PhaseChange(models.Model):
     previous = models.CharField(max_length=64, null=True)  # noqa: DJ001  (null: older than the chain)
     digest = models.CharField(max_length=64, null=True)  # noqa: DJ001  (null: older than the chain)
 
-    objects = _AddedOnly.as_manager()
+    objects = _Log.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["course_id", "position"], name="shim_phase_change_place")]

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils.timezone import now
 from waffle import get_waffle_flag_model
 
-from . import journal, ledger, overrides, platform_door, runs, toggles
+from . import ledger, overrides, platform_door, runs, toggles
 from .conf import load
 from .core import hazards
 from .core.findings import NOTE
@@ -24,7 +24,7 @@ from .core.wire import parse_envelope
 from .data import Authority, Document, ExitCode, Phase
 from .errors import IllegalStep, Malformed, ShimError
 from .lms import flags as platform
-from .models import CoursePhase, LedgerEntry
+from .models import CoursePhase, LedgerEntry, PhaseChange
 from .target import writer
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
@@ -122,7 +122,7 @@ def run(course_id: str, *, reason: str, execute: bool, user: str, login: str | N
             if content["permitted"]:
                 proof = {"platform_flag": "on", "digest": runs.digest(content), "accepted": content["accepted"]}
                 proof |= {"login": login or "", "settings": runs.settings_of(load())}
-                journal.append(record, Phase.COMPLETE, by=user, reason=reason, evidence=proof)
+                PhaseChange.objects.append(record, Phase.COMPLETE, by=user, reason=reason, evidence=proof)
                 record.released_at = now()
                 record.save()
                 toggles.force_platform_flag(FLAG, course_id, True, user=signer, note=reason)

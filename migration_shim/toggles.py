@@ -23,13 +23,13 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from . import course_lookup, journal, permits, phase_memory, texts
+from . import course_lookup, permits, phase_memory, texts
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .data import Authority, Phase
 from .lms import flags as platform
 from .lms.flags import in_platform
 from .metrics import count
-from .models import CoursePhase, FlagOverride
+from .models import CoursePhase, FlagOverride, PhaseChange
 
 log = logging.getLogger(__name__)
 
@@ -329,7 +329,7 @@ def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence:
 
 
 def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: dict[str, Any]) -> None:
-    journal.append(record, phase, by=by, reason=reason, evidence=evidence)
+    PhaseChange.objects.append(record, phase, by=by, reason=reason, evidence=evidence)
     if phase != record.phase:
         record.phase, record.since = phase, now()
     record.released_at = None

@@ -7,11 +7,11 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import attempts, journal, proofs
+from . import attempts, proofs
 from .data import DivergenceClass, Document, ExitCode, Phase
 from .errors import ShimError
 from .lms import state
-from .models import CoursePhase, Divergence
+from .models import CoursePhase, Divergence, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_undelivered/1"
 
@@ -68,5 +68,7 @@ def _write_down(course_id: str, number: int, *, reason: str, by: str) -> None:
         record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
         if record is None:
             raise ShimError(f"The shim knows no course {course_id}.")
-        journal.append(record, Phase(record.phase), by=by, reason=reason, evidence={"looked_up": {"learners": number}})
+        PhaseChange.objects.append(
+            record, Phase(record.phase), by=by, reason=reason, evidence={"looked_up": {"learners": number}}
+        )
         record.save()

@@ -8,7 +8,7 @@ import pytest
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, evidence, journal, known, overrides, proofs, toggles
+from migration_shim import api, evidence, known, models, overrides, proofs, toggles
 from migration_shim.core.phases import flags_of
 from migration_shim.data import DivergenceClass, ExitCode, Phase
 from migration_shim.errors import IllegalStep, ShimError
@@ -33,7 +33,7 @@ def quick(settings):
 
 def step(phase, ago=timedelta(0)):
     """A step of so long ago, with its place in the log."""
-    with mock.patch.object(journal, "now", lambda: now() - ago):
+    with mock.patch.object(models, "now", lambda: now() - ago):
         toggles.force_flags(COURSE, *flags_of(phase))
         toggles.record_step(COURSE, phase, by="ops", reason="", evidence={})
     CoursePhase.objects.update(since=now() - ago)
