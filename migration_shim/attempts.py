@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from .core import json_text
-from .core.attempts import STALL, Attempt, Queued
+from .core.attempts import STALL, Attempt, Queued, time_in
 from .core.identity import GRADED_DISPATCH, recover_input
 from .core.wire import parse_callback, parse_header
 from .data import Origin
@@ -74,11 +74,10 @@ def submitted(raw_header: str, student_info: str, learner: str) -> Submitted | N
         info = json_text.loads(student_info)
     except (Malformed, ValueError):
         return None
-    time = info.get("submission_time") if isinstance(info, dict) else None
     return Submitted(
         place=state.Place(callback.user_id, callback.course_id, callback.item_id),
         key=header.lms_key,
-        answer_id=recover_input(callback, time if isinstance(time, str) else "", learner, header.lms_key),
+        answer_id=recover_input(callback, time_in(info), learner, header.lms_key),
         plot=callback.dispatch != GRADED_DISPATCH,
     )
 

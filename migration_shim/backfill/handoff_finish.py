@@ -21,7 +21,7 @@ from django.utils.timezone import now
 from .. import attempts, permits
 from ..buckets import counted
 from ..conf import ShimSettings
-from ..core import json_text
+from ..core.attempts import submission_time
 from ..data import HELD, Authority, Leg, Move, PairStatus
 from ..legacy import give_back, reading, writes
 from ..legacy import rows as legacy_rows
@@ -168,15 +168,6 @@ def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: da
     if not input_key or awaited:
         return False
     others = LedgerEntry.objects.filter(input_key=input_key, authority=Authority.TARGET).exclude(identity=identity)
-    own, gap = (_submission_time(student_info), arrived_at), attempts.gap(awaited)
+    own, gap = (submission_time(student_info), arrived_at), attempts.gap(awaited)
     found = others.values_list("student_info", "arrived_at")
-    return any(give_back.is_later(_submission_time(info), arrived, *own, gap) for info, arrived in found)
-
-
-def _submission_time(student_info: str) -> str:
-    try:
-        value = json_text.loads(student_info or "{}")
-    except ValueError:
-        return ""
-    time = value.get("submission_time") if isinstance(value, dict) else None
-    return time if isinstance(time, str) else ""
+    return any(give_back.is_later(submission_time(info), arrived, *own, gap) for info, arrived in found)

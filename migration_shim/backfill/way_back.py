@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.core.files.storage import Storage
 
 from .. import attempts, ledger
-from ..core import json_text
+from ..core.attempts import submission_time
 from ..core.identity import digests
 from ..core.mapping import Decision
 from ..core.wire import parse_header
@@ -83,22 +83,11 @@ def _returning(entry: LedgerEntry, held: reader.Held) -> Returning:
         callback_url=parse_header(entry.raw_header).callback_url,
         queue_name=entry.queue_name,
         arrived_at=entry.arrived_at,
-        submission_time=_submission_time(entry),
+        submission_time=submission_time(entry.student_info),
         input_key=entry.input_key,
         legacy_id=entry.legacy_id,
         mark=mark_of(entry.pk),
     )
-
-
-def _submission_time(entry: LedgerEntry) -> str:
-    """When the LMS says it was submitted; empty where the residue was dropped or does not say."""
-    if not entry.student_info:
-        return ""
-    try:
-        time = json_text.loads(entry.student_info).get("submission_time")
-    except ValueError:  # written before there was a limit of depth
-        return ""
-    return time if isinstance(time, str) else ""
 
 
 def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) -> bool:
@@ -112,7 +101,8 @@ def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) ->
     if legacy.has_newer(item, family, gap):
         return True
     others = LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk)
+    own = (item.submission_time, item.arrived_at)
     return any(
-        legacy.is_later(_submission_time(other), other.arrived_at, item.submission_time, item.arrived_at, gap)
+        legacy.is_later(submission_time(other.student_info), other.arrived_at, *own, gap)
         for other in others.only("student_info", "arrived_at")
     )

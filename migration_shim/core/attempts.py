@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
+
+from . import json_text
 
 #: How long after its acceptance the LMS may still come to save an attempt's key, or, where nobody can look, how much
 #: older than another attempt one must be to be surely replaced by it.
@@ -35,6 +38,20 @@ class Attempt:
     began: datetime
     number: int | None = None
     alive: bool = True
+
+
+def submission_time(student_info: str) -> str:
+    """When the LMS says that an attempt was submitted, as CAPA writes it; empty where the text does not say."""
+    try:
+        return time_in(json_text.loads(student_info or "{}"))
+    except ValueError:  # written before there was a limit of depth
+        return ""
+
+
+def time_in(info: Any) -> str:
+    """The same of a ``student_info`` that was parsed."""
+    time = info.get("submission_time") if isinstance(info, dict) else None
+    return time if isinstance(time, str) else ""
 
 
 def is_later(one: Attempt, other: Attempt) -> bool:

@@ -19,6 +19,7 @@ from opaque_keys.edx.locator import BlockUsageLocator, LibraryUsageLocator
 
 from ..errors import Malformed
 from . import json_text
+from .attempts import time_in
 
 #: XQueue's column ``xqueue_header`` holds this many characters, so no longer header can have been accepted.
 HEADER_LIMIT = 1024
@@ -214,12 +215,11 @@ def parse_body(text: str) -> Body:
         raise Malformed("payload_not_text")
     if not _storable(payload, raw_info, learner):
         raise Malformed("body_half_surrogate")
-    submission_time = info.get("submission_time")
     return Body(
         grader_payload=payload,
         student_info=raw_info,
         anonymous_student_id=learner,
-        submission_time=submission_time if isinstance(submission_time, str) else "",
+        submission_time=time_in(info),
         random_seed=info.get("random_seed"),
         student_response=value["student_response"],
         extra={key: item for key, item in value.items() if key not in _BODY_KEYS},

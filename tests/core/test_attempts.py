@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from migration_shim.core.attempts import STALL, Attempt, Queued, replaced
+from migration_shim.core.attempts import STALL, Attempt, Queued, replaced, submission_time
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -61,3 +61,19 @@ def test_what_is_replaced(case):
     attempts, state, gone, again = CASES[case]
     for order in (attempts, attempts[::-1]):
         assert replaced(order, state, NOW) == (gone, again)
+
+
+SAID = {
+    '{"anonymous_student_id": "a", "submission_time": "20261129120000"}': "20261129120000",
+    '{"submission_time": 20261129120000}': "",
+    "{}": "",
+    "": "",
+    '["submission_time"]': "",
+    "{": "",
+    "[" * 100_000: "",
+}
+
+
+@pytest.mark.parametrize("text", SAID, ids=lambda text: text[:20])
+def test_when_it_was_submitted_is_read_or_empty(text):
+    assert submission_time(text) == SAID[text]
