@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from django.conf import settings as django_settings
 from django.db import DatabaseError
 
-from . import breaker, ledger, toggles
+from . import breaker, toggles
+from . import entries as ledger
 from .backfill.one import write_shadow_of
 from .conf import ShimSettings, load
 from .core.identity import reverse_header

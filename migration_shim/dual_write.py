@@ -21,7 +21,8 @@ from django.db.models import Q
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
-from . import breaker, copies, hosts, ledger, publish, toggles
+from . import breaker, copies, hosts, publish, toggles
+from . import entries as ledger
 from .buckets import counted
 from .conf import COPY_KEYS, ShimSettings, usable
 from .core.file_names import kept_files

@@ -10,7 +10,8 @@ from typing import Any
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, known, ledger, overrides, proofs, recount, runs, tallies
+from . import counts, known, overrides, proofs, recount, runs, tallies
+from . import entries as ledger
 from .conf import ShimSettings
 from .core import gathered
 from .core.buckets import Flag

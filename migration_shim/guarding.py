@@ -12,13 +12,14 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, cutover, in_vain, ledger, phase_memory, proofs, queue_names, runs, tallies, toggles
+from . import counts, cutover, in_vain, phase_memory, proofs, queue_names, runs, tallies, toggles
 from .conf import ShimSettings
 from .core.buckets import Flag, uncovered
 from .core.evidence import Tally
 from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .core.totals import fence_known_upto
 from .data import Authority, DivergenceClass, Move, PairStatus, Phase, State
+from .entries import owed_since
 from .errors import ConfigurationError
 from .legacy.client import LegacyClient
 from .metrics import count
@@ -144,7 +145,7 @@ def _overdue(
                 if state in (State.MISSING, State.STUCK) or (overdue and state not in _FINAL):
                     late[f"overdue_on_{side}"] += number
     # A copy that stands in the outbox waits for a worker; so long it should not.
-    owed = ledger.owed_since(now() - timedelta(seconds=settings.watch_stuck_seconds))
+    owed = owed_since(now() - timedelta(seconds=settings.watch_stuck_seconds))
     rows = LedgerEntry.objects.filter(owed, course_id=course_id, authority=phase.authority, superseded_at=None)
     rows = rows.exclude(history=True, echo=False).exclude(result=PairStatus.OVERDUE)
     for klass in _NOT_THERE:

@@ -8,7 +8,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.timezone import now
 
-from . import ledger, multirow, walked, wrong_side
+from . import entries as ledger
+from . import multirow, walked, wrong_side
 from .conf import ShimSettings
 from .core.identity import FENCE, in_sample
 from .core.mapping import ParsedRow, is_copy, plain_identity

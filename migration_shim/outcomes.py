@@ -15,7 +15,7 @@ from .core.identity import RETIRED
 from .core.mapping import ParsedRow, is_copy, legacy_state
 from .core.scoring import message_digest, read_reply
 from .data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
-from .ledger import REFUSED
+from .entries import REFUSED
 from .legacy import files, reading
 from .legacy import rows as legacy_rows
 from .models import LedgerEntry

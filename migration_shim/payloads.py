@@ -6,10 +6,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from . import ledger
 from .conf import ShimSettings
 from .core.payload import parity
 from .data import DivergenceClass
+from .entries import legacy_body
 from .errors import FileUnavailable, Malformed
 from .legacy import files
 from .models import Divergence, LedgerEntry
@@ -50,7 +50,7 @@ class Payloads:
         if legacy is None or not held or not (entry.raw_header or entry.student_info):
             return dict(before), False
         try:
-            body = ledger.legacy_body(entry, self.answers.get(entry.target_submission_id or 0))
+            body = legacy_body(entry, self.answers.get(entry.target_submission_id or 0))
         except Malformed:
             return dict(before), False
         mine: Mapping[str, str] = {}

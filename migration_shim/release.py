@@ -16,12 +16,13 @@ from django.db import transaction
 from django.utils.timezone import now
 from waffle import get_waffle_flag_model
 
-from . import ledger, overrides, platform_door, runs, toggles
+from . import overrides, platform_door, runs, toggles
 from .conf import load
 from .core import hazards
 from .core.findings import NOTE
 from .core.wire import parse_envelope
 from .data import Authority, Document, ExitCode, Phase
+from .entries import legacy_body
 from .errors import IllegalStep, Malformed, ShimError
 from .lms import flags as platform
 from .models import CoursePhase, LedgerEntry, PhaseChange
@@ -209,7 +210,7 @@ def _of_ledger(course_id: str) -> list[dict[str, Any]]:
 def _codes(entry: LedgerEntry, suffix: str) -> set[str]:
     """What one submission shows. Its answer is not asked: the target holds it."""
     try:
-        envelope = parse_envelope(entry.raw_header, ledger.legacy_body(entry, ""))
+        envelope = parse_envelope(entry.raw_header, legacy_body(entry, ""))
     except Malformed:
         return {PURGED}
     return {sight.code for sight in hazards.of_envelope(envelope, entry.identity, writer.ANSWER_LIMIT, suffix)}

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 
-from . import ledger
 from .conf import ShimSettings
 from .core.identity import GRADED_DISPATCH
 from .core.mapping import ParsedRow
 from .core.wrong_side import PASSED_THROUGH, target_phase_at
 from .data import Authority, DivergenceClass, Leg, Move, Origin, Outcome, Phase, State
+from .entries import new_entry
 from .models import CoursePhase, LedgerEntry, PhaseChange
 from .points import points_possible
 
@@ -58,7 +58,7 @@ def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEnt
     assert parsed.envelope is not None and parsed.digests is not None
     if LedgerEntry.objects.filter(legacy_id=parsed.row.id).exists():
         return None  # a return has put it there, with a body that is made again and need not be the same text
-    entry = ledger.new_entry(
+    entry = new_entry(
         parsed.envelope,
         parsed.digests,
         phase=phase,

@@ -15,11 +15,11 @@ from typing import TypeVar
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, OperationalError, connections, transaction
 from django.db.models import QuerySet
 
-from .. import ledger
 from ..conf import LEGACY_ALIAS, ShimSettings
 from ..core.identity import Placement, held_placement
 from ..core.mapping import ParsedRow, is_handed_off
 from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
+from ..entries import new_entry, refill
 from ..errors import TargetWriteFailed
 from ..legacy import reading, writes
 from ..legacy import rows as legacy_rows
@@ -134,9 +134,9 @@ def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
     if found is not None:
         entry = LedgerEntry.objects.select_for_update().get(pk=found)
         if entry.purged_at is not None:  # settled long ago, and set free again by hand
-            ledger.refill(entry, parsed.envelope, parsed.digests, parsed.input_key)
+            refill(entry, parsed.envelope, parsed.digests, parsed.input_key)
         return entry
-    entry = ledger.new_entry(
+    entry = new_entry(
         parsed.envelope,
         parsed.digests,
         phase=Phase.LEGACY,  # in which it was accepted

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db import Error, transaction
 
-from .. import ledger
 from ..core.mapping import Decision
 from ..data import Leg, Origin, Phase, RowClass
+from ..entries import KEPT, kept
 from ..errors import Unfit
 from ..inserting import insert
 from ..models import LedgerEntry
@@ -94,7 +94,7 @@ def _write(rows: list[Meant]) -> list[ClassedRow]:
 
 
 _COLUMNS = (
-    *ledger.KEPT,
+    *KEPT,
     "history",
     "arrived_at",
     "legacy_id",
@@ -109,7 +109,7 @@ def _entry(row: Meant, submission_id: int) -> tuple[Any, ...]:
     parsed, new = row.item.parsed, row.new
     assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
     return (
-        *ledger.kept(parsed.envelope, parsed.digests, parsed.input_key),
+        *kept(parsed.envelope, parsed.digests, parsed.input_key),
         row.history,
         new.arrived_at,
         parsed.row.id,

@@ -20,7 +20,7 @@ from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.mapping import Decision
 from ..data import Authority, Leg, Move, PairStatus, RowClass, State
-from ..ledger import REFUSED
+from ..entries import REFUSED
 from ..legacy import give_back as legacy
 from ..legacy import writes
 from ..legacy.files import Source

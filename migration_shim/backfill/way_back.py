@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
-from .. import attempts, ledger
+from .. import attempts
 from ..core.attempts import submission_time
 from ..core.identity import digests
 from ..core.mapping import Decision
 from ..core.wire import parse_header
 from ..data import LegacyRow, RowClass
+from ..entries import legacy_body
 from ..errors import FileUnavailable, Malformed, Unfit
 from ..legacy import give_back as legacy
 from ..legacy import uploads
@@ -79,7 +80,7 @@ def _drain(reason: str) -> Plan:
 def _returning(entry: LedgerEntry, held: reader.Held) -> Returning:
     return Returning(
         header=entry.raw_header,
-        body=ledger.legacy_body(entry, held.answer),
+        body=legacy_body(entry, held.answer),
         callback_url=parse_header(entry.raw_header).callback_url,
         queue_name=entry.queue_name,
         arrived_at=entry.arrived_at,

@@ -8,11 +8,11 @@ from datetime import datetime
 from django.db import Error, IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils.timezone import now
 
-from .. import ledger
 from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.mapping import Decision
 from ..data import Leg, Origin, Phase, RowClass
+from ..entries import new_entry
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import files as legacy_files
 from ..models import LedgerEntry
@@ -154,7 +154,7 @@ def write_row(
     if entry is not None:
         entry.copied_at = now()  # it was owed: before that no grader could have it
     else:
-        entry = ledger.new_entry(
+        entry = new_entry(
             parsed.envelope,
             parsed.digests,
             phase=Phase.SHADOW,

@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 from submissions.views.xqueue import XQueueViewSet
 
-from .. import ledger
+from .. import entries as ledger
 from ..conf import ShimSettings, usable
 from ..core import json_text
 from ..core.origins import from_another_site

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, counts, cutover, ledger, purge, toggles
+from migration_shim import api, counts, cutover, purge, toggles
 from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.core.buckets import Flag
 from migration_shim.data import Move
+from migration_shim.entries import refill
 from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry
@@ -89,7 +90,7 @@ def test_residue_that_is_dropped_and_comes_back(pairs):
     row = legacy_rows.by_id([pairs[0].pk])[pairs[0].pk]
     parsed = reading.read(row, None)[0]
     entry = LedgerEntry.objects.get(legacy_id=row.id)
-    ledger.refill(entry, parsed.envelope, parsed.digests, parsed.input_key)
+    refill(entry, parsed.envelope, parsed.digests, parsed.input_key)
     assert counts.sizes()[COURSE] == (3, 2)
     entry.save()  # with all its columns: it knows its bucket
     assert_counters_equal_counts(exact=True)

@@ -15,11 +15,12 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
-from migration_shim import copies, ledger
+from migration_shim import copies
 from migration_shim.conf import load
 from migration_shim.core.identity import digests, input_key, real_placement, reverse_header, shadow_placement
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import Leg, Origin, Phase
+from migration_shim.entries import legacy_body, new_entry
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.databases import LEGACY_MEDIA
 from sandbox.lms import capa
@@ -110,7 +111,7 @@ def _pair(index: int, who: int, problem: int, phase: Phase, arrived: datetime, *
     )
     envelope = parse_envelope(request.header, request.body)
     identity = digests(envelope.header, request.body, ["a.py"] if with_file else [])
-    entry = ledger.new_entry(
+    entry = new_entry(
         envelope,
         identity,
         phase=phase,
@@ -198,7 +199,7 @@ def as_reverse(entry: LedgerEntry, row: LegacySubmission, answer: object) -> Non
     url = copies.sink_url(entry.sink_token, settings)
     row.queue_name = entry.queue_name + settings.reverse_queue_suffix
     row.xqueue_header, row.lms_callback_url = reverse_header(url, entry.identity, row.queue_name), url[:128]
-    row.xqueue_body = ledger.legacy_body(entry, answer)
+    row.xqueue_body = legacy_body(entry, answer)
 
 
 def file_key(number: int) -> str:

@@ -9,12 +9,13 @@ from django.utils.timezone import now
 from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, SubmissionFile
 
-from migration_shim import breaker, ledger, toggles
+from migration_shim import breaker, toggles
 from migration_shim.api import queue_interface
 from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.wire import grader_name
 from migration_shim.data import Authority, Leg, Move, Origin, Phase
+from migration_shim.entries import new_entry
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows
@@ -66,7 +67,7 @@ def hand_off(row, *, shadow=None):
     """Bring a legacy row into the state that a finished handoff leaves, out of the ledger's documented fields."""
     parsed, keys = reading.read(legacy_rows.by_id([row.pk])[row.pk], legacy_files.legacy_storage(give_back.load()))
     envelope = parsed.envelope
-    entry = ledger.new_entry(
+    entry = new_entry(
         envelope,
         parsed.digests,
         phase=Phase.SHADOW,

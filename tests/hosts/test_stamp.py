@@ -10,12 +10,13 @@ from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 from submissions.models import get_storage
 
-from migration_shim import api, ledger, stamp, supersession
+from migration_shim import api, stamp, supersession
 from migration_shim.backfill import left_over
 from migration_shim.conf import load
 from migration_shim.core.identity import digests, input_key
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import ExitCode, Origin, Phase
+from migration_shim.entries import new_entry
 from migration_shim.errors import LedgerNotOurs
 from migration_shim.legacy import give_back, writes
 from migration_shim.models import LedgerEntry, LedgerStamp, LegacySubmission, StoredIntent
@@ -124,7 +125,7 @@ def test_nothing_is_superseded_on_legacy(clone):
     envelope = parse_envelope(newer.xqueue_header, newer.xqueue_body)
     found = digests(envelope.header, newer.xqueue_body, ())
     accepted = {"phase": Phase.LIVE, "origin": Origin.ROUTER, "arrived_at": now(), "input_key": input_key(envelope)}
-    entry = ledger.new_entry(envelope, found, **accepted)
+    entry = new_entry(envelope, found, **accepted)
     entry.save()
 
     def supersede():

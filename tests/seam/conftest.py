@@ -19,10 +19,10 @@ from django.test import Client
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import ledger
 from migration_shim.core import identity
 from migration_shim.core.wire import parse_envelope
 from migration_shim.data import Leg, Origin, Phase
+from migration_shim.entries import new_entry
 from migration_shim.models import LedgerEntry
 from migration_shim.target import writer
 from sandbox.lms import worker
@@ -146,7 +146,7 @@ def real(
     row = rows.legacy_row(options.pop("user", None) or next(_users), age=timedelta(seconds=age), **options)
     row.delete()  # only its envelope is wanted
     envelope = parse_envelope(row.xqueue_header, row.xqueue_body)
-    entry = ledger.new_entry(
+    entry = new_entry(
         envelope,
         identity.digests(envelope.header, row.xqueue_body, files or {}),
         phase=Phase.LIVE,

@@ -8,9 +8,10 @@ from django.db import connection
 from django.test import Client
 from submissions.models import ExternalGraderDetail, Submission, get_storage
 
-from migration_shim import copies, ledger
+from migration_shim import copies
 from migration_shim.core.json_text import DEPTH_LIMIT
 from migration_shim.data import Leg
+from migration_shim.entries import legacy_body
 from migration_shim.errors import Malformed
 from migration_shim.models import LedgerEntry
 from migration_shim.target import results, seam
@@ -107,10 +108,10 @@ def test_a_reverse_shadow_that_cannot_be_made_has_failed_with_a_reason():
 
 def test_a_body_is_made_or_refused():
     entry = real(extra={"token": ["t"]}).entry
-    assert json.loads(ledger.legacy_body(entry, ["a"]))["token"] == ["t"]
+    assert json.loads(legacy_body(entry, ["a"]))["token"] == ["t"]
     entry.extra_body = '{"token": ' + nested(DEPTH_LIMIT) + "}"
     with pytest.raises(Malformed, match="residue_too_deep"):
-        ledger.legacy_body(entry, "a")
+        legacy_body(entry, "a")
 
 
 @pytest.mark.parametrize("reply", ['{"correct": true, "score": 1, "msg": "m", "a": ' + nested(DEPTH_LIMIT) + "}"])

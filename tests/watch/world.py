@@ -9,9 +9,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, ledger, toggles
+from migration_shim import api, toggles
 from migration_shim.core.phases import flags_of
 from migration_shim.data import Document, Leg, Phase
+from migration_shim.entries import legacy_body
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.target import reader
 from sandbox.lms.blocks import SubmittedFile
@@ -80,7 +81,7 @@ def reverse(entry: LedgerEntry, **columns: Any) -> LegacySubmission:
 
 
 def _body(entry: LedgerEntry) -> str:
-    return ledger.legacy_body(entry, reader.contents(entry.target_submission_id).answer)
+    return legacy_body(entry, reader.contents(entry.target_submission_id).answer)
 
 
 def grade_target(entry: LedgerEntry, reply: str = rows.RIGHT, ago: timedelta = LONG) -> None:
