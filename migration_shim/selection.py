@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from . import fingerprint, multirow
-from .data import Leg, PairStatus, ScoreStyle, State
+from .data import Leg, Move, PairStatus, ScoreStyle, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .target import changing as target_changing
@@ -31,6 +31,12 @@ _FINAL = [state.value for state in State if state.is_final]
 STANDING = frozenset({PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED})
 #: Legacy states that follow from other rows as well as from the submission's own.
 _BY_NEIGHBOURS = frozenset({State.SUPERSEDED, State.COLLIDED, State.GIVEN_UP})
+#: An entry ``l`` one side of which is not there, once it was too late for that: it stays so for as long as neither row
+#: nor the entry changes. Not while a copy is owed; of what was superseded or moved the neighbours or the time tell.
+_ONE_SIDED = (
+    f"'{State.MISSING}' IN (l.legacy_state, l.target_state) AND l.target_state <> '{State.PULLED}'"
+    f" AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
+)
 #: What a result depends on of the ledger entry itself, and what must not have changed when it is stored.
 DEPENDS_ON = (
     "authority",
@@ -116,7 +122,8 @@ def reader(rules: Rules, *, echo: bool) -> Read:
     """
     by_rules, parameters = rules.sql()
     stands = (
-        f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR (l.payload_compared_at IS NOT NULL"
+        f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR"
+        f" ((l.payload_compared_at IS NOT NULL OR {_ONE_SIDED})"
         f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}))))"
     )
     if not echo:
