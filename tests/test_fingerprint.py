@@ -179,17 +179,25 @@ def test_what_has_several_scores_is_never_the_same():
 
 
 def test_a_second_score_is_seen_where_a_page_ends_between_the_two(monkeypatch):
+    before = rows.legacy_row(8, age=timedelta(hours=3))
     row = pair()
+    changes.both_graded(before, ago=timedelta(hours=1))
     rows.reconcile()
-    score = Score.objects.get()
+    score = Score.objects.get(submission_id=changes.detail_of(row).submission_id)
     again = {"student_item": score.student_item, "submission": score.submission, "points_possible": 1}
     read = selection.reader(RULES, echo=False)
     LedgerEntry.objects.update(seen=RULES.default)
-    assert selection.changed(selection.page(read, rows.COURSE, since=None, echo=False, after=0, upto=None)) == []
-    Score.objects.create(points_earned=score.points_earned, **again)  # whichever of the two is read says the same
+
+    def changed():
+        pages = list(selection.pages(read, rows.COURSE, since=None, echo=False))
+        assert [glance.id for page in pages for glance in page] == list(ids)
+        return [pk for page in pages for pk in selection.changed(page)]
+
+    ids = LedgerEntry.objects.order_by("id").values_list("id", flat=True)
     monkeypatch.setattr(selection, "PAGE", 1)
-    page = selection.page(read, rows.COURSE, since=None, echo=False, after=0, upto=None)
-    assert selection.changed(page) == [changes.entry_of(row).pk]
+    assert changed() == []
+    Score.objects.create(points_earned=score.points_earned, **again)  # whichever of the two is read says the same
+    assert changed() == [changes.entry_of(row).pk]
 
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="a limit of MySQL")
