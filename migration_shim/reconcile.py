@@ -44,6 +44,8 @@ from .target import reader
 
 #: Passes after which a run stops asking whether it has learnt how a queue scores.
 STYLES_SETTLE = 3
+#: What legacy has in flight is read again for the next course after so many seconds. A step forward asks for itself.
+IN_FLIGHT_SECONDS = 30
 
 Divergence = dict[str, Any]
 
@@ -80,13 +82,14 @@ def run(
     """
     settings, documents = load(), []
     at_work: list[Run] = []
+    in_flight = on_legacy.Lately(IN_FLIGHT_SECONDS)
     problems: list[dict[str, str]] = []
     with Control(settings=settings, tell=tell, beat=lambda: runs.keep_place(at_work[-1])) as control:
 
         def one(course_id: str) -> dict[str, Any]:
             with runs.running("reconcile", course_id, judge=evidence.judge) as record:
                 at_work.append(record)
-                reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, full=full)
+                reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()
                 record.document, record.complete = content, content["complete"]
             return content
@@ -124,11 +127,11 @@ class _Reconcile:
         control: Control,
         progress: Progress,
         send: Callable[[int], None] | None,
-        *,
+        in_flight: on_legacy.Lately,
         full: bool,
     ) -> None:
         self.course_id, self.settings, self.record = course_id, settings, record
-        self.control, self.progress, self.send = control, progress, send
+        self.control, self.progress, self.send, self.in_flight = control, progress, send, in_flight
         self.echo = grading is Grading.ECHO
         self.started = now()
         self.last = _comparable(course_id, record)
@@ -239,7 +242,7 @@ class _Reconcile:
             fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
             learners=learners.counted(course_id, self.settings),
-            strangers=on_legacy.strangers(on_legacy.everything(), course_id),
+            strangers=on_legacy.strangers(self.in_flight.everything(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},

@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from django.db import connection
 from django.db.models import Q, QuerySet
 
 from . import fingerprint, multirow
-from .data import Leg, PairStatus, ScoreStyle, State
+from .data import Leg, Move, PairStatus, ScoreStyle, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .target import changing as target_changing
@@ -31,6 +31,12 @@ _FINAL = [state.value for state in State if state.is_final]
 STANDING = frozenset({PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED})
 #: Legacy states that follow from other rows as well as from the submission's own.
 _BY_NEIGHBOURS = frozenset({State.SUPERSEDED, State.COLLIDED, State.GIVEN_UP})
+#: An entry ``l`` one side of which is not there, once it was too late for that: it stays so for as long as neither row
+#: nor the entry changes. Not while a copy is owed; of what was superseded or moved the neighbours or the time tell.
+_ONE_SIDED = (
+    f"'{State.MISSING}' IN (l.legacy_state, l.target_state) AND l.target_state <> '{State.PULLED}'"
+    f" AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
+)
 #: What a result depends on of the ledger entry itself, and what must not have changed when it is stored.
 DEPENDS_ON = (
     "authority",
@@ -96,19 +102,28 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-Read = Callable[[str, list[Any]], list[Glance]]
+class Read(Protocol):
+    """What reads entries; see ``reader``."""
+
+    def __call__(self, where: str, parameters: list[Any], limit: int | None = None) -> list[Glance]:
+        """
+        Those of a condition on ``l`` and its parameters.
+
+        ``limit`` is a number of rows; where it is reached, the last entry is left out, for it may have more of them.
+        """
 
 
 def reader(rules: Rules, *, echo: bool) -> Read:
     """
-    What reads entries to see whether their results stand: a function of a condition on ``l`` and its parameters.
+    What reads entries to see whether their results stand.
 
     A result that follows from the time of day, from a neighbour's row or from a file that could not be read stands for
     no longer than until the next look: a row of a neighbour may be committed a moment later, a file be there again.
     """
     by_rules, parameters = rules.sql()
     stands = (
-        f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR (l.payload_compared_at IS NOT NULL"
+        f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR"
+        f" ((l.payload_compared_at IS NOT NULL OR {_ONE_SIDED})"
         f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}))))"
     )
     if not echo:
@@ -121,14 +136,18 @@ def reader(rules: Rules, *, echo: bool) -> Read:
         f" FROM {_TABLE} l {joins} WHERE "
     )
 
-    def read(where: str, more: list[Any]) -> list[Glance]:
+    def read(where: str, more: list[Any], limit: int | None = None) -> list[Glance]:
         with connection.cursor() as cursor:
-            cursor.execute(sql + where, [*parameters, *more])
-            rows = cursor.fetchall()
-        found = {row[0]: Glance._make(row) for row in rows}
-        if len(found) < len(rows):  # one with several Scores; see target.changing.joins
-            several = [pk for pk, times in Counter(row[0] for row in rows).items() if times > 1]
-            found |= {pk: found[pk]._replace(stands=0) for pk in several}
+            cursor.execute(f"{sql}{where}{f' LIMIT {limit}' if limit else ''}", [*parameters, *more])
+            rows = list(map(Glance._make, cursor.fetchall()))
+        if len(rows) == limit:
+            rows = [row for row in rows if row.id != rows[-1].id] or rows
+        found = {row.id: row for row in rows}
+        if len(found) == len(rows):
+            return rows
+        for pk, times in Counter(row.id for row in rows).items():
+            if times > 1:  # one with several Scores; see target.changing.joins
+                found[pk] = found[pk]._replace(stands=0)
         return list(found.values())
 
     return read
@@ -168,7 +187,7 @@ def page(
     if since is not None:
         more = " OR (l.history AND NOT l.echo)" if echo else ""
         where += f" AND (l.settled_at IS NULL{more})"
-    return read(f"{where} ORDER BY l.id LIMIT {PAGE}", parameters)
+    return read(f"{where} ORDER BY l.id", parameters, PAGE + 1)
 
 
 def range_ends(course_id: str, *, since: datetime | None, echo: bool, size: int) -> Iterator[int]:
@@ -213,15 +232,11 @@ def count(course_id: str, *, since: datetime | None) -> int:
 
 def changed(page: list[Glance]) -> list[int]:
     """The entries of a page that have to be compared: those of which a digest is another one, or does not stand."""
-    legacy = legacy_changing.digests(
-        glance.legacy_id for glance in page if glance.stands and glance.legacy_id is not None
-    )
+    legacy = legacy_changing.digests([row_id for _, row_id, _, stands in page if stands and row_id is not None])
     return [
-        glance.id
-        for glance in page
-        if not glance.stands
-        or (now := legacy.get(glance.legacy_id or 0, "")) != glance.legacy_seen
-        or now == fingerprint.UNKNOWN
+        pk
+        for pk, row_id, seen, stands in page
+        if not stands or (now := legacy.get(row_id or 0, "")) != seen or now == fingerprint.UNKNOWN
     ]
 
 

@@ -10,6 +10,7 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 from migration_shim import fingerprint, selection
 from migration_shim.legacy import changing as legacy_changing
 from migration_shim.models import LedgerEntry, LegacySubmission
+from migration_shim.target import changing as target_changing
 from tests import rows
 from tests.reconcile import changes
 from tests.rows import fresh  # noqa: F401
@@ -30,6 +31,16 @@ def of_target(row):
     return selection.seen_now([entry.pk], RULES)[entry.pk].target_seen
 
 
+@pytest.fixture(params=["checks", "MD5"])
+def form(request, monkeypatch):
+    """In what form the server says what a text says: where it has no two checks, as of an older server."""
+    if request.param == "MD5":
+        if connection.vendor != "mysql":
+            pytest.skip("SQLite has one form only")
+        monkeypatch.setattr(fingerprint, "has_two_checks", lambda here: False)
+    return request.param
+
+
 def pair():
     row = rows.legacy_row(age=timedelta(hours=3))
     rows.backfill()
@@ -38,7 +49,7 @@ def pair():
 
 
 @pytest.mark.parametrize("column", ["xqueue_header", "xqueue_body", "s3_keys", "grader_id", "pullkey", "grader_reply"])
-def test_of_a_legacy_row_every_text_counts_byte_for_byte(column):
+def test_of_a_legacy_row_every_text_counts_byte_for_byte(form, column):
     row = pair()
     found = set()
     for text in ODD:
@@ -69,7 +80,7 @@ def test_of_a_legacy_row_every_other_column_counts(column, values):
     assert len(found) == len(values)
 
 
-def test_what_moves_from_one_column_into_the_next_is_a_change():
+def test_what_moves_from_one_column_into_the_next_is_a_change(form):
     row = pair()
     found = set()
     for columns in (("a", "bc"), ("ab", "c"), ("", "abc"), ("abc", "")):
@@ -168,23 +179,32 @@ def test_what_has_several_scores_is_never_the_same():
 
 
 def test_a_second_score_is_seen_where_a_page_ends_between_the_two(monkeypatch):
+    before = rows.legacy_row(8, age=timedelta(hours=3))
     row = pair()
+    changes.both_graded(before, ago=timedelta(hours=1))
     rows.reconcile()
-    score = Score.objects.get()
+    score = Score.objects.get(submission_id=changes.detail_of(row).submission_id)
     again = {"student_item": score.student_item, "submission": score.submission, "points_possible": 1}
     read = selection.reader(RULES, echo=False)
     LedgerEntry.objects.update(seen=RULES.default)
-    assert selection.changed(selection.page(read, rows.COURSE, since=None, echo=False, after=0, upto=None)) == []
-    Score.objects.create(points_earned=score.points_earned, **again)  # whichever of the two is read says the same
+
+    def changed():
+        pages = list(selection.pages(read, rows.COURSE, since=None, echo=False))
+        assert [glance.id for page in pages for glance in page] == list(ids)
+        return [pk for page in pages for pk in selection.changed(page)]
+
+    ids = LedgerEntry.objects.order_by("id").values_list("id", flat=True)
     monkeypatch.setattr(selection, "PAGE", 1)
-    page = selection.page(read, rows.COURSE, since=None, echo=False, after=0, upto=None)
-    assert selection.changed(page) == [changes.entry_of(row).pk]
+    assert changed() == []
+    Score.objects.create(points_earned=score.points_earned, **again)  # whichever of the two is read says the same
+    assert changed() == [changes.entry_of(row).pk]
 
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="a limit of MySQL")
 @pytest.mark.parametrize("side", ["xqueue", "default"])
-def test_a_row_too_large_for_a_digest_is_compared_every_time(side):
+def test_a_row_too_large_for_an_md5_is_compared_every_time(side, monkeypatch):
     """No single text of it is: a digest of each is made, but not of all together."""
+    monkeypatch.setattr(fingerprint, "has_two_checks", lambda here: False)
     row = pair()
     with connections[side].cursor() as cursor:
         if side == "xqueue":
@@ -198,6 +218,46 @@ def test_a_row_too_large_for_a_digest_is_compared_every_time(side):
     LedgerEntry.objects.update(**seen._asdict(), result="equal", payload_compared_at=now(), settled_at=now())
     page = selection.reader(RULES, echo=False)("l.id > %s", [0])
     assert selection.changed(page) == [changes.entry_of(row).pk]
+
+
+def test_no_row_is_too_large_for_the_checks():
+    if not fingerprint.has_two_checks(connections["xqueue"]):
+        pytest.skip("the server has no checks that go on")
+    row = pair()
+    found = set()
+    for text in "xy":
+        with connections["xqueue"].cursor() as cursor:
+            cursor.execute("UPDATE queue_submission SET grader_reply = REPEAT(%s, @@max_allowed_packet - 100)", [text])
+        found.add(of_legacy(row))
+    assert len(found) == 2
+    assert fingerprint.UNKNOWN not in found
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no character sets")
+def test_the_same_bytes_in_another_character_set_are_a_change(form):
+    of_text = fingerprint.sql(connection, fingerprint.texts(connection, ["x.t"], long="x.t"))
+    found = set()
+    for charset in ("utf8mb4", "latin1"):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {of_text} FROM (SELECT _{charset} X'C3A9' AS t) x")
+            found |= set(cursor.fetchall())
+    assert len(found) == 2
+    assert (None,) not in found
+
+
+@pytest.mark.parametrize(("attempt", "known"), [(target_changing.EARLY, True), (target_changing.EARLY + 1, False)])
+def test_in_a_crowd_a_twin_of_an_early_attempt_is_seen_and_of_a_late_one_no_digest_is_made(attempt, known):
+    row = pair()
+    own = changes.detail_of(row).submission
+    Submission.objects.filter(pk=own.pk).update(attempt_number=attempt)
+    Submission.objects.bulk_create(
+        Submission(student_item=own.student_item, attempt_number=20 + number, answer="x", submitted_at=now())
+        for number in range(target_changing.CROWD)
+    )
+    before = of_target(row)
+    another_row("pending")(row)
+    assert (before != fingerprint.UNKNOWN) is known
+    assert (of_target(row) != before) is known
 
 
 def test_a_row_that_is_gone_is_a_change_and_stays_none_after_it():

@@ -23,8 +23,8 @@ def digest(alias: str) -> str:
     here = connections[LEGACY_ALIAS]
     parts = [f"{alias}.{name}" for name in _PLAIN]
     parts += [fingerprint.nullable(f"{alias}.{name}") for name in _NULLABLE]
-    parts += [fingerprint.text(here, f"{alias}.{name}") for name in _TEXTS]
-    return fingerprint.sql(here, [*parts, fingerprint.long_text(here, f"{alias}.xqueue_body")])
+    parts += fingerprint.texts(here, [f"{alias}.{name}" for name in _TEXTS], long=f"{alias}.xqueue_body")
+    return fingerprint.sql(here, parts)
 
 
 def digests(ids: Iterable[int]) -> dict[int, str]:

@@ -26,17 +26,18 @@ _DETAIL, _SUBMISSION, _STUDENT_ITEM, _SCORE, _FILE = (
 )
 #: So many rows beside one are held against it: all against all would take the square of a learner's attempts.
 CROWD = 100
+#: An attempt so early is held against however many, without asking for the crowd: a StudentItem has so few of these.
+#: It is the edx-submissions API that numbers the attempts.
+EARLY = 10
 #: The living rows that have the StudentItem and the key of ``d`` beside it: a shadow's key is its submission's own.
 #: NULL in a crowd: no digest is made there, and the rules compare, which read a StudentItem once.
 TWINS = (
-    f"(CASE WHEN (SELECT s3.id FROM {_SUBMISSION} s3 WHERE s3.student_item_id = s.student_item_id"
-    f" LIMIT 1 OFFSET {CROWD}) IS NULL THEN"
+    f"(CASE WHEN s.attempt_number <= {EARLY} OR (SELECT s3.id FROM {_SUBMISSION} s3"
+    f" WHERE s3.student_item_id = s.student_item_id LIMIT 1 OFFSET {CROWD}) IS NULL THEN"
     f" (SELECT COUNT(*) FROM {_SUBMISSION} s2 JOIN {_DETAIL} d2 ON d2.submission_id = s2.id"
     " WHERE s2.student_item_id = s.student_item_id AND s2.id <> s.id AND d2.queue_key = d.queue_key"
     " AND NOT (d2.status = 'retired' AND d2.grader_reply IS NULL)) END)"
 )
-#: How many Scores there are: the end of a page may cut the last of them off.
-_SCORES = f"(SELECT COUNT(*) FROM {_SCORE} p2 WHERE p2.submission_id = l.target_submission_id)"
 #: Whether ``d`` has files.
 HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)"
 
@@ -62,9 +63,8 @@ def joins(only: str = "") -> str:
 def digest() -> str:
     """The digest of all that is compared of an entry ``l`` and its target row, over ``joins``, as SQL."""
     parts = [f"l.{name}" for name in _OF_ENTRY]
-    parts += [*map(fingerprint.nullable, _NULLABLE), TWINS, _SCORES]
-    parts += [fingerprint.text(connection, name) for name in _TEXTS]
-    return fingerprint.sql(connection, [*parts, fingerprint.long_text(connection, "s.raw_answer")])
+    parts += [*map(fingerprint.nullable, _NULLABLE), TWINS]
+    return fingerprint.sql(connection, [*parts, *fingerprint.texts(connection, _TEXTS, long="s.raw_answer")])
 
 
 def touched_since(course_id: str, moment: datetime) -> list[int]:

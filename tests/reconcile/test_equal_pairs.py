@@ -273,8 +273,9 @@ def crowd_on_legacy(row):
 
 
 def crowd_on_the_target(row):
-    """A learner with as many attempts at one problem."""
+    """A learner with as many attempts at one problem, of which this one is a late one."""
     own = detail_of(row).submission
+    Submission.objects.filter(pk=own.pk).update(attempt_number=CROWD + 2)
     Submission.objects.bulk_create(
         Submission(student_item=own.student_item, attempt_number=number, answer="x", submitted_at=now())
         for number in range(2, CROWD + 2)

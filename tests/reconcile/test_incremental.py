@@ -129,6 +129,60 @@ def test_a_second_run_writes_to_no_entry(full):
     assert len(writes(context)) == 1
 
 
+def one_sided(side):
+    """A pair of the router's of which one side has vanished before anybody has read it; its row on that side."""
+    row = rows.legacy_row(7, age=timedelta(hours=3))
+    rows.backfill()
+    LedgerEntry.objects.update(legacy_state="")
+    changes.both_graded(row, ago=HOUR)
+    gone = LegacySubmission.objects.get() if side == "legacy" else changes.detail_of(row)
+    type(gone).objects.filter(pk=gone.pk).delete()
+    return gone
+
+
+@pytest.mark.parametrize("side", ["legacy", "target"])
+def test_what_has_one_side_is_compared_again_when_the_other_one_is_there(side, monkeypatch):
+    compared, changed = [], selection.changed
+    monkeypatch.setattr(selection, "changed", lambda page: compared.append(changed(page)) or compared[-1])
+    gone = one_sided(side)
+    pk = LedgerEntry.objects.get().pk
+    found = [rows.reconcile()[0].content for _ in range(3)]
+    assert [(one["looked_at"], one["classes"]["presence"]) for one in found] == [(1, 1)] * 3
+    assert compared == [[pk], [], []]
+    gone.save(force_insert=True)
+    found = [rows.reconcile()[0].content for _ in range(2)]
+    assert [one["equal"] for one in found] == [1, 1]
+    assert compared[3:4] == [[pk]]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"copy_due": now()},
+        {"superseded_at": now()},
+        {"move": "held"},
+        {"target_state": "pulled"},
+        {"legacy_state": "superseded", "target_state": "missing"},
+        {"legacy_state": "graded", "target_state": "queued"},
+    ],
+)
+def test_what_has_one_side_is_compared_every_time_where_more_than_its_rows_tells(columns):
+    one_sided("legacy")
+    rows.reconcile()
+    rules = selection.Rules.of("basis", {})
+    read = selection.reader(rules, echo=False)
+
+    def stands():
+        pk = LedgerEntry.objects.get().pk
+        LedgerEntry.objects.update(**selection.seen_now([pk], rules)[pk]._asdict())
+        return [glance.stands for glance in read("l.id > %s", [0])]
+
+    assert stands() == [1]
+    with changes.undone():
+        LedgerEntry.objects.update(**columns)
+        assert stands() == [0]
+
+
 def test_what_is_settled_is_looked_at_by_full_runs_only():
     for user in range(3):
         settled_pair(user)
