@@ -43,10 +43,11 @@ corner: $(VENV)/.matrix ## the oldest environment of the matrix alone, on SQLite
 audit: $(VENV)/.audit ## resolve the newest versions and ask the advisory service about each; fails where it cannot ask
 	$(AUDIT)/bin/python -m pip_audit --strict --progress-spinner off -r requirements/base.in -r requirements/celery.in
 
-quality: $(VENV)/.quality ## lint, layers, missing migrations, annotations
+quality: $(VENV)/.quality ## lint, layers, types, missing migrations, annotations
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/python -m mypy
 	$(BIN)/python sandbox/manage.py makemigrations --check --dry-run
 	DJANGO_SETTINGS_MODULE=sandbox.lms.settings PYTHONPATH=. $(BIN)/code_annotations django_find_annotations \
 		--config_file .pii_annotations.yml --lint --coverage
@@ -77,7 +78,8 @@ docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are curren
 requirements: $(VENV)/.test $(VENV)/.quality $(VENV)/.doc ## set up everything that the other targets need
 
 clean: ## remove what the targets above made, the virtual environment included
-	rm -rf $(VENV) .tox .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .tox .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache \
+		.hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up: a stamp a layer, so that the second run takes no time ------------------------------------------------------

@@ -56,16 +56,19 @@ class CourseForm(forms.Form):
         return _course(self.cleaned_data["course"])
 
 
+_PHASES = [(phase.value, phase.value) for phase in Phase]
+
+
 class PlanForm(CourseForm):
     """Where a course is to go."""
 
-    to = forms.ChoiceField(choices=[(phase.value, phase.value) for phase in Phase])
+    to = forms.ChoiceField(choices=_PHASES)
 
 
 class StepForm(PlanForm):
     """The same, with why, and from where: what is taken is the step that was planned, or none."""
 
-    expected = forms.ChoiceField(choices=PlanForm.base_fields["to"].choices)
+    expected = forms.ChoiceField(choices=_PHASES)
     reason = forms.CharField(max_length=1000)
 
 

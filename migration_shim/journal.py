@@ -21,6 +21,7 @@ def append(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence:
     """
     if record.log_length is None:  # entries older than the chain keep their places
         record.log_length = PhaseChange.objects.filter(course_id=record.course_id).count()
+    position, previous = record.log_length + 1, record.log_digest or chain.START
     entry = PhaseChange(
         course_id=record.course_id,
         step_from=record.phase,
@@ -30,9 +31,9 @@ def append(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence:
         changed_by=texts.fitted(PhaseChange, "changed_by", by)[:150],
         reason=texts.fitted(PhaseChange, "reason", reason),
         evidence=evidence,
-        position=record.log_length + 1,
-        previous=record.log_digest or chain.START,
+        position=position,
+        previous=previous,
     )
-    entry.digest = chain.digest(entry.previous, entry.position, entry.said())
+    digest = entry.digest = chain.digest(previous, position, entry.said())
     entry.save(force_insert=True)
-    record.log_length, record.log_digest = entry.position, entry.digest
+    record.log_length, record.log_digest = position, digest

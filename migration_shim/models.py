@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import uuid
 from datetime import UTC
 from typing import Any
@@ -41,7 +42,7 @@ __all__ = [
 ROOM = "-" * 160
 
 
-def _choices(values: type) -> list[tuple[str, str]]:
+def _choices(values: type[enum.StrEnum]) -> list[tuple[str, str]]:
     return [(value.value, value.value) for value in values]
 
 

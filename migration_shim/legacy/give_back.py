@@ -207,7 +207,8 @@ def probe_write() -> None:
     Raises:
         LegacyNotWritable: with the GRANT to run.
     """
-    columns = ", ".join(field.column for field in LegacySubmission._meta.concrete_fields if not field.primary_key)
+    fields = LegacySubmission._meta.concrete_fields
+    columns = ", ".join(field.column for field in fields if field.column and not field.primary_key)
     table = LegacySubmission._meta.db_table
     try:
         _all().filter(pk=_NOBODY).update(retired=False, pull_time=None, pullkey="", grader_id="")

@@ -280,6 +280,25 @@ def test_a_run_in_a_thread_takes_no_signals():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@in_process
+def test_a_handler_that_python_has_not_installed_does_not_break_the_end_of_a_run(monkeypatch):
+    """A server that embeds Python may have one: Python names it None, and takes no None back."""
+    real, numbers = signal.signal, (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def unnamed(number, handler):
+        real(number, handler)
+
+    monkeypatch.setattr(control.signal, "signal", unnamed)
+    try:
+        with control.Control(settings=conf.load()):
+            pass
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_DFL] * 2
+    finally:
+        for number, handler in before.items():
+            real(number, handler)
+
+
 # The lock, the heartbeat and the checkpoint
 
 
