@@ -159,7 +159,8 @@ class CoursePhaseAdmin(_ReadOnly):
     def _page(self, view: View) -> View:
         # A step locks the course's row and then looks again. In a transaction of the request's it would see what was
         # there when the request began.
-        wrapped = transaction.non_atomic_requests(update_wrapper(lambda *args, **kwargs: view(*args, **kwargs), view))
+        own = update_wrapper(lambda *args, **kwargs: view(*args, **kwargs), view)  # noqa: PLW0108  (a method takes no attributes)
+        wrapped = transaction.non_atomic_requests(own)
         return self.admin_site.admin_view(wrapped)
 
     @method_decorator([require_GET, never_cache])

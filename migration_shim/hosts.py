@@ -122,6 +122,6 @@ def _note(host: str) -> None:
 
 def _not_noted(error: DatabaseError | None) -> None:
     """The door goes on, and tries again with a later submission."""
-    global _not_before
+    global _not_before  # noqa: PLW0603  (a clock of the process)
     _not_before = time.monotonic() + _AGAIN
     count("callback_host_not_noted", error)

@@ -47,7 +47,7 @@ def nudge(settings: ShimSettings) -> None:
 
 
 def _is_time() -> bool:
-    global _last
+    global _last  # noqa: PLW0603  (a clock of the process)
     if not _turn.acquire(blocking=False):
         return False
     try:

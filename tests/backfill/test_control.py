@@ -130,8 +130,8 @@ def test_a_run_that_waits_is_alive_and_obeys_the_kill_switch(shim, tmp_path, mon
 def test_lag_and_load_over_their_limit_hold_a_run_and_the_limit_itself_does_not(monkeypatch, shim, name, kind, limit):
     rows.legacy_row()
     answers = {"lag": [], "threads_running": []}
-    for asked in answers:
-        monkeypatch.setattr(throttle, asked, lambda alias, of=answers[asked]: of.pop(0) if of else None)
+    for asked, its in answers.items():
+        monkeypatch.setattr(throttle, asked, lambda alias, of=its: of.pop(0) if of else None)
     monkeypatch.setattr(throttle, "ASK_SECONDS", 0)
     monkeypatch.setattr(throttle.Throttle, "__init__", _asking_default(throttle.Throttle.__init__))
     answers[name] += [limit + 1, limit + 5, limit, limit]
