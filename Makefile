@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo drill serve test test-long matrix corner audit quality format bench bench-quick deploy docs requirements clean
+.PHONY: help demo drill serve check test test-long matrix corner audit quality format bench bench-quick deploy docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -27,6 +27,9 @@ drill: $(VENV)/.sandbox ## play five incidents, and resolve each with the comman
 
 serve: $(VENV)/.sandbox ## keep the sandbox running: LMS, XQueue and a grader on loopback ports
 	$(BIN)/python sandbox/manage.py serve
+
+check: $(VENV)/.test quality ## before a commit: quality, and the tests of the rules in core; a minute and a half at most
+	$(BIN)/python -m pytest tests/core -m "not long" $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.mysql ## set everything up and run the tests, on SQLite and (where it can be had) on MariaDB
 	$(BIN)/python tests/run_databases.py $(ARGS)
