@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo drill serve test test-long matrix corner audit quality format bench bench-quick deploy docs requirements clean
+.PHONY: help demo drill serve check test test-long matrix corner audit quality format bench bench-quick deploy docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -28,6 +28,9 @@ drill: $(VENV)/.sandbox ## play five incidents, and resolve each with the comman
 serve: $(VENV)/.sandbox ## keep the sandbox running: LMS, XQueue and a grader on loopback ports
 	$(BIN)/python sandbox/manage.py serve
 
+check: $(VENV)/.test quality ## before a commit: quality, and the tests of the rules in core; a minute and a half at most
+	$(BIN)/python -m pytest tests/core -m "not long" $(ARGS)
+
 test: $(VENV)/.test $(VENV)/.mysql ## set everything up and run the tests, on SQLite and (where it can be had) on MariaDB
 	$(BIN)/python tests/run_databases.py $(ARGS)
 
@@ -43,10 +46,11 @@ corner: $(VENV)/.matrix ## the oldest environment of the matrix alone, on SQLite
 audit: $(VENV)/.audit ## resolve the newest versions and ask the advisory service about each; fails where it cannot ask
 	$(AUDIT)/bin/python -m pip_audit --strict --progress-spinner off -r requirements/base.in -r requirements/celery.in
 
-quality: $(VENV)/.quality ## lint, layers, missing migrations, annotations
+quality: $(VENV)/.quality ## lint, layers, types, missing migrations, annotations
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/python -m mypy
 	$(BIN)/python sandbox/manage.py makemigrations --check --dry-run
 	DJANGO_SETTINGS_MODULE=sandbox.lms.settings PYTHONPATH=. $(BIN)/code_annotations django_find_annotations \
 		--config_file .pii_annotations.yml --lint --coverage
@@ -77,7 +81,8 @@ docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are curren
 requirements: $(VENV)/.test $(VENV)/.quality $(VENV)/.doc ## set up everything that the other targets need
 
 clean: ## remove what the targets above made, the virtual environment included
-	rm -rf $(VENV) .tox .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .tox .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache \
+		.hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up: a stamp a layer, so that the second run takes no time ------------------------------------------------------

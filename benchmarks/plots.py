@@ -84,8 +84,10 @@ def drawn(title: str, found: Series) -> str:
         y = y_of(value)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,g}</text>')
-    for value in sorted(set(xs)):
-        parts.append(f'<text x="{x_of(value):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:,.0f}</text>')
+    parts += [
+        f'<text x="{x_of(value):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:,.0f}</text>'
+        for value in sorted(set(xs))
+    ]
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">rows</text>')
     for number, (way, points) in enumerate(found.items()):
         colour, y = COLOURS[number % len(COLOURS)], TOP + 20 * number

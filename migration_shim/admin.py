@@ -56,16 +56,19 @@ class CourseForm(forms.Form):
         return _course(self.cleaned_data["course"])
 
 
+_PHASES = [(phase.value, phase.value) for phase in Phase]
+
+
 class PlanForm(CourseForm):
     """Where a course is to go."""
 
-    to = forms.ChoiceField(choices=[(phase.value, phase.value) for phase in Phase])
+    to = forms.ChoiceField(choices=_PHASES)
 
 
 class StepForm(PlanForm):
     """The same, with why, and from where: what is taken is the step that was planned, or none."""
 
-    expected = forms.ChoiceField(choices=PlanForm.base_fields["to"].choices)
+    expected = forms.ChoiceField(choices=_PHASES)
     reason = forms.CharField(max_length=1000)
 
 
@@ -156,7 +159,8 @@ class CoursePhaseAdmin(_ReadOnly):
     def _page(self, view: View) -> View:
         # A step locks the course's row and then looks again. In a transaction of the request's it would see what was
         # there when the request began.
-        wrapped = transaction.non_atomic_requests(update_wrapper(lambda *args, **kwargs: view(*args, **kwargs), view))
+        own = update_wrapper(lambda *args, **kwargs: view(*args, **kwargs), view)  # noqa: PLW0108  (a method takes no attributes)
+        wrapped = transaction.non_atomic_requests(own)
         return self.admin_site.admin_view(wrapped)
 
     @method_decorator([require_GET, never_cache])

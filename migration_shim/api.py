@@ -40,7 +40,7 @@ from .reports.report import Report
 try:
     from . import tasks as _tasks
 except ImportError:  # Celery is an extra
-    _tasks = None
+    _tasks = None  # type: ignore[assignment]  # a module, or none
 
 __all__ = [
     "BackfillRequest",

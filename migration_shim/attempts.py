@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .core import json_text
 from .core.attempts import STALL, Attempt, Queued, time_in
@@ -39,7 +39,7 @@ def gap(awaited: bool | None) -> timedelta:
     return timedelta(0) if awaited is False else STALL
 
 
-def attempt(entry: LedgerEntry, *, alive: bool) -> Attempt:
+def attempt(entry: LedgerEntry, *, alive: bool) -> Attempt[int]:
     """One entry as an attempt."""
     at_once = entry.origin == Origin.ROUTER and entry.created_at - entry.arrived_at < _AT_ONCE
     return Attempt(
@@ -51,7 +51,14 @@ def attempt(entry: LedgerEntry, *, alive: bool) -> Attempt:
     )
 
 
-def key_of(entry: LedgerEntry) -> str:
+class _WithHeader(Protocol):
+    """An entry, or what was read of one."""
+
+    @property
+    def raw_header(self) -> str: ...
+
+
+def key_of(entry: _WithHeader) -> str:
     """The key under which CAPA waits for the entry's grade; empty where the residue was dropped."""
     return parse_header(entry.raw_header).lms_key if entry.raw_header else ""
 

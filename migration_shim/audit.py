@@ -72,7 +72,7 @@ def _course(course_id: str, noted: Head | None) -> dict[str, Any]:
     with transaction.atomic():  # the lock lets record and entries be of one moment
         record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
         rows = list(PhaseChange.objects.filter(course_id=course_id).order_by("id"))
-    head = Head(length=record.log_length, digest=record.log_digest) if record and record.log_digest else None
+    head = Head(length=record.log_length or 0, digest=record.log_digest) if record and record.log_digest else None
     links = [_link(row) for row in rows]
     return {
         "course": course_id,

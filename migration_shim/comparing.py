@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -107,25 +107,25 @@ def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: dateti
 
 
 def _target_outcome(
-    entry: LedgerEntry, side: TargetSide | None, newer: set[int], late: set[Hashable], overlapping: set[int]
+    entry: LedgerEntry, side: TargetSide | None, newer: set[int], late: set[int], overlapping: set[int]
 ) -> Outcome:
-    own = {
-        "newer_attempt": entry.pk in newer,
-        "overtaken": entry.pk in late,
-        "owed": entry.copy_due is not None,
-        "overlapping": entry.pk in overlapping,
-        "superseded": entry.superseded_at is not None,
-    }
+    remarks = replace(
+        (side.outcome.remarks if side is not None else None) or Remarks(),
+        newer_attempt=entry.pk in newer,
+        overtaken=entry.pk in late,
+        owed=entry.copy_due is not None,
+        overlapping=entry.pk in overlapping,
+        superseded=entry.superseded_at is not None,
+    )
     if side is None:
-        return Outcome(state=State.MISSING, arrived_at=entry.arrived_at, remarks=replace(Remarks(), **own))
-    remarks = replace(side.outcome.remarks or Remarks(), **own)
+        return Outcome(state=State.MISSING, arrived_at=entry.arrived_at, remarks=remarks)
     arrived_at = side.outcome.arrived_at
     if entry.authority == Authority.LEGACY and entry.copied_at is not None and arrived_at is not None:
         arrived_at = max(arrived_at, entry.copied_at)  # before that no grader could have it
     return replace(side.outcome, arrived_at=arrived_at, pulled_at=entry.leased_at, remarks=remarks)
 
 
-def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[Hashable], set[int]]:
+def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[int]]:
     """
     Of all attempts at the inputs of these entries: those that have a newer one, those handed out too late, and those
     beside which the learner made another one.
@@ -136,7 +136,7 @@ def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[Hashable], 
     for key, *rest in LedgerEntry.objects.filter(input_key__in=keys).order_by("arrived_at", "pk").values_list(*columns):
         attempts[key].append(tuple(rest))
     newer: set[int] = set()
-    late: set[Hashable] = set()
+    late: set[int] = set()
     overlapping: set[int] = set()
     for rows in attempts.values():
         newer.update(pk for pk, *_ in rows[:-1])

@@ -126,8 +126,8 @@ def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
         body = ledger.legacy_body(entry, submission.answer)
         url = sink_url(entry.sink_token, settings)
         header = reverse_header(url, entry.identity, entry.queue_name + settings.reverse_queue_suffix)
-    except (Malformed, Unfit) as error:
-        return _reverse_failed(entry, error.reason)
+    except (Malformed, Unfit) as odd:
+        return _reverse_failed(entry, odd.reason)
     with timed("reverse_leg"):
         error, message = LegacyClient().submit(header, body, submission.files, correlation=entry.identity[:16])
     # An answer, even a refusal, closes the breaker: what one queue is refused says nothing of the others.

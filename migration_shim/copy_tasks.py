@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import current_app, shared_task
 from django.db import OperationalError
 from kombu import Connection
@@ -53,7 +55,7 @@ def send(settings: ShimSettings, *, after: float) -> None:
         Exception: whatever the broker's client raises.
     """
     seconds = settings.publish_seconds
-    options = {"countdown": after, "expires": after + EXPIRES, "retry": False}
+    options: dict[str, Any] = {"countdown": after, "expires": after + EXPIRES, "retry": False}
     if settings.celery_queue:
         options["queue"] = settings.celery_queue
     connection = broker(seconds)

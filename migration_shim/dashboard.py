@@ -72,7 +72,7 @@ def trend(days: list[Content], today: date) -> Content:
                 "bad_height": round(bad, 1),
             }
         )
-    compared, diverged = (sum(count[index] for count in counts) for index in (1, 2))
+    compared, diverged = sum(count[1] for count in counts), sum(count[2] for count in counts)
     text = f"{diverged} of {compared} diverge" if compared else "nothing compared"
     return {"bars": bars, "bar": _BAR, "width": DAYS * _STEP, "height": _HEIGHT, "text": text, "days": DAYS}
 

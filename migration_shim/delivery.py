@@ -59,7 +59,8 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
     # On record: whether a flip by hand is obeyed is not decided by a comparison.
     record = CoursePhase.objects.filter(course_id=course_id).first()
     target = record is not None and Phase(record.phase).authority is Authority.TARGET
-    after, away = 0, None
+    after: int | None = 0
+    away: Exception | None = None
     while after is not None and (page := _entries(course_id, after, settings, moment := now())):
         check()
         after = page[-1].pk if len(page) == PAGE else None
@@ -150,11 +151,11 @@ class _Page:
         self.call_takes = timedelta(seconds=max(settings.python_door_seconds, settings.http_door_seconds))
         self.told: dict[int, Told] = {}
         self.family = _families({entry.input_key for entry in page} - {""})
-        known = [*page, *(one for family in self.family.values() for one in family)]
+        known: list[_Entry | _Attempt] = [*page, *(one for family in self.family.values() for one in family)]
         # Rows first: what ends after this is in flight here, whatever its learner's state says by then.
         grace = timedelta(seconds=settings.delivery_grace_seconds)
-        self.rows = delivering.rows({one.target_submission_id for one in known} - {None}, since=moment - grace)
-        theirs = {one.legacy_id for one in known if one.authority == Authority.LEGACY} - {None}
+        self.rows = delivering.rows({one.target_submission_id or 0 for one in known} - {0}, since=moment - grace)
+        theirs = {one.legacy_id or 0 for one in known if one.authority == Authority.LEGACY} - {0}
         self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
         if theirs and away is None:
             try:
@@ -178,7 +179,7 @@ class _Page:
             said, has = self._say(entry, one, states)
             if said is not Learner.WAITS:
                 self._settle(entry, said, has)
-            elif not self._has_another_row(entry, one.key):
+            elif one is not None and not self._has_another_row(entry, one.key):
                 if entry.authority == Authority.TARGET or self.target:
                     waiting.append(entry)
                 else:
@@ -224,7 +225,7 @@ class _Page:
             call_takes=self.call_takes,
             answered=held is not None,
         )
-        return said, (held.correct, held.score) if said is Learner.COMPARABLE else None
+        return said, (held.correct, held.score) if held is not None and said is Learner.COMPARABLE else None
 
     def _is_newest(self, entry: _Entry) -> bool:
         family = self.family.get(entry.input_key)
@@ -258,7 +259,7 @@ class _Page:
     def _undelivered(self, waiting: list[_Entry]) -> dict[int, str]:
         """Those who wait in vain, with what became of the row; and at once those whom no delivery can help."""
         graded = {
-            entry.target_submission_id
+            entry.target_submission_id or 0
             for entry in waiting
             if entry.authority == Authority.TARGET and self._is_graded(entry)
         }

@@ -114,7 +114,7 @@ class _Submission:
     ) -> None:
         self.header, self.body, self.files, self.block, self.settings = header, body, files, block, settings
         #: By the names that XQueue gives to its graders, so that the target's get the same, and the rows meet.
-        self.kept = kept_files((file.name, file) for file in files)
+        self.kept = kept_files((file.name or "", file) for file in files)
         self.deadline = time.monotonic() + seconds
 
     def route(self) -> tuple[int, Any]:
@@ -124,9 +124,9 @@ class _Submission:
                 # The target knows no other dispatch: it would deliver a plot's reply as a grade.
                 raise Malformed("dispatch_not_score_update")
             hosts.seen_at_door(envelope.header.callback_url)
-        except Malformed as error:
+        except Malformed as odd:
             # Legacy takes anything; a learner is never refused because the shim cannot read.
-            count("passed_through", error)
+            count("passed_through", odd)
             return _to_legacy(self.header, self.body, self.files, self.deadline)
         phase, self.switch = phase_in_force(envelope.callback.course_id)
         if phase is None:
@@ -328,7 +328,7 @@ class _Submission:
                 LedgerEntry.objects.filter(pk=entry.pk).update(**stored_leg)
         except (Unfit, TargetWriteFailed) as error:
             # What the target cannot hold it can never hold; anything else a worker tries again.
-            failed = {"target_leg": Leg.FAILED, "target_reason": error.reason[:64]}
+            failed: dict[str, str | None] = {"target_leg": Leg.FAILED, "target_reason": error.reason[:64]}
             failed |= {"copy_due": None} if isinstance(error, Unfit) else {}
             LedgerEntry.objects.filter(pk=entry.pk).update(**failed)
             if isinstance(error, TargetWriteFailed):

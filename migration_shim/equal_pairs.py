@@ -81,7 +81,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         if legacy is None:
             continue
         seen, header, body, reply, took, ended = legacy
-        pair = Pair(pk, *row.of_pair, header, body, reply, took)
+        pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
         verdict = plain_pair.equal(pair, known, job.styles.style(pair.queue_name), latency, points_for)
         if verdict is None:
             continue
@@ -126,7 +126,9 @@ def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> di
         rows = cursor.fetchall()
     end = 1 + len(_DEPENDS_ON)
     several = {pk for pk, times in Counter(row[0] for row in rows).items() if times > 1}
-    return {row[0]: _Row(row[1:end], *row[end : end + 4], row[end + 4 :]) for row in rows if row[0] not in several}
+    return {
+        row[0]: _Row._make((row[1:end], *row[end : end + 4], row[end + 4 :])) for row in rows if row[0] not in several
+    }
 
 
 #: What is written of each; what all have in common stands in the statement.
@@ -135,7 +137,7 @@ _COLUMNS = (
     *("target_graded_at", "payload_compared_at", "settled_at"),
     *Seen._fields,
 )
-_SAME = {
+_SAME: dict[str, Any] = {
     "result": PairStatus.EQUAL,
     "divergences": "",
     "known": "",

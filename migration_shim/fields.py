@@ -41,7 +41,7 @@ def exact(rows: models.QuerySet[Any], column: str) -> list[str]:
     return sorted(text for _, text in grouped.values_list("_exact", "_text"))
 
 
-def holds(connection: Any, field: models.Field, text: str) -> bool:
+def holds(connection: Any, field: Any, text: str) -> bool:
     """
     Whether the column of a field can hold a text. Where it cannot, no row has the text, and the server is not asked: it
     compares nothing with such a text, but fails (1267, 1271). XQueue may stand on utf8mb3, without emoji, or on less.
@@ -49,7 +49,7 @@ def holds(connection: Any, field: models.Field, text: str) -> bool:
     if text.isascii() or connection.vendor != "mysql":
         return True
     known = _charsets(connection.alias, connection.settings_dict["NAME"], field.model._meta.db_table)
-    charset = known.get(field.column, "utf8mb4")
+    charset = known.get(str(field.column), "utf8mb4")
     if charset in ("utf8", "utf8mb3"):
         return max(text) < _ASTRAL
     try:

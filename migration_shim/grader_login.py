@@ -13,7 +13,7 @@ import logging
 
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
@@ -31,7 +31,7 @@ _NAME_LIMIT = 150
 
 
 @sensitive_variables("password")
-def grader(request: HttpRequest, username: str, password: str) -> AbstractBaseUser | None:
+def grader(request: HttpRequest, username: str, password: str) -> User | None:
     """
     The grader whose account and password these are, or None.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connection, models
 
+from . import multirow
 from .literals import Literals, Ready
 
 #: A statement of this many characters is under a server's ``max_allowed_packet`` (16 MB) however it is escaped.
@@ -50,16 +51,17 @@ def insert(
     fields = {field.attname: field for field in model._meta.concrete_fields}
     quote = connection.ops.quote_name
     defaults = _defaults(model, columns, same)
-    names = ", ".join([quote(fields[name].column) for name in (*columns, *defaults)])
+    column = multirow.quoted(model, quote)
+    names = ", ".join([column[name] for name in (*columns, *defaults)])
     head = f"INSERT INTO {quote(model._meta.db_table)} ({names}) VALUES "
     tail = ""
     if keep_existing:  # never INSERT IGNORE, which cuts what is too long and stores it
-        key = quote(model._meta.pk.column)
+        key = column[model._meta.pk.attname]
         tail = f" ON DUPLICATE KEY UPDATE {key} = {key}" if connection.vendor == "mysql" else " ON CONFLICT DO NOTHING"
     # MariaDB only: MySQL has no RETURNING, and SQLite's says nothing of a row that was kept.
     tells = returning and connection.vendor == "mysql" and connection.features.can_return_rows_from_bulk_insert
     if tells:
-        tail += f" RETURNING {', '.join([quote(fields[name].column) for name in returning])}"
+        tail += f" RETURNING {', '.join([column[name] for name in returning])}"
     texts = [place for place, name in enumerate(columns) if isinstance(fields[name], models.TextField)]
     times = [place for place, name in enumerate(columns) if isinstance(fields[name], models.DateTimeField)]
     write = _in_text if connection.vendor == "mysql" else _in_parameters
@@ -116,7 +118,7 @@ def _times(values: Sequence[datetime | None]) -> list[str | None]:
     return [None if value is None else str(value.astimezone(zone).replace(tzinfo=None)) for value in values]
 
 
-def _in_text(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Ready]]:
+def _in_text(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Any]]:
     """The rows as one parameter, which is their text."""
     literals = Literals(connection.connection)
     constant = "".join([f", {literals.of([value])[0]}" for value in defaults])

@@ -191,7 +191,7 @@ def _astray(course_id: str, register: list[KnownDifference]) -> Iterator[list[in
     for ids in counts.pages(counts.loose_of(course_id)):
         page = entries.filter(pk__in=ids).values_list("pk", "result", "queue_name", "item_id")
         differences = differences_of(ids)
-        yield [pk for pk, *rest in page if _says_other(*rest, differences.get(pk, {}), register)]
+        yield [pk for pk, *has in page if _says_other(has[0], has[1], has[2], differences.get(pk, {}), register)]
 
 
 def _is_astray(facts: Facts, register: list[KnownDifference]) -> bool:

@@ -43,9 +43,10 @@ def in_the_way(using: str = DEFAULT_DB_ALIAS) -> list[str]:
     courses = courses.exclude(Q(phase=Phase.COMPLETE) & Q(released_at__isnull=False))
     found = [f"{course} is in {phase}" for course, phase in courses.values_list("course_id", "phase")]
     entries = LedgerEntry.objects.using(using).filter(move__in=BETWEEN).order_by("course_id")
-    for course in entries.values_list("course_id", flat=True).distinct():
-        found.append(f"rows of {course} are held or returning: {entries.filter(course_id=course).count()}")
-    return found
+    return found + [
+        f"rows of {course} are held or returning: {entries.filter(course_id=course).count()}"
+        for course in entries.values_list("course_id", flat=True).distinct()
+    ]
 
 
 def connect() -> None:

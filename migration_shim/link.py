@@ -50,7 +50,8 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
         rows, plain = legacy_rows.by_id(_unlinked(page)), {}
         arrived = legacy_rows.newest_arrival(after=page[0] - 1, upto=page[-1])
         # Before the transaction: the names of files may have to be read out of XQueue's storage.
-        parsed, unread = [], []
+        parsed: list[ParsedRow] = []
+        unread: list[ParsedRow] = []
         for row in rows.values():
             control.beat()
             if (identity := plain_identity(row)) is not None and identity not in plain:

@@ -6,6 +6,7 @@ And XQueue's one table, unmanaged, in XQueue's database.
 
 from __future__ import annotations
 
+import enum
 import uuid
 from datetime import UTC
 from typing import Any
@@ -46,7 +47,7 @@ __all__ = [
 ROOM = "-" * 160
 
 
-def _choices(values: type) -> list[tuple[str, str]]:
+def _choices(values: type[enum.StrEnum]) -> list[tuple[str, str]]:
     return [(value.value, value.value) for value in values]
 
 
@@ -508,21 +509,22 @@ class _Log(models.QuerySet):
         """
         if record.log_length is None:  # entries older than the chain keep their places
             record.log_length = self.filter(course_id=record.course_id).count()
-        entry = self.model(
+        position, previous = record.log_length + 1, record.log_digest or chain.START
+        entry = PhaseChange(
             course_id=record.course_id,
             step_from=record.phase,
             step_to=phase,
             changed_at=now(),
             # As the columns can hold it: what is hashed is what is stored, and no text blocks the way back.
-            changed_by=texts.fitted(self.model, "changed_by", by)[:150],
-            reason=texts.fitted(self.model, "reason", reason),
+            changed_by=texts.fitted(PhaseChange, "changed_by", by)[:150],
+            reason=texts.fitted(PhaseChange, "reason", reason),
             evidence=evidence,
-            position=record.log_length + 1,
-            previous=record.log_digest or chain.START,
+            position=position,
+            previous=previous,
         )
-        entry.digest = chain.digest(entry.previous, entry.position, entry.said())
+        digest = entry.digest = chain.digest(previous, position, entry.said())
         entry.save(force_insert=True)
-        record.log_length, record.log_digest = entry.position, entry.digest
+        record.log_length, record.log_digest = position, digest
 
 
 class PhaseChange(models.Model):

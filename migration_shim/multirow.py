@@ -6,7 +6,7 @@ Most of what ``filter(column__in=...)`` takes is spent on each value by itself. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -37,7 +37,7 @@ def select(
         return []
     here = connections[using]
     quote = here.ops.quote_name
-    column = {field.attname: quote(field.column) for field in model._meta.concrete_fields}
+    column = quoted(model, quote)
     sql = f"SELECT {', '.join(column[name] for name in names)} FROM {quote(model._meta.db_table)} WHERE "
     with here.cursor() as cursor:
         if here.vendor == "mysql":
@@ -51,6 +51,11 @@ def select(
         sql += " FOR UPDATE" * (lock and here.features.has_select_for_update)
         cursor.execute(sql, parameters)
         return cursor.fetchall()
+
+
+def quoted(model: type[models.Model], quote: Callable[[str], str]) -> dict[str, str]:
+    """The columns of a model, by attribute, as a statement names them."""
+    return {field.attname: quote(field.column) for field in model._meta.concrete_fields if field.column}
 
 
 def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int, Sequence[Any]], **same: Any) -> None:
@@ -67,14 +72,15 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
         return
     quote = connection.ops.quote_name
     fields = {field.attname: field for field in model._meta.concrete_fields}
-    table, key = quote(model._meta.db_table), quote(model._meta.pk.column)
-    names = [quote(fields[name].column) for name in columns]
+    column = quoted(model, quote)
+    table, key = quote(model._meta.db_table), column[model._meta.pk.attname]
+    names = [column[name] for name in columns]
     alike = [fields[name].get_db_prep_save(value, connection) for name, value in same.items()]
-    of_all = [quote(fields[name].column) for name in same]
+    of_all = [column[name] for name in same]
     with connection.cursor() as cursor:
         if connection.vendor != "mysql":
-            settings = ", ".join(f"{name} = %s" for name in (*names, *of_all))
-            statement = f"UPDATE {table} SET {settings} WHERE {key} = %s"
+            changes = ", ".join(f"{name} = %s" for name in (*names, *of_all))
+            statement = f"UPDATE {table} SET {changes} WHERE {key} = %s"
             cursor.executemany(statement, [[*values, *alike, pk] for pk, values in rows.items()])
             return
         write = Literals(connection.connection).of
@@ -86,7 +92,7 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
         cursor.execute(
             f"UPDATE (SELECT {heads} UNION ALL SELECT %s) AS new STRAIGHT_JOIN {table}"
             f" ON {table}.{key} = new.{key} SET {', '.join(settings)}",
-            [Ready(written), *alike],
+            [Ready(written), *alike],  # type: ignore[list-item]  # the driver was taught it, by Literals
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from datetime import timedelta
 
@@ -162,7 +162,9 @@ def _claim(scope: QuerySet[LedgerEntry], column: str, limit: int) -> list[Ledger
     return claimed
 
 
-def _in_turn(claimed: list[LedgerEntry], column: str, check: Callable[[], object]) -> Iterator[LedgerEntry]:
+def _in_turn(
+    claimed: list[LedgerEntry], column: str, check: Callable[[], object]
+) -> Generator[LedgerEntry, None, None]:
     """One after the other, as long as nobody else may have taken them; those that are left are given back."""
     left, until = deque(claimed), time.monotonic() + LEASE.total_seconds() / 2
     try:

@@ -92,7 +92,7 @@ def refuse_if_behind() -> None:
 
 def _say(said: str) -> None:
     """What is wrong with the tables, once a minute."""
-    global _said_at
+    global _said_at  # noqa: PLW0603  (a clock of the process)
     count("schema_behind")
     if time.monotonic() - _said_at > SAY_SECONDS:
         _said_at = time.monotonic()

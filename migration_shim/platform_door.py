@@ -38,7 +38,7 @@ _PARAMETERS = ["self", "header", "body", "files_to_upload"]
 _MARK = "migration_shim_original"
 
 
-def platform_classes() -> list[type]:
+def platform_classes() -> list[type[Any]]:
     """The platform's interface classes that can be imported here."""
     found = []
     for name in MODULES:
@@ -74,22 +74,22 @@ def uncallable() -> list[str]:
     ]
 
 
-def _module(cls: type) -> ModuleType:
+def _module(cls: type[Any]) -> ModuleType:
     return importlib.import_module(cls.__module__)
 
 
-def _reads_flag_inside(cls: type) -> bool:
+def _reads_flag_inside(cls: type[Any]) -> bool:
     """V1 and V1b: the class knows the platform's own path, and is not told whether to take it."""
     told = "use_submission_service" in inspect.signature(cls.__init__).parameters
     return hasattr(_module(cls), "XQueueInterfaceSubmission") and not told
 
 
-def _flag_is_known(cls: type) -> bool:
+def _flag_is_known(cls: type[Any]) -> bool:
     flag = getattr(_module(cls), "SEND_TO_SUBMISSION_COURSE_FLAG", None)
     return in_platform() and getattr(flag, "name", None) == SUBMISSION_FLAG
 
 
-def _can_be_called(cls: type) -> bool:
+def _can_be_called(cls: type[Any]) -> bool:
     """Whether the platform's own path can be taken: nowhere without a ``queue_key`` that edx-submissions insists on."""
     sender = getattr(_module(cls), "XQueueInterfaceSubmission", None)
     if sender is None or not installed.needs_queue_key():
@@ -99,7 +99,7 @@ def _can_be_called(cls: type) -> bool:
     return code is not None and "queue_key" in code.co_varnames
 
 
-def _original(cls: type) -> Any:
+def _original(cls: type[Any]) -> Any:
     return getattr(cls.send_to_queue, _MARK, cls.send_to_queue)
 
 
@@ -120,7 +120,7 @@ def uninstall() -> None:
         cls.send_to_queue = _original(cls)
 
 
-def _routed(cls: type) -> Any:
+def _routed(cls: type[Any]) -> Any:
     original, asks, can_be_called = cls.send_to_queue, _reads_flag_inside(cls), _can_be_called(cls)
 
     @functools.wraps(original)

@@ -64,7 +64,8 @@ def wrong_side(course_id: str) -> int:
 
 def wrong_side_now(course_id: str) -> int | None:
     """How many of these legacy has to this day: what has vanished waits for nobody. None where it does not answer."""
-    ids = list(_on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True))
+    known = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
+    ids = [legacy_id for legacy_id in known if legacy_id is not None]
     try:
         return len(legacy_rows.existing(ids)) if ids else 0
     except timeouts.AWAY:

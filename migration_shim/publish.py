@@ -13,7 +13,7 @@ from .metrics import count, timed
 try:
     from . import copy_tasks
 except ImportError:  # Celery is an extra: without it the watch does what is owed
-    copy_tasks = None
+    copy_tasks = None  # type: ignore[assignment]  # a module, or none
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def nudge(settings: ShimSettings) -> None:
 
 
 def _is_time() -> bool:
-    global _last
+    global _last  # noqa: PLW0603  (a clock of the process)
     if not _turn.acquire(blocking=False):
         return False
     try:

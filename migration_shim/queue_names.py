@@ -57,13 +57,13 @@ def new(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     of_queue: dict[str, list[Facts]] = defaultdict(list)
     for facts, _ in counts.facts(course_id):
         of_queue[facts.queue_name].append(facts)
-    for queue, facts in sorted(of_queue.items()):
+    for queue, its in sorted(of_queue.items()):
         day = cut.astimezone(UTC).date()
-        if any(one.arrived_on < day for one in facts):
+        if any(one.arrived_on < day for one in its):
             continue
         # What a day has brought, and no more: a bucket knows no hour.
         entries = LedgerEntry.objects.filter(
-            Q(bucket_id=None) | Q(bucket_id__in=[bucket_id(one) for one in facts]),
+            Q(bucket_id=None) | Q(bucket_id__in=[bucket_id(one) for one in its]),
             course_id=course_id,
             queue_name=queue,
         )

@@ -102,8 +102,9 @@ def run(
                 problems.append({"course": course_id, "said": said})
                 continue
             documents.append(content)
-            for row in tallies.divergences(course_id) if on_divergence is not None else ():
-                on_divergence(_described(row))
+            if on_divergence is not None:
+                for row in tallies.divergences(course_id):
+                    on_divergence(_described(row))
             if not content["complete"]:
                 break
     content = whole_content(courses, documents, now()) | {"problems": problems}

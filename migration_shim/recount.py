@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from django.db import connection, transaction
@@ -79,11 +80,11 @@ def difference(course_id: str) -> Difference:
 def _kinds(course_id: str) -> tuple[str, ...]:
     graded = State.GRADED.value
     timed, kinds = int(Flag.TIMED), (Kind.LEGACY_SECONDS.value, Kind.TARGET_SECONDS.value, Kind.CONFUSION.value)
-    halves = [kinds[0], course_id, timed, kinds[1], course_id, timed, kinds[2], course_id, graded, graded]
-    return tuple(sorted(str(kind) for kind, _ in _ask(_BINS, [*halves, course_id, *kinds])))
+    halves = (kinds[0], course_id, timed, kinds[1], course_id, timed, kinds[2], course_id, graded, graded)
+    return tuple(sorted(str(kind) for kind, _ in _ask(_BINS, (*halves, course_id, *kinds))))
 
 
-def _ask(statement: str, parameters: list[object]) -> list[tuple[str | int, int]]:
+def _ask(statement: str, parameters: Sequence[str | int]) -> list[tuple[str | int, int]]:
     names = {key: connection.ops.quote_name(model._meta.db_table) for key, model in _TABLES.items()}
     with connection.cursor() as cursor:
         cursor.execute(statement.format(**names), parameters)

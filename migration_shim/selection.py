@@ -120,7 +120,7 @@ def reader(rules: Rules, *, echo: bool) -> Read:
     A result that follows from the time of day, from a neighbour's row or from a file that could not be read stands for
     no longer than until the next look: a row of a neighbour may be committed a moment later, a file be there again.
     """
-    by_rules, parameters = rules.sql()
+    by_rules, of_rules = rules.sql()
     stands = (
         f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR"
         f" ((l.payload_compared_at IS NOT NULL OR {_ONE_SIDED})"
@@ -136,9 +136,9 @@ def reader(rules: Rules, *, echo: bool) -> Read:
         f" FROM {_TABLE} l {joins} WHERE "
     )
 
-    def read(where: str, more: list[Any], limit: int | None = None) -> list[Glance]:
+    def read(where: str, parameters: list[Any], limit: int | None = None) -> list[Glance]:
         with connection.cursor() as cursor:
-            cursor.execute(f"{sql}{where}{f' LIMIT {limit}' if limit else ''}", [*parameters, *more])
+            cursor.execute(f"{sql}{where}{f' LIMIT {limit}' if limit else ''}", [*of_rules, *parameters])
             rows = list(map(Glance._make, cursor.fetchall()))
         if len(rows) == limit:
             rows = [row for row in rows if row.id != rows[-1].id] or rows

@@ -116,7 +116,7 @@ def _platform_overrides(courses: Collection[Course]) -> dict[tuple[str, Course],
 
 def _own_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
     """The same of the app's own overrides, for a site without a platform."""
-    orgs = {course: CourseKey.from_string(course).org for course in courses}
+    orgs = {course: CourseKey.from_string(course).org or "" for course in courses}
     scopes = Q(scope="course", key__in=courses) | Q(scope="org", key__in=set(orgs.values()))
     newest: dict[tuple[str, str, str], bool | None] = {}
     for own in FlagOverride.objects.filter(scopes, flag__in=toggles.FLAGS).order_by("change_date", "id"):
@@ -157,7 +157,8 @@ def newest_backfills(courses: Collection[Course]) -> dict[Course, dict[str, Any]
         words = row["scope"].split(" ")
         named = [word for word in words if word in courses]
         everything = not any(":" in word or "/" in word for word in words)
-        for course in named or ([None] if everything else []):
+        everywhere: list[Course | None] = [None] if everything else []
+        for course in named or everywhere:
             newest[course] = max(row["last"], newest.get(course, 0))
     by_id = {row["id"]: row for row in _read(set(newest.values()))}
     found = {}

@@ -48,6 +48,7 @@ def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = 
     facts = _gather(courses, settings, moment)
     described, problems = [], []
     for course_id in courses:
+        course: dict[str, Any] | None
         if len(courses) == 1:  # who has named it hears of it himself
             course, said = _described(course_id, facts, watcher_config), ""
         else:
@@ -211,7 +212,10 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
         "failed": sum(held.rows for held in real if held.status == "failed"),
         "stuck_leases": {
             "rows": sum(held.expired for held in expired),
-            "oldest_seconds": _age(min((held.expired_since for held in expired), default=None), facts.moment),
+            "oldest_seconds": _age(
+                min((held.expired_since for held in expired if held.expired_since is not None), default=None),
+                facts.moment,
+            ),
         },
         "handed_out_in_vain": len(facts.in_vain.get(course_id, [])),
         "queues_without_watcher": [

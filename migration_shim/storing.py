@@ -205,7 +205,8 @@ def _is_over(one: Found, klass: DivergenceClass) -> bool:
 
 def _update(entries: list[LedgerEntry]) -> None:
     """``bulk_update`` without its expression for every value."""
-    fields = [LedgerEntry._meta.get_field(name) for name in (*_STORED, "bucket_id", "compared_at", "settled_at")]
+    known = {field.attname: field for field in LedgerEntry._meta.concrete_fields}
+    fields = [known[name] for name in (*_STORED, "bucket_id", "compared_at", "settled_at")]
     rows = {
         entry.pk: [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
         for entry in entries

@@ -49,9 +49,9 @@ class Styles:
             if style is not ScoreStyle.UNKNOWN:
                 known[queue_name] = style
         usual = {
-            queue: timedelta(seconds=upper_edge(place))
+            queue: timedelta(seconds=upper_edge(high))
             for queue, numbers in seconds.items()
-            if numbers.total() >= ENOUGH and (place := quantile(numbers, 0.99)) is not None
+            if numbers.total() >= ENOUGH and (high := quantile(numbers, 0.99)) is not None
         }
         return cls(known, usual)
 
@@ -91,9 +91,9 @@ def _of_target(course_id: str) -> Iterator[tuple[str, str]]:
     """What the target's graders have said, where no run has stored it yet: a first run need not look twice then."""
     some = counts.loose_of(course_id).filter(points_possible__gt=1, target_submission_id__isnull=False)
     found = list(some.order_by("-id").values_list("queue_name", "target_submission_id", "points_possible")[:SAMPLE])
-    replies = reader.reply_texts(submission_id for _, submission_id, _ in found)
+    replies = reader.reply_texts(submission_id for _, submission_id, _ in found if submission_id is not None)
     for queue_name, submission_id, possible in found:
-        text = replies.get(submission_id)
+        text = replies.get(submission_id or 0)
         score = read_reply(text).score if text else None
         if score is not None:
             yield queue_name, style_sign(score, possible)

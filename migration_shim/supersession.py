@@ -9,7 +9,6 @@ Which attempts are replaced is ``core/attempts.py``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -77,13 +76,13 @@ def _is_owed(entry: LedgerEntry) -> bool:
     return entry.authority == Authority.LEGACY and entry.copy_due is not None
 
 
-def _copies_of(whole: list[LedgerEntry], gone: set[Hashable]) -> datetime | None:
+def _copies_of(whole: list[LedgerEntry], gone: set[int]) -> datetime | None:
     """When to look for the shadows that replaced attempts are owed: less and less often, they may not come for long."""
     owed = [one for one in whole if (one.pk in gone or one.superseded_at is not None) and _is_owed(one)]
     return _earliest(*(now() + max(BUSY, (now() - one.arrived_at) / 4) for one in owed))
 
 
-def _doubt(whole: list[LedgerEntry], gone: set[Hashable]) -> datetime | None:
+def _doubt(whole: list[LedgerEntry], gone: set[int]) -> datetime | None:
     """Until when the LMS may yet save the key of an attempt that was retired for one made beside it."""
     newest = max(one.arrived_at for one in whole)
     retired = [one for one in whole if one.pk in gone or one.superseded_at is not None]

@@ -136,8 +136,8 @@ def divergences(course_id: str) -> Iterator[dict[str, Any]]:
         "what": "what",
         "known": "known_id",
     }
-    rows = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("id")
-    rows = rows.values_list("id", *columns.values())
+    found = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("id")
+    rows = found.values_list("id", *columns.values())
     after = 0
     while page := list(rows.filter(id__gt=after)[:1000]):
         yield from (dict(zip(columns, values, strict=True)) for _, *values in page)

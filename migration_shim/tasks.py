@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Task, shared_task
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -78,7 +80,8 @@ def send_reconcile(range_id: int) -> None:
 
 def _send(task: Task, range_id: int) -> None:
     queue = load().celery_queue
+    options: dict[str, Any] = {"queue": queue} if queue else {}
     try:
-        task.apply_async(kwargs={"range_id": range_id}, **({"queue": queue} if queue else {}))
+        task.apply_async(kwargs={"range_id": range_id}, **options)
     except BrokerError as error:
         raise WorkersFailed(f"Celery's broker does not take the work: {type(error).__name__}.") from error

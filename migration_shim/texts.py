@@ -45,13 +45,18 @@ def fitted(model: type[models.Model], name: str, text: str) -> str:
     return text
 
 
+def _field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    """One of a model's columns. ``get_field`` gives relations that lead to the model too, which have none."""
+    return next(field for field in model._meta.concrete_fields if field.name == name)
+
+
 def _charsets(database: Any, model: type[models.Model], name: str) -> list[str]:
     """The character sets through which a text goes on its way into a column, whose own comes last."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT @@character_set_client, @@character_set_connection, CHARACTER_SET_NAME "
             "FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND COLUMN_NAME = %s",
-            [model._meta.db_table, model._meta.get_field(name).column],
+            [model._meta.db_table, _field(model, name).column],
         )
         return [charset or "" for charset in cursor.fetchone() or ("",)]
 
@@ -97,9 +102,9 @@ def _alter(model: type[models.Model], names: tuple[str, ...], schema_editor: Any
     """The statement that widens those of the columns that are not; None where there is nothing to do."""
     quote, changes = schema_editor.quote_name, []
     for name in names:
-        field = model._meta.get_field(name)
+        field = _field(model, name)
         if _charsets(schema_editor.connection, model, name)[-1] == _WHOLE:
             continue
         column, null = field.db_type(schema_editor.connection), "NULL" if field.null else "NOT NULL"
-        changes.append(f"MODIFY {quote(field.column)} {column} CHARACTER SET {_WHOLE} {null}")
+        changes.append(f"MODIFY {quote(field.column or field.attname)} {column} CHARACTER SET {_WHOLE} {null}")
     return f"ALTER TABLE {quote(model._meta.db_table)} {', '.join(changes)}" if changes else None

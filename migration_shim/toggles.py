@@ -90,7 +90,7 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
 
 
 def _org(course_id: str) -> str:
-    return CourseKey.from_string(course_id).org
+    return CourseKey.from_string(course_id).org or ""
 
 
 def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool | None]:

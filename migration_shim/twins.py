@@ -101,7 +101,7 @@ def _wanted(course_id: str, settings: ShimSettings) -> Iterator[tuple[int, int, 
         .order_by("identity")
         .values_list("id", "target_submission_id", "queue_name", "identity")[:PAGE]
     ):
-        yield from (row[:3] for row in page)
+        yield from ((pk, target_id, queue_name) for pk, target_id, queue_name, _ in page if target_id is not None)
         after = page[-1][3]
 
 

@@ -41,7 +41,7 @@ _TOKEN = re.compile("[0-9a-f]{32}")
 
 DOOR_VARIABLE = "MIGRATION_SHIM_SUBMIT_DOOR"
 #: Why XQueue itself calls a request's format invalid (``submission_queue/lms_interface.py``).
-_REFUSED_BY_XQUEUE = frozenset({"field_missing", "header_not_json", "header_not_object", "header_incomplete"})
+_REFUSED_BY_XQUEUE = frozenset({"header_not_json", "header_not_object", "header_incomplete"})
 DOOR_CLOSED = f"This process does not take submissions: it was started without {DOOR_VARIABLE}=1"
 
 
@@ -136,26 +136,27 @@ def submit(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return reply(False, "Queue requests should use HTTP POST")
     header, body = form.get("xqueue_header"), form.get("xqueue_body")
+    if header is None or body is None:
+        count("door_refused_field_missing")
+        return reply(False, "Queue request has invalid format")
     try:
-        if header is None or body is None:
-            raise Malformed("field_missing")
         parse_header(header)
-    except Malformed as error:
+    except Malformed as odd:
         # What else is odd about a header XQueue takes, or refuses in words of its own: the router passes it through.
-        if error.reason in _REFUSED_BY_XQUEUE:
-            count(f"door_refused_{error.reason}")
+        if odd.reason in _REFUSED_BY_XQUEUE:
+            count(f"door_refused_{odd.reason}")
             return reply(False, "Queue request has invalid format")
-    files = [_named(name, upload) for name, upload in request.FILES.items()]
+    files = [_named(name, upload) for name, upload in request.FILES.items() if isinstance(upload, UploadedFile)]
     try:
-        error, content = queue_interface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
+        refused, content = queue_interface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
     except PhaseUnreadable as unreadable:
         return reply(False, str(unreadable))
-    return reply(not error, content)
+    return reply(not refused, content)
 
 
 def _named(name: str, upload: UploadedFile) -> UploadedFile:
     # XQueue knows a file by its part's name, which need not be the name that the part says it had on disk.
-    upload._name = name
+    upload._name = name  # type: ignore[attr-defined]  # the setter of ``name`` would take a path's last part
     return upload
 
 

@@ -71,6 +71,16 @@ def test_every_target_that_needs_packages_sets_them_up():
     assert [name for name, prerequisites in need.items() if "$(VENV)/." not in prerequisites] == []
 
 
+def test_what_runs_before_a_commit_is_a_part_of_quality():
+    """Whoever commits hears nothing that ``make quality`` does not say, and of tools that it has set up."""
+    quality = re.search(r"^quality:.*\n((?:\t.*\n)+)", text("Makefile"), re.M)[1]
+    hooks = re.findall(r"^ +entry: (.*)$", text(".pre-commit-config.yaml"), re.M)
+
+    assert len(hooks) == 3
+    for hook in hooks:
+        assert f"\t{hook.replace('.venv/bin', '$(BIN)').removesuffix(' --force-exclude')}" in quality
+
+
 def test_links_between_documents_lead_somewhere():
     """Relative targets of links in the documents exist."""
     links = [

@@ -92,7 +92,7 @@ def class_page(
         # One whose residue was dropped is not copied any more: a grader would get half of it.
         present = entry is not None and (entry.target_leg == Leg.STORED or entry.purged_at is not None)
         owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
-        wanted = owed and entry.superseded_at is None
+        wanted = owed and entry is not None and entry.superseded_at is None
         siblings = reading.others(parsed, together)
         decision = classify(parsed, siblings, policy, present=present, wanted=wanted)
         if decision.row_class is RowClass.FINAL and parsed.row.id not in wanted_history:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from .. import runs, stamp
@@ -128,7 +129,7 @@ class _Run:
     def _is_limited(self) -> bool:
         return self.request.limit is not None and len(self.rows) >= self.request.limit
 
-    def _on_the_way(self, moves: tuple[Move, ...]):
+    def _on_the_way(self, moves: tuple[Move, ...]) -> QuerySet[LedgerEntry]:
         return on_the_way(self.request.courses, self.request.queues, moves)
 
     def _execute(self) -> str:

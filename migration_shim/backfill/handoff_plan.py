@@ -14,6 +14,7 @@ from .. import attempts, stamp, toggles
 from ..conf import ShimSettings
 from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
 from ..core.mapping import Decision, ParsedRow
+from ..core.wire import Body
 from ..data import Authority, LegacyRow, Move, Phase, RowClass
 from ..errors import FileUnavailable, LegacyNotWritable, Unfit
 from ..legacy import privileges, reading
@@ -100,18 +101,17 @@ def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Ph
     phase = phases[parsed.envelope.callback.course_id]
     body = parsed.envelope.body
     known = (parsed.input_key, parsed.digests.identity, body.student_info, parsed.row.arrival_time)
-    replaced = phase.authority is Authority.TARGET and _is_replaced(parsed, known)
+    replaced = phase.authority is Authority.TARGET and _is_replaced(parsed, body, known)
     if entry is None:
         return Standing(phase=phase, replaced=replaced)
     replaced |= entry.superseded_at is not None
     return Standing(phase=phase, authority=Authority(entry.authority), move=Move(entry.move), replaced=replaced)
 
 
-def _is_replaced(parsed: ParsedRow, known: tuple[str, str, str, datetime]) -> bool:
+def _is_replaced(parsed: ParsedRow, body: Body, known: tuple[str, str, str, datetime]) -> bool:
     """The learner's state is asked only where there is a newer attempt at all."""
     if not is_replaced(*known, awaited=False):
         return False
-    body = parsed.envelope.body
     awaited = attempts.is_awaited(parsed.row.xqueue_header, body.student_info, body.anonymous_student_id)
     return is_replaced(*known, awaited)
 

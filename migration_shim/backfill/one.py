@@ -103,7 +103,7 @@ def _write(item: classing.ClassedRow, settings: ShimSettings, source: Source) ->
         if row.id in stored.failed:
             raise stored.failed[row.id]
         with transaction.atomic():
-            item.entry = LedgerEntry.objects.select_for_update().filter(pk=pk).first()
+            item.entry = LedgerEntry.objects.select_for_update().filter(pk=pk).first() if pk is not None else None
             if (word := _nothing_to_do(item.entry)) is not None:
                 return word
             write_row(item, settings, stored.files.get(row.id, []))

@@ -63,7 +63,7 @@ def give_back(
     if not execute or plan.decision.row_class not in (RowClass.IMPORTED, RowClass.SUPERSEDED):
         return plan.decision
     if plan.decision == SUPERSEDED:
-        values = {"superseded_at": entry.superseded_at or now()}
+        values: dict[str, Any] = {"superseded_at": entry.superseded_at or now()}
     else:
         values = {"move": Move.RETURNING, "moved_at": now(), "real_submission_id": row.submission_id}
         # A body that CAPA did not write is made again in CAPA's form: the new row is to be found by its digest.
@@ -74,7 +74,7 @@ def give_back(
     return plan.decision if plan.decision == SUPERSEDED else _again(lambda: _write(entry.pk, plan))
 
 
-def _fence(row: RealRow, entry: LedgerEntry, values: dict, settings: ShimSettings) -> Decision | None:
+def _fence(row: RealRow, entry: LedgerEntry, values: dict[str, Any], settings: ShimSettings) -> Decision | None:
     """The first commit: the target row's fence and the ledger's note of it. None when both are there."""
     with transaction.atomic():
         # The target row before its entry, as graders' sessions lock them.
@@ -110,16 +110,20 @@ def _write(pk: int, plan: Plan) -> Decision:
             row = legacy.own_row(item, family)
             way = legacy.way(item, row)
             if is_replaced(entry, item, family):
-                if way is Way.THERE:  # a run was cut off after legacy's commit: its graders have had the row
+                # There: a run was cut off after legacy's commit, and its graders have had the row.
+                if row is not None and way is Way.THERE:
                     writes.retire([row.id])
                     _returned(entry, row.id)
                 _supersede(entry)
                 return SUPERSEDED
-            if way is Way.INSERTED and plan.columns is None:
-                return _CHANGED  # the row that was there a moment ago is gone; the next run stores its files
-            if way is Way.REVIVED and not writes.revive(row.id, item.mark):
+            if row is None:
+                if plan.columns is None:
+                    return _CHANGED  # the row that was there a moment ago is gone; the next run stores its files
+                row_id = legacy.insert(item, *plan.columns)
+            elif way is Way.REVIVED and not writes.revive(row.id, item.mark):
                 return _CHANGED
-            row_id = legacy.insert(item, *plan.columns) if way is Way.INSERTED else row.id
+            else:
+                row_id = row.id
             _returned(entry, row_id)
     if way is not Way.THERE and is_replaced(entry, item, legacy.family(item)):
         # A live submit slipped in between the look and the commit, when XQueue had nothing to retire yet.

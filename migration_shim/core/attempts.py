@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from . import json_text
 
 #: How long after its acceptance the LMS may still come to save an attempt's key, or, where nobody can look, how much
 #: older than another attempt one must be to be surely replaced by it.
 STALL = timedelta(seconds=60)
+
+#: Whatever the caller knows its attempts by.
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +30,13 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Generic[Name]):
     """
     One accepted attempt. ``number`` is its ledger id where the router gave it that at its acceptance, None where it was
     imported; ``began`` is its arrival; ``alive`` says that it is in flight, and could be retired.
     """
 
-    name: Hashable
+    name: Name
     key: str
     began: datetime
     number: int | None = None
@@ -54,7 +57,7 @@ def time_in(info: Any) -> str:
     return time if isinstance(time, str) else ""
 
 
-def is_later(one: Attempt, other: Attempt) -> bool:
+def is_later(one: Attempt[Name], other: Attempt[Name]) -> bool:
     """Whether ``one`` was accepted after ``other``: by the ledger's ids where both have theirs, else by arrival."""
     if one.number is not None and other.number is not None:
         return one.number > other.number
@@ -62,8 +65,8 @@ def is_later(one: Attempt, other: Attempt) -> bool:
 
 
 def replaced(
-    attempts: Iterable[Attempt], state: Queued | None, moment: datetime
-) -> tuple[set[Hashable], datetime | None]:
+    attempts: Iterable[Attempt[Name]], state: Queued | None, moment: datetime
+) -> tuple[set[Name], datetime | None]:
     """
     Those of the attempts at one input that are replaced, and when to look again (None: waiting changes nothing).
 
@@ -74,7 +77,7 @@ def replaced(
     that began ``STALL`` before a later one.
     """
     known = list(attempts)
-    gone: set[Hashable] = set()
+    gone: set[Name] = set()
     again: list[datetime] = []
     for one in known:
         if not one.alive:

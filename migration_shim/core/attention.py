@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 from ..data import Authority, Phase
 
@@ -12,7 +12,15 @@ Course = dict[str, Any]
 Finding = tuple[str, list[str]]
 
 
-def attention(course: Course) -> list[dict[str, Any]]:
+class Attention(TypedDict):
+    """One thing to look at, as the status document has it."""
+
+    what: str
+    text: str
+    commands: list[str]
+
+
+def attention(course: Course) -> list[Attention]:
     """
     What there is to look at, the worst first: ``what`` (one of ``CHECKS``), ``text``, and ``commands``.
 

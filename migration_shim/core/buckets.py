@@ -15,7 +15,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, overload
 
 from ..data import Authority, DivergenceClass, Leg, PairStatus, ReplyKind, State
 from .delivered import Learner
@@ -196,7 +196,7 @@ def bins_of(row: Row) -> tuple[Bin, ...]:
     """The places of an entry in the histograms."""
     day = day_of(row.target_graded_at)
     one, other = (row.legacy_correct, row.legacy_score), (row.target_correct, row.target_score)
-    found = []
+    found: list[Bin] = []
     if _is_timed(row):
         side = str(row.authority)
         found += _timed(row.course_id, row.queue_name, side, day, row.legacy_seconds or 0.0, row.target_seconds or 0.0)
@@ -327,7 +327,13 @@ def reply_word(state: str, correct: bool | None, score: float | None) -> str:
     return "correct" if correct else "wrong"
 
 
-def day_of(moment: datetime | None) -> Any:
+@overload
+def day_of(moment: datetime) -> date: ...
+@overload
+def day_of(moment: None) -> None: ...
+@overload
+def day_of(moment: datetime | None) -> date | None: ...
+def day_of(moment: datetime | None) -> date | None:
     """The day of a moment in UTC; None of none."""
     return None if moment is None else moment.astimezone(UTC).date()
 
@@ -363,7 +369,7 @@ def bin_id(place: Bin) -> int:
     return _digest(place)
 
 
-def _digest(values: Iterable[Any]) -> int:
+def _digest(values: Iterable[object]) -> int:
     # The lengths keep ("ab", "c") and ("a", "bc") apart, and a text's never begins with what stands for None.
     texts = ["-" if value is None else f"{len(text := str(value))}:{text}" for value in values]
     whole = "".join(texts).encode("utf-8", "surrogatepass")

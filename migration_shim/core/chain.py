@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 #: What the first entry of a chain names as the one before it.
 START = "0" * 64
@@ -30,7 +29,7 @@ class Link:
     position: int | None
     previous: str | None
     digest: str | None
-    said: Mapping[str, Any]
+    said: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,7 @@ class Head:
     digest: str
 
 
-def digest(previous: str, position: int, said: Mapping[str, Any]) -> str:
+def digest(previous: str, position: int, said: Mapping[str, object]) -> str:
     """The digest of an entry: 64 hexadecimal digits over all that it says, its place, and the digest before it."""
     text = json.dumps([previous, position, said], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

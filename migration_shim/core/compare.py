@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..data import Comparison, DivergenceClass, Outcome, PairStatus, Remarks, ReplyKind, ScoreStyle, State
+from .attempts import Name
 from .scoring import judge_points, same_score, scaled
 
 #: Legacy states that leave nothing to compare: the learner's result does not come from this row on either side.
@@ -166,7 +167,9 @@ def _graded(legacy: Outcome, target: Outcome, patience: Patience, style: ScoreSt
 
 
 def _lateness(legacy: Outcome, target: Outcome) -> timedelta | None:
-    if None in (legacy.arrived_at, legacy.returned_at, target.arrived_at, target.returned_at):
+    if legacy.arrived_at is None or legacy.returned_at is None:
+        return None
+    if target.arrived_at is None or target.returned_at is None:
         return None
     return (target.returned_at - target.arrived_at) - (legacy.returned_at - legacy.arrived_at)
 
@@ -214,7 +217,7 @@ def reached(state: State, *, acked: bool, returned: bool) -> bool:
     return state is State.GRADED and acked and returned
 
 
-def overtaken(attempts: Iterable[tuple[Hashable, datetime, datetime | None]]) -> set[Hashable]:
+def overtaken(attempts: Iterable[tuple[Name, datetime, datetime | None]]) -> set[Name]:
     """
     Those of the attempts of one learner at one input that were handed out after a later one.
 
@@ -222,7 +225,7 @@ def overtaken(attempts: Iterable[tuple[Hashable, datetime, datetime | None]]) ->
         attempts: (key, arrival, first hand-out or None) of one side's rows that nothing has superseded. None where it
             was not handed out, or where only a later hand-out is known: a grader that died is no disorder.
     """
-    late: set[Hashable] = set()
+    late: set[Name] = set()
     # From the newest arrival back: ``first`` is the earliest hand-out among all that arrived strictly later.
     first: datetime | None = None
     arrived_then: datetime | None = None

@@ -55,8 +55,9 @@ def notes(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
         found.append(f"idle, no submission in {days}: {', '.join(idle)}; nothing is asked of them")
     if evidence.taken_back:
         found.append("the course was taken back; pairs of before do not show that its graders work")
-    for one in evidence.overrides:
-        found.append(f"override by {one.owner} until {one.expires_at:%Y-%m-%d %H:%M}: {one.reason}")
+    found += [
+        f"override by {one.owner} until {one.expires_at:%Y-%m-%d %H:%M}: {one.reason}" for one in evidence.overrides
+    ]
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict, Unpack
 
 BLOCKER, WARNING, NOTE = "blocker", "warning", "note"
 #: From the worst on, as a report lists them.
@@ -26,6 +26,33 @@ class Rule:
     advice: str
     #: Whether the watcher seam takes care of it; then ``effect`` is what edx-submissions' own endpoint would do.
     seam: bool = False
+
+
+class Where(TypedDict, total=False):
+    """Where a rule was met: the fields of ``Finding`` that are not the rule's."""
+
+    queue: str
+    problem: str
+    about: str
+    rows: int
+    example: int | None
+    listed: tuple[int, ...]
+
+
+class FindingDocument(TypedDict):
+    """A finding as the document of a preflight has it."""
+
+    code: str
+    severity: str
+    seam: bool
+    rows: int
+    example_legacy_id: int | None
+    listed_legacy_ids: list[int]
+    queue: str
+    problem: str
+    about: str
+    effect: str
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +76,7 @@ class Finding:
     #: Legacy ids of the rows, where each has to be looked after; no more than so many (``tally.LISTED``).
     listed: tuple[int, ...] = ()
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> FindingDocument:
         """The finding as the document of a preflight has it."""
         return {
             "code": self.rule.code,
@@ -66,7 +93,7 @@ class Finding:
         }
 
 
-def found(rule: Rule, *, severity: str = "", advice: str = "", **where: Any) -> Finding:
+def found(rule: Rule, *, severity: str = "", advice: str = "", **where: Unpack[Where]) -> Finding:
     """A finding of a rule; ``where`` are the other fields of ``Finding``."""
     return Finding(rule=rule, severity=severity or rule.severity, advice=advice or rule.advice, **where)
 

@@ -193,8 +193,15 @@ def _whole(problems: tuple[Tally, ...]) -> Tally:
     def total(name: str) -> int:
         return sum(getattr(problem, name) for problem in problems)
 
-    counts = {name: total(name) for name in ("entries", "graded_pairs", "diverged", "twins", "twins_differ")}
-    return Tally(name="the course", deterministic=0, **counts)
+    return Tally(
+        name="the course",
+        deterministic=0,
+        entries=total("entries"),
+        graded_pairs=total("graded_pairs"),
+        diverged=total("diverged"),
+        twins=total("twins"),
+        twins_differ=total("twins_differ"),
+    )
 
 
 def _ungraded(seen: Seen) -> list[Breach]:

@@ -71,7 +71,7 @@ def _may_be_deep(text: str | bytes) -> bool:
     return not isinstance(text, str) or text.count("[") + text.count("{") > DEPTH_LIMIT
 
 
-def _depth(value: Any) -> int:
+def _depth(value: object) -> int:
     """How deep a value is, or one more than the limit where it is deeper; every part is looked at once."""
     level = [value] if isinstance(value, dict | list) else []
     depth = 0

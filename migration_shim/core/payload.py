@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from ..data import DivergenceClass
 from . import json_text
@@ -60,7 +59,7 @@ def _body_fields(legacy_body: str, target_body: str) -> tuple[list[str], bool]:
     return fields + [field for field in info if field not in identity], bool(identity)
 
 
-def _inner_fields(key: str, one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def _inner_fields(key: str, one: dict[str, object], other: dict[str, object]) -> list[str]:
     """The fields that differ in a text that is itself JSON; the whole of it where it is not."""
     if _same_at(key, one, other):
         return []
@@ -75,7 +74,7 @@ def _inner_fields(key: str, one: dict[str, Any], other: dict[str, Any]) -> list[
     return [f"{key}.{_name(name)}" for name in names if not _same_at(name, first, second)]
 
 
-def _same_at(key: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _same_at(key: str, one: dict[str, object], other: dict[str, object]) -> bool:
     if key not in one or key not in other:
         return key not in one and key not in other
     return _same(one[key], other[key])

@@ -72,9 +72,9 @@ class Body:
     student_info: str = field(repr=False)
     anonymous_student_id: str = field(repr=False)
     submission_time: str
-    random_seed: Any
-    student_response: Any = field(repr=False)
-    extra: dict[str, Any] = field(repr=False)
+    random_seed: object
+    student_response: object = field(repr=False)
+    extra: dict[str, object] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +203,7 @@ def parse_body(text: str) -> Body:
         raise Malformed("body_not_object")
     raw_info = value.get("student_info")
     info = _json(raw_info, "student_info") if isinstance(raw_info, str) else None
-    if not isinstance(info, dict):
+    if not isinstance(raw_info, str) or not isinstance(info, dict):
         raise Malformed("no_student_info")
     learner = info.get("anonymous_student_id")
     if not isinstance(learner, str) or not learner or len(learner) > NAME_LIMIT:

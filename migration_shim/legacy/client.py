@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import requests
@@ -52,7 +53,9 @@ def is_sent_by_shim(value: str | None) -> bool:
 class UploadedFile(Protocol):
     """A learner's file as CAPA hands it over (``FileObjForWebobFiles``)."""
 
-    name: str
+    @property
+    def name(self) -> str | None:
+        """What it is called on its way."""
 
     def read(self, size: int = -1) -> bytes:
         """Read the contents."""
@@ -82,7 +85,7 @@ class LegacyClient:
         self,
         header: str,
         body: str,
-        files: list[UploadedFile] | None = None,
+        files: Sequence[UploadedFile] | None = None,
         *,
         deadline: float | None = None,
         correlation: str = "1",
@@ -118,7 +121,7 @@ class LegacyClient:
 
     @sensitive_variables()
     def _logged_in(
-        self, path: str, deadline: float | None, files: list[UploadedFile] | None = None, **kwargs: Any
+        self, path: str, deadline: float | None, files: Sequence[UploadedFile] | None = None, **kwargs: Any
     ) -> tuple[int, Any]:
         error, content = self._call(path, deadline, files, **kwargs)
         if error and content == LOGIN_REQUIRED:
@@ -132,7 +135,7 @@ class LegacyClient:
 
     @sensitive_variables()
     def _call(
-        self, path: str, deadline: float | None, files: list[UploadedFile] | None, **kwargs: Any
+        self, path: str, deadline: float | None, files: Sequence[UploadedFile] | None, **kwargs: Any
     ) -> tuple[int, Any]:
         timeout = self.access.timeout
         if deadline is not None:
@@ -142,7 +145,7 @@ class LegacyClient:
             timeout = (min(timeout[0], left), min(timeout[1], left))
         method = "POST" if "data" in kwargs else "GET"
         # Read here: requests looks for ``read`` on the class, and CAPA's file objects hand it on by __getattr__.
-        parts = {file.name: (file.name, file.read()) for file in files} if files else None
+        parts = {file.name or "": (file.name, file.read()) for file in files} if files else None
         try:
             response = self.session.request(method, self.access.url + path, files=parts, timeout=timeout, **kwargs)
         except requests.exceptions.ConnectionError as error:

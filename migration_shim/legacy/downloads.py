@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from requests.certs import where
+from requests.certs import where  # type: ignore[attr-defined]  # documented, and not in the stubs
 
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # no blank, no control character, no backslash
 _PORTS = {"http": 80, "https": 443}

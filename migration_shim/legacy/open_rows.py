@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Case, CharField, Count, F, Min, Q, QuerySet, Value, When
 from django.db.models.functions import MD5, StrIndex, Substr
@@ -133,7 +134,7 @@ def _grouped(rows: QuerySet[LegacySubmission]) -> list[Held]:
     return found
 
 
-def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, dict]:
+def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, Any]:
     """
     Rows by course, host, queue and whether they were pulled, as their callbacks name them.
 
@@ -148,7 +149,7 @@ def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, dict]:
         output_field=CharField(),
     )
     at = Case(
-        When(host_end__gt=0, start__gt=0, then=Substr("lms_callback_url", 1, F("host_end"))),
+        When(host_end__gt=0, start__gt=0, then=Substr("lms_callback_url", 1, F("host_end"))),  # type: ignore[arg-type]  # Django takes an F
         default=nothing,
         output_field=CharField(),
     )

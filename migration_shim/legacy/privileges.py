@@ -71,7 +71,9 @@ def probe_write() -> None:
     Raises:
         LegacyNotWritable: with the GRANT to run.
     """
-    columns = ", ".join(field.column for field in LegacySubmission._meta.concrete_fields if not field.primary_key)
+    columns = ", ".join(
+        field.column for field in LegacySubmission._meta.concrete_fields if field.column and not field.primary_key
+    )
     try:
         LegacySubmission.objects.using(LEGACY_ALIAS).filter(pk=_NOBODY).update(
             retired=False, pull_time=None, pullkey="", grader_id=""

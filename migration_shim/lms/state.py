@@ -142,7 +142,8 @@ def _there(users: set[int], alias: str) -> set[int]:
     """Those of these users that there are."""
     model = get_user_model()
     key = model._meta.pk.attname
-    return {pk for (pk,) in multirow.select(model, (key,), using=alias, **{key: users})}
+    among: dict[str, Any] = {key: users}
+    return {pk for (pk,) in multirow.select(model, (key,), using=alias, **among)}
 
 
 def _model() -> Any:

@@ -81,12 +81,12 @@ class ShimCommand(BaseCommand):
         parser = super().create_parser(prog_name, subcommand, **kwargs)
 
         def usage_error(message: str) -> NoReturn:
-            if not self._called_from_command_line:
+            if not self._called_from_command_line:  # type: ignore[attr-defined]  # Django's own, and not in the stubs
                 raise CommandError(f"Error: {message}", returncode=ExitCode.USAGE)
             parser.print_usage(sys.stderr)
             parser.exit(ExitCode.USAGE, f"{parser.prog}: error: {message}\n")
 
-        parser.error = usage_error  # type: ignore[method-assign]
+        parser.error = usage_error  # type: ignore[method-assign]  # argparse asks for one
         self.usage_error = usage_error  # for what only the options together show
         return parser
 
@@ -106,13 +106,15 @@ class ShimCommand(BaseCommand):
         """Whether this call takes a course back to legacy: it is tried on the tables of an older release, too."""
         return False
 
-    def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:
+    # The stubs have the result for that of another method.
+    def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         """What Django hands to ``check``: our checks give warnings, and these stop who does not go on."""
         level = CRITICAL if self.goes_on(options) else WARNING
-        return {**super().get_check_kwargs(options), "fail_level": level}
+        kwargs: Mapping[Any, Any] = super().get_check_kwargs(options)
+        return {**kwargs, "fail_level": level}
 
-    def document(self, **options: Any) -> Document:
-        """Do the command's work."""
+    def document(self, *args: Any, **options: Any) -> Document:
+        """Do the command's work. It is called with the options by name; a subclass names those that it takes."""
         raise NotImplementedError
 
     def answer(self, options: dict[str, Any]) -> Document:

@@ -56,8 +56,9 @@ def _deleted(course_id: str) -> Iterator[list[int]]:
     after = 0
     while page := list(open_entries.filter(id__gt=after).order_by("id").values_list("id", "legacy_id")[:PAGE]):
         after = page[-1][0]
-        there = legacy_rows.existing([legacy_id for _, legacy_id in page])
-        yield [legacy_id for _, legacy_id in page if legacy_id not in there]
+        ids = [legacy_id for _, legacy_id in page if legacy_id is not None]
+        there = legacy_rows.existing(ids)
+        yield [legacy_id for legacy_id in ids if legacy_id not in there]
 
 
 def history(tally: RowTally, settings: ShimSettings) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _migrations() -> Iterator[Finding]:
         return
     advice = ""
     unusable = installed.unusable_migration(connection)
-    if unusable in missing:
+    if unusable is not None and unusable in missing:
         advice = (
             "edx-submissions' migration 0006 fails on MariaDB (error 1054). Run: manage.py migrate "
             f"{' '.join(installed.BEFORE_UUID_MIGRATION)}; on the database: ALTER TABLE submissions_submission MODIFY "
@@ -152,7 +152,7 @@ def _columns(alias: str, tables: list[str]) -> list[tuple[str, str, str, str | N
 
 
 def _is_mariadb(connection: BaseDatabaseWrapper) -> bool:
-    return connection.vendor == "mysql" and connection.mysql_is_mariadb
+    return connection.vendor == "mysql" and connection.mysql_is_mariadb  # type: ignore[attr-defined]  # of MySQL's wrapper
 
 
 def _some(names: Iterator[str] | list[str]) -> str:

@@ -7,6 +7,7 @@ All from where this runs. A login is the only thing that it leaves behind, at th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,8 +49,8 @@ def findings(settings: ShimSettings) -> Iterator[Finding]:
 def _xqueue() -> Iterator[Finding]:
     try:
         access = dataclasses.replace(legacy_access(), timeout=TIMEOUT)
-    except ConfigurationError as error:
-        yield found(RULES["xqueue_unreachable"], about=str(error))
+    except ConfigurationError as unusable:
+        yield found(RULES["xqueue_unreachable"], about=str(unusable))
         return
     if _health(access) is not None:
         yield found(RULES["legacy_is_door"])
@@ -98,7 +99,7 @@ def _seam(settings: ShimSettings) -> Iterator[Finding]:
     for name, password in graders.items():
         access = LegacyAccess(url=url, username=name, password=password, basic_auth=None, timeout=TIMEOUT)
         took: list[float] = []
-        error, content = _answer(lambda access=access, took=took: _polled(access, _POLL, took))
+        error, content = _answer(functools.partial(_polled, access, _POLL, took))
         if error and content != f"Queue '{_QUEUE}' not found":  # which is what GRADER_QUEUES says to most
             yield found(RULES["seam_refuses"], about=f"{name}: {_shown(content, access)}")
         elif took and took[0] > settings.hand_out_seconds:

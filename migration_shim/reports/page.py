@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).parent / "templates"
 @cache
 def _engine() -> Engine:
     """An engine of our own: the host project's may be configured in any way, or be another one."""
-    return Engine(dirs=[_FOLDER])
+    return Engine(dirs=[str(_FOLDER)])
 
 
 @cache

@@ -85,8 +85,8 @@ def _segments(cohort: Content, used: list[str]) -> list[Content]:
     """The parts of a problem's bar. What is there at all can be seen, so small parts are drawn wider than they are."""
     widths = {key: max(_share(cohort[key], cohort["pairs"]), THINNEST) for key in used if cohort.get(key)}
     segments, start = [], 0.0
-    for key, width in widths.items():
-        width = round(100 * width / sum(widths.values()), 2)
+    for key, wanted in widths.items():
+        width = round(100 * wanted / sum(widths.values()), 2)
         segments.append({"key": key, "x": round(start, 2), "width": width})
         start += width
     return segments

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from .. import toggles
 from ..conf import ShimSettings, load
@@ -67,7 +67,7 @@ class Control:
         self._throttle = Throttle(settings or load())
         self._beat, self.tell = beat, tell
         self._beaten = self._signalled = time.monotonic()
-        self._former: dict[int, object] = {}
+        self._former: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
         self._around: Control | None = None
 
     def __enter__(self) -> Self:
@@ -80,7 +80,8 @@ class Control:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         _innermost.control = self._around
         for number, former in self._former.items():
-            signal.signal(number, former)
+            # None: one that was not installed from Python, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if former is None else former)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         moment = time.monotonic()
@@ -151,5 +152,5 @@ class Control:
             began = time.monotonic()
             time.sleep(min(left, STEP_SECONDS))
             if kind:
-                self.waited[kind] += time.monotonic() - began
+                self.waited[kind] += time.monotonic() - began  # type: ignore[assignment]  # typeshed counts whole ones
             self.check()

@@ -35,7 +35,8 @@ class Throttle:
             for alias in ("default", LEGACY_ALIAS, *settings.throttle_replicas)
             if alias in connections.settings and connections[alias].vendor == "mysql"
         ]
-        self._asked, self._last = -ASK_SECONDS, None
+        self._asked = -ASK_SECONDS
+        self._last: Reason | None = None
 
     def reason(self) -> Reason | None:
         """The first reason to wait, or None."""

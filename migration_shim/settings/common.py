@@ -39,8 +39,9 @@ def filter_logs(settings: Any) -> None:
     On handlers, because a logger's own filter hears only what is logged by that very logger.
     """
     logging = getattr(settings, "LOGGING", None)
-    handlers = logging.get("handlers") if isinstance(logging, dict) else None
-    filters = logging.setdefault("filters", {}) if isinstance(handlers, dict) else None
+    if not isinstance(logging, dict) or not isinstance(handlers := logging.get("handlers"), dict):
+        return
+    filters = logging.setdefault("filters", {})
     if not isinstance(filters, dict):
         return
     filters[LOG_FILTER] = {"()": "migration_shim.logfilter.FencedResults"}

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from submissions.models import StudentItem
 
 from .. import multirow
@@ -76,7 +77,7 @@ def _weights(texts: list[str]) -> Iterator[tuple[str, str]]:
             yield from zip(page, cursor.fetchone(), strict=True)
 
 
-def _collation(cursor: object) -> tuple[str, str]:
+def _collation(cursor: CursorWrapper) -> tuple[str, str]:
     cursor.execute(
         "SELECT CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS "
         "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND COLUMN_NAME = 'item_id'",

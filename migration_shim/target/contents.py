@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
@@ -40,10 +41,10 @@ class StoredFile:
     ``intent`` is the key of the row that says so; None for a linked file, which is not ours to remove.
     """
 
-    uuid: uuid.UUID
+    uuid: UUID
     stored_name: str
     original_name: str
-    intent: uuid.UUID | None = None
+    intent: UUID | None = None
 
 
 def in_use() -> Storage:
@@ -107,7 +108,7 @@ def _write_down(intent: uuid.UUID, files: list[StoredFile]) -> None:
 
 def named(files: Iterable[StoredFile]) -> None:
     """Strike out what was written down of these files: to be called in the transaction that writes their rows."""
-    if intents := {file.intent for file in files} - {None}:
+    if intents := {file.intent for file in files if file.intent is not None}:
         StoredIntent.objects.filter(pk__in=intents).delete()
 
 

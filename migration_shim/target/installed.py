@@ -51,5 +51,5 @@ def needs_queue_key() -> bool:
 
 def unusable_migration(connection: BaseDatabaseWrapper) -> tuple[str, str] | None:
     """The migration of its own that fails on this database and has to be faked; None where there is none."""
-    is_mariadb = connection.vendor == "mysql" and connection.mysql_is_mariadb
+    is_mariadb = connection.vendor == "mysql" and connection.mysql_is_mariadb  # type: ignore[attr-defined]  # of MySQL's wrapper
     return UUID_MIGRATION if is_mariadb else None

@@ -130,8 +130,8 @@ def test_a_run_that_waits_is_alive_and_obeys_the_kill_switch(shim, tmp_path, mon
 def test_lag_and_load_over_their_limit_hold_a_run_and_the_limit_itself_does_not(monkeypatch, shim, name, kind, limit):
     rows.legacy_row()
     answers = {"lag": [], "threads_running": []}
-    for asked in answers:
-        monkeypatch.setattr(throttle, asked, lambda alias, of=answers[asked]: of.pop(0) if of else None)
+    for asked, its in answers.items():
+        monkeypatch.setattr(throttle, asked, lambda alias, of=its: of.pop(0) if of else None)
     monkeypatch.setattr(throttle, "ASK_SECONDS", 0)
     monkeypatch.setattr(throttle.Throttle, "__init__", _asking_default(throttle.Throttle.__init__))
     answers[name] += [limit + 1, limit + 5, limit, limit]
@@ -278,6 +278,25 @@ def test_a_run_in_a_thread_takes_no_signals():
         thread.join()
         assert seen == [True]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@in_process
+def test_a_handler_that_python_has_not_installed_does_not_break_the_end_of_a_run(monkeypatch):
+    """A server that embeds Python may have one: Python names it None, and takes no None back."""
+    real, numbers = signal.signal, (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def unnamed(number, handler):
+        real(number, handler)
+
+    monkeypatch.setattr(control.signal, "signal", unnamed)
+    try:
+        with control.Control(settings=conf.load()):
+            pass
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_DFL] * 2
+    finally:
+        for number, handler in before.items():
+            real(number, handler)
 
 
 # The lock, the heartbeat and the checkpoint

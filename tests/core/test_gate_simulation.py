@@ -97,6 +97,7 @@ def passes_ever(rate, dice):
         if after > LOOKS * A_DAY:
             return False
         first = after
+    raise AssertionError("unreachable")
 
 
 @pytest.mark.parametrize("k", [0, 1, 7])

@@ -162,6 +162,14 @@ def test_a_phase_set_past_the_app_shows(log):
     assert "the head of the log is gone" in broken()[COURSE]
 
 
+def test_a_head_without_a_length_shows(log):
+    """No length is none of any log: not of this one, and not of one that has lost all of its entries."""
+    sql(f"UPDATE {CoursePhase._meta.db_table} SET log_length = NULL WHERE course_id = %s", COURSE)
+    assert broken()[COURSE] == ["the log ends at place 3 and should end at place 0, or with another entry there"]
+    sql(f"DELETE FROM {TABLE} WHERE course_id = %s", COURSE)
+    assert broken()[COURSE][0] == "the log ends at place 0 and should end at place 0, or with another entry there"
+
+
 def test_entries_of_before_the_chain_are_said_to_be():
     """As an upgrade finds them."""
     columns = "course_id, step_from, step_to, changed_at, changed_by, reason, evidence"

@@ -62,12 +62,10 @@ def wanted(clicks, start):
         forced = {DUAL: {}, PRIMARY: {}}
     for flag, where, value in clicks:
         forced[flag][where] = value
-    found = []
-    for flag in toggles.FLAGS:
-        found.append(
-            next((forced[flag][where] for where in ("course", "org", "everyone") if where in forced[flag]), False)
-        )
-    return tuple(found)
+    return tuple(
+        next((forced[flag][where] for where in ("course", "org", "everyone") if where in forced[flag]), False)
+        for flag in toggles.FLAGS
+    )
 
 
 def expected(asked, recorded):

@@ -42,6 +42,7 @@ def at_every_statement(action, phase_before, phase_after, **which):
             if not killed:
                 return statement
             before, phase_before = written(), phase_after
+    raise AssertionError("unreachable")
 
 
 def step(to, **how):

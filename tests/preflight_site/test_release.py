@@ -34,8 +34,8 @@ def test_the_installed_versions_have_no_finding_but_scaling():
 
 def test_the_bounds_are_those_of_the_package():
     bounds = (REQUIREMENTS / "constraints.txt").read_text(encoding="utf-8")
-    for package, (first, second) in (("edx-submissions", installed.SUPPORTED), ("Django", site_release.DJANGO)):
-        first, second = (".".join(map(str, version)) for version in (first, second))
+    for package, versions in (("edx-submissions", installed.SUPPORTED), ("Django", site_release.DJANGO)):
+        first, second = (".".join(map(str, version)) for version in versions)
         assert re.search(rf"^{package}>={re.escape(first)},<{re.escape(second)} ", bounds, re.MULTILINE)
 
 
