@@ -14,15 +14,17 @@ _HOST = {"HTTP_HOST": "courses.example.edu", "HTTP_X_FORWARDED_PROTO": "https"}
 
 
 def gate(options: argparse.Namespace) -> dict[str, Any]:
-    """The verdict on one course."""
+    """The verdict on one course, and how many counters it has: what a gate reads."""
     from migration_shim import api
+    from migration_shim.models import Bucket, Histogram
 
     course = api.known_courses()[0]
     for _ in range(REPEAT):
         api.new_work_cycle()
         verdict = api.gate(course).content["verdict"]
     wrong = f"{verdict}, with differences" if options.odd and verdict != "FAIL" else ""
-    return {"repeat": REPEAT, "wrong": wrong}
+    counters = sum(model.objects.filter(course_id=course).count() for model in (Bucket, Histogram))
+    return {"repeat": REPEAT, "counters": counters, "wrong": wrong}
 
 
 def status(options: argparse.Namespace) -> dict[str, Any]:

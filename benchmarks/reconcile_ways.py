@@ -25,7 +25,8 @@ def reconcile(options: argparse.Namespace, *, full: bool = False) -> dict[str, A
     wrong = [f"{name} {found[name]}, not {wanted[name]}" for name in wanted if found[name] != wanted[name]]
     if not content["complete"]:
         wrong.append(f"stopped by {content['stopped_by']}")
-    return {"pairs": content["of"], "looked_at": content["looked_at"], "wrong": "; ".join(wrong)}
+    told = {name: content[name] for name in ("looked_at", "diverged")}
+    return {"pairs": content["of"], "wrong": "; ".join(wrong)} | told
 
 
 def drain(options: argparse.Namespace) -> dict[str, Any]:

@@ -198,7 +198,9 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
     names = dict.fromkeys(counts.queues(course_id), False)
     if phase is Phase.SHADOW:
         names |= {queue + settings.shadow_queue_suffix: True for queue in list(names)}
-    queue_of = open_rows.in_queues(course_id, names)
+    # Where graders give results whatever waits does so for its turn, and there may be a great deal of it: not read.
+    answered = open_rows.answered_since(names, before)
+    queue_of = open_rows.in_queues(course_id, names.keys() - answered)
     found: dict[str, list[datetime]] = defaultdict(list)
     ids = sorted(queue_of)
     for start in range(0, len(ids), 1000):
@@ -218,7 +220,6 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
             oldest_seconds=(moment - min(times)).total_seconds(),
         )
         for queue, times in sorted(found.items())
-        if not open_rows.answered_since(queue, before)
     )
 
 

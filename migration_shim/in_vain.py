@@ -22,17 +22,19 @@ from .target import open_rows, results
 SCHEMA = "migration_shim.xqueue_fail/1"
 #: Submissions whose state is asked in one statement.
 _AT_ONCE = 1000
+_COLUMNS = ("target_submission_id", "course_id")
 
 
 def rows(courses: Collection[str], settings: ShimSettings) -> dict[str, list[int]]:
     """By course: the Submission ids of what was handed out too often. A course that has none is left out."""
-    entries = LedgerEntry.objects.filter(
-        course_id__in=list(courses), settled_at=None, leases__gte=settings.hand_out_limit
-    )
-    course_of = dict(entries.order_by().values_list("target_submission_id", "course_id"))
-    found: dict[str, list[int]] = defaultdict(list)
-    for submission_id in sorted(_unanswered([number for number in course_of if number is not None])):
-        found[course_of[submission_id]].append(submission_id)
+    # From the target's side: there are fewer rows that graders have had than entries that are not settled.
+    often = LedgerEntry.objects.filter(leases__gte=settings.hand_out_limit, settled_at=None)
+    often = often.filter(course_id__in=list(courses))
+    handed_out, found = sorted(open_rows.handed_out()), defaultdict(list)
+    for start in range(0, len(handed_out), _AT_ONCE):
+        entries = often.filter(target_submission_id__in=handed_out[start : start + _AT_ONCE])
+        for submission_id, course_id in entries.order_by("target_submission_id").values_list(*_COLUMNS):
+            found[course_id].append(submission_id)
     return dict(found)
 
 

@@ -17,12 +17,13 @@ from django.db.models import Count, F, Max, Min, Q
 from opaque_keys.edx.keys import CourseKey
 
 from . import proofs, toggles
+from .core.buckets import Flag
 from .core.delivered import Learner
 from .core.phases import asked_phase
 from .core.wrong_side import PASSED_THROUGH
 from .data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
 from .lms import flags as platform
-from .models import CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
+from .models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
 _SAID = (
@@ -224,8 +225,14 @@ def undelivered(courses: Collection[Course]) -> dict[Course, tuple[int, int]]:
 def passed_through(courses: Collection[Course]) -> dict[Course, int]:
     """
     By course: what the router has to pass to legacy though the target is authoritative, and legacy has not answered.
-    One statement.
+    Two statements.
+
+    No copy of it was wanted, so it is found in the buckets of such entries, or loose, and not among all that is open.
     """
-    rows = LedgerEntry.objects.filter(course_id__in=courses, settled_at=None, legacy_reason=PASSED_THROUGH)
-    rows = rows.exclude(legacy_state__in=[state.value for state in State if state.is_final])
+    final = [state.value for state in State if state.is_final]
+    alike = Bucket.objects.annotate(bit=F("flags").bitand(int(Flag.NO_COPY))).exclude(bit=0)
+    alike = alike.filter(course_id__in=courses).exclude(number=0).exclude(legacy_state__in=final)
+    places = Q(bucket_id__in=list(alike.values_list("id", flat=True))) | Q(bucket_id=None)
+    rows = LedgerEntry.objects.filter(places, course_id__in=courses, settled_at=None, legacy_reason=PASSED_THROUGH)
+    rows = rows.exclude(legacy_state__in=final)
     return dict(rows.order_by().values_list("course_id").annotate(number=Count("id")))

@@ -241,12 +241,24 @@ def test_a_changed_pair_is_what_the_changed_run_takes_longer():
     assert judged("incremental: ms", *rows)["value"] == 0.25
 
 
-def test_rows_read_are_compared_with_those_of_the_smaller_ledger():
-    """Reading twice as much for more entries is growing with the ledger."""
-    goal = judged(f"{names.GATE}:", row(names.GATE, rows_read=200), smaller=[row(names.GATE, rows_read=100)])
+def test_a_gate_is_judged_by_its_counters():
+    """Its counts come from them, and there are as many as kinds of pair, problems and days."""
+    goal = judged(f"{names.GATE}:", row(names.GATE, rows_read=300, counters=100))
 
-    assert (goal["value"], goal["met"]) == (2.0, False)
-    assert judged(f"{names.GATE}:", row(names.GATE, rows_read=200)) is None
+    assert (goal["value"], goal["met"]) == (3.0, False)
+    assert judged(f"{names.GATE}:", row(names.GATE, rows_read=300)) is None
+
+
+@pytest.mark.parametrize(("way", "value"), [(names.STATUS, 5.0), (names.NOTHING_NEW, 2.0)])
+def test_what_reads_open_work_is_judged_by_the_open_submission(way, value):
+    """1,000 rows more for 200 open more are 5 each; with 300 more that differ, which a run tells of, 2 each."""
+    large = {names.NOTHING_NEW: row(names.NOTHING_NEW, rows_read=1, looked_at=220, diverged=330)}
+    small = {names.NOTHING_NEW: row(names.NOTHING_NEW, rows_read=1, looked_at=20, diverged=30)}
+    for rows_, number in ((large, 1_100), (small, 100)):
+        rows_[way] = rows_.get(way, row(way)) | {"rows_read": number}
+
+    assert judged(f"{way}: rows", *large.values(), smaller=small.values())["value"] == value
+    assert judged(f"{way}: rows", *large.values()) is None
 
 
 def test_a_submit_is_judged_by_what_is_added():

@@ -117,6 +117,18 @@ def in_queues(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
     return {submission_id: queue_name for submission_id, queue_name in found if queue_name in wanted}
 
 
+def handed_out() -> set[int]:
+    """
+    The rows, of all courses, that graders have had and given no result of that counts, by Submission id.
+
+    There are as many as graders hold, and those that none of them gets done, however many wait: what was handed out is
+    pending again only where it was superseded in error, and then it begins anew. (queue_name, status) leads to them.
+    """
+    names = ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct()
+    rows = ExternalGraderDetail.objects.filter(queue_name__in=list(names), status__in=(_Status.PULLED, _Status.RETRY))
+    return set(rows.order_by().values_list("submission_id", flat=True))
+
+
 def in_flight(submission_ids: Iterable[int]) -> dict[int, str]:
     """Those of these submissions that have no outcome, with their queue. Waits for no lock."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT)
@@ -206,10 +218,11 @@ def failed_since(course_id: str, moment: datetime) -> int:
     return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
 
 
-def answered_since(queue_name: str, moment: datetime) -> bool:
-    """Whether a result of this queue was stored since then."""
-    rows = ExternalGraderDetail.objects.filter(queue_name=queue_name, status_time__gte=moment)
-    return queue_name in exact(rows.filter(status=_Status.RETIRED, grader_reply__isnull=False), "queue_name")
+def answered_since(queue_names: Iterable[str], moment: datetime) -> set[str]:
+    """Those of these queues of which a result was stored since then. One statement."""
+    wanted = set(queue_names)
+    rows = ExternalGraderDetail.objects.filter(queue_name__in=wanted, status_time__gte=moment)
+    return wanted.intersection(exact(rows.filter(status=_Status.RETIRED, grader_reply__isnull=False), "queue_name"))
 
 
 def handed_out_since(queues: Iterable[str], moment: datetime) -> set[str]:

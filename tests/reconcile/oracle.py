@@ -11,7 +11,10 @@ from typing import Any
 
 from django.db import connections
 
-_LEGACY = "SELECT id, retired, lms_ack, num_failures, grader_reply, xqueue_header, xqueue_body FROM queue_submission"
+_LEGACY = (
+    "SELECT id, retired, lms_ack, num_failures, grader_reply, xqueue_header, xqueue_body,"
+    " return_time IS NOT NULL FROM queue_submission"
+)
 _TARGET = """
     SELECT d.submission_id, d.status, d.grader_reply, d.points_possible,
            (SELECT s.points_earned FROM submissions_score s WHERE s.submission_id = d.submission_id
@@ -57,7 +60,8 @@ _JUDGED = """
         WHEN t.stored <> tr.score * t.possible AND abs(t.stored - tr.score * t.possible) <= 0.5 THEN 'rounding'
         ELSE '' END AS points,
         instr(replace(l.header, ';_', '/'), replace(t.item, 'shadow:', '')) = 0
-            OR instr(l.body, replace(t.student, 'shadow:', '')) = 0 AS other
+            OR instr(l.body, replace(t.student, 'shadow:', '')) = 0 AS other,
+        l.retired AND l.acked AND l.returned AND t.reply IS NOT NULL AS graded
     FROM pairs p JOIN legacy l ON l.id = p.legacy_id JOIN target t ON t.id = p.target_id
     JOIN legacy_reply lr ON lr.id = l.id JOIN target_reply tr ON tr.id = t.id
 """
@@ -84,16 +88,33 @@ NAMES = (
 )
 
 
+#: The classes that are judged here; of the others nothing is said.
+CLASSES = frozenset({"correctness", "score", "state", "out_of_range", "lost", "identity"})
+
+
 def counts() -> dict[str, dict[str, int]]:
     """The counts of every course, by the names of ``NAMES``."""
+    return {course: dict(zip(NAMES, rest, strict=True)) for course, *rest in _judged().execute(_COUNTS)}
+
+
+def classes() -> dict[int, set[str]]:
+    """Of the pairs that graders of both sides have replied to, by entry: those of ``CLASSES`` that it differs in."""
+    found = _judged().execute(
+        "SELECT entry, outcome, points, CASE WHEN other THEN 'identity' ELSE '' END FROM judged WHERE graded"
+    )
+    return {entry: CLASSES & set(",".join(said).split(",")) for entry, *said in found}
+
+
+def _judged() -> sqlite3.Connection:
+    """Both databases in one, with what is said of every pair."""
     here = sqlite3.connect(":memory:")
     here.create_function("plain", 1, _plain)
     here.create_function("truth", 1, _truth)
-    here.execute("CREATE TABLE legacy (id, retired, acked, failures, reply, header, body)")
+    here.execute("CREATE TABLE legacy (id, retired, acked, failures, reply, header, body, returned)")
     here.execute("CREATE TABLE target (id, status, reply, possible, stored, item, student)")
     here.execute("CREATE TABLE pairs (entry, course, legacy_id, target_id)")
     for alias, sql, table, width in (
-        ("xqueue", _LEGACY, "legacy", 7),
+        ("xqueue", _LEGACY, "legacy", 8),
         ("default", _TARGET, "target", 7),
         ("default", _PAIRS, "pairs", 4),
     ):
@@ -103,7 +124,7 @@ def counts() -> dict[str, dict[str, int]]:
     for side in ("legacy", "target"):
         here.execute(_REPLIES.format(side=side))
     here.execute(f"CREATE TABLE judged AS {_JUDGED}")
-    return {course: dict(zip(NAMES, rest, strict=True)) for course, *rest in here.execute(_COUNTS)}
+    return here
 
 
 def _plain(message: str) -> int:

@@ -72,6 +72,10 @@ def detail(**columns):
     return lambda row: ExternalGraderDetail.objects.filter(pk=detail_of(row).pk).update(**columns)
 
 
+def scores(row):
+    return Score.objects.filter(submission_id=detail_of(row).submission_id)
+
+
 def legacy(**columns):
     return lambda row: rows.change([row], **columns)
 
@@ -92,9 +96,15 @@ def file_on_target(row):
     detail_of(row).files.create(original_filename="a.txt", file=ContentFile(b"a", name="a"))
 
 
+def place(row):
+    """Whose a row is and of which problem, as ``rows.legacy_row`` takes them."""
+    *_, user, block, _ = json.loads(row.xqueue_header)["lms_callback_url"].split("/")
+    return {"user": int(user), "problem": block.rpartition("@")[2]}
+
+
 def later_attempt_first(row):
     """The learner's next attempt, which came after the reply to this one, is handed out before it."""
-    newer = pair(answer="x = 2", age=timedelta(minutes=50))
+    newer = pair(**place(row), answer="x = 2", age=timedelta(minutes=50))
     assert changes.entry_of(newer).input_key == changes.entry_of(row).input_key
     LedgerEntry.objects.filter(legacy_id=newer.pk).update(leased_at=now() - 2 * HOUR)
 
@@ -115,14 +125,14 @@ def again_later(row):
 
 
 def attempt_before_the_reply(row):
-    rows.legacy_row(7, answer="x = 3", age=timedelta(hours=2))
+    rows.legacy_row(**place(row), answer="x = 3", age=timedelta(hours=2))
 
 
 PLANTS = {
     "on_both": [entry(target_leg="failed"), entry(legacy_leg="missing")],
     "legacys": [entry(authority="target")],
     "not_moved": [entry(move="returned")],
-    "not_superseded": [lambda row: LedgerEntry.objects.update(superseded_at=now())],
+    "not_superseded": [entry(superseded_at=now())],
     "not_on_both_for_real": [entry(double_authority=True)],
     "to_be_compared": [entry(history=True)],
     "not_refused": [entry(legacy_reason="refused")],
@@ -167,8 +177,8 @@ READ = {
     ),
     "not a number": lambda row: changes.both_graded(row, '{"correct": true, "score": NaN, "msg": "m"}', ago=HOUR),
     "below nothing": lambda row: changes.both_graded(row, '{"correct": true, "score": -1, "msg": "m"}', ago=HOUR),
-    "other points": lambda row: Score.objects.update(points_earned=0),
-    "no points": lambda row: Score.objects.all().delete(),
+    "other points": lambda row: scores(row).update(points_earned=0),
+    "no points": lambda row: scores(row).delete(),
     "rounded": lambda row: changes.both_graded(row, changes.HALF, ago=HOUR),
     "late": detail(status_time=now() + 9 * HOUR),
     "the learner's key": lambda row: detail(queue_key=json.loads(row.xqueue_header)["lms_key"])(row),
