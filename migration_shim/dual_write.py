@@ -189,7 +189,8 @@ class _Submission:
             if _is_held(refused):
                 return 0, ""
             try:
-                writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
+                suffixes = self.settings.suffixes
+                writer.check_fits(envelope.body, self.kept, envelope.header.queue_name, suffixes=suffixes)
                 placement = real_placement(envelope)
             except Unfit:
                 if _is_held(_find(entry)):
@@ -256,10 +257,7 @@ class _Submission:
                 entry.save(force_insert=True)
             else:
                 _take(entry, refused)
-            entry.target_submission_id = writer.insert(
-                placement, envelope.body, stored, points_possible=entry.points_possible
-            )
-            entry.save(update_fields=["target_submission_id"])
+            writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible, entry=entry)
 
     def _follow_up(self, follow: Any, envelope: Envelope, entry: LedgerEntry) -> None:
         """What comes after the authoritative write. Whatever happens is counted and never reaches the caller."""
