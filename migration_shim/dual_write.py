@@ -29,6 +29,7 @@ from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_
 from .core.wire import Envelope, parse_envelope
 from .data import BETWEEN, Authority, Leg, Move, Origin, Phase
 from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
+from .inserting import insert_one
 from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
@@ -254,7 +255,7 @@ class _Submission:
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             if refused is None:
-                entry.save(force_insert=True)
+                insert_one(entry)
             else:
                 _take(entry, refused)
             writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible, entry=entry)
@@ -344,7 +345,7 @@ def _insert_alone(entry: LedgerEntry) -> bool:
     """
     try:
         with transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext():
-            entry.save(force_insert=True)
+            insert_one(entry)
     except IntegrityError:
         return False
     return True
