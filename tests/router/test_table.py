@@ -15,7 +15,6 @@ from django.db import OperationalError, connections
 from submissions.errors import SubmissionInternalError
 
 from migration_shim import dual_write
-from migration_shim.models import LedgerEntry
 from sandbox.lms import capa
 from tests.outbox import drain
 from tests.rows import backfill
