@@ -166,6 +166,22 @@ def test_rows_are_found_by_texts_of_every_kind(texts):
     assert list(found) == [(learners[0],)]
 
 
+def test_one_update_is_that_of_a_filter():
+    rows = [(f"{place:064}", MOMENT) for place in range(3)]
+    inserting.insert(LedgerEntry, ("identity", "arrived_at"), rows, queue_name="'q'", leases=4)
+    first, second, third = LedgerEntry.objects.order_by("pk")
+    values = {"student_info": "".join(NASTY), "leased_at": MOMENT, "lease_sent": True, "bucket_id": None}
+    where = {"queue_name": "'q'", "arrived_at": MOMENT, "history": False}
+    LedgerEntry.objects.filter(pk=first.pk, **where).update(**values)
+    assert multirow.update_where(LedgerEntry, {"id": second.pk, **where}, values) == 1
+    for wrong in ({"queue_name": "q"}, {"arrived_at": MOMENT + timedelta(microseconds=1)}, {"history": True}):
+        assert multirow.update_where(LedgerEntry, {"id": third.pk, **where, **wrong}, values) == 0
+    assert multirow.update_where(LedgerEntry, {"id": third.pk}, {"lease_key": "k"}, one_more="leases") == 1
+    one, other, last = LedgerEntry.objects.order_by("pk").values("leases", "lease_key", *values)
+    assert one == other == {"leases": 4, "lease_key": first.lease_key, **values}
+    assert (last["leases"], last["lease_key"], last["lease_sent"]) == (5, "k", False)
+
+
 def test_who_records_statements_has_no_word_of_what_is_in_them():
     seen = []
 

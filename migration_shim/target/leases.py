@@ -29,13 +29,14 @@ from submissions.models import ExternalGraderDetail
 from ..conf import ShimSettings
 from ..core.identity import is_fenced
 from ..models import LedgerEntry
+from ..multirow import select, update_where
 
 _Status = ExternalGraderDetail.Status
 #: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
 ROUNDS = 25
 _CANDIDATES = 8
 #: What a hand-out needs of an entry: its residue, and whose lease it is.
-_HANDED_OUT = ("target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
+_HANDED_OUT = ("id", "target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +109,8 @@ def _exist(*queries: QuerySet[Any]) -> list[bool]:
 def sent(lease: Lease) -> None:
     """Note that a hand-out was answered in time, unless its session has asked again meanwhile."""
     if lease.entry is not None and lease.entry.lease_session:
-        entries = LedgerEntry.objects.filter(pk=lease.entry.pk, lease_key=lease.detail.pullkey)
-        entries.filter(lease_session=lease.entry.lease_session).update(lease_sent=True)
+        same = {"id": lease.entry.pk, "lease_key": lease.detail.pullkey, "lease_session": lease.entry.lease_session}
+        update_where(LedgerEntry, same, {"lease_sent": True})
 
 
 def take(
@@ -179,8 +180,9 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     status = _Status.FAILED if died and failures >= limit else _Status.PULLED
     key = "" if status == _Status.FAILED else str(uuid.uuid4())
     moment = now()
-    same = ExternalGraderDetail.objects.filter(pk=row.pk, status=row.status, status_time=row.status_time)
-    if not same.update(status=status, status_time=moment, pullkey=key, num_failures=failures):
+    same = {"id": row.pk, "status": row.status, "status_time": row.status_time}
+    taken = {"status": status, "status_time": moment, "pullkey": key, "num_failures": failures}
+    if not update_where(ExternalGraderDetail, same, taken):
         return False
     row.status, row.status_time, row.pullkey, row.num_failures = status, moment, key, failures
     return True
@@ -198,12 +200,13 @@ def _death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int
 
 
 def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
-    entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id)
     # Found without a lock, and written by its id: by the other index InnoDB would lock the gap where the doors insert.
-    if (entry := entries.only(*_HANDED_OUT).first()) is not None:
-        lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "leases": F("leases") + 1}
-        lease |= {"lease_session": session, "lease_sent": False, "lease_taken": False}
-        if entries.filter(pk=entry.pk).update(**lease):
+    if found := select(LedgerEntry, _HANDED_OUT, target_submission_id=[row.submission_id]):
+        entry = LedgerEntry.from_db(connection.alias, _HANDED_OUT, min(found))
+        lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "lease_session": session}
+        lease |= {"lease_sent": False, "lease_taken": False}
+        same = {"id": entry.pk, "target_submission_id": row.submission_id}
+        if update_where(LedgerEntry, same, lease, one_more="leases"):
             entry.lease_session = session
             return entry
     # A twin is handed out with its entry's residue; the entry's own lease is that of the shadow.
