@@ -33,8 +33,9 @@ _Status = ExternalGraderDetail.Status
 #: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
 ROUNDS = 25
 _CANDIDATES = 8
-#: What a hand-out needs of an entry: its residue, and whose lease it is.
-_HANDED_OUT = ("id", "target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
+_NEEDED = ("id", "target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
+#: What a hand-out needs of an entry, its residue and whose lease it is: the key first, and in the model's order.
+_HANDED_OUT = tuple(field.attname for field in LedgerEntry._meta.concrete_fields if field.attname in _NEEDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
