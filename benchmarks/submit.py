@@ -45,6 +45,7 @@ BURST = "shadow, deferred, another one in the same second"
 INLINE = "shadow, inline"
 BROKER_HANGS = "shadow, deferred, broker hanging, breaker closed"
 BREAKER_OPEN = "shadow, deferred, broker hanging, breaker open"
+NUDGE = "the nudge by itself, after the answer"
 SHARE = 0.8
 LIVE_MS = 1.0
 GOALS = {
@@ -123,13 +124,14 @@ class Bench:
         from django.conf import settings
         from django.db import connection
 
-        from migration_shim import breaker, publish, toggles
+        from migration_shim import answered, breaker, publish, toggles
         from sandbox.lms import celery_app
         from sandbox.servers import running_xqueue
         from tests import private_redis, rows
         from tests.databases import GIVEN_BROKER
 
         self.rows, self.breaker, self.toggles, self.publish = rows, breaker, toggles, publish
+        self.answered = answered
         self.celery, self.settings = celery_app, settings
         queues = f"{QUEUE},{QUEUE}.reverse"
         self.xqueue = stack.enter_context(running_xqueue({"SANDBOX_XQUEUES": queues})).url
@@ -183,13 +185,16 @@ class Bench:
         """
         Milliseconds of one accepted submission, by the clock and of this process's CPU.
 
-        What a request of the LMS caches is forgotten before it.
+        It is sent within a request, as in an LMS: what a request caches is forgotten before it, and what is left for
+        the time after its answer comes when the clock has stopped.
         """
         header, body = self.envelope(phase)
         self.toggles.new_work_cycle()
+        self.answered.begins()
         started, cpu = time.perf_counter(), time.thread_time()
         error, message = send(header, body)
         took, cpu = time.perf_counter() - started, time.thread_time() - cpu
+        self.answered.ends()
         if error:
             raise RuntimeError(f"a submission was refused: {message}")
         return took * 1000, cpu * 1000
@@ -213,6 +218,14 @@ class Bench:
             return 0, ""
 
         return self.timed(create)
+
+    def nudge(self) -> Sample:
+        """What a process does after an answer, once a second at most."""
+        self.publish._last = -self.publish.EVERY
+        settings = self._settings()
+        started, cpu = time.perf_counter(), time.thread_time()
+        self.publish.nudge(settings)
+        return (time.perf_counter() - started) * 1000, (time.thread_time() - cpu) * 1000
 
     def with_silent_broker(self, breaker_open: bool) -> Sample:
         """The broker accepts the connection and never answers."""
@@ -242,6 +255,7 @@ class Bench:
             BURST: lambda: self.door(nudged=True),
             INLINE: lambda: self.door(copies="inline"),
             LIVE: lambda: self.door("live"),
+            NUDGE: self.nudge,
             BREAKER_OPEN: lambda: self.with_silent_broker(True),
             BROKER_HANGS: lambda: self.with_silent_broker(False),
         }

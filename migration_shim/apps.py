@@ -35,8 +35,9 @@ class MigrationShimConfig(AppConfig):
     }
 
     def ready(self) -> None:
-        """Connect receivers (guards of both databases, limits, logins) and tagged checks; hide our passwords."""
+        """Connect receivers (of both databases, logins, a request's end) and tagged checks; hide our passwords."""
         from . import (
+            answered,
             checks,  # noqa: F401  (registers itself)
             leaving,
         )
@@ -44,6 +45,7 @@ class MigrationShimConfig(AppConfig):
         from .settings import passwords
         from .target import logins
 
+        answered.connect()
         routers.connect()
         leaving.connect()
         timeouts.connect()

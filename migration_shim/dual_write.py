@@ -30,6 +30,7 @@ from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_
 from .core.wire import Envelope, parse_envelope
 from .data import BETWEEN, Authority, Leg, Move, Origin, Phase
 from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
+from .inserting import insert_one
 from .legacy.client import LegacyClient, UploadedFile
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
@@ -190,7 +191,8 @@ class _Submission:
             if _is_held(refused):
                 return 0, ""
             try:
-                writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
+                suffixes = self.settings.suffixes
+                writer.check_fits(envelope.body, self.kept, envelope.header.queue_name, suffixes=suffixes)
                 placement = real_placement(envelope)
             except Unfit:
                 if _is_held(_find(entry)):
@@ -254,13 +256,10 @@ class _Submission:
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             if refused is None:
-                entry.save(force_insert=True)
+                insert_one(entry)
             else:
                 _take(entry, refused)
-            entry.target_submission_id = writer.insert(
-                placement, envelope.body, stored, points_possible=entry.points_possible
-            )
-            entry.save(update_fields=["target_submission_id"])
+            writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible, entry=entry)
 
     def _follow_up(self, follow: Any, envelope: Envelope, entry: LedgerEntry) -> None:
         """What comes after the authoritative write. Whatever happens is counted and never reaches the caller."""
@@ -347,7 +346,7 @@ def _insert_alone(entry: LedgerEntry) -> bool:
     """
     try:
         with transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext():
-            entry.save(force_insert=True)
+            insert_one(entry)
     except IntegrityError:
         return False
     return True

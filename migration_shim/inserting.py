@@ -1,5 +1,5 @@
 """
-One INSERT for many rows: no model instances and no signals.
+One INSERT for many rows, without model instances; and one for an instance. No signals.
 
 Most of what ``bulk_create`` takes is spent on each value by itself: on instances, on expressions, on preparing and
 escaping the same defaults again for each row. Here it is spent once a statement, or once a column of it.
@@ -7,12 +7,14 @@ escaping the same defaults again for each row. Here it is spent once a statement
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection, models
+from django.views.decorators.debug import sensitive_variables
 
 from . import multirow
 from .literals import Literals, Ready
@@ -79,6 +81,42 @@ def insert(
             if tells:
                 found += cursor.fetchall()
     return found if tells else None
+
+
+@sensitive_variables()
+def insert_one(instance: models.Model) -> None:
+    """
+    Insert an instance that is not saved, and give it its key: ``save(force_insert=True)``, in less time.
+
+    That makes the statement anew each time, and writes a word for every column of NULL.
+
+    Raises:
+        DatabaseError: as ``save()`` does.
+    """
+    named, values = [], []
+    for field, column, nothing_is_null in _columns(type(instance), connection.vendor):
+        value = field.get_db_prep_save(field.pre_save(instance, True), connection)
+        if value is not None or not nothing_is_null:
+            named.append(column)
+            values.append(value)
+    table, key = instance._meta.db_table, instance._meta.pk
+    with connection.cursor() as cursor:
+        places = ", ".join(["%s"] * len(values))
+        cursor.execute(f"INSERT INTO {connection.ops.quote_name(table)} ({', '.join(named)}) VALUES ({places})", values)
+        setattr(instance, key.attname, connection.ops.last_insert_id(cursor, table, str(key.column)))
+    instance._state.adding, instance._state.db = False, connection.alias
+
+
+@functools.cache
+def _columns(model: type[models.Model], vendor: str) -> list[tuple[models.Field[Any, Any], str, bool]]:
+    """
+    The fields of a model but its key, each with its column, and whether that is NULL where an INSERT does not name it.
+
+    ``vendor`` is the database's, whose way of quoting this is.
+    """
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    quote = connection.ops.quote_name
+    return [(field, quote(str(field.column)), field.null and not field.has_db_default()) for field in fields]
 
 
 def _defaults(model: type[models.Model], columns: Sequence[str], same: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from . import breaker
+from . import answered, breaker
 from .conf import ShimSettings
 from .metrics import count, timed
 
@@ -27,10 +27,15 @@ def nudge(settings: ShimSettings) -> None:
     """
     Have a worker look at the outbox. Raises nothing, and says nothing of any submission.
 
-    At most once a second a process. The worker comes a second and the hold later: so what is accepted in the second
-    after a nudge needs none of its own, and the last of a burst is not forgotten. Where it cannot be sent (no Celery,
-    a broker that does not answer in time, an open breaker) the next one or the watch finds what is owed.
+    Within a request only once that is answered: no learner waits for a broker, or for the making of a message. At most
+    once a second a process. The worker comes a second and the hold later: so what is accepted in the second after a
+    nudge needs none of its own, and the last of a burst is not forgotten. Where it cannot be sent (no Celery, a broker
+    that does not answer in time, an open breaker) the next one or the watch finds what is owed.
     """
+    answered.afterwards(lambda: _send(settings))
+
+
+def _send(settings: ShimSettings) -> None:
     if copy_tasks is None or copy_tasks.is_eager():
         return  # there is no worker, and nothing is to be done here
     if not _is_time() or not breaker.allows(breaker.OUTBOX):

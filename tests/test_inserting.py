@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from hypothesis import example, given
 from hypothesis import strategies as st
 from submissions.models import StudentItem
@@ -91,6 +91,51 @@ def test_what_no_row_names_is_as_save_would_have_it():
     assert inserted == saved
 
 
+def test_one_is_inserted_as_save_would():
+    """Every column but those that tell the two apart, as the database has it."""
+
+    def entry(number):
+        said = {"student_info": "".join(NASTY), "extra_body": "", "sink_token": "it's", "exact_points": 0.25}
+        times = {"arrived_at": MOMENT, "copy_due": MOMENT}
+        return LedgerEntry(identity=f"{number:064}", phase="live", history=True, legacy_id=2**40, **said, **times)
+
+    saved, inserted = entry(1), entry(2)
+    saved.save(force_insert=True)
+    inserting.insert_one(inserted)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM migration_shim_ledgerentry ORDER BY id")
+        one, other = (dict(zip([column[0] for column in cursor.description], row, strict=True)) for row in cursor)
+    assert {name for name in one if one[name] != other[name]} <= {"id", "identity", "created_at"}
+    assert other["id"] == inserted.pk == saved.pk + 1
+    assert other["created_at"] is not None
+    assert (inserted._state.adding, inserted._state.db) == (saved._state.adding, saved._state.db)
+    inserted.queue_name = "another"
+    inserted.save(update_fields=["queue_name"])
+    assert LedgerEntry.objects.get(queue_name="another").identity == inserted.identity
+
+
+def test_one_that_is_there_is_no_second_one():
+    inserting.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT))
+    with pytest.raises(IntegrityError), transaction.atomic():
+        inserting.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT))
+    assert LedgerEntry.objects.count() == 1
+
+
+def test_what_must_not_be_missing_is_not_left_out():
+    """A column that is NULL by itself is; any other one is refused, by a server too that would put something there."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            cursor.execute("SELECT @@sql_mode")
+            [usual] = cursor.fetchone()
+            cursor.execute("SET sql_mode = ''")
+        try:
+            with pytest.raises(DatabaseError), transaction.atomic():
+                inserting.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT, learner=None))
+        finally:
+            if connection.vendor == "mysql":
+                cursor.execute("SET sql_mode = %s", [usual])
+
+
 def test_a_time_without_a_zone_is_refused():
     with pytest.raises(ValueError, match="without a zone"):
         inserting.insert(LedgerEntry, ("identity", "arrived_at"), [("1", MOMENT.replace(tzinfo=None))])
@@ -119,6 +164,22 @@ def test_rows_are_found_by_texts_of_every_kind(texts):
     inserting.insert(LedgerEntry, ("identity", "learner", "arrived_at"), rows)
     found = multirow.select(LedgerEntry, ("learner",), learner=[learners[0], "' OR 1=1 -- "])
     assert list(found) == [(learners[0],)]
+
+
+def test_one_update_is_that_of_a_filter():
+    rows = [(f"{place:064}", MOMENT) for place in range(3)]
+    inserting.insert(LedgerEntry, ("identity", "arrived_at"), rows, queue_name="'q'", leases=4)
+    first, second, third = LedgerEntry.objects.order_by("pk")
+    values = {"student_info": "".join(NASTY), "leased_at": MOMENT, "lease_sent": True, "bucket_id": None}
+    where = {"queue_name": "'q'", "arrived_at": MOMENT, "history": False}
+    LedgerEntry.objects.filter(pk=first.pk, **where).update(**values)
+    assert multirow.update_where(LedgerEntry, {"id": second.pk, **where}, values) == 1
+    for wrong in ({"queue_name": "q"}, {"arrived_at": MOMENT + timedelta(microseconds=1)}, {"history": True}):
+        assert multirow.update_where(LedgerEntry, {"id": third.pk, **where, **wrong}, values) == 0
+    assert multirow.update_where(LedgerEntry, {"id": third.pk}, {"lease_key": "k"}, one_more="leases") == 1
+    one, other, last = LedgerEntry.objects.order_by("pk").values("leases", "lease_key", *values)
+    assert one == other == {"leases": 4, "lease_key": first.lease_key, **values}
+    assert (last["leases"], last["lease_key"], last["lease_sent"]) == (5, "k", False)
 
 
 def test_who_records_statements_has_no_word_of_what_is_in_them():

@@ -15,12 +15,9 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Length
-from django.db.models.lookups import Exact
+from django.db.models import F
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
@@ -29,13 +26,16 @@ from submissions.models import ExternalGraderDetail
 from ..conf import ShimSettings
 from ..core.identity import is_fenced
 from ..models import LedgerEntry
+from ..multirow import select, update_where
+from .polling import leased_and_waiting, leased_to, of_queue, turns, waiting
 
 _Status = ExternalGraderDetail.Status
 #: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
 ROUNDS = 25
 _CANDIDATES = 8
-#: What a hand-out needs of an entry: its residue, and whose lease it is.
-_HANDED_OUT = ("target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
+_NEEDED = ("id", "target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
+#: What a hand-out needs of an entry, its residue and whose lease it is: the key first, and in the model's order.
+_HANDED_OUT = tuple(field.attname for field in LedgerEntry._meta.concrete_fields if field.attname in _NEEDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,29 +46,6 @@ class Lease:
     entry: LedgerEntry | None
 
 
-def waiting(queue_name: str, settings: ShimSettings) -> QuerySet[ExternalGraderDetail]:
-    """The rows of a queue that may be handed out now."""
-    wanted = Q()
-    for status, before in _turns(settings, now()):
-        wanted |= Q(status=status, status_time__lte=before)
-    return _of(queue_name).filter(wanted)
-
-
-def _of(queue_name: str) -> QuerySet[ExternalGraderDetail]:
-    """
-    The rows of a queue. Beside the index's word two more are asked on MySQL, which takes ``Q`` for ``q`` in it (not so
-    at a beginning), and blanks at the end for nothing.
-    """
-    as_long = Exact(Length("queue_name"), len(queue_name))
-    return ExternalGraderDetail.objects.filter(as_long, queue_name=queue_name, queue_name__startswith=queue_name)
-
-
-def _turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
-    """Which status is offered in which order, and up to which status_time: fresh rows first, dying ones last."""
-    hold, lease = timedelta(seconds=settings.hold_seconds), timedelta(seconds=settings.lease_seconds)
-    return ((_Status.PENDING, moment - hold), (_Status.RETRY, moment), (_Status.PULLED, moment - lease))
-
-
 @sensitive_variables()
 def session_of(session_key: str | None) -> str:
     """What stands for a grader's session in the ledger; empty for none. The key itself would let anybody in."""
@@ -77,7 +54,7 @@ def session_of(session_key: str | None) -> str:
 
 def heard_from(session: str) -> None:
     """Note that a session asks again: what it was sent in time it has, and what it still waits for it never gets."""
-    entries = _leased_to(session)
+    entries = leased_to(session)
     if session and (ids := list(entries.values_list("pk", flat=True))):
         entries.filter(pk__in=ids).update(lease_taken=F("lease_sent"), lease_session="")
 
@@ -86,30 +63,17 @@ def polled(queue_name: str, settings: ShimSettings, session: str) -> bool:
     """Note that a session asks again, and say whether a row of the queue waits: mostly one statement in all."""
     if not session:
         return waiting(queue_name, settings).exists()
-    leased, waits = _exist(_leased_to(session), waiting(queue_name, settings))
+    leased, waits = leased_and_waiting(queue_name, settings, session)
     if leased:
         heard_from(session)
     return waits
 
 
-def _leased_to(session: str) -> QuerySet[LedgerEntry]:
-    return LedgerEntry.objects.filter(lease_session=session)
-
-
-def _exist(*queries: QuerySet[Any]) -> list[bool]:
-    """Which of these have rows, asked in one statement."""
-    asked = [query.query.exists().sql_with_params() for query in queries]
-    with connection.cursor() as cursor:
-        questions = ", ".join(f"EXISTS({sql})" for sql, _ in asked)
-        cursor.execute(f"SELECT {questions}", [value for _, values in asked for value in values])
-        return [bool(found) for found in cursor.fetchone()]
-
-
 def sent(lease: Lease) -> None:
     """Note that a hand-out was answered in time, unless its session has asked again meanwhile."""
     if lease.entry is not None and lease.entry.lease_session:
-        entries = LedgerEntry.objects.filter(pk=lease.entry.pk, lease_key=lease.detail.pullkey)
-        entries.filter(lease_session=lease.entry.lease_session).update(lease_sent=True)
+        same = {"id": lease.entry.pk, "lease_key": lease.detail.pullkey, "lease_session": lease.entry.lease_session}
+        update_where(LedgerEntry, same, {"lease_sent": True})
 
 
 def take(
@@ -134,7 +98,7 @@ def take(
         if not (waits or waiting(queue_name, settings).exists()):
             break
         waits = False
-        for status, before in _turns(settings, now()):
+        for status, before in turns(settings, now()):
             lease = _take(queue_name, status, before, settings, session, given_up)
             if lease is not None:
                 return lease, given_up
@@ -150,7 +114,7 @@ def _take(
     session: str,
     given_up: list[ExternalGraderDetail],
 ) -> Lease | None:
-    rows = _of(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
+    rows = of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
     while True:
         with transaction.atomic():
             if connection.features.has_select_for_update_skip_locked:
@@ -179,8 +143,9 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     status = _Status.FAILED if died and failures >= limit else _Status.PULLED
     key = "" if status == _Status.FAILED else str(uuid.uuid4())
     moment = now()
-    same = ExternalGraderDetail.objects.filter(pk=row.pk, status=row.status, status_time=row.status_time)
-    if not same.update(status=status, status_time=moment, pullkey=key, num_failures=failures):
+    same = {"id": row.pk, "status": row.status, "status_time": row.status_time}
+    taken = {"status": status, "status_time": moment, "pullkey": key, "num_failures": failures}
+    if not update_where(ExternalGraderDetail, same, taken):
         return False
     row.status, row.status_time, row.pullkey, row.num_failures = status, moment, key, failures
     return True
@@ -198,12 +163,13 @@ def _death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int
 
 
 def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
-    entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id)
     # Found without a lock, and written by its id: by the other index InnoDB would lock the gap where the doors insert.
-    if (entry := entries.only(*_HANDED_OUT).first()) is not None:
-        lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "leases": F("leases") + 1}
-        lease |= {"lease_session": session, "lease_sent": False, "lease_taken": False}
-        if entries.filter(pk=entry.pk).update(**lease):
+    if found := select(LedgerEntry, _HANDED_OUT, target_submission_id=[row.submission_id]):
+        entry = LedgerEntry.from_db(connection.alias, _HANDED_OUT, min(found))
+        lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "lease_session": session}
+        lease |= {"lease_sent": False, "lease_taken": False}
+        same = {"id": entry.pk, "target_submission_id": row.submission_id}
+        if update_where(LedgerEntry, same, lease, one_more="leases"):
             entry.lease_session = session
             return entry
     # A twin is handed out with its entry's residue; the entry's own lease is that of the shadow.

@@ -30,7 +30,7 @@ from ..core.origins import from_another_site
 from ..errors import Malformed
 from ..metrics import count
 from ..storage_errors import storage_errors
-from . import leases, results
+from . import leases, polling, results
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class WatcherSeam(XQueueViewSet):
         settings = usable()[0]
         if not self._may_pull(queue_name, settings):
             return self._reply(False, f"Queue '{queue_name}' not found")
-        return self._reply(True, leases.waiting(queue_name, settings).count())
+        return self._reply(True, polling.waiting(queue_name, settings).count())
 
     @action(detail=False, methods=["get", "post"], url_name="status")
     def status(self, request: Request) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, OperationalError
+from django.db import DatabaseError, IntegrityError, OperationalError, connection
 from django.views.decorators.debug import sensitive_variables
 from submissions.api import create_external_grader_detail
 from submissions.errors import SubmissionError
@@ -17,6 +18,7 @@ from ..core.identity import Placement, has_suffix
 from ..core.mapping import answer_over
 from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
 from ..errors import TargetWriteFailed, Unfit
+from ..models import LedgerEntry
 from .contents import StoredFile, named, stored_files
 
 __all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
@@ -24,6 +26,8 @@ __all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
 #: edx-submissions' own limit: characters of ASCII-escaped JSON.
 ANSWER_LIMIT = Submission.MAXSIZE
 FILE_NAME_LIMIT = SubmissionFile._meta.get_field("original_filename").max_length
+#: What tells one StudentItem from another.
+_ITEM = ("student_id", "course_id", "item_id", "item_type")
 
 
 def check_fits(
@@ -70,6 +74,7 @@ def insert(
     *,
     points_possible: int,
     arrived_at: datetime | None = None,
+    entry: LedgerEntry | None = None,
 ) -> int:
     """
     Write StudentItem, Submission, ExternalGraderDetail and file rows, and return the Submission's id.
@@ -83,17 +88,13 @@ def insert(
         files: from ``stored_files``.
         points_possible: the problem's maximum.
         arrived_at: the arrival at legacy of an imported row; graders get rows in this order.
+        entry: a ledger entry of the same transaction that is to get the id as its ``target_submission_id``.
 
     Raises:
         Unfit: the database takes its StudentItem for another one; the transaction must be rolled back.
         TargetWriteFailed: the transaction must be rolled back; ``passing`` says that another try may succeed.
     """
-    item = {
-        "student_id": placement.student_id,
-        "course_id": placement.course_id,
-        "item_id": placement.item_id,
-        "item_type": placement.item_type,
-    }
+    item = {name: getattr(placement, name) for name in _ITEM}
     try:
         detail = create_external_grader_detail(
             item,
@@ -103,7 +104,10 @@ def insert(
             grader_file_name=grader_name(body.grader_payload),
             points_possible=points_possible,
         )
-        _refuse_another_item(detail.submission.student_item_id, placement)
+        if entry is None:
+            _refuse_another_item(detail.submission.student_item_id, placement)
+        else:
+            _link(entry, detail.submission, placement)
         SubmissionFile.objects.bulk_create(
             SubmissionFile(
                 uuid=file.uuid, external_grader=detail, file=file.stored_name, original_filename=file.original_name
@@ -121,6 +125,30 @@ def insert(
     return detail.submission_id
 
 
+def _link(entry: LedgerEntry, submission: Submission, placement: Placement) -> None:
+    """Give an entry its Submission's id, if the StudentItem is the very one: one statement where a learner waits."""
+    item = [getattr(placement, name) for name in _ITEM]
+    with connection.cursor() as cursor:
+        cursor.execute(_linking(connection.vendor), [submission.pk, entry.pk, submission.student_item_id, *item])
+        linked = cursor.rowcount
+    if not linked:  # what the bytes do not say the texts may
+        _refuse_another_item(submission.student_item_id, placement)
+        LedgerEntry.objects.filter(pk=entry.pk).update(target_submission_id=submission.pk)
+    entry.target_submission_id = submission.pk
+
+
+@functools.cache
+def _linking(vendor: str) -> str:
+    """The UPDATE of ``_link``. ``vendor`` is the database's: bytes are compared, whatever its collations are."""
+    quote, exactly = connection.ops.quote_name, "CAST({} AS BINARY)" if vendor == "mysql" else "{}"
+    same = [f"{exactly.format('i.' + quote(name))} = {exactly.format('%s')}" for name in _ITEM]
+    return (
+        f"UPDATE {quote(LedgerEntry._meta.db_table)} SET {quote('target_submission_id')} = %s WHERE {quote('id')} = %s"
+        f" AND EXISTS(SELECT 1 FROM {quote(StudentItem._meta.db_table)} i"
+        f" WHERE i.{quote('id')} = %s AND {' AND '.join(same)})"
+    )
+
+
 def _refuse_another_item(item_id: int, placement: Placement) -> None:
     """
     Compare letter by letter what edx-submissions has got or created by its database's word on what is the same text.
@@ -128,8 +156,8 @@ def _refuse_another_item(item_id: int, placement: Placement) -> None:
     MySQL's and MariaDB's usual collations pass over case and trailing blanks: a usage key that differs from another
     one's in case only is answered with the other problem's StudentItem, and the grade would go there.
     """
-    found = StudentItem.objects.values_list("student_id", "course_id", "item_id", "item_type").get(pk=item_id)
-    if found != (placement.student_id, placement.course_id, placement.item_id, placement.item_type):
+    found = StudentItem.objects.values_list(*_ITEM).get(pk=item_id)
+    if found != tuple(getattr(placement, name) for name in _ITEM):
         raise Unfit(
             "student_item_differs",
             "The grading service takes this problem for another one; please tell the course staff.",

@@ -6,6 +6,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, Submission, Su
 
 from migration_shim import api
 from migration_shim.models import CoursePhase, LedgerEntry
+from migration_shim.target import writer
 from sandbox import capture
 from tests import rows
 from tests.handoff import world
@@ -68,6 +69,17 @@ def test_another_learner_at_the_other_problem_is_nobody_elses(legacy):
     assert attempt(user=1, problem=SMALL).send() == (0, "")
     assert attempt(user=2, problem=LARGE).send() == (0, "")
     assert StudentItem.objects.count() == 2
+
+
+def test_where_the_bytes_say_nothing_the_texts_do(legacy, monkeypatch):
+    """As in a column of another character set than the connection's."""
+    linking = writer._linking
+    monkeypatch.setattr(writer, "_linking", lambda vendor: linking(vendor).replace("EXISTS", "1 = 0 AND EXISTS"))
+    put_course_in("complete")
+    first, second = two(files=FILES)
+    assert first.send() == (0, "")
+    assert first.entry().target_submission_id == Submission.objects.get().pk
+    assert second.send()[0] == (1 if blind() else 0)
 
 
 @pytest.mark.parametrize("copies", ["inline", "deferred"])

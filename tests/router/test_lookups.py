@@ -17,7 +17,7 @@ from migration_shim.core.phases import flags_of
 from migration_shim.data import Authority, Phase
 from migration_shim.errors import PhaseUnreadable
 from migration_shim.models import CoursePhase
-from migration_shim.target import leases
+from migration_shim.target import polling
 from tests.outbox import drain
 
 from .conftest import COURSE, QUEUE, attempt, put_course_in
@@ -328,7 +328,7 @@ def test_graders_are_served_whatever_the_settings(legacy, shim, client, django_u
     client.force_login(user)
     answer = client.get("/migration_shim/xqueue/get_submission/", {"queue_name": QUEUE}, secure=True).json()
     assert answer["return_code"] == 0, answer
-    assert leases.waiting(QUEUE, conf.usable()[0]).count() == 0
+    assert polling.waiting(QUEUE, conf.usable()[0]).count() == 0
 
 
 def test_no_learner_is_named_in_the_log(legacy, caplog):

@@ -1,13 +1,16 @@
 """What a grader's requests ask of the LMS's database, beside Django's own look-ups of session, user and group."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from submissions.models import ExternalGraderDetail
 
+from migration_shim import conf
 from migration_shim.models import LedgerEntry
+from migration_shim.target import polling
 from tests import rows
 from tests.rows import fresh  # noqa: F401
 from tests.seam.conftest import COMMITTED, Watcher, real, shadow
@@ -73,3 +76,23 @@ def test_a_result_is_two_statements_more_than_upstreams(watcher):
         assert answer == (0, "")
         counts.append(len(found))
     assert counts[0] - counts[1] == 2, counts
+
+
+@pytest.mark.parametrize("queue_name", ["exu-py1", "50%_off\\", "it's", "Ä ", "q" * 44, "1"])
+def test_what_is_made_once_is_what_the_orm_would_make_for_each_poll(queue_name, monkeypatch):
+    settings, session = conf.usable()[0], "the session"
+    monkeypatch.setattr(polling, "now", lambda: datetime(2026, 11, 22, 12, 0, 0, 5, tzinfo=UTC))
+    queries = polling.leased_to(session), polling.waiting(queue_name, settings)
+    asked = [query.query.exists().sql_with_params() for query in queries]
+    seen = []
+
+    def see(execute, sql, params, many, context):
+        if sql.startswith("SELECT EXISTS"):  # and not how a new connection begins
+            seen.append((sql, params))
+        return execute(sql, params, many, context)
+
+    for _ in range(2):
+        with connection.execute_wrapper(see):
+            assert polling.leased_and_waiting(queue_name, settings, session) == (False, False)
+    wanted = "SELECT " + ", ".join(f"EXISTS({sql})" for sql, _ in asked)
+    assert seen == [(wanted, [value for _, values in asked for value in values])] * 2
