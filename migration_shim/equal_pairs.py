@@ -124,7 +124,8 @@ def read(
     times = "CAST(d.status_time AS CHAR), COALESCE(CAST(l.payload_compared_at AS CHAR), %s)"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"{fingerprint.uncached(connection)}SELECT l.id, {depends_on}, {fingerprint.known(digest())}, {times}, d.status_time < %s, {_OF_PAIR},"
+            f"{fingerprint.uncached(connection)}"
+            f"SELECT l.id, {depends_on}, {fingerprint.known(digest())}, {times}, d.status_time < %s, {_OF_PAIR},"
             f" {took}, s.raw_answer FROM {_TABLE} l {joins()}"
             f" WHERE l.id IN ({multirow.numbers(ids)}) AND l.legacy_id IS NOT NULL"
             f" AND {' AND '.join(conditions.values())} ORDER BY l.id",
@@ -167,7 +168,7 @@ def _columns(pair: Pair, verdict: Verdict, seen: Seen, row: _Row, settled_at: st
     return *verdict, took, *verdict, target_took, *ends, *seen
 
 
-#: By what an entry is counted beside what is stored of it; the first ``NEWS`` are empty where nobody has counted it yet.
+#: By what an entry is counted beside what is stored of it; the first ``NEWS`` are empty where nobody has counted it.
 COUNTED = (
     *("bucket_id", "moved_at", "twin_submission_id", "purged_at", "learner_said"),
     *("course_id", "queue_name", "item_id", "arrived_at", "history", "leases", "echo", "points_possible"),

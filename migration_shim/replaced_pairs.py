@@ -92,7 +92,6 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
 def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
     """Store what has changed of a batch; the ids of all that were as they were read, changed or not."""
     end = 1 + len(AS_READ)
-    counted = end + len(COUNTED)
     changes = buckets.Changes()
     with transaction.atomic():
         columns = ("id", *AS_READ, *COUNTED, *_SAME, *_COLUMNS)

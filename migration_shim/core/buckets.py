@@ -269,9 +269,10 @@ def equal_flags(*, echo: object, history: object, leased: object, timed: bool) -
 
 def replaced_facts(course_id: str, queue_name: str, item_id: str, arrived_on: date, flags: int) -> Facts:
     """The same of a pair that a newer attempt has replaced on both sides. It has no place in any histogram."""
-    side, result = State.SUPERSEDED.value, PairStatus.EQUAL.value
+    sides = State.SUPERSEDED.value, State.SUPERSEDED.value, "", ""
     days = arrived_on, None, None
-    return Facts(course_id, queue_name, item_id, *days, Authority.LEGACY.value, result, "", "", side, side, "", "", flags)
+    authority, result = Authority.LEGACY.value, PairStatus.EQUAL.value
+    return Facts(course_id, queue_name, item_id, *days, authority, result, "", "", *sides, flags)
 
 
 def replaced_flags(*, echo: object, history: object, leased: object) -> int:

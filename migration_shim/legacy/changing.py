@@ -84,7 +84,8 @@ def plain_rows(
     here = connections[LEGACY_ALIAS]
     with here.cursor() as cursor:
         cursor.execute(
-            f"{fingerprint.uncached(here)}SELECT q.id, {fingerprint.known(digest('q'))}, q.xqueue_header, q.xqueue_body, q.grader_reply,"
+            f"{fingerprint.uncached(here)}"
+            f"SELECT q.id, {fingerprint.known(digest('q'))}, q.xqueue_header, q.xqueue_body, q.grader_reply,"
             f" {fingerprint.microseconds(here, 'q.arrival_time', 'q.return_time')}, q.return_time < %s"
             f" FROM queue_submission q WHERE q.id IN ({wanted}) AND {' AND '.join(conditions.values())}",
             [here.ops.adapt_datetimefield_value(ended_before)],
