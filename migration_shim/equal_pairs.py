@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -61,6 +61,10 @@ class _Row(NamedTuple):
     ended: int
     of_pair: tuple[Any, ...]
 
+    @property
+    def legacy_id(self) -> int:
+        return self.depends_on[_LEGACY_ID]
+
 
 def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     """
@@ -73,11 +77,11 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     ended_before = moment - timedelta(seconds=job.settings.late_reply_seconds)
     latency = job.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
-    entries = _entries(ids, moment, ended_before)
-    rows = legacy_changing.plain_rows((row.depends_on[_LEGACY_ID] for row in entries.values()), ended_before)
+    entries = read(ids, moment, ended_before)
+    rows = legacy_changing.plain_rows((row.legacy_id for row in entries.values()), ended_before)
     equal: dict[int, _Found] = {}
     for pk, row in entries.items():
-        legacy = rows.get(row.depends_on[_LEGACY_ID])
+        legacy = rows.get(row.legacy_id)
         if legacy is None:
             continue
         seen, header, body, reply, took, ended = legacy
@@ -93,8 +97,9 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     return [pk for pk in ids if pk not in done]
 
 
-_DEPENDS_ON = (*DEPENDS_ON, "divergences")
-_LEGACY_ID = _DEPENDS_ON.index("legacy_id")
+#: What must be under an entry's lock as it was when it was read.
+AS_READ = (*DEPENDS_ON, "divergences")
+_LEGACY_ID = AS_READ.index("legacy_id")
 _OF_PAIR = (
     "l.queue_name, l.learner, l.item_id, l.lease_key, "
     f"l.origin = '{Origin.ROUTER}' AND NOT l.echo, "
@@ -106,25 +111,28 @@ _OF_PAIR = (
 _BEGAN = "CASE WHEN l.copied_at > d.created_at THEN l.copied_at ELSE d.created_at END"
 
 
-def _entries(ids: Sequence[int], moment: datetime, ended_before: datetime) -> dict[int, _Row]:
+def read(
+    ids: Sequence[int], moment: datetime, ended_before: datetime, conditions: Mapping[str, str] = OF_ENTRY
+) -> dict[int, _Row]:
     """Those of the entries whose columns allow for it, with their target rows."""
     if not ids:
         return {}
     took = fingerprint.microseconds(connection, _BEGAN, "d.status_time")
-    depends_on = ", ".join(f"l.{name}" for name in _DEPENDS_ON)
+    depends_on = ", ".join(f"l.{name}" for name in AS_READ)
     at = connection.ops.adapt_datetimefield_value
     # As text: what is only passed on needs no conversion.
     times = "CAST(d.status_time AS CHAR), COALESCE(CAST(l.payload_compared_at AS CHAR), %s)"
     with connection.cursor() as cursor:
         cursor.execute(
+            f"{fingerprint.uncached(connection)}"
             f"SELECT l.id, {depends_on}, {fingerprint.known(digest())}, {times}, d.status_time < %s, {_OF_PAIR},"
             f" {took}, s.raw_answer FROM {_TABLE} l {joins()}"
             f" WHERE l.id IN ({multirow.numbers(ids)}) AND l.legacy_id IS NOT NULL"
-            f" AND {' AND '.join(OF_ENTRY.values())} ORDER BY l.id",
+            f" AND {' AND '.join(conditions.values())} ORDER BY l.id",
             [str(at(moment)), at(ended_before)],
         )
         rows = cursor.fetchall()
-    end = 1 + len(_DEPENDS_ON)
+    end = 1 + len(AS_READ)
     several = {pk for pk, times in Counter(row[0] for row in rows).items() if times > 1}
     return {
         row[0]: _Row._make((row[1:end], *row[end : end + 4], row[end + 4 :])) for row in rows if row[0] not in several
@@ -162,22 +170,22 @@ def _columns(pair: Pair, verdict: Verdict, seen: Seen, row: _Row, settled_at: st
     return *verdict, took, *verdict, target_took, *ends, *seen
 
 
-#: By what an entry is counted beside what is stored of it; the first five are empty where nobody has counted it yet.
-_COUNTED = (
+#: By what an entry is counted beside what is stored of it; the first ``NEWS`` are empty where nobody has counted it.
+COUNTED = (
     *("bucket_id", "moved_at", "twin_submission_id", "purged_at", "learner_said"),
     *("course_id", "queue_name", "item_id", "arrived_at", "history", "leases", "echo", "points_possible"),
 )
-_NEWS = 5
+NEWS = 5
 
 
 def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
     """Store a batch; the ids of what was stored."""
-    end = 1 + len(_DEPENDS_ON)
+    end = 1 + len(AS_READ)
     changes = buckets.Changes()
     with transaction.atomic():
-        locked = multirow.select(LedgerEntry, ("id", *_DEPENDS_ON, *_COUNTED), lock=True, id=list(batch))
+        locked = multirow.select(LedgerEntry, ("id", *AS_READ, *COUNTED), lock=True, id=list(batch))
         there = {row[0]: row[end:] for row in locked if row[1:end] == batch[row[0]].depends_on}
-        news = {pk: (*row[_NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:_NEWS])}
+        news = {pk: (*row[NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
         ids = _count(news, changes)
         if others := [pk for pk in there if pk not in news]:
             for pk, old in buckets.stored(others).items():
@@ -195,9 +203,9 @@ def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[i
     for pk, row in rows.items():
         course_id, queue_name, item_id, arrived_at, history, leases, echo, possible, *columns = row
         correct, score, took, _, _, target_took, graded_at, *_ = columns
-        graded_on = _day(graded_at)
+        graded_on = day_of(graded_at)
         flags = equal_flags(echo=echo, history=history, leased=leases, timed=took is not None)
-        alike[course_id, queue_name, item_id, _day(arrived_at), graded_on, correct, flags].append(pk)
+        alike[course_id, queue_name, item_id, day_of(arrived_at), graded_on, correct, flags].append(pk)
         bins.update(equal_bins(course_id, queue_name, graded_on, correct, score, possible, took, target_took))
     for place, number in bins.items():
         changes.place([place], number)
@@ -215,6 +223,6 @@ def _restored(columns: tuple[Any, ...]) -> dict[str, Any]:
     return found
 
 
-def _day(value: datetime | str) -> date:
+def day_of(value: datetime | str) -> date:
     """The day of a time as the database has it, in UTC."""
     return date.fromisoformat(value[:10]) if isinstance(value, str) else value.date()

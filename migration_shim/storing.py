@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TypeVar
 
 from django.db import OperationalError, connection, transaction
 
-from . import buckets, known, multirow, permits, texts
+from . import buckets, inserting, known, multirow, permits, texts
 from .data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
@@ -41,6 +42,7 @@ _STORED = (
 )
 #: Those of them that an entry is counted by. The others it is counted by are as they are under its lock.
 _COUNTED = tuple(name for name in _STORED if name in buckets.COLUMNS)
+_DIVERGENCE = ("entry_id", "course_id", "klass", "what", "found_at", "known_id", "cured_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +112,15 @@ def _write(batch: list[Changed], moment: datetime) -> None:
             if one.entry.pk in now_there and now_there[one.entry.pk].also == before
         ]
         entries = [one.entry for one, _ in same]
-        grave = _grave(entries)
+        # What is on record of an entry stands in its own column as well: of most there is nothing to look for.
+        on_record = [entry.pk for entry in entries if now_there[entry.pk].row.divergences]
+        grave = _grave(on_record)
         found = [row for one, covers in same for row in _divergences(one, covers, grave[one.entry.pk], moment)]
         changes = _count(entries, now_there, found)
         _update(entries)
-        Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
-        Divergence.objects.bulk_create(found)
+        if on_record:
+            Divergence.objects.filter(entry__in=on_record).delete()
+        inserting.insert(Divergence, _DIVERGENCE, map(attrgetter(*_DIVERGENCE), found))
         # No permit outlives a deterministic divergence that nothing covers. What only stays on record (it was found at
         # another moment) has let none be given since; and the lock of its course is not held.
         bare = (row for row in found if row.known_id is None and row.cured_at is None and row.found_at == moment)
@@ -139,7 +144,7 @@ def _count(
     return changes
 
 
-def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
+def _grave(ids: list[int]) -> dict[int, dict[DivergenceClass, Divergence]]:
     """
     What is on record of these entries that only a signed cure ends, signed for or not.
 
@@ -147,7 +152,7 @@ def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Diverg
     there would be gaps, in which two workers block each other.
     """
     found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
-    for row in Divergence.objects.filter(entry__in=[entry.pk for entry in entries], klass__in=GRAVE):
+    for row in Divergence.objects.filter(entry__in=ids, klass__in=GRAVE) if ids else ():
         found[row.entry_id][DivergenceClass(row.klass)] = row
     return found
 
@@ -204,14 +209,14 @@ def _is_over(one: Found, klass: DivergenceClass) -> bool:
 
 
 def _update(entries: list[LedgerEntry]) -> None:
-    """``bulk_update`` without its expression for every value."""
-    known = {field.attname: field for field in LedgerEntry._meta.concrete_fields}
-    fields = [known[name] for name in (*_STORED, "bucket_id", "compared_at", "settled_at")]
+    """``bulk_update`` without its expression for every value, and without a field's look at each but the times."""
+    names = (*_STORED, "bucket_id", "compared_at", "settled_at")
+    time, values_of = connection.ops.adapt_datetimefield_value, attrgetter(*names)
     rows = {
-        entry.pk: [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
+        entry.pk: [time(value) if isinstance(value, datetime) else value for value in values_of(entry)]
         for entry in entries
     }
-    multirow.update(LedgerEntry, [field.attname for field in fields], rows, room="")
+    multirow.update(LedgerEntry, names, rows, room="")
 
 
 def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:

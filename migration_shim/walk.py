@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from . import comparing, equal_pairs, known, runs, selection
+from . import comparing, equal_pairs, known, replaced_pairs, runs, selection
 from .conf import ShimSettings, load
 from .errors import WorkersFailed
 from .models import LedgerEntry, Run
@@ -132,15 +132,24 @@ class Walker:
         """
         ids = selection.changed(page)
         tally = Tally(looked_at=len(page), compared=len(ids))
+        left: list[int] = []
         for start in range(0, len(ids), BATCH):
             self.control.turn()
-            tally.echoed += self._compare(ids[start : start + BATCH])
+            left += self._left(ids[start : start + BATCH])
+        # Together: they are few, and what the rules ask takes as many statements for a handful as for a batch.
+        for start in range(0, len(left), BATCH):
+            self.control.turn()
+            tally.echoed += self._compare(left[start : start + BATCH])
         return tally
 
+    def _left(self, ids: list[int]) -> list[int]:
+        """Those of a batch that no short path has stored."""
+        for path in (equal_pairs, replaced_pairs):
+            ids = path.store(ids, self.job, self.rules) if ids else ids
+        return ids
+
     def _compare(self, ids: list[int]) -> int:
-        """Compare a batch; how many copies were given legacy's reply before."""
-        if not (ids := equal_pairs.store(ids, self.job, self.rules)):
-            return 0
+        """Compare a batch by the rules; how many copies were given legacy's reply before."""
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
         if self.walk.echo and (echoed := comparing.echo_entries(entries, self.job.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))

@@ -267,6 +267,20 @@ def equal_flags(*, echo: object, history: object, leased: object, timed: bool) -
     return flags | _LEASED if leased else flags
 
 
+def replaced_facts(course_id: str, queue_name: str, item_id: str, arrived_on: date, flags: int) -> Facts:
+    """The same of a pair that a newer attempt has replaced on both sides. It has no place in any histogram."""
+    sides = State.SUPERSEDED.value, State.SUPERSEDED.value, "", ""
+    days = arrived_on, None, None
+    authority, result = Authority.LEGACY.value, PairStatus.EQUAL.value
+    return Facts(course_id, queue_name, item_id, *days, authority, result, "", "", *sides, flags)
+
+
+def replaced_flags(*, echo: object, history: object, leased: object) -> int:
+    """The flags of such a pair."""
+    flags = equal_flags(echo=echo, history=history, leased=leased, timed=False)
+    return flags & ~Flag.GRADED_PAIR.value | Flag.SUPERSEDED.value
+
+
 _EQUAL = Flag.GRADED_PAIR.value | Flag.PAYLOAD.value
 _TIMED, _ECHO, _HISTORY, _LEASED = (flag.value for flag in (Flag.TIMED, Flag.ECHO, Flag.HISTORY, Flag.LEASED))
 

@@ -1,8 +1,9 @@
 """
 The short path of a comparison: pairs of which every rule says at a glance that the two sides are equal.
 
-It only ever says "equal", and only of the common case: graded on both sides, one row and one score each, no file, no
-newer attempt in the way, the same reply, the same payload. Whatever it does not know at once is left to the rules
+It only ever says "equal", and only of the two common cases: graded on both sides, one row and one score each, no file,
+no newer attempt in the way, the same reply, the same payload; or graded on neither, because a newer attempt has
+replaced it on both. Whatever it does not know at once is left to the rules
 (``compare.py`` and what feeds it), whose verdict it would be in every case that it passes. It reads a row once.
 
 JSON is read by msgspec, which is strict; where it refuses, or where it and Python's own parser could take a text for
@@ -54,7 +55,7 @@ class Pair(NamedTuple):
     target_queue_name: str
     target_queue_key: str | None
     target_pullkey: str | None
-    target_reply: str
+    target_reply: str | None
     points_possible: int
     points_earned: int | None
     target_took: int | None
@@ -136,7 +137,7 @@ def _same_body(pair: Pair) -> bool:
     )
 
 
-#: What must hold beside equal replies, by name: each by itself, so that a test can leave one out.
+#: What must hold beside equal outcomes, by name: each by itself, so that a test can leave one out.
 CHECKS: dict[str, Callable[[Pair], bool]] = {
     "fenced": _is_fenced,
     "same_learner": _same_learner,
@@ -161,15 +162,14 @@ def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: 
     """
     if pair.is_timed and (pair.took is None or pair.target_took is None or pair.target_took - pair.took > latency):
         return None
+    if pair.target_reply is None:
+        return None
     try:
         one = _read(pair.reply)
         other = one if pair.target_reply == pair.reply else _read(pair.target_reply)
         if one is None or other is None or one.correct is not other.correct or one.score != other.score:
             return None
-        for holds in CHECKS.values():
-            if not holds(pair):
-                return None
-        if not _is_ours(_header(pair.header), pair, hosts):
+        if not _is_alike(pair, hosts):
             return None
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
@@ -177,6 +177,25 @@ def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: 
     if not _has_its_points(other.correct, other.score, *points, style, predicted):
         return None
     return Verdict(one.correct, float(one.score))
+
+
+def is_replaced(pair: Pair, hosts: Hosts) -> bool:
+    """
+    Whether a pair that its columns say was superseded on both sides (see ``replaced_pairs``) is equal, so that the
+    rules have nothing to say of it. No reply counts there.
+    """
+    try:
+        return _is_alike(pair, hosts)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+
+
+def _is_alike(pair: Pair, hosts: Hosts) -> bool:
+    """Whether all but the outcome is equal. What cannot be parsed raises."""
+    for holds in CHECKS.values():
+        if not holds(pair):
+            return False
+    return _is_ours(_header(pair.header), pair, hosts)
 
 
 def _is_ours(header: _Header, pair: Pair, hosts: Hosts) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -57,7 +57,23 @@ PLAIN: dict[str, str] = {
 }
 
 
-def plain_rows(ids: Iterable[int], ended_before: datetime) -> dict[int, tuple[Any, ...]]:
+#: The same of a row that nobody has graded, and whose submission a newer attempt has replaced by what the ledger says.
+#: Whatever stands beside it, and whether XQueue or a handoff has retired it, that is what the rules call superseded.
+REPLACED: dict[str, str] = {
+    "unanswered": "q.retired AND NOT q.lms_ack",
+    "never_failed": "q.num_failures = 0",
+    "no_legacy_files": PLAIN["no_legacy_files"],
+    # The same submission once more would be a duplicate, while it is in flight.
+    "none_in_flight": "CASE WHEN (SELECT o.id FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
+    f" LIMIT 1 OFFSET {CROWD}) IS NULL"
+    " THEN NOT EXISTS (SELECT 1 FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
+    " AND o.id <> q.id AND NOT o.retired) ELSE 0 END",
+}
+
+
+def plain_rows(
+    ids: Iterable[int], ended_before: datetime, conditions: Mapping[str, str] = PLAIN
+) -> dict[int, tuple[Any, ...]]:
     """
     Of the rows that may be judged without the rules, by id: digest, header, body, reply, microseconds from arrival to
     return, and whether they were returned before a moment.
@@ -68,9 +84,10 @@ def plain_rows(ids: Iterable[int], ended_before: datetime) -> dict[int, tuple[An
     here = connections[LEGACY_ALIAS]
     with here.cursor() as cursor:
         cursor.execute(
+            f"{fingerprint.uncached(here)}"
             f"SELECT q.id, {fingerprint.known(digest('q'))}, q.xqueue_header, q.xqueue_body, q.grader_reply,"
             f" {fingerprint.microseconds(here, 'q.arrival_time', 'q.return_time')}, q.return_time < %s"
-            f" FROM queue_submission q WHERE q.id IN ({wanted}) AND {' AND '.join(PLAIN.values())}",
+            f" FROM queue_submission q WHERE q.id IN ({wanted}) AND {' AND '.join(conditions.values())}",
             [here.ops.adapt_datetimefield_value(ended_before)],
         )
         return {row_id: tuple(rest) for row_id, *rest in cursor.fetchall()}

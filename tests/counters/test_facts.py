@@ -244,3 +244,23 @@ def test_the_quick_way_says_of_an_equal_pair_what_the_other_says(correct, score,
     place = row.course_id, row.queue_name
     assert buckets.equal_facts(*place, row.item_id, day, day, correct, flags) == facts_of(row)
     assert Counter(buckets.equal_bins(*place, day, correct, score, possible, *seconds)) == Counter(bins_of(row))
+
+
+@given(st.booleans(), st.booleans(), st.booleans())
+def test_the_quick_way_says_of_a_replaced_pair_what_the_other_says(echo, history, leased):
+    nothing = dict.fromkeys(("correct", "score", "seconds"))
+    row = PAIR._replace(
+        **{f"{side}_{name}": value for side in ("legacy", "target") for name, value in nothing.items()},
+        legacy_state="superseded",
+        target_state="superseded",
+        target_graded_at=None,
+        graded_pair=False,
+        superseded_at=MOMENT,
+        echo=echo,
+        history=history,
+        leases=int(leased),
+    )
+    flags = buckets.replaced_flags(echo=echo, history=history, leased=leased)
+    place = row.course_id, row.queue_name, row.item_id
+    assert buckets.replaced_facts(*place, MOMENT.date(), flags) == facts_of(row)
+    assert bins_of(row) == ()

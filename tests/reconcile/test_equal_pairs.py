@@ -188,10 +188,11 @@ EVERY = [*(plant for plants in PLANTS.values() for plant in plants), *READ.value
 
 
 def in_both_ways(monkeypatch):
-    """What a full reconcile stores with the short path, and what without."""
+    """What a full reconcile stores with the short paths, and what without."""
     found = []
-    for store in (equal_pairs.store, lambda ids, job, rules: list(ids)):
-        monkeypatch.setattr(walk.equal_pairs, "store", store)
+    for short in (True, False):
+        for path in () if short else (walk.equal_pairs, walk.replaced_pairs):
+            monkeypatch.setattr(path, "store", lambda ids, job, rules: list(ids))
         LedgerEntry.objects.update(seen="")
         rows.reconcile(full=True)
         found.append(changes.stored())

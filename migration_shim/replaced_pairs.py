@@ -1,0 +1,130 @@
+"""
+The short path of pairs that a newer attempt of the learner has replaced on both sides before anybody graded them.
+
+Read, judged and stored as those that are plainly equal (``equal_pairs``), after them and of what they have left. Such a
+result may follow from a neighbour's row, so it is looked at again until it is settled, which goes by the time of its
+last change: nothing is written where nothing has changed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.utils.timezone import now
+
+from . import buckets, equal_pairs, hosts, multirow, storing
+from .comparing import Job
+from .core import plain_pair
+from .core.buckets import replaced_facts, replaced_flags
+from .core.plain_pair import Pair
+from .data import PairStatus, State
+from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
+from .legacy import changing as legacy_changing
+from .models import LedgerEntry
+from .selection import Rules, Seen
+
+#: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. In
+#: which order attempts were handed out is nobody's concern once one of them is superseded.
+OF_ENTRY: dict[str, str] = {
+    name: condition
+    for name, condition in equal_pairs.OF_ENTRY.items()
+    if name not in ("not_superseded", "graded", "in_order")
+} | {
+    "superseded": "l.superseded_at IS NOT NULL",
+    "retired": "d.status = 'retired'",
+    "ungraded": "d.grader_reply IS NULL",
+}
+#: What is written of all of them, and of each.
+_SAME: dict[str, Any] = {
+    "result": PairStatus.EQUAL.value,
+    "known": "",
+    "graded_pair": False,
+    "legacy_state": State.SUPERSEDED.value,
+    "legacy_correct": None,
+    "legacy_score": None,
+    "legacy_seconds": None,
+    "target_state": State.SUPERSEDED.value,
+    "target_correct": None,
+    "target_score": None,
+    "target_seconds": None,
+    "target_graded_at": None,
+}
+_COLUMNS = ("payload_compared_at", *Seen._fields)
+_SAME_COUNTED = {name: value for name, value in _SAME.items() if name in buckets.COLUMNS}
+
+
+class _Found(NamedTuple):
+    """A pair that is equal: what it was when it was read, and what is to be stored of it (``_COLUMNS``)."""
+
+    depends_on: tuple[Any, ...]
+    columns: tuple[str, ...]
+
+
+def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
+    """
+    Store what was plainly replaced on both sides of these entries; give back the ids of all others, in their order.
+
+    What somebody has changed since it was read is given back as well.
+    """
+    moment, known = now(), hosts.known()
+    entries = equal_pairs.read(ids, moment, moment, OF_ENTRY)
+    legacy_ids = (row.legacy_id for row in entries.values())
+    rows = legacy_changing.plain_rows(legacy_ids, moment, legacy_changing.REPLACED)
+    equal: dict[int, _Found] = {}
+    for pk, row in entries.items():
+        legacy = rows.get(row.legacy_id)
+        if legacy is None:
+            continue
+        seen, header, body, reply, took, _ = legacy
+        pair = Pair(pk, *row.of_pair, header, body, reply, took)
+        if plain_pair.is_replaced(pair, known):
+            stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
+            equal[pk] = _Found(row.depends_on, (row.payload_compared_at, *stored_with))
+    done = storing.again(functools.partial(_write, equal, moment)) if equal else set()
+    return [pk for pk in ids if pk not in done]
+
+
+def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
+    """Store what has changed of a batch; the ids of all that were as they were read, changed or not."""
+    end = 1 + len(AS_READ)
+    changes = buckets.Changes()
+    with transaction.atomic():
+        columns = ("id", *AS_READ, *COUNTED, *_SAME, *_COLUMNS)
+        locked = multirow.select(LedgerEntry, columns, lock=True, id=list(batch))
+        same = {row[0]: row[end:] for row in locked if row[1:end] == batch[row[0]].depends_on}
+        there = {pk: row[: len(COUNTED)] for pk, row in same.items() if not _stands(row, batch[pk].columns)}
+        ids = _count({pk: row[NEWS:] for pk, row in there.items() if not any(row[:NEWS])}, changes)
+        if others := [pk for pk in there if pk not in ids]:
+            for pk, old in buckets.stored(others).items():
+                compared_at = datetime.fromisoformat(batch[pk].columns[0]).replace(tzinfo=UTC)
+                ids[pk] = changes.move(old, old.row._replace(**_SAME_COUNTED, payload_compared_at=compared_at))
+        rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
+        of_all = {"compared_at": moment, "settled_at": None, "room": "", **_SAME}
+        multirow.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
+        changes.write()
+    return set(same)
+
+
+def _stands(row: tuple[Any, ...], columns: tuple[str, ...]) -> bool:
+    """Whether an entry is counted, and says already what was found. When its payload was compared first is kept."""
+    bucket_id, stored = row[0], row[len(COUNTED) :]
+    compared_at, *seen = stored[len(_SAME) :]
+    same = stored[: len(_SAME)] == tuple(_SAME.values()) and seen == [*columns[1:]]
+    return same and bucket_id is not None and compared_at is not None
+
+
+def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[int, int]:
+    """Count entries that nobody has counted yet; the bucket of each."""
+    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for pk, (course_id, queue_name, item_id, arrived_at, history, leases, echo, _) in rows.items():
+        flags = replaced_flags(echo=echo, history=history, leased=leases)
+        alike[course_id, queue_name, item_id, day_of(arrived_at), flags].append(pk)
+    ids: dict[int, int] = {}
+    for key, pks in alike.items():
+        ids |= dict.fromkeys(pks, changes.add(replaced_facts(*key), len(pks)))
+    return ids
