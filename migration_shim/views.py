@@ -137,21 +137,24 @@ def submit(request: HttpRequest) -> HttpResponse:
         return reply(False, "Queue requests should use HTTP POST")
     header, body = form.get("xqueue_header"), form.get("xqueue_body")
     if header is None or body is None:
-        count("door_refused_field_missing")
-        return reply(False, "Queue request has invalid format")
+        return _refused("field_missing")
     try:
         parse_header(header)
     except Malformed as odd:
         # What else is odd about a header XQueue takes, or refuses in words of its own: the router passes it through.
         if odd.reason in _REFUSED_BY_XQUEUE:
-            count(f"door_refused_{odd.reason}")
-            return reply(False, "Queue request has invalid format")
+            return _refused(odd.reason)
     files = [_named(name, upload) for name, upload in request.FILES.items() if isinstance(upload, UploadedFile)]
     try:
         refused, content = queue_interface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
     except PhaseUnreadable as unreadable:
         return reply(False, str(unreadable))
     return reply(not refused, content)
+
+
+def _refused(reason: str) -> HttpResponse:
+    count(f"door_refused_{reason}")
+    return reply(False, "Queue request has invalid format")
 
 
 def _named(name: str, upload: UploadedFile) -> UploadedFile:
