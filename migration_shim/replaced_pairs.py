@@ -81,7 +81,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         if legacy is None:
             continue
         seen, header, body, reply, took, _ = legacy
-        pair = Pair(pk, *row.of_pair, header, body, reply, took)
+        pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
         if plain_pair.is_replaced(pair, known):
             stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
             equal[pk] = _Found(row.depends_on, (row.payload_compared_at, *stored_with))

@@ -72,7 +72,7 @@ def in_flight_again(row):
 
 PLANTS = {name: plants for name, plants in OF_EQUAL.items() if name in (*replaced_pairs.OF_ENTRY, *plain_pair.CHECKS)}
 PLANTS |= {
-    "superseded": [lambda row: entry(superseded_at=None)(row)],
+    "superseded": [entry(superseded_at=None)],
     "retired": [detail(status="pending")],
     "ungraded": [detail(grader_reply=RIGHT)],
     "unanswered": [reply_after_all, legacy(retired=False)],
