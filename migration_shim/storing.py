@@ -112,14 +112,11 @@ def _write(batch: list[Changed], moment: datetime) -> None:
             if one.entry.pk in now_there and now_there[one.entry.pk].also == before
         ]
         entries = [one.entry for one, _ in same]
-        # What is on record of an entry stands in its own column as well: of most there is nothing to look for.
-        on_record = [entry.pk for entry in entries if now_there[entry.pk].row.divergences]
-        grave = _grave(on_record)
+        grave = _grave(entries)
         found = [row for one, covers in same for row in _divergences(one, covers, grave[one.entry.pk], moment)]
         changes = _count(entries, now_there, found)
         _update(entries)
-        if on_record:
-            Divergence.objects.filter(entry__in=on_record).delete()
+        Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
         inserting.insert(Divergence, _DIVERGENCE, map(attrgetter(*_DIVERGENCE), found))
         # No permit outlives a deterministic divergence that nothing covers. What only stays on record (it was found at
         # another moment) has let none be given since; and the lock of its course is not held.
@@ -144,7 +141,7 @@ def _count(
     return changes
 
 
-def _grave(ids: list[int]) -> dict[int, dict[DivergenceClass, Divergence]]:
+def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
     """
     What is on record of these entries that only a signed cure ends, signed for or not.
 
@@ -152,7 +149,7 @@ def _grave(ids: list[int]) -> dict[int, dict[DivergenceClass, Divergence]]:
     there would be gaps, in which two workers block each other.
     """
     found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
-    for row in Divergence.objects.filter(entry__in=ids, klass__in=GRAVE) if ids else ():
+    for row in Divergence.objects.filter(entry__in=[entry.pk for entry in entries], klass__in=GRAVE):
         found[row.entry_id][DivergenceClass(row.klass)] = row
     return found
 
