@@ -161,6 +161,22 @@ def new_work_cycle() -> None:
     RequestCache.clear_all_namespaces()
 
 
+def stop_reason() -> str:
+    """
+    Why a run has to stop before its next batch; empty when it may go on. For ``run_control.control.Control``.
+
+    Asked before every batch, so what the process has cached is dropped first.
+    """
+    new_work_cycle()
+    return "kill switch" if kill_switch_on() else ""
+
+
+def kill_switch_ignored() -> str:
+    """The ``stop_reason`` of what the kill switch must not stop: a way back, the watch, the finishing of held rows."""
+    new_work_cycle()
+    return ""
+
+
 def _forget(course_id: str) -> None:
     """Forget what this request knows of a course's flags, and nothing else: it may be a learner's."""
     RequestCache(_CACHE).delete(course_id)
