@@ -16,16 +16,17 @@ from django.db import transaction
 from django.utils.timezone import now
 from waffle import get_waffle_flag_model
 
-from . import journal, ledger, overrides, platform_door, runs, toggles
+from . import journal, ledger, overrides, runs, toggles
 from .conf import load
 from .core import hazards
 from .core.findings import NOTE
 from .core.wire import parse_envelope
 from .data import Authority, Document, ExitCode, Phase
 from .errors import IllegalStep, Malformed, ShimError
+from .lms import capa
 from .lms import flags as platform
 from .models import CoursePhase, LedgerEntry
-from .target import writer
+from .target import installed, writer
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
 FLAG = platform.SUBMISSION_FLAG
@@ -151,7 +152,7 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
         moment = preflight.finished_at
         findings = [_shown(item, "legacy") for item in preflight.document["findings"] if _blocks(item)]
         missing += _stale(moment, preflight.document.get("versions"))
-    missing += platform_door.uncallable()
+    missing += capa.uncallable(needs_queue_key=installed.needs_queue_key())
     findings += _of_ledger(course_id)
     accepted = sorted({item["code"] for item in findings if item["code"] in _ACCEPTABLE}) if override else []
     left = [item for item in findings if item["code"] not in accepted]

@@ -148,7 +148,7 @@ def test_a_library_has_no_overrides(platform, django_assert_num_queries):
 def test_a_course_whose_sender_cannot_be_called_is_not_released(platform, monkeypatch):
     rows.in_phase("complete")
     toggles.force_flags(COURSE, False, True)
-    monkeypatch.setattr(release.platform_door, "uncallable", lambda: ["the sender lacks a key"])
+    monkeypatch.setattr(release.capa, "uncallable", lambda needs_queue_key: ["the sender lacks a key"])
     document = api.release(COURSE, reason="over", execute=True, user="ada", login=None)
     assert "the sender lacks a key" in document.content["reasons"]
     assert not document.content["executed"]
