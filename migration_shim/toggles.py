@@ -121,6 +121,12 @@ def passes_the_shim(course_id: str) -> bool:
     return for_everyone(platform.SUBMISSION_FLAG) if value is None else value
 
 
+def bypasses_shim(course_id: str) -> bool:
+    """Whether the platform's own flag is on for a course that was not released: its submissions pass the shim by."""
+    released = CoursePhase.objects.filter(course_id=course_id, released_at__isnull=False)
+    return platform.submission_flag_on(course_id) and not released.exists()
+
+
 def for_everyone(flag: str) -> bool:
     """Whether a flag is on where nothing is forced."""
     # Percentages and users are left out on purpose.

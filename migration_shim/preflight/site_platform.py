@@ -16,7 +16,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from .. import release, serving, watchers
+from .. import serving, toggles, watchers
 from ..backfill import files
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
@@ -40,7 +40,7 @@ def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
     """What is wrong with the platform, for this course."""
     for complaint in complaints():
         yield found(RULES["site"], about=complaint.msg)
-    if release.astray(course_id):
+    if toggles.bypasses_shim(course_id):
         yield found(RULES["platform_flag"])
     yield from _receivers(settings)
     queues = serving.queues_of(course_id)
