@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from . import conf, copies, schema
+from . import conf, schema, sink
 from .core.wire import NAME_LIMIT
 from .errors import ConfigurationError
 from .legacy.routers import LEGACY_ALIAS
@@ -73,7 +73,7 @@ def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
         hint = "A pull that XQueue has begun brings a row back for as long as one of its requests may take."
         message = f"HANDOFF_SETTLE_SECONDS must be at least {XQUEUE_REQUEST_SECONDS}."
         found.append(checks.Warning(message, hint=hint, id="migration_shim.E014"))
-    url = copies.sink_url("0" * 32, settings_in_force)
+    url = sink.url("0" * 32, settings_in_force)
     if len(url) > NAME_LIMIT:
         hint = 'Set MIGRATION_SHIM["SINK_ROOT"] to a shorter URL.'
         message = f"The sink's URL has {len(url)} characters; XQueue compares the first {NAME_LIMIT} only."

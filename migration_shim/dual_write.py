@@ -21,7 +21,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
-from . import breaker, copies, hosts, ledger, publish, toggles
+from . import breaker, copies, hosts, ledger, publish, sink, toggles
 from .buckets import counted
 from .conf import COPY_KEYS, ShimSettings, usable
 from .core.file_names import kept_files
@@ -201,7 +201,7 @@ class _Submission:
                 raise
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
                 entry.legacy_leg, entry.copy_due = Leg.MISSING, now()
-                entry.sink_token = copies.sink_token(entry.learner, entry.item_id, entry.input_key or entry.identity)
+                entry.sink_token = sink.token(entry.learner, entry.item_id, entry.input_key or entry.identity)
             entry.supersession_due = self._after_the_hold(entry)
             with timed("target_leg"):
                 return self._insert(entry, envelope, placement, refused)
