@@ -24,7 +24,7 @@ from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..legacy import in_flight as on_legacy
 from ..lms import receivers, state
-from ..publish import copy_tasks
+from ..publish import broker
 from ..target import contents
 from ..target import in_flight as on_target
 from ..target.logins import GROUP
@@ -115,13 +115,13 @@ def _caches() -> Iterator[Finding]:
 def _celery(settings: ShimSettings) -> Iterator[Finding]:
     if settings.copies != "deferred":
         return
-    if copy_tasks is None:
+    if broker is None:
         yield found(RULES["celery_missing"])
-    elif copy_tasks.is_eager():
+    elif broker.is_eager():
         yield found(RULES["celery_eager"])
     else:
         # Made here: which application is Celery's current one depends on the thread.
-        connection = copy_tasks.broker(seconds=2.0)
+        connection = broker.connection(seconds=2.0)
         try:
             in_time(lambda: connection.ensure_connection(max_retries=1, interval_start=0, timeout=5.0))
         except Exception as error:  # every broker's client raises its own

@@ -203,7 +203,7 @@ def test_nothing_is_sent_to_the_broker(redis_url):  # noqa: F811
 
 
 def test_without_celery_that_is_a_note(monkeypatch, shim):
-    monkeypatch.setattr(site_platform, "copy_tasks", None)
+    monkeypatch.setattr(site_platform, "broker", None)
     assert {code: finding.severity for code, finding in found().items()} == {"celery_missing": "note"}
     shim(COPIES="inline")
     assert found() == {}

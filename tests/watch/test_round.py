@@ -342,7 +342,7 @@ def end_state():
 def no_xqueue(monkeypatch, shim):
     """Reverse shadows get nowhere, the same each time."""
     shim(WATCH_PURGE=True, BREAKER_FAILURES=1000)
-    monkeypatch.setattr(publish, "copy_tasks", None)
+    monkeypatch.setattr(publish, "broker", None)
 
 
 @pytest.mark.usefixtures("quiet")
