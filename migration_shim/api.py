@@ -38,9 +38,9 @@ from .models import CoursePhase
 from .reports.report import Report
 
 try:
-    from . import tasks as _tasks
+    from . import broker as _broker
 except ImportError:  # Celery is an extra
-    _tasks = None  # type: ignore[assignment]  # a module, or none
+    _broker = None  # type: ignore[assignment]  # a module, or none
 
 __all__ = [
     "BackfillRequest",
@@ -120,9 +120,9 @@ def relink() -> int:
 
 
 def _workers() -> ModuleType:
-    if _tasks is None:
+    if _broker is None:
         raise ConfigurationError("--workers celery needs Celery, which is not installed.")
-    return _tasks
+    return _broker
 
 
 def diff_report(reconcile: dict[str, Any], divergences: Any, *, include_content: bool = False) -> Report:

@@ -14,11 +14,11 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from . import conf, copies, platform_door, schema
+from . import conf, schema, sink
 from .conf import LEGACY_ALIAS
 from .core.wire import NAME_LIMIT
 from .errors import ConfigurationError
-from .lms import pins
+from .lms import capa, pins
 from .target import installed
 
 TAG = "migration_shim"
@@ -60,7 +60,7 @@ def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
         return []  # check_settings says which
     found: list[checks.CheckMessage] = []
     if settings_in_force.python_door:
-        found += [checks.Warning(problem, id="migration_shim.E010") for problem in platform_door.problems()]
+        found += [checks.Warning(problem, id="migration_shim.E010") for problem in capa.problems()]
     if settings_in_force.http_door_seconds >= LMS_READ_TIMEOUT:
         message = f"HTTP_DOOR_SECONDS must be under {LMS_READ_TIMEOUT}, the LMS's own read timeout."
         found.append(checks.Warning(message, id="migration_shim.E011"))
@@ -73,7 +73,7 @@ def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
         hint = "A pull that XQueue has begun brings a row back for as long as one of its requests may take."
         message = f"HANDOFF_SETTLE_SECONDS must be at least {XQUEUE_REQUEST_SECONDS}."
         found.append(checks.Warning(message, hint=hint, id="migration_shim.E014"))
-    url = copies.sink_url("0" * 32, settings_in_force)
+    url = sink.url("0" * 32, settings_in_force)
     if len(url) > NAME_LIMIT:
         hint = 'Set MIGRATION_SHIM["SINK_ROOT"] to a shorter URL.'
         message = f"The sink's URL has {len(url)} characters; XQueue compares the first {NAME_LIMIT} only."

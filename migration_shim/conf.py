@@ -116,10 +116,10 @@ class ShimSettings:
     #   for every other course. What is not named is copied whole.
     sample_percent: dict = field(default_factory=dict)
     # .. setting_name: MIGRATION_SHIM["POINTS_RESOLVER"]
-    # .. setting_default: "migration_shim.points.from_student_modules"
+    # .. setting_default: "migration_shim.lms.points.from_student_modules"
     # .. setting_description: A function of (course id, usage key) that knows a problem's maximum score where the block
     #   is not at hand, or returns None; then 1 is assumed and counted.
-    points_resolver: str = "migration_shim.points.from_student_modules"
+    points_resolver: str = "migration_shim.lms.points.from_student_modules"
     # .. setting_name: MIGRATION_SHIM["REVERSE_QUEUE_SUFFIX"]
     # .. setting_default: ".reverse"
     # .. setting_description: Appended to a queue's name for reverse shadows. XQueue must know that queue (XQUEUES) and

@@ -7,14 +7,12 @@ submission goes through the broker.
 
 from __future__ import annotations
 
-import hmac
 import logging
 from dataclasses import dataclass, replace
 
-from django.conf import settings as django_settings
 from django.db import DatabaseError
 
-from . import breaker, toggles
+from . import breaker, sink, toggles
 from . import entries as ledger
 from .backfill.one import write_shadow_of
 from .conf import ShimSettings, load
@@ -124,7 +122,7 @@ def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
         if submission is None:
             return _reverse_failed(entry, "target_row_gone")
         body = ledger.legacy_body(entry, submission.answer)
-        url = sink_url(entry.sink_token, settings)
+        url = sink.url(entry.sink_token, settings)
         header = reverse_header(url, entry.identity, entry.queue_name + settings.reverse_queue_suffix)
     except (Malformed, Unfit) as odd:
         return _reverse_failed(entry, odd.reason)
@@ -156,15 +154,3 @@ def _reverse_failed(entry: LedgerEntry, reason: str) -> Written:
     count("reverse_failed")
     log.warning("migration_shim: a reverse shadow was not written: %s", reason)
     return Written(word=reason, again=reason not in FOR_GOOD)
-
-
-def sink_token(learner: str, item_id: str, input_key: str) -> str:
-    """An unguessable token, one for a learner, problem and input: legacy supersedes as for the real submissions."""
-    text = "\n".join((learner, item_id, input_key)).encode("utf-8", "surrogatepass")
-    return hmac.new(b"migration_shim.sink" + django_settings.SECRET_KEY.encode(), text, "sha256").hexdigest()[:32]
-
-
-def sink_url(token: str, settings: ShimSettings) -> str:
-    """The whole callback URL of a reverse shadow."""
-    root = settings.sink_root or getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
-    return f"{root}/sink/{token}/"

@@ -13,6 +13,7 @@ from .conf import load, usable
 from .core.phases import allowed_steps, flags_of, needs_permit
 from .data import Authority, Document, ExitCode, Phase, Verdict
 from .errors import IllegalStep
+from .lms import flags as platform
 from .models import CoursePhase
 from .target import removal
 
@@ -158,7 +159,7 @@ def _plan(
     course_id: str, to: Phase, reason: str, override: bool, flying: serving.InFlight, complaint: str
 ) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
-    past_the_shim = release.flag_on(course_id)
+    past_the_shim = platform.submission_flag_on(course_id)
     if past_the_shim and to not in (Phase.LEGACY, Phase.LIVE):
         raise IllegalStep(_PAST_THE_SHIM.format(course=course_id, flag=release.FLAG))
     if to is decision.phase and not decision.drift and not past_the_shim:

@@ -21,21 +21,21 @@ from django.db.models import Q
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
-from . import breaker, copies, hosts, publish, toggles
+from . import breaker, copies, hosts, publish, sink, toggles
 from . import entries as ledger
 from .buckets import counted
 from .conf import COPY_KEYS, ShimSettings, usable
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
-from .core.wire import Envelope, parse_envelope
+from .core.wire import Callback, Envelope, parse_envelope
 from .data import BETWEEN, Authority, Leg, Move, Origin, Phase
 from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .inserting import insert_one
 from .legacy.client import LegacyClient, UploadedFile
+from .lms.points import points_possible
 from .metrics import attribute, count, timed
 from .models import LedgerEntry
 from .phase_lookup import phase_in_force, refuse_if_behind
-from .points import points_possible
 from .target import writer
 from .target.open_rows import is_in_flight
 
@@ -159,6 +159,10 @@ class _Submission:
             input_key=input_key(envelope),
         )
 
+    def _points(self, callback: Callback) -> tuple[int, bool]:
+        resolver = self.settings.points_resolver
+        return points_possible(self.block, callback.course_id, callback.item_id, resolver=resolver)
+
     def _contents(self) -> dict[str, Any]:
         for file in self.files:
             file.seek(0)
@@ -200,7 +204,7 @@ class _Submission:
                 raise
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
                 entry.legacy_leg, entry.copy_due = Leg.MISSING, now()
-                entry.sink_token = copies.sink_token(entry.learner, entry.item_id, entry.input_key or entry.identity)
+                entry.sink_token = sink.token(entry.learner, entry.item_id, entry.input_key or entry.identity)
             entry.supersession_due = self._after_the_hold(entry)
             with timed("target_leg"):
                 return self._insert(entry, envelope, placement, refused)
@@ -251,8 +255,7 @@ class _Submission:
         What legacy had ``refused`` and is sent again has an entry, which becomes that of a submission like any other.
         """
         callback = envelope.callback
-        points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
-        entry.points_possible, entry.points_assumed = points
+        entry.points_possible, entry.points_assumed = self._points(callback)
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             if refused is None:
@@ -297,8 +300,7 @@ class _Submission:
         """Write the ledger entry of a shadow, which says that it is owed; with inline copies, make it here."""
         entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._after_the_hold(entry)
         callback = envelope.callback
-        points = points_possible(self.block, callback.course_id, callback.item_id, self.settings)
-        entry.points_possible, entry.points_assumed = points
+        entry.points_possible, entry.points_assumed = self._points(callback)
         if not _insert_alone(entry) and not _take_over(entry):
             entry.copy_due = entry.supersession_due = None
             count("repeated")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from . import buckets, fingerprint, hosts, multirow, storing
+from . import buckets, fingerprint, hosts, multirow
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
@@ -25,6 +25,7 @@ from .core.plain_pair import Pair, Verdict
 from .data import Authority, Leg, Move, Origin, PairStatus, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
+from .retry import on_contention
 from .selection import DEPENDS_ON, Rules, Seen
 from .target.changing import CROWD, HAS_FILES, TWINS, digest, joins
 from .target.prediction import points_for
@@ -93,7 +94,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
         equal[pk] = _Found(row.depends_on, columns)
     # In one transaction, however many: no grader's session has to do with what both systems have graded.
-    done = storing.again(functools.partial(_write, equal, moment)) if equal else set()
+    done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 

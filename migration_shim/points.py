@@ -1,52 +1,5 @@
-"""The maximum score of a problem: from the block, from the LMS's data, or assumed."""
+"""Where ``from_student_modules`` once was: a site may have written this path into its ``POINTS_RESOLVER``."""
 
-from __future__ import annotations
+from .lms.points import from_student_modules
 
-from typing import Any
-
-from django.apps import apps
-from django.utils.module_loading import import_string
-from opaque_keys.edx.keys import CourseKey, UsageKey
-
-from .conf import ShimSettings
-from .metrics import count
-
-_COURSEWARE = "lms.djangoapps.courseware"
-
-
-def points_possible(block: Any, course_id: str, item_id: str, settings: ShimSettings) -> tuple[int, bool]:
-    """
-    (points, whether they were assumed) for one problem.
-
-    Args:
-        block: the problem block, or None.
-        course_id: the course.
-        item_id: the problem's usage key.
-        settings: names the resolver that is asked where there is no block.
-    """
-    if block is not None:
-        return max(int(block.max_score()), 0), False
-    try:
-        resolver = import_string(settings.points_resolver)
-    except ImportError as error:
-        count("points_resolver_missing", error)
-        return 1, True
-    known = resolver(course_id, item_id)
-    return (1, True) if known is None else (max(int(known), 0), False)
-
-
-def from_student_modules(course_id: str, item_id: str) -> float | None:
-    """
-    A problem's maximum as the LMS's StudentModule rows know it; None outside an LMS, or where nobody was graded yet.
-
-    ``max_grade`` holds what the block published as ``max_value``, which is ``block.max_score()`` (edx-platform,
-    ``courseware/models.py`` and ``capa_block.publish_grade``).
-    """
-    if not apps.is_installed(_COURSEWARE):
-        return None
-    rows = apps.get_model("courseware", "StudentModule").objects.filter(
-        course_id=CourseKey.from_string(course_id),
-        module_state_key=UsageKey.from_string(item_id),
-        max_grade__isnull=False,
-    )
-    return rows.values_list("max_grade", flat=True).first()
+__all__ = ("from_student_modules",)

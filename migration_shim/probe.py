@@ -7,21 +7,16 @@ as a reverse shadow is: the sink's callback, a queue of its own and no learner's
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 
-from django.conf import settings as django_settings
-
-from . import toggles
+from . import sink, toggles
 from .conf import ShimSettings
-from .copies import sink_url
 from .core.identity import reverse_header
 from .data import LegacyRow
 from .errors import ConfigurationError, FileUnavailable, Unfit
 from .legacy import files
 from .legacy.client import LegacyClient
 
-_HALF = 16  # characters; the whole token is as long as that of a reverse shadow
 _SAID_LIMIT = 200  # characters of XQueue's own text
 
 
@@ -32,27 +27,6 @@ class Probe:
     queue: str
     sent: bool
     said: str = ""
-
-
-def token(queue: str) -> str:
-    """
-    The sink's token for the probes of a queue: unguessable, and told apart by the sink without a look at any table.
-
-    One a queue, so that XQueue retires the older probe that nobody has pulled.
-    """
-    name = _keyed("queue", queue)
-    return name + _keyed("check", name)
-
-
-def is_probe(sink_token: str) -> bool:
-    """Whether a sink's token was made by ``token``."""
-    name, check = sink_token[:_HALF], sink_token[_HALF:]
-    return hmac.compare_digest(_keyed("check", name).encode(), check.encode("utf-8", "surrogatepass"))
-
-
-def _keyed(purpose: str, text: str) -> str:
-    key = f"migration_shim.probe.{purpose}{django_settings.SECRET_KEY}".encode()
-    return hmac.new(key, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:_HALF]
 
 
 def send(row: LegacyRow | None, queue: str, settings: ShimSettings) -> Probe:
@@ -70,7 +44,8 @@ def send(row: LegacyRow | None, queue: str, settings: ShimSettings) -> Probe:
     if row is None:
         return Probe(queue=reverse, sent=False, said="the queue has no graded submission to send once more")
     try:
-        header = reverse_header(sink_url(token(queue), settings), f"probe:{token(queue)}", reverse)
+        token = sink.probe_token(queue)
+        header = reverse_header(sink.url(token, settings), f"probe:{token}", reverse)
         storage = files.legacy_storage(settings)
         contents = files.contents(row, files.file_keys(row, storage), storage, settings.legacy_file_limit)
         client = LegacyClient()

@@ -11,9 +11,9 @@ from .conf import ShimSettings
 from .metrics import count, timed
 
 try:
-    from . import copy_tasks
+    from . import broker
 except ImportError:  # Celery is an extra: without it the watch does what is owed
-    copy_tasks = None  # type: ignore[assignment]  # a module, or none
+    broker = None  # type: ignore[assignment]  # a module, or none
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ def nudge(settings: ShimSettings) -> None:
 
 
 def _send(settings: ShimSettings) -> None:
-    if copy_tasks is None or copy_tasks.is_eager():
+    if broker is None or broker.is_eager():
         return  # there is no worker, and nothing is to be done here
     if not _is_time() or not breaker.allows(breaker.OUTBOX):
         return
     try:
         with timed("publish"):
-            copy_tasks.send(settings, after=settings.hold_seconds + EVERY)
+            broker.send(settings, after=settings.hold_seconds + EVERY)
     except Exception as error:  # every broker client raises its own; none may reach a learner
         breaker.failed(breaker.OUTBOX, settings)
         count("nudge_not_sent", error)

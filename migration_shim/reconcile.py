@@ -29,6 +29,7 @@ from . import (
     runs,
     selection,
     tallies,
+    toggles,
     twins,
     walk,
 )
@@ -84,7 +85,11 @@ def run(
     at_work: list[Run] = []
     in_flight = on_legacy.Lately(IN_FLIGHT_SECONDS)
     problems: list[dict[str, str]] = []
-    with Control(settings=settings, tell=tell, beat=lambda: runs.keep_place(at_work[-1])) as control:
+
+    def keep_place() -> None:
+        runs.keep_place(at_work[-1])
+
+    with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
         def one(course_id: str) -> dict[str, Any]:
             with runs.running("reconcile", course_id, judge=evidence.judge) as record:

@@ -8,15 +8,14 @@ it from being released. On without that it is a mistake: nothing of the shim's a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 from django.utils.timezone import now
-from waffle import get_waffle_flag_model
 
-from . import overrides, platform_door, runs, toggles
+from . import overrides, runs, toggles
 from .conf import load
 from .core import hazards
 from .core.findings import NOTE
@@ -24,9 +23,10 @@ from .core.wire import parse_envelope
 from .data import Authority, Document, ExitCode, Phase
 from .entries import legacy_body
 from .errors import IllegalStep, Malformed, ShimError
+from .lms import capa
 from .lms import flags as platform
 from .models import CoursePhase, LedgerEntry, PhaseChange
-from .target import writer
+from .target import installed, writer
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
 FLAG = platform.SUBMISSION_FLAG
@@ -50,43 +50,9 @@ PURGED = "residue_purged"
 _ACCEPTABLE = frozenset({"submission_time_format", PURGED})
 
 
-def flag_on(course_id: str) -> bool:
-    """
-    Whether the platform's own flag sends submissions of a course past the shim; False outside an LMS, which has none.
-
-    Read anew at each call. On for some of the learners counts as on.
-    """
-    return flags_on([course_id])[course_id]
-
-
-def flags_on(course_ids: Collection[str]) -> dict[str, bool]:
-    """The same for many courses: at most two statements each, and those of the flag itself once."""
-    if not toggles.in_platform():
-        return dict.fromkeys(course_ids, False)
-    platform.forget(FLAG)
-    forced = {course_id: platform.forced(course_id, FLAG) for course_id in course_ids}
-    others = None in forced.values() and _on_elsewhere()
-    return {course_id: others if value is None else value for course_id, value in forced.items()}
-
-
-def _on_elsewhere() -> bool:
-    """Whether the flag is on where nothing is forced, for whomever."""
-    flag = get_waffle_flag_model().objects.filter(name=FLAG).first()
-    if flag is None or flag.everyone is not None:
-        return flag is not None and flag.everyone
-    return bool(flag.percent or flag.authenticated or flag.users.exists() or flag.groups.exists())
-
-
-def astray(course_id: str) -> bool:
-    """Whether the platform's own flag is on for a course that was not released: its submissions pass the shim by."""
-    return (
-        flag_on(course_id) and not CoursePhase.objects.filter(course_id=course_id, released_at__isnull=False).exists()
-    )
-
-
 def turn_off(course_id: str, *, user: Any, note: str) -> bool:
     """Turn the platform's own flag off for a course, where it is on; whether it was."""
-    on = flag_on(course_id)
+    on = platform.submission_flag_on(course_id)
     if on:
         toggles.force_platform_flag(FLAG, course_id, False, user=user, note=note)
     return on
@@ -141,8 +107,8 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
     if decision.phase is not Phase.COMPLETE or decision.drift:
         drift = f", and its flags ask for {decision.asked}" if decision.drift else ""
         raise IllegalStep(f"Only a course in complete can be released; {course_id} is in {decision.phase}{drift}.")
-    on = flag_on(course_id)
-    if on and not astray(course_id):
+    on = platform.submission_flag_on(course_id)
+    if on and not toggles.bypasses_shim(course_id):
         raise IllegalStep(f"{course_id} is released already.")
     missing, findings, moment = [], [], None
     preflight = runs.last_complete("preflight", course_id)
@@ -152,7 +118,7 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
         moment = preflight.finished_at
         findings = [_shown(item, "legacy") for item in preflight.document["findings"] if _blocks(item)]
         missing += _stale(moment, preflight.document.get("versions"))
-    missing += platform_door.uncallable()
+    missing += capa.uncallable(needs_queue_key=installed.needs_queue_key())
     findings += _of_ledger(course_id)
     accepted = sorted({item["code"] for item in findings if item["code"] in _ACCEPTABLE}) if override else []
     left = [item for item in findings if item["code"] not in accepted]

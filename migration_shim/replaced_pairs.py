@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import buckets, equal_pairs, hosts, multirow, storing
+from . import buckets, equal_pairs, hosts, multirow
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import replaced_facts, replaced_flags
@@ -26,6 +26,7 @@ from .data import PairStatus, State
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
+from .retry import on_contention
 from .selection import Rules, Seen
 
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. In
@@ -85,7 +86,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         if plain_pair.is_replaced(pair, known):
             stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
             equal[pk] = _Found(row.depends_on, (row.payload_compared_at, *stored_with))
-    done = storing.again(functools.partial(_write, equal, moment)) if equal else set()
+    done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 

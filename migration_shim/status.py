@@ -13,13 +13,14 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import breaker, counts, hosts, in_vain, overrides, queue_names, release, stamp, standing, toggles, watchers
+from . import breaker, counts, hosts, in_vain, overrides, queue_names, stamp, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.phases import allowed_steps
 from .data import Authority, DivergenceClass, Document, ExitCode, Move
 from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY
+from .lms import flags as platform
 from .lms import state as learners_state
 from .run_control.apart import attempt, exit_code_of
 from .target import logins
@@ -162,7 +163,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         sizes=counts.sizes(),
         in_vain=in_vain.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
-        platform_flag=release.flags_on(courses) if toggles.in_platform() else {},
+        platform_flag=platform.submission_flags_on(courses) if toggles.in_platform() else {},
     )
 
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import TypeVar
 
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from . import buckets, inserting, known, multirow, permits, texts
 from .data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
+from .retry import on_contention
 from .selection import DEPENDS_ON, Seen
 
-TRIES = 4
 #: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
 BATCH = 200
 _STORED = (
@@ -82,24 +80,10 @@ def store(results: Iterable[Found], register: list[KnownDifference], moment: dat
             one.entry.compared_at, one.entry.settled_at = moment, moment if settled else None
             changed.append((one, covers, before))
     for start in range(0, len(changed), BATCH):
-        again(functools.partial(_write, changed[start : start + BATCH], moment))
+        on_contention(functools.partial(_write, changed[start : start + BATCH], moment))
 
 
-Result = TypeVar("Result")
 Changed = tuple[Found, dict[DivergenceClass, KnownDifference | None], tuple]
-
-
-def again(write: Callable[[], Result]) -> Result:
-    """Write a batch; after a deadlock or a lock wait once more, a few times."""
-    for tried in range(1, TRIES):
-        try:
-            return write()
-        except OperationalError:
-            if connection.in_atomic_block:
-                raise
-            connection.close_if_unusable_or_obsolete()
-            time.sleep(0.1 * 2**tried)
-    return write()
 
 
 def _write(batch: list[Changed], moment: datetime) -> None:

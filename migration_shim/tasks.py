@@ -1,48 +1,36 @@
-"""Celery's entry points: the one module of the app that its workers look into."""
+"""Celery's entry points, all of them: the one module of the app that its workers look into. See ``broker``."""
 
 from __future__ import annotations
 
-from typing import Any
+from celery import shared_task
+from django.db import OperationalError
 
-from celery import Task, shared_task
-from kombu.exceptions import OperationalError as BrokerError
-
-from . import walk
+from . import broker, copies, outbox, walk
 from . import watch as watching
 from .backfill import ranges
 from .conf import load
-from .copy_tasks import drain_outbox, write_reverse, write_shadow
-from .errors import RunLocked, WorkersFailed
+from .errors import RunLocked, TargetWriteFailed
 
-__all__ = [
-    "backfill_range",
-    "drain_outbox",
-    "reconcile_range",
-    "send_backfill",
-    "send_reconcile",
-    "watch",
-    "write_reverse",
-    "write_shadow",
-]
+__all__ = ["backfill_range", "drain_outbox", "reconcile_range", "watch", "write_reverse", "write_shadow"]
 
 
-@shared_task(
-    name="migration_shim.backfill_range",
-    acks_late=True,
-    reject_on_worker_lost=True,
-    ignore_result=True,
-)
+@shared_task(name=broker.DRAIN_OUTBOX, ignore_result=True)
+def drain_outbox() -> str:
+    """Do what is due; delivered twice, or never, it does no harm. What is left after its turn is left to another."""
+    settings = load()
+    done = outbox.drain(settings)
+    if done["unfinished"]:
+        broker.send(settings, after=0)
+    return " ".join(f"{word}={number}" for word, number in sorted(done.items()))
+
+
+@shared_task(name=broker.BACKFILL_RANGE, acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def backfill_range(range_id: int) -> str:
     """Work through one range of a backfill. Delivered twice, or never, it does no harm: the command looks after it."""
     return ranges.work(range_id)
 
 
-@shared_task(
-    name="migration_shim.reconcile_range",
-    acks_late=True,
-    reject_on_worker_lost=True,
-    ignore_result=True,
-)
+@shared_task(name=broker.RECONCILE_RANGE, acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def reconcile_range(range_id: int) -> str:
     """Work through one range of a reconcile. Delivered twice, or never, it does no harm, as above."""
     return walk.work(range_id)
@@ -58,30 +46,19 @@ def watch() -> str:
     return f"exit code {int(answer.exit_code)}"
 
 
-def send_backfill(range_id: int) -> None:
-    """
-    Publish one range of a backfill: its number, and nothing else.
-
-    Raises:
-        WorkersFailed: the broker does not take it.
-    """
-    _send(backfill_range, range_id)
+# Processes of the release before send one task a copy, by these names, while an upgrade is rolled out.
 
 
-def send_reconcile(range_id: int) -> None:
-    """
-    Publish one range of a reconcile: its number, and nothing else.
-
-    Raises:
-        WorkersFailed: the broker does not take it.
-    """
-    _send(reconcile_range, range_id)
-
-
-def _send(task: Task, range_id: int) -> None:
-    queue = load().celery_queue
-    options: dict[str, Any] = {"queue": queue} if queue else {}
+@shared_task(name="migration_shim.write_shadow", ignore_result=True)
+def write_shadow(course_id: str, identity: str) -> str:
+    """Write one shadow. ``course_id`` is for whoever looks at the queue."""
     try:
-        task.apply_async(kwargs={"range_id": range_id}, **options)
-    except BrokerError as error:
-        raise WorkersFailed(f"Celery's broker does not take the work: {type(error).__name__}.") from error
+        return copies.write_shadow(identity)
+    except (TargetWriteFailed, OperationalError) as error:
+        return f"left to the next backfill: {type(error).__name__}"
+
+
+@shared_task(name="migration_shim.write_reverse", ignore_result=True)
+def write_reverse(course_id: str, identity: str) -> str:
+    """Write one reverse shadow."""
+    return copies.write_reverse(identity)

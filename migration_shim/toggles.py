@@ -121,6 +121,12 @@ def passes_the_shim(course_id: str) -> bool:
     return for_everyone(platform.SUBMISSION_FLAG) if value is None else value
 
 
+def bypasses_shim(course_id: str) -> bool:
+    """Whether the platform's own flag is on for a course that was not released: its submissions pass the shim by."""
+    released = CoursePhase.objects.filter(course_id=course_id, released_at__isnull=False)
+    return platform.submission_flag_on(course_id) and not released.exists()
+
+
 def for_everyone(flag: str) -> bool:
     """Whether a flag is on where nothing is forced."""
     # Percentages and users are left out on purpose.
@@ -159,6 +165,22 @@ def _waffle(model: Any, name: str) -> Any:
 def new_work_cycle() -> None:
     """Forget what a request may cache. A long-running command calls it before every batch, or it never sees a flip."""
     RequestCache.clear_all_namespaces()
+
+
+def stop_reason() -> str:
+    """
+    Why a run has to stop before its next batch; empty when it may go on. For ``run_control.control.Control``.
+
+    Asked before every batch, so what the process has cached is dropped first.
+    """
+    new_work_cycle()
+    return "kill switch" if kill_switch_on() else ""
+
+
+def kill_switch_ignored() -> str:
+    """The ``stop_reason`` of what the kill switch must not stop: a way back, the watch, the finishing of held rows."""
+    new_work_cycle()
+    return ""
 
 
 def _forget(course_id: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from . import comparing, equal_pairs, known, replaced_pairs, runs, selection
+from . import comparing, equal_pairs, known, replaced_pairs, runs, selection, toggles
 from .conf import ShimSettings, load
 from .errors import WorkersFailed
 from .models import LedgerEntry, Run
@@ -204,7 +204,7 @@ def work(range_id: int) -> str:
     Raises:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
     """
-    return ranges.work(range_id, Tally, _work)
+    return ranges.work(range_id, Tally, _work, toggles.stop_reason)
 
 
 def _work(taken: Range[Tally]) -> str:

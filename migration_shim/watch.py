@@ -62,7 +62,7 @@ def run(courses: list[str] | None = None, *, purge: bool = False) -> Document:
     settings = load()
     with (
         runs.running("watch") as record,
-        Control(obeys_kill_switch=False, settings=settings, beat=lambda: runs.beat(record)) as control,
+        Control(toggles.kill_switch_ignored, settings=settings, beat=lambda: runs.beat(record)) as control,
     ):
         return _Round(courses, settings, control, record, purge=purge).run()
 

@@ -19,8 +19,8 @@ from .core.mapping import ParsedRow
 from .core.wrong_side import PASSED_THROUGH, target_phase_at
 from .data import Authority, DivergenceClass, Leg, Move, Origin, Outcome, Phase, State
 from .entries import new_entry
+from .lms.points import points_possible
 from .models import CoursePhase, LedgerEntry, PhaseChange
-from .points import points_possible
 
 _TEXT = {DivergenceClass.WRONG_SIDE: "reached legacy while the target was authoritative"}
 
@@ -72,7 +72,9 @@ def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEnt
     if callback.dispatch != GRADED_DISPATCH:
         entry.legacy_reason = PASSED_THROUGH
     # A handoff scales by them.
-    entry.points_possible, entry.points_assumed = points_possible(None, callback.course_id, callback.item_id, settings)
+    resolver = settings.points_resolver
+    points = points_possible(None, callback.course_id, callback.item_id, resolver=resolver)
+    entry.points_possible, entry.points_assumed = points
     try:
         with transaction.atomic():
             entry.save(force_insert=True)

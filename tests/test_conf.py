@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from django.utils.module_loading import import_string
 
 from migration_shim import conf
 from migration_shim.core.gate import Thresholds
 from migration_shim.errors import ConfigurationError
+from migration_shim.lms import points
 
 SECRET = "hunter2-hunter2"
 PLATFORM = {
@@ -238,3 +240,13 @@ def test_a_mistake_in_the_dictionary_never_cuts_a_learner_off(settings, given):
     found = conf.legacy_access()
     assert found == expected
     hash(found)  # the pooled session is kept by it
+
+
+@pytest.mark.parametrize("path", [conf.load().points_resolver, "migration_shim.points.from_student_modules"])
+def test_the_points_resolver_is_found_under_the_path_that_sites_have_written_down_too(path, monkeypatch):
+    """It has moved; a path that cannot be imported assumes one point for every problem."""
+    counted = []
+    monkeypatch.setattr(points, "count", lambda *what: counted.append(what))
+    assert import_string(path) is points.from_student_modules
+    assert points.points_possible(None, "course-v1:a+b+c", "", resolver=path) == (1, True)  # there is no LMS here
+    assert not counted

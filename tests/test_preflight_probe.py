@@ -11,8 +11,7 @@ from django.test import Client
 from django.utils.timezone import now
 from waffle.models import Switch
 
-from migration_shim import api, probe, views
-from migration_shim.copies import sink_token
+from migration_shim import api, probe, sink, views
 from migration_shim.data import ExitCode
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.preflight import site
@@ -119,8 +118,8 @@ def test_a_probe_is_the_newest_graded_submission_fenced_and_a_pull_of_it_ends_th
     assert document.content["probes"] == [{"queue": REVERSE, "sent": True, "said": ""}]
     assert found == [(CODE, REVERSE)]  # nobody has had the time to pull it
     (sent,) = LegacySubmission.objects.exclude(pk__in=before)
-    url = f"{django_settings.LMS_ROOT_URL}/migration_shim/sink/{probe.token(QUEUE)}/"
-    assert contents_of(sent) == (REVERSE, url, f"shadow:probe:{probe.token(QUEUE)}", newest.xqueue_body)
+    url = f"{django_settings.LMS_ROOT_URL}/migration_shim/sink/{sink.probe_token(QUEUE)}/"
+    assert contents_of(sent) == (REVERSE, url, f"shadow:probe:{sink.probe_token(QUEUE)}", newest.xqueue_body)
     assert len(url) <= 128
     given = []
     monkeypatch.setenv("SANDBOX_HOSTS", f"{FILES_HOST}={asked.address}")
@@ -128,7 +127,7 @@ def test_a_probe_is_the_newest_graded_submission_fenced_and_a_pull_of_it_ends_th
     grader = PullGrader([account], grade=lambda body, files: given.append((body, files)) or json.loads(rows.RIGHT))
     assert grader.drain() == 1
     assert given == [(json.loads(newest.xqueue_body), {"main.py": b"print(1)\n"})]
-    assert [post["path"] for post in lms.posts] == [f"/migration_shim/sink/{probe.token(QUEUE)}/"]
+    assert [post["path"] for post in lms.posts] == [f"/migration_shim/sink/{sink.probe_token(QUEUE)}/"]
     document, found = run()
     assert found == []
     assert document.content["probes"] == []
@@ -227,7 +226,7 @@ def test_the_sink_knows_a_probe_by_its_token_alone(counted, django_assert_num_qu
     form = {"xqueue_header": "{}", "xqueue_body": rows.RIGHT}
     with django_assert_num_queries(0):
         for queue in (QUEUE, "a queue of \N{SNOWMAN}", ""):
-            assert client.post(f"/migration_shim/sink/{probe.token(queue)}/", form).status_code == 200
+            assert client.post(f"/migration_shim/sink/{sink.probe_token(queue)}/", form).status_code == 200
     assert counted == ["sink_probe"] * 3
 
 
@@ -238,10 +237,10 @@ def test_the_sink_knows_a_probe_by_its_token_alone(counted, django_assert_num_qu
         "0" * 32,
         "x",
         "\N{SNOWMAN}" * 32,
-        probe.token(QUEUE)[:-1],
-        probe.token(QUEUE) + "0",
-        probe.token(QUEUE)[16:] + probe.token(QUEUE)[:16],
-        sink_token("learner", "item", "key"),
+        sink.probe_token(QUEUE)[:-1],
+        sink.probe_token(QUEUE) + "0",
+        sink.probe_token(QUEUE)[16:] + sink.probe_token(QUEUE)[:16],
+        sink.token("learner", "item", "key"),
     ],
 )
 def test_another_token_is_none(counted, token):
@@ -250,10 +249,10 @@ def test_another_token_is_none(counted, token):
 
 
 def test_a_token_is_that_of_the_sites_own_key(settings):
-    token = probe.token(QUEUE)
-    assert probe.is_probe(token)
+    token = sink.probe_token(QUEUE)
+    assert sink.is_probe(token)
     settings.SECRET_KEY = "another site's"
-    assert not probe.is_probe(token)
+    assert not sink.is_probe(token)
     assert len(token) == 32
 
 

@@ -14,10 +14,11 @@ from edx_django_utils.cache import RequestCache
 from submissions.models import ExternalGraderDetail
 from waffle import get_waffle_flag_model
 
-from migration_shim import api, breaker, release, status, toggles
+from migration_shim import api, breaker, status, toggles
 from migration_shim.core.attention import CHECKS, age
 from migration_shim.core.phases import flags_of
 from migration_shim.data import ExitCode, Leg, Move, Phase
+from migration_shim.lms import flags
 from migration_shim.models import (
     CoursePhase,
     Divergence,
@@ -312,7 +313,7 @@ def test_the_platforms_own_flag_past_the_shim(monkeypatch):
     assert course()["platform_flag"] is None
     monkeypatch.setattr(status.toggles, "in_platform", lambda: True)
     monkeypatch.setattr(status.standing, "_platform_overrides", status.standing._own_overrides)
-    monkeypatch.setattr(release, "flags_on", lambda keys: dict.fromkeys(keys, True))
+    monkeypatch.setattr(flags, "submission_flags_on", lambda keys: dict.fromkeys(keys, True))
     rows.in_phase("complete")
     monkeypatch.setattr(status.toggles, "phase_of", lambda key: toggles.decide(Phase.LEGACY, Phase.LEGACY, permit=None))
     document = api.status([COURSE])

@@ -6,7 +6,10 @@ import base64
 import contextlib
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -19,8 +22,9 @@ from django.conf import settings as django_settings
 from django.db import connection, transaction
 
 from migration_shim import breaker, conf, copies, outbox, publish
-from migration_shim.copy_tasks import write_shadow
 from migration_shim.models import LedgerEntry
+from migration_shim.tasks import write_shadow
+from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import celery_app
 from tests import rows
 from tests.celery_worker import running_worker
@@ -144,6 +148,61 @@ def test_a_burst_is_one_nudge_that_comes_after_it(broker, monkeypatch):
     eta = datetime.fromisoformat(json.loads(message)["headers"]["eta"])
     # Whatever is accepted before the next nudge is due by then.
     assert timedelta(seconds=55) < eta - datetime.now(tz=UTC) <= timedelta(seconds=62)
+
+
+# Sent by name
+
+
+def in_a_process_that_only_sends(script, *, tasks_imported):
+    """Run a script in an LMS of its own, which has imported the app's tasks, or has not; what it has printed."""
+    head = "import sys, django; django.setup()\n"
+    head += "from sandbox.lms import celery_app\nfrom migration_shim import broker, conf\n"
+    head += "import migration_shim.tasks\n" if tasks_imported else "assert 'migration_shim.tasks' not in sys.modules\n"
+    env = os.environ | {"DJANGO_SETTINGS_MODULE": "sandbox.lms.settings", "MIGRATION_SHIM_BROKER_URL": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", head + script], cwd=PROJECT_ROOT, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("tasks_imported", [False, True])
+def test_in_eager_mode_a_task_is_run_where_it_is_sent(tasks_imported):
+    script = """
+from migration_shim import outbox, walk
+from migration_shim.backfill import ranges
+ranges.work = lambda range_id: print("backfill", range_id)
+walk.work = lambda range_id: print("reconcile", range_id)
+outbox.drain = lambda settings: print("outbox") or {"unfinished": 0}
+broker.send_backfill(7)
+broker.send_reconcile(8)
+broker.send(conf.load(), after=0)
+"""
+    printed = in_a_process_that_only_sends(script, tasks_imported=tasks_imported)
+    assert printed == ["backfill 7", "reconcile 8", "outbox"]
+
+
+@pytest.mark.parametrize("tasks_imported", [False, True])
+def test_a_process_that_only_sends_needs_no_task(tasks_imported):
+    """The message is the same. A backend for results is told of nothing."""
+    script = """
+celery_app.conf.update(CELERY_BROKER_URL="memory://", CELERY_TASK_ALWAYS_EAGER=False)
+broker.send_backfill(7)
+broker.send_reconcile(8)
+broker.send(conf.load(), after=5)
+with celery_app.connection_for_read() as connection:
+    queue = connection.SimpleQueue("celery")
+    for message in [queue.get(timeout=10) for _ in range(3)]:
+        headers = message.headers
+        print(headers["task"], message.payload[:2], headers["ignore_result"], headers["expires"] is None)
+print("migration_shim.tasks" in sys.modules)
+"""
+    assert in_a_process_that_only_sends(script, tasks_imported=tasks_imported) == [
+        "migration_shim.backfill_range [[], {'range_id': 7}] True True",
+        "migration_shim.reconcile_range [[], {'range_id': 8}] True True",
+        "migration_shim.drain_outbox [[], {}] True False",
+        str(tasks_imported),
+    ]
 
 
 # A worker

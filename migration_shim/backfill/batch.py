@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import random
-import time
+import itertools
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import Error, connections, transaction
+from django.db import transaction
 
 from ..data import LegacyRow
-from ..errors import TargetWriteFailed
+from ..retry import collision, on_contention
 from . import alike, classing, files
 from .classing import ClassedRow, Job
-from .write import collision, contention, plan_rows, wanted_files, write_rows
+from .write import plan_rows, wanted_files, write_rows
 
 __all__ = ["Job", "class_only", "retried", "write_page"]
 
 Result = TypeVar("Result")
 
-#: How often a batch is tried; the pauses between add up to about six seconds.
+#: How often a batch is tried; the pauses between add up to six seconds at most.
 TRIES = 5
 FIRST_PAUSE = 0.4  # seconds, doubled each time
 
@@ -65,22 +64,8 @@ def write_page(
 
 def retried(work: Callable[[bool], Result]) -> Result:
     """
-    Call ``work(whether this is the last try)`` until it succeeds: on a deadlock, a lock wait, a collision with another
-    writer or a dropped connection the whole of it once more, a few times. It must leave nothing behind when it fails.
+    Call ``work(whether this is the last try)`` until it succeeds: on contention or a collision with another writer the
+    whole of it once more, a few times. It must leave nothing behind when it fails.
     """
-    for tried in range(1, TRIES + 1):
-        try:
-            return work(tried == TRIES)
-        except (TargetWriteFailed, Error) as error:
-            if tried == TRIES or not (contention(error) or collision(error)):
-                raise
-        _drop_dead_connections()
-        time.sleep(FIRST_PAUSE * 2 ** (tried - 1) * random.uniform(0.5, 1))  # noqa: S311  (out of step, no secret)
-    raise AssertionError("unreachable")
-
-
-def _drop_dead_connections() -> None:
-    """Close the connections that do not answer any more; Django opens new ones."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
+    tried = itertools.count(1)
+    return on_contention(lambda: work(next(tried) == TRIES), tries=TRIES, first_pause=FIRST_PAUSE, also=collision)

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from .. import runs, stamp
+from .. import runs, stamp, toggles
 from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import Authority, Document, Move, Phase, RowClass
@@ -56,13 +56,13 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     """
     settings = load()
     if not request.execute:
-        with Control(obeys_kill_switch=False, settings=settings, tell=tell) as control:
+        with Control(toggles.kill_switch_ignored, settings=settings, tell=tell) as control:
             return _Return(request, settings, control, progress).run(_refusal())
     with runs.running("backfill", request.scope) as record:
         stamp.check()
         check_may_write()
         beat = partial(runs.beat, record)
-        with Control(obeys_kill_switch=False, settings=settings, beat=beat, tell=tell) as control:
+        with Control(toggles.kill_switch_ignored, settings=settings, beat=beat, tell=tell) as control:
             document = _Return(request, settings, control, progress).run("")
         record.document, record.complete = document.content, document.content["complete"]
         return document

@@ -15,7 +15,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from .. import runs, stamp
+from .. import runs, stamp, toggles
 from ..conf import ShimSettings, load
 from ..core.mapping import Decision
 from ..data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
@@ -59,12 +59,12 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     """
     settings = load()
     if not request.execute:
-        with Control(settings=settings, tell=tell) as control:
+        with Control(toggles.stop_reason, settings=settings, tell=tell) as control:
             return _Run(request, settings, control, progress).document(handoff_plan.refusal())
     stamp.check()
     privileges.check_may_update()
     with runs.running("backfill", request.scope) as record:
-        with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
+        with Control(toggles.stop_reason, settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
             answer = _Run(request, settings, control, progress).document([])
         record.document, record.complete = answer.content, answer.content["complete"]
         return answer
@@ -75,6 +75,8 @@ class _Run:
 
     def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
         self.request, self.settings, self.control, self.progress = request, settings, control, progress
+        #: Of the finishing of held rows, which no kill switch stops. A signal reaches both.
+        self.finishing = Control(toggles.kill_switch_ignored, settings=settings)
         self.policy = handoff_plan.policy(request, settings)
         self.source = files.legacy_storage(settings)
         self.taken = collation.Taken()
@@ -90,7 +92,8 @@ class _Run:
         self.total = legacy_rows.count(after=0, unretired_only=True)
         try:
             if self.request.execute:
-                stopped_by = self._execute()
+                with self.finishing:
+                    stopped_by = self._execute()
             else:
                 self._walk()
         except Stopped as stopped:
@@ -265,7 +268,5 @@ class _Run:
                 self.rows[row_id] = self._class_again(row_id), self.rows[row_id][1]
 
     def _wait(self, seconds: float) -> None:
-        obeys, self.control.obeys_kill_switch = self.control.obeys_kill_switch, False
-        self.control.check()
-        self.control.sleep(seconds)
-        self.control.obeys_kill_switch = obeys
+        self.finishing.check()
+        self.finishing.sleep(seconds)

@@ -8,29 +8,27 @@ every step asks, under that lock, whether the entry still is what it was then: i
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, OperationalError, connections, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from ..conf import LEGACY_ALIAS, ShimSettings
+from ..conf import ShimSettings
 from ..core.identity import Placement, held_placement
 from ..core.mapping import ParsedRow, is_handed_off
 from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..entries import new_entry, refill
-from ..errors import TargetWriteFailed
 from ..legacy import reading, writes
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source
 from ..models import LedgerEntry
+from ..retry import collision, on_contention
 from ..target import transitions, writer
 from . import files
 from .meant import points_of
 
 T = TypeVar("T")
-TRIES = 4
 
 
 class Done(enum.StrEnum):
@@ -55,22 +53,12 @@ class Side(enum.Enum):
 
 def steady(step: Callable[[], T]) -> T:
     """
-    Do a step; on contention or a dropped connection once more, a few times.
+    Do a step; on contention, a collision or a dropped connection once more, a few times.
 
     Raises:
         OperationalError, TargetWriteFailed: it does not pass.
     """
-    for tried in range(1, TRIES):
-        try:
-            return step()
-        except (OperationalError, TargetWriteFailed) as error:
-            if isinstance(error, TargetWriteFailed) and not error.passing:
-                raise
-            for alias in (DEFAULT_DB_ALIAS, LEGACY_ALIAS):
-                if not connections[alias].in_atomic_block:
-                    connections[alias].close_if_unusable_or_obsolete()
-        time.sleep(0.1 * 2**tried)
-    return step()
+    return on_contention(step, also=collision)
 
 
 def placed(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> Placement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import Error, transaction
@@ -13,6 +13,7 @@ from ..entries import KEPT, kept
 from ..errors import Unfit
 from ..inserting import insert
 from ..models import LedgerEntry
+from ..retry import contention
 from ..target import bulk
 from .classing import ClassedRow, Job
 from .meant import Meant, meant
@@ -54,14 +55,14 @@ def _attempts_of(row: Meant) -> tuple[str, str]:
     return row.new.placement.student_id, row.new.placement.item_id
 
 
-def write(rows: list[Meant], contention: Callable[[BaseException], bool]) -> list[ClassedRow]:
+def write(rows: list[Meant]) -> list[ClassedRow]:
     """
     Write rows together, and return those that have to be written one by one.
 
     Where the database refuses the whole, each half is tried by itself, down to the rows that it refuses.
 
     Raises:
-        django.db.Error: what ``contention`` says may pass.
+        django.db.Error: on contention.
     """
     if not rows:
         return []
@@ -74,7 +75,7 @@ def write(rows: list[Meant], contention: Callable[[BaseException], bool]) -> lis
     if len(rows) == 1:
         return [rows[0].item]
     middle = len(rows) // 2
-    return write(rows[:middle], contention) + write(rows[middle:], contention)
+    return write(rows[:middle]) + write(rows[middle:])
 
 
 def _write(rows: list[Meant]) -> list[ClassedRow]:

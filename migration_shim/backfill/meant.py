@@ -12,7 +12,7 @@ from ..core.identity import shadow_placement
 from ..core.wire import grader_name
 from ..data import RowClass
 from ..errors import Unfit
-from ..points import points_possible
+from ..lms.points import points_possible
 from ..target import bulk, writer
 from .classing import ClassedRow
 
@@ -80,7 +80,7 @@ def points_of(course_id: str, item_id: str, settings: ShimSettings) -> tuple[int
         Unfit: it has raised.
     """
     try:
-        return points_possible(None, course_id, item_id, settings)
+        return points_possible(None, course_id, item_id, resolver=settings.points_resolver)
     except (DatabaseError, ImportError):  # of all problems, or of none
         raise
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 
+from .. import toggles
 from ..conf import ShimSettings, load
 from ..data import LegacyRow
 from ..legacy import files
@@ -45,7 +46,7 @@ def work(range_id: int) -> str:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
     """
     with heap.left_alone():
-        return ranges.work(range_id, Tally, _work)
+        return ranges.work(range_id, Tally, _work, toggles.stop_reason)
 
 
 def _work(taken: Range[Tally]) -> str:

@@ -9,11 +9,9 @@ found by its header and body the next time.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-from django.db import OperationalError, connections, transaction
+from django.db import transaction
 from django.utils.timezone import now
 
 from ..buckets import counted
@@ -26,12 +24,12 @@ from ..legacy import writes
 from ..legacy.files import Source
 from ..legacy.give_back import Way
 from ..models import LedgerEntry
+from ..retry import on_contention
 from ..target import sides, transitions
 from ..target.open_rows import RealRow
 from ..target.transitions import Fenced
 from .way_back import SUPERSEDED, Plan, is_replaced, plan_of
 
-TRIES = 4
 _CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
 #: Moves of a row that the target's graders have. A held one is the handoff's to finish first.
 _MOVABLE = (Move.NONE, Move.RELEASED, Move.WATCHED, Move.RETURNED)
@@ -68,10 +66,10 @@ def give_back(
         values = {"move": Move.RETURNING, "moved_at": now(), "real_submission_id": row.submission_id}
         # A body that CAPA did not write is made again in CAPA's form: the new row is to be found by its digest.
         values |= {"identity": plan.identity} if plan.identity else {}
-    kept = _again(lambda: _fence(row, entry, values, settings))
+    kept = on_contention(lambda: _fence(row, entry, values, settings))
     if kept is not None:
         return kept
-    return plan.decision if plan.decision == SUPERSEDED else _again(lambda: _write(entry.pk, plan))
+    return plan.decision if plan.decision == SUPERSEDED else on_contention(lambda: _write(entry.pk, plan))
 
 
 def _fence(row: RealRow, entry: LedgerEntry, values: dict[str, Any], settings: ShimSettings) -> Decision | None:
@@ -94,7 +92,7 @@ def finish(pk: int, source: Source, *, execute: bool) -> Decision:
     plan = plan_of(entry, entry.real_submission_id or 0, source, store=execute)
     if not execute or plan.item is None:
         return plan.decision
-    return _again(lambda: _write(pk, plan))
+    return on_contention(lambda: _write(pk, plan))
 
 
 def _write(pk: int, plan: Plan) -> Decision:
@@ -175,15 +173,3 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
         setattr(entry, name, value)
     with counted([entry.pk]):  # and not at the end: nothing of ours is to come after legacy's commit
         entry.save(update_fields=list(values))
-
-
-def _again(work: Callable[[], Any]) -> Any:
-    """Do a transaction again, a few times, after a deadlock, a lock wait or a lost connection."""
-    for tried in range(1, TRIES):
-        try:
-            return work()
-        except OperationalError:
-            for alias in connections:
-                connections[alias].close_if_unusable_or_obsolete()
-            time.sleep(0.1 * 2**tried)
-    return work()

@@ -6,11 +6,12 @@ import bisect
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from django.utils.timezone import now
 
-from .. import runs
+from .. import runs, toggles
 from ..conf import ShimSettings, load
 from ..data import Authority, Document, Leg, LegacyRow
 from ..legacy import primary
@@ -55,10 +56,11 @@ def run(
     """
     settings = load()
     if not request.execute:
-        with Control(settings=settings, tell=tell) as control, heap.left_alone():
+        with Control(toggles.stop_reason, settings=settings, tell=tell) as control, heap.left_alone():
             return _Run(request, settings, control, progress, None).document(None)
     with runs.running("backfill", request.scope) as record:
-        with Control(settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control, heap.left_alone():
+        beat = partial(runs.beat, record)
+        with Control(toggles.stop_reason, settings=settings, tell=tell, beat=beat) as control, heap.left_alone():
             answer = _Run(request, settings, control, progress, record).document(send)
         record.document, record.complete = answer.content, answer.content["complete"]
         return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from datetime import datetime
 
-from django.db import Error, IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import Error, transaction
 from django.utils.timezone import now
 
 from ..buckets import counted
@@ -16,16 +16,13 @@ from ..entries import new_entry
 from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import files as legacy_files
 from ..models import LedgerEntry
+from ..retry import collision, contention
 from ..target import writer
 from . import files, many, verify
 from .classing import WRITTEN, ClassedRow, Job
 from .meant import Points, meant
 
-__all__ = ["WRITTEN", "collision", "contention", "plan_rows", "wanted_files", "write_row", "write_rows"]
-
-#: What MySQL and MariaDB call operational though a row's own text is at fault: a character that the column's character
-#: set has not.
-_TEXT_ERRORS = (1366, 3988)
+__all__ = ["WRITTEN", "plan_rows", "wanted_files", "write_row", "write_rows"]
 
 
 def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, last_try: bool = True) -> int:
@@ -48,7 +45,7 @@ def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, las
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=_arrival)
     together, alone = many.sorted_out(due, job)
-    alone += many.write(together, contention)
+    alone += many.write(together)
     for item in sorted(alone, key=_arrival):
         _write_alone(item, job, stored, last_try)
     for item in classed:
@@ -65,27 +62,6 @@ def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, las
 
 def _arrival(item: ClassedRow) -> tuple[datetime, int]:
     return item.parsed.row.arrival_time, item.parsed.row.id
-
-
-def contention(error: BaseException) -> bool:
-    """Whether the same once more may succeed: a deadlock, a lock wait, a connection that is gone."""
-    cause = _database_error(error)
-    if isinstance(cause, OperationalError):
-        return not (cause.args and cause.args[0] in _TEXT_ERRORS)
-    return isinstance(cause, InterfaceError)
-
-
-def collision(error: BaseException) -> bool:
-    """Whether a unique key was taken: by somebody else just now, or by a row that makes this one impossible."""
-    if isinstance(error, TargetWriteFailed) and error.passing and _database_error(error) is None:
-        return True
-    return isinstance(_database_error(error), IntegrityError)
-
-
-def _database_error(error: BaseException | None) -> Error | None:
-    while error is not None and not isinstance(error, Error):
-        error = error.__cause__
-    return error
 
 
 def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.Wanted]:

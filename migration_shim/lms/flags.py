@@ -8,10 +8,13 @@ a worker does not have. Sources: edx-platform's ``waffle_utils/__init__.py`` and
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.apps import apps
 from edx_django_utils.cache import RequestCache
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
+from waffle import get_waffle_flag_model
 
 #: The platform's own: with it on for a course, the platform writes to edx-submissions by itself.
 SUBMISSION_FLAG = "send_to_submission_course.enable"
@@ -51,3 +54,30 @@ def forget(*flags: str) -> None:
     cache = RequestCache()
     for key in [key for key in cache.data if any(flag in str(key) for flag in flags)]:
         cache.delete(key)
+
+
+def submission_flag_on(course_id: str) -> bool:
+    """
+    Whether the platform's own flag sends submissions of a course past the shim; False outside an LMS, which has none.
+
+    Read anew at each call. On for some of the learners counts as on.
+    """
+    return submission_flags_on([course_id])[course_id]
+
+
+def submission_flags_on(course_ids: Collection[str]) -> dict[str, bool]:
+    """The same for many courses: at most two statements each, and those of the flag itself once."""
+    if not in_platform():
+        return dict.fromkeys(course_ids, False)
+    forget(SUBMISSION_FLAG)
+    found = {course_id: forced(course_id, SUBMISSION_FLAG) for course_id in course_ids}
+    others = None in found.values() and _on_elsewhere()
+    return {course_id: others if value is None else value for course_id, value in found.items()}
+
+
+def _on_elsewhere() -> bool:
+    """Whether the platform's own flag is on where nothing is forced, for whomever."""
+    flag = get_waffle_flag_model().objects.filter(name=SUBMISSION_FLAG).first()
+    if flag is None or flag.everyone is not None:
+        return flag is not None and flag.everyone
+    return bool(flag.percent or flag.authenticated or flag.users.exists() or flag.groups.exists())

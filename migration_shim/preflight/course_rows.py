@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from django.apps import apps
 from opaque_keys.edx.keys import CourseKey
 
-from .. import hosts, points, runs
+from .. import hosts, runs
 from ..backfill import classing
 from ..conf import ShimSettings
 from ..core.family import Family
@@ -19,6 +19,7 @@ from ..core.row_tally import Facts, RowTally
 from ..data import LegacyRow, Whose
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
+from ..lms.points import points_possible
 from ..models import Run
 from ..target import prediction
 
@@ -72,7 +73,7 @@ def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts
 
     @functools.lru_cache(maxsize=1024)
     def points_of(item_id: str) -> tuple[int, bool]:
-        return points.points_possible(None, course_id, item_id, settings)
+        return points_possible(None, course_id, item_id, resolver=settings.points_resolver)
 
     return Facts(
         policy=classing.policy(settings, history=True, unsampled=True),

@@ -17,7 +17,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from .. import release, serving, timeouts, watchers
+from .. import serving, timeouts, toggles, watchers
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
 from ..core.findings import Finding, found
@@ -26,7 +26,7 @@ from ..legacy import files
 from ..legacy import open_rows as on_legacy
 from ..legacy.downloads import Downloads
 from ..lms import receivers, state
-from ..publish import copy_tasks
+from ..publish import broker
 from ..storage_errors import storage_errors
 from ..target import contents
 from ..target import open_rows as on_target
@@ -42,7 +42,7 @@ def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
     """What is wrong with the platform, for this course."""
     for complaint in complaints():
         yield found(RULES["site"], about=complaint.msg)
-    if release.astray(course_id):
+    if toggles.bypasses_shim(course_id):
         yield found(RULES["platform_flag"])
     yield from _receivers(settings)
     queues = serving.queues_of(course_id)
@@ -117,13 +117,13 @@ def _caches() -> Iterator[Finding]:
 def _celery(settings: ShimSettings) -> Iterator[Finding]:
     if settings.copies != "deferred":
         return
-    if copy_tasks is None:
+    if broker is None:
         yield found(RULES["celery_missing"])  # type: ignore[unreachable]  # a module, or none: see publish
-    elif copy_tasks.is_eager():
+    elif broker.is_eager():
         yield found(RULES["celery_eager"])
     else:
         # Made here: which application is Celery's current one depends on the thread.
-        connection = copy_tasks.broker(seconds=2.0)
+        connection = broker.connection(seconds=2.0)
         try:
             timeouts.call(lambda: connection.ensure_connection(max_retries=1, interval_start=0, timeout=5))
         except Exception as error:  # every broker's client raises its own

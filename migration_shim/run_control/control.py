@@ -1,4 +1,4 @@
-"""When a long run stops or waits: signals, the kill switch, a pause file, and the load of the two systems."""
+"""When a long run stops or waits: signals, what its caller asks, a pause file, and the load of the two systems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from .. import toggles
 from ..conf import ShimSettings, load
 from .throttle import Throttle
 
@@ -45,7 +44,9 @@ class Control:
     A second signal breaks the run off at once: the open batch is rolled back.
 
     Args:
-        obeys_kill_switch: off for what the kill switch must not stop: return, and the finishing of held rows.
+        stop: why the run has to stop before its next batch, empty when it may go on; it drops what the process has
+            cached too. ``toggles.stop_reason``, or for a way back ``toggles.kill_switch_ignored``. It has no default:
+            whoever leads a run says whether the kill switch ends it.
         settings: those in force, unless given.
         beat: shows a sign of life; called every few seconds, also while the run waits. A run inside a run shows the
             outer one's too.
@@ -54,13 +55,13 @@ class Control:
 
     def __init__(
         self,
+        stop: Callable[[], str],
         *,
-        obeys_kill_switch: bool = True,
         settings: ShimSettings | None = None,
         beat: Callable[[], None] = nothing,
         tell: Callable[[str], None] = nothing,
     ) -> None:
-        self.obeys_kill_switch = obeys_kill_switch
+        self._stop = stop
         self.signal = ""
         #: Seconds waited so far, by kind of reason.
         self.waited: Counter[str] = Counter()
@@ -94,13 +95,8 @@ class Control:
             around._remember(number, frame)
 
     def stop_reason(self) -> str:
-        """Why the run has to stop before its next batch; empty when it may go on. Drops what the process has cached."""
-        toggles.new_work_cycle()
-        if self.signal:
-            return self.signal
-        if self.obeys_kill_switch and toggles.kill_switch_on():
-            return "kill switch"
-        return ""
+        """Why the run has to stop before its next batch: a signal, or what its caller asks; empty when it may go on."""
+        return self.signal or self._stop()
 
     def beat(self) -> None:
         """Show a sign of life, unless the last one is fresh. For phases that have no batches."""

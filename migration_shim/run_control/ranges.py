@@ -39,11 +39,11 @@ T = TypeVar("T", bound=Tally)
 class Range(Generic[T]):
     """One range in the hands of one worker."""
 
-    def __init__(self, checkpoint: Checkpoint, kind: type[T]) -> None:
+    def __init__(self, checkpoint: Checkpoint, kind: type[T], stop: Callable[[], str]) -> None:
         self.plan, self.position = checkpoint.plan, Position(checkpoint)
         self.tally = kind.from_json(checkpoint.counts)
         # Each look at the control shows that the range is in somebody's hands, also while it waits for its turn.
-        self.control = Control(beat=lambda: self.keep(begun=True))
+        self.control = Control(stop, beat=lambda: self.keep(begun=True))
 
     def is_wanted(self) -> bool:
         """Whether the run that it belongs to is still alive."""
@@ -54,7 +54,7 @@ class Range(Generic[T]):
         self.position.move(self.position.last_id, counts=self.tally.to_json() | marks)
 
 
-def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str]) -> str:
+def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str], stop: Callable[[], str]) -> str:
     """
     Work through a range from where it stands, and return what became of it, as a word for a log.
 
@@ -62,6 +62,7 @@ def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str]) -> str:
         range_id: its number.
         kind: what is counted.
         do: does the work of one range.
+        stop: why the work has to stop before its next batch; see ``Control``.
 
     Raises:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
@@ -69,7 +70,7 @@ def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str]) -> str:
     checkpoint = Checkpoint.objects.filter(pk=range_id).first()
     if checkpoint is None or not checkpoint.plan or checkpoint.counts.get("done"):
         return "nothing to do"
-    taken = Range(checkpoint, kind)
+    taken = Range(checkpoint, kind, stop)
     try:
         taken.keep(begun=True)
         return do(taken)

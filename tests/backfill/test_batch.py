@@ -6,6 +6,7 @@ import pytest
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, connections
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
+from migration_shim import retry
 from migration_shim.backfill import batch, verify
 from migration_shim.data import Leg
 from migration_shim.errors import VerificationFailed
@@ -26,7 +27,7 @@ needs_server = pytest.mark.skipif(
 def counted_pauses(monkeypatch):
     """The pauses between tries, which take no time here."""
     seen = []
-    monkeypatch.setattr(batch.time, "sleep", seen.append)
+    monkeypatch.setattr(retry.time, "sleep", seen.append)
     return seen
 
 
@@ -72,7 +73,7 @@ def test_a_row_that_a_column_really_cannot_hold_is_set_aside():
     assert batches.counts()["submissions_submission"] == len(made)
 
 
-@in_process
+@committed
 def test_two_rows_that_exclude_each_other_are_told_apart_from_another_writer(pauses):
     """One submission under two callbacks, which XQueue does not write: the second can never have an entry."""
     first = rows.legacy_row(1)
@@ -93,7 +94,7 @@ def test_two_rows_that_exclude_each_other_are_told_apart_from_another_writer(pau
 # Contention
 
 
-@in_process
+@committed
 @pytest.mark.parametrize(
     "error",
     [
@@ -118,7 +119,7 @@ def test_contention_is_answered_with_the_whole_batch_once_more(error, table, pau
     assert pauses
 
 
-@in_process
+@committed
 def test_contention_that_does_not_pass_ends_the_batch_and_leaves_nothing(pauses):
     ten()
     saved = []
@@ -200,7 +201,7 @@ def test_a_lock_that_another_session_lets_go_of_costs_one_try(monkeypatch):
             ],
         )
         pauses = []
-        monkeypatch.setattr(batch.time, "sleep", lambda seconds: pauses.append(seconds) or cursor.execute("COMMIT"))
+        monkeypatch.setattr(retry.time, "sleep", lambda seconds: pauses.append(seconds) or cursor.execute("COMMIT"))
         _, written = batch.write_page(batches.page(), batches.job(), batches.nothing)
     assert (written, len(pauses)) == (10, 1)
     assert StudentItem.objects.count() == 10

@@ -14,7 +14,7 @@ from django.db.models.functions import Lower
 from django.utils.timezone import now
 from waffle.models import Switch
 
-from migration_shim import conf, runs
+from migration_shim import conf, runs, toggles
 from migration_shim.backfill import pace, ranges, run
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.data import ExitCode, Leg, RowClass
@@ -264,13 +264,13 @@ def test_a_second_signal_breaks_the_open_batch_off():
 def test_a_run_in_a_thread_takes_no_signals():
     rows.legacy_row()
     before = signal.getsignal(signal.SIGTERM)
-    with control.Control():
+    with control.Control(toggles.stop_reason):
         assert signal.getsignal(signal.SIGTERM) != before
         seen = []
 
         def elsewhere():
             inside = signal.getsignal(signal.SIGTERM)
-            with control.Control(settings=conf.load()):
+            with control.Control(toggles.stop_reason, settings=conf.load()):
                 seen.append(signal.getsignal(signal.SIGTERM) == inside)
 
         thread = threading.Thread(target=elsewhere)
@@ -297,6 +297,11 @@ def test_a_handler_that_python_has_not_installed_does_not_break_the_end_of_a_run
     finally:
         for number, handler in before.items():
             real(number, handler)
+
+
+def test_no_run_is_led_without_saying_whether_the_kill_switch_ends_it():
+    with pytest.raises(TypeError, match="stop"):
+        control.Control(settings=conf.load())
 
 
 # The lock, the heartbeat and the checkpoint

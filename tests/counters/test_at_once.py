@@ -157,7 +157,7 @@ def test_a_worker_that_is_cut_off_leaves_both_or_neither(course, monkeypatch):
         write(self)
 
     monkeypatch.setattr(Changes, "write", cut_off)
-    monkeypatch.setattr(storing, "TRIES", 1)
+    monkeypatch.setattr(storing, "on_contention", lambda write: write())
     pk = LedgerEntry.objects.first().pk
     with pytest.raises((OperationalError, InterfaceError, ProgrammingError)):
         at_once(lambda: store(LedgerEntry.objects.get(pk=pk), PairStatus.DIVERGED, [DivergenceClass.SCORE]))

@@ -10,7 +10,7 @@ from django.utils.timezone import now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_shim import buckets, counts, cures, known, recount, storing
+from migration_shim import buckets, counts, cures, known, recount, retry, storing
 from migration_shim.buckets import Changes, counted
 from migration_shim.core.buckets import Bin, bucket_id, facts_of
 from migration_shim.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
@@ -220,7 +220,7 @@ def test_after_a_deadlock_everything_is_counted_once(monkeypatch):
             raise OperationalError(1213, "Deadlock found")
 
     monkeypatch.setattr(Changes, "write", deadlock)
-    monkeypatch.setattr(storing.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(retry.time, "sleep", lambda seconds: None)
     store(LedgerEntry.objects.first(), PairStatus.EQUAL)
     assert failed
     assert_counters_equal_counts(exact=True)

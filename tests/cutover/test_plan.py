@@ -10,10 +10,11 @@ from django.utils.timezone import now
 from model_bakery import baker
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
-from migration_shim import api, release, serving, toggles
+from migration_shim import api, serving, toggles
 from migration_shim.core.phases import flags_of
 from migration_shim.core.serving import Served, served
 from migration_shim.data import Authority, ExitCode, Move, Phase
+from migration_shim.lms import flags
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import text
 from tests import rows
@@ -164,8 +165,8 @@ def test_the_way_back_needs_no_answer_of_legacys_database(error, monkeypatch):
 
 
 def test_outside_an_lms_nothing_can_be_released():
-    assert release.flag_on(COURSE) is False
-    assert release.astray(COURSE) is False
+    assert flags.submission_flag_on(COURSE) is False
+    assert toggles.bypasses_shim(COURSE) is False
     with pytest.raises(CommandError, match="run this in an LMS") as refused:
         call_command(
             "xqueue_cutover", "--course", COURSE, "--to", "complete", "--reason", "r", "--release", "--execute"

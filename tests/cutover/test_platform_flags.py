@@ -48,8 +48,8 @@ def test_a_flag_that_was_typed_otherwise_is_obeyed_and_shown(platform, org):
 def test_so_is_the_platforms_own(platform, org):
     """A course went past the shim with a clean status."""
     force(platform, otherwise(release.FLAG), "on", org=org)
-    assert release.flag_on(COURSE)
-    assert release.astray(COURSE)
+    assert flags.submission_flag_on(COURSE)
+    assert toggles.bypasses_shim(COURSE)
     assert shown() == ((False, False), True)
 
 
@@ -148,8 +148,8 @@ def test_a_library_has_no_overrides(platform, django_assert_num_queries):
 def test_a_course_whose_sender_cannot_be_called_is_not_released(platform, monkeypatch):
     rows.in_phase("complete")
     toggles.force_flags(COURSE, False, True)
-    monkeypatch.setattr(release.platform_door, "uncallable", lambda: ["the sender lacks a key"])
+    monkeypatch.setattr(release.capa, "uncallable", lambda needs_queue_key: ["the sender lacks a key"])
     document = api.release(COURSE, reason="over", execute=True, user="ada", login=None)
     assert "the sender lacks a key" in document.content["reasons"]
     assert not document.content["executed"]
-    assert not release.flag_on(COURSE)
+    assert not flags.submission_flag_on(COURSE)

@@ -13,6 +13,7 @@ from migration_shim import api, release, runs, toggles
 from migration_shim.core.phases import flags_of
 from migration_shim.data import ExitCode, Phase
 from migration_shim.errors import IllegalStep, ShimError
+from migration_shim.lms import flags
 from migration_shim.models import CoursePhase, LedgerEntry, PhaseChange, Run
 from migration_shim.reports import text
 from tests import rows
@@ -70,16 +71,16 @@ def test_the_flag_is_read_as_the_platform_reads_it(platform, course, org, all_co
             choice = "on" if value else "off"
             platform[model].objects.create(waffle_flag=release.FLAG, override_choice=choice, enabled=True, **scope)
     expected = next((value for value in (course, org, all_courses) if value is not None), False)
-    assert release.flag_on(COURSE) is expected
-    assert release.astray(COURSE) is expected
+    assert flags.submission_flag_on(COURSE) is expected
+    assert toggles.bypasses_shim(COURSE) is expected
 
 
 def test_on_for_some_learners_is_on(platform):
     flag = get_waffle_flag_model().objects.create(name=release.FLAG, superusers=True)
-    assert release.flag_on(COURSE) is False
+    assert flags.submission_flag_on(COURSE) is False
     flag.percent = 5
     flag.save()
-    assert release.flag_on(COURSE) is True
+    assert flags.submission_flag_on(COURSE) is True
 
 
 def test_the_flags_of_the_shim_go_through_the_platform_too(platform):
@@ -93,11 +94,11 @@ def test_a_release_and_the_way_back(complete):
     entry()
     plan = let_go(execute=False)
     assert (plan.exit_code, plan.content["permitted"], plan.content["executed"]) == (0, True, False)
-    assert not release.flag_on(COURSE)
+    assert not flags.submission_flag_on(COURSE)
     done = let_go()
     assert (done.exit_code, done.content["executed"]) == (0, True)
-    assert release.flag_on(COURSE)
-    assert not release.astray(COURSE)
+    assert flags.submission_flag_on(COURSE)
+    assert not toggles.bypasses_shim(COURSE)
     logged = PhaseChange.objects.latest("id")
     assert (logged.step_from, logged.step_to, logged.changed_by) == ("complete", "complete", "ada")
     assert logged.evidence["platform_flag"] == "on"
@@ -105,7 +106,7 @@ def test_a_release_and_the_way_back(complete):
         let_go()
     back = api.cutover(COURSE, Phase.LIVE, reason="r", execute=True, user="ada", login=None)
     assert back.content["platform_flag_before"] is True
-    assert not release.flag_on(COURSE)
+    assert not flags.submission_flag_on(COURSE)
     assert PhaseChange.objects.latest("id").evidence["platform_flag"] == "off"
     newest = complete["Course"].objects.order_by("-id").values_list("waffle_flag", flat=True)[:3]
     assert list(newest) == [toggles.TARGET_PRIMARY_FLAG, toggles.DUAL_WRITE_FLAG, release.FLAG]  # off first
@@ -116,14 +117,14 @@ def test_a_release_and_the_way_back(complete):
 @pytest.mark.parametrize("to", [Phase.LEGACY, Phase.LIVE])
 def test_a_flag_that_was_turned_on_past_the_shim_is_turned_off(complete, to):
     complete["Org"].objects.create(waffle_flag=release.FLAG, org="ExU", override_choice="on", enabled=True)
-    assert release.astray(COURSE)
+    assert toggles.bypasses_shim(COURSE)
     with pytest.raises(IllegalStep, match="past the shim"):
         api.cutover(COURSE, Phase.COMPLETE, reason="r", execute=True, user="ada", login=None)
     assert "on -> off, first" in text.render(step(to, execute=False).content)
-    assert release.flag_on(COURSE)
+    assert flags.submission_flag_on(COURSE)
     step(to)
-    assert not release.flag_on(COURSE)
-    assert release.flag_on("course-v1:ExU+other+1")
+    assert not flags.submission_flag_on(COURSE)
+    assert flags.submission_flag_on("course-v1:ExU+other+1")
 
 
 def step(to, execute=True):
@@ -138,7 +139,7 @@ def test_legacy_itself_can_turn_it_off(platform):
     with pytest.raises(IllegalStep, match="past the shim"):
         step(Phase.SHADOW)
     step(Phase.LEGACY)
-    assert not release.flag_on(COURSE)
+    assert not flags.submission_flag_on(COURSE)
     with pytest.raises(IllegalStep, match="already"):
         step(Phase.LEGACY)
 
@@ -160,7 +161,7 @@ def test_what_the_seam_would_take_care_of_keeps_a_course(complete, finding):
     assert document.exit_code == ExitCode.DIFFERENCES
     assert [item["code"] for item in document.content["findings"]] == [finding["code"]]
     assert finding["code"] in text.render(document.content)
-    assert not release.flag_on(COURSE)
+    assert not flags.submission_flag_on(COURSE)
     assert PhaseChange.objects.latest("id").evidence.get("platform_flag") is None
 
 
@@ -214,7 +215,7 @@ def test_without_fresh_evidence_nothing_is_released(complete):
     document = let_go(override=True)
     assert document.content["reasons"] == ["there is no preflight of the course on record"]
     assert "Next: xqueue_preflight" in text.render(document.content)
-    assert not release.flag_on(COURSE)
+    assert not flags.submission_flag_on(COURSE)
 
 
 @pytest.mark.parametrize("phase", [Phase.LEGACY, Phase.SHADOW, Phase.LIVE])

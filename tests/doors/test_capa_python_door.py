@@ -8,12 +8,14 @@ import pytest
 from django.core import checks
 from xblocks_contrib.problem.capa.xqueue_interface import XQueueInterface
 
-from migration_shim import phase_memory, platform_door, toggles
+from migration_shim import phase_memory, toggles
 from migration_shim.checks import TAG
 from migration_shim.data import Leg, Phase
 from migration_shim.errors import PhaseUnreadable
 from migration_shim.legacy.client import LegacyClient
+from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry
+from migration_shim.python_door import route
 from sandbox.lms.models import LearnerEffect
 from sandbox.network import free_port
 from tests.doors.conftest import REVERSE, SHADOW, enter
@@ -42,9 +44,9 @@ NOWHERE = "http://127.0.0.1:9"
 @pytest.fixture(autouse=True)
 def door():
     """The Python door, installed for one test."""
-    assert platform_door.install() is True
+    assert capa.install(route) is True
     yield
-    platform_door.uninstall()
+    capa.uninstall()
 
 
 @pytest.fixture
@@ -327,13 +329,13 @@ def test_a_course_on_the_platforms_own_path_is_left_to_it(systems, classroom):
 
 
 def test_installed_twice_and_taken_away_once(systems, classroom):
-    platform_door.uninstall()
+    capa.uninstall()
     own = XQueueInterface.send_to_queue
-    platform_door.install()
+    capa.install(route)
     routed = XQueueInterface.send_to_queue
-    assert platform_door.install() is True
+    assert capa.install(route) is True
     assert (XQueueInterface.send_to_queue is routed, routed is own) == (True, False)
-    platform_door.uninstall()
+    capa.uninstall()
     assert XQueueInterface.send_to_queue is own
     enter(Phase.LIVE)
     learner = classroom.learner(systems.xqueue.url)
@@ -343,7 +345,7 @@ def test_installed_twice_and_taken_away_once(systems, classroom):
 
 def platform_module(monkeypatch, interface):
     """The platform's newest module with this class in it; None takes it away."""
-    name, older = platform_door.MODULES
+    name, older = capa.MODULES
     module = ModuleType(name)
     if interface is not None:
         module.XQueueInterface = interface
@@ -374,7 +376,7 @@ class WithoutBlock:
 def test_a_platform_that_looks_different_is_not_touched_and_the_check_says_so(monkeypatch, settings, interface, words):
     platform_module(monkeypatch, interface)
     original = Changed.send_to_queue
-    assert platform_door.install() is False
+    assert capa.install(route) is False
     assert Changed.send_to_queue is original
     settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "PYTHON_DOOR": True}
     found = [message for message in checks.run_checks(tags=[TAG]) if message.id == "migration_shim.E010"]
@@ -392,7 +394,7 @@ def test_the_platform_of_today_passes_the_check(settings):
 def test_an_interface_that_knows_no_block(systems, learner, monkeypatch):
     monkeypatch.setattr(WithoutBlock, "send_to_queue", WithoutBlock.send_to_queue)  # given back after the test
     platform_module(monkeypatch, WithoutBlock)
-    assert platform_door.install() is True
+    assert capa.install(route) is True
     learner.interface = WithoutBlock(NOWHERE, {})
     enter(Phase.LIVE)
     learner.submit(SQUARE)

@@ -8,11 +8,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from waffle import get_waffle_flag_model
 
-from migration_shim import platform_door, release, toggles
+from migration_shim import release, toggles
 from migration_shim.checks import TAG
 from migration_shim.data import Phase
 from migration_shim.errors import SenderUnusable
+from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry
+from migration_shim.python_door import route
 from migration_shim.target import installed
 from tests.doors import generations
 from tests.doors.conftest import enter
@@ -34,17 +36,17 @@ def of(monkeypatch, classroom):
     """Install the door on a generation, with a learner in front of it."""
 
     def made(sender, **more):
-        newest, older = platform_door.MODULES
+        newest, older = capa.MODULES
         module = generations.module(sender, **more)
         monkeypatch.setitem(sys.modules, newest, None)
         monkeypatch.setitem(sys.modules, older, module)
-        assert platform_door.install() is True
+        assert capa.install(route) is True
         learner = classroom.learner(NOWHERE)
         learner.interface = module.XQueueInterface(NOWHERE, {}, block=learner.block)
         return learner
 
     yield made
-    platform_door.uninstall()
+    capa.uninstall()
 
 
 def release_by_hand(platform, flag=release.FLAG):  # noqa: F811
@@ -166,19 +168,20 @@ def test_asking_the_flag_costs_a_submit_two_statements(of):
 
 def test_a_sender_with_another_flag_is_left_alone(monkeypatch):
     """V0 of a development branch reads a switch in there."""
-    newest, older = platform_door.MODULES
+    newest, older = capa.MODULES
     module = generations.module(V1, flag=None)
     monkeypatch.setitem(sys.modules, newest, None)
     monkeypatch.setitem(sys.modules, older, module)
     own = module.XQueueInterface.send_to_queue
-    assert platform_door.install() is False
+    assert capa.install(route) is False
     assert module.XQueueInterface.send_to_queue is own
-    assert "reads another flag than send_to_submission_course.enable" in platform_door.problems()[0]
+    assert "reads another flag than send_to_submission_course.enable" in capa.problems()[0]
 
 
 def test_what_cannot_be_called_is_told(of):
     of(V1B)
-    assert platform_door.uncallable() == []
+    assert capa.uncallable(needs_queue_key=True) == []
     of(V1)
-    (said,) = platform_door.uncallable()
+    (said,) = capa.uncallable(needs_queue_key=True)
     assert "xmodule.capa.xqueue_interface hands edx-submissions no queue_key" in said
+    assert capa.uncallable(needs_queue_key=False) == []

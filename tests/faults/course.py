@@ -15,7 +15,7 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
-from migration_shim import copies
+from migration_shim import sink
 from migration_shim.conf import load
 from migration_shim.core.identity import digests, input_key, real_placement, reverse_header, shadow_placement
 from migration_shim.core.wire import parse_envelope
@@ -195,8 +195,8 @@ def legacy_row(
 def as_reverse(entry: LedgerEntry, row: LegacySubmission, answer: object) -> None:
     """Make a row the reverse shadow of an entry: the sink's callback, a queue of its own, no learner's key."""
     settings = load()
-    entry.sink_token = copies.sink_token(entry.learner, entry.item_id, entry.input_key)
-    url = copies.sink_url(entry.sink_token, settings)
+    entry.sink_token = sink.token(entry.learner, entry.item_id, entry.input_key)
+    url = sink.url(entry.sink_token, settings)
     row.queue_name = entry.queue_name + settings.reverse_queue_suffix
     row.xqueue_header, row.lms_callback_url = reverse_header(url, entry.identity, row.queue_name), url[:128]
     row.xqueue_body = legacy_body(entry, answer)

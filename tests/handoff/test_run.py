@@ -1,5 +1,7 @@
 """``xqueue_backfill --mode handoff``: which rows move, what the plan says, and what becomes of them on both sides."""
 
+import os
+import signal
 import time
 from datetime import timedelta
 
@@ -12,6 +14,7 @@ from waffle.models import Switch
 
 from migration_shim import api, conf, toggles
 from migration_shim.backfill import handoff
+from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.phases import flags_of
 from migration_shim.core.wire import parse_callback, parse_header
 from migration_shim.data import ExitCode, Move, Phase
@@ -205,6 +208,19 @@ def test_the_kill_switch_stops_new_holds_and_finishes_what_is_held(live, monkeyp
     assert LegacySubmission.objects.filter(retired=False).count() == 2
     assert document.exit_code & ExitCode.STOPPED
     assert [entry.move for entry in LedgerEntry.objects.all()] == [Move.WATCHED]
+
+
+def test_of_its_two_controls_only_that_of_new_holds_obeys_the_kill_switch(live):
+    run = handoff._Run(Request(mode=Mode.HANDOFF), conf.load(), control.Control(toggles.stop_reason), rows.ignore)
+    Switch.objects.create(name="migration_shim.kill_switch", active=True)
+    with pytest.raises(control.Stopped, match="kill switch"):
+        run.control.check()
+    run.finishing.check()
+    with run.control, run.finishing:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for one in (run.control, run.finishing):
+            with pytest.raises(control.Stopped, match="SIGTERM"):
+                one.check()
 
 
 def test_a_signal_stops_it_at_once_and_the_next_run_finishes(live, shim, monkeypatch):

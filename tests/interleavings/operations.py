@@ -414,7 +414,7 @@ def _handoff(world: World, steps: int) -> None:
     """The next steps of a handoff: hold and fence, then settle, then the last look. Each time its time has come."""
     if not steps:
         request = Request(mode=Mode.HANDOFF, execute=True)
-        handoff._Run(request, conf.load(), Control(settings=conf.load()), rows.ignore)._walk()
+        handoff._Run(request, conf.load(), Control(toggles.stop_reason, settings=conf.load()), rows.ignore)._walk()
         return
     later = legacy_rows.clock() + timedelta(hours=1)
     for entry in handoff_finish.on_the_way().order_by("id"):
@@ -531,7 +531,7 @@ def _echo(world: World, user: int) -> Callable[[], Any]:
 
 @operation("link", (SHADOW,), user=ON_LEGACY)
 def _link(world: World, user: int) -> Callable[[], Any]:
-    return lambda: link.link_new_rows(conf.load(), Control(settings=conf.load()))
+    return lambda: link.link_new_rows(conf.load(), Control(toggles.stop_reason, settings=conf.load()))
 
 
 @operation("repair", (SHADOW, LIVE), user=ON_TARGET, refusals=(RunLocked,))

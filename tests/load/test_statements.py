@@ -5,7 +5,7 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from submissions.api import create_external_grader_detail
 
-from migration_shim import copy_tasks, publish
+from migration_shim import broker, publish
 from tests.lms import platform, platform_tables  # noqa: F401
 from tests.load import course as route
 
@@ -19,8 +19,8 @@ pytestmark = [
 def published(monkeypatch):
     """The nudges handed to the broker: there is one, and each is sent."""
     sent = []
-    monkeypatch.setattr(copy_tasks, "is_eager", lambda: False)
-    monkeypatch.setattr(copy_tasks, "send", lambda settings, after: sent.append(after))
+    monkeypatch.setattr(broker, "is_eager", lambda: False)
+    monkeypatch.setattr(broker, "send", lambda settings, after: sent.append(after))
     monkeypatch.setattr(publish, "EVERY", 0.0)
     return sent
 

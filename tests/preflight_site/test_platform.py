@@ -11,10 +11,10 @@ from django.utils.timezone import now
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions import models as upstream
 
-from migration_shim import release, timeouts
+from migration_shim import timeouts
 from migration_shim.conf import ShimSettings, load
 from migration_shim.data import Phase
-from migration_shim.lms import state
+from migration_shim.lms import flags, state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.preflight import site_platform
 from sandbox.lms import receivers
@@ -80,7 +80,7 @@ def test_what_the_doors_check_finds_is_a_blocker_too(shim):
 
 
 def test_the_platforms_own_flag_is_a_blocker_until_the_course_is_released(monkeypatch):
-    monkeypatch.setattr(release, "flag_on", lambda course_id: course_id == COURSE)
+    monkeypatch.setattr(flags, "submission_flag_on", lambda course_id: course_id == COURSE)
     assert {code: finding.severity for code, finding in found().items()} == {"platform_flag": "blocker"}
     CoursePhase.objects.create(course_id=COURSE, phase=Phase.COMPLETE, released_at=now())
     assert found() == {}
@@ -204,7 +204,7 @@ def test_nothing_is_sent_to_the_broker(redis_url):  # noqa: F811
 
 
 def test_without_celery_that_is_a_note(monkeypatch, shim):
-    monkeypatch.setattr(site_platform, "copy_tasks", None)
+    monkeypatch.setattr(site_platform, "broker", None)
     assert {code: finding.severity for code, finding in found().items()} == {"celery_missing": "note"}
     shim(COPIES="inline")
     assert found() == {}

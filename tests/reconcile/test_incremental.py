@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import comparing, equal_pairs, evidence, runs, selection, storing
+from migration_shim import comparing, equal_pairs, evidence, retry, runs, selection, storing
 from migration_shim.core.scoring import style_of, style_sign
 from migration_shim.data import ScoreStyle
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission, Run
@@ -377,7 +377,7 @@ def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(differs
 @pytest.mark.django_db(databases=BOTH, transaction=True)
 @pytest.mark.parametrize(("target", "module", "equal"), [(None, equal_pairs, 1), (WRONG, storing, 0)])
 def test_a_deadlock_is_tried_again(target, module, equal, monkeypatch):
-    monkeypatch.setattr(storing.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(retry.time, "sleep", lambda seconds: None)
     settled_pair(target=target)
     real, tries = module._write, []
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, equal_pairs, evidence, link, runs, tasks, walk
+from migration_shim import api, broker, equal_pairs, evidence, link, runs, walk
 from migration_shim.data import ExitCode, Grading, Verdict
 from migration_shim.errors import RunLocked, WorkersFailed
 from migration_shim.models import Checkpoint, LedgerEntry, Run
@@ -269,7 +269,7 @@ def test_a_range_that_two_workers_have_is_counted_once(monkeypatch):
             words.append(walk.work(range_id))
         words.append(walk.work(range_id))
 
-    monkeypatch.setattr(tasks, "send_reconcile", send)
+    monkeypatch.setattr(broker, "send_reconcile", send)
     document, _ = reconcile(workers="celery")
     assert words == ["inside", "done", "another worker has it", "nothing to do"]
     assert (document.content["looked_at"], document.content["equal"]) == (5, 5)
@@ -291,7 +291,7 @@ def test_a_range_whose_worker_died_may_wait_long_behind_the_others(settings, mon
             walk.work(queue.pop(0))
 
     monkeypatch.setattr(control.Control, "sleep", one_worker)
-    monkeypatch.setattr(tasks, "send_reconcile", queue.append)
+    monkeypatch.setattr(broker, "send_reconcile", queue.append)
     document, _ = reconcile(workers="celery")
     assert (document.content["complete"], document.content["equal"]) == (True, number)
 
@@ -302,7 +302,7 @@ def test_a_range_that_nobody_moves_ends_the_run(settings, monkeypatch):
     monkeypatch.setattr(spread, "POLL_SECONDS", 0.002)
     rows.graded_pairs(2)
     sent = []
-    monkeypatch.setattr(tasks, "send_reconcile", sent.append)
+    monkeypatch.setattr(broker, "send_reconcile", sent.append)
     with pytest.raises(WorkersFailed, match="have not moved the range behind id 0, sent 5 times"):
         reconcile(workers="celery")
     assert len(sent) == spread.SENDS
@@ -319,7 +319,7 @@ def test_a_worker_of_another_version_is_no_help_and_the_run_no_evidence(monkeypa
             patch.setattr(runs, "versions", lambda: {"edx-submissions": "4.0.1"})
             assert walk.work(range_id) == "failed"
 
-    monkeypatch.setattr(tasks, "send_reconcile", send)
+    monkeypatch.setattr(broker, "send_reconcile", send)
     with pytest.raises(WorkersFailed, match="other versions or settings"):
         reconcile(workers="celery")
     assert compared() == 0

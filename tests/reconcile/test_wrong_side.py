@@ -124,7 +124,7 @@ def test_a_handoff_gives_it_to_the_target_and_ends_it(phase):
 
 def test_its_points_are_the_problems_own(phase, monkeypatch):
     """edx-submissions scales by them; the ledger's default would make 1 of 10 of a full score."""
-    monkeypatch.setattr("migration_shim.points.from_student_modules", lambda course_id, item_id: 10.0)
+    monkeypatch.setattr("migration_shim.lms.points.from_student_modules", lambda course_id, item_id: 10.0)
     rows.legacy_row(7)
     rows.reconcile()
     world.run()

@@ -8,7 +8,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, transaction
 from pytest_django.live_server_helper import LiveServer
 
-from migration_shim import answered, copy_tasks, publish
+from migration_shim import answered, broker, publish
 
 from .conftest import attempt, put_course_in
 
@@ -20,8 +20,8 @@ PATIENCE = 20  # seconds
 def sent(monkeypatch):
     """The nudges handed to the broker: there is one, and each is sent."""
     found = []
-    monkeypatch.setattr(copy_tasks, "is_eager", lambda: False)
-    monkeypatch.setattr(copy_tasks, "send", lambda settings, after: found.append(after))
+    monkeypatch.setattr(broker, "is_eager", lambda: False)
+    monkeypatch.setattr(broker, "send", lambda settings, after: found.append(after))
     monkeypatch.setattr(publish, "EVERY", 0.0)
     return found
 
@@ -44,7 +44,7 @@ def test_the_answer_is_with_its_client_before_the_broker_is_asked(phase, legacy,
     put_course_in(phase)
     monkeypatch.setenv("MIGRATION_SHIM_SUBMIT_DOOR", "1")
     shim(SUBMIT_USERS={"capa": "pw"}, COPIES="deferred")
-    monkeypatch.setattr(copy_tasks, "is_eager", lambda: False)
+    monkeypatch.setattr(broker, "is_eager", lambda: False)
     monkeypatch.setattr(publish, "_last", -1e9)  # no nudge of the test before
     has_read, told = threading.Event(), threading.Event()
     order = []
@@ -53,7 +53,7 @@ def test_the_answer_is_with_its_client_before_the_broker_is_asked(phase, legacy,
         order.append("asked" if has_read.wait(PATIENCE) else "not answered before")
         told.set()
 
-    monkeypatch.setattr(copy_tasks, "send", send)
+    monkeypatch.setattr(broker, "send", send)
     one = attempt()
     form = {"xqueue_header": one.request.header, "xqueue_body": one.request.body}
     server = LiveServer("127.0.0.1")

@@ -17,7 +17,7 @@ from django.utils.log import AdminEmailHandler
 from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import entries, grader_login, hosts, probe, submit_auth, toggles, views
+from migration_shim import entries, grader_login, hosts, submit_auth, toggles, views
 from migration_shim.core.phases import flags_of
 from migration_shim.data import Phase
 from migration_shim.logfilter import FencedResults
@@ -311,7 +311,7 @@ ERRORS = {
     "login of the door": (submit_auth, "salted_hmac"),
     "submit, early": (hosts, "seen_at_door"),
     "submit, late": (writer, "check_fits"),
-    "sink": (probe, "is_probe"),
+    "sink": (views, "is_probe"),
     "poll": (entries, "legacy_body"),
     "result": (results, "store"),
 }

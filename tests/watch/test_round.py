@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, get_storage
 from waffle.models import Switch
 
-from migration_shim import api, copies, publish, purge, repair, retirement, runs, tasks
+from migration_shim import api, copies, publish, purge, repair, retirement, runs, tasks, toggles
 from migration_shim.backfill import give_back, handoff, left_over
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.data import ExitCode
@@ -342,7 +342,7 @@ def end_state():
 def no_xqueue(monkeypatch, shim):
     """Reverse shadows get nowhere, the same each time."""
     shim(WATCH_PURGE=True, BREAKER_FAILURES=1000)
-    monkeypatch.setattr(publish, "copy_tasks", None)
+    monkeypatch.setattr(publish, "broker", None)
 
 
 @pytest.mark.usefixtures("quiet")
@@ -398,7 +398,7 @@ def test_a_signal_ends_a_round_between_two_steps(step, monkeypatch):
 
 
 def test_a_signal_reaches_every_run_that_waits():
-    with Control() as outer, Control() as inner:
+    with Control(toggles.stop_reason) as outer, Control(toggles.stop_reason) as inner:
         os.kill(os.getpid(), signal.SIGTERM)
         assert (outer.signal, inner.signal) == ("SIGTERM", "SIGTERM")
 

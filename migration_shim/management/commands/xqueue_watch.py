@@ -10,6 +10,7 @@ from django.db import connections
 from ... import api
 from ...data import Document, ExitCode
 from ...run_control.control import Control, Stopped
+from ...toggles import kill_switch_ignored
 from ..command import ShimCommand, course_id, positive
 
 EVERY = 300
@@ -57,7 +58,7 @@ class Command(ShimCommand):
         if options["once"]:
             super().handle(*args, **options)
             return
-        with Control(obeys_kill_switch=False) as control:
+        with Control(kill_switch_ignored) as control:
             super().handle(*args, **options)
             while not self.exit_code & ExitCode.STOPPED:
                 try:

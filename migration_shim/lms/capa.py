@@ -1,14 +1,14 @@
 """
-Installing the Python door in a running LMS: the platform's ``XQueueInterface`` hands each submission to the router.
+The platform's ``XQueueInterface``, whose ``send_to_queue`` is replaced so that each submission is handed to a route.
 
-Opt-in (``MIGRATION_SHIM["PYTHON_DOOR"]``). The platform has no seam for it: its ``XQueueService`` makes an
-``XQueueInterface`` for each block and calls ``send_to_queue`` on it. So that one method is replaced, and only where the
-class is of a generation that is known; else nothing is touched, and the check ``migration_shim.E010`` says so. What a
-course does that was released to the platform's own path differs:
+The platform has no seam for it: its ``XQueueService`` makes an ``XQueueInterface`` for each block and calls
+``send_to_queue`` on it. So that one method is replaced, and only where the class is of a generation that is known; else
+nothing is touched, and the check ``migration_shim.E010`` says so. What a course does that was released to the
+platform's own path differs:
 
-- before that path (``xmodule``): there is none, every submission is the router's;
-- V1 and V1b (``xmodule``): the flag is read inside the method, so it is asked here before; V1 hands edx-submissions no
-  ``queue_key``;
+- before that path (``xmodule``): there is none, every submission is the route's;
+- V1 and V1b (``xmodule``): the flag is read inside the method, so the route has to ask it before; V1 hands
+  edx-submissions no ``queue_key``;
 - V2 (``xmodule``, then xblocks-contrib 0.13 to 1.0): the platform asks its flag and gives the interface the answer.
 """
 
@@ -18,17 +18,12 @@ import functools
 import importlib
 import inspect
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from .data import Authority
-from .dual_write import QueueInterface
-from .errors import SenderUnusable
-from .lms.flags import SUBMISSION_FLAG, in_platform
-from .metrics import count
-from .phase_lookup import phase_in_force
-from .target import installed
-from .toggles import passes_the_shim
+from .flags import SUBMISSION_FLAG, in_platform
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +31,33 @@ log = logging.getLogger(__name__)
 MODULES = ("xblocks_contrib.problem.capa.xqueue_interface", "xmodule.capa.xqueue_interface")
 _PARAMETERS = ["self", "header", "body", "files_to_upload"]
 _MARK = "migration_shim_original"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """
+    One call of ``send_to_queue``, as a route gets it.
+
+    ``block`` is None in releases before the platform's own submission service, whose interface knows none. ``released``
+    is whether the platform's flag gives the course to the platform's own path, None where it reads the flag inside and
+    it has to be asked before. ``own`` makes the call as the platform would.
+    """
+
+    block: Any
+    header: str
+    body: str
+    files_to_upload: Any
+    released: bool | None
+    hands_queue_key: bool
+    own: Callable[[], tuple[Any, Any]]
+
+    @property
+    def course_id(self) -> str:
+        """The course of the block; there has to be one."""
+        return str(self.block.scope_ids.usage_id.context_key)
+
+
+Route = Callable[[Call], tuple[Any, Any]]
 
 
 def platform_classes() -> list[type[Any]]:
@@ -64,13 +86,18 @@ def problems() -> list[str]:
     return found
 
 
-def uncallable() -> list[str]:
-    """The platform's senders that the installed edx-submissions refuses every submission of, each as a sentence."""
+def uncallable(*, needs_queue_key: bool) -> list[str]:
+    """
+    The platform's senders that edx-submissions refuses every submission of, each as a sentence.
+
+    Args:
+        needs_queue_key: whether the installed edx-submissions takes nothing without one.
+    """
     return [
         f"{cls.__module__} hands edx-submissions no queue_key, and the installed one takes nothing without: with "
         f"{SUBMISSION_FLAG} on, no submission arrives"
         for cls in platform_classes()
-        if not _can_be_called(cls)
+        if needs_queue_key and not _hands_queue_key(cls)
     ]
 
 
@@ -89,10 +116,10 @@ def _flag_is_known(cls: type[Any]) -> bool:
     return in_platform() and getattr(flag, "name", None) == SUBMISSION_FLAG
 
 
-def _can_be_called(cls: type[Any]) -> bool:
-    """Whether the platform's own path can be taken: nowhere without a ``queue_key`` that edx-submissions insists on."""
+def _hands_queue_key(cls: type[Any]) -> bool:
+    """Whether the platform's own path hands edx-submissions a ``queue_key``; True where there is no such path."""
     sender = getattr(_module(cls), "XQueueInterfaceSubmission", None)
-    if sender is None or not installed.needs_queue_key():
+    if sender is None:
         return True
     code = getattr(inspect.unwrap(sender.send_to_submission), "__code__", None)
     # V2 takes it as an argument, V1b out of the header; a V1 does not know the name.
@@ -103,14 +130,19 @@ def _original(cls: type[Any]) -> Any:
     return getattr(cls.send_to_queue, _MARK, cls.send_to_queue)
 
 
-def install() -> bool:
-    """Replace ``send_to_queue`` on every class found, once. False, and nothing touched, where one looks unexpected."""
+def install(route: Route) -> bool:
+    """
+    Hand what every class found is given to a route, once. False, and nothing touched, where one looks unexpected.
+
+    Args:
+        route: called instead of ``send_to_queue``; what it returns and raises is what CAPA gets.
+    """
     if found := problems():
         log.error("migration_shim: the Python door is not installed: %s", " ".join(found))
         return False
     for cls in platform_classes():
         if not hasattr(cls.send_to_queue, _MARK):
-            cls.send_to_queue = _routed(cls)
+            cls.send_to_queue = _routed(cls, route)
     return True
 
 
@@ -120,43 +152,22 @@ def uninstall() -> None:
         cls.send_to_queue = _original(cls)
 
 
-def _routed(cls: type[Any]) -> Any:
-    original, asks, can_be_called = cls.send_to_queue, _reads_flag_inside(cls), _can_be_called(cls)
+def _routed(cls: type[Any], route: Route) -> Any:
+    original, asked_before, hands_queue_key = cls.send_to_queue, _reads_flag_inside(cls), _hands_queue_key(cls)
 
     @functools.wraps(original)
     def send_to_queue(self: Any, header: str, body: str, files_to_upload: Any = None) -> tuple[Any, Any]:
-        # Releases before the platform's own submission service made the interface without a block.
-        block = getattr(self, "block", None)
-        released = getattr(self, "use_submission_service", False)
-        if asks and block is not None:
-            released = passes_the_shim(_course_id(block))
-        if released and (can_be_called or block is None):
-            # The operator has released the course to the platform's own path: the router is no part of it.
-            return original(self, header, body, files_to_upload)
-        if released:
-            _refuse_unless_targets(_course_id(block))
-        return QueueInterface(block).send_to_queue(header, body, files_to_upload)
+        call = Call(
+            # Releases before the platform's own submission service made the interface without a block.
+            block=getattr(self, "block", None),
+            header=header,
+            body=body,
+            files_to_upload=files_to_upload,
+            released=None if asked_before else getattr(self, "use_submission_service", False),
+            hands_queue_key=hands_queue_key,
+            own=functools.partial(original, self, header, body, files_to_upload),
+        )
+        return route(call)
 
     setattr(send_to_queue, _MARK, original)
     return send_to_queue
-
-
-def _course_id(block: Any) -> str:
-    return str(block.scope_ids.usage_id.context_key)
-
-
-def _refuse_unless_targets(course_id: str) -> None:
-    """
-    Of a course that was released, and whose sender cannot be called, the router stores what belongs on the target.
-
-    Any other would send to XQueue what the operator wants on the target, where nobody may grade it.
-
-    Raises:
-        SenderUnusable: the course is another. CAPA keeps the learner's attempt, as with the platform's own error.
-    """
-    phase, _ = phase_in_force(course_id)
-    if phase is None or phase.authority is not Authority.TARGET:
-        count("sender_unusable")
-        log.error("migration_shim: a submission of %s was refused: the platform's sender lacks queue_key", course_id)
-        raise SenderUnusable
-    count("sender_passed_by")

@@ -1,0 +1,104 @@
+"""
+Celery's broker, and what is sent through it: tasks by their names, without keeping a learner waiting.
+
+The tasks themselves are in ``tasks``, which imports all that they do. A process that only sends them needs none of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from celery import current_app
+from kombu import Connection
+from kombu.exceptions import OperationalError as BrokerError
+from kombu.pools import producers
+
+from .conf import ShimSettings, load
+from .errors import WorkersFailed
+
+DRAIN_OUTBOX = "migration_shim.drain_outbox"
+BACKFILL_RANGE = "migration_shim.backfill_range"
+RECONCILE_RANGE = "migration_shim.reconcile_range"
+
+#: A nudge that no worker has taken so long after its time is of no use: there have been others.
+EXPIRES = 60.0
+
+
+def send(settings: ShimSettings, *, after: float) -> None:
+    """
+    Have a worker look at the outbox, so many seconds from now: one try, with ``publish_seconds`` as the timeout of the
+    socket itself.
+
+    Where all pooled connections of the process are waiting for the broker, that wait may come on top, once.
+
+    Raises:
+        Exception: whatever the broker's client raises.
+    """
+    seconds = settings.publish_seconds
+    options = {"countdown": after, "expires": after + EXPIRES, "retry": False}
+    with producers[connection(seconds)].acquire(block=True, timeout=seconds) as producer:
+        _send(DRAIN_OUTBOX, {}, settings, producer=producer, **options)
+
+
+def send_backfill(range_id: int) -> None:
+    """
+    Publish one range of a backfill: its number, and nothing else.
+
+    Raises:
+        WorkersFailed: the broker does not take it.
+    """
+    _send_range(BACKFILL_RANGE, range_id)
+
+
+def send_reconcile(range_id: int) -> None:
+    """
+    Publish one range of a reconcile: its number, and nothing else.
+
+    Raises:
+        WorkersFailed: the broker does not take it.
+    """
+    _send_range(RECONCILE_RANGE, range_id)
+
+
+def _send_range(name: str, range_id: int) -> None:
+    try:
+        _send(name, {"range_id": range_id}, load())
+    except BrokerError as error:
+        raise WorkersFailed(f"Celery's broker does not take the work: {type(error).__name__}.") from error
+
+
+def _send(name: str, arguments: dict[str, Any], settings: ShimSettings, **options: Any) -> None:
+    """
+    Send a task by its name. Nobody waits for a result of ours, and no backend is told of one.
+
+    In eager mode Celery runs it here, and then it has to know it: elsewhere only workers look into ``tasks``.
+    """
+    if is_eager():
+        importlib.import_module(f"{__package__}.tasks")
+    if settings.celery_queue:
+        options["queue"] = settings.celery_queue
+    current_app.signature(name, kwargs=arguments).apply_async(ignore_result=True, **options)
+
+
+def is_eager() -> bool:
+    """Whether Celery runs a task in the process that sends it."""
+    return bool(current_app.conf.task_always_eager)
+
+
+def connection(seconds: float) -> Connection:
+    """A connection to Celery's broker, not yet made, with this timeout of the socket itself."""
+    return current_app.connection_for_write(connect_timeout=seconds, transport_options=_timeouts(seconds))
+
+
+def _timeouts(seconds: float) -> dict[str, object]:
+    """Socket timeouts in the words of each transport: Redis, and AMQP."""
+    url = current_app.conf.broker_write_url or current_app.conf.broker_url or ""
+    if str(url).startswith("redis"):
+        return {
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            "max_retries": 0,
+            "retry_on_timeout": False,
+        }
+    return {"read_timeout": seconds, "write_timeout": seconds, "max_retries": 0}
