@@ -10,7 +10,7 @@ from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, serving, toggles
 from migration_shim.data import ExitCode, Grading, Phase, Whose
-from migration_shim.legacy import in_flight
+from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.reports import text
@@ -97,9 +97,9 @@ def test_a_reconcile_links_and_counts_ours_only(reason, grading):
 
 def test_what_is_in_flight_is_read_once_for_courses_that_follow_one_another(monkeypatch):
     clock, read = [0.0], []
-    monkeypatch.setattr(in_flight, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(in_flight, "everything", lambda: read.append(clock[0]) or [len(read)])
-    lately, found = in_flight.Lately(30), []
+    monkeypatch.setattr(open_rows, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(open_rows, "everything", lambda: read.append(clock[0]) or [len(read)])
+    lately, found = open_rows.Lately(30), []
     for clock[0] in (5.0, 6.0, 35.0, 35.5, 40.0):
         found.append(lately.everything())
     assert found == [[1], [1], [1], [2], [2]]
