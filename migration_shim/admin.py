@@ -1,7 +1,7 @@
 """
 The Django admin: the records, to read; and the dashboard, where a permitted operator steps a course.
 
-A step takes the same way as that of the command (``api.cutover``): the plan first, then the step with a reason. The
+A step takes the same way as that of the command (``cutover.run``): the plan first, then the step with a reason. The
 ledger is not here: it holds what learners sent, and the key with which a grade can be posted.
 """
 
@@ -28,7 +28,8 @@ from django.views.decorators.http import require_GET, require_POST
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
-from . import api, checks, dashboard
+from . import checks, cutover, dashboard
+from . import status as status_document
 from .data import Phase
 from .errors import ShimError
 from .models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
@@ -168,7 +169,7 @@ class CoursePhaseAdmin(_ReadOnly):
         """All courses."""
         self._may_view(request)
         try:
-            content = api.status().content
+            content = status_document.run().content
         except ShimError as error:
             return self._render(request, "dashboard", {"title": "Courses", "refused": str(error)}, status=503)
         return self._render(
@@ -207,7 +208,7 @@ class CoursePhaseAdmin(_ReadOnly):
         name = request.user.get_username()
         try:
             self._check(to)
-            content = api.cutover(
+            content = cutover.run(
                 course_id,
                 Phase(to),
                 reason=form.cleaned_data["reason"],
@@ -245,7 +246,7 @@ class CoursePhaseAdmin(_ReadOnly):
 
     def _course_page(self, request: HttpRequest, course_id: str, *, status: int = 200) -> HttpResponse:
         try:
-            content = api.status([course_id]).content
+            content = status_document.run([course_id]).content
         except ShimError as error:
             return self._render(request, "dashboard", {"title": "Courses", "refused": str(error)}, status=503)
         shown = dashboard.course(content["courses"][0], content["at"])
@@ -258,7 +259,7 @@ class CoursePhaseAdmin(_ReadOnly):
         name = request.user.get_username()
         try:
             self._check(to)
-            content = api.cutover(course_id, Phase(to), reason="", execute=False, user=name, login=name).content
+            content = cutover.run(course_id, Phase(to), reason="", execute=False, user=name, login=name).content
         except ShimError as error:
             messages.error(request, str(error))
             return self._course_page(request, course_id, status=409)

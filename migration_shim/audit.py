@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.db import transaction
@@ -17,19 +17,23 @@ from .models import CoursePhase, PhaseChange
 SCHEMA = "migration_shim.xqueue_audit/1"
 
 
-def run(courses: Collection[str], *, noted: Mapping[str, Head] | None = None) -> Document:
+def run(courses: Collection[str], noted: Any = None) -> Document:
     """
     Show and verify the logs of courses, of every course that has one where none is named.
 
     Args:
         courses: their ids.
-        noted: heads from an earlier audit, see ``heads_of``: each log must still hold the entry that was its newest
-            then. Of the courses named only, if any are.
+        noted: the content of an earlier audit: each log must still hold the entry that was its newest then. Of the
+            courses named only, if any are.
 
     Exit code 2 says that a log is broken.
+
+    Raises:
+        ShimError: ``noted`` is no such content.
     """
-    wanted = sorted(courses or _courses() | set(noted or ()))
-    described = [_course(course_id, (noted or {}).get(course_id)) for course_id in wanted]
+    heads_then = {} if noted is None else heads_of(noted)
+    wanted = sorted(courses or _courses() | heads_then.keys())
+    described = [_course(course_id, heads_then.get(course_id)) for course_id in wanted]
     broken = sum(len(course["broken"]) for course in described)
     heads = "".join(f"{course['course']} {course['length']} {course['head']}\n" for course in described)
     content = {

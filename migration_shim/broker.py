@@ -75,7 +75,7 @@ def _send(name: str, arguments: dict[str, Any], settings: ShimSettings, **option
     In eager mode Celery runs it here, and then it has to know it: elsewhere only workers look into ``tasks``.
     """
     if is_eager():
-        importlib.import_module(f"{__package__}.tasks")
+        importlib.import_module("migration_shim.tasks")
     if settings.celery_queue:
         options["queue"] = settings.celery_queue
     current_app.signature(name, kwargs=arguments).apply_async(ignore_result=True, **options)

@@ -16,7 +16,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from .buckets import differences_of, rows_of
 from .core.buckets import Bin, Facts, Flag, Kind, Row, bins_of, bucket_id, facts_of
 from .fields import exact
-from .models import Bucket, Histogram, LedgerEntry
+from .models import Bucket, CoursePhase, Histogram, LedgerEntry
 
 PAGE = 2000
 Numbers = list[tuple[Facts, int]]
@@ -114,6 +114,12 @@ def queues(course_id: str) -> list[str]:
 def courses() -> list[str]:
     """All courses that have an entry: the database skips from one to the next in the index."""
     return sorted(LedgerEntry.objects.order_by().values_list("course_id", flat=True).distinct())
+
+
+def known_courses() -> list[str]:
+    """Every course that has a phase on record or a ledger entry."""
+    phases = set(CoursePhase.objects.values_list("course_id", flat=True))
+    return sorted(phases | set(courses()))
 
 
 class Size(NamedTuple):

@@ -22,7 +22,9 @@ from .target import reader
 Content = dict[str, Any]
 
 
-def gather(reconcile: Content, divergences: Callable[[], Iterator[Content]], *, include_content: bool) -> Report:
+def gather(
+    reconcile: Content, divergences: Callable[[], Iterator[Content]], *, include_content: bool = False
+) -> Report:
     """
     The report of a comparison that has just ended. Nothing is written: no verdict on record, no permit.
 

@@ -10,7 +10,7 @@ from django.utils.timezone import now
 
 from . import entries as ledger
 from . import multirow, walked, wrong_side
-from .conf import ShimSettings
+from .conf import ShimSettings, load
 from .core.identity import FENCE, in_sample
 from .core.mapping import ParsedRow, is_copy, plain_identity
 from .core.wire import parse_header
@@ -117,14 +117,14 @@ def _link_again(
         checkpoint.save()
 
 
-def relink(settings: ShimSettings) -> int:
+def relink() -> int:
     """
     Let every row be linked anew: XQueue's table was made anew or restored. How many entries have lost their row.
 
     An entry whose row is not there by that id any more keeps the id with a minus sign, which no row has: what it had
     said of itself stands, as of a row that retention has taken, and one that had no outcome is lost.
     """
-    storage, after, lost = files.legacy_storage(settings), 0, 0
+    storage, after, lost = files.legacy_storage(load()), 0, 0
     while page := list(LedgerEntry.objects.filter(id__gt=after, legacy_id__gt=0).order_by("id")[:PAGE]):
         after = page[-1].pk
         rows = legacy_rows.by_id(entry.legacy_id for entry in page if entry.legacy_id is not None)

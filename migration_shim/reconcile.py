@@ -40,6 +40,7 @@ from .legacy import open_rows as on_legacy
 from .models import Run
 from .run_control.apart import attempt, exit_code_of
 from .run_control.control import Control, Progress, Stopped, nothing
+from .run_control.workers import sender
 from .styles import Styles
 from .target import reader
 
@@ -59,7 +60,7 @@ def run(
     grading: Grading = Grading.SHADOW,
     full: bool = False,
     tell: Callable[[str], None] = nothing,
-    send: Callable[[int], None] | None = None,
+    workers: str | None = None,
 ) -> Document:
     """
     Reconcile courses, each as a run of its own on record.
@@ -71,8 +72,7 @@ def run(
         grading: ECHO feeds legacy's stored replies to ungraded shadows first, imported history included.
         full: look at settled entries too. The first run of a course, of a version and of other rules always does.
         tell: called with a short text while the run waits, and with an empty one when it goes on.
-        send: hands the number of a range of entries to the workers; where it is given they compare, and not this
-            process.
+        workers: ``celery`` hands ranges of entries to the LMS's workers, which compare them instead of this process.
 
     Of several courses one that fails, or that another reconcile is at work on, holds up no other: it is among the
     document's problems.
@@ -89,6 +89,7 @@ def run(
     def keep_place() -> None:
         runs.keep_place(at_work[-1])
 
+    send = None if workers is None else sender("reconcile")
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
         def one(course_id: str) -> dict[str, Any]:

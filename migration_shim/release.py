@@ -58,7 +58,9 @@ def turn_off(course_id: str, *, user: Any, note: str) -> bool:
     return on
 
 
-def run(course_id: str, *, reason: str, execute: bool, user: str, login: str | None, override: bool) -> Document:
+def run(
+    course_id: str, *, reason: str, execute: bool, user: str, login: str | None, override: bool = False
+) -> Document:
     """
     Plan the release of a course, or do it.
 

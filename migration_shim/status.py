@@ -30,14 +30,13 @@ SCHEMA = "migration_shim.xqueue_status/1"
 _KINDS = ("preflight", "reconcile", "gate")
 
 
-def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = False) -> Document:
+def run(courses: Collection[str] | None = None, *, watcher_config: bool = False) -> Document:
     """
     The status of courses, and of the site. Reading it changes nothing but what a flip by hand has made due.
 
     Args:
-        courses: their keys, in canonical form.
+        courses: their keys, in canonical form; without any, the site with all courses that the app knows.
         watcher_config: give each course also the configuration that lets watchers serve all of its queues.
-        site: whether these are all courses there are, for a screen of the whole site.
 
     Exit code 8 says that a course does not stand where its flags say, 1 that something went wrong with one, which is
     then among the problems and not among the courses; 0 that all is as asked.
@@ -46,6 +45,8 @@ def run(courses: Collection[str], *, watcher_config: bool = False, site: bool = 
         ConfigurationError: the settings are not usable.
     """
     settings, moment = load(), now()
+    site = courses is None and not watcher_config
+    courses = counts.known_courses() if courses is None else courses
     facts = _gather(courses, settings, moment)
     described, problems = [], []
     for course_id in courses:

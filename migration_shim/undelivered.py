@@ -16,7 +16,7 @@ from .models import CoursePhase, Divergence, PhaseChange
 SCHEMA = "migration_shim.xqueue_undelivered/1"
 
 
-def listing(course_id: str, *, learners: bool, reason: str, by: str) -> Document:
+def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Document:
     """
     The submissions of a course whose learners waited in vain when their states were asked last.
 
@@ -24,7 +24,7 @@ def listing(course_id: str, *, learners: bool, reason: str, by: str) -> Document
         course_id: the course.
         learners: name the LMS user ids, which is written down before they are given.
         reason: why they are looked up; empty where they are not.
-        by: who looks.
+        user: who looks.
 
     Raises:
         ShimError: learners are to be named of a course that the shim does not know.
@@ -49,7 +49,7 @@ def listing(course_id: str, *, learners: bool, reason: str, by: str) -> Document
             }
         )
     if learners:
-        _write_down(course_id, len(found), reason=reason, by=by)
+        _write_down(course_id, len(found), reason=reason, by=user)
     content = {
         "schema": SCHEMA,
         "at": now().isoformat(),
@@ -57,7 +57,7 @@ def listing(course_id: str, *, learners: bool, reason: str, by: str) -> Document
         "applies": state.is_lms(),
         "looked_up": learners,
         "reason": reason,
-        "by": by,
+        "by": user,
         "rows": found,
     }
     return Document(content=content, exit_code=ExitCode.DIFFERENCES if found else ExitCode.OK)

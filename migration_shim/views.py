@@ -25,10 +25,10 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_POST
 
 from . import grader_login, submit_auth
-from .api import queue_interface
 from .conf import ShimSettings, usable
 from .core.origins import from_another_site
 from .core.wire import parse_header
+from .dual_write import QueueInterface
 from .errors import ConfigurationError, Malformed, PhaseUnreadable
 from .legacy.client import SENT_BY_SHIM, is_sent_by_shim
 from .metrics import count
@@ -144,7 +144,7 @@ def submit(request: HttpRequest) -> HttpResponse:
             return _refused(odd.reason)
     files = [_named(name, upload) for name, upload in request.FILES.items() if isinstance(upload, UploadedFile)]
     try:
-        refused, content = queue_interface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
+        refused, content = QueueInterface(seconds=settings.http_door_seconds).send_to_queue(header, body, files)
     except PhaseUnreadable as unreadable:
         return reply(False, str(unreadable))
     return reply(not refused, content)

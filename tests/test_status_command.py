@@ -15,7 +15,7 @@ from waffle import get_waffle_switch_model
 
 from migration_shim import api, metrics, toggles
 from migration_shim.core.phases import flags_of
-from migration_shim.data import ExitCode, Move, Phase
+from migration_shim.data import Document, ExitCode, Move, Phase
 from migration_shim.management.commands import xqueue_status
 from migration_shim.reports import prometheus
 from tests import rows
@@ -139,8 +139,8 @@ def test_a_watch_on_a_terminal_clears_it(rounds, capsys, monkeypatch):
 
 def test_a_watch_outlives_a_database_that_goes_and_comes_back(rounds, capsys, monkeypatch):
     _, actions = rounds
-    status = api.status
-    answers = iter([status, None, status])
+    real = xqueue_status.status.run
+    answers = iter([real, None, real])
 
     def flaky(*args, **options):
         answer = next(answers)
@@ -148,7 +148,7 @@ def test_a_watch_outlives_a_database_that_goes_and_comes_back(rounds, capsys, mo
             raise OperationalError(2006, "Server has gone away")
         return answer(*args, **options)
 
-    monkeypatch.setattr(xqueue_status.api, "status", flaky)
+    monkeypatch.setattr(xqueue_status.status, "run", flaky)
     closed = []
     monkeypatch.setattr(xqueue_status, "close_old_connections", lambda: closed.append(1))
     actions += [lambda: None, lambda: None]
@@ -163,7 +163,7 @@ def test_a_watch_waits_longer_where_reading_takes_long(rounds, monkeypatch):
     waited, _ = rounds
     ticks = iter([0.0, 3.0])
     monkeypatch.setattr(xqueue_status.time, "monotonic", lambda: next(ticks))
-    monkeypatch.setattr(xqueue_status.Command, "answer", lambda self, options: api.Document(content={}, exit_code=0))
+    monkeypatch.setattr(xqueue_status.Command, "answer", lambda self, options: Document(content={}, exit_code=0))
     monkeypatch.setattr(xqueue_status.Command, "formats", {"text": lambda content: ""})
     run("--watch")
     assert waited == [30.0]

@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, get_storage
 from waffle.models import Switch
 
-from migration_shim import api, copies, publish, purge, repair, retirement, runs, tasks, toggles
+from migration_shim import api, copies, publish, purge, repair, retirement, runs, tasks, toggles, watch
 from migration_shim.backfill import give_back, handoff, left_over
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.data import ExitCode
@@ -303,13 +303,13 @@ def test_only_courses_with_something_to_watch_over_are():
 STEPS = {
     "handoff": (left_over, "finish_handoff"),
     "return": (left_over, "finish_return"),
-    "reconcile": (api._watch.reconcile, "run"),
-    "guard": (api._watch.guarding, "guard"),
+    "reconcile": (watch.reconcile, "run"),
+    "guard": (watch.guarding, "guard"),
     "reverse": (repair, "reverse_shadows"),
     "shadows": (repair, "shadows"),
     "forget": (retirement, "forget_due"),
     "purge": (purge, "purge"),
-    "sweep": (api._watch.sweeping, "sweep"),
+    "sweep": (watch.sweeping, "sweep"),
     "runs": (purge, "prune_runs"),
 }
 

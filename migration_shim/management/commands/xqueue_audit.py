@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import api
+from ... import audit
 from ...data import Document, ExitCode
 from ..command import ShimCommand, course_id
 
@@ -40,9 +40,9 @@ class Command(ShimCommand):
     def document(self, *, course: list[str] | None, against: Path | None, **options: Any) -> Document:
         """The log."""
         if against is None:
-            return api.audit(course or [])
+            return audit.run(course or [])
         try:
             noted = json.loads(against.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CommandError(f"--against: {against} cannot be read: {error}", returncode=ExitCode.USAGE) from error
-        return api.audit(course or [], noted)
+        return audit.run(course or [], noted)

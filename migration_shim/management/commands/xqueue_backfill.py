@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import api
-from ...backfill.request import Mode
+from ...backfill.request import Mode, Request
+from ...backfill.start import start
 from ...data import Document
 from ..command import ShimCommand, course_id, positive
 
@@ -60,7 +60,7 @@ class Command(ShimCommand):
         """What became of all rows read."""
         if problem := _contradiction(options):
             self.usage_error(problem)
-        request = api.BackfillRequest(
+        request = Request(
             mode=Mode(options["mode"]),
             courses=frozenset(options["course"]) if options["course"] else None,
             queues=frozenset(options["queue"]) if options["queue"] else None,
@@ -76,7 +76,7 @@ class Command(ShimCommand):
             workers=options["workers"],
         )
         progress = self.progress(request.mode.value)
-        return api.backfill(request, progress, progress.tell)
+        return start(request, progress, progress.tell)
 
 
 def _contradiction(options: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from opaque_keys.edx.keys import CourseKey
 
-from ... import api
+from ... import counts, cutover, release, stamp, wave
 from ...data import Document, ExitCode, Phase
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
@@ -88,7 +88,7 @@ class Command(ShimCommand):
         if (options["adopt"] is None) is (to is None):
             self.usage_error("--to goes with every step, and not with --adopt")
         if to is None:
-            return api.adopt(options["adopt"], reason=reason, execute=execute, user=operator())
+            return stamp.adopt(options["adopt"], reason=reason, execute=execute, user=operator())
         courses = options["course"] or _courses_of(options["org"], options["file"])
         who = {"reason": reason, "execute": execute, "user": operator(), "login": options["user"]}
         last = options["release"] or options["remove_shadows"]
@@ -101,18 +101,18 @@ class Command(ShimCommand):
             )
         if options["remove_shadows"]:
             progress = self.progress("removing shadows")
-            return api.remove_shadows(courses[0], execute=execute, progress=progress)
+            return cutover.remove_shadows(courses[0], execute=execute, progress=progress)
         if options["release"]:
-            return api.release(courses[0], override=options["override"], **who)
+            return release.run(courses[0], override=options["override"], **who)
         if options["course"] and len(courses) == 1:
-            return api.cutover(courses[0], to, override=options["override"], **who)
-        return api.cutover_wave(courses, to, override=options["override"], limit=options["wave"], **who)
+            return cutover.run(courses[0], to, override=options["override"], **who)
+        return wave.run(courses, to, override=options["override"], limit=options["wave"], **who)
 
 
 def _courses_of(org: str | None, file: Path | None) -> list[str]:
     """The courses of an organisation or of a file; a wrong call where there are none."""
     if file is None:
-        courses = [known for known in api.known_courses() if CourseKey.from_string(known).org == org]
+        courses = [known for known in counts.known_courses() if CourseKey.from_string(known).org == org]
         if not courses:
             raise CommandError(f"The shim knows no course of {org!r}.", returncode=ExitCode.USAGE)
         return courses

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import api
+from ... import in_vain
 from ...data import Document
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
@@ -38,4 +38,4 @@ class Command(ShimCommand):
         self, *, course: str, submission: list[int] | None, reason: str, execute: bool, **options: Any
     ) -> Document:
         """What is to be failed, or was."""
-        return api.fail(course, submission or [], reason=reason, user=operator(), execute=execute)
+        return in_vain.fail(course, submission or [], reason=reason, user=operator(), execute=execute)

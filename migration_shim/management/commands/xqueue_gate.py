@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import api
+from ... import evidence
 from ...data import Document
 from ..command import ShimCommand, course_id
 
@@ -24,7 +24,7 @@ class Command(ShimCommand):
 
     def document(self, *, course: str, explain: bool, **options: Any) -> Document:
         """The verdict."""
-        answer = api.gate(course)
+        answer = evidence.run_gate(course)
         if not explain and options["format"] == "text":
             content = {key: value for key, value in answer.content.items() if key != "evidence"}
             return Document(content=content, exit_code=answer.exit_code)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import api
+from ... import cures, known
 from ...data import GRAVE, DivergenceClass, Document, ExitCode
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
@@ -53,14 +53,14 @@ class Command(ShimCommand):
     def document(self, **options: Any) -> Document:
         """The register, as it is afterwards."""
         if options["withdraw"] is not None:
-            return api.withdraw_known_difference(options["withdraw"])
+            return known.withdraw(options["withdraw"])
         if options["cure"] is not None:
             return self._cure(options)
         if options["add"] is None:
-            return api.known_differences()
+            return known.listing()
         if not options["reason"]:
             raise CommandError("--add needs --reason", returncode=ExitCode.USAGE)
-        return api.add_known_difference(
+        return known.add(
             options["add"],
             reason=options["reason"],
             owner=options["user"] or operator(),
@@ -74,4 +74,4 @@ class Command(ShimCommand):
         if not (options["course"] and options["reason"]):
             raise CommandError("--cure needs --course and --reason", returncode=ExitCode.USAGE)
         who = options["user"] or operator()
-        return api.cure(options["cure"], course_id=options["course"], reason=options["reason"], by=who)
+        return cures.cure(options["cure"], course_id=options["course"], reason=options["reason"], by=who)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import api
+from ... import preflight
 from ...data import Document
 from ..command import ShimCommand, course_id
 
@@ -37,4 +37,4 @@ class Command(ShimCommand):
 
     def document(self, *, course: str, probe: bool, **options: Any) -> Document:
         """The findings."""
-        return api.preflight(course, self.progress("preflight"), probe=probe)
+        return preflight.run(course, self.progress("preflight"), probe=probe)

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import api
+from ... import counts, diff_report, link, reconcile
 from ...data import Document, Grading
 from ...reports import machine
 from ...reports.formats import RENDERERS
@@ -87,10 +87,10 @@ class Command(ShimCommand):
 
     def document(self, **options: Any) -> Document:
         """The comparison."""
-        courses = options["course"] or api.known_courses()
+        courses = options["course"] or counts.known_courses()
         content = options["include_content"]
         if options["relink"]:
-            lost = api.relink()
+            lost = link.relink()
             self.stderr.write(f"All rows are linked anew; {lost} entries had a row that is not there any more.")
         wanted = bool(options["report"] or options["divergences"])  # else none is read
         # Divergences wait in a file, not in memory: there may be very many, and each report reads them once.
@@ -104,7 +104,7 @@ class Command(ShimCommand):
                 yield from map(json.loads, kept)
 
             progress = self.progress("reconcile")
-            answer = api.reconcile(
+            answer = reconcile.run(
                 courses,
                 progress,
                 keep if wanted else None,
@@ -114,7 +114,7 @@ class Command(ShimCommand):
                 tell=progress.tell,
             )
             if wanted:
-                report = api.diff_report(answer.content, divergences, include_content=content)
+                report = diff_report.gather(answer.content, divergences, include_content=content)
                 for path in options["report"]:
                     _write(path, RENDERERS[path.suffix](report), private=content)
                 if options["divergences"]:

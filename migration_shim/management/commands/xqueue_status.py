@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import OperationalError, close_old_connections
 
-from ... import api
+from ... import status, toggles
 from ...data import Document
 from ...reports import prometheus
 from ..command import ShimCommand, course_id
@@ -50,7 +50,7 @@ class Command(ShimCommand):
 
     def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:
         """The status."""
-        return api.status(course, watcher_config=watcher_config)
+        return status.run(course, watcher_config=watcher_config)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print it once, or until somebody ends it."""
@@ -71,7 +71,7 @@ class Command(ShimCommand):
     def _round(self, options: dict[str, Any]) -> float:
         """One screen; how many seconds it took."""
         began = time.monotonic()
-        api.new_work_cycle()
+        toggles.new_work_cycle()
         try:
             answer = self.answer(options)
             shown, self.exit_code = self.formats["text"](answer.content), answer.exit_code

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import api
+from ... import undelivered
 from ...data import Document
 from ..command import ShimCommand, course_id, operator, sentence
 
@@ -34,4 +34,4 @@ class Command(ShimCommand):
         """Who is undelivered."""
         if learners and not reason:
             self.usage_error("--learners needs --reason: looking a learner up is written down")
-        return api.undelivered(course, learners=learners, reason=reason or "", user=operator())
+        return undelivered.listing(course, learners=learners, reason=reason or "", user=operator())

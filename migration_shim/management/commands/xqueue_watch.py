@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
-from ... import api
+from ... import watch
 from ...data import Document, ExitCode
 from ...run_control.control import Control, Stopped
 from ...toggles import kill_switch_ignored
@@ -51,7 +51,7 @@ class Command(ShimCommand):
 
     def document(self, **options: Any) -> Document:
         """One round."""
-        return api.watch(options["course"], purge=options["purge"])
+        return watch.run(options["course"], purge=options["purge"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         """One round, or round after round until a signal ends it."""

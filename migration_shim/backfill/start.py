@@ -1,0 +1,33 @@
+"""The one entrance of ``xqueue_backfill``: the run that a request asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..data import Document
+from ..run_control import workers
+from ..run_control.control import Progress, nothing
+from . import give_back, handoff
+from . import run as shadow
+from .request import Mode, Request
+
+
+def start(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document:
+    """
+    Import legacy rows as shadows, or move what is in flight between the systems; or say what would be done.
+
+    Args:
+        request: the mode, the scope and the options.
+        progress: called with (rows done, rows there are).
+        tell: called with a short text while the run waits, and with an empty one when it goes on.
+
+    Raises:
+        ConfigurationError: the settings are not usable, or the request asks for workers and there is no Celery.
+        ShimError: what the ``run`` of the mode raises besides.
+    """
+    if request.mode is Mode.HANDOFF:
+        return handoff.run(request, progress, tell)
+    if request.mode is Mode.RETURN:
+        return give_back.run(request, progress, tell)
+    send = None if request.workers is None else workers.sender("backfill")
+    return shadow.run(request, progress, tell, send=send)
