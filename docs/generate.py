@@ -182,7 +182,7 @@ def toggles_page() -> str:
 
 def exit_codes_page() -> str:
     """The bits of an exit code. A bit without a meaning here, or a meaning without a bit, is an error."""
-    from migration_shim.data import ExitCode
+    from migration_shim.core.data import ExitCode
 
     names = list(ExitCode.__members__)
     if set(names) != MEANINGS.keys():
@@ -193,7 +193,7 @@ def exit_codes_page() -> str:
         rows.append(f"   * - {ExitCode[name].value}\n     - ``{name}``\n     - {meaning}")
     return page(
         "Exit codes",
-        "ExitCode in migration_shim/data.py",
+        "ExitCode in migration_shim/core/data.py",
         "An exit code is a sum of bits: 10 is 2 and 8. A script that only asks whether all was well tests for 0.",
         "\n".join(rows),
         paragraph(

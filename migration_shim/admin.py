@@ -30,8 +30,8 @@ from opaque_keys.edx.keys import CourseKey
 
 from . import checks, cutover, dashboard
 from . import status as status_document
-from .data import Phase
-from .errors import ShimError
+from .core.data import Phase
+from .core.errors import ShimError
 from .models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
 from .reports import steps
 

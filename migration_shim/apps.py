@@ -23,7 +23,7 @@ class MigrationShimConfig(AppConfig):
         },
         "signals_config": {
             "lms.djangoapp": {
-                "relative_path": "retirement",
+                "relative_path": "retention.user_retirement",
                 "receivers": [
                     {
                         "receiver_func_name": "retire_user",

@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 
 from .core import json_text
 from .core.attempts import STALL, Attempt, Queued, time_in
+from .core.data import Origin
+from .core.errors import Malformed
 from .core.identity import GRADED_DISPATCH, recover_input
 from .core.wire import parse_callback, parse_header
-from .data import Origin
-from .errors import Malformed
 from .lms import state
 from .models import LedgerEntry
 

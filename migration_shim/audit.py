@@ -1,4 +1,4 @@
-"""The log of phase changes, shown and verified. See ``core/chain.py`` for what the chain can show and what not."""
+"""The log of phase changes, shown and verified. See ``core/hash_chain.py`` for what the chain can show and what not."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from .core.chain import Head, Link, breaks, holds
-from .data import Document, ExitCode, Phase
-from .errors import ShimError
+from .core.data import Document, ExitCode, Phase
+from .core.errors import ShimError
+from .core.hash_chain import Head, Link, breaks, holds
 from .models import CoursePhase, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_audit/1"

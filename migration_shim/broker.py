@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.pools import producers
 
 from .conf import ShimSettings, load
-from .errors import WorkersFailed
+from .core.errors import WorkersFailed
 
 DRAIN_OUTBOX = "migration_shim.drain_outbox"
 BACKFILL_RANGE = "migration_shim.backfill_range"

@@ -16,8 +16,8 @@ from django.core import checks
 
 from . import conf, schema, sink
 from .conf import LEGACY_ALIAS
+from .core.errors import ConfigurationError
 from .core.wire import NAME_LIMIT
-from .errors import ConfigurationError
 from .lms import capa, pins
 from .target import installed
 

@@ -15,8 +15,8 @@ from . import echo, storing, wrong_side
 from .conf import ShimSettings
 from .core.attempts import STALL
 from .core.compare import Patience, compare, overtaken
+from .core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
 from .core.wire import parse_header
-from .data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
 from .models import KnownDifference, LedgerEntry
 from .outcomes import legacy_sides, vanished_side
 from .payloads import Payloads

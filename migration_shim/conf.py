@@ -17,10 +17,10 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
+from .core.errors import ConfigurationError
 from .core.evidence import Thresholds
 from .core.hosts import named_host
 from .core.identity import has_suffix
-from .errors import ConfigurationError
 
 #: The alias of XQueue's database in DATABASES.
 LEGACY_ALIAS = "xqueue"

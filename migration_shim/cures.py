@@ -11,8 +11,8 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from . import buckets, known, permits, proofs
-from .data import GRAVE, DivergenceClass, Document, Phase
-from .errors import ShimError
+from .core.data import GRAVE, DivergenceClass, Document, Phase
+from .core.errors import ShimError
 from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange
 
 

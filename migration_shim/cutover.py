@@ -10,9 +10,9 @@ from django.utils.timezone import now
 
 from . import evidence, overrides, recount, release, runs, serving, stamp, toggles
 from .conf import load, usable
+from .core.data import Authority, Document, ExitCode, Phase, Verdict
+from .core.errors import IllegalStep
 from .core.phases import allowed_steps, flags_of, needs_permit
-from .data import Authority, Document, ExitCode, Phase, Verdict
-from .errors import IllegalStep
 from .lms import flags as platform
 from .models import CoursePhase
 from .target import removal

@@ -6,8 +6,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from .core.attention import age
+from .core.data import Phase
 from .core.phases import allowed_steps
-from .data import Phase
 
 Content = dict[str, Any]
 #: Days in a trend, up to that of the status.

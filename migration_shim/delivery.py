@@ -23,8 +23,8 @@ from django.utils.timezone import now
 from . import attempts, multirow
 from .attempts import Submitted
 from .conf import ShimSettings
+from .core.data import BETWEEN, Authority, Leg, Phase, State
 from .core.delivered import TRIES, Learner, comparable
-from .data import BETWEEN, Authority, Leg, Phase, State
 from .legacy import open_rows as on_legacy
 from .legacy import timeouts
 from .lms import state

@@ -11,9 +11,9 @@ from django.utils.timezone import now
 from . import evidence, known, overrides, runs
 from .conf import load
 from .core import json_text
+from .core.data import LegacyRow
+from .core.errors import Malformed
 from .core.wire import parse_body
-from .data import LegacyRow
-from .errors import Malformed
 from .legacy import rows as legacy_rows
 from .models import KnownDifference
 from .reports.report import Report

@@ -25,11 +25,11 @@ from . import breaker, copies, hosts, publish, sink, toggles
 from . import entries as ledger
 from .buckets import counted
 from .conf import COPY_KEYS, ShimSettings, usable
+from .core.data import BETWEEN, Authority, Leg, Move, Origin, Phase
+from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Callback, Envelope, parse_envelope
-from .data import BETWEEN, Authority, Leg, Move, Origin, Phase
-from .errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .inserting import insert_one
 from .legacy.client import LegacyClient, UploadedFile
 from .lms.points import points_possible

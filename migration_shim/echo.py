@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .conf import ShimSettings
-from .data import Authority, Leg, LegacyRow, State
+from .core.data import Authority, Leg, LegacyRow, State
 from .models import LedgerEntry
 from .target import leases, results
 

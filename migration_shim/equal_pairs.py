@@ -21,8 +21,8 @@ from . import buckets, fingerprint, hosts, multirow
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
+from .core.data import Authority, Leg, Move, Origin, PairStatus, State
 from .core.plain_pair import Pair, Verdict
-from .data import Authority, Leg, Move, Origin, PairStatus, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .retry import on_contention

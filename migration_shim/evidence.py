@@ -11,10 +11,10 @@ from django.utils.timezone import now
 
 from . import gathering, known, overrides, permits, runs
 from .conf import load
+from .core.data import Document, ExitCode, Phase, Verdict
 from .core.evidence import Cause, Evidence, GateResult, Tally
 from .core.explain import explain
 from .core.gate import evaluate
-from .data import Document, ExitCode, Phase, Verdict
 from .models import CoursePhase, Run
 
 SCHEMA = "migration_shim.xqueue_gate/1"

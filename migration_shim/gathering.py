@@ -13,10 +13,10 @@ from django.utils.timezone import now
 from . import counts, known, overrides, proofs, recount, runs, tallies
 from . import entries as ledger
 from .conf import ShimSettings
-from .core import gathered
+from .core import cohorts
 from .core.buckets import Flag
+from .core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from .core.evidence import Evidence, Latency, Override, Tally
-from .data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from .lms import state
 from .models import CoursePhase, LedgerEntry, PhaseChange, Run
 
@@ -52,9 +52,9 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     seen = None if unseen is None else ~unseen
     told = counts.joined(compared, counts.loose(course_id, seen))
     everything = told if unseen is None else counts.joined(told, counts.loose(course_id, unseen))
-    numbers = gathered.counting(told, authority)
+    numbers = cohorts.counting(told, authority)
     window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
-    classes, grave = gathered.by_class(numbers), proofs.on_record(course_id)
+    classes, grave = cohorts.by_class(numbers), proofs.on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
         reconcile_age=_age(reconciled),
@@ -84,14 +84,14 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     )
 
 
-def _window(course_id: str, numbers: counts.Numbers, since: datetime) -> gathered.Window:
+def _window(course_id: str, numbers: counts.Numbers, since: datetime) -> cohorts.Window:
     """Since when pairs count, and which of those of the day of a step back were graded after it."""
     day, back = since.astimezone(UTC).date(), _taken_back_at(course_id)
     if back is None:
-        return gathered.Window(since=day)
-    window = gathered.Window(since=day, taken_back_on=back.astimezone(UTC).date())
+        return cohorts.Window(since=day)
+    window = cohorts.Window(since=day, taken_back_on=back.astimezone(UTC).date())
     asked = [
-        facts for facts, _ in numbers if facts.graded_on == window.taken_back_on and gathered.is_real(facts, window)
+        facts for facts, _ in numbers if facts.graded_on == window.taken_back_on and cohorts.is_real(facts, window)
     ]
     after = counts.among(course_id, asked, Q(target_graded_at__gte=back))
     return dataclasses.replace(window, graded_after=after)
@@ -113,15 +113,15 @@ def _tallies(
     everything: counts.Numbers,
     numbers: counts.Numbers,
     by: str,
-    window: gathered.Window,
+    window: cohorts.Window,
     side_effects: frozenset[str],
 ) -> tuple[Tally, ...]:
     arrived = {getattr(facts, by) for facts, _ in everything if window.is_recent(facts)}
-    return gathered.tallies(numbers, by, window, side_effects, arrived)
+    return cohorts.tallies(numbers, by, window, side_effects, arrived)
 
 
 def _queues(
-    everything: counts.Numbers, numbers: counts.Numbers, window: gathered.Window, side_effects: frozenset[str]
+    everything: counts.Numbers, numbers: counts.Numbers, window: cohorts.Window, side_effects: frozenset[str]
 ) -> tuple[Tally, ...]:
     """The queues, and those without a pair that learners have used lately while the target was authoritative."""
     tallied = _tallies(everything, numbers, "queue_name", window, side_effects)
@@ -155,7 +155,7 @@ def _overdue(
     return compared + (owed if seen is None else owed.filter(seen)).count()
 
 
-def _latency(course_id: str, authority: Authority, window: gathered.Window, seen: Q | None) -> Latency:
+def _latency(course_id: str, authority: Authority, window: cohorts.Window, seen: Q | None) -> Latency:
     places = tallies.seconds(course_id, wanted=seen)
     found = tallies.latency(
         (place, number)

@@ -14,13 +14,13 @@ from django.utils.timezone import now
 
 from . import counts, cutover, in_vain, phase_memory, proofs, queue_names, runs, tallies, toggles
 from .conf import ShimSettings
+from .core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .core.buckets import Flag, uncovered
+from .core.data import Authority, DivergenceClass, Move, PairStatus, Phase, State
+from .core.errors import ConfigurationError
 from .core.evidence import Tally
-from .core.guard import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
-from .core.totals import fence_known_upto
-from .data import Authority, DivergenceClass, Move, PairStatus, Phase, State
+from .core.reconcile_document import fence_known_upto
 from .entries import owed_since
-from .errors import ConfigurationError
 from .legacy.client import LegacyClient
 from .metrics import count
 from .models import Checkpoint, CoursePhase, LedgerEntry

@@ -18,8 +18,8 @@ from django.db import DatabaseError, transaction
 from edx_django_utils.cache import RequestCache
 
 from .conf import callback_hosts
+from .core.data import Whose
 from .core.hosts import Hosts, host_of, whose_header
-from .data import Whose
 from .metrics import count
 from .models import DoorHost
 

@@ -15,7 +15,7 @@ from django.utils.timezone import now
 
 from . import runs
 from .conf import ShimSettings, load
-from .data import Document, ExitCode
+from .core.data import Document, ExitCode
 from .models import LedgerEntry
 from .target import open_rows, results
 

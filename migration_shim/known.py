@@ -19,8 +19,8 @@ from django.utils.timezone import now
 from . import counts, texts
 from .buckets import Changes, counted, differences_of
 from .core.buckets import Facts, Flag, read
-from .data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
-from .errors import ShimError
+from .core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
+from .core.errors import ShimError
 from .models import Bucket, Divergence, KnownDifference, LedgerEntry, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_known/1"

@@ -9,7 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Q
 from django.db.models.signals import pre_migrate
 
-from .data import BETWEEN, Phase
+from .core.data import BETWEEN, Phase
 from .models import CoursePhase, LedgerEntry
 from .schema import APP
 

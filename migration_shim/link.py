@@ -11,10 +11,10 @@ from django.utils.timezone import now
 from . import entries as ledger
 from . import multirow, walked, wrong_side
 from .conf import ShimSettings, load
+from .core.classification import ParsedRow, is_copy, plain_identity
+from .core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .core.identity import FENCE, in_sample
-from .core.mapping import ParsedRow, is_copy, plain_identity
 from .core.wire import parse_header
-from .data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .legacy import files, primary
 from .legacy import reading as plan
 from .legacy import rows as legacy_rows

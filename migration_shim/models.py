@@ -16,9 +16,9 @@ from django.db import models
 from django.utils.timezone import now
 
 from . import texts
-from .core import chain
-from .data import Authority, DivergenceClass, Leg, Move, Origin, PairStatus, Phase, Verdict
-from .errors import LogIsAddedTo
+from .core import hash_chain
+from .core.data import Authority, DivergenceClass, Leg, Move, Origin, PairStatus, Phase, Verdict
+from .core.errors import LogIsAddedTo
 from .fields import ExactCharField, ForeignCharField
 
 __all__ = [
@@ -509,7 +509,7 @@ class _Log(models.QuerySet):
         """
         if record.log_length is None:  # entries older than the chain keep their places
             record.log_length = self.filter(course_id=record.course_id).count()
-        position, previous = record.log_length + 1, record.log_digest or chain.START
+        position, previous = record.log_length + 1, record.log_digest or hash_chain.START
         entry = PhaseChange(
             course_id=record.course_id,
             step_from=record.phase,
@@ -522,7 +522,7 @@ class _Log(models.QuerySet):
             position=position,
             previous=previous,
         )
-        digest = entry.digest = chain.digest(previous, position, entry.said())
+        digest = entry.digest = hash_chain.digest(previous, position, entry.said())
         entry.save(force_insert=True)
         record.log_length, record.log_digest = position, digest
 
@@ -531,7 +531,7 @@ class PhaseChange(models.Model):
     """
     One change of phase: who, when, why, and on what evidence. Rows are only ever added, by ``objects.append``.
 
-    The rows of a course are a chain (``core/chain.py``); the course's CoursePhase holds its head. A row without a
+    The rows of a course are a chain (``core/hash_chain.py``); the course's CoursePhase holds its head. A row without a
     digest is older than the chain.
 
     .. pii: The name of the operator who changed the phase.

@@ -16,7 +16,7 @@ from django.utils.timezone import now
 
 from . import buckets, multirow, permits
 from .core.buckets import Learned, learner_bin
-from .data import DivergenceClass, PairStatus
+from .core.data import DivergenceClass, PairStatus
 from .models import Divergence, LedgerEntry
 
 #: What was true of an entry when its learner was asked, and has to be true still when that is written down.

@@ -22,7 +22,7 @@ from django.utils.timezone import now
 from . import attempts, breaker, copies, supersession, toggles
 from .conf import ShimSettings
 from .core.attempts import Queued
-from .data import Authority
+from .core.data import Authority
 from .metrics import count
 from .models import LedgerEntry
 

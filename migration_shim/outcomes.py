@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from .conf import ShimSettings
 from .core.attempts import STALL
+from .core.classification import ParsedRow, is_copy, legacy_state
 from .core.compare import reached, vanished
+from .core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from .core.identity import RETIRED
-from .core.mapping import ParsedRow, is_copy, legacy_state
 from .core.scoring import message_digest, read_reply
-from .data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from .entries import REFUSED
 from .legacy import files, reading
 from .legacy import rows as legacy_rows

@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from . import proofs, runs, texts
+from .core.data import Phase
+from .core.errors import IllegalStep, ShimError
 from .core.evidence import GateResult
-from .data import Phase
-from .errors import IllegalStep, ShimError
 from .models import GateOverride
 
 

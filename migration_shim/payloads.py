@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from .conf import ShimSettings
+from .core.data import DivergenceClass
+from .core.errors import FileUnavailable, Malformed
 from .core.payload import parity
-from .data import DivergenceClass
 from .entries import legacy_body
-from .errors import FileUnavailable, Malformed
 from .legacy import files
 from .models import Divergence, LedgerEntry
 from .outcomes import LegacySide

@@ -15,8 +15,8 @@ from django.utils.timezone import now
 
 from . import runs
 from .conf import load
-from .data import Phase
-from .errors import ConfigurationError
+from .core.data import Phase
+from .core.errors import ConfigurationError
 from .models import CoursePhase, KnownDifference, Run
 
 #: The settings that a verdict depends on beside the gate's thresholds. None that one container has and another has not

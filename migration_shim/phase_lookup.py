@@ -13,9 +13,9 @@ import time
 from django.db import DatabaseError, connection
 
 from . import phase_memory, schema, toggles
+from .core.data import Authority, Phase
+from .core.errors import PhaseUnreadable
 from .core.phases import PhaseDecision
-from .data import Authority, Phase
-from .errors import PhaseUnreadable
 from .metrics import count
 from .models import CoursePhase
 

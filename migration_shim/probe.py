@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from . import sink, toggles
 from .conf import ShimSettings
+from .core.data import LegacyRow
+from .core.errors import ConfigurationError, FileUnavailable, Unfit
 from .core.identity import reverse_header
-from .data import LegacyRow
-from .errors import ConfigurationError, FileUnavailable, Unfit
 from .legacy import files
 from .legacy.client import LegacyClient
 

@@ -9,8 +9,8 @@ from django.db.models import Count, Q, QuerySet
 
 from . import attempts, counts, runs
 from .conf import load
+from .core.data import GRAVE, Authority, DivergenceClass, Move, State
 from .core.delivered import Learner
-from .data import GRAVE, Authority, DivergenceClass, Move, State
 from .legacy import open_rows as on_legacy
 from .legacy import rows as legacy_rows
 from .legacy import timeouts

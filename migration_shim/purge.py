@@ -19,8 +19,8 @@ from django.utils.timezone import now
 from . import counts, stamp
 from .buckets import counted
 from .conf import ShimSettings
+from .core.data import Authority, Leg, Move
 from .core.delivered import Learner
-from .data import Authority, Leg, Move
 from .models import CoursePhase, LedgerEntry, Run
 from .target import open_rows
 

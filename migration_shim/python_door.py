@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .data import Authority
+from .core.data import Authority
+from .core.errors import SenderUnusable
 from .dual_write import QueueInterface
-from .errors import SenderUnusable
 from .lms.capa import Call
 from .metrics import count
 from .phase_lookup import phase_in_force

@@ -15,7 +15,7 @@ from django.db.models import Count, Min, Q
 
 from . import counts
 from .core.buckets import Facts, bucket_id
-from .data import Authority, Leg
+from .core.data import Authority, Leg
 from .legacy import rows as legacy_rows
 from .legacy.timeouts import AWAY
 from .models import LedgerEntry, Run

@@ -34,8 +34,8 @@ from . import (
     walk,
 )
 from .conf import ShimSettings, load
-from .core.totals import course_content, fence_known_upto, whole_content
-from .data import DivergenceClass, Document, ExitCode, Grading
+from .core.data import DivergenceClass, Document, ExitCode, Grading
+from .core.reconcile_document import course_content, fence_known_upto, whole_content
 from .legacy import open_rows as on_legacy
 from .models import Run
 from .run_control.apart import attempt, exit_code_of

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from . import counts, runs
 from .buckets import Changes, differences_of, rows_of, take_in
 from .core.buckets import Flag, Kind, bins_of, facts_of
-from .data import State
+from .core.data import State
 from .metrics import count
 from .models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
 

@@ -20,8 +20,8 @@ from django.utils.timezone import now
 from . import attempts, proofs
 from .buckets import counted
 from .conf import ShimSettings
+from .core.data import Authority
 from .core.delivered import TRIES
-from .data import Authority
 from .lms import receivers, state
 from .metrics import count
 from .models import LedgerEntry

@@ -17,12 +17,12 @@ from django.utils.timezone import now
 
 from . import overrides, runs, toggles
 from .conf import load
-from .core import hazards
+from .core import row_checks
+from .core.data import Authority, Document, ExitCode, Phase
+from .core.errors import IllegalStep, Malformed, ShimError
 from .core.findings import NOTE
 from .core.wire import parse_envelope
-from .data import Authority, Document, ExitCode, Phase
 from .entries import legacy_body
-from .errors import IllegalStep, Malformed, ShimError
 from .lms import capa
 from .lms import flags as platform
 from .models import CoursePhase, LedgerEntry, PhaseChange
@@ -181,4 +181,4 @@ def _codes(entry: LedgerEntry, suffix: str) -> set[str]:
         envelope = parse_envelope(entry.raw_header, legacy_body(entry, ""))
     except Malformed:
         return {PURGED}
-    return {sight.code for sight in hazards.of_envelope(envelope, entry.identity, writer.ANSWER_LIMIT, suffix)}
+    return {sight.code for sight in row_checks.of_envelope(envelope, entry.identity, writer.ANSWER_LIMIT, suffix)}

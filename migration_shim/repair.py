@@ -13,7 +13,7 @@ from . import copies, outbox, toggles
 from .backfill import run as backfill
 from .backfill.request import Mode, Request
 from .conf import ShimSettings
-from .data import Authority, Leg
+from .core.data import Authority, Leg
 from .models import LedgerEntry
 
 PAGE = 500

@@ -21,8 +21,8 @@ from . import buckets, equal_pairs, hosts, multirow
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import replaced_facts, replaced_flags
+from .core.data import PairStatus, State
 from .core.plain_pair import Pair
-from .data import PairStatus, State
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry

@@ -17,7 +17,7 @@ from django.utils.timezone import now
 
 from . import __version__
 from .conf import ShimSettings, load
-from .errors import RunLocked
+from .core.errors import RunLocked
 from .models import Checkpoint, Run
 
 #: A run that has not shown a sign of life for this long is dead, and its lock with it.

@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from . import fingerprint, multirow
-from .data import Leg, Move, PairStatus, ScoreStyle, State
+from .core.data import Leg, Move, PairStatus, ScoreStyle, State
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .target import changing as target_changing

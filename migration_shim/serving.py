@@ -7,8 +7,8 @@ from typing import Any
 
 from . import counts, runs, schema
 from .conf import usable
-from .core.serving import served
-from .data import HELD, Authority, Move, Phase
+from .core.data import HELD, Authority, Move, Phase
+from .core.grader_queues import served
 from .fields import exact
 from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY, soon

@@ -11,8 +11,8 @@ from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
 from . import hosts
-from .data import Document, ExitCode
-from .errors import LedgerNotOurs
+from .core.data import Document, ExitCode
+from .core.errors import LedgerNotOurs
 from .models import LedgerStamp
 
 SCHEMA = "migration_shim.xqueue_cutover_adoption/1"

@@ -18,10 +18,10 @@ from opaque_keys.edx.keys import CourseKey
 
 from . import proofs, toggles
 from .core.buckets import Flag
+from .core.data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
 from .core.delivered import Learner
 from .core.phases import asked_phase
 from .core.wrong_side import PASSED_THROUGH
-from .data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
 from .lms import flags as platform
 from .models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 

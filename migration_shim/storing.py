@@ -12,7 +12,7 @@ from operator import attrgetter
 from django.db import connection, transaction
 
 from . import buckets, inserting, known, multirow, permits, texts
-from .data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
+from .core.data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
 from .retry import on_contention

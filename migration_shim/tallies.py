@@ -10,7 +10,7 @@ from typing import Any
 
 from . import counts
 from .core.buckets import Bin, Flag, Kind, lower_edge, quantile, read, upper_edge
-from .data import DivergenceClass, PairStatus
+from .core.data import DivergenceClass, PairStatus
 from .models import Divergence
 
 _QUANTILES = (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))

@@ -9,7 +9,7 @@ from . import broker, copies, outbox, walk
 from . import watch as watching
 from .backfill import ranges
 from .conf import load
-from .errors import RunLocked, TargetWriteFailed
+from .core.errors import RunLocked, TargetWriteFailed
 
 __all__ = ["backfill_range", "drain_outbox", "reconcile_range", "watch", "write_reverse", "write_shadow"]
 

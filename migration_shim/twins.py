@@ -18,10 +18,10 @@ from . import toggles
 from .buckets import counted as counting
 from .conf import ShimSettings
 from .core.buckets import Flag
+from .core.data import Authority, Leg, Move, Phase, State
+from .core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from .core.noise import same_outcome, sample_end
 from .counts import Numbers
-from .data import Authority, Leg, Move, Phase, State
-from .errors import FileUnavailable, TargetWriteFailed, Unfit
 from .metrics import count
 from .models import CoursePhase, LedgerEntry
 from .target import twins

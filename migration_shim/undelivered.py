@@ -8,8 +8,8 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from . import attempts, proofs
-from .data import DivergenceClass, Document, ExitCode, Phase
-from .errors import ShimError
+from .core.data import DivergenceClass, Document, ExitCode, Phase
+from .core.errors import ShimError
 from .lms import state
 from .models import CoursePhase, Divergence, PhaseChange
 

@@ -26,10 +26,10 @@ from django.views.decorators.http import require_POST
 
 from . import grader_login, submit_auth
 from .conf import ShimSettings, usable
-from .core.origins import from_another_site
+from .core.cross_site import from_another_site
+from .core.errors import ConfigurationError, Malformed, PhaseUnreadable
 from .core.wire import parse_header
 from .dual_write import QueueInterface
-from .errors import ConfigurationError, Malformed, PhaseUnreadable
 from .legacy.client import SENT_BY_SHIM, is_sent_by_shim
 from .metrics import count
 from .models import LedgerEntry

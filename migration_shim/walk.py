@@ -1,6 +1,6 @@
 """
 What a reconcile does with ledger entries, page by page: in the process that leads it, or in a worker that was handed a
-range of their ids. See ``run_control``.
+range of their ids. See ``runs``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from . import comparing, equal_pairs, known, replaced_pairs, runs, selection, toggles
 from .conf import ShimSettings, load
-from .errors import WorkersFailed
+from .core.errors import WorkersFailed
 from .models import LedgerEntry, Run
 from .run_control import ranges
 from .run_control.control import Control

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from django.utils.timezone import now
 
-from .errors import LegacyReplaced
+from .core.errors import LegacyReplaced
 from .legacy import rows as legacy_rows
 from .models import Checkpoint
 

@@ -33,7 +33,7 @@ from . import (
 )
 from .backfill import left_over
 from .conf import ShimSettings, load
-from .data import Document, ExitCode, Phase
+from .core.data import Document, ExitCode, Phase
 from .models import CoursePhase, LedgerEntry, Run
 from .run_control.apart import attempt, exit_code_of
 from .run_control.control import Control, Stopped

@@ -17,8 +17,8 @@ from django.utils.timezone import now
 
 from . import cutover, evidence, runs, toggles
 from .conf import load
-from .data import Document, ExitCode, Phase, State, Verdict
-from .errors import IllegalStep
+from .core.data import Document, ExitCode, Phase, State, Verdict
+from .core.errors import IllegalStep
 from .models import CoursePhase, LedgerEntry, Run
 
 SCHEMA = "migration_shim.xqueue_cutover_wave/1"

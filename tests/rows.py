@@ -26,7 +26,7 @@ from model_bakery import baker
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import api, permits, toggles
-from migration_shim.data import Document, Leg, Origin, PairStatus, Phase
+from migration_shim.core.data import Document, Leg, Origin, PairStatus, Phase
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa

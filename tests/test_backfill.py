@@ -18,8 +18,8 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, StudentItem, Submission, SubmissionFile
 
 from migration_shim import runs
-from migration_shim.data import ExitCode, Leg, Origin, Phase, RowClass
-from migration_shim.errors import RunLocked
+from migration_shim.core.data import ExitCode, Leg, Origin, Phase, RowClass
+from migration_shim.core.errors import RunLocked
 from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission, Run
 from sandbox import capture
 from sandbox.databases import PROJECT_ROOT

@@ -10,7 +10,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from migration_shim.backfill.one import write_shadow_of
 from migration_shim.conf import load
-from migration_shim.data import ExitCode, Leg
+from migration_shim.core.data import ExitCode, Leg
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.target import removal
 from sandbox import capture

@@ -27,9 +27,9 @@ from benchmarks import (
     work,
 )
 from benchmarks.legacy_rows import BURST, COLUMNS, ODD, RETIRED, Kind
+from migration_shim.core.classification import legacy_state, parse_row
+from migration_shim.core.data import LegacyRow, State
 from migration_shim.core.family import Family
-from migration_shim.core.mapping import legacy_state, parse_row
-from migration_shim.data import LegacyRow, State
 from sandbox.databases import PROJECT_ROOT
 
 # --- a way that goes wrong --------------------------------------------------------------------------------------------

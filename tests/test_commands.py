@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.management.command import ShimCommand
 from migration_shim.models import CoursePhase, LedgerEntry, Run
 from sandbox import capture

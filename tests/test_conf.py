@@ -8,8 +8,8 @@ import pytest
 from django.utils.module_loading import import_string
 
 from migration_shim import conf
+from migration_shim.core.errors import ConfigurationError
 from migration_shim.core.gate import Thresholds
-from migration_shim.errors import ConfigurationError
 from migration_shim.lms import points
 
 SECRET = "hunter2-hunter2"

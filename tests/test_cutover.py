@@ -10,9 +10,9 @@ from django.db import connections
 from django.utils.timezone import now
 
 from migration_shim import api, cutover, runs, toggles
+from migration_shim.core.data import ExitCode, Phase
+from migration_shim.core.errors import ConfigurationError, IllegalStep, ShimError
 from migration_shim.core.phases import allowed_steps, flags_of, needs_permit
-from migration_shim.data import ExitCode, Phase
-from migration_shim.errors import ConfigurationError, IllegalStep, ShimError
 from migration_shim.models import CoursePhase, FlagOverride, LedgerEntry, PhaseChange, Run
 from tests import rows
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401

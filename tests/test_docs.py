@@ -12,7 +12,8 @@ import pytest
 from django.core.management import get_commands
 from django.utils.timezone import now
 
-from migration_shim import conf, data, preflight, toggles, watchers
+from migration_shim import conf, preflight, toggles, watchers
+from migration_shim.core import data
 from migration_shim.models import LedgerEntry
 
 ROOT = Path(__file__).resolve().parent.parent

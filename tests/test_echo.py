@@ -10,7 +10,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import api, conf
-from migration_shim.data import Grading
+from migration_shim.core.data import Grading
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.target import prediction
 from sandbox.lms.models import LearnerEffect

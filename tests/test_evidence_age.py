@@ -6,8 +6,8 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api, toggles, walk
+from migration_shim.core.data import PairStatus, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import PairStatus, Phase
 from migration_shim.models import CoursePhase, LedgerEntry, Run
 from tests import rows
 from tests.counters.oracle import forget_counters

@@ -9,9 +9,9 @@ from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
 from migration_shim import conf, evidence
+from migration_shim.core.data import ExitCode, Verdict
 from migration_shim.core.identity import real_placement
 from migration_shim.core.wire import parse_envelope
-from migration_shim.data import ExitCode, Verdict
 from migration_shim.models import LedgerEntry
 from migration_shim.target import changing, leases, open_rows, prediction, reader, removal, results
 from sandbox.lms.courseware.models import StudentModule

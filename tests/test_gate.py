@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.utils.timezone import now
 
 from migration_shim import api, evidence, toggles
-from migration_shim.data import ExitCode, Leg, PairStatus, Phase, Verdict
+from migration_shim.core.data import ExitCode, Leg, PairStatus, Phase, Verdict
 from migration_shim.management.commands.xqueue_gate import Command
 from migration_shim.models import CoursePhase, LedgerEntry, Run
 from tests import rows

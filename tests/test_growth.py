@@ -8,8 +8,8 @@ from django.test.utils import CaptureQueriesContext
 from submissions.models import Submission
 
 from migration_shim import api
-from migration_shim.core import mapping
-from migration_shim.data import Leg
+from migration_shim.core import classification
+from migration_shim.core.data import Leg
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.preflight import course_rows
@@ -44,7 +44,7 @@ def counted(monkeypatch, number):
     LegacySubmission.objects.all().delete()
     under_one_callback(number)
     counts = {"read": 0, "held together": 0}
-    read, state = legacy_rows._rows, mapping.legacy_state
+    read, state = legacy_rows._rows, classification.legacy_state
 
     def reading(queryset):
         found = read(queryset)
@@ -60,7 +60,7 @@ def counted(monkeypatch, number):
         patch.setattr(course_rows, "PAGE", 20)
         patch.setattr(course_rows, "LARGE", 20)
         patch.setattr(legacy_rows, "_rows", reading)
-        patch.setattr(mapping, "legacy_state", judging)
+        patch.setattr(classification, "legacy_state", judging)
         api.preflight(COURSE, rows.ignore)
     return counts
 

@@ -6,8 +6,8 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim.conf import load
+from migration_shim.core.data import LegacyRow, Whose
 from migration_shim.core.family import Family
-from migration_shim.data import LegacyRow, Whose
 from migration_shim.legacy import files, reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LegacySubmission

@@ -10,8 +10,8 @@ from django.db import connection, connections
 from django.utils.timezone import now
 
 from migration_shim import api, link, walked
-from migration_shim.data import Leg, Origin, PairStatus, Phase
-from migration_shim.errors import LegacyReplaced
+from migration_shim.core.data import Leg, Origin, PairStatus, Phase
+from migration_shim.core.errors import LegacyReplaced
 from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission

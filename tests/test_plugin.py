@@ -16,8 +16,8 @@ from openedx.core.djangoapps.user_api.accounts.signals import USER_RETIRE_LMS_MI
 from migration_shim import conf
 from migration_shim.apps import MigrationShimConfig
 from migration_shim.checks import TAG
+from migration_shim.core.errors import ConfigurationError
 from migration_shim.dual_write import QueueInterface
-from migration_shim.errors import ConfigurationError
 from migration_shim.models import LedgerEntry
 from migration_shim.settings import common, production
 from sandbox.lms.models import AnonymousUserId
@@ -178,7 +178,7 @@ def retirement_receivers():
 
 def test_the_plugin_loader_connects_one_receiver():
     config = MigrationShimConfig.plugin_app["signals_config"]["lms.djangoapp"]
-    module = __import__("migration_shim.retirement").retirement
+    module = __import__("migration_shim.retention.user_retirement").retention.user_retirement
     ((signal, receiver, _),) = plugin_signals._iter_receivers(module, config)
     assert signal is USER_RETIRE_LMS_MISC
     assert receiver is module.retire_user

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score, ScoreSummary
 from submissions.views import xqueue
 
+from migration_shim.core.data import ReplyKind
+from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.core.scoring import read_reply
-from migration_shim.data import ReplyKind
-from migration_shim.errors import PredictionUnavailable
 from migration_shim.target import prediction
 from migration_shim.target.prediction import check, knowable, points_for, predicted_points, run, scales, worth
 from tests.seam.conftest import real, shim, watcher  # noqa: F401

@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from waffle.models import Switch
 
 from migration_shim import api, probe, sink, views
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.preflight import site
 from sandbox.databases import LEGACY_MEDIA

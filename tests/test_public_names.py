@@ -16,7 +16,7 @@ from django.core.management import get_commands, load_command_class
 from django.urls import get_resolver
 
 from migration_shim import api, conf, toggles
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.tasks import __all__ as tasks_are_imported  # noqa: F401  (Celery knows them from here on)
 from sandbox.databases import PROJECT_ROOT
 

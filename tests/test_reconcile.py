@@ -11,8 +11,8 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, evidence, reconcile, selection
-from migration_shim.data import ExitCode, PairStatus, Verdict
-from migration_shim.errors import RunLocked
+from migration_shim.core.data import ExitCode, PairStatus, Verdict
+from migration_shim.core.errors import RunLocked
 from migration_shim.models import LedgerEntry, Run
 from sandbox import capture
 from tests import rows

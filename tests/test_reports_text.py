@@ -9,8 +9,8 @@ import pytest
 
 import migration_shim
 from migration_shim.core.attention import attention
-from migration_shim.core.totals import whole_content
-from migration_shim.data import DivergenceClass
+from migration_shim.core.data import DivergenceClass
+from migration_shim.core.reconcile_document import whole_content
 from migration_shim.reports.text import render
 from tests import step_documents
 from tests.core.rows import NOON

@@ -10,8 +10,8 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api, preflight, toggles
+from migration_shim.core.data import DivergenceClass, Phase, RowClass, Verdict
 from migration_shim.core.phases import flags_of
-from migration_shim.data import DivergenceClass, Phase, RowClass, Verdict
 from migration_shim.models import Run
 from migration_shim.reports import text
 from sandbox import capture

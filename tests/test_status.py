@@ -16,8 +16,8 @@ from waffle import get_waffle_flag_model
 
 from migration_shim import api, breaker, status, toggles
 from migration_shim.core.attention import CHECKS, age
+from migration_shim.core.data import ExitCode, Leg, Move, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import ExitCode, Leg, Move, Phase
 from migration_shim.lms import flags
 from migration_shim.models import (
     CoursePhase,

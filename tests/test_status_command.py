@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from waffle import get_waffle_switch_model
 
 from migration_shim import api, metrics, toggles
+from migration_shim.core.data import Document, ExitCode, Move, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Document, ExitCode, Move, Phase
 from migration_shim.management.commands import xqueue_status
 from migration_shim.reports import prometheus
 from tests import rows

@@ -10,8 +10,8 @@ import pytest
 from waffle.models import Switch
 
 from migration_shim import toggles
+from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Phase
 from migration_shim.models import CoursePhase, KnownDifference, LedgerEntry, Run
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401

@@ -13,7 +13,7 @@ from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
 from migration_shim import course_lookup, toggles
-from migration_shim.data import Authority, Phase
+from migration_shim.core.data import Authority, Phase
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401

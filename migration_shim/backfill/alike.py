@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..core.classification import Decision, ParsedRow
+from ..core.data import RowClass
+from ..core.errors import Unfit
 from ..core.identity import Placement, real_placement
-from ..core.mapping import Decision, ParsedRow
-from ..data import RowClass
-from ..errors import Unfit
 from ..target import bulk, collation
 from . import many
 from .classing import WRITTEN, ClassedRow, Job

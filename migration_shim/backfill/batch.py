@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from django.db import transaction
 
-from ..data import LegacyRow
+from ..core.data import LegacyRow
 from ..retry import collision, on_contention
 from . import alike, classing, files
 from .classing import ClassedRow, Job

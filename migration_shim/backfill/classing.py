@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from .. import multirow
 from ..conf import ShimSettings
-from ..core.mapping import Decision, ParsedRow, Policy, classify, legacy_state
+from ..core.classification import Decision, ParsedRow, Policy, classify, legacy_state
+from ..core.data import Leg, LegacyRow, RowClass, State
+from ..core.errors import Malformed
 from ..core.wire import parse_callback, parse_header
-from ..data import Leg, LegacyRow, RowClass, State
-from ..errors import Malformed
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from django.core.files.storage import Storage
 
 from ..conf import ShimSettings
-from ..data import LegacyRow
-from ..errors import FileUnavailable, TargetWriteFailed
+from ..core.data import LegacyRow
+from ..core.errors import FileUnavailable, TargetWriteFailed
 from ..legacy import files as legacy
 from ..legacy.files import Source
 from ..target import contents as target

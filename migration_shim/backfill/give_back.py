@@ -18,9 +18,9 @@ from django.utils.timezone import now
 
 from .. import runs, stamp, toggles
 from ..conf import ShimSettings, load
-from ..core.mapping import Decision
-from ..data import Authority, Document, Move, Phase, RowClass
-from ..errors import LegacyNotWritable
+from ..core.classification import Decision
+from ..core.data import Authority, Document, Move, Phase, RowClass
+from ..core.errors import LegacyNotWritable
 from ..legacy.files import legacy_storage
 from ..legacy.give_back import Way, knows_queue
 from ..legacy.privileges import check_may_write

@@ -17,9 +17,9 @@ from django.utils.timezone import now
 
 from .. import runs, stamp, toggles
 from ..conf import ShimSettings, load
-from ..core.mapping import Decision
-from ..data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
-from ..errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..core.classification import Decision
+from ..core.data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
+from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import files, privileges, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry

@@ -22,7 +22,7 @@ from .. import attempts, permits
 from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.attempts import submission_time
-from ..data import HELD, Authority, Leg, Move, PairStatus
+from ..core.data import HELD, Authority, Leg, Move, PairStatus
 from ..legacy import give_back, reading, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry

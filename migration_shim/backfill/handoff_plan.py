@@ -12,11 +12,11 @@ from django.utils.timezone import now
 
 from .. import attempts, stamp, toggles
 from ..conf import ShimSettings
+from ..core.classification import Decision, ParsedRow
+from ..core.data import Authority, LegacyRow, Move, Phase, RowClass
+from ..core.errors import FileUnavailable, LegacyNotWritable, Unfit
 from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
-from ..core.mapping import Decision, ParsedRow
 from ..core.wire import Body
-from ..data import Authority, LegacyRow, Move, Phase, RowClass
-from ..errors import FileUnavailable, LegacyNotWritable, Unfit
 from ..legacy import privileges, reading
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, check

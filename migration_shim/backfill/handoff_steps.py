@@ -15,9 +15,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from ..conf import ShimSettings
+from ..core.classification import ParsedRow, is_handed_off
+from ..core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..core.identity import Placement, held_placement
-from ..core.mapping import ParsedRow, is_handed_off
-from ..data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..entries import new_entry, refill
 from ..legacy import reading, writes
 from ..legacy import rows as legacy_rows

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 
 from .. import stamp
 from ..conf import ShimSettings
-from ..data import Move
-from ..errors import ShimError
+from ..core.data import Move
+from ..core.errors import ShimError
 from ..legacy import privileges
 from ..legacy import rows as legacy_rows
 from ..legacy.files import legacy_storage

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db import Error, transaction
 
-from ..core.mapping import Decision
-from ..data import Leg, Origin, Phase, RowClass
+from ..core.classification import Decision
+from ..core.data import Leg, Origin, Phase, RowClass
+from ..core.errors import Unfit
 from ..entries import KEPT, kept
-from ..errors import Unfit
 from ..inserting import insert
 from ..models import LedgerEntry
 from ..retry import contention

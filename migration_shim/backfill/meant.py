@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from django.db import DatabaseError
 
 from ..conf import ShimSettings
+from ..core.data import RowClass
+from ..core.errors import Unfit
 from ..core.identity import shadow_placement
 from ..core.wire import grader_name
-from ..data import RowClass
-from ..errors import Unfit
 from ..lms.points import points_possible
 from ..target import bulk, writer
 from .classing import ClassedRow

@@ -8,9 +8,9 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from ..conf import ShimSettings
+from ..core.data import Leg, LegacyRow, RowClass
+from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.wire import parse_header
-from ..data import Leg, LegacyRow, RowClass
-from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry

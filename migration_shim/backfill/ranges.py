@@ -1,4 +1,4 @@
-"""A backfill spread over workers: what one of them does with a range of legacy ids. See ``run_control``."""
+"""A backfill spread over workers: what one of them does with a range of legacy ids. See ``runs``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 from .. import toggles
 from ..conf import ShimSettings, load
-from ..data import LegacyRow
+from ..core.data import LegacyRow
 from ..legacy import files
 from ..legacy import rows as legacy_rows
 from ..run_control import heap, ranges

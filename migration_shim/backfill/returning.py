@@ -16,8 +16,8 @@ from django.utils.timezone import now
 
 from ..buckets import counted
 from ..conf import ShimSettings
-from ..core.mapping import Decision
-from ..data import Authority, Leg, Move, PairStatus, RowClass, State
+from ..core.classification import Decision
+from ..core.data import Authority, Leg, Move, PairStatus, RowClass, State
 from ..entries import REFUSED
 from ..legacy import give_back as legacy
 from ..legacy import writes

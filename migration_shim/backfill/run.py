@@ -13,7 +13,7 @@ from django.utils.timezone import now
 
 from .. import runs, toggles
 from ..conf import ShimSettings, load
-from ..data import Authority, Document, Leg, LegacyRow
+from ..core.data import Authority, Document, Leg, LegacyRow
 from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run

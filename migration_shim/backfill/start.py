@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..data import Document
+from ..core.data import Document
 from ..run_control import workers
 from ..run_control.control import Progress, nothing
 from . import give_back, handoff

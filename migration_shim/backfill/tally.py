@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..data import Document, ExitCode, RowClass
+from ..core.data import Document, ExitCode, RowClass
 from .classing import WRITTEN, ClassedRow
 from .request import Request
 

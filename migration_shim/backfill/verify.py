@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from ..conf import ShimSettings
-from ..errors import VerificationFailed
+from ..core.errors import VerificationFailed
 from ..models import LedgerEntry
 from ..target import bulk
 from .meant import Meant

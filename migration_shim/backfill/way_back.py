@@ -8,12 +8,12 @@ from django.core.files.storage import Storage
 
 from .. import attempts
 from ..core.attempts import submission_time
+from ..core.classification import Decision
+from ..core.data import LegacyRow, RowClass
+from ..core.errors import FileUnavailable, Malformed, Unfit
 from ..core.identity import digests
-from ..core.mapping import Decision
 from ..core.wire import parse_header
-from ..data import LegacyRow, RowClass
 from ..entries import legacy_body
-from ..errors import FileUnavailable, Malformed, Unfit
 from ..legacy import give_back as legacy
 from ..legacy import uploads
 from ..legacy.files import Source

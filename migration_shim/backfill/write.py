@@ -10,10 +10,10 @@ from django.utils.timezone import now
 
 from ..buckets import counted
 from ..conf import ShimSettings
-from ..core.mapping import Decision
-from ..data import Leg, Origin, Phase, RowClass
+from ..core.classification import Decision
+from ..core.data import Leg, Origin, Phase, RowClass
+from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..entries import new_entry
-from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import files as legacy_files
 from ..models import LedgerEntry
 from ..retry import collision, contention

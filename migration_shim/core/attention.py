@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 
-from ..data import Authority, Phase
+from .data import Authority, Phase
 
 Course = dict[str, Any]
 #: What, in words; and the commands. Each checks one thing, and says nothing where all is well.

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import NamedTuple, overload
 
-from ..data import Authority, DivergenceClass, Leg, PairStatus, ReplyKind, State
+from .data import Authority, DivergenceClass, Leg, PairStatus, ReplyKind, State
 from .delivered import Learner
+from .reconcile_document import binned
 from .scoring import style_sign
-from .totals import binned
 
 
 class Flag(enum.IntFlag):

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..data import Comparison, DivergenceClass, Outcome, PairStatus, Remarks, ReplyKind, ScoreStyle, State
 from .attempts import Name
+from .data import Comparison, DivergenceClass, Outcome, PairStatus, Remarks, ReplyKind, ScoreStyle, State
 from .scoring import judge_points, same_score, scaled
 
 #: Legacy states that leave nothing to compare: the learner's result does not come from this row on either side.

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..data import DivergenceClass, Verdict
+from .data import DivergenceClass, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 
-from .hazards import callback_url
-from .mapping import ParsedRow
+from .classification import ParsedRow
+from .row_checks import callback_url
 
 
 class Family:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..data import DETERMINISTIC, DivergenceClass, Verdict
+from .data import DETERMINISTIC, DivergenceClass, Verdict
 from .evidence import Cause, Evidence, GateResult, Tally, Thresholds, thin_problems
 from .explain import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed

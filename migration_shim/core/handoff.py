@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..data import Authority, LegacyRow, Move, Phase, RowClass
 from . import json_text
-from .mapping import Decision, ParsedRow, Policy, classify
+from .classification import Decision, ParsedRow, Policy, classify
+from .data import Authority, LegacyRow, Move, Phase, RowClass
 from .wire import Body
 
 _ON_ITS_WAY = {Move.HELD: "held", Move.FENCED: "held", Move.RETURNING: "returning"}

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
-from ..data import Whose
-from ..errors import Malformed
+from .data import Whose
+from .errors import Malformed
 from .wire import is_sink, parse_callback, parse_header, url_of_header
 
 #: What stands before path, query and fragment of a URL.

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 
-from ..errors import Unfit
+from .errors import Unfit
 from .wire import ID_LIMIT, NAME_LIMIT, Callback, Envelope, Header
 
 FENCE = "shadow:"

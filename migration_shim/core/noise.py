@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ..data import Outcome, State
 from .compare import Patience, compare
+from .data import Outcome, State
 from .evidence import Evidence, Tally, Thresholds
 from .martingale import lower_bound, upper_bound
 from .scoring import read_reply

@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from ..data import DivergenceClass
 from . import json_text
+from .data import DivergenceClass
 
 _ABSENT = object()
 _OWN_KEYS = ("grader_payload", "student_info", "student_response")

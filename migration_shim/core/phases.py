@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..data import Authority, Phase
+from .data import Authority, Phase
 
 _BY_FLAGS = {
     (False, False): Phase.LEGACY,

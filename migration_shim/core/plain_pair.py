@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..data import Points, Reply, ReplyKind, ScoreStyle, Whose
 from . import json_text
+from .data import Points, Reply, ReplyKind, ScoreStyle, Whose
 from .hosts import Hosts, host_of, whose
 from .identity import FENCE, is_fenced
 from .scoring import judge_points

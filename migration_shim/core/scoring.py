@@ -11,8 +11,8 @@ import math
 import re
 from collections.abc import Mapping
 
-from ..data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 from . import json_text
+from .data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 
 _REQUIRED = ("correct", "score", "msg")
 # What neither XML nor html5lib's tree can hold; CAPA calls such a message an invalid reply. NUL and form feed are not

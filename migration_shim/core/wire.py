@@ -17,9 +17,9 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey, UsageKey
 from opaque_keys.edx.locator import BlockUsageLocator, LibraryUsageLocator
 
-from ..errors import Malformed
 from . import json_text
 from .attempts import time_in
+from .errors import Malformed
 
 #: XQueue's column ``xqueue_header`` holds this many characters, so no longer header can have been accepted.
 HEADER_LIMIT = 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from ..data import Authority, Phase
+from .data import Authority, Phase
 
 #: Clocks of the LMS and of XQueue may differ by so much.
 SKEW = timedelta(seconds=60)

@@ -10,7 +10,7 @@ from django.db import connections
 
 from .. import fingerprint, multirow
 from ..conf import LEGACY_ALIAS
-from ..core.mapping import MARK
+from ..core.classification import MARK
 from ..models import LegacySubmission
 
 _PLAIN = ("retired", "lms_ack", "num_failures", "arrival_time")

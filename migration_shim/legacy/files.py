@@ -18,9 +18,9 @@ from django.utils.module_loading import import_string
 
 from ..conf import ShimSettings
 from ..core import json_text
+from ..core.data import LegacyRow
+from ..core.errors import ConfigurationError, FileUnavailable
 from ..core.wire import is_folder
-from ..data import LegacyRow
-from ..errors import ConfigurationError, FileUnavailable
 from ..storage_errors import storage_errors
 from .downloads import Downloads
 

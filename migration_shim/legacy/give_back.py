@@ -18,10 +18,10 @@ from django.db.models import QuerySet
 
 from .. import stamp
 from ..conf import LEGACY_ALIAS
+from ..core.data import LegacyRow, Whose
+from ..core.errors import ConfigurationError, Malformed, Unfit
 from ..core.identity import input_key
 from ..core.wire import parse_envelope
-from ..data import LegacyRow, Whose
-from ..errors import ConfigurationError, Malformed, Unfit
 from ..fields import holds
 from ..models import LegacySubmission
 from . import rows

@@ -19,8 +19,8 @@ from django.db.models.functions import MD5, StrIndex, Substr
 
 from .. import hosts, multirow
 from ..conf import LEGACY_ALIAS
+from ..core.data import Whose
 from ..core.hosts import course_of, host_of, whose
-from ..data import Whose
 from ..fields import exact
 from ..models import LegacySubmission
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import DatabaseError, connections
 
 from ..conf import LEGACY_ALIAS, usable
-from ..errors import LegacyNotWritable
+from ..core.errors import LegacyNotWritable
 from ..models import LegacySubmission
 from ..replication import REPLICA_STATUS
 

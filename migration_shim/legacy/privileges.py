@@ -12,7 +12,7 @@ import re
 from django.db import DatabaseError, connections
 
 from ..conf import LEGACY_ALIAS
-from ..errors import LegacyNotWritable
+from ..core.errors import LegacyNotWritable
 from ..models import LegacySubmission
 from .primary import account, check_is_primary
 from .timeouts import AWAY

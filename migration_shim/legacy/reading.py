@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from ..core.classification import ParsedRow, parse_row
+from ..core.data import LegacyRow, Whose
+from ..core.errors import FileUnavailable
 from ..core.family import Family
-from ..core.mapping import ParsedRow, parse_row
 from ..core.wire import parse_header
-from ..data import LegacyRow, Whose
-from ..errors import FileUnavailable
 from . import rows
 from .files import Source, file_keys, may_pass
 

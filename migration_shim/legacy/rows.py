@@ -2,7 +2,7 @@
 Reading XQueue's table: frozen rows, in keyset pages. Nothing here writes.
 
 Every row says whose it is: another LMS may use the same XQueue, with the same course ids. What is ours is decided here,
-once, and whoever classes, links, counts or supersedes goes by it (``core.mapping.parse_row``).
+once, and whoever classes, links, counts or supersedes goes by it (``core.classification.parse_row``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from django.db.models import Max, Min, Q, QuerySet
 
 from .. import hosts, multirow
 from ..conf import LEGACY_ALIAS
+from ..core.data import LegacyRow, Whose
 from ..core.hosts import whose_header
-from ..data import LegacyRow, Whose
 from ..fields import exact, holds
 from ..models import LegacySubmission
 

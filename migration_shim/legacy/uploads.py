@@ -15,8 +15,8 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
 
+from ..core.errors import FileUnavailable
 from ..core.wire import is_folder
-from ..errors import FileUnavailable
 
 #: Characters in ``s3_keys`` and ``s3_urls``. What is longer goes into a stored document that the columns lead to.
 COLUMN = 1024

@@ -13,8 +13,8 @@ from django.db.models import ExpressionWrapper, F, IntegerField, QuerySet
 
 from .. import stamp
 from ..conf import LEGACY_ALIAS
-from ..core.mapping import MARK
-from ..data import LegacyRow
+from ..core.classification import MARK
+from ..core.data import LegacyRow
 from ..models import LegacySubmission
 
 

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from .. import schema
 from ..checks import TAG
-from ..data import Document, ExitCode
-from ..errors import RunLocked, ShimError
+from ..core.data import Document, ExitCode
+from ..core.errors import RunLocked, ShimError
 from ..reports import text
 
 

@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import migration_shim.data
+import migration_shim.core.data
 import migration_shim.fields
 from django.conf import settings
 from django.db import migrations, models
@@ -103,7 +103,7 @@ class Migration(migrations.Migration):
                 ('grader_payload', models.TextField(null=True)),
                 ('student_info', models.TextField(blank=True, default='')),
                 ('extra_body', models.TextField(blank=True, default='')),
-                ('result', models.CharField(choices=[('none', 'none'), ('equal', 'equal'), ('known', 'known'), ('diverged', 'diverged'), ('waiting', 'waiting'), ('overdue', 'overdue')], default=migration_shim.data.PairStatus['NONE'], max_length=16)),
+                ('result', models.CharField(choices=[('none', 'none'), ('equal', 'equal'), ('known', 'known'), ('diverged', 'diverged'), ('waiting', 'waiting'), ('overdue', 'overdue')], default=migration_shim.core.data.PairStatus['NONE'], max_length=16)),
                 ('divergences', models.CharField(blank=True, default='', max_length=128)),
                 ('known', models.CharField(blank=True, default='', max_length=64)),
                 ('graded_pair', models.BooleanField(default=False)),
@@ -136,7 +136,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('course_id', migration_shim.fields.ExactCharField(max_length=255, unique=True)),
-                ('phase', models.CharField(choices=[('legacy', 'legacy'), ('shadow', 'shadow'), ('live', 'live'), ('complete', 'complete')], default=migration_shim.data.Phase['LEGACY'], max_length=16)),
+                ('phase', models.CharField(choices=[('legacy', 'legacy'), ('shadow', 'shadow'), ('live', 'live'), ('complete', 'complete')], default=migration_shim.core.data.Phase['LEGACY'], max_length=16)),
                 ('since', models.DateTimeField(default=django.utils.timezone.now)),
                 ('permit', models.CharField(blank=True, default='', max_length=16)),
                 ('permit_until', models.DateTimeField(null=True)),

@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import migration_shim.data
+import migration_shim.core.data
 import migration_shim.fields
 from django.db import migrations, models
 
@@ -103,7 +103,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='move',
-            field=models.CharField(choices=[('none', 'none'), ('held', 'held'), ('fenced', 'fenced'), ('released', 'released'), ('watched', 'watched'), ('returning', 'returning'), ('returned', 'returned')], db_default='none', default=migration_shim.data.Move['NONE'], max_length=16),
+            field=models.CharField(choices=[('none', 'none'), ('held', 'held'), ('fenced', 'fenced'), ('released', 'released'), ('watched', 'watched'), ('returning', 'returning'), ('returned', 'returned')], db_default='none', default=migration_shim.core.data.Move['NONE'], max_length=16),
         ),
         migrations.AddField(
             model_name='ledgerentry',

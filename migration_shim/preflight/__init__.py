@@ -18,12 +18,12 @@ from django.utils.timezone import now
 from .. import evidence, runs
 from .. import probe as _probe
 from ..conf import ShimSettings, load
+from ..core.data import Document, ExitCode
+from ..core.errors import PredictionUnavailable
 from ..core.findings import BLOCKER, Finding, found, in_order
+from ..core.row_counts import RowTally
 from ..core.row_rules import RULES
-from ..core.row_tally import RowTally
 from ..core.site_rules import SITE_RULES
-from ..data import Document, ExitCode
-from ..errors import PredictionUnavailable
 from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..target import prediction

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .. import hosts, stamp
+from ..core.data import Whose
 from ..core.findings import WARNING, Finding, found
 from ..core.hosts import whose
 from ..core.site_rules import SITE_RULES as RULES
-from ..data import Whose
 from ..legacy import open_rows as on_legacy
 
 

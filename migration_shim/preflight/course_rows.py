@@ -12,11 +12,11 @@ from opaque_keys.edx.keys import CourseKey
 from .. import hosts, runs
 from ..backfill import classing
 from ..conf import ShimSettings
+from ..core.classification import ParsedRow, parse_row
+from ..core.data import LegacyRow, Whose
 from ..core.family import Family
 from ..core.hosts import course_of_header, host_of_header, whose
-from ..core.mapping import ParsedRow, parse_row
-from ..core.row_tally import Facts, RowTally
-from ..data import LegacyRow, Whose
+from ..core.row_counts import Facts, RowTally
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
 from ..lms.points import points_possible

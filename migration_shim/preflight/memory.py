@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..conf import ShimSettings
+from ..core.data import State
 from ..core.findings import Finding, found
 from ..core.martingale import pairs_needed
+from ..core.row_counts import LISTED, RowTally
 from ..core.row_rules import RULES
-from ..core.row_tally import LISTED, RowTally
-from ..data import State
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 from django.utils.timezone import now
 
 from ..conf import ShimSettings
+from ..core.data import LegacyRow
+from ..core.errors import ConfigurationError, FileUnavailable
 from ..core.findings import BLOCKER, Finding, found
 from ..core.identity import has_suffix
+from ..core.row_counts import Queue
 from ..core.row_rules import RULES
-from ..core.row_tally import Queue
-from ..data import LegacyRow
-from ..errors import ConfigurationError, FileUnavailable
 from ..legacy import files
 from ..legacy import rows as legacy_rows
 from ..legacy.client import LegacyClient

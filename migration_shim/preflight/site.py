@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..conf import ShimSettings
+from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
-from ..errors import LegacyNotReadable
 from ..legacy import privileges
 from . import site_databases, site_platform, site_reach, site_release, tracked
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import django
 from django.utils.version import get_version_tuple
 
+from ..core.errors import PredictionUnavailable
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
-from ..errors import PredictionUnavailable
 from ..lms import pins
 from ..target import installed, prediction
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..data import Phase, Verdict
+from ..core.data import Phase, Verdict
 
 Content = dict[str, Any]
 #: The values of the labels, in their order, and the number; None where it is not known, which leaves the sample out.

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from django.db import connections
 
-from ..data import ExitCode
-from ..errors import RunLocked, ShimError
+from ..core.data import ExitCode
+from ..core.errors import RunLocked, ShimError
 from .control import Stopped
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.timezone import now
 
-from ..errors import RunLocked
+from ..core.errors import RunLocked
 from ..models import Checkpoint
 
 

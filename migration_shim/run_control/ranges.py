@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from .. import runs
-from ..errors import RunLocked, ShimError, TargetWriteFailed
+from ..core.errors import RunLocked, ShimError, TargetWriteFailed
 from ..models import Checkpoint
 from .control import Control, Stopped
 from .position import Position

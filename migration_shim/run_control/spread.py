@@ -14,7 +14,7 @@ from django.db import transaction
 
 from .. import runs
 from ..conf import ShimSettings
-from ..errors import RunLocked, WorkersFailed
+from ..core.errors import RunLocked, WorkersFailed
 from ..models import Checkpoint, Run
 from .control import Control, nothing
 from .ranges import T

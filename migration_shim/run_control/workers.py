@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import ConfigurationError
+from ..core.errors import ConfigurationError
 
 try:
     from .. import broker

@@ -26,7 +26,7 @@ from django.core.files.storage import FileSystemStorage, Storage
 from django.db import Error, connection
 from submissions.models import SubmissionFile, get_storage
 
-from ..errors import TargetWriteFailed
+from ..core.errors import TargetWriteFailed
 from ..models import StoredIntent
 from ..storage_errors import storage_errors
 

@@ -18,9 +18,9 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem
 
 from .. import multirow
 from ..core import json_text
+from ..core.data import ReplyKind
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
-from ..data import ReplyKind
 from .open_rows import IN_FLIGHT
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from submissions.serializers import ScoreSerializer
 from submissions.views import xqueue
 
 from ..core import json_text
-from ..errors import PredictionUnavailable
+from ..core.errors import PredictionUnavailable
 from . import installed
 
 _KEY = "key"

@@ -10,8 +10,8 @@ from django.core.files.base import ContentFile
 from django.db.models import Q
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
+from ..core.errors import FileUnavailable, Malformed
 from ..core.identity import FENCE
-from ..errors import FileUnavailable, Malformed
 from ..storage_errors import storage_errors
 from .courses import of_course
 

@@ -10,8 +10,8 @@ from django.utils.timezone import now
 from submissions.models import StudentItem, Submission, SubmissionFile
 
 from .. import buckets
+from ..core.data import Leg
 from ..core.identity import FENCE, is_fenced
-from ..data import Leg
 from ..models import LedgerEntry
 from . import contents
 from .courses import of_course

@@ -27,10 +27,10 @@ from submissions.views.xqueue import MAX_SCORE_UPDATE_RETRIES, XQueueViewSet
 from .. import attempts
 from ..conf import ShimSettings
 from ..core import json_text
+from ..core.data import ReplyKind
+from ..core.errors import Malformed
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
-from ..data import ReplyKind
-from ..errors import Malformed
 from ..metrics import count
 from ..models import LedgerEntry
 from .delivering import send

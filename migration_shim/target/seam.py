@@ -26,8 +26,8 @@ from submissions.views.xqueue import XQueueViewSet
 from .. import entries as ledger
 from ..conf import ShimSettings, usable
 from ..core import json_text
-from ..core.origins import from_another_site
-from ..errors import Malformed
+from ..core.cross_site import from_another_site
+from ..core.errors import Malformed
 from ..metrics import count
 from ..storage_errors import storage_errors
 from . import leases, polling, results

@@ -10,9 +10,9 @@ from typing import Any
 
 from submissions.models import ExternalGraderDetail, Score
 
+from ..core.data import Outcome, Points, Remarks, State
 from ..core.identity import FENCE, is_fenced
 from ..core.scoring import message_digest, read_reply
-from ..data import Outcome, Points, Remarks, State
 from .prediction import points_for, predicted_points
 
 _STATES = {

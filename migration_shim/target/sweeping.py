@@ -17,7 +17,7 @@ from django.db.models import Q
 from submissions.models import SubmissionFile
 
 from .. import stamp
-from ..errors import TargetWriteFailed
+from ..core.errors import TargetWriteFailed
 from ..models import StoredIntent
 from . import contents
 

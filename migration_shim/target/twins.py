@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, SubmissionFile, get_storage
 
+from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.identity import Placement, twin_placement
-from ..errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..storage_errors import storage_errors
 from . import bulk, contents
 from .open_rows import IN_FLIGHT

@@ -14,10 +14,10 @@ from submissions.errors import SubmissionError
 from submissions.models import ExternalGraderDetail, StudentItem, Submission, SubmissionFile
 
 from ..conf import usable
+from ..core.classification import answer_over
+from ..core.errors import TargetWriteFailed, Unfit
 from ..core.identity import Placement, has_suffix
-from ..core.mapping import answer_over
 from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
-from ..errors import TargetWriteFailed, Unfit
 from ..models import LedgerEntry
 from .contents import StoredFile, named, stored_files
 

@@ -16,8 +16,8 @@ from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
 from migration_shim import api, dashboard, status, toggles
+from migration_shim.core.data import Move, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Move, Phase
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
 from tests import rows
 from tests.admin.reading import Page

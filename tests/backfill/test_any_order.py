@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, LegacySubmission
 from migration_shim.run_control import control
 from tests import rows

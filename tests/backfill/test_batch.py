@@ -8,8 +8,8 @@ from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import retry
 from migration_shim.backfill import batch, verify
-from migration_shim.data import Leg
-from migration_shim.errors import VerificationFailed
+from migration_shim.core.data import Leg
+from migration_shim.core.errors import VerificationFailed
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import Checkpoint, LedgerEntry
 from tests import rows

@@ -12,7 +12,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, Submission
 from migration_shim import conf, inserting
 from migration_shim.backfill import batch, classing, files, many
 from migration_shim.backfill.write import wanted_files, write_row
-from migration_shim.errors import Unfit
+from migration_shim.core.errors import Unfit
 from migration_shim.models import LedgerEntry
 from sandbox import capture
 from tests import rows

@@ -9,7 +9,7 @@ import uuid
 import pytest
 import redis
 
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, LedgerEntry, Run
 from migration_shim.run_control import spread
 from tests import rows

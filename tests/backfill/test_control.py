@@ -17,8 +17,8 @@ from waffle.models import Switch
 from migration_shim import conf, runs, toggles
 from migration_shim.backfill import pace, ranges, run
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.data import ExitCode, Leg, RowClass
-from migration_shim.errors import RunLocked
+from migration_shim.core.data import ExitCode, Leg, RowClass
+from migration_shim.core.errors import RunLocked
 from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission, Run
 from migration_shim.run_control import control, spread, throttle
 from sandbox import capture

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from migration_shim.conf import ShimSettings, problems
-from migration_shim.errors import FileUnavailable
+from migration_shim.core.errors import FileUnavailable
 from migration_shim.legacy import downloads
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import rows as legacy_rows

@@ -11,8 +11,8 @@ from submissions.models import SubmissionFile
 
 from migration_shim.backfill import files
 from migration_shim.conf import ShimSettings
-from migration_shim.data import LegacyRow
-from migration_shim.errors import FileUnavailable
+from migration_shim.core.data import LegacyRow
+from migration_shim.core.errors import FileUnavailable
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.target import contents

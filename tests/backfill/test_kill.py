@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 from django.utils.timezone import now
 
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry, Run
 from tests import rows
 from tests.backfill import many, processes

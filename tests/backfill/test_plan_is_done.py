@@ -13,9 +13,9 @@ from migration_shim import toggles
 from migration_shim.backfill import give_back, handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.backfill.tally import Tally
-from migration_shim.core import mapping
+from migration_shim.core import classification
+from migration_shim.core.errors import Malformed
 from migration_shim.core.wire import parse_callback, parse_header
-from migration_shim.errors import Malformed
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from sandbox import capture
 from tests import rows
@@ -249,13 +249,13 @@ def test_a_row_that_nobody_has_thought_of_keeps_no_other_rows_back(mode, classed
     """Shown as a malformed one, with the type of the error."""
     strange, plain = rows.legacy_row(1).pk, rows.legacy_row(2).pk
     everywhere_live()
-    digests = mapping.digests
+    digests = classification.digests
 
     def failing(header, body, names):
         if rows.anonymous_id(1) in body:
             raise RecursionError(body)
         return digests(header, body, names)
 
-    monkeypatch.setattr(mapping, "digests", failing)
+    monkeypatch.setattr(classification, "digests", failing)
     planned, done = planned_and_done(classed, RUNS[mode])
     assert done == planned == {strange: ("malformed", "unexpected_RecursionError"), plain: ("imported", "")}

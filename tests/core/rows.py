@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from migration_shim.core.mapping import parse_row
-from migration_shim.data import LegacyRow
+from migration_shim.core.classification import parse_row
+from migration_shim.core.data import LegacyRow
 
 DATA = Path(__file__).parents[2] / "sandbox" / "data"
 COURSE = "course-v1:ExU+PY1+2026"

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from migration_shim.core.chain import START, Head, Link, breaks, digest, holds
+from migration_shim.core.hash_chain import START, Head, Link, breaks, digest, holds
 
 
 def said(number):

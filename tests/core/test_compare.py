@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core.compare import Patience, compare, overtaken, reached, vanished
-from migration_shim.data import (
+from migration_shim.core.data import (
     DivergenceClass,
     Outcome,
     PairStatus,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migration_shim.core.classification import Policy, classify, legacy_state
 from migration_shim.core.family import Family
-from migration_shim.core.hazards import of_siblings
-from migration_shim.core.mapping import Policy, classify, legacy_state
+from migration_shim.core.row_checks import of_siblings
 from tests.core import rows
 from tests.core.rows import BLOCK, NOON, callback_url, key_of, parsed
 

@@ -12,11 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core import martingale
+from migration_shim.core.data import DETERMINISTIC, DivergenceClass, Verdict
 from migration_shim.core.evidence import Evidence, Latency, Override, Tally, Thresholds
 from migration_shim.core.explain import explain
 from migration_shim.core.gate import evaluate
 from migration_shim.core.martingale import evidence_above, evidence_below, lower_bound, upper_bound
-from migration_shim.data import DETERMINISTIC, DivergenceClass, Verdict
 
 DEFAULTS = Thresholds(
     rate=0.01, error=0.05, pairs_per_queue=5, pairs_per_problem=20, thin_share=0.05, max_age_seconds=86400

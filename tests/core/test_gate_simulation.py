@@ -8,10 +8,10 @@ from fractions import Fraction
 
 import pytest
 
+from migration_shim.core.data import Verdict
 from migration_shim.core.evidence import Evidence, Latency, Tally, Thresholds
 from migration_shim.core.gate import evaluate
 from migration_shim.core.martingale import evidence_below, pairs_needed
-from migration_shim.data import Verdict
 
 DEFAULTS = Thresholds(
     rate=0.01,

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from migration_shim.core import json_text, payload, scoring, wire
-from migration_shim.core.hazards import _of_payload
+from migration_shim.core.errors import Malformed
 from migration_shim.core.identity import recover_input
-from migration_shim.errors import Malformed
+from migration_shim.core.row_checks import _of_payload
 from migration_shim.legacy import downloads
 from migration_shim.legacy.client import parse_reply
 from migration_shim.logfilter import _FENCED

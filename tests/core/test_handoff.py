@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from migration_shim.core.classification import Policy, is_handed_off
+from migration_shim.core.data import Authority, Move, Phase
 from migration_shim.core.handoff import HandoffPolicy, Standing, classify_for_handoff, is_reduced, under_live_pull
-from migration_shim.core.mapping import Policy, is_handed_off
 from migration_shim.core.wire import parse_body
-from migration_shim.data import Authority, Move, Phase
 from tests.core import rows
 from tests.core.rows import NOON, SINK, callback_url, parsed
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from migration_shim.core.data import Whose
 from migration_shim.core.hosts import Hosts, course_of_header, host_of, host_of_header, named_host, whose, whose_header
-from migration_shim.data import Whose
 
 SINK = "https://lms.internal:8000/migration_shim/sink/0123456789abcdef0123456789abcdef/"
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey, UsageKey
 
+from migration_shim.core.errors import Unfit
 from migration_shim.core.identity import (
     digests,
     in_sample,
@@ -20,7 +21,6 @@ from migration_shim.core.identity import (
     shadow_placement,
 )
 from migration_shim.core.wire import Header, is_sink, parse_callback, parse_envelope, parse_header
-from migration_shim.errors import Unfit
 from tests.core import rows
 from tests.core.rows import BLOCK, COURSE, LEARNER, SINK, USAGE, USER, callback_url, key_of
 

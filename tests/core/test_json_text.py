@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core import json_text, payload, scoring, wire
+from migration_shim.core.data import ReplyKind
+from migration_shim.core.errors import Malformed
 from migration_shim.core.json_text import DEPTH_LIMIT, SIZE_LIMIT, Unreadable
-from migration_shim.data import ReplyKind
-from migration_shim.errors import Malformed
 from tests import rows
 
 

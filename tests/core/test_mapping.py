@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_shim.core.mapping import (
+from migration_shim.core.classification import (
     OTHERS,
     Policy,
     answer_size,
@@ -19,7 +19,7 @@ from migration_shim.core.mapping import (
     parse_row,
     same_input,
 )
-from migration_shim.data import LegacyRow, RowClass, State, Whose
+from migration_shim.core.data import LegacyRow, RowClass, State, Whose
 from tests.core import rows
 from tests.core.rows import BLOCK, COURSE, NOON, SINK, USAGE, callback_url, key_of, parsed
 from tests.core.test_identity import answer_of

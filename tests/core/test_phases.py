@@ -2,8 +2,8 @@
 
 import pytest
 
+from migration_shim.core.data import Authority, Phase
 from migration_shim.core.phases import allowed_steps, asked_phase, decide, flags_of, needs_permit
-from migration_shim.data import Authority, Phase
 
 LEGACY, SHADOW, LIVE, COMPLETE = Phase
 PERMITS = (None, LEGACY, SHADOW, LIVE, COMPLETE)

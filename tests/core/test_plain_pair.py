@@ -6,10 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core import plain_pair
+from migration_shim.core.data import ReplyKind, ScoreStyle
 from migration_shim.core.hosts import Hosts
 from migration_shim.core.payload import parity
 from migration_shim.core.scoring import read_reply
-from migration_shim.data import ReplyKind, ScoreStyle
 
 ODD = st.sampled_from(
     [

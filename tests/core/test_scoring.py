@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migration_shim.core.data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 from migration_shim.core.scoring import (
     judge_points,
     message_digest,
@@ -19,7 +20,6 @@ from migration_shim.core.scoring import (
     style_of,
     style_sign,
 )
-from migration_shim.data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 
 VALID, INVALID, RAISES = ReplyKind.VALID, ReplyKind.INVALID, ReplyKind.RAISES
 DEEP = "[" * 100_000

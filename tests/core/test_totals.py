@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_shim.core.totals import binned, course_content, whole_content
-from migration_shim.data import PairStatus
+from migration_shim.core.data import PairStatus
+from migration_shim.core.reconcile_document import binned, course_content, whole_content
 from tests.core.rows import NOON
 
 ADDED = ("looked_at", "echoed", "fence_leaks", "double_authority", "payloads_compared")

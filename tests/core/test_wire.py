@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from migration_shim.core.errors import Malformed
 from migration_shim.core.wire import (
     _PLAIN_URL,
     grader_name,
@@ -18,7 +19,6 @@ from migration_shim.core.wire import (
     unquote_slashes,
     url_of_header,
 )
-from migration_shim.errors import Malformed
 from tests.core import rows
 from tests.core.rows import BLOCK, COURSE, LEARNER, SINK, USAGE, callback_url
 

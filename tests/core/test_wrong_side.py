@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from migration_shim.core.data import Phase
 from migration_shim.core.wrong_side import SKEW, target_phase_at
-from migration_shim.data import Phase
 
 START = datetime(2026, 11, 29, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=30)

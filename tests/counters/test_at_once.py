@@ -9,7 +9,7 @@ from django.utils.timezone import now
 
 from migration_shim import known, recount, storing
 from migration_shim.buckets import Changes, counted
-from migration_shim.data import DivergenceClass, PairStatus
+from migration_shim.core.data import DivergenceClass, PairStatus
 from migration_shim.models import Bucket, LedgerEntry
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts

@@ -7,7 +7,7 @@ from django.utils.timezone import now
 
 from migration_shim import counts, evidence, recount
 from migration_shim.buckets import counted, take_in
-from migration_shim.data import PairStatus, Verdict
+from migration_shim.core.data import PairStatus, Verdict
 from migration_shim.models import Bucket, LedgerEntry, Run
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts, forget_counters

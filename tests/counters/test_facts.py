@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from migration_shim.core import buckets
 from migration_shim.core.buckets import Bin, Facts, Flag, Kind, Row, bin_id, bins_of, bucket_id, facts_of
-from migration_shim.data import DivergenceClass
+from migration_shim.core.data import DivergenceClass
 
 MOMENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 PAIR = Row(

@@ -11,7 +11,7 @@ from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.core.buckets import Flag
-from migration_shim.data import Move
+from migration_shim.core.data import Move
 from migration_shim.entries import refill
 from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows

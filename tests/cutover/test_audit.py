@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
 from migration_shim import api, toggles
-from migration_shim.core import chain
-from migration_shim.data import ExitCode, Phase
-from migration_shim.errors import LogIsAddedTo, ShimError
+from migration_shim.core import hash_chain
+from migration_shim.core.data import ExitCode, Phase
+from migration_shim.core.errors import LogIsAddedTo, ShimError
 from migration_shim.models import CoursePhase, PhaseChange
 from migration_shim.reports import text
 from tests import rows
@@ -59,7 +59,7 @@ def test_every_writer_adds_to_the_chain(log):
         (2, "flag", "legacy"),
         (3, "ada", "shadow"),
     ]
-    assert [row.previous for row in log] == [chain.START, log[0].digest, log[1].digest]
+    assert [row.previous for row in log] == [hash_chain.START, log[0].digest, log[1].digest]
     record = CoursePhase.objects.get(course_id=COURSE)
     assert (record.log_length, record.log_digest) == (3, log[2].digest)
     assert broken() == {}

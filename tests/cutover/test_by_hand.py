@@ -12,8 +12,8 @@ from django.db import transaction
 from waffle import get_waffle_flag_model
 
 from migration_shim import api, toggles
+from migration_shim.core.data import Authority, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Authority, Phase
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
 from migration_shim.reports import text
 from tests import rows

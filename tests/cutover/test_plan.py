@@ -11,9 +11,9 @@ from model_bakery import baker
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import api, serving, toggles
+from migration_shim.core.data import Authority, ExitCode, Move, Phase
+from migration_shim.core.grader_queues import Served, served
 from migration_shim.core.phases import flags_of
-from migration_shim.core.serving import Served, served
-from migration_shim.data import Authority, ExitCode, Move, Phase
 from migration_shim.lms import flags
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import text

@@ -7,7 +7,7 @@ from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model
 
 from migration_shim import api, release, toggles
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from migration_shim.lms import flags
 from migration_shim.models import CoursePhase, FlagOverride
 from tests import rows

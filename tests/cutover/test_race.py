@@ -7,8 +7,8 @@ import pytest
 from django.db import connection, connections, transaction
 
 from migration_shim import api, toggles
+from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Phase
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
 from tests import rows
 from tests.cutover.forks import at_once

@@ -8,8 +8,8 @@ from django.apps import apps
 from django.db import connection
 
 from migration_shim import api, known, overrides, texts, toggles
+from migration_shim.core.data import DivergenceClass, Phase, Verdict
 from migration_shim.core.phases import flags_of
-from migration_shim.data import DivergenceClass, Phase, Verdict
 from migration_shim.models import FlagOverride, GateOverride, KnownDifference, LedgerEntry, PhaseChange
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401

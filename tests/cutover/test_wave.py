@@ -9,8 +9,8 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from migration_shim import api, cutover, toggles
-from migration_shim.data import ExitCode, Phase
-from migration_shim.errors import RunLocked, ShimError
+from migration_shim.core.data import ExitCode, Phase
+from migration_shim.core.errors import RunLocked, ShimError
 from migration_shim.models import CoursePhase, PhaseChange, Run
 from migration_shim.reports import text
 from tests import rows

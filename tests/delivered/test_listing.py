@@ -5,7 +5,7 @@ import json
 import pytest
 
 from migration_shim import api
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.models import PhaseChange
 from sandbox.lms import receivers
 from tests.commands import manage

@@ -11,8 +11,8 @@ from django.test import Client
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import toggles
+from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Phase
 from sandbox.databases import LEGACY_MEDIA
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.grader_rules import grade_submission

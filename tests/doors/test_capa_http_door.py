@@ -8,7 +8,7 @@ import requests
 from django.core import signing
 from requests.auth import HTTPBasicAuth
 
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from migration_shim.models import LedgerEntry
 from migration_shim.submit_auth import COOKIE, _mark
 from sandbox.lms.models import LearnerEffect, LoginSession

@@ -24,8 +24,8 @@ from django.db import connection, connections  # noqa: F401  (skipif)
 from django.db.models import Count, F
 
 from migration_shim import api, breaker, conf, outbox, serving, tasks, toggles
-from migration_shim.data import ExitCode, Leg, Phase
-from migration_shim.errors import IllegalStep
+from migration_shim.core.data import ExitCode, Leg, Phase
+from migration_shim.core.errors import IllegalStep
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.lms.courseware.models import StudentModule

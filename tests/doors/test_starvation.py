@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 
 from migration_shim import copies
-from migration_shim.data import Leg, Phase
+from migration_shim.core.data import Leg, Phase
 from migration_shim.models import LedgerEntry
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.network import proxied_session

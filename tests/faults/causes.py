@@ -7,8 +7,8 @@ from datetime import timedelta
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
+from migration_shim.core.data import Leg, Move, Origin, Phase
 from migration_shim.core.identity import FENCE
-from migration_shim.data import Leg, Move, Origin, Phase
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests.faults.course import POINTS, Pair, reply
 from tests.rows import QUEUE

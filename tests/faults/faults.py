@@ -12,9 +12,9 @@ from datetime import timedelta
 
 from submissions.models import StudentItem
 
+from migration_shim.core.data import DivergenceClass as Class
+from migration_shim.core.data import Phase
 from migration_shim.core.identity import FENCE
-from migration_shim.data import DivergenceClass as Class
-from migration_shim.data import Phase
 from tests.faults.causes import (
     QUEUED,
     both_invalid,

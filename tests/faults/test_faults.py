@@ -14,7 +14,7 @@ import pytest
 from django.db import transaction
 
 from migration_shim import api, evidence
-from migration_shim.data import DivergenceClass, ExitCode, Verdict
+from migration_shim.core.data import DivergenceClass, ExitCode, Verdict
 from migration_shim.models import LedgerEntry
 from migration_shim.reports import machine
 from migration_shim.reports.formats import RENDERERS

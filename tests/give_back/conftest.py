@@ -13,8 +13,8 @@ from migration_shim import breaker, toggles
 from migration_shim.api import queue_interface
 from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.core.data import Authority, Leg, Move, Origin, Phase
 from migration_shim.core.wire import grader_name
-from migration_shim.data import Authority, Leg, Move, Origin, Phase
 from migration_shim.entries import new_entry
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import reading

@@ -13,8 +13,8 @@ from edx_toggles.toggles.testutils import override_waffle_switch
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim.backfill import returning
-from migration_shim.data import ExitCode
-from migration_shim.errors import LegacyNotWritable, RunLocked
+from migration_shim.core.data import ExitCode
+from migration_shim.core.errors import LegacyNotWritable, RunLocked
 from migration_shim.legacy import give_back as legacy
 from migration_shim.legacy import primary, privileges, writes
 from migration_shim.models import LedgerEntry, LegacySubmission, Run

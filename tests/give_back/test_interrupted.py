@@ -15,7 +15,7 @@ from submissions.models import ExternalGraderDetail
 from migration_shim import api
 from migration_shim.backfill import give_back, returning
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.data import ExitCode, Move
+from migration_shim.core.data import ExitCode, Move
 from migration_shim.legacy import give_back as legacy
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.reports import text

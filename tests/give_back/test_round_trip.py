@@ -10,7 +10,7 @@ from migration_shim import toggles
 from migration_shim.backfill import classing, handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
-from migration_shim.data import RowClass
+from migration_shim.core.data import RowClass
 from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
-from migration_shim.errors import LegacyNotWritable
+from migration_shim.core.errors import LegacyNotWritable
 from migration_shim.legacy import primary, privileges, writes
 from migration_shim.legacy import rows as legacy_rows
 from tests.handoff import world

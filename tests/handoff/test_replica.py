@@ -9,7 +9,7 @@ from submissions.models import ExternalGraderDetail
 from migration_shim import conf
 from migration_shim.backfill import give_back, handoff, left_over
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.errors import LegacyNotWritable
+from migration_shim.core.errors import LegacyNotWritable
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows

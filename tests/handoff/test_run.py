@@ -15,10 +15,10 @@ from waffle.models import Switch
 from migration_shim import api, conf, toggles
 from migration_shim.backfill import handoff
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.core.data import ExitCode, Move, Phase
+from migration_shim.core.errors import LegacyNotWritable, Malformed
 from migration_shim.core.phases import flags_of
 from migration_shim.core.wire import parse_callback, parse_header
-from migration_shim.data import ExitCode, Move, Phase
-from migration_shim.errors import LegacyNotWritable, Malformed
 from migration_shim.legacy import files
 from migration_shim.models import LedgerEntry, LegacySubmission, WatcherLogin
 from migration_shim.reports import text

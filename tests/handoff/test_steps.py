@@ -13,8 +13,8 @@ from migration_shim.backfill import handoff_plan, handoff_steps
 from migration_shim.backfill.handoff_finish import finish, watch
 from migration_shim.backfill.handoff_steps import Done
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.core.data import Authority, ExitCode, Leg, Move, Origin
 from migration_shim.core.wire import parse_envelope
-from migration_shim.data import Authority, ExitCode, Leg, Move, Origin
 from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission

@@ -11,7 +11,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, Submission, Su
 from migration_shim import conf
 from migration_shim.backfill import handoff, handoff_finish
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.data import Document
+from migration_shim.core.data import Document
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.target import leases, results

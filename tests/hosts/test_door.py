@@ -9,8 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from submissions.models import SubmissionFile, get_storage
 
 from migration_shim import api, hosts
+from migration_shim.core.data import Whose
 from migration_shim.core.hosts import Hosts
-from migration_shim.data import Whose
 from migration_shim.models import DoorHost, StoredIntent
 from migration_shim.reports import text
 from migration_shim.target import contents

@@ -7,7 +7,7 @@ import pytest
 from django.urls import path, reverse
 
 from migration_shim import api, serving, toggles
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows
 from tests.rows import clean_course, fresh  # noqa: F401

@@ -13,11 +13,11 @@ from submissions.models import get_storage
 from migration_shim import api, stamp, supersession
 from migration_shim.backfill import left_over
 from migration_shim.conf import load
+from migration_shim.core.data import ExitCode, Origin, Phase
+from migration_shim.core.errors import LedgerNotOurs
 from migration_shim.core.identity import digests, input_key
 from migration_shim.core.wire import parse_envelope
-from migration_shim.data import ExitCode, Origin, Phase
 from migration_shim.entries import new_entry
-from migration_shim.errors import LedgerNotOurs
 from migration_shim.legacy import give_back, writes
 from migration_shim.models import LedgerEntry, LedgerStamp, LegacySubmission, StoredIntent
 from migration_shim.reports import text

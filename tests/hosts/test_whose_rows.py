@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, serving, toggles
-from migration_shim.data import ExitCode, Grading, Phase, Whose
+from migration_shim.core.data import ExitCode, Grading, Phase, Whose
 from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission, Run

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migration_shim import toggles
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from tests.interleavings import invariants, schedules
 from tests.interleavings.footprints import Meeting
 from tests.interleavings.operations import ON_LEGACY, ON_TARGET, OPERATIONS, World, in_process

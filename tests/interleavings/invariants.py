@@ -13,8 +13,8 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import evidence, toggles
+from migration_shim.core.data import Authority, DivergenceClass, Move, Origin, PairStatus, Phase, Verdict
 from migration_shim.core.phases import needs_permit
-from migration_shim.data import Authority, DivergenceClass, Move, Origin, PairStatus, Phase, Verdict
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange, Run
 from tests.counters.oracle import complaints
 from tests.interleavings.operations import (

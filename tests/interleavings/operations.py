@@ -36,11 +36,11 @@ from migration_shim import (
 )
 from migration_shim.backfill import handoff, handoff_finish
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.core.data import DivergenceClass, Document, Grading, Phase
+from migration_shim.core.errors import RunLocked, ShimError
 from migration_shim.core.identity import digests
 from migration_shim.core.phases import flags_of
 from migration_shim.core.wire import parse_header
-from migration_shim.data import DivergenceClass, Document, Grading, Phase
-from migration_shim.errors import RunLocked, ShimError
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission

@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from tests.interleavings.explorer import Found, Pair
 from tests.interleavings.progress import BATCH, Progress
 from tests.interleavings.schedules import every, written

@@ -4,8 +4,8 @@ import pytest
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import api, toggles
+from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import ExitCode, Phase
 from migration_shim.models import CoursePhase, LedgerEntry
 from migration_shim.reports import text
 from tests import rows

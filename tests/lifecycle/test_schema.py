@@ -12,8 +12,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_shim import leaving, phase_lookup, schema
 from migration_shim.api import queue_interface
-from migration_shim.data import Phase
-from migration_shim.errors import PhaseUnreadable
+from migration_shim.core.data import Phase
+from migration_shim.core.errors import PhaseUnreadable
 from migration_shim.management.commands import xqueue_cutover
 from migration_shim.models import CoursePhase
 from tests import rows

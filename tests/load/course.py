@@ -19,8 +19,8 @@ from django.core.cache import cache
 from django.db import connections
 
 from migration_shim import api, breaker, toggles
+from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Phase
 from sandbox.lms import capa
 from sandbox.servers import Server, running_xqueue
 from tests import rows

@@ -16,8 +16,8 @@ from django.db import connection, connections
 from requests.exceptions import ConnectionError as NoConnection
 
 from migration_shim import copies, toggles
-from migration_shim.data import ExitCode
-from migration_shim.errors import TargetWriteFailed
+from migration_shim.core.data import ExitCode
+from migration_shim.core.errors import TargetWriteFailed
 from migration_shim.models import LedgerEntry
 from migration_shim.target import writer
 from tests import rows

@@ -7,7 +7,7 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import UsageKey
 from submissions.models import ExternalGraderDetail, Submission
 
-from migration_shim.data import Authority
+from migration_shim.core.data import Authority
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms.models import AnonymousUserId
 from tests import rows

@@ -27,8 +27,8 @@ from submissions.models import ExternalGraderDetail
 from migration_shim import breaker, repair, toggles
 from migration_shim.api import queue_interface
 from migration_shim.conf import load
+from migration_shim.core.data import Authority, Leg, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Authority, Leg, Phase
 from migration_shim.dual_write import COPY_NEEDS
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms import capa

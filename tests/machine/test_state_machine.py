@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail
 
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from migration_shim.legacy.client import LegacyClient
 from sandbox.lms.models import AnonymousUserId
 from tests import rows

@@ -19,7 +19,7 @@ from submissions.models import ExternalGraderDetail
 from waffle.models import Switch
 
 from migration_shim import breaker
-from migration_shim.data import Authority
+from migration_shim.core.data import Authority
 from migration_shim.models import LegacySubmission
 from sandbox.lms import capa, grading
 from sandbox.lms.courseware.models import StudentModule

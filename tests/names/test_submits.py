@@ -11,9 +11,9 @@ from hypothesis import given
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, breaker, toggles
+from migration_shim.core.data import Authority, Phase
+from migration_shim.core.errors import Malformed
 from migration_shim.core.wire import parse_envelope
-from migration_shim.data import Authority, Phase
-from migration_shim.errors import Malformed
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms import capa
 from sandbox.lms.blocks import SubmittedFile

@@ -14,8 +14,8 @@ from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, toggles
 from migration_shim.backfill.request import Mode
+from migration_shim.core.data import Document, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Document, Phase
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.reports import text
 from migration_shim.reports.formats import RENDERERS

@@ -6,8 +6,8 @@ import pytest
 from django.db import connections
 
 from migration_shim import api, preflight
-from migration_shim.core import row_rules, row_tally
-from migration_shim.data import ExitCode
+from migration_shim.core import row_counts, row_rules
+from migration_shim.core.data import ExitCode
 from migration_shim.preflight import course_rows
 from sandbox import capture
 from tests import rows
@@ -137,7 +137,7 @@ def test_pages_may_be_of_any_size(captured, monkeypatch):
 
 def test_places_over_the_bound_are_counted_together(captured, monkeypatch):
     whole = api.preflight(HAZARD, rows.ignore).content
-    monkeypatch.setattr(row_tally, "COHORTS", 2)
+    monkeypatch.setattr(row_counts, "COHORTS", 2)
     bounded = api.preflight(HAZARD, rows.ignore).content
     assert len(bounded["cohorts"]) == 3
     assert sum(item["rows"] for item in bounded["cohorts"]) == whole["rows"]

@@ -8,9 +8,9 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api, preflight
+from migration_shim.core.data import Leg, Origin
+from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.core.row_rules import RULES
-from migration_shim.data import Leg, Origin
-from migration_shim.errors import PredictionUnavailable
 from migration_shim.models import LedgerEntry
 from migration_shim.preflight import course_rows, queues
 from sandbox.databases import LEGACY_MEDIA
@@ -369,7 +369,7 @@ def missing():
 
 
 def test_only_the_newest_files_of_a_long_history_are_looked_at(monkeypatch):
-    monkeypatch.setattr("migration_shim.core.row_tally.FILES_LOOKED", 2)
+    monkeypatch.setattr("migration_shim.core.row_counts.FILES_LOOKED", 2)
     ids = [rows.legacy_row(user, files={"main.py": KEY}, **rows.graded()).pk for user in range(1, 6)]
     waiting = rows.legacy_row(9, files={"main.py": KEY}).pk
     asked = []

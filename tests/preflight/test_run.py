@@ -5,8 +5,8 @@ from django.db import connections
 from django.utils.timezone import now
 
 from migration_shim import api
-from migration_shim.data import ExitCode
-from migration_shim.errors import RunLocked
+from migration_shim.core.data import ExitCode
+from migration_shim.core.errors import RunLocked
 from migration_shim.models import Run
 from migration_shim.preflight import queues
 from sandbox import capture

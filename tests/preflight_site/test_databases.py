@@ -8,7 +8,7 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from migration_shim import api
-from migration_shim.errors import LegacyNotReadable
+from migration_shim.core.errors import LegacyNotReadable
 from migration_shim.legacy import primary, privileges
 from migration_shim.models import Run
 from migration_shim.preflight import site_databases

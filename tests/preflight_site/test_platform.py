@@ -13,7 +13,7 @@ from submissions import models as upstream
 
 from migration_shim import timeouts
 from migration_shim.conf import ShimSettings, load
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from migration_shim.lms import flags, state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.preflight import site_platform

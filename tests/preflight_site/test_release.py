@@ -7,7 +7,7 @@ import pytest
 from django.core.checks import run_checks
 
 from migration_shim import checks
-from migration_shim.errors import PredictionUnavailable
+from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.lms import pins
 from migration_shim.preflight import site_release
 from migration_shim.target import installed, prediction

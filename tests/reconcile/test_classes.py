@@ -11,8 +11,8 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 from migration_shim import outcomes, payloads
 from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.core.scoring import read_reply, same_score
-from migration_shim.data import DivergenceClass, Leg, PairStatus
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission
 from sandbox import capture
 from tests import rows

@@ -9,8 +9,8 @@ from django.utils.connection import ConnectionDoesNotExist
 from submissions.models import StudentItem
 
 from migration_shim import api, outcomes, overrides, proofs, storing, toggles
-from migration_shim.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
-from migration_shim.errors import IllegalStep, ShimError
+from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
+from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange

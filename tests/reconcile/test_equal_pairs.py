@@ -12,8 +12,8 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 from migration_shim import comparing, equal_pairs, selection, walk
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
+from migration_shim.core.classification import MARK
 from migration_shim.core.hosts import Hosts
-from migration_shim.core.mapping import MARK
 from migration_shim.legacy import changing as legacy_changing
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.styles import Styles

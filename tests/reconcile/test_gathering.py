@@ -6,7 +6,7 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api
-from migration_shim.data import PairStatus, State
+from migration_shim.core.data import PairStatus, State
 from migration_shim.models import LedgerEntry, Run
 from tests import rows
 from tests.rows import COURSE, clean_course, entries, fresh, usage_key  # noqa: F401

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import comparing, equal_pairs, evidence, retry, runs, selection, storing
+from migration_shim.core.data import ScoreStyle
 from migration_shim.core.scoring import style_of, style_sign
-from migration_shim.data import ScoreStyle
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission, Run
 from tests import rows
 from tests.reconcile import changes

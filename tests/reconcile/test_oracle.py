@@ -7,7 +7,7 @@ from django.db import connections
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import api
-from migration_shim.data import Grading
+from migration_shim.core.data import Grading
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox import capture
 from sandbox.grader_rules import grade_submission

@@ -16,7 +16,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, Submission
 
 from migration_shim import walk
-from migration_shim.data import DivergenceClass, Leg, PairStatus
+from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms import capa
 from tests import rows

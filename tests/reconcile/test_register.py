@@ -6,8 +6,8 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api, known
-from migration_shim.data import DivergenceClass, PairStatus
-from migration_shim.errors import ShimError
+from migration_shim.core.data import DivergenceClass, PairStatus
+from migration_shim.core.errors import ShimError
 from migration_shim.models import Divergence, GateOverride, KnownDifference, LedgerEntry, Run
 from tests import rows
 from tests.reconcile import changes

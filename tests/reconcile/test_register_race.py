@@ -8,7 +8,7 @@ from django.db import connection, connections
 from django.utils.timezone import now
 
 from migration_shim import api, known, outcomes, storing
-from migration_shim.data import Comparison, DivergenceClass, PairStatus
+from migration_shim.core.data import Comparison, DivergenceClass, PairStatus
 from migration_shim.models import Divergence, KnownDifference, LedgerEntry
 from migration_shim.selection import Seen
 from tests.rows import COURSE, clean_course, entries, fresh, usage_key  # noqa: F401

@@ -9,8 +9,8 @@ from submissions.models import ExternalGraderDetail, Submission
 from migration_shim import comparing, replaced_pairs, selection
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
+from migration_shim.core.classification import MARK
 from migration_shim.core.hosts import Hosts
-from migration_shim.core.mapping import MARK
 from migration_shim.legacy import changing as legacy_changing
 from migration_shim.models import Bucket, LedgerEntry, LegacySubmission
 from migration_shim.styles import Styles

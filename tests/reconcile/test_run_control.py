@@ -14,8 +14,8 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api, broker, equal_pairs, evidence, link, runs, walk
-from migration_shim.data import ExitCode, Grading, Verdict
-from migration_shim.errors import RunLocked, WorkersFailed
+from migration_shim.core.data import ExitCode, Grading, Verdict
+from migration_shim.core.errors import RunLocked, WorkersFailed
 from migration_shim.models import Checkpoint, LedgerEntry, Run
 from migration_shim.run_control import control, spread
 from migration_shim.walked import CHECKPOINT

@@ -9,9 +9,9 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, evidence, known, models, overrides, proofs, toggles
+from migration_shim.core.data import DivergenceClass, ExitCode, Phase
+from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.core.phases import flags_of
-from migration_shim.data import DivergenceClass, ExitCode, Phase
-from migration_shim.errors import IllegalStep, ShimError
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission
 from tests import rows
 from tests.handoff import world

@@ -5,7 +5,7 @@ import random
 from itertools import count
 from pathlib import Path
 
-from migration_shim.data import DivergenceClass
+from migration_shim.core.data import DivergenceClass
 from migration_shim.reports.report import Report
 
 DATA = Path(__file__).parent / "data"

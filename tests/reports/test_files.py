@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 
-from migration_shim.data import ExitCode, Phase
+from migration_shim.core.data import ExitCode, Phase
 from migration_shim.management.commands import xqueue_reconcile
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, Run
 from migration_shim.reports.formats import RENDERERS

@@ -19,8 +19,8 @@ from edx_django_utils.cache import RequestCache
 
 from migration_shim import breaker, toggles
 from migration_shim.api import queue_interface
+from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.data import Phase
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.models import CoursePhase, LedgerEntry
 from sandbox.lms import capa

@@ -10,7 +10,7 @@ from django.db import connection, connections
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import conf, cutover, serving
-from migration_shim.data import Phase
+from migration_shim.core.data import Phase
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.target import leases, results
 from sandbox.lms.courseware.models import StudentModule

@@ -6,7 +6,7 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api, queue_names
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry
 from tests import rows
 from tests.outbox import drain

@@ -20,8 +20,8 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim.core import identity
+from migration_shim.core.data import Leg, Origin, Phase
 from migration_shim.core.wire import parse_envelope
-from migration_shim.data import Leg, Origin, Phase
 from migration_shim.entries import new_entry
 from migration_shim.models import LedgerEntry
 from migration_shim.target import writer

@@ -11,8 +11,8 @@ from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, guarding, in_vain
 from migration_shim.conf import load
-from migration_shim.core.guard import Bound
-from migration_shim.data import ExitCode
+from migration_shim.core.bounds import Bound
+from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.target import leases, seam
 from sandbox.lms.models import LearnerEffect

@@ -4,7 +4,7 @@ import json
 
 from submissions.models import ExternalGraderDetail
 
-from migration_shim.data import Leg
+from migration_shim.core.data import Leg
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox import capture
 from sandbox.grader import GraderClient, ServerEntry

@@ -8,8 +8,8 @@ from submissions.models import ExternalGraderDetail
 
 from migration_shim import watchers
 from migration_shim.conf import load, problems
+from migration_shim.core.errors import Unfit
 from migration_shim.dual_write import QueueInterface
-from migration_shim.errors import Unfit
 from migration_shim.models import LedgerEntry
 from migration_shim.target import writer
 from tests import rows
@@ -140,7 +140,7 @@ def test_an_authors_queue_of_such_a_name_is_refused_on_the_target_with_a_reason(
 
 def rows_phase(name):
     """A phase by its name."""
-    from migration_shim.data import Phase
+    from migration_shim.core.data import Phase
 
     return Phase(name)
 

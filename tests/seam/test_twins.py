@@ -16,10 +16,10 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 
 from migration_shim import api, toggles, twins
 from migration_shim.conf import load, problems
+from migration_shim.core.data import Authority, Grading, Leg, Move, PairStatus, Phase
+from migration_shim.core.errors import Unfit
 from migration_shim.core.identity import Placement, is_fenced, twin_placement
 from migration_shim.core.noise import same_outcome, sample_end
-from migration_shim.data import Authority, Grading, Leg, Move, PairStatus, Phase
-from migration_shim.errors import Unfit
 from migration_shim.models import LedgerEntry
 from migration_shim.reports import text
 from migration_shim.target import removal

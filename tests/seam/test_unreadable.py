@@ -9,10 +9,10 @@ from django.test import Client
 from submissions.models import ExternalGraderDetail, Submission, get_storage
 
 from migration_shim import copies
+from migration_shim.core.data import Leg
+from migration_shim.core.errors import Malformed
 from migration_shim.core.json_text import DEPTH_LIMIT
-from migration_shim.data import Leg
 from migration_shim.entries import legacy_body
-from migration_shim.errors import Malformed
 from migration_shim.models import LedgerEntry
 from migration_shim.target import results, seam
 from sandbox.lms.models import LearnerEffect

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from migration_shim.conf import ShimSettings
+from migration_shim.core.bounds import Bound, Bounds, Seen, Stuck, breaches
+from migration_shim.core.data import Authority, Phase
 from migration_shim.core.evidence import Tally
-from migration_shim.core.guard import Bound, Bounds, Seen, Stuck, breaches
-from migration_shim.data import Authority, Phase
 
 BOUNDS = Bounds(thresholds=ShimSettings().thresholds(), overdue=5)
 

@@ -18,8 +18,8 @@ from waffle.models import Switch
 from migration_shim import api, copies, publish, purge, repair, retirement, runs, tasks, toggles, watch
 from migration_shim.backfill import give_back, handoff, left_over
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.data import ExitCode
-from migration_shim.errors import LegacyNotWritable, RunLocked
+from migration_shim.core.data import ExitCode
+from migration_shim.core.errors import LegacyNotWritable, RunLocked
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission, Run
 from migration_shim.reports import text
 from migration_shim.run_control.control import Control

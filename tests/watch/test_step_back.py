@@ -7,7 +7,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, StudentItem
 
 from migration_shim import toggles
-from migration_shim.data import ExitCode
+from migration_shim.core.data import ExitCode
 from migration_shim.models import CoursePhase, PhaseChange
 from migration_shim.reports import text
 from sandbox.network import free_port

@@ -10,8 +10,8 @@ from django.utils.timezone import now
 from submissions.models import Submission
 
 from migration_shim import api, counts, runs, status, tallies
-from migration_shim.data import ExitCode
-from migration_shim.errors import RunLocked
+from migration_shim.core.data import ExitCode
+from migration_shim.core.errors import RunLocked
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import text
 from sandbox.lms.blocks import SubmittedFile

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from ... import audit
-from ...data import Document, ExitCode
+from ...core.data import Document, ExitCode
 from ..command import ShimCommand, course_id
 
 

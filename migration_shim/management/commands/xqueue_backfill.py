@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...backfill.request import Mode, Request
 from ...backfill.start import start
-from ...data import Document
+from ...core.data import Document
 from ..command import ShimCommand, course_id, positive
 
 #: Options that mean something in one mode only.

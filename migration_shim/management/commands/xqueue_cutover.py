@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from opaque_keys.edx.keys import CourseKey
 
 from ... import counts, cutover, release, stamp, wave
-from ...data import Document, ExitCode, Phase
+from ...core.data import Document, ExitCode, Phase
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import in_vain
-from ...data import Document
+from ...core.data import Document
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
 

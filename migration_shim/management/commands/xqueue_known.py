@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from ... import cures, known
-from ...data import GRAVE, DivergenceClass, Document, ExitCode
+from ...core.data import GRAVE, DivergenceClass, Document, ExitCode
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ... import counts, diff_report, link, reconcile
-from ...data import Document, Grading
+from ...core.data import Document, Grading
 from ...reports import machine
 from ...reports.formats import RENDERERS
 from ..command import ShimCommand, course_id

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from django.db import OperationalError, close_old_connections
 
 from ... import status, toggles
-from ...data import Document
+from ...core.data import Document
 from ...reports import prometheus
 from ..command import ShimCommand, course_id
 

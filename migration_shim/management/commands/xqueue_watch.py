@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
 from ... import watch
-from ...data import Document, ExitCode
+from ...core.data import Document, ExitCode
 from ...run_control.control import Control, Stopped
 from ...toggles import kill_switch_ignored
 from ..command import ShimCommand, course_id, positive

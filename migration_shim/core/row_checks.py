@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..data import DivergenceClass, LegacyRow, Points, Reply, ReplyKind, ScoreStyle
-from ..errors import Malformed, Unfit
 from . import json_text
+from .classification import ParsedRow, answer_over, answer_size
+from .data import DivergenceClass, LegacyRow, Points, Reply, ReplyKind, ScoreStyle
+from .errors import Malformed, Unfit
 from .identity import GRADED_DISPATCH, recover_input, shadow_placement
-from .mapping import ParsedRow, answer_over, answer_size
 from .scoring import ROUNDING, judge_points
 from .wire import NAME_LIMIT, Body, Envelope, grader_name, parse_header
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..data import Reply, RowClass, ScoreStyle
+from .classification import ParsedRow, Policy, classify, is_failed_push
+from .data import Reply, RowClass, ScoreStyle
 from .findings import Finding, found
-from .hazards import Sight, grading_seconds, input_of, of_envelope, of_reply, of_score, of_siblings, of_times
 from .identity import GRADED_DISPATCH
-from .mapping import ParsedRow, Policy, classify, is_failed_push
+from .row_checks import Sight, grading_seconds, input_of, of_envelope, of_reply, of_score, of_siblings, of_times
 from .row_rules import RULES
 from .scoring import read_reply, style_of, style_sign
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-from ..data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, PairStatus, State
 from .buckets import Facts, Flag, uncovered
+from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, PairStatus, State
 from .evidence import Tally
 
 Numbers = list[tuple[Facts, int]]

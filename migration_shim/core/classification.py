@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..data import LegacyRow, RowClass, State, Whose
-from ..errors import Malformed
+from .data import LegacyRow, RowClass, State, Whose
+from .errors import Malformed
 from .identity import GRADED_DISPATCH, Digests, digests, has_suffix, in_sample, input_key
 from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from ..data import PairStatus
+from .data import PairStatus
 
 SCHEMA = "migration_shim.xqueue_reconcile/1"
 #: What no version so far compares; a report must not leave that to be guessed.

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..data import Authority, Phase
+from .data import Authority, Phase
 
 
 class Holds(enum.StrEnum):

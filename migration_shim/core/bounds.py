@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from ..data import Authority, DivergenceClass, Phase
+from .data import Authority, DivergenceClass, Phase
 from .evidence import Tally, Thresholds
 from .martingale import evidence_above
 from .noise import problem_rate
