@@ -14,10 +14,11 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from . import conf, schema, sink
+from . import conf, sink
 from .conf import LEGACY_ALIAS
 from .core.errors import ConfigurationError
 from .core.wire import NAME_LIMIT
+from .db import schema
 from .lms import capa, pins
 from .target import installed
 

@@ -20,11 +20,12 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
-from . import attempts, multirow
+from . import attempts
 from .attempts import Submitted
 from .conf import ShimSettings
 from .core.data import BETWEEN, Authority, Leg, Phase, State
 from .core.delivered import TRIES, Learner, comparable
+from .db import bulk
 from .legacy import open_rows as on_legacy
 from .legacy import timeouts
 from .lms import state
@@ -134,7 +135,7 @@ def _entries(course_id: str, after: int, settings: ShimSettings, moment: datetim
         began_before=_whether(began_at__lte=moment - grace),
         seen_before=_whether(compared_at__lte=moment - patience),
     )
-    return [_Entry._make(row) for row in multirow.raw(entries.order_by("id").values_list(*_Entry._fields)[:PAGE])]
+    return [_Entry._make(row) for row in bulk.raw(entries.order_by("id").values_list(*_Entry._fields)[:PAGE])]
 
 
 def _whether(**condition: Any) -> ExpressionWrapper:
@@ -286,10 +287,10 @@ class _Page:
 
 def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
     """All attempts at these inputs in their order, by input; those at which there is only one are left out."""
-    number = Counter(key for (key,) in multirow.select(LedgerEntry, ("input_key",), input_key=keys))
+    number = Counter(key for (key,) in bulk.select(LedgerEntry, ("input_key",), input_key=keys))
     several = LedgerEntry.objects.filter(input_key__in=[key for key, times in number.items() if times > 1])
     found: dict[str, list[_Attempt]] = defaultdict(list)
-    for row in multirow.raw(several.order_by("arrived_at", "pk").values_list(*_FAMILY)):
+    for row in bulk.raw(several.order_by("arrived_at", "pk").values_list(*_FAMILY)):
         found[row[1]].append(_Attempt._make(row))
     return found
 

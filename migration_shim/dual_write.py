@@ -30,7 +30,7 @@ from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Callback, Envelope, parse_envelope
-from .inserting import insert_one
+from .db.bulk_insert import insert_one
 from .legacy.client import LegacyClient, UploadedFile
 from .lms.points import points_possible
 from .metrics import attribute, count, timed

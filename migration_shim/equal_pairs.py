@@ -17,15 +17,16 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from . import buckets, fingerprint, hosts, multirow
+from . import buckets, hosts
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
 from .core.data import Authority, Leg, Move, Origin, PairStatus, State
 from .core.plain_pair import Pair, Verdict
+from .db import bulk, fingerprint
+from .db.retry import on_contention
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
-from .retry import on_contention
 from .selection import DEPENDS_ON, Rules, Seen
 from .target.changing import CROWD, HAS_FILES, TWINS, digest, joins
 from .target.prediction import points_for
@@ -128,7 +129,7 @@ def read(
             f"{fingerprint.uncached(connection)}"
             f"SELECT l.id, {depends_on}, {fingerprint.known(digest())}, {times}, d.status_time < %s, {_OF_PAIR},"
             f" {took}, s.raw_answer FROM {_TABLE} l {joins()}"
-            f" WHERE l.id IN ({multirow.numbers(ids)}) AND l.legacy_id IS NOT NULL"
+            f" WHERE l.id IN ({bulk.numbers(ids)}) AND l.legacy_id IS NOT NULL"
             f" AND {' AND '.join(conditions.values())} ORDER BY l.id",
             [str(at(moment)), at(ended_before)],
         )
@@ -184,7 +185,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
     with transaction.atomic():
-        locked = multirow.select(LedgerEntry, ("id", *AS_READ, *COUNTED), lock=True, id=list(batch))
+        locked = bulk.select(LedgerEntry, ("id", *AS_READ, *COUNTED), lock=True, id=list(batch))
         there = {row[0]: row[end:] for row in locked if row[1:end] == batch[row[0]].depends_on}
         news = {pk: (*row[NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
         ids = _count(news, changes)
@@ -192,7 +193,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
             for pk, old in buckets.stored(others).items():
                 ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
-        multirow.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, room="", **_SAME)
+        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, room="", **_SAME)
         changes.write()
     return set(there)
 

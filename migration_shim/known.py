@@ -16,11 +16,12 @@ from django.db import connection
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, texts
+from . import counts
 from .buckets import Changes, counted, differences_of
 from .core.buckets import Facts, Flag, read
 from .core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from .core.errors import ShimError
+from .db import text_columns
 from .models import Bucket, Divergence, KnownDifference, LedgerEntry, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_known/1"
@@ -84,8 +85,8 @@ def add(
         course_id=course_id,
         queue_name=queue_name,
         item_id=item_id,
-        reason=texts.fitted(KnownDifference, "reason", reason),
-        owner=texts.fitted(KnownDifference, "owner", owner)[:150],
+        reason=text_columns.fitted(KnownDifference, "reason", reason),
+        owner=text_columns.fitted(KnownDifference, "owner", owner)[:150],
         created_at=moment,
         expires_at=moment + timedelta(days=days),
     )

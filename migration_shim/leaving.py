@@ -10,8 +10,8 @@ from django.db.models import Q
 from django.db.models.signals import pre_migrate
 
 from .core.data import BETWEEN, Phase
+from .db.schema import APP
 from .models import CoursePhase, LedgerEntry
-from .schema import APP
 
 
 def refuse_to_unmigrate(

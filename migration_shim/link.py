@@ -9,12 +9,13 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from . import entries as ledger
-from . import multirow, walked, wrong_side
+from . import walked, wrong_side
 from .conf import ShimSettings, load
 from .core.classification import ParsedRow, is_copy, plain_identity
 from .core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .core.identity import FENCE, in_sample
 from .core.wire import parse_header
+from .db import bulk
 from .legacy import files, primary
 from .legacy import reading as plan
 from .legacy import rows as legacy_rows
@@ -72,7 +73,7 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
 
 def _unlinked(page: list[int]) -> list[int]:
     """The rows of a page, by id, that no entry has yet: of what an import has linked nothing is read again."""
-    linked = {row_id for (row_id,) in multirow.select(LedgerEntry, ("legacy_id",), legacy_id=page)}
+    linked = {row_id for (row_id,) in bulk.select(LedgerEntry, ("legacy_id",), legacy_id=page)}
     return [row_id for row_id in page if row_id not in linked]
 
 
@@ -85,11 +86,11 @@ def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:
     wanted = ("identity", "id", "legacy_id", "move")
     # Looked for without a lock, and locked by id: InnoDB would lock the places of identities that are not there too,
     # where a learner's submission is about to be inserted, and wait for an import that is just inserting one.
-    ids = [pk for (pk,) in multirow.select(LedgerEntry, ("id",), identity=list(rows))]
-    there = multirow.select(LedgerEntry, wanted, lock=True, id=ids)
+    ids = [pk for (pk,) in bulk.select(LedgerEntry, ("id",), identity=list(rows))]
+    there = bulk.select(LedgerEntry, wanted, lock=True, id=ids)
     found = {identity: pk for identity, pk, legacy_id, move in there if legacy_id is None and move == Move.NONE}
     news = {pk: (rows[identity].id,) for identity, pk in found.items()}
-    multirow.update(LedgerEntry, ("legacy_id",), news, settled_at=None, seen="")
+    bulk.update(LedgerEntry, ("legacy_id",), news, settled_at=None, seen="")
     return [row for identity, row in rows.items() if identity not in found]
 
 

@@ -15,10 +15,10 @@ from config_models.models import ConfigurationModel
 from django.db import models
 from django.utils.timezone import now
 
-from . import texts
 from .core import hash_chain
 from .core.data import Authority, DivergenceClass, Leg, Move, Origin, PairStatus, Phase, Verdict
 from .core.errors import LogIsAddedTo
+from .db import text_columns
 from .fields import ExactCharField, ForeignCharField
 
 __all__ = [
@@ -516,8 +516,8 @@ class _Log(models.QuerySet):
             step_to=phase,
             changed_at=now(),
             # As the columns can hold it: what is hashed is what is stored, and no text blocks the way back.
-            changed_by=texts.fitted(PhaseChange, "changed_by", by)[:150],
-            reason=texts.fitted(PhaseChange, "reason", reason),
+            changed_by=text_columns.fitted(PhaseChange, "changed_by", by)[:150],
+            reason=text_columns.fitted(PhaseChange, "reason", reason),
             evidence=evidence,
             position=position,
             previous=previous,

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from . import buckets, multirow, permits
+from . import buckets, permits
 from .core.buckets import Learned, learner_bin
 from .core.data import DivergenceClass, PairStatus
+from .db import bulk
 from .models import Divergence, LedgerEntry
 
 #: What was true of an entry when its learner was asked, and has to be true still when that is written down.
@@ -61,7 +62,7 @@ def note(
         if in_vain:
             permits.lock([course_id])
         columns = ("id", "bucket_id", *DEPENDS_ON, *Learned._fields)
-        for row in multirow.select(LedgerEntry, columns, lock=True, id=list(told)):
+        for row in bulk.select(LedgerEntry, columns, lock=True, id=list(told)):
             pk, bucket = row[:2]
             if row[2:end] != read[pk]:
                 continue
@@ -72,7 +73,7 @@ def note(
                 _move(old, old._replace(learner_said=one.said, learner_correct=has[0], learner_score=has[1]), changes)
         if alarms := {pk: in_vain[pk] for pk in rows if pk in in_vain}:
             _raise(course_id, alarms, rows, changes)
-        multirow.update(LedgerEntry, _WRITTEN, rows)
+        bulk.update(LedgerEntry, _WRITTEN, rows)
         changes.write()
 
 
@@ -100,7 +101,7 @@ def _raise(
             new = old.row._replace(result=result, known="", divergences=divergences, **learner)
             bucket = changes.move(old, new, differs.get(pk))
         found[pk] = (result.value, "", divergences, bucket)
-    multirow.update(LedgerEntry, _FOUND, found)
+    bulk.update(LedgerEntry, _FOUND, found)
 
 
 def _record(course_id: str, alarms: dict[int, str]) -> bool:

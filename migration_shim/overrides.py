@@ -10,10 +10,11 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import proofs, runs, texts
+from . import proofs, runs
 from .core.data import Phase
 from .core.errors import IllegalStep, ShimError
 from .core.evidence import GateResult
+from .db import text_columns
 from .models import GateOverride
 
 
@@ -37,8 +38,8 @@ def sign(
     return GateOverride.objects.create(
         course_id=course_id,
         step_to=step_to,
-        reason=texts.fitted(GateOverride, "reason", reason),
-        signed_by=texts.fitted(GateOverride, "signed_by", signed_by)[:150],
+        reason=text_columns.fitted(GateOverride, "reason", reason),
+        signed_by=text_columns.fitted(GateOverride, "signed_by", signed_by)[:150],
         created_at=moment,
         expires_at=moment + timedelta(seconds=seconds),
         verdict=result.verdict,

@@ -12,10 +12,11 @@ import time
 
 from django.db import DatabaseError, connection
 
-from . import phase_memory, schema, toggles
+from . import phase_memory, toggles
 from .core.data import Authority, Phase
 from .core.errors import PhaseUnreadable
 from .core.phases import PhaseDecision
+from .db import schema
 from .metrics import count
 from .models import CoursePhase
 

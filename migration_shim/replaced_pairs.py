@@ -17,16 +17,17 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import buckets, equal_pairs, hosts, multirow
+from . import buckets, equal_pairs, hosts
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import replaced_facts, replaced_flags
 from .core.data import PairStatus, State
 from .core.plain_pair import Pair
+from .db import bulk
+from .db.retry import on_contention
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
-from .retry import on_contention
 from .selection import Rules, Seen
 
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. In
@@ -96,7 +97,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
     changes = buckets.Changes()
     with transaction.atomic():
         columns = ("id", *AS_READ, *COUNTED, *_SAME, *_COLUMNS)
-        locked = multirow.select(LedgerEntry, columns, lock=True, id=list(batch))
+        locked = bulk.select(LedgerEntry, columns, lock=True, id=list(batch))
         same = {row[0]: row[end:] for row in locked if row[1:end] == batch[row[0]].depends_on}
         there = {pk: row[: len(COUNTED)] for pk, row in same.items() if not _stands(row, batch[pk].columns)}
         ids = _count({pk: row[NEWS:] for pk, row in there.items() if not any(row[:NEWS])}, changes)
@@ -106,7 +107,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
                 ids[pk] = changes.move(old, old.row._replace(**_SAME_COUNTED, payload_compared_at=compared_at))
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
         of_all = {"compared_at": moment, "settled_at": None, "room": "", **_SAME}
-        multirow.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
+        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
         changes.write()
     return set(same)
 

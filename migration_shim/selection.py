@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol, Self
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from . import fingerprint, multirow
 from .core.data import Leg, Move, PairStatus, ScoreStyle, State
+from .db import bulk, fingerprint
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .target import changing as target_changing
@@ -218,7 +218,7 @@ def news(read: Read, course_id: str, *, since: datetime | None, queues: Iterable
     )
     for column, ids in touched:
         for start in range(0, len(ids), PAGE):
-            among = f"l.{column} IN ({multirow.numbers(ids[start : start + PAGE])})"
+            among = f"l.{column} IN ({bulk.numbers(ids[start : start + PAGE])})"
             found = read(f"{among} AND l.course_id = %s AND l.settled_at IS NOT NULL", [course_id])
             if page_ := [glance for glance in found if glance.id not in seen]:
                 seen.update(glance.id for glance in page_)
@@ -242,7 +242,7 @@ def changed(page: list[Glance]) -> list[int]:
 
 def seen_now(ids: Iterable[int], rules: Rules) -> dict[int, Seen]:
     """What the results of these entries are to be stored with, as their rows are now; before they are compared."""
-    wanted = multirow.numbers(ids)
+    wanted = bulk.numbers(ids)
     if not wanted:
         return {}
     with connection.cursor() as cursor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from . import counts, runs, schema
+from . import counts, runs
 from .conf import usable
 from .core.data import HELD, Authority, Move, Phase
 from .core.grader_queues import served
+from .db import schema
 from .fields import exact
 from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY, soon

@@ -11,11 +11,12 @@ from operator import attrgetter
 
 from django.db import connection, transaction
 
-from . import buckets, inserting, known, multirow, permits, texts
+from . import buckets, known, permits
 from .core.data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
+from .db import bulk, bulk_insert, text_columns
+from .db.retry import on_contention
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
-from .retry import on_contention
 from .selection import DEPENDS_ON, Seen
 
 #: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
@@ -101,7 +102,7 @@ def _write(batch: list[Changed], moment: datetime) -> None:
         changes = _count(entries, now_there, found)
         _update(entries)
         Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
-        inserting.insert(Divergence, _DIVERGENCE, map(attrgetter(*_DIVERGENCE), found))
+        bulk_insert.insert(Divergence, _DIVERGENCE, map(attrgetter(*_DIVERGENCE), found))
         # No permit outlives a deterministic divergence that nothing covers. What only stays on record (it was found at
         # another moment) has let none be given since; and the lock of its course is not held.
         bare = (row for row in found if row.known_id is None and row.cured_at is None and row.found_at == moment)
@@ -156,7 +157,7 @@ def _divergences(
             entry=entry,
             course_id=entry.course_id,
             klass=klass,
-            what=texts.fitted(Divergence, "what", text)[:255],
+            what=text_columns.fitted(Divergence, "what", text)[:255],
             found_at=moment,
             known=covers[klass],
             cured_at=before[klass].cured_at if klass in before and _is_over(one, klass) else None,
@@ -197,7 +198,7 @@ def _update(entries: list[LedgerEntry]) -> None:
         entry.pk: [time(value) if isinstance(value, datetime) else value for value in values_of(entry)]
         for entry in entries
     }
-    multirow.update(LedgerEntry, names, rows, room="")
+    bulk.update(LedgerEntry, names, rows, room="")
 
 
 def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:

@@ -23,9 +23,10 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from . import course_lookup, permits, phase_memory, texts
+from . import course_lookup, permits, phase_memory
 from .core.data import Authority, Phase
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
+from .db import text_columns
 from .lms import flags as platform
 from .lms.flags import in_platform
 from .metrics import count
@@ -195,7 +196,7 @@ def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user:
         if in_platform():
             force_platform_flag(flag, course_id, value, user=user, note=note)
         else:
-            text = texts.fitted(FlagOverride, "note", note)[:255]
+            text = text_columns.fitted(FlagOverride, "note", note)[:255]
             _insert(
                 FlagOverride(
                     flag=flag, scope="course", key=course_id, force=value, enabled=True, note=text, changed_by=user
@@ -213,7 +214,7 @@ def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object 
             course_id=CourseKey.from_string(course_id),
             override_choice="on" if value else "off",
             enabled=True,
-            note=texts.fitted(model, "note", note)[:255],
+            note=text_columns.fitted(model, "note", note)[:255],
             changed_by=user,
         )
     )

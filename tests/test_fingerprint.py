@@ -7,7 +7,8 @@ from django.db import connection, connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
-from migration_shim import fingerprint, selection
+from migration_shim import selection
+from migration_shim.db import fingerprint
 from migration_shim.legacy import changing as legacy_changing
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.target import changing as target_changing

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from submissions.models import StudentItem
 
-from migration_shim import inserting, multirow
-from migration_shim.literals import Literals, Ready
+from migration_shim.db import bulk, bulk_insert
+from migration_shim.db.literals import Literals, Ready
 from migration_shim.models import LedgerEntry, WatcherLogin
 
 pytestmark = pytest.mark.django_db
@@ -76,14 +76,14 @@ def test_rows_are_read_back_as_they_were_written(texts):
         (f"{place:064}", info, payload, bool(place % 2), place, MOMENT, None)
         for place, (info, payload) in enumerate(texts)
     ]
-    inserting.insert(LedgerEntry, columns, rows, phase="shadow", raw_header="'%s\\", echo=True)
+    bulk_insert.insert(LedgerEntry, columns, rows, phase="shadow", raw_header="'%s\\", echo=True)
     assert list(LedgerEntry.objects.order_by("id").values_list(*columns)) == rows
     assert set(LedgerEntry.objects.values_list("phase", "raw_header", "echo")) == {("shadow", "'%s\\", True)}
 
 
 def test_what_no_row_names_is_as_save_would_have_it():
     LedgerEntry.objects.create(identity="1", arrived_at=MOMENT)
-    inserting.insert(LedgerEntry, ("identity", "arrived_at"), [("2", MOMENT)])
+    bulk_insert.insert(LedgerEntry, ("identity", "arrived_at"), [("2", MOMENT)])
     saved, inserted = LedgerEntry.objects.order_by("id").values()
     for entry in (saved, inserted):
         del entry["id"], entry["identity"]
@@ -101,7 +101,7 @@ def test_one_is_inserted_as_save_would():
 
     saved, inserted = entry(1), entry(2)
     saved.save(force_insert=True)
-    inserting.insert_one(inserted)
+    bulk_insert.insert_one(inserted)
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM migration_shim_ledgerentry ORDER BY id")
         one, other = (dict(zip([column[0] for column in cursor.description], row, strict=True)) for row in cursor)
@@ -115,9 +115,9 @@ def test_one_is_inserted_as_save_would():
 
 
 def test_one_that_is_there_is_no_second_one():
-    inserting.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT))
+    bulk_insert.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT))
     with pytest.raises(IntegrityError), transaction.atomic():
-        inserting.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT))
+        bulk_insert.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT))
     assert LedgerEntry.objects.count() == 1
 
 
@@ -130,7 +130,7 @@ def test_what_must_not_be_missing_is_not_left_out():
             cursor.execute("SET sql_mode = ''")
         try:
             with pytest.raises(DatabaseError), transaction.atomic():
-                inserting.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT, learner=None))
+                bulk_insert.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT, learner=None))
         finally:
             if connection.vendor == "mysql":
                 cursor.execute("SET sql_mode = %s", [usual])
@@ -138,7 +138,7 @@ def test_what_must_not_be_missing_is_not_left_out():
 
 def test_a_time_without_a_zone_is_refused():
     with pytest.raises(ValueError, match="without a zone"):
-        inserting.insert(LedgerEntry, ("identity", "arrived_at"), [("1", MOMENT.replace(tzinfo=None))])
+        bulk_insert.insert(LedgerEntry, ("identity", "arrived_at"), [("1", MOMENT.replace(tzinfo=None))])
     assert not LedgerEntry.objects.exists()
 
 
@@ -146,13 +146,13 @@ def test_rows_are_given_back_with_those_that_were_there_where_the_database_can_t
     columns = ("student_id", "course_id", "item_id", "item_type")
     there = StudentItem.objects.create(student_id="s", course_id="c", item_id="i", item_type="problem")
     rows = [("t", "c", "i", "problem"), ("s", "c", "i", "other")]
-    found = inserting.insert(StudentItem, columns, rows, keep_existing=True, returning=("id", *columns))
+    found = bulk_insert.insert(StudentItem, columns, rows, keep_existing=True, returning=("id", *columns))
     new = StudentItem.objects.get(student_id="t")
     if connection.vendor == "mysql" and connection.features.can_return_rows_from_bulk_insert:
         assert sorted(found) == sorted([(there.pk, "s", "c", "i", "problem"), (new.pk, "t", "c", "i", "problem")])
     else:
         assert found is None
-    assert inserting.insert(StudentItem, columns, [("u", "c", "i", "problem")]) is None
+    assert bulk_insert.insert(StudentItem, columns, [("u", "c", "i", "problem")]) is None
 
 
 @given(st.lists(TEXTS.filter(lambda text: len(text) <= 64), min_size=1, max_size=4, unique=True))
@@ -161,22 +161,22 @@ def test_rows_are_found_by_texts_of_every_kind(texts):
     # Compared byte for byte, but for blanks at the end.
     learners = [f"{text}." for text in texts]
     rows = [(f"{place:064}", learner, MOMENT) for place, learner in enumerate(learners)]
-    inserting.insert(LedgerEntry, ("identity", "learner", "arrived_at"), rows)
-    found = multirow.select(LedgerEntry, ("learner",), learner=[learners[0], "' OR 1=1 -- "])
+    bulk_insert.insert(LedgerEntry, ("identity", "learner", "arrived_at"), rows)
+    found = bulk.select(LedgerEntry, ("learner",), learner=[learners[0], "' OR 1=1 -- "])
     assert list(found) == [(learners[0],)]
 
 
 def test_one_update_is_that_of_a_filter():
     rows = [(f"{place:064}", MOMENT) for place in range(3)]
-    inserting.insert(LedgerEntry, ("identity", "arrived_at"), rows, queue_name="'q'", leases=4)
+    bulk_insert.insert(LedgerEntry, ("identity", "arrived_at"), rows, queue_name="'q'", leases=4)
     first, second, third = LedgerEntry.objects.order_by("pk")
     values = {"student_info": "".join(NASTY), "leased_at": MOMENT, "lease_sent": True, "bucket_id": None}
     where = {"queue_name": "'q'", "arrived_at": MOMENT, "history": False}
     LedgerEntry.objects.filter(pk=first.pk, **where).update(**values)
-    assert multirow.update_where(LedgerEntry, {"id": second.pk, **where}, values) == 1
+    assert bulk.update_where(LedgerEntry, {"id": second.pk, **where}, values) == 1
     for wrong in ({"queue_name": "q"}, {"arrived_at": MOMENT + timedelta(microseconds=1)}, {"history": True}):
-        assert multirow.update_where(LedgerEntry, {"id": third.pk, **where, **wrong}, values) == 0
-    assert multirow.update_where(LedgerEntry, {"id": third.pk}, {"lease_key": "k"}, one_more="leases") == 1
+        assert bulk.update_where(LedgerEntry, {"id": third.pk, **where, **wrong}, values) == 0
+    assert bulk.update_where(LedgerEntry, {"id": third.pk}, {"lease_key": "k"}, one_more="leases") == 1
     one, other, last = LedgerEntry.objects.order_by("pk").values("leases", "lease_key", *values)
     assert one == other == {"leases": 4, "lease_key": first.lease_key, **values}
     assert (last["leases"], last["lease_key"], last["lease_sent"]) == (5, "k", False)
@@ -191,12 +191,12 @@ def test_who_records_statements_has_no_word_of_what_is_in_them():
 
     rows = [(f"{place:064}", "what somebody wrote", MOMENT) for place in range(2)]
     with connection.execute_wrapper(see):
-        inserting.insert(LedgerEntry, ("identity", "student_info", "arrived_at"), rows, queue_name="queue")
-        multirow.select(LedgerEntry, ("id",), identity=["0" * 64], student_info=["what somebody wrote"])
+        bulk_insert.insert(LedgerEntry, ("identity", "student_info", "arrived_at"), rows, queue_name="queue")
+        bulk.select(LedgerEntry, ("id",), identity=["0" * 64], student_info=["what somebody wrote"])
     assert len(seen) == 2
     assert not [text for text in seen if "somebody" in text or "0" * 64 in text]
 
 
 def test_nothing_is_sent_for_no_rows(django_assert_num_queries):
     with django_assert_num_queries(0):
-        assert inserting.insert(WatcherLogin, ("address",), []) is None
+        assert bulk_insert.insert(WatcherLogin, ("address",), []) is None

@@ -3,7 +3,7 @@
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import multirow
+from migration_shim.db import bulk
 from migration_shim.models import WatcherLogin
 
 pytestmark = pytest.mark.django_db
@@ -15,7 +15,7 @@ def test_an_update_changes_these_rows_to_these_values_and_no_other():
     odd = ["it's", 'a "b"', "back\\slash", "%s", "é\N{PILE OF POO}", "", "NULL"]
     moment = now()
     rows = {pk: (text, number) for number, (pk, text) in enumerate(zip(ids, odd, strict=False))}
-    multirow.update(WatcherLogin, ("address", "logins"), rows, last_seen_at=moment)
+    bulk.update(WatcherLogin, ("address", "logins"), rows, last_seen_at=moment)
     found = list(WatcherLogin.objects.order_by("id").values_list("address", "logins", "last_seen_at"))
     assert [(text, number) for text, number, _ in found[: len(odd)]] == list(zip(odd, range(len(odd)), strict=True))
     assert {at for *_, at in found[: len(odd)]} == {moment}
@@ -25,4 +25,4 @@ def test_an_update_changes_these_rows_to_these_values_and_no_other():
 
 def test_an_update_of_nothing_asks_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
-        multirow.update(WatcherLogin, ("address",), {}, logins=3)
+        bulk.update(WatcherLogin, ("address",), {}, logins=3)

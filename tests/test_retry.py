@@ -3,9 +3,9 @@
 import pytest
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection, connections, transaction
 
-from migration_shim import retry
 from migration_shim.core.errors import TargetWriteFailed, Unfit
-from migration_shim.retry import collision, on_contention
+from migration_shim.db import retry
+from migration_shim.db.retry import collision, on_contention
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 

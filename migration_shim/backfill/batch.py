@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.db import transaction
 
 from ..core.data import LegacyRow
-from ..retry import collision, on_contention
+from ..db.retry import collision, on_contention
 from . import alike, classing, files
 from .classing import ClassedRow, Job
 from .write import plan_rows, wanted_files, write_rows

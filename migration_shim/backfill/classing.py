@@ -6,12 +6,12 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .. import multirow
 from ..conf import ShimSettings
 from ..core.classification import Decision, ParsedRow, Policy, classify, legacy_state
 from ..core.data import Leg, LegacyRow, RowClass, State
 from ..core.errors import Malformed
 from ..core.wire import parse_callback, parse_header
+from ..db import bulk
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source
@@ -83,7 +83,7 @@ def class_page(
     outside = [reading.read(row, storage)[0] for row in legacy_rows.siblings_outside(page)]
     together = reading.families([*(parsed for parsed, *_ in read_rows), *outside])
     identities = [parsed.digests.identity for parsed, *_ in read_rows if parsed.digests]
-    there = [pk for (pk,) in multirow.select(LedgerEntry, ("id",), identity=identities)]
+    there = [pk for (pk,) in bulk.select(LedgerEntry, ("id",), identity=identities)]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(pk__in=there)}
     classed = []
     for parsed, keys, unread in read_rows:

@@ -10,10 +10,10 @@ from django.db import Error, transaction
 from ..core.classification import Decision
 from ..core.data import Leg, Origin, Phase, RowClass
 from ..core.errors import Unfit
+from ..db.bulk_insert import insert
+from ..db.retry import contention
 from ..entries import KEPT, kept
-from ..inserting import insert
 from ..models import LedgerEntry
-from ..retry import contention
 from ..target import bulk
 from .classing import ClassedRow, Job
 from .meant import Meant, meant

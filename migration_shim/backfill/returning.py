@@ -18,13 +18,13 @@ from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.classification import Decision
 from ..core.data import Authority, Leg, Move, PairStatus, RowClass, State
+from ..db.retry import on_contention
 from ..entries import REFUSED
 from ..legacy import give_back as legacy
 from ..legacy import writes
 from ..legacy.files import Source
 from ..legacy.give_back import Way
 from ..models import LedgerEntry
-from ..retry import on_contention
 from ..target import sides, transitions
 from ..target.open_rows import RealRow
 from ..target.transitions import Fenced

@@ -13,6 +13,7 @@ from ..core.data import LegacyRow, RowClass
 from ..core.errors import FileUnavailable, Malformed, Unfit
 from ..core.identity import digests
 from ..core.wire import parse_header
+from ..db.storage import storage_errors
 from ..entries import legacy_body
 from ..legacy import give_back as legacy
 from ..legacy import uploads
@@ -20,7 +21,6 @@ from ..legacy.files import Source
 from ..legacy.give_back import Returning, Way
 from ..legacy.writes import mark_of
 from ..models import LedgerEntry
-from ..storage_errors import storage_errors
 from ..target import reader
 
 SUPERSEDED = Decision(row_class=RowClass.SUPERSEDED)

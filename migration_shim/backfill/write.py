@@ -13,10 +13,10 @@ from ..conf import ShimSettings
 from ..core.classification import Decision
 from ..core.data import Leg, Origin, Phase, RowClass
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..db.retry import collision, contention
 from ..entries import new_entry
 from ..legacy import files as legacy_files
 from ..models import LedgerEntry
-from ..retry import collision, contention
 from ..target import writer
 from . import files, many, verify
 from .classing import WRITTEN, ClassedRow, Job

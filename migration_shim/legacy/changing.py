@@ -8,9 +8,9 @@ from typing import Any
 
 from django.db import connections
 
-from .. import fingerprint, multirow
 from ..conf import LEGACY_ALIAS
 from ..core.classification import MARK
+from ..db import bulk, fingerprint
 from ..models import LegacySubmission
 
 _PLAIN = ("retired", "lms_ack", "num_failures", "arrival_time")
@@ -28,8 +28,8 @@ def digest(alias: str) -> str:
 
 
 def digests(ids: Iterable[int]) -> dict[int, str]:
-    """The digests of the rows that are there, by id; ``fingerprint.UNKNOWN`` where none could be made."""
-    wanted = multirow.numbers(ids)
+    """The digests of the rows that are there, by id; ``db.fingerprint.UNKNOWN`` where none could be made."""
+    wanted = bulk.numbers(ids)
     if not wanted:
         return {}
     with connections[LEGACY_ALIAS].cursor() as cursor:
@@ -78,7 +78,7 @@ def plain_rows(
     Of the rows that may be judged without the rules, by id: digest, header, body, reply, microseconds from arrival to
     return, and whether they were returned before a moment.
     """
-    wanted = multirow.numbers(ids)
+    wanted = bulk.numbers(ids)
     if not wanted:
         return {}
     here = connections[LEGACY_ALIAS]

@@ -21,7 +21,7 @@ from ..core import json_text
 from ..core.data import LegacyRow
 from ..core.errors import ConfigurationError, FileUnavailable
 from ..core.wire import is_folder
-from ..storage_errors import storage_errors
+from ..db.storage import storage_errors
 from .downloads import Downloads
 
 #: XQueue writes these where the dictionaries outgrow their columns; they lead to a stored document with both.

@@ -17,10 +17,11 @@ from typing import Any
 from django.db.models import Case, CharField, Count, F, Min, Q, QuerySet, Value, When
 from django.db.models.functions import MD5, StrIndex, Substr
 
-from .. import hosts, multirow
+from .. import hosts
 from ..conf import LEGACY_ALIAS
 from ..core.data import Whose
 from ..core.hosts import course_of, host_of, whose
+from ..db import bulk
 from ..fields import exact
 from ..models import LegacySubmission
 
@@ -78,7 +79,7 @@ def ours(found: Iterable[Held]) -> list[Held]:
 
 def unretired(ids: Iterable[int]) -> set[int]:
     """Those of these rows that a grader may still answer. One statement."""
-    found = multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids), retired=[False])
+    found = bulk.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids), retired=[False])
     return {pk for (pk,) in found}
 
 

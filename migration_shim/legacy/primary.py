@@ -9,8 +9,8 @@ from django.db import DatabaseError, connections
 
 from ..conf import LEGACY_ALIAS, usable
 from ..core.errors import LegacyNotWritable
+from ..db.replication import REPLICA_STATUS
 from ..models import LegacySubmission
-from ..replication import REPLICA_STATUS
 
 
 def check_is_primary(who: str) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from django.db import connections
 from django.db.models import Max, Min, Q, QuerySet
 
-from .. import hosts, multirow
+from .. import hosts
 from ..conf import LEGACY_ALIAS
 from ..core.data import LegacyRow, Whose
 from ..core.hosts import whose_header
+from ..db import bulk
 from ..fields import exact, holds
 from ..models import LegacySubmission
 
@@ -41,7 +42,7 @@ def _converted(queryset: QuerySet[LegacySubmission, Any]) -> Sequence[Sequence[A
     here = connections[LEGACY_ALIAS]
     if here.vendor != "mysql":
         return list(queryset)
-    rows = [list(row) for row in multirow.raw(queryset)]
+    rows = [list(row) for row in bulk.raw(queryset)]
     for row in rows:
         for place in _TIMES:
             if row[place] is not None:
@@ -105,7 +106,7 @@ def by_id(ids: Iterable[int]) -> dict[int, LegacyRow]:
 
 def existing(ids: Iterable[int]) -> set[int]:
     """Those of these ids that are there."""
-    return {row_id for (row_id,) in multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids))}
+    return {row_id for (row_id,) in bulk.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids))}
 
 
 def callback_key(url: str) -> str:
@@ -135,7 +136,7 @@ def sibling_ids(page: Iterable[LegacyRow]) -> dict[str, list[int]]:
     """The ids of all rows that share a truncated callback with one of ``page``, by ``callback_key``: an index alone."""
     found: dict[str, list[int]] = defaultdict(list)
     wanted = ("id", "lms_callback_url")
-    for row_id, url in multirow.select(LegacySubmission, wanted, using=LEGACY_ALIAS, lms_callback_url=_callbacks(page)):
+    for row_id, url in bulk.select(LegacySubmission, wanted, using=LEGACY_ALIAS, lms_callback_url=_callbacks(page)):
         found[callback_key(url)].append(row_id)
     return found
 
@@ -150,7 +151,7 @@ def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) ->
     """
     rows = {row.id: row for row in page}
     urls = _callbacks(rows.values())
-    found = multirow.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, lms_callback_url=urls)
+    found = bulk.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, lms_callback_url=urls)
     outside = [row_id for (row_id,) in found if row_id not in rows]
     if not outside:
         return []

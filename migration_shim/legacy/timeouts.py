@@ -13,8 +13,8 @@ from django.db import Error, connections
 from django.db.backends.signals import connection_created
 from django.utils.connection import ConnectionDoesNotExist
 
-from .. import timeouts
 from ..conf import LEGACY_ALIAS
+from ..db import timeouts
 
 T = TypeVar("T")
 

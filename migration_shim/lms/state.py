@@ -21,9 +21,9 @@ from django.contrib.auth import get_user_model
 from django.db import connections, router
 from django.db.models import BigIntegerField
 
-from .. import multirow
 from ..core import json_text
 from ..core.attempts import Queued
+from ..db import bulk
 
 #: States read together; each may be as large as is read of one.
 AT_ONCE = 200
@@ -134,7 +134,7 @@ def _rows(
     parameters: list[Any] = [json_text.SIZE_LIMIT + 1]
     asked = []
     for place, its in learners.items():
-        asked.append(f"({student} IN ({multirow.numbers(its)}) AND {course} = %s AND {item} = %s)")
+        asked.append(f"({student} IN ({bulk.numbers(its)}) AND {course} = %s AND {item} = %s)")
         pairs = zip(fields[1:3], place, strict=True)
         parameters += [field.get_db_prep_value(value, here) for field, value in pairs]
     sql = f"SELECT {student}, {course}, {item}, SUBSTR({state}, 1, %s) FROM {quote(model._meta.db_table)} WHERE "
@@ -160,7 +160,7 @@ def _there(users: set[int], alias: str) -> set[int]:
     model = get_user_model()
     key = model._meta.pk.attname
     among: dict[str, Any] = {key: users}
-    return {pk for (pk,) in multirow.select(model, (key,), using=alias, **among)}
+    return {pk for (pk,) in bulk.select(model, (key,), using=alias, **among)}
 
 
 def _model() -> Any:

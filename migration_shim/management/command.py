@@ -20,10 +20,10 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 from tqdm import tqdm
 
-from .. import schema
 from ..checks import TAG
 from ..core.data import Document, ExitCode
 from ..core.errors import RunLocked, ShimError
+from ..db import schema
 from ..reports import text
 
 

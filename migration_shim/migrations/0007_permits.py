@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from migration_shim import texts
+from ..db import text_columns
 
 
 class Migration(migrations.Migration):
@@ -32,5 +32,5 @@ class Migration(migrations.Migration):
             name='target_graded_at',
             field=models.DateTimeField(null=True),
         ),
-        migrations.RunPython(texts.widen, migrations.RunPython.noop, atomic=False, elidable=True),
+        migrations.RunPython(text_columns.widen, migrations.RunPython.noop, atomic=False, elidable=True),
     ]

@@ -17,17 +17,18 @@ from django.core.files.storage import FileSystemStorage
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from .. import serving, timeouts, toggles, watchers
+from .. import serving, toggles, watchers
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
+from ..db import timeouts
+from ..db.storage import storage_errors
 from ..legacy import files
 from ..legacy import open_rows as on_legacy
 from ..legacy.downloads import Downloads
 from ..lms import receivers, state
 from ..publish import broker
-from ..storage_errors import storage_errors
 from ..target import contents
 from ..target import open_rows as on_target
 from ..target.logins import GROUP

@@ -15,11 +15,11 @@ from typing import Any
 import requests
 from django.conf import settings as django_settings
 
-from .. import timeouts
 from ..conf import ConfigurationError, LegacyAccess, ShimSettings, legacy_access
 from ..core import json_text
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
+from ..db import timeouts
 from ..legacy.client import UNKNOWN_QUEUE, LegacyClient, parse_reply
 from ..watchers import seam_url
 

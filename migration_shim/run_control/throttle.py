@@ -10,7 +10,7 @@ from pathlib import Path
 from django.db import DatabaseError, connections
 
 from ..conf import LEGACY_ALIAS, ShimSettings
-from ..replication import REPLICA_STATUS
+from ..db.replication import REPLICA_STATUS
 
 #: The databases are asked no oftener than this.
 ASK_SECONDS = 1.0

@@ -25,9 +25,9 @@ from django.db import connection
 from django.db.models import Count, ExpressionWrapper, F, Max, Q, TextField
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
-from .. import multirow
 from ..core.identity import Placement
-from ..inserting import insert as insert_rows
+from ..db import bulk
+from ..db.bulk_insert import insert as insert_rows
 
 _Key = tuple[str, str, str]
 _ANSWER = Submission._meta.get_field("answer")
@@ -156,7 +156,7 @@ def _student_items(wanted: dict[_Key, str]) -> dict[_Key, int]:
     if found is None:
         # By two of the three columns: with the third the server considers every combination (1 s instead of 6 ms).
         students, courses = {key[1] for key in wanted}, {key[0] for key in wanted}
-        found = multirow.select(StudentItem, ("id", *columns), lock=True, student_id=students, course_id=courses)
+        found = bulk.select(StudentItem, ("id", *columns), lock=True, student_id=students, course_id=courses)
     return {
         (course, student, item): pk
         for pk, course, student, item, item_type in found
@@ -165,7 +165,7 @@ def _student_items(wanted: dict[_Key, str]) -> dict[_Key, int]:
 
 
 def _highest_attempts(items: Collection[int]) -> dict[int, int]:
-    there = multirow.select(Submission, ("student_item_id",), student_item_id=items)
+    there = bulk.select(Submission, ("student_item_id",), student_item_id=items)
     found = Submission.objects.filter(student_item_id__in={item for (item,) in there}).order_by()
     return dict(found.values_list("student_item_id").annotate(Max("attempt_number")))
 
@@ -180,6 +180,6 @@ def _ids(keys: Collection[str], made: list[tuple[Any, ...]] | None) -> dict[str,
     if made is None:
         field = Submission._meta.get_field("uuid")
         values = [field.get_db_prep_value(key, connection) for key in keys]
-        made = multirow.select(Submission, ("uuid", "id"), uuid=values)
+        made = bulk.select(Submission, ("uuid", "id"), uuid=values)
     # Databases with a type for it give it back with dashes, as text or not.
     return {str(key).replace("-", ""): pk for key, pk in made}

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import connection
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
-from .. import fingerprint
+from ..db import fingerprint
 from .courses import of_course
 
 _ITEM = "submission__student_item_id"

@@ -10,8 +10,8 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from submissions.models import StudentItem
 
-from .. import multirow
 from ..core.identity import FENCE, Placement
+from ..db import bulk
 from .courses import of_course
 
 #: Texts whose weights are asked in one statement.
@@ -53,7 +53,7 @@ class Taken:
         wanted = [(to.student_id, to.course_id, to.item_id) for to in placements]
         students, courses = {item[0] for item in wanted}, {item[1] for item in wanted}
         columns = ("student_id", "course_id", "item_id")
-        there = multirow.select(StudentItem, columns, student_id=students, course_id=courses)
+        there = bulk.select(StudentItem, columns, student_id=students, course_id=courses)
         weights = dict(_weights(sorted({text for item in (*wanted, *there) for text in item})))
         for item in there:
             self._first(item, weights)

@@ -27,8 +27,8 @@ from django.db import Error, connection
 from submissions.models import SubmissionFile, get_storage
 
 from ..core.errors import TargetWriteFailed
+from ..db.storage import storage_errors
 from ..models import StoredIntent
-from ..storage_errors import storage_errors
 
 log = logging.getLogger(__name__)
 

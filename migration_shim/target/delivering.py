@@ -16,11 +16,11 @@ from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, Score, StudentItem
 
-from .. import multirow
 from ..core import json_text
 from ..core.data import ReplyKind
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
+from ..db import bulk
 from .open_rows import IN_FLIGHT
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def rows(submission_ids: Iterable[int], *, since: datetime) -> dict[int, Row]:
     """
     all_of_them = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail)).order_by()
     told = LessThanOrEqual(F("status_time"), since), IsNull(F("grader_reply"), False)
-    found = multirow.raw(all_of_them.values_list("submission_id", "status", *told), submission_id=submission_ids)
+    found = bulk.raw(all_of_them.values_list("submission_id", "status", *told), submission_id=submission_ids)
     return {
         submission_id: Row(
             in_flight=status in IN_FLIGHT,

@@ -25,8 +25,8 @@ from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
 from ..core.identity import is_fenced
+from ..db.bulk import select, update_where
 from ..models import LedgerEntry
-from ..multirow import select, update_where
 from .polling import leased_and_waiting, leased_to, of_queue, turns, waiting
 
 _Status = ExternalGraderDetail.Status

@@ -12,7 +12,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.errors import FileUnavailable, Malformed
 from ..core.identity import FENCE
-from ..storage_errors import storage_errors
+from ..db.storage import storage_errors
 from .courses import of_course
 
 #: Ids below the newest that are looked at again: one is handed out before its row is committed.

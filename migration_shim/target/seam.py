@@ -28,8 +28,8 @@ from ..conf import ShimSettings, usable
 from ..core import json_text
 from ..core.cross_site import from_another_site
 from ..core.errors import Malformed
+from ..db.storage import storage_errors
 from ..metrics import count
-from ..storage_errors import storage_errors
 from . import leases, polling, results
 
 log = logging.getLogger(__name__)

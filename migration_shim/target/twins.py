@@ -15,7 +15,7 @@ from submissions.models import ExternalGraderDetail, SubmissionFile, get_storage
 
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.identity import Placement, twin_placement
-from ..storage_errors import storage_errors
+from ..db.storage import storage_errors
 from . import bulk, contents
 from .open_rows import IN_FLIGHT
 

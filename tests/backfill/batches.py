@@ -7,9 +7,9 @@ from django.db import connection, connections
 
 from migration_shim import conf
 from migration_shim.backfill import batch, classing
+from migration_shim.db.literals import Ready
 from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
-from migration_shim.literals import Ready
 
 TARGET = ("submissions_studentitem", "submissions_submission", "submissions_externalgraderdetail")
 LEDGER = "migration_shim_ledgerentry"

@@ -6,10 +6,10 @@ import pytest
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, connections
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
-from migration_shim import retry
 from migration_shim.backfill import batch, verify
 from migration_shim.core.data import Leg
 from migration_shim.core.errors import VerificationFailed
+from migration_shim.db import retry
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import Checkpoint, LedgerEntry
 from tests import rows

@@ -9,10 +9,11 @@ from django.db.models.signals import post_save, pre_save
 from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
-from migration_shim import conf, inserting
+from migration_shim import conf
 from migration_shim.backfill import batch, classing, files, many
 from migration_shim.backfill.write import wanted_files, write_row
 from migration_shim.core.errors import Unfit
+from migration_shim.db import bulk_insert
 from migration_shim.models import LedgerEntry
 from sandbox import capture
 from tests import rows
@@ -148,7 +149,7 @@ def test_the_bounds_of_a_statement_make_no_difference_to_what_is_written(bound, 
     if bound == "variables":
         monkeypatch.setattr(type(connection.features), "max_query_params", 100)
     else:
-        monkeypatch.setattr(inserting, "STATEMENT_CHARACTERS", 2000)
+        monkeypatch.setattr(bulk_insert, "STATEMENT_CHARACTERS", 2000)
     with batches.statements() as seen:
         batch.write_page(batches.page(), job, batches.nothing)
     inserts = [(sql, params) for sql, params in seen if sql.startswith("INSERT") and "ledgerentry" in sql]
@@ -268,15 +269,15 @@ def test_nothing_listens_to_the_signals_that_bulk_writes_do_not_send():
 @in_process
 def test_an_existing_row_is_kept_as_it_is_and_a_text_that_is_too_long_is_never_cut():
     columns = ("student_id", "course_id", "item_id", "item_type")
-    inserting.insert(StudentItem, columns, [("s", "c", "i", "problem")])
-    inserting.insert(StudentItem, columns, [("s", "c", "i", "other"), ("t", "c", "i", "problem")], keep_existing=True)
+    bulk_insert.insert(StudentItem, columns, [("s", "c", "i", "problem")])
+    bulk_insert.insert(StudentItem, columns, [("s", "c", "i", "other"), ("t", "c", "i", "problem")], keep_existing=True)
     assert list(StudentItem.objects.order_by("student_id").values_list("student_id", "item_type")) == [
         ("s", "problem"),
         ("t", "problem"),
     ]
     if connection.vendor == "mysql":
         with pytest.raises(DataError):
-            inserting.insert(StudentItem, columns, [("x" * 256, "c", "i", "problem")], keep_existing=True)
+            bulk_insert.insert(StudentItem, columns, [("x" * 256, "c", "i", "problem")], keep_existing=True)
 
 
 @in_process

@@ -10,11 +10,12 @@ from django.utils.timezone import now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_shim import buckets, counts, cures, known, recount, retry, storing
+from migration_shim import buckets, counts, cures, known, recount, storing
 from migration_shim.buckets import Changes, counted
 from migration_shim.core.buckets import Bin, bucket_id, facts_of
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
 from migration_shim.core.errors import ShimError
+from migration_shim.db import retry
 from migration_shim.models import Bucket, Histogram, KnownDifference, LedgerEntry
 from migration_shim.selection import Seen
 from tests import rows

@@ -7,9 +7,10 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from migration_shim import api, known, overrides, texts, toggles
+from migration_shim import api, known, overrides, toggles
 from migration_shim.core.data import DivergenceClass, Phase, Verdict
 from migration_shim.core.phases import flags_of
+from migration_shim.db import text_columns
 from migration_shim.models import FlagOverride, GateOverride, KnownDifference, LedgerEntry, PhaseChange
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
@@ -27,7 +28,7 @@ RESIDUE = ("raw_header", "grader_payload", "student_info", "extra_body")
 def whole_again():
     yield
     with connection.schema_editor(atomic=False) as editor:
-        texts.widen(apps, editor)
+        text_columns.widen(apps, editor)
     connection.close()  # its SQL mode, too
 
 
@@ -41,13 +42,13 @@ def narrow(model, *names, charset="utf8mb3"):
 
 
 def charsets(model, *names):
-    return {texts._charsets(connection, model, name)[-1] for name in names}
+    return {text_columns._charsets(connection, model, name)[-1] for name in names}
 
 
 @contextmanager
 def widening():
     with connection.schema_editor(atomic=False) as editor:
-        yield lambda: texts.widen(apps, editor)
+        yield lambda: text_columns.widen(apps, editor)
 
 
 def back(reason=FIRE):
@@ -114,9 +115,9 @@ def test_a_migration_makes_the_columns_hold_everything():
 def test_a_large_ledger_that_cannot_be_changed_in_place_is_left_as_it_is(monkeypatch, caplog):
     narrow(LedgerEntry, *RESIDUE)
     rows.entries(2)
-    monkeypatch.setattr(texts, "COPIED", 1)
+    monkeypatch.setattr(text_columns, "COPIED", 1)
     with widening() as widen, monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
-        patched.setattr(texts, "_IN_PLACE", "ALGORITHM=INSTANT, LOCK=EXCLUSIVE, ALGORITHM=NONSENSE")
+        patched.setattr(text_columns, "_IN_PLACE", "ALGORITHM=INSTANT, LOCK=EXCLUSIVE, ALGORITHM=NONSENSE")
         widen()
     assert charsets(LedgerEntry, *RESIDUE) == {"utf8mb3"}
     assert "in a quiet hour: ALTER TABLE" in caplog.text

@@ -10,10 +10,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_shim import leaving, phase_lookup, schema
+from migration_shim import leaving, phase_lookup
 from migration_shim.api import queue_interface
 from migration_shim.core.data import Phase
 from migration_shim.core.errors import PhaseUnreadable
+from migration_shim.db import schema
 from migration_shim.management.commands import xqueue_cutover
 from migration_shim.models import CoursePhase
 from tests import rows

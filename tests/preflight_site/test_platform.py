@@ -11,9 +11,9 @@ from django.utils.timezone import now
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions import models as upstream
 
-from migration_shim import timeouts
 from migration_shim.conf import ShimSettings, load
 from migration_shim.core.data import Phase
+from migration_shim.db import timeouts
 from migration_shim.lms import flags, state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.preflight import site_platform

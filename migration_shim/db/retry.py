@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from django.db import Error, IntegrityError, InterfaceError, OperationalError, connections
 
-from .core.errors import TargetWriteFailed
+from ..core.errors import TargetWriteFailed
 
 Result = TypeVar("Result")
 

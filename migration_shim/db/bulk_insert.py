@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connection, models
 from django.views.decorators.debug import sensitive_variables
 
-from . import multirow
+from . import bulk
 from .literals import Literals, Ready
 
 #: A statement of this many characters is under a server's ``max_allowed_packet`` (16 MB) however it is escaped.
@@ -53,7 +53,7 @@ def insert(
     fields = {field.attname: field for field in model._meta.concrete_fields}
     quote = connection.ops.quote_name
     defaults = _defaults(model, columns, same)
-    column = multirow.quoted(model, quote)
+    column = bulk.quoted(model, quote)
     names = ", ".join([column[name] for name in (*columns, *defaults)])
     head = f"INSERT INTO {quote(model._meta.db_table)} ({names}) VALUES "
     tail = ""

@@ -8,7 +8,7 @@ import pkgutil
 from django.db import DatabaseError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from . import migrations
+from .. import migrations
 
 APP = "migration_shim"
 
