@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import evidence, known, overrides, runs
+from . import evidence, known, overrides
 from .conf import load
 from .core import json_text
 from .core.data import LegacyRow
@@ -17,6 +17,7 @@ from .core.wire import parse_body
 from .legacy import rows as legacy_rows
 from .models import KnownDifference
 from .reports.report import Report
+from .runs import records as runs
 from .target import reader
 
 Content = dict[str, Any]

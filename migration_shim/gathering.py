@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, known, overrides, proofs, recount, runs, tallies
+from . import counts, known, overrides, proofs, recount, tallies
 from . import entries as ledger
 from .conf import ShimSettings
 from .core import cohorts
@@ -19,6 +19,7 @@ from .core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from .core.evidence import Evidence, Latency, Override, Tally
 from .lms import state
 from .models import CoursePhase, LedgerEntry, PhaseChange, Run
+from .runs import records as runs
 
 #: Grave classes that the evidence has a field of its own for.
 _TOLD = {

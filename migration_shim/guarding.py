@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, cutover, in_vain, phase_memory, proofs, queue_names, runs, tallies, toggles
+from . import counts, cutover, in_vain, phase_memory, proofs, queue_names, tallies, toggles
 from .conf import ShimSettings
 from .core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .core.buckets import Flag, uncovered
@@ -24,6 +24,7 @@ from .entries import owed_since
 from .legacy.client import LegacyClient
 from .metrics import count
 from .models import Checkpoint, CoursePhase, LedgerEntry
+from .runs import records as runs
 from .signals import course_out_of_bounds
 from .target import open_rows, reader
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import runs
 from .conf import ShimSettings, load
 from .core.data import Document, ExitCode
 from .models import LedgerEntry
+from .runs import records as runs
 from .target import open_rows, results
 
 SCHEMA = "migration_shim.xqueue_fail/1"

@@ -20,7 +20,7 @@ from .legacy import files, primary
 from .legacy import reading as plan
 from .legacy import rows as legacy_rows
 from .models import Checkpoint, CoursePhase, LedgerEntry
-from .run_control.control import Control
+from .runs.control import Control
 
 PAGE = 500
 

@@ -10,12 +10,13 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import proofs, runs
+from . import proofs
 from .core.data import Phase
 from .core.errors import IllegalStep, ShimError
 from .core.evidence import GateResult
 from .db import text_columns
 from .models import GateOverride
+from .runs import records as runs
 
 
 def sign(

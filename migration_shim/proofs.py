@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from django.db.models import Count, Q, QuerySet
 
-from . import attempts, counts, runs
+from . import attempts, counts
 from .conf import load
 from .core.data import GRAVE, Authority, DivergenceClass, Move, State
 from .core.delivered import Learner
@@ -16,6 +16,7 @@ from .legacy import rows as legacy_rows
 from .legacy import timeouts
 from .lms import state
 from .models import Bucket, CoursePhase, Divergence, LedgerEntry
+from .runs import records as runs
 from .target import reader
 
 #: Graders of the target have had these.

@@ -11,7 +11,7 @@ from .conf import ShimSettings
 from .metrics import count, timed
 
 try:
-    from . import broker
+    from .runs import broker
 except ImportError:  # Celery is an extra: without it the watch does what is owed
     broker = None  # type: ignore[assignment]  # a module, or none
 

@@ -26,7 +26,6 @@ from . import (
     link,
     overrides,
     recount,
-    runs,
     selection,
     tallies,
     toggles,
@@ -38,9 +37,10 @@ from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
 from .legacy import open_rows as on_legacy
 from .models import Run
-from .run_control.apart import attempt, exit_code_of
-from .run_control.control import Control, Progress, Stopped, nothing
 from .run_control.workers import sender
+from .runs import records as runs
+from .runs.control import Control, Progress, Stopped, nothing
+from .runs.isolated import attempt, exit_code_of
 from .styles import Styles
 from .target import reader
 

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import overrides, runs, toggles
+from . import overrides, toggles
 from .conf import load
 from .core import row_checks
 from .core.data import Authority, Document, ExitCode, Phase
@@ -26,6 +26,7 @@ from .entries import legacy_body
 from .lms import capa
 from .lms import flags as platform
 from .models import CoursePhase, LedgerEntry, PhaseChange
+from .runs import records as runs
 from .target import installed, writer
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from . import counts, runs
+from . import counts
 from .conf import usable
 from .core.data import HELD, Authority, Move, Phase
 from .core.grader_queues import served
@@ -14,6 +14,7 @@ from .fields import exact
 from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY, soon
 from .models import LedgerEntry
+from .runs import records as runs
 from .target import open_rows
 
 #: How long a step waits for legacy's counts.

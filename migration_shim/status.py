@@ -22,7 +22,7 @@ from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY
 from .lms import flags as platform
 from .lms import state as learners_state
-from .run_control.apart import attempt, exit_code_of
+from .runs.isolated import attempt, exit_code_of
 from .target import logins
 from .target import open_rows as on_target
 

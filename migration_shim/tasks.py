@@ -5,11 +5,12 @@ from __future__ import annotations
 from celery import shared_task
 from django.db import OperationalError
 
-from . import broker, copies, outbox, walk
+from . import copies, outbox, walk
 from . import watch as watching
 from .backfill import ranges
 from .conf import load
 from .core.errors import RunLocked, TargetWriteFailed
+from .runs import broker
 
 __all__ = ["backfill_range", "drain_outbox", "reconcile_range", "watch", "write_reverse", "write_shadow"]
 

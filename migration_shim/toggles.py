@@ -170,7 +170,7 @@ def new_work_cycle() -> None:
 
 def stop_reason() -> str:
     """
-    Why a run has to stop before its next batch; empty when it may go on. For ``run_control.control.Control``.
+    Why a run has to stop before its next batch; empty when it may go on. For ``runs.control.Control``.
 
     Asked before every batch, so what the process has cached is dropped first.
     """

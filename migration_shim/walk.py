@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from . import comparing, equal_pairs, known, replaced_pairs, runs, selection, toggles
+from . import comparing, equal_pairs, known, replaced_pairs, selection, toggles
 from .conf import ShimSettings, load
 from .core.errors import WorkersFailed
 from .models import LedgerEntry, Run
-from .run_control import ranges
-from .run_control.control import Control
-from .run_control.ranges import Range
-from .run_control.spread import Spread
+from .runs import ranges
+from .runs import records as runs
+from .runs.control import Control
+from .runs.ranges import Range
+from .runs.spread import Spread
 from .styles import Styles
 
 #: Entries compared at once; a page of glances holds more, most of which need no comparing.
@@ -199,7 +200,7 @@ def spread(
 
 def work(range_id: int) -> str:
     """
-    Work through a range from where it stands. See ``run_control.ranges.work``.
+    Work through a range from where it stands. See ``runs.ranges.work``.
 
     Raises:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.

@@ -27,7 +27,6 @@ from . import (
     redelivery,
     repair,
     retirement,
-    runs,
     stamp,
     toggles,
 )
@@ -35,9 +34,10 @@ from .backfill import left_over
 from .conf import ShimSettings, load
 from .core.data import Document, ExitCode, Phase
 from .models import CoursePhase, LedgerEntry, Run
-from .run_control.apart import attempt, exit_code_of
-from .run_control.control import Control, Stopped
-from .run_control.throttle import Throttle
+from .runs import records as runs
+from .runs.control import Control, Stopped
+from .runs.isolated import attempt, exit_code_of
+from .runs.throttle import Throttle
 from .target import sweeping
 
 SCHEMA = "migration_shim.xqueue_watch/1"

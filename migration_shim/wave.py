@@ -15,11 +15,12 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import cutover, evidence, runs, toggles
+from . import cutover, evidence, toggles
 from .conf import load
 from .core.data import Document, ExitCode, Phase, State, Verdict
 from .core.errors import IllegalStep
 from .models import CoursePhase, LedgerEntry, Run
+from .runs import records as runs
 
 SCHEMA = "migration_shim.xqueue_cutover_wave/1"
 

@@ -17,10 +17,10 @@ from django.db import DataError, connection, connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, StudentItem, Submission, SubmissionFile
 
-from migration_shim import runs
 from migration_shim.core.data import ExitCode, Leg, Origin, Phase, RowClass
 from migration_shim.core.errors import RunLocked
 from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission, Run
+from migration_shim.runs import records as runs
 from sandbox import capture
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa

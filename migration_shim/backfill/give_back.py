@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from .. import runs, stamp, toggles
+from .. import stamp, toggles
 from ..conf import ShimSettings, load
 from ..core.classification import Decision
 from ..core.data import Authority, Document, Move, Phase, RowClass
@@ -25,7 +25,8 @@ from ..legacy.files import legacy_storage
 from ..legacy.give_back import Way, knows_queue
 from ..legacy.privileges import check_may_write
 from ..models import CoursePhase, LedgerEntry
-from ..run_control.control import Control, Progress, Stopped, nothing
+from ..runs import records as runs
+from ..runs.control import Control, Progress, Stopped, nothing
 from ..target import open_rows
 from ..target.open_rows import RealRow
 from . import tally

@@ -15,7 +15,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from .. import runs, stamp, toggles
+from .. import stamp, toggles
 from ..conf import ShimSettings, load
 from ..core.classification import Decision
 from ..core.data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
@@ -23,7 +23,8 @@ from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..legacy import files, privileges, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
-from ..run_control.control import Control, Progress, Stopped, nothing
+from ..runs import records as runs
+from ..runs.control import Control, Progress, Stopped, nothing
 from ..target import collation
 from ..target.transitions import supersede
 from . import alike, handoff_plan

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .. import runs
 from ..models import Checkpoint
-from ..run_control.position import Position
+from ..runs import records as runs
+from ..runs.checkpoints import Position
 from .request import Request
 
 

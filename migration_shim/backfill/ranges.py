@@ -10,8 +10,8 @@ from ..conf import ShimSettings, load
 from ..core.data import LegacyRow
 from ..legacy import files
 from ..legacy import rows as legacy_rows
-from ..run_control import heap, ranges
-from ..run_control.ranges import Range
+from ..runs import garbage, ranges
+from ..runs.ranges import Range
 from . import classing, verify
 from .batch import Job, write_page
 from .pace import Pace
@@ -40,12 +40,12 @@ def job(request: Request, settings: ShimSettings, wanted_history: frozenset[int]
 
 def work(range_id: int) -> str:
     """
-    Work through a range from where it stands. See ``run_control.ranges.work``.
+    Work through a range from where it stands. See ``runs.ranges.work``.
 
     Raises:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
     """
-    with heap.left_alone():
+    with garbage.left_alone():
         return ranges.work(range_id, Tally, _work, toggles.stop_reason)
 
 

@@ -11,15 +11,16 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .. import runs, toggles
+from .. import toggles
 from ..conf import ShimSettings, load
 from ..core.data import Authority, Document, Leg, LegacyRow
 from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run
-from ..run_control import heap
-from ..run_control.control import Control, Progress, Stopped, nothing
-from ..run_control.spread import Spread
+from ..runs import garbage
+from ..runs import records as runs
+from ..runs.control import Control, Progress, Stopped, nothing
+from ..runs.spread import Spread
 from . import classing, position, ranges, verify
 from .batch import class_only, write_page
 from .one import rows_of_all
@@ -56,11 +57,11 @@ def run(
     """
     settings = load()
     if not request.execute:
-        with Control(toggles.stop_reason, settings=settings, tell=tell) as control, heap.left_alone():
+        with Control(toggles.stop_reason, settings=settings, tell=tell) as control, garbage.left_alone():
             return _Run(request, settings, control, progress, None).document(None)
     with runs.running("backfill", request.scope) as record:
         beat = partial(runs.beat, record)
-        with Control(toggles.stop_reason, settings=settings, tell=tell, beat=beat) as control, heap.left_alone():
+        with Control(toggles.stop_reason, settings=settings, tell=tell, beat=beat) as control, garbage.left_alone():
             answer = _Run(request, settings, control, progress, record).document(send)
         record.document, record.complete = answer.content, answer.content["complete"]
         return answer

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..core.data import Document
 from ..run_control import workers
-from ..run_control.control import Progress, nothing
+from ..runs.control import Progress, nothing
 from . import give_back, handoff
 from . import run as shadow
 from .request import Mode, Request

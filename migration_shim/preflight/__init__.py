@@ -15,7 +15,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .. import evidence, runs
+from .. import evidence
 from .. import probe as _probe
 from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode
@@ -26,6 +26,7 @@ from ..core.row_rules import RULES
 from ..core.site_rules import SITE_RULES
 from ..legacy import rows as legacy_rows
 from ..models import Run
+from ..runs import records as runs
 from ..target import prediction
 from . import alike, callbacks, course_rows, memory, queues, site
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from django.apps import apps
 from opaque_keys.edx.keys import CourseKey
 
-from .. import hosts, runs
+from .. import hosts
 from ..backfill import classing
 from ..conf import ShimSettings
 from ..core.classification import ParsedRow, parse_row
@@ -21,6 +21,7 @@ from ..legacy import reading
 from ..legacy import rows as legacy_rows
 from ..lms.points import points_possible
 from ..models import Run
+from ..runs import records as runs
 from ..target import prediction
 
 #: Headers, and rows with their answers, that are held at once.

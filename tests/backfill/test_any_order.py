@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, LegacySubmission
-from migration_shim.run_control import control
+from migration_shim.runs import control
 from tests import rows
 from tests.backfill import many
 from tests.rows import fresh  # noqa: F401

@@ -14,13 +14,14 @@ from django.db.models.functions import Lower
 from django.utils.timezone import now
 from waffle.models import Switch
 
-from migration_shim import conf, runs, toggles
+from migration_shim import conf, toggles
 from migration_shim.backfill import pace, ranges, run
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import ExitCode, Leg, RowClass
 from migration_shim.core.errors import RunLocked
 from migration_shim.models import Checkpoint, LedgerEntry, LegacySubmission, Run
-from migration_shim.run_control import control, spread, throttle
+from migration_shim.runs import control, spread, throttle
+from migration_shim.runs import records as runs
 from sandbox import capture
 from tests import rows
 from tests.backfill import many, processes

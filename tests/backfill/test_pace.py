@@ -7,7 +7,7 @@ import pytest
 
 from migration_shim.backfill import pace
 from migration_shim.backfill.pace import FIRST, LEAST, MOST, TARGET_SECONDS, Pace
-from migration_shim.run_control import heap
+from migration_shim.runs import garbage
 
 
 def test_a_batch_that_only_waits_says_nothing_against_its_size():
@@ -71,7 +71,7 @@ def test_the_clock_that_counts_is_that_of_the_work(monkeypatch):
 
 
 def test_the_collector_has_everything_back_after_a_run_however_it_ends():
-    with pytest.raises(KeyError), heap.left_alone():
+    with pytest.raises(KeyError), garbage.left_alone():
         assert gc.get_freeze_count() > 0
         raise KeyError
     assert gc.get_freeze_count() == 0

@@ -8,10 +8,11 @@ import pytest
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, evidence, known, outcomes, permits, runs, storing, toggles
+from migration_shim import api, evidence, known, outcomes, permits, storing, toggles
 from migration_shim.core.data import DETERMINISTIC, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, Divergence, KnownDifference, LedgerEntry, LegacySubmission, PhaseChange
+from migration_shim.runs import records as runs
 from migration_shim.selection import Seen
 from tests import rows
 from tests.rows import COURSE, WRONG, clean_course, fresh, graded  # noqa: F401

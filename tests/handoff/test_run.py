@@ -22,7 +22,7 @@ from migration_shim.core.wire import parse_callback, parse_header
 from migration_shim.legacy import files
 from migration_shim.models import LedgerEntry, LegacySubmission, WatcherLogin
 from migration_shim.reports import text
-from migration_shim.run_control import control
+from migration_shim.runs import control
 from sandbox import capture
 from tests import rows
 from tests.handoff import world

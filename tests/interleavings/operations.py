@@ -44,7 +44,7 @@ from migration_shim.core.wire import parse_header
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
-from migration_shim.run_control.control import Control, nothing
+from migration_shim.runs.control import Control, nothing
 from migration_shim.target import leases, results
 from sandbox.lms import capa, grading, receivers
 from sandbox.lms.courseware.models import StudentModule

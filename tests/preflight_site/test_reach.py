@@ -11,11 +11,11 @@ from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
 from pytest_django.live_server_helper import LiveServer
 
-from migration_shim import runs
 from migration_shim.conf import load
 from migration_shim.db import timeouts
 from migration_shim.models import LegacySubmission
 from migration_shim.preflight import site_reach
+from migration_shim.runs import records as runs
 from sandbox.network import free_port, proxied_session
 from tests.rows import fresh  # noqa: F401
 from tests.sandbox.conftest import recording_lms, start_xqueue, xqueue_server  # noqa: F401

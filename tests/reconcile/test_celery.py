@@ -11,7 +11,7 @@ import redis
 
 from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, Divergence, LedgerEntry, Run
-from migration_shim.run_control import spread
+from migration_shim.runs import spread
 from tests import rows
 from tests.backfill import many, processes
 from tests.celery_worker import running_worker

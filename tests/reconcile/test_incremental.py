@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import comparing, equal_pairs, evidence, runs, selection, storing
+from migration_shim import comparing, equal_pairs, evidence, selection, storing
 from migration_shim.core.data import ScoreStyle
 from migration_shim.core.scoring import style_of, style_sign
 from migration_shim.db import retry
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission, Run
+from migration_shim.runs import records as runs
 from tests import rows
 from tests.reconcile import changes
 from tests.rows import COURSE, RIGHT, WRONG, fresh  # noqa: F401

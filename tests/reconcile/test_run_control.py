@@ -13,11 +13,12 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, broker, equal_pairs, evidence, link, runs, walk
+from migration_shim import api, equal_pairs, evidence, link, walk
 from migration_shim.core.data import ExitCode, Grading, Verdict
 from migration_shim.core.errors import RunLocked, WorkersFailed
 from migration_shim.models import Checkpoint, LedgerEntry, Run
-from migration_shim.run_control import control, spread
+from migration_shim.runs import broker, control, spread
+from migration_shim.runs import records as runs
 from migration_shim.walked import CHECKPOINT
 from sandbox.databases import PROJECT_ROOT
 from tests import rows

@@ -15,14 +15,15 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, get_storage
 from waffle.models import Switch
 
-from migration_shim import api, copies, publish, purge, repair, retirement, runs, tasks, toggles, watch
+from migration_shim import api, copies, publish, purge, repair, retirement, tasks, toggles, watch
 from migration_shim.backfill import give_back, handoff, left_over
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import LegacyNotWritable, RunLocked
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission, Run
 from migration_shim.reports import text
-from migration_shim.run_control.control import Control
+from migration_shim.runs import records as runs
+from migration_shim.runs.control import Control
 from tests import rows
 from tests.backfill import processes
 from tests.rows import COURSE

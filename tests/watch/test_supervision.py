@@ -9,11 +9,12 @@ from django.db import DataError
 from django.utils.timezone import now
 from submissions.models import Submission
 
-from migration_shim import api, counts, runs, status, tallies
+from migration_shim import api, counts, status, tallies
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import RunLocked
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import text
+from migration_shim.runs import records as runs
 from sandbox.lms.blocks import SubmittedFile
 from tests import rows
 from tests.rows import COURSE
@@ -158,7 +159,7 @@ def test_a_status_of_many_courses_survives_any_exception_of_one_and_names_it(mon
 def test_a_round_is_alive_while_a_reconcile_in_it_links(monkeypatch):
     """Else a second watch takes it for dead and begins another round beside it."""
     waiting(ODD, 1)
-    monkeypatch.setattr("migration_shim.run_control.control.BEAT_SECONDS", 0)
+    monkeypatch.setattr("migration_shim.runs.control.BEAT_SECONDS", 0)
     asleep = now() - runs.HEARTBEAT_LIMIT - timedelta(seconds=1)
     seen = []
 

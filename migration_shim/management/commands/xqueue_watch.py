@@ -9,7 +9,7 @@ from django.db import connections
 
 from ... import watch
 from ...core.data import Document, ExitCode
-from ...run_control.control import Control, Stopped
+from ...runs.control import Control, Stopped
 from ...toggles import kill_switch_ignored
 from ..command import ShimCommand, course_id, positive
 

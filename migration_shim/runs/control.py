@@ -23,7 +23,7 @@ _innermost = threading.local()
 Progress = Callable[[int, int], None]
 
 STEP_SECONDS = 0.25
-#: A sign of life is shown no oftener than this; ``runs.HEARTBEAT_LIMIT`` is far above it.
+#: A sign of life is shown no oftener than this; ``runs.records.HEARTBEAT_LIMIT`` is far above it.
 BEAT_SECONDS = 5.0
 #: Shells and wrappers may deliver one Ctrl-C twice. Only what comes after this is a second one.
 TWICE_SECONDS = 1.0

@@ -12,10 +12,10 @@ from typing import Any, Generic
 
 from django.db import transaction
 
-from .. import runs
 from ..conf import ShimSettings
 from ..core.errors import RunLocked, WorkersFailed
 from ..models import Checkpoint, Run
+from . import records as runs
 from .control import Control, nothing
 from .ranges import T
 

@@ -15,10 +15,10 @@ import django
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import __version__
-from .conf import ShimSettings, load
-from .core.errors import RunLocked
-from .models import Checkpoint, Run
+from .. import __version__
+from ..conf import ShimSettings, load
+from ..core.errors import RunLocked
+from ..models import Checkpoint, Run
 
 #: A run that has not shown a sign of life for this long is dead, and its lock with it.
 HEARTBEAT_LIMIT = timedelta(seconds=120)

@@ -12,11 +12,11 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from .. import runs
 from ..core.errors import RunLocked, ShimError, TargetWriteFailed
 from ..models import Checkpoint
+from . import records as runs
+from .checkpoints import Position
 from .control import Control, Stopped
-from .position import Position
 
 
 class Tally(Protocol):

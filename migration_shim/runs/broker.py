@@ -14,8 +14,8 @@ from kombu import Connection
 from kombu.exceptions import OperationalError as BrokerError
 from kombu.pools import producers
 
-from .conf import ShimSettings, load
-from .core.errors import WorkersFailed
+from ..conf import ShimSettings, load
+from ..core.errors import WorkersFailed
 
 DRAIN_OUTBOX = "migration_shim.drain_outbox"
 BACKFILL_RANGE = "migration_shim.backfill_range"
