@@ -1,9 +1,7 @@
 """What an LMS and other apps may call; nothing else of the app is an entrance. Our own commands call the use cases."""
 
-from .audit import run as audit
 from .backfill.request import Request as BackfillRequest
 from .backfill.start import start as backfill
-from .counts import known_courses
 from .cures import cure
 from .cutover import remove_shadows
 from .cutover import run as cutover
@@ -11,15 +9,17 @@ from .diff_report import gather as diff_report
 from .dual_write import QueueInterface as queue_interface
 from .evidence import run_gate as gate
 from .in_vain import fail
-from .known import add as add_known_difference
-from .known import listing as known_differences
-from .known import withdraw as withdraw_known_difference
+from .ledger.audit import run as audit
+from .ledger.counts import known_courses
+from .ledger.known_differences import add as add_known_difference
+from .ledger.known_differences import listing as known_differences
+from .ledger.known_differences import withdraw as withdraw_known_difference
+from .ledger.stamp import adopt
 from .link import relink
 from .preflight import run as preflight
 from .reconcile import run as reconcile
 from .release import run as release
 from .retirement import retire_learner
-from .stamp import adopt
 from .status import run as status
 from .toggles import new_work_cycle
 from .undelivered import listing as undelivered

@@ -36,18 +36,15 @@ class MigrationShimConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect receivers (of both databases, logins, a request's end) and tagged checks; hide our passwords."""
-        from . import (
-            answered,
-            checks,  # noqa: F401  (registers itself)
-            leaving,
-        )
+        from . import answered
+        from .ledger import unmigrate
         from .legacy import routers, timeouts
         from .settings import passwords
         from .target import logins
 
         answered.connect()
         routers.connect()
-        leaving.connect()
+        unmigrate.connect()
         timeouts.connect()
         logins.connect()
         passwords.hide(django_settings)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from django.db import DatabaseError
 
 from . import breaker, sink, toggles
-from . import entries as ledger
 from .backfill.one import write_shadow_of
 from .conf import ShimSettings, load
 from .core.data import Leg, State
 from .core.errors import Malformed, TargetWriteFailed, Unfit
 from .core.identity import reverse_header
+from .ledger import entries as ledger
 from .legacy.client import LegacyClient, answered, is_about_size
 from .metrics import count, timed
 from .models import LedgerEntry

@@ -10,9 +10,10 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import buckets, known, permits, proofs
+from . import proofs
 from .core.data import GRAVE, DivergenceClass, Document, Phase
 from .core.errors import ShimError
+from .ledger import buckets, known_differences, permits
 from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange
 
 
@@ -48,7 +49,7 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
         PhaseChange.objects.append(record, Phase(record.phase), by=by, reason=reason, evidence=proof)
         permits.take(record)
         record.save()
-    return known.listing()
+    return known_differences.listing()
 
 
 def _refuse_what_is_there(course_id: str) -> None:
@@ -100,5 +101,5 @@ def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
         entries.update(seen="", settled_at=None)
         if klass is DivergenceClass.DOUBLE_AUTHORITY:
             entries.update(double_authority=False)
-        known.cover(ids, known.of_course(course_id, now()))
+        known_differences.cover(ids, known_differences.of_course(course_id, now()))
     return number

@@ -8,11 +8,12 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import evidence, overrides, recount, release, serving, stamp, toggles
+from . import evidence, overrides, release, serving, toggles
 from .conf import load, usable
 from .core.data import Authority, Document, ExitCode, Phase, Verdict
 from .core.errors import IllegalStep
 from .core.phases import allowed_steps, flags_of, needs_permit
+from .ledger import recount, stamp
 from .lms import flags as platform
 from .models import CoursePhase
 from .runs import records as runs

@@ -20,12 +20,12 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
-from . import attempts
-from .attempts import Submitted
 from .conf import ShimSettings
 from .core.data import BETWEEN, Authority, Leg, Phase, State
 from .core.delivered import TRIES, Learner, comparable
 from .db import bulk
+from .ledger import attempts
+from .ledger.attempts import Submitted
 from .legacy import open_rows as on_legacy
 from .legacy import timeouts
 from .lms import state

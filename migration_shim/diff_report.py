@@ -8,12 +8,13 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import evidence, known, overrides
+from . import evidence, overrides
 from .conf import load
 from .core import json_text
 from .core.data import LegacyRow
 from .core.errors import Malformed
 from .core.wire import parse_body
+from .ledger import known_differences
 from .legacy import rows as legacy_rows
 from .models import KnownDifference
 from .reports.report import Report
@@ -40,14 +41,14 @@ def gather(
     courses = [course["course"] for course in reconcile["courses"]]
     moment = now()
     register = KnownDifference.objects.filter(course_id__in=("", *courses)).order_by("pk")
-    hits = known.hits_of(register)
+    hits = known_differences.hits_of(register)
     return Report(
         reconcile=reconcile,
         made_at=moment.isoformat(),
         gates={course: evidence.document(course, *evidence.evaluate_course(course)) for course in courses},
         runs={course: _run(course) for course in courses},
         overrides=[{"course": course} | item for course in courses for item in overrides.active(course, moment)],
-        known_differences=[known.described(item, moment, hits[item.pk]) for item in register],
+        known_differences=[known_differences.described(item, moment, hits[item.pk]) for item in register],
         divergences=divergences,
         content=_content if include_content else None,
     )

@@ -21,9 +21,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
-from . import breaker, copies, hosts, publish, sink, toggles
-from . import entries as ledger
-from .buckets import counted
+from . import breaker, copies, publish, sink, toggles
 from .conf import COPY_KEYS, ShimSettings, usable
 from .core.data import BETWEEN, Authority, Leg, Move, Origin, Phase
 from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
@@ -31,6 +29,9 @@ from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Callback, Envelope, parse_envelope
 from .db.bulk_insert import insert_one
+from .ledger import entries as ledger
+from .ledger import hosts
+from .ledger.buckets import counted
 from .legacy.client import LegacyClient, UploadedFile
 from .lms.points import points_possible
 from .metrics import attribute, count, timed

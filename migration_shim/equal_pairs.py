@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from . import buckets, hosts
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
@@ -25,6 +24,7 @@ from .core.data import Authority, Leg, Move, Origin, PairStatus, State
 from .core.plain_pair import Pair, Verdict
 from .db import bulk, fingerprint
 from .db.retry import on_contention
+from .ledger import buckets, hosts
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .selection import DEPENDS_ON, Rules, Seen

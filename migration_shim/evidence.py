@@ -9,12 +9,13 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import gathering, known, overrides, permits
+from . import gathering, overrides
 from .conf import load
 from .core.data import Document, ExitCode, Phase, Verdict
 from .core.evidence import Cause, Evidence, GateResult, Tally
 from .core.explain import explain
 from .core.gate import evaluate
+from .ledger import known_differences, permits
 from .models import CoursePhase, Run
 from .runs import records as runs
 
@@ -109,7 +110,7 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
         "ways_out": list(result.ways_out),
         "notes": list(result.notes),
         "overrides": overrides.active(course_id, moment),
-        "register": known.described_of(course_id, moment),
+        "register": known_differences.described_of(course_id, moment),
         "evidence": {
             "reconcile_age_seconds": evidence.reconcile_age,
             "reconcile_complete": evidence.reconcile_complete,

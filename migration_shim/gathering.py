@@ -10,13 +10,14 @@ from typing import Any
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, known, overrides, proofs, recount, tallies
-from . import entries as ledger
+from . import overrides, proofs
 from .conf import ShimSettings
 from .core import cohorts
 from .core.buckets import Flag
 from .core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from .core.evidence import Evidence, Latency, Override, Tally
+from .ledger import aggregates, counts, known_differences, recount
+from .ledger import entries as ledger
 from .lms import state
 from .models import CoursePhase, LedgerEntry, PhaseChange, Run
 from .runs import records as runs
@@ -38,7 +39,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     The register of known differences is applied first: what has expired counts again from now on.
     """
     moment = now()
-    known.apply(course_id, moment)
+    known_differences.apply(course_id, moment)
     newest = runs.last("reconcile", course_id)
     reconciled = runs.last_complete("reconcile", course_id)
     preflight = runs.last_complete("preflight", course_id)
@@ -157,8 +158,8 @@ def _overdue(
 
 
 def _latency(course_id: str, authority: Authority, window: cohorts.Window, seen: Q | None) -> Latency:
-    places = tallies.seconds(course_id, wanted=seen)
-    found = tallies.latency(
+    places = aggregates.seconds(course_id, wanted=seen)
+    found = aggregates.latency(
         (place, number)
         for place, number in places
         if place.authority == authority and place.day is not None and place.day > window.since

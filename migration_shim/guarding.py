@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import counts, cutover, in_vain, phase_memory, proofs, queue_names, tallies, toggles
+from . import cutover, in_vain, proofs, queue_names, toggles
 from .conf import ShimSettings
 from .core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .core.buckets import Flag, uncovered
@@ -20,7 +20,8 @@ from .core.data import Authority, DivergenceClass, Move, PairStatus, Phase, Stat
 from .core.errors import ConfigurationError
 from .core.evidence import Tally
 from .core.reconcile_document import fence_known_upto
-from .entries import owed_since
+from .ledger import aggregates, counts, phase_memory
+from .ledger.entries import owed_since
 from .legacy.client import LegacyClient
 from .metrics import count
 from .models import Checkpoint, CoursePhase, LedgerEntry
@@ -88,7 +89,7 @@ def look(
 ) -> Seen:
     """What there is to be seen of a course; of its submissions, of those that came ``since`` it is in its phase."""
     numbers = counts.facts(course_id)
-    classes = tallies.classes(numbers)
+    classes = aggregates.classes(numbers)
     known_upto = fence_known_upto(reconciled or {})
     shadow_leaks = classes[DivergenceClass.FENCE_LEAK] + reader.half_fenced(course_id, known_upto=known_upto)
     compared: dict[str, Any] = {}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from . import counts, proofs
+from . import proofs
 from .conf import ShimSettings
 from .core.buckets import Kind
+from .ledger import counts
 from .lms import receivers, state
 
 

@@ -8,7 +8,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.timezone import now
 
-from . import entries as ledger
 from . import walked, wrong_side
 from .conf import ShimSettings, load
 from .core.classification import ParsedRow, is_copy, plain_identity
@@ -16,6 +15,7 @@ from .core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from .core.identity import FENCE, in_sample
 from .core.wire import parse_header
 from .db import bulk
+from .ledger import entries as ledger
 from .legacy import files, primary
 from .legacy import reading as plan
 from .legacy import rows as legacy_rows

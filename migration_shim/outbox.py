@@ -19,10 +19,11 @@ from django.db import connection, connections, transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import attempts, breaker, copies, supersession, toggles
+from . import breaker, copies, supersession, toggles
 from .conf import ShimSettings
 from .core.attempts import Queued
 from .core.data import Authority
+from .ledger import attempts
 from .metrics import count
 from .models import LedgerEntry
 

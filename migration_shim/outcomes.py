@@ -15,7 +15,7 @@ from .core.compare import reached, vanished
 from .core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from .core.identity import RETIRED
 from .core.scoring import message_digest, read_reply
-from .entries import REFUSED
+from .ledger.entries import REFUSED
 from .legacy import files, reading
 from .legacy import rows as legacy_rows
 from .models import LedgerEntry

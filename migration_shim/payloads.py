@@ -10,7 +10,7 @@ from .conf import ShimSettings
 from .core.data import DivergenceClass
 from .core.errors import FileUnavailable, Malformed
 from .core.payload import parity
-from .entries import legacy_body
+from .ledger.entries import legacy_body
 from .legacy import files
 from .models import Divergence, LedgerEntry
 from .outcomes import LegacySide

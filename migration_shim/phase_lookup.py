@@ -12,11 +12,12 @@ import time
 
 from django.db import DatabaseError, connection
 
-from . import phase_memory, toggles
+from . import toggles
 from .core.data import Authority, Phase
 from .core.errors import PhaseUnreadable
 from .core.phases import PhaseDecision
 from .db import schema
+from .ledger import phase_memory
 from .metrics import count
 from .models import CoursePhase
 

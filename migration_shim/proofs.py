@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from django.db.models import Count, Q, QuerySet
 
-from . import attempts, counts
 from .conf import load
 from .core.data import GRAVE, Authority, DivergenceClass, Move, State
 from .core.delivered import Learner
+from .ledger import attempts, counts
 from .legacy import open_rows as on_legacy
 from .legacy import rows as legacy_rows
 from .legacy import timeouts

@@ -13,9 +13,9 @@ from typing import Any
 
 from django.db.models import Count, Min, Q
 
-from . import counts
 from .core.buckets import Facts, bucket_id
 from .core.data import Authority, Leg
+from .ledger import counts
 from .legacy import rows as legacy_rows
 from .legacy.timeouts import AWAY
 from .models import LedgerEntry, Run

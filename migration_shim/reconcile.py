@@ -17,24 +17,11 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import (
-    counts,
-    delivery,
-    evidence,
-    known,
-    learners,
-    link,
-    overrides,
-    recount,
-    selection,
-    tallies,
-    toggles,
-    twins,
-    walk,
-)
+from . import delivery, evidence, learners, link, overrides, selection, toggles, twins, walk
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
+from .ledger import aggregates, counts, known_differences, recount
 from .legacy import open_rows as on_legacy
 from .models import Run
 from .run_control.workers import sender
@@ -109,7 +96,7 @@ def run(
                 continue
             documents.append(content)
             if on_divergence is not None:
-                for row in tallies.divergences(course_id):
+                for row in aggregates.divergences(course_id):
                     on_divergence(_described(row))
             if not content["complete"]:
                 break
@@ -153,7 +140,7 @@ class _Reconcile:
         except Stopped as stopped:
             self.stopped_by = str(stopped)
         moment = now()
-        known.apply(self.course_id, moment)
+        known_differences.apply(self.course_id, moment)
         runs.keep_place(self.record)
         return self._content(moment)
 
@@ -223,8 +210,8 @@ class _Reconcile:
         differed = recount.mend(course_id) if full and complete else before.get("counters_differed", 0)
         waited = self.tally.waited + self.control.waited
         numbers = counts.facts(course_id)
-        classes = tallies.classes(numbers)
-        counted = tallies.of_course(course_id, numbers)
+        classes = aggregates.classes(numbers)
+        counted = aggregates.of_course(course_id, numbers)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
         fenced_upto = reader.newest_item()
         known_upto = 0 if full else fence_known_upto(before)
@@ -254,12 +241,12 @@ class _Reconcile:
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
             cohorts=counted.cohorts,
-            latency=tallies.latency(tallies.seconds(course_id)),
+            latency=aggregates.latency(aggregates.seconds(course_id)),
             noise=twins.counted(numbers),
-            confusion=tallies.confusion(course_id),
-            daily=tallies.daily(numbers),
+            confusion=aggregates.confusion(course_id),
+            daily=aggregates.daily(numbers),
             overrides=overrides.active(course_id, moment),
-            register=known.described_of(course_id, moment),
+            register=known_differences.described_of(course_id, moment),
             versions=record.versions,
             settings_digest=runs.digest(record.settings),
         )

@@ -17,11 +17,12 @@ from functools import partial
 from django.db.models import F, Q
 from django.utils.timezone import now
 
-from . import attempts, proofs
-from .buckets import counted
+from . import proofs
 from .conf import ShimSettings
 from .core.data import Authority
 from .core.delivered import TRIES
+from .ledger import attempts
+from .ledger.buckets import counted
 from .lms import receivers, state
 from .metrics import count
 from .models import LedgerEntry

@@ -22,7 +22,7 @@ from .core.data import Authority, Document, ExitCode, Phase
 from .core.errors import IllegalStep, Malformed, ShimError
 from .core.findings import NOTE
 from .core.wire import parse_envelope
-from .entries import legacy_body
+from .ledger.entries import legacy_body
 from .lms import capa
 from .lms import flags as platform
 from .models import CoursePhase, LedgerEntry, PhaseChange

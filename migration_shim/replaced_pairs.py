@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import buckets, equal_pairs, hosts
+from . import equal_pairs
 from .comparing import Job
 from .core import plain_pair
 from .core.buckets import replaced_facts, replaced_flags
@@ -26,6 +26,7 @@ from .core.plain_pair import Pair
 from .db import bulk
 from .db.retry import on_contention
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
+from .ledger import buckets, hosts
 from .legacy import changing as legacy_changing
 from .models import LedgerEntry
 from .selection import Rules, Seen

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from . import counts
 from .conf import usable
 from .core.data import HELD, Authority, Move, Phase
 from .core.grader_queues import served
 from .db import schema
 from .fields import exact
+from .ledger import counts
 from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY, soon
 from .models import LedgerEntry

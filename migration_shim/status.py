@@ -13,11 +13,12 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import breaker, counts, hosts, in_vain, overrides, queue_names, stamp, standing, toggles, watchers
+from . import breaker, in_vain, overrides, queue_names, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .core.attention import attention
 from .core.data import Authority, DivergenceClass, Document, ExitCode, Move
 from .core.phases import allowed_steps
+from .ledger import counts, hosts, stamp
 from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY
 from .lms import flags as platform

@@ -11,10 +11,10 @@ from operator import attrgetter
 
 from django.db import connection, transaction
 
-from . import buckets, known, permits
 from .core.data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
 from .db import bulk, bulk_insert, text_columns
 from .db.retry import on_contention
+from .ledger import buckets, known_differences, permits
 from .models import Divergence, KnownDifference, LedgerEntry
 from .outcomes import kept
 from .selection import DEPENDS_ON, Seen
@@ -72,7 +72,7 @@ def store(results: Iterable[Found], register: list[KnownDifference], moment: dat
     changed = []
     for one in results:
         covers = {
-            klass: known.match(register, klass, one.entry.queue_name, one.entry.item_id)
+            klass: known_differences.match(register, klass, one.entry.queue_name, one.entry.item_id)
             for klass in one.result.divergences
         }
         before = tuple(getattr(one.entry, name) for name in DEPENDS_ON)
@@ -173,7 +173,7 @@ def _divergences(
         cured = any(row.cured_at is not None for row in rows)
         numbers = [row.known_id for row in rows if row.known_id is not None]
         entry.result = PairStatus.KNOWN.value if whole else PairStatus.DIVERGED.value
-        entry.known = known.summary(numbers, cured=cured) if whole else ""
+        entry.known = known_differences.summary(numbers, cured=cured) if whole else ""
         entry.divergences = ",".join(sorted(row.klass for row in rows))
         if any(row.klass == DivergenceClass.DOUBLE_AUTHORITY and row.cured_at is not None for row in rows):
             entry.double_authority = False
@@ -212,7 +212,7 @@ def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) 
     explained = [number.pk for number in covers.values() if number is not None]
     whole = bool(explained) and len(explained) == len(covers)
     entry.result = PairStatus.KNOWN.value if whole else result.status.value
-    entry.known = known.summary(explained) if whole else result.known
+    entry.known = known_differences.summary(explained) if whole else result.known
     entry.divergences = ",".join(sorted(result.divergences))
     diverged = bool(result.divergences) and state.is_final and target.state.is_final
     entry.graded_pair = graded or diverged

@@ -23,10 +23,10 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from . import course_lookup, permits, phase_memory
 from .core.data import Authority, Phase
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .db import text_columns
+from .ledger import course_lookup, permits, phase_memory
 from .lms import flags as platform
 from .lms.flags import in_platform
 from .metrics import count

@@ -7,9 +7,10 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import attempts, proofs
+from . import proofs
 from .core.data import DivergenceClass, Document, ExitCode, Phase
 from .core.errors import ShimError
+from .ledger import attempts
 from .lms import state
 from .models import CoursePhase, Divergence, PhaseChange
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from . import comparing, equal_pairs, known, replaced_pairs, selection, toggles
+from . import comparing, equal_pairs, replaced_pairs, selection, toggles
 from .conf import ShimSettings, load
 from .core.errors import WorkersFailed
+from .ledger import known_differences
 from .models import LedgerEntry, Run
 from .runs import ranges
 from .runs import records as runs
@@ -121,7 +122,7 @@ class Walker:
         self.rules = selection.Rules.of(walk.basis, walk.styles.known)
         self.read = selection.reader(self.rules, echo=walk.echo)
         self.job = comparing.Job(
-            settings=settings, styles=walk.styles, register=known.of_course(walk.course_id, walk.at)
+            settings=settings, styles=walk.styles, register=known_differences.of_course(walk.course_id, walk.at)
         )
 
     def look(self, page: list[selection.Glance]) -> Tally:

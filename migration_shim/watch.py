@@ -16,23 +16,11 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import (
-    checks,
-    counts,
-    delivery,
-    guarding,
-    purge,
-    queue_names,
-    reconcile,
-    redelivery,
-    repair,
-    retirement,
-    stamp,
-    toggles,
-)
+from . import checks, delivery, guarding, purge, queue_names, reconcile, redelivery, repair, retirement, toggles
 from .backfill import left_over
 from .conf import ShimSettings, load
 from .core.data import Document, ExitCode, Phase
+from .ledger import counts, stamp
 from .models import CoursePhase, LedgerEntry, Run
 from .runs import records as runs
 from .runs.control import Control, Stopped

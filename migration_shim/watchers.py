@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from . import counts
 from .conf import ShimSettings, legacy_access, load
+from .ledger import counts
 from .legacy import open_rows as on_legacy
 from .target import open_rows as on_target
 

@@ -18,7 +18,7 @@ from .core.classification import ParsedRow
 from .core.data import Authority, DivergenceClass, Leg, Move, Origin, Outcome, Phase, State
 from .core.identity import GRADED_DISPATCH
 from .core.wrong_side import PASSED_THROUGH, target_phase_at
-from .entries import new_entry
+from .ledger.entries import new_entry
 from .lms.points import points_possible
 from .models import CoursePhase, LedgerEntry, PhaseChange
 

@@ -25,8 +25,9 @@ from edx_django_utils.cache import RequestCache
 from model_bakery import baker
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import api, permits, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import Document, Leg, Origin, PairStatus, Phase
+from migration_shim.ledger import permits
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa

@@ -12,8 +12,9 @@ from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from migration_shim import course_lookup, toggles
+from migration_shim import toggles
 from migration_shim.core.data import Authority, Phase
+from migration_shim.ledger import course_lookup
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401

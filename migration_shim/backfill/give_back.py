@@ -16,11 +16,12 @@ from django.db import DatabaseError
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from .. import stamp, toggles
+from .. import toggles
 from ..conf import ShimSettings, load
 from ..core.classification import Decision
 from ..core.data import Authority, Document, Move, Phase, RowClass
 from ..core.errors import LegacyNotWritable
+from ..ledger import stamp
 from ..legacy.files import legacy_storage
 from ..legacy.give_back import Way, knows_queue
 from ..legacy.privileges import check_may_write

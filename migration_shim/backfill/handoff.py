@@ -15,11 +15,12 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from .. import stamp, toggles
+from .. import toggles
 from ..conf import ShimSettings, load
 from ..core.classification import Decision
 from ..core.data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..ledger import stamp
 from ..legacy import files, privileges, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry

@@ -18,11 +18,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from .. import attempts, permits
-from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.attempts import submission_time
 from ..core.data import HELD, Authority, Leg, Move, PairStatus
+from ..ledger import attempts, permits
+from ..ledger.buckets import counted
 from ..legacy import give_back, reading, writes
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
@@ -163,7 +163,7 @@ def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: da
     """
     Whether the target has a newer attempt of the same learner at the same input.
 
-    Not of one that the learner's state waits for (``awaited``, as ``attempts.is_awaited`` says it).
+    Not of one that the learner's state waits for (``awaited``, as ``ledger.attempts.is_awaited`` says it).
     """
     if not input_key or awaited:
         return False

@@ -10,13 +10,14 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .. import attempts, stamp, toggles
+from .. import toggles
 from ..conf import ShimSettings
 from ..core.classification import Decision, ParsedRow
 from ..core.data import Authority, LegacyRow, Move, Phase, RowClass
 from ..core.errors import FileUnavailable, LegacyNotWritable, Unfit
 from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
 from ..core.wire import Body
+from ..ledger import attempts, stamp
 from ..legacy import privileges, reading
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, check

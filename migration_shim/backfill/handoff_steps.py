@@ -19,7 +19,7 @@ from ..core.classification import ParsedRow, is_handed_off
 from ..core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..core.identity import Placement, held_placement
 from ..db.retry import collision, on_contention
-from ..entries import new_entry, refill
+from ..ledger.entries import new_entry, refill
 from ..legacy import reading, writes
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source

@@ -9,10 +9,10 @@ from functools import partial
 from django.db import DatabaseError
 from django.db.models import QuerySet
 
-from .. import stamp
 from ..conf import ShimSettings
 from ..core.data import Move
 from ..core.errors import ShimError
+from ..ledger import stamp
 from ..legacy import privileges
 from ..legacy import rows as legacy_rows
 from ..legacy.files import legacy_storage

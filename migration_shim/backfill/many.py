@@ -12,7 +12,7 @@ from ..core.data import Leg, Origin, Phase, RowClass
 from ..core.errors import Unfit
 from ..db.bulk_insert import insert
 from ..db.retry import contention
-from ..entries import KEPT, kept
+from ..ledger.entries import KEPT, kept
 from ..models import LedgerEntry
 from ..target import bulk
 from .classing import ClassedRow, Job

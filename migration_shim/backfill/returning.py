@@ -14,12 +14,12 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.classification import Decision
 from ..core.data import Authority, Leg, Move, PairStatus, RowClass, State
 from ..db.retry import on_contention
-from ..entries import REFUSED
+from ..ledger.buckets import counted
+from ..ledger.entries import REFUSED
 from ..legacy import give_back as legacy
 from ..legacy import writes
 from ..legacy.files import Source

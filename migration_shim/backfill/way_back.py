@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
-from .. import attempts
 from ..core.attempts import submission_time
 from ..core.classification import Decision
 from ..core.data import LegacyRow, RowClass
@@ -14,7 +13,8 @@ from ..core.errors import FileUnavailable, Malformed, Unfit
 from ..core.identity import digests
 from ..core.wire import parse_header
 from ..db.storage import storage_errors
-from ..entries import legacy_body
+from ..ledger import attempts
+from ..ledger.entries import legacy_body
 from ..legacy import give_back as legacy
 from ..legacy import uploads
 from ..legacy.files import Source

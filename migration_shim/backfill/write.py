@@ -8,13 +8,13 @@ from datetime import datetime
 from django.db import Error, transaction
 from django.utils.timezone import now
 
-from ..buckets import counted
 from ..conf import ShimSettings
 from ..core.classification import Decision
 from ..core.data import Leg, Origin, Phase, RowClass
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..db.retry import collision, contention
-from ..entries import new_entry
+from ..ledger.buckets import counted
+from ..ledger.entries import new_entry
 from ..legacy import files as legacy_files
 from ..models import LedgerEntry
 from ..target import writer

@@ -16,13 +16,13 @@ from datetime import datetime, timedelta
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from .. import stamp
 from ..conf import LEGACY_ALIAS
 from ..core.data import LegacyRow, Whose
 from ..core.errors import ConfigurationError, Malformed, Unfit
 from ..core.identity import input_key
 from ..core.wire import parse_envelope
 from ..fields import holds
+from ..ledger import stamp
 from ..models import LegacySubmission
 from . import rows
 from .client import UNKNOWN_QUEUE, LegacyClient

@@ -17,12 +17,12 @@ from typing import Any
 from django.db.models import Case, CharField, Count, F, Min, Q, QuerySet, Value, When
 from django.db.models.functions import MD5, StrIndex, Substr
 
-from .. import hosts
 from ..conf import LEGACY_ALIAS
 from ..core.data import Whose
 from ..core.hosts import course_of, host_of, whose
 from ..db import bulk
 from ..fields import exact
+from ..ledger import hosts
 from ..models import LegacySubmission
 
 #: What stands around the course in the callback of a header.

@@ -15,12 +15,12 @@ from typing import Any
 from django.db import connections
 from django.db.models import Max, Min, Q, QuerySet
 
-from .. import hosts
 from ..conf import LEGACY_ALIAS
 from ..core.data import LegacyRow, Whose
 from ..core.hosts import whose_header
 from ..db import bulk
 from ..fields import exact, holds
+from ..ledger import hosts
 from ..models import LegacySubmission
 
 _COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 from django.db.models import ExpressionWrapper, F, IntegerField, QuerySet
 
-from .. import stamp
 from ..conf import LEGACY_ALIAS
 from ..core.classification import MARK
 from ..core.data import LegacyRow
+from ..ledger import stamp
 from ..models import LegacySubmission
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from .. import hosts, stamp
 from ..core.data import Whose
 from ..core.findings import WARNING, Finding, found
 from ..core.hosts import whose
 from ..core.site_rules import SITE_RULES as RULES
+from ..ledger import hosts, stamp
 from ..legacy import open_rows as on_legacy
 
 

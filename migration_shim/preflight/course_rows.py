@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from django.apps import apps
 from opaque_keys.edx.keys import CourseKey
 
-from .. import hosts
 from ..backfill import classing
 from ..conf import ShimSettings
 from ..core.classification import ParsedRow, parse_row
@@ -17,6 +16,7 @@ from ..core.data import LegacyRow, Whose
 from ..core.family import Family
 from ..core.hosts import course_of_header, host_of_header, whose
 from ..core.row_counts import Facts, RowTally
+from ..ledger import hosts
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
 from ..lms.points import points_possible

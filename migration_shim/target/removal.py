@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 from submissions.models import StudentItem, Submission, SubmissionFile
 
-from .. import buckets
 from ..core.data import Leg
 from ..core.identity import FENCE, is_fenced
+from ..ledger import buckets
 from ..models import LedgerEntry
 from . import contents
 from .courses import of_course

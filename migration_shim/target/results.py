@@ -24,13 +24,13 @@ from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail, StudentItem
 from submissions.views.xqueue import MAX_SCORE_UPDATE_RETRIES, XQueueViewSet
 
-from .. import attempts
 from ..conf import ShimSettings
 from ..core import json_text
 from ..core.data import ReplyKind
 from ..core.errors import Malformed
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
+from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry
 from .delivering import send

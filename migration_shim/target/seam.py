@@ -23,12 +23,12 @@ from rest_framework.response import Response
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 from submissions.views.xqueue import XQueueViewSet
 
-from .. import entries as ledger
 from ..conf import ShimSettings, usable
 from ..core import json_text
 from ..core.cross_site import from_another_site
 from ..core.errors import Malformed
 from ..db.storage import storage_errors
+from ..ledger import entries as ledger
 from ..metrics import count
 from . import leases, polling, results
 

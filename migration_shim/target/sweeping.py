@@ -16,8 +16,8 @@ from datetime import datetime
 from django.db.models import Q
 from submissions.models import SubmissionFile
 
-from .. import stamp
 from ..core.errors import TargetWriteFailed
+from ..ledger import stamp
 from ..models import StoredIntent
 from . import contents
 

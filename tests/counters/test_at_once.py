@@ -7,9 +7,10 @@ import pytest
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection, connections
 from django.utils.timezone import now
 
-from migration_shim import known, recount, storing
-from migration_shim.buckets import Changes, counted
+from migration_shim import storing
 from migration_shim.core.data import DivergenceClass, PairStatus
+from migration_shim.ledger import known_differences, recount
+from migration_shim.ledger.buckets import Changes, counted
 from migration_shim.models import Bucket, LedgerEntry
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts
@@ -72,7 +73,7 @@ def recounting(found):
 
 def applying():
     for _ in range(ROUNDS):
-        known.apply(COURSE, now())
+        known_differences.apply(COURSE, now())
 
 
 def purging():
@@ -100,7 +101,7 @@ def course():
     bare(ENTRIES)
     for entry in LedgerEntry.objects.all():
         store(entry, PairStatus.EQUAL)
-    known.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
+    known_differences.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
 
 
 def test_two_reconciles_a_register_a_purge_and_a_recount(course):

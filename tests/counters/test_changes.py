@@ -10,12 +10,13 @@ from django.utils.timezone import now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_shim import buckets, counts, cures, known, recount, storing
-from migration_shim.buckets import Changes, counted
+from migration_shim import cures, storing
 from migration_shim.core.buckets import Bin, bucket_id, facts_of
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
 from migration_shim.core.errors import ShimError
 from migration_shim.db import retry
+from migration_shim.ledger import buckets, counts, known_differences, recount
+from migration_shim.ledger.buckets import Changes, counted
 from migration_shim.models import Bucket, Histogram, KnownDifference, LedgerEntry
 from migration_shim.selection import Seen
 from tests import rows
@@ -54,7 +55,7 @@ def store(entry, status, classes=(), legacy=None, target=None):
     found = storing.Found(
         entry=entry, result=result, legacy=one, target=other, seen=Seen("x", "", ""), payload_at=now()
     )
-    storing.store([found], known.of_course(COURSE, now()), now(), HORIZON)
+    storing.store([found], known_differences.of_course(COURSE, now()), now(), HORIZON)
 
 
 outcomes = st.builds(
@@ -101,11 +102,11 @@ def take(step, ids):
         )
         store(entry, PairStatus.DIVERGED if classes else status, classes, one, other)
     elif name == "register":
-        known.add(*rest, reason="r", owner="ada", days=1)
+        known_differences.add(*rest, reason="r", owner="ada", days=1)
     elif name == "withdraw":
         KnownDifference.objects.filter(withdrawn_at=None).update(withdrawn_at=now())
     elif name == "apply":
-        known.apply(COURSE, now())
+        known_differences.apply(COURSE, now())
     elif name == "cure":
         with contextlib.suppress(ShimError):  # there is nothing of it
             cures.cure(rest[0], course_id=COURSE, reason="r", by="ada")
@@ -251,9 +252,9 @@ def test_what_a_register_covers_and_what_it_does_not_any_more_is_counted():
     bare(2)
     for entry in LedgerEntry.objects.all():
         store(entry, PairStatus.DIVERGED, [DivergenceClass.SCORE])
-    known.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
+    known_differences.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
     for result in (PairStatus.KNOWN, PairStatus.DIVERGED):
-        known.apply(COURSE, now())
+        known_differences.apply(COURSE, now())
         assert {facts.result for facts, _ in counts.bucketed(COURSE)} == {result}
         assert_counters_equal_counts(exact=True)
         KnownDifference.objects.update(withdrawn_at=now())
@@ -263,10 +264,10 @@ def test_where_the_register_says_what_it_said_no_entry_is_read():
     bare(2)
     store(LedgerEntry.objects.first(), PairStatus.DIVERGED, [DivergenceClass.SCORE])
     store(LedgerEntry.objects.last(), PairStatus.EQUAL)
-    known.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
-    known.apply(COURSE, now())
+    known_differences.add(DivergenceClass.SCORE, reason="r", owner="ada", days=1)
+    known_differences.apply(COURSE, now())
     with CaptureQueriesContext(connection) as queries:
-        known.apply(COURSE, now())
+        known_differences.apply(COURSE, now())
     read = [query["sql"] for query in queries if "ledgerentry" in query["sql"]]
     assert all("bucket_id" in sql and "IS NULL" in sql for sql in read if "DISTINCT" not in sql), read
 

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import counts, evidence, recount
-from migration_shim.buckets import counted, take_in
+from migration_shim import evidence
 from migration_shim.core.data import PairStatus, Verdict
+from migration_shim.ledger import counts, recount
+from migration_shim.ledger.buckets import counted, take_in
 from migration_shim.models import Bucket, LedgerEntry, Run
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts, forget_counters

@@ -18,7 +18,8 @@ from django.urls import reverse
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
-from migration_shim import api, recount, toggles
+from migration_shim import api, toggles
+from migration_shim.ledger import recount
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission
 from migration_shim.target import reader
 from tests import rows

@@ -6,13 +6,14 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, counts, cutover, purge, toggles
+from migration_shim import api, cutover, purge, toggles
 from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.core.buckets import Flag
 from migration_shim.core.data import Move
-from migration_shim.entries import refill
+from migration_shim.ledger import counts
+from migration_shim.ledger.entries import refill
 from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry

@@ -5,9 +5,10 @@ from collections import Counter
 import pytest
 from django.db.models import F
 
-from migration_shim import api, counts, recount, toggles
+from migration_shim import api, toggles
 from migration_shim.core.buckets import Kind
 from migration_shim.core.data import ExitCode, Phase
+from migration_shim.ledger import counts, recount
 from migration_shim.models import Bucket, Histogram, LedgerEntry
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts, forget_counters

@@ -8,9 +8,10 @@ import pytest
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, evidence, known, outcomes, permits, storing, toggles
+from migration_shim import api, evidence, outcomes, storing, toggles
 from migration_shim.core.data import DETERMINISTIC, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.phases import flags_of
+from migration_shim.ledger import known_differences, permits
 from migration_shim.models import CoursePhase, Divergence, KnownDifference, LedgerEntry, LegacySubmission, PhaseChange
 from migration_shim.runs import records as runs
 from migration_shim.selection import Seen
@@ -50,7 +51,7 @@ def store_one(klass):
     result = Comparison(status=PairStatus.DIVERGED, divergences={klass: "text"})
     found = storing.Found(entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
     with runs.running("reconcile", COURSE):
-        storing.store([found], known.of_course(COURSE, now()), now(), timedelta(minutes=7))
+        storing.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
         raise KeyboardInterrupt
 
 
@@ -147,7 +148,7 @@ CHANGES = {
     "whom somebody vouched for": lambda settings: having(settings, LEGACY_PRIMARY="db:3306"),
     "the sample": lambda settings: having(settings, SAMPLE_PERCENT={COURSE: 50}),
     "settings that are not usable": lambda settings: having(settings, NO_SUCH=1),
-    "the register": lambda settings: known.add(DivergenceClass.SCORE, reason="r", owner="o", days=3),
+    "the register": lambda settings: known_differences.add(DivergenceClass.SCORE, reason="r", owner="o", days=3),
     "its end": lambda settings: KnownDifference.objects.update(expires_at=now()),
     "no basis, by a release before": lambda settings: CoursePhase.objects.update(permit_basis=""),
 }
@@ -155,7 +156,7 @@ NO_CHANGES = {
     "nothing": lambda settings: None,
     "a container's own": lambda settings: having(settings, PAUSE_FILE="/tmp/no", LEGACY_READ_TIMEOUT=3.0),
     "what the register has hit": lambda settings: KnownDifference.objects.update(hits=7),
-    "another course's register": lambda settings: known.add(
+    "another course's register": lambda settings: known_differences.add(
         DivergenceClass.SCORE, reason="r", owner="o", days=3, course_id="course-v1:O+C+1"
     ),
     "a reconcile that did not finish": lambda settings: rows.reconciled(complete=False),
@@ -168,7 +169,7 @@ def having(settings, **changes):
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_it_does_not_hold_for_other_evidence(clean, settings, change):
-    known.add(DivergenceClass.STATE, reason="r", owner="o", days=3)
+    known_differences.add(DivergenceClass.STATE, reason="r", owner="o", days=3)
     toggles.force_flags(COURSE, True, False)
     api.gate(COURSE)
     change(settings)
@@ -178,7 +179,7 @@ def test_it_does_not_hold_for_other_evidence(clean, settings, change):
 
 @pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES)
 def test_it_holds_whatever_else_changes(clean, settings, change):
-    known.add(DivergenceClass.STATE, reason="r", owner="o", days=3)
+    known_differences.add(DivergenceClass.STATE, reason="r", owner="o", days=3)
     toggles.force_flags(COURSE, True, False)
     api.gate(COURSE)
     change(settings)
@@ -227,7 +228,7 @@ def test_what_a_run_stores_takes_it_away_though_the_run_never_ends(permitted, kl
 
 
 def test_what_is_registered_takes_nothing_away(clean):
-    known.add(DivergenceClass.STATE, reason="r", owner="o", days=3)
+    known_differences.add(DivergenceClass.STATE, reason="r", owner="o", days=3)
     toggles.force_flags(COURSE, True, False)
     api.gate(COURSE)
     rows.legacy_row(7)

@@ -7,10 +7,11 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from migration_shim import api, known, overrides, toggles
+from migration_shim import api, overrides, toggles
 from migration_shim.core.data import DivergenceClass, Phase, Verdict
 from migration_shim.core.phases import flags_of
 from migration_shim.db import text_columns
+from migration_shim.ledger import known_differences
 from migration_shim.models import FlagOverride, GateOverride, KnownDifference, LedgerEntry, PhaseChange
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
@@ -87,7 +88,7 @@ def test_a_column_that_holds_it_gets_it_as_it_is():
 def test_register_and_override_take_any_text():
     narrow(KnownDifference, "reason", "owner")
     narrow(GateOverride, "reason", "signed_by")
-    known.add(DivergenceClass.SCORE, reason=FIRE, owner=FIRE, days=3)
+    known_differences.add(DivergenceClass.SCORE, reason=FIRE, owner=FIRE, days=3)
     entry = KnownDifference.objects.get()
     assert (entry.reason, entry.owner) == (ESCAPED, ESCAPED)
     rows.in_phase("shadow")

@@ -8,7 +8,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from migration_shim import attempts, conf, delivery
+from migration_shim import conf, delivery
+from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import Bucket, LedgerEntry
 from sandbox.lms import receivers

@@ -8,9 +8,10 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from migration_shim import attempts, conf, delivery, retirement
+from migration_shim import conf, delivery, retirement
 from migration_shim.core import json_text
 from migration_shim.core.delivered import Learner, comparable
+from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry
 from sandbox.lms import capa, receivers

@@ -8,10 +8,11 @@ import pytest
 from django.core import checks
 from xblocks_contrib.problem.capa.xqueue_interface import XQueueInterface
 
-from migration_shim import phase_memory, toggles
+from migration_shim import toggles
 from migration_shim.checks import TAG
 from migration_shim.core.data import Leg, Phase
 from migration_shim.core.errors import PhaseUnreadable
+from migration_shim.ledger import phase_memory
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry

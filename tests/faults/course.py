@@ -20,7 +20,7 @@ from migration_shim.conf import load
 from migration_shim.core.data import Leg, Origin, Phase
 from migration_shim.core.identity import digests, input_key, real_placement, reverse_header, shadow_placement
 from migration_shim.core.wire import parse_envelope
-from migration_shim.entries import legacy_body, new_entry
+from migration_shim.ledger.entries import legacy_body, new_entry
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.databases import LEGACY_MEDIA
 from sandbox.lms import capa

@@ -15,7 +15,7 @@ from migration_shim.backfill import give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import Authority, Leg, Move, Origin, Phase
 from migration_shim.core.wire import grader_name
-from migration_shim.entries import new_entry
+from migration_shim.ledger.entries import new_entry
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows

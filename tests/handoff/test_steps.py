@@ -8,13 +8,14 @@ from django.db import connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission
 
-from migration_shim import attempts, conf, supersession
+from migration_shim import conf, supersession
 from migration_shim.backfill import handoff_plan, handoff_steps
 from migration_shim.backfill.handoff_finish import finish, watch
 from migration_shim.backfill.handoff_steps import Done
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import Authority, ExitCode, Leg, Move, Origin
 from migration_shim.core.wire import parse_envelope
+from migration_shim.ledger import attempts
 from migration_shim.legacy import files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission

@@ -2,7 +2,7 @@
 
 import pytest
 
-from migration_shim import hosts
+from migration_shim.ledger import hosts
 
 
 @pytest.fixture(autouse=True)

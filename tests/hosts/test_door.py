@@ -8,9 +8,10 @@ from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from submissions.models import SubmissionFile, get_storage
 
-from migration_shim import api, hosts
+from migration_shim import api
 from migration_shim.core.data import Whose
 from migration_shim.core.hosts import Hosts
+from migration_shim.ledger import hosts
 from migration_shim.models import DoorHost, StoredIntent
 from migration_shim.reports import text
 from migration_shim.target import contents

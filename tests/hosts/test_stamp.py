@@ -10,14 +10,15 @@ from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 from submissions.models import get_storage
 
-from migration_shim import api, stamp, supersession
+from migration_shim import api, supersession
 from migration_shim.backfill import left_over
 from migration_shim.conf import load
 from migration_shim.core.data import ExitCode, Origin, Phase
 from migration_shim.core.errors import LedgerNotOurs
 from migration_shim.core.identity import digests, input_key
 from migration_shim.core.wire import parse_envelope
-from migration_shim.entries import new_entry
+from migration_shim.ledger import stamp
+from migration_shim.ledger.entries import new_entry
 from migration_shim.legacy import give_back, writes
 from migration_shim.models import LedgerEntry, LedgerStamp, LegacySubmission, StoredIntent
 from migration_shim.reports import text

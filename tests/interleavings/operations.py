@@ -20,20 +20,7 @@ from django.db.models import Q
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import (
-    api,
-    attempts,
-    breaker,
-    conf,
-    copies,
-    known,
-    link,
-    outbox,
-    purge,
-    repair,
-    supersession,
-    toggles,
-)
+from migration_shim import api, breaker, conf, copies, link, outbox, purge, repair, supersession, toggles
 from migration_shim.backfill import handoff, handoff_finish
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import DivergenceClass, Document, Grading, Phase
@@ -41,6 +28,7 @@ from migration_shim.core.errors import RunLocked, ShimError
 from migration_shim.core.identity import digests
 from migration_shim.core.phases import flags_of
 from migration_shim.core.wire import parse_header
+from migration_shim.ledger import attempts, known_differences
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
@@ -472,8 +460,8 @@ def _register(world: World, user: int) -> Callable[[], Any]:
     """Somebody registers a difference, and what is on record is brought in line with it."""
 
     def register() -> None:
-        known.add(DivergenceClass.SCORE, reason="r", owner="ada", days=9)
-        known.apply(COURSE, world.clock.now())
+        known_differences.add(DivergenceClass.SCORE, reason="r", owner="ada", days=9)
+        known_differences.apply(COURSE, world.clock.now())
 
     return register
 

@@ -10,11 +10,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from migration_shim import leaving, phase_lookup
+from migration_shim import phase_lookup
 from migration_shim.api import queue_interface
 from migration_shim.core.data import Phase
 from migration_shim.core.errors import PhaseUnreadable
 from migration_shim.db import schema
+from migration_shim.ledger import unmigrate
 from migration_shim.management.commands import xqueue_cutover
 from migration_shim.models import CoursePhase
 from tests import rows
@@ -167,7 +168,7 @@ def test_what_is_legacy_or_released_is_in_nobodys_way():
     released = rows.in_phase("complete", OTHER)
     CoursePhase.objects.filter(pk=released.pk).update(released_at=released.since)
     rows.entries(1, move="released")
-    assert leaving.in_the_way() == []
+    assert unmigrate.in_the_way() == []
 
 
 def test_it_can_be_removed_and_comes_back():

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, known
+from migration_shim import api
 from migration_shim.core.data import DivergenceClass, PairStatus
 from migration_shim.core.errors import ShimError
+from migration_shim.ledger import known_differences
 from migration_shim.models import Divergence, GateOverride, KnownDifference, LedgerEntry, Run
 from tests import rows
 from tests.reconcile import changes
@@ -18,7 +19,7 @@ B = usage_key("b")
 
 
 def register(klass=DivergenceClass.STATE, days=3, **scope):
-    known.add(klass, reason="understood", owner="ada", days=days, **scope)
+    known_differences.add(klass, reason="understood", owner="ada", days=days, **scope)
     return KnownDifference.objects.latest("pk")
 
 
@@ -46,7 +47,7 @@ def test_what_is_registered_does_not_count_and_is_counted(spoilt):
 
 ENDS = {
     "expired": lambda entry: KnownDifference.objects.update(expires_at=now()),
-    "withdrawn": lambda entry: known.withdraw(entry.pk),
+    "withdrawn": lambda entry: known_differences.withdraw(entry.pk),
 }
 
 
@@ -86,7 +87,7 @@ def test_an_entry_of_which_one_difference_is_covered_still_diverges(clean):
     assert LedgerEntry.objects.get(item_id=B).result == PairStatus.KNOWN
 
 
-@pytest.mark.parametrize("klass", sorted(known.NOT_EXCUSABLE))
+@pytest.mark.parametrize("klass", sorted(known_differences.NOT_EXCUSABLE))
 def test_a_broken_promise_is_not_to_be_excused(clean, klass):
     with pytest.raises(ShimError):
         register(klass)

@@ -7,8 +7,9 @@ import pytest
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, known, outcomes, storing
+from migration_shim import api, outcomes, storing
 from migration_shim.core.data import Comparison, DivergenceClass, PairStatus
+from migration_shim.ledger import known_differences
 from migration_shim.models import Divergence, KnownDifference, LedgerEntry
 from migration_shim.selection import Seen
 from tests.rows import COURSE, clean_course, entries, fresh, usage_key  # noqa: F401
@@ -19,7 +20,7 @@ SCORE, STATE = DivergenceClass.SCORE, DivergenceClass.STATE
 
 
 def register(klass=SCORE):
-    known.add(klass, reason="understood", owner="ada", days=3)
+    known_differences.add(klass, reason="understood", owner="ada", days=3)
     return KnownDifference.objects.latest("pk")
 
 
@@ -35,7 +36,7 @@ def store(*classes):
     found = storing.Found(
         entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=now()
     )
-    storing.store([found], known.of_course(COURSE, now()), now(), timedelta(minutes=7))
+    storing.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
 
 
 def test_what_is_stored_while_the_register_is_applied_counts(clean):
@@ -58,7 +59,7 @@ def test_what_is_stored_while_the_register_is_applied_counts(clean):
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(meanwhile):
-        known.apply(COURSE, now())
+        known_differences.apply(COURSE, now())
     [thread] = threads
     thread.join()
     entry = LedgerEntry.objects.get(item_id=B)
@@ -73,7 +74,7 @@ def test_what_an_older_release_has_hidden_is_found_again(clean):
     entry = register()
     Divergence.objects.filter(klass="score").update(known=entry)
     LedgerEntry.objects.filter(item_id=B).update(result=PairStatus.KNOWN, known="register 1")
-    known.apply(COURSE, now())
+    known_differences.apply(COURSE, now())
     assert LedgerEntry.objects.filter(item_id=B, result=PairStatus.DIVERGED, known="").exists()
 
 
@@ -87,5 +88,5 @@ def test_what_is_all_covered_is_known_whoever_stored_it_last(clean):
 def test_what_a_handoff_has_taken_gets_no_result(clean):
     entries(1, item_id=B, result=PairStatus.NONE, divergences="score", target_leg="stored")
     register()
-    known.apply(COURSE, now())
+    known_differences.apply(COURSE, now())
     assert LedgerEntry.objects.get(item_id=B).result == PairStatus.NONE

@@ -8,10 +8,11 @@ import pytest
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, evidence, known, models, overrides, proofs, toggles
+from migration_shim import api, evidence, models, overrides, proofs, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.core.phases import flags_of
+from migration_shim.ledger import known_differences
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission
 from tests import rows
 from tests.handoff import world
@@ -275,4 +276,4 @@ def test_it_closes_the_gate_and_no_signature_passes_it():
 
 def test_nobody_can_register_it():
     with pytest.raises(ShimError, match="wrong_side"):
-        known.add(DivergenceClass.WRONG_SIDE, reason="r", owner="o", days=1)
+        known_differences.add(DivergenceClass.WRONG_SIDE, reason="r", owner="o", days=1)

@@ -12,10 +12,11 @@ from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 from waffle.testutils import override_switch
 
-from migration_shim import conf, course_lookup, phase_memory, toggles
+from migration_shim import conf, toggles
 from migration_shim.core.data import Authority, Phase
 from migration_shim.core.errors import PhaseUnreadable
 from migration_shim.core.phases import flags_of
+from migration_shim.ledger import course_lookup, phase_memory
 from migration_shim.models import CoursePhase
 from migration_shim.target import polling
 from tests.outbox import drain

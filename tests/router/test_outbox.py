@@ -14,7 +14,8 @@ from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
 from submissions.models import ExternalGraderDetail, SubmissionFile
 
-from migration_shim import attempts, breaker, conf, copies, dual_write, link, outbox, repair
+from migration_shim import breaker, conf, copies, dual_write, link, outbox, repair
+from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry, LegacySubmission, StoredIntent
 from tests import rows

@@ -22,7 +22,7 @@ from submissions.models import ExternalGraderDetail, Score
 from migration_shim.core import identity
 from migration_shim.core.data import Leg, Origin, Phase
 from migration_shim.core.wire import parse_envelope
-from migration_shim.entries import new_entry
+from migration_shim.ledger.entries import new_entry
 from migration_shim.models import LedgerEntry
 from migration_shim.target import writer
 from sandbox.lms import worker

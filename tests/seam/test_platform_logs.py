@@ -17,9 +17,10 @@ from django.utils.log import AdminEmailHandler
 from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import entries, grader_login, hosts, submit_auth, toggles, views
+from migration_shim import grader_login, submit_auth, toggles, views
 from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
+from migration_shim.ledger import entries, hosts
 from migration_shim.logfilter import FencedResults
 from migration_shim.models import LedgerEntry
 from migration_shim.preflight import tracked

@@ -12,7 +12,7 @@ from migration_shim import copies
 from migration_shim.core.data import Leg
 from migration_shim.core.errors import Malformed
 from migration_shim.core.json_text import DEPTH_LIMIT
-from migration_shim.entries import legacy_body
+from migration_shim.ledger.entries import legacy_body
 from migration_shim.models import LedgerEntry
 from migration_shim.target import results, seam
 from sandbox.lms.models import LearnerEffect

@@ -9,9 +9,10 @@ from django.db import DataError
 from django.utils.timezone import now
 from submissions.models import Submission
 
-from migration_shim import api, counts, status, tallies
+from migration_shim import api, status
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import RunLocked
+from migration_shim.ledger import aggregates, counts
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import text
 from migration_shim.runs import records as runs
@@ -81,14 +82,14 @@ def test_a_day_is_a_day_of_utc_whatever_the_lms_time_zone_and_without_zone_table
     LedgerEntry.objects.filter(pk=entry.pk).update(
         arrived_at=datetime(2026, 11, 20, 21, 30, tzinfo=UTC), result="diverged"
     )
-    assert tallies.daily(counts.facts(COURSE)) == [{"day": "2026-11-20", "compared": 2, "diverged": 1}]
+    assert aggregates.daily(counts.facts(COURSE)) == [{"day": "2026-11-20", "compared": 2, "diverged": 1}]
     assert world.watch()["problems"] == []
 
 
 @pytest.fixture(params=[KeyError, RecursionError, UnicodeEncodeError, DataError])
 def broken(request, monkeypatch):
     """One of two courses whose counting raises what nobody has thought of; its name."""
-    error, counted = request.param, tallies.of_course
+    error, counted = request.param, aggregates.of_course
     raised = error("utf-8", SECRET, 0, 1, SECRET) if error is UnicodeEncodeError else error(SECRET)
 
     def of_course(course_id, numbers):
@@ -98,7 +99,7 @@ def broken(request, monkeypatch):
 
     waiting(ODD, 1)
     waiting(PLAIN, 2)
-    monkeypatch.setattr(tallies, "of_course", of_course)
+    monkeypatch.setattr(aggregates, "of_course", of_course)
     return error.__name__
 
 

@@ -12,7 +12,7 @@ from submissions.models import ExternalGraderDetail
 from migration_shim import api, toggles
 from migration_shim.core.data import Document, Leg, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.entries import legacy_body
+from migration_shim.ledger.entries import legacy_body
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.target import reader
 from sandbox.lms.blocks import SubmittedFile

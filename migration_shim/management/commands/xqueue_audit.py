@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import audit
 from ...core.data import Document, ExitCode
+from ...ledger import audit
 from ..command import ShimCommand, course_id
 
 

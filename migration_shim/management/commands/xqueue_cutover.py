@@ -9,8 +9,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from opaque_keys.edx.keys import CourseKey
 
-from ... import counts, cutover, release, stamp, wave
+from ... import cutover, release, wave
 from ...core.data import Document, ExitCode, Phase
+from ...ledger import counts, stamp
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import cures, known
+from ... import cures
 from ...core.data import GRAVE, DivergenceClass, Document, ExitCode
+from ...ledger import known_differences
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
 
@@ -53,14 +54,14 @@ class Command(ShimCommand):
     def document(self, **options: Any) -> Document:
         """The register, as it is afterwards."""
         if options["withdraw"] is not None:
-            return known.withdraw(options["withdraw"])
+            return known_differences.withdraw(options["withdraw"])
         if options["cure"] is not None:
             return self._cure(options)
         if options["add"] is None:
-            return known.listing()
+            return known_differences.listing()
         if not options["reason"]:
             raise CommandError("--add needs --reason", returncode=ExitCode.USAGE)
-        return known.add(
+        return known_differences.add(
             options["add"],
             reason=options["reason"],
             owner=options["user"] or operator(),

@@ -12,8 +12,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import counts, diff_report, link, reconcile
+from ... import diff_report, link, reconcile
 from ...core.data import Document, Grading
+from ...ledger import counts
 from ...reports import machine
 from ...reports.formats import RENDERERS
 from ..command import ShimCommand, course_id

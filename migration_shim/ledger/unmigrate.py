@@ -9,9 +9,9 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Q
 from django.db.models.signals import pre_migrate
 
-from .core.data import BETWEEN, Phase
-from .db.schema import APP
-from .models import CoursePhase, LedgerEntry
+from ..core.data import BETWEEN, Phase
+from ..db.schema import APP
+from ..models import CoursePhase, LedgerEntry
 
 
 def refuse_to_unmigrate(

@@ -13,11 +13,11 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .conf import load
-from .core.data import Phase
-from .core.errors import ConfigurationError
-from .models import CoursePhase, KnownDifference, Run
-from .runs import records as runs
+from ..conf import load
+from ..core.data import Phase
+from ..core.errors import ConfigurationError
+from ..models import CoursePhase, KnownDifference, Run
+from ..runs import records as runs
 
 #: The settings that a verdict depends on beside the gate's thresholds. None that one container has and another has not
 #: (a pause file, a URL, a time-out): a permit would hold in some processes and not in others.

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
-from .core import json_text
-from .core.attempts import STALL, Attempt, Queued, time_in
-from .core.data import Origin
-from .core.errors import Malformed
-from .core.identity import GRADED_DISPATCH, recover_input
-from .core.wire import parse_callback, parse_header
-from .lms import state
-from .models import LedgerEntry
+from ..core import json_text
+from ..core.attempts import STALL, Attempt, Queued, time_in
+from ..core.data import Origin
+from ..core.errors import Malformed
+from ..core.identity import GRADED_DISPATCH, recover_input
+from ..core.wire import parse_callback, parse_header
+from ..lms import state
+from ..models import LedgerEntry
 
 #: An entry that was written so soon after its arrival has its id in the order of acceptance.
 _AT_ONCE = timedelta(seconds=30)

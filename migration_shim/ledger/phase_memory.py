@@ -12,7 +12,7 @@ import logging
 
 from django.core.cache import cache
 
-from .core.data import Phase
+from ..core.data import Phase
 
 log = logging.getLogger(__name__)
 

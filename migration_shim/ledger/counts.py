@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 
+from ..core.buckets import Bin, Facts, Flag, Kind, Row, bins_of, bucket_id, facts_of
+from ..fields import exact
+from ..models import Bucket, CoursePhase, Histogram, LedgerEntry
 from .buckets import differences_of, rows_of
-from .core.buckets import Bin, Facts, Flag, Kind, Row, bins_of, bucket_id, facts_of
-from .fields import exact
-from .models import Bucket, CoursePhase, Histogram, LedgerEntry
 
 PAGE = 2000
 Numbers = list[tuple[Facts, int]]

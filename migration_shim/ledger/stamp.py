@@ -10,10 +10,10 @@ from __future__ import annotations
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
+from ..core.data import Document, ExitCode
+from ..core.errors import LedgerNotOurs
+from ..models import LedgerStamp
 from . import hosts
-from .core.data import Document, ExitCode
-from .core.errors import LedgerNotOurs
-from .models import LedgerStamp
 
 SCHEMA = "migration_shim.xqueue_cutover_adoption/1"
 _CACHE = "migration_shim.stamp"

@@ -8,13 +8,13 @@ from datetime import datetime
 from django.db.models import Q
 from django.views.decorators.debug import sensitive_variables
 
+from ..core import json_text
+from ..core.data import Authority, Leg, Origin, Phase
+from ..core.errors import Malformed
+from ..core.identity import Digests
+from ..core.wire import Envelope
+from ..models import LedgerEntry
 from . import buckets
-from .core import json_text
-from .core.data import Authority, Leg, Origin, Phase
-from .core.errors import Malformed
-from .core.identity import Digests
-from .core.wire import Envelope
-from .models import LedgerEntry
 
 #: The ``legacy_reason`` of a submission whose sender was told that legacy did not store it.
 REFUSED = "refused"

@@ -6,7 +6,7 @@ counters in the same transaction: it locks the entries, and writes to the counte
 Nobody waits for an entry while holding a counter, and two who write at once wait for each other in one order only. See
 docs/decisions/0032.
 
-An entry without a bucket is loose: nothing was compared yet, and whoever counts reads it itself (``counts.py``). The
+An entry without a bucket is loose: nothing was compared yet, and whoever counts reads it itself (``ledger/counts.py``). The
 router and the import write such ones, and touch no counter.
 """
 
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection, models, transaction
 
-from .core.buckets import Bin, Facts, Row, bin_id, bins_of, bucket_id, facts_of
-from .models import Bucket, Divergence, Histogram, LedgerEntry
+from ..core.buckets import Bin, Facts, Row, bin_id, bins_of, bucket_id, facts_of
+from ..models import Bucket, Divergence, Histogram, LedgerEntry
 
 #: What is read of an entry to count it, in the order of ``Row``.
 COLUMNS = Row._fields

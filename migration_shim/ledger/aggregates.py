@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from ..core.buckets import Bin, Flag, Kind, lower_edge, quantile, read, upper_edge
+from ..core.data import DivergenceClass, PairStatus
+from ..models import Divergence
 from . import counts
-from .core.buckets import Bin, Flag, Kind, lower_edge, quantile, read, upper_edge
-from .core.data import DivergenceClass, PairStatus
-from .models import Divergence
 
 _QUANTILES = (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
 #: Which end of a bin is quoted of which side: a bin errs against the target.
@@ -39,7 +39,7 @@ class Tallies:
 
 
 def of_course(course_id: str, numbers: counts.Numbers) -> Tallies:
-    """All that is told by queue, problem and result. ``numbers`` are the course's, as ``counts.facts`` gives them."""
+    """All that is told by queue, problem and result. ``numbers`` are the course's, as ``ledger.counts.facts`` gives them."""
     statuses: Counter[str] = Counter()
     known: Counter[str] = Counter()
     cohorts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)

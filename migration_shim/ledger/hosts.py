@@ -17,11 +17,11 @@ from django.conf import settings as django_settings
 from django.db import DatabaseError, transaction
 from edx_django_utils.cache import RequestCache
 
-from .conf import callback_hosts
-from .core.data import Whose
-from .core.hosts import Hosts, host_of, whose_header
-from .metrics import count
-from .models import DoorHost
+from ..conf import callback_hosts
+from ..core.data import Whose
+from ..core.hosts import Hosts, host_of, whose_header
+from ..metrics import count
+from ..models import DoorHost
 
 log = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from ..core.buckets import Flag, Kind, bins_of, facts_of
+from ..core.data import State
+from ..metrics import count
+from ..models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
+from ..runs import records as runs
 from . import counts
 from .buckets import Changes, differences_of, rows_of, take_in
-from .core.buckets import Flag, Kind, bins_of, facts_of
-from .core.data import State
-from .metrics import count
-from .models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
-from .runs import records as runs
 
 log = logging.getLogger(__name__)
 

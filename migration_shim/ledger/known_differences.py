@@ -16,13 +16,13 @@ from django.db import connection
 from django.db.models import Q
 from django.utils.timezone import now
 
+from ..core.buckets import Facts, Flag, read
+from ..core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
+from ..core.errors import ShimError
+from ..db import text_columns
+from ..models import Bucket, Divergence, KnownDifference, LedgerEntry, PhaseChange
 from . import counts
 from .buckets import Changes, counted, differences_of
-from .core.buckets import Facts, Flag, read
-from .core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
-from .core.errors import ShimError
-from .db import text_columns
-from .models import Bucket, Divergence, KnownDifference, LedgerEntry, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_known/1"
 #: Never to be explained away. What ends them is a signed cure; see cures.py.
@@ -246,7 +246,7 @@ def restate(entries: Iterable[int], register: list[KnownDifference], changes: Ch
 
 
 def cover(ids: Collection[int], register: list[KnownDifference]) -> None:
-    """The same, of entries that the caller has locked and counts anew (``buckets.counted``)."""
+    """The same, of entries that the caller has locked and counts anew (``ledger.buckets.counted``)."""
     columns = ("pk", "result", "queue_name", "item_id")
     wanted = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
     entries = {pk: rest for pk, *rest in wanted.values_list(*columns)}

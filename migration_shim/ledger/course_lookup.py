@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connection
 from waffle import get_waffle_switch_model
 
-from .models import CoursePhase, FlagOverride
+from ..models import CoursePhase, FlagOverride
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

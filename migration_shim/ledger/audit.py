@@ -9,10 +9,10 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from .core.data import Document, ExitCode, Phase
-from .core.errors import ShimError
-from .core.hash_chain import Head, Link, breaks, holds
-from .models import CoursePhase, PhaseChange
+from ..core.data import Document, ExitCode, Phase
+from ..core.errors import ShimError
+from ..core.hash_chain import Head, Link, breaks, holds
+from ..models import CoursePhase, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_audit/1"
 
