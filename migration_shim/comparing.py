@@ -22,7 +22,7 @@ from .outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
 from .selection import Seen
 from .styles import Styles
-from .target.sides import TargetSide, sides
+from .target.outcomes import TargetSide, sides
 
 _ALIVE = (State.QUEUED, State.PULLED, State.STUCK, State.GRADED)
 _ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}

@@ -31,7 +31,7 @@ from .legacy import timeouts
 from .lms import state
 from .models import CoursePhase, LedgerEntry
 from .noting import DEPENDS_ON, Told, note
-from .target import delivering
+from .target import score_events
 
 #: Entries looked at together.
 PAGE = 500
@@ -155,7 +155,7 @@ class _Page:
         known: list[_Entry | _Attempt] = [*page, *(one for family in self.family.values() for one in family)]
         # Rows first: what ends after this is in flight here, whatever its learner's state says by then.
         grace = timedelta(seconds=settings.delivery_grace_seconds)
-        self.rows = delivering.rows({one.target_submission_id or 0 for one in known} - {0}, since=moment - grace)
+        self.rows = score_events.rows({one.target_submission_id or 0 for one in known} - {0}, since=moment - grace)
         theirs = {one.legacy_id or 0 for one in known if one.authority == Authority.LEGACY} - {0}
         self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
         if theirs and away is None:
@@ -264,7 +264,7 @@ class _Page:
             for entry in waiting
             if entry.authority == Authority.TARGET and self._is_graded(entry)
         }
-        valid = delivering.with_valid_reply(graded) if graded else set()
+        valid = score_events.with_valid_reply(graded) if graded else set()
         found = {}
         for entry in waiting:
             row = self.rows.get(entry.target_submission_id or 0)

@@ -2,7 +2,7 @@
 The short path of a comparison: pairs that are plainly equal are read, judged and stored without the rules.
 
 Two statements read a batch, one of each server, and each row is read and parsed once. What the columns can say is asked
-of the servers (``OF_ENTRY``, ``legacy.changing.PLAIN``), what the texts say of ``core/plain_pair.py``. Every other pair
+of the servers (``OF_ENTRY``, ``legacy.fingerprints.PLAIN``), what the texts say of ``core/plain_pair.py``. Every other pair
 is left to ``comparing``, whose verdict this is for those that pass.
 """
 
@@ -25,10 +25,10 @@ from .core.plain_pair import Pair, Verdict
 from .db import bulk, fingerprint
 from .db.retry import on_contention
 from .ledger import buckets, hosts
-from .legacy import changing as legacy_changing
+from .legacy import fingerprints as legacy_changing
 from .models import LedgerEntry
 from .selection import DEPENDS_ON, Rules, Seen
-from .target.changing import CROWD, HAS_FILES, TWINS, digest, joins
+from .target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
 from .target.prediction import points_for
 
 _TABLE = LedgerEntry._meta.db_table

@@ -26,8 +26,8 @@ from .ledger.buckets import counted
 from .lms import receivers, state
 from .metrics import count
 from .models import LedgerEntry
-from .target import delivering, results
-from .target.delivering import Again
+from .target import results, score_events
+from .target.score_events import Again
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
     if not mine.update(delivery_tries=F("delivery_tries") + 1, delivery_tried_at=now()):
         return "by_another"
     told = json.dumps(results.COULD_NOT_BE_GRADED) if settings.tell_learner_of_failure else None
-    came = delivering.again(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
+    came = score_events.again(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
     still = proofs.wait_now([entry])
     if still is not None and not still:
         with counted([entry.pk]):  # the next comparison notes what is there

@@ -27,7 +27,7 @@ from .db import bulk
 from .db.retry import on_contention
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
 from .ledger import buckets, hosts
-from .legacy import changing as legacy_changing
+from .legacy import fingerprints as legacy_changing
 from .models import LedgerEntry
 from .selection import Rules, Seen
 

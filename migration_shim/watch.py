@@ -26,7 +26,7 @@ from .runs import records as runs
 from .runs.control import Control, Stopped
 from .runs.isolated import attempt, exit_code_of
 from .runs.throttle import Throttle
-from .target import sweeping
+from .target import orphaned_files
 
 SCHEMA = "migration_shim.xqueue_watch/1"
 #: Records of routine runs are kept at least so long.
@@ -207,5 +207,5 @@ class _Round:
 
     def _sweep(self) -> dict[str, Any]:
         before = now() - timedelta(seconds=self.settings.sweep_after_seconds)
-        swept = sweeping.sweep(before, execute=self.purge, check=self.control.check)
+        swept = orphaned_files.sweep(before, execute=self.purge, check=self.control.check)
         return {"at": now().isoformat(), "executed": self.purge, **asdict(swept)}

@@ -13,7 +13,7 @@ from migration_shim.core.data import ExitCode, Verdict
 from migration_shim.core.identity import real_placement
 from migration_shim.core.wire import parse_envelope
 from migration_shim.models import LedgerEntry
-from migration_shim.target import changing, leases, open_rows, prediction, reader, removal, results
+from migration_shim.target import fingerprints, leases, open_rows, prediction, reader, removal, results
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId, LearnerEffect
 from sandbox.lms.modulestore import modulestore
@@ -258,7 +258,7 @@ def test_shadows_of_before_the_course_was_fenced_are_the_courses_still():
     held = {(held.course, held.queue, held.real): held.rows for held in open_rows.held(conf.load())}
     assert held == {(rows.COURSE, f"{rows.QUEUE}.shadow", False): 2}
     assert len(open_rows.in_queues(rows.COURSE, [f"{rows.QUEUE}.shadow"])) == 2
-    ids = set(changing.touched_since(rows.COURSE, waits[0].arrival_time - timedelta(days=1)))
+    ids = set(fingerprints.touched_since(rows.COURSE, waits[0].arrival_time - timedelta(days=1)))
     assert ids == set(Submission.objects.values_list("pk", flat=True))
     before = learners()
     assert rows.Grader().grade(f"{rows.QUEUE}.shadow", rows.RIGHT) == 200

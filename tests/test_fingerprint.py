@@ -9,9 +9,9 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 
 from migration_shim import selection
 from migration_shim.db import fingerprint
-from migration_shim.legacy import changing as legacy_changing
+from migration_shim.legacy import fingerprints as legacy_changing
 from migration_shim.models import LedgerEntry, LegacySubmission
-from migration_shim.target import changing as target_changing
+from migration_shim.target import fingerprints as target_changing
 from tests import rows
 from tests.reconcile import changes
 from tests.rows import fresh  # noqa: F401

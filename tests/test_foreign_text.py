@@ -8,7 +8,7 @@ from django.db import connections
 from django.utils.timezone import now
 
 from migration_shim import fields
-from migration_shim.legacy import changing, open_rows
+from migration_shim.legacy import fingerprints, open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows
@@ -56,7 +56,7 @@ def asked(url, queue):
         "callback": len(legacy_rows.with_callback(url)),
         "pulled": legacy_rows.pulled_since(queue, row.arrival_time),
         "queues pulled": open_rows.pulled_since([queue], row.arrival_time),
-        "ids pulled": len(changing.pulled_since([queue], row.arrival_time)),
+        "ids pulled": len(fingerprints.pulled_since([queue], row.arrival_time)),
         "naming": open_rows.naming(COURSE, [queue]),
     }
 
@@ -73,7 +73,7 @@ def test_beside_it_what_a_column_can_hold_is_found(charset):
     found = asked(row.lms_callback_url, "exu-é")
     assert all(found.values()), found
     with_both = [QUEUE, "exu-é"]
-    assert len(changing.pulled_since(with_both, row.arrival_time)) == 1
+    assert len(fingerprints.pulled_since(with_both, row.arrival_time)) == 1
     assert open_rows.pulled_since(with_both, row.arrival_time) == {"exu-é"}
     assert open_rows.naming(COURSE, with_both) == 1
     assert LegacySubmission.objects.exclude(queue_name=QUEUE).count() == 1

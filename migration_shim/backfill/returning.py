@@ -25,7 +25,7 @@ from ..legacy import writes
 from ..legacy.files import Source
 from ..legacy.give_back import Way
 from ..models import LedgerEntry
-from ..target import sides, transitions
+from ..target import outcomes, transitions
 from ..target.open_rows import RealRow
 from ..target.transitions import Fenced
 from .way_back import SUPERSEDED, Plan, is_replaced, plan_of
@@ -141,7 +141,7 @@ def _supersede(entry: LedgerEntry) -> None:
 def _returned(entry: LedgerEntry, row_id: int) -> None:
     """Legacy's graders have it again; a shadow that was set aside, and not retired since, is its copy again."""
     shadow = entry.shadow_submission_id
-    side = sides.sides([shadow]).get(shadow) if shadow is not None else None
+    side = outcomes.sides([shadow]).get(shadow) if shadow is not None else None
     kept = side is not None and side.outcome.state is not State.SUPERSEDED
     values = {
         "move": Move.RETURNED,

@@ -33,9 +33,9 @@ from ..core.scoring import read_reply, slow_for_capa
 from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry
-from .delivering import send
 from .open_rows import IN_FLIGHT
 from .prediction import worth
+from .score_events import send
 from .transitions import supersede
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from migration_shim.conf import load
 from migration_shim.core import plain_pair
 from migration_shim.core.classification import MARK
 from migration_shim.core.hosts import Hosts
-from migration_shim.legacy import changing as legacy_changing
+from migration_shim.legacy import fingerprints as legacy_changing
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.styles import Styles
 from tests import rows

@@ -15,7 +15,7 @@ from migration_shim.backfill import handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.models import LedgerEntry, StoredIntent
 from migration_shim.reports import text
-from migration_shim.target import contents, sweeping, transitions
+from migration_shim.target import contents, orphaned_files, transitions
 from tests import rows
 from tests.reconcile import changes
 from tests.rows import COURSE, QUEUE
@@ -349,7 +349,7 @@ def test_a_storage_is_never_listed(orphans, monkeypatch):
 
 def test_a_row_that_comes_between_keeps_its_content(orphans, monkeypatch):
     """What was written down is read first, and rows after it."""
-    original = sweeping._unnamed
+    original = orphaned_files._unnamed
 
     def late(names):
         detail = ExternalGraderDetail.objects.first()
@@ -359,7 +359,7 @@ def test_a_row_that_comes_between_keeps_its_content(orphans, monkeypatch):
             )
         return original(names)
 
-    monkeypatch.setattr(sweeping, "_unnamed", late)
+    monkeypatch.setattr(orphaned_files, "_unnamed", late)
     before = everything()
     world.watch(purge=True)
     assert everything() == before
