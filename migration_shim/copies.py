@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from django.db import DatabaseError
 
 from . import breaker, sink, toggles
-from .backfill.one import write_shadow_of
+from .backfill.single import write_shadow_of
 from .conf import ShimSettings, load
 from .core.data import Leg, State
 from .core.errors import Malformed, TargetWriteFailed, Unfit

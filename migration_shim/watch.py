@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from django.utils.timezone import now
 
 from . import checks, delivery, guarding, purge, queue_names, reconcile, redelivery, repair, retirement, toggles
-from .backfill import left_over
+from .backfill import unfinished
 from .conf import ShimSettings, load
 from .core.data import Document, ExitCode, Phase
 from .ledger import counts, stamp
@@ -147,8 +147,8 @@ class _Round:
         course: dict[str, Any] = {
             "course": course_id,
             "phase": None,
-            "handoff": self._try("handoff", course_id, left_over.finish_handoff, course_id, self.settings, check),
-            "return": self._try("return", course_id, left_over.finish_return, course_id, self.settings, check),
+            "handoff": self._try("handoff", course_id, unfinished.finish_handoff, course_id, self.settings, check),
+            "return": self._try("return", course_id, unfinished.finish_return, course_id, self.settings, check),
             "reconcile": None,
             "redelivery": None,
             "reverse": None,

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
-from migration_shim.backfill.one import write_shadow_of
+from migration_shim.backfill.single import write_shadow_of
 from migration_shim.conf import load
 from migration_shim.core.data import ExitCode, Leg
 from migration_shim.models import LedgerEntry, LegacySubmission

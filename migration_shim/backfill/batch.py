@@ -10,7 +10,7 @@ from django.db import transaction
 
 from ..core.data import LegacyRow
 from ..db.retry import collision, on_contention
-from . import alike, classing, files
+from . import classing, collisions, files
 from .classing import ClassedRow, Job
 from .write import plan_rows, wanted_files, write_rows
 
@@ -27,7 +27,7 @@ def class_only(page: list[LegacyRow], job: Job) -> list[ClassedRow]:
     """Class a page as writing it would, without writing anything; its files are looked for, not read: the plan."""
     classed = retried(lambda last_try: classing.class_page(page, job.policy, job.storage, job.wanted_history))
     plan_rows(classed, job)
-    alike.mark(classed, job)
+    collisions.mark(classed, job)
     return classed
 
 

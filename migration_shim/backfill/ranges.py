@@ -14,9 +14,9 @@ from ..runs import garbage, ranges
 from ..runs.ranges import Range
 from . import classing, verify
 from .batch import Job, write_page
-from .pace import Pace
+from .batch_size import Pace
+from .counts import Tally
 from .request import Request
-from .tally import Tally
 
 
 def unretired_only(request: Request) -> bool:

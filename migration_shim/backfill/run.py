@@ -21,12 +21,12 @@ from ..runs import garbage
 from ..runs import records as runs
 from ..runs.control import Control, Progress, Stopped, nothing
 from ..runs.spread import Spread
-from . import classing, position, ranges, verify
+from . import checkpoint, classing, ranges, verify
 from .batch import class_only, write_page
-from .one import rows_of_all
-from .pace import Pace
+from .batch_size import Pace
+from .counts import SCHEMA, Tally, document, next_commands
 from .request import Request, in_scope
-from .tally import SCHEMA, Tally, document, next_commands
+from .single import rows_of_all
 
 #: How many headers of a page are read at once where history is selected.
 HEADERS = 2_000
@@ -75,7 +75,7 @@ class _Run:
     ) -> None:
         self.request, self.settings, self.control = request, settings, control
         self.progress, self.record = progress, record
-        self.position = position.of_scope(request)
+        self.position = checkpoint.of_scope(request)
         self.pace, self.tally = Pace(request.batch_size), Tally()
         self.total = self.batches = 0
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from ..core.data import Document
 from ..run_control import workers
 from ..runs.control import Progress, nothing
-from . import give_back, handoff
 from . import run as shadow
+from .give_back import run as give_back
+from .handoff import run as handoff
 from .request import Mode, Request
 
 

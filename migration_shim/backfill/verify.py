@@ -9,7 +9,7 @@ from ..conf import ShimSettings
 from ..core.errors import VerificationFailed
 from ..models import LedgerEntry
 from ..target import bulk
-from .meant import Meant
+from .target_rows import Meant
 
 
 def due(batch: int, total: int, settings: ShimSettings) -> bool:

@@ -18,9 +18,9 @@ from ..ledger.entries import new_entry
 from ..legacy import files as legacy_files
 from ..models import LedgerEntry
 from ..target import writer
-from . import files, many, verify
+from . import files, verify, write_bulk
 from .classing import WRITTEN, ClassedRow, Job
-from .meant import Points, meant
+from .target_rows import Points, meant
 
 __all__ = ["WRITTEN", "plan_rows", "wanted_files", "write_row", "write_rows"]
 
@@ -44,8 +44,8 @@ def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, las
     """
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=_arrival)
-    together, alone = many.sorted_out(due, job)
-    alone += many.write(together)
+    together, alone = write_bulk.sorted_out(due, job)
+    alone += write_bulk.write(together)
     for item in sorted(alone, key=_arrival):
         _write_alone(item, job, stored, last_try)
     for item in classed:
@@ -68,7 +68,7 @@ def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.Wanted]:
     """The files that writing a page needs, to be stored before its transaction."""
     wanted = []
     for item in classed:
-        if item.keys and item.decision.row_class in WRITTEN and (row := many.fitting(item, job)) is not None:
+        if item.keys and item.decision.row_class in WRITTEN and (row := write_bulk.fitting(item, job)) is not None:
             queue_name = row.new.placement.queue_name
             wanted.append(files.Wanted(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
     return wanted
@@ -77,7 +77,7 @@ def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.Wanted]:
 def plan_rows(classed: list[ClassedRow], job: Job) -> None:
     """Class what ``write_rows`` would: what is to be written and does not fit, or lacks a file, is drain."""
     for item in classed:
-        if item.decision.row_class in WRITTEN and many.fitting(item, job) is not None:
+        if item.decision.row_class in WRITTEN and write_bulk.fitting(item, job) is not None:
             try:
                 legacy_files.check(item.parsed.row, item.keys, job.storage, job.settings)
             except FileUnavailable as error:

@@ -10,7 +10,7 @@ from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import conf
-from migration_shim.backfill import batch, classing, files, many
+from migration_shim.backfill import batch, classing, files, write_bulk
 from migration_shim.backfill.write import wanted_files, write_row
 from migration_shim.core.errors import Unfit
 from migration_shim.db import bulk_insert
@@ -288,4 +288,4 @@ def test_a_page_without_rows_to_write_inserts_nothing():
         _, written = batch.write_page(batches.page(), batches.job(), batches.nothing)
     assert written == 0
     assert not [sql for sql, _ in seen if sql.startswith(("INSERT", "UPDATE"))]
-    assert many.write([]) == []
+    assert write_bulk.write([]) == []

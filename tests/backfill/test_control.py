@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from waffle.models import Switch
 
 from migration_shim import conf, toggles
-from migration_shim.backfill import pace, ranges, run
+from migration_shim.backfill import batch_size, ranges, run
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import ExitCode, Leg, RowClass
 from migration_shim.core.errors import RunLocked
@@ -57,7 +57,7 @@ def start_run(**options):
 
 @in_process
 def test_a_run_without_a_size_takes_more_where_it_is_quick(monkeypatch):
-    monkeypatch.setattr(pace, "FIRST", 4)
+    monkeypatch.setattr(batch_size, "FIRST", 4)
     for user in range(20):
         rows.legacy_row(user)
     seen = [0]

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from migration_shim.backfill import pace
-from migration_shim.backfill.pace import FIRST, LEAST, MOST, TARGET_SECONDS, Pace
+from migration_shim.backfill import batch_size
+from migration_shim.backfill.batch_size import FIRST, LEAST, MOST, TARGET_SECONDS, Pace
 from migration_shim.runs import garbage
 
 
@@ -63,7 +63,7 @@ def test_a_batch_that_fails_is_not_learned_from():
 
 def test_the_clock_that_counts_is_that_of_the_work(monkeypatch):
     ticks = iter([10.0, 10.0 + TARGET_SECONDS])
-    monkeypatch.setattr(pace.time, "thread_time", lambda: next(ticks))
+    monkeypatch.setattr(batch_size.time, "thread_time", lambda: next(ticks))
     one = Pace(None)
     with one.timed(FIRST):
         pass

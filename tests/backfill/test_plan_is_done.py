@@ -10,9 +10,10 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile, get_storage
 
 from migration_shim import toggles
-from migration_shim.backfill import give_back, handoff
+from migration_shim.backfill.counts import Tally
+from migration_shim.backfill.give_back import run as give_back
+from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.backfill.tally import Tally
 from migration_shim.core import classification
 from migration_shim.core.errors import Malformed
 from migration_shim.core.wire import parse_callback, parse_header

@@ -7,7 +7,7 @@ import pytest
 from django.utils.timezone import now
 
 from migration_shim import api, cutover, purge, toggles
-from migration_shim.backfill import give_back
+from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.core.buckets import Flag

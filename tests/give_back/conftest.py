@@ -11,7 +11,7 @@ from submissions.models import ExternalGraderDetail, SubmissionFile
 
 from migration_shim import breaker, toggles
 from migration_shim.api import queue_interface
-from migration_shim.backfill import give_back
+from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import Authority, Leg, Move, Origin, Phase
 from migration_shim.core.wire import grader_name

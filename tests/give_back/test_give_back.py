@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from edx_toggles.toggles.testutils import override_waffle_switch
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim.backfill import returning
+from migration_shim.backfill.give_back import steps as give_back_steps
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import LegacyNotWritable, RunLocked
 from migration_shim.legacy import give_back as legacy
@@ -202,7 +202,7 @@ def test_nothing_is_superseded_where_the_input_is_unknown():
 
 def test_a_live_submit_between_the_two_steps_supersedes(monkeypatch):
     first, second = live(answer="old"), live(problem="a" * 31 + "b")
-    write = returning._write
+    write = give_back_steps._write
     submitted = []
 
     def between(*args):
@@ -210,7 +210,7 @@ def test_a_live_submit_between_the_two_steps_supersedes(monkeypatch):
             submitted.append(xqueue_submit(answer="new", age=timedelta(seconds=1)))
         return write(*args)
 
-    monkeypatch.setattr(returning, "_write", between)
+    monkeypatch.setattr(give_back_steps, "_write", between)
 
     assert counts(give_back_all()) == {"superseded": 1, "imported inserted": 1}
     first.refresh_from_db()
@@ -261,13 +261,13 @@ def test_a_row_under_a_live_lease_waits():
 
 def test_a_lease_that_begins_after_the_look_is_respected(monkeypatch):
     entry = live()
-    fence = returning._fence
+    fence = give_back_steps._fence
 
     def pulled_first(*args):
         ExternalGraderDetail.objects.get(submission_id=entry.target_submission_id).update_status("pulled")
         return fence(*args)
 
-    monkeypatch.setattr(returning, "_fence", pulled_first)
+    monkeypatch.setattr(give_back_steps, "_fence", pulled_first)
     assert counts(give_back_all()) == {"drain under_live_lease": 1}
     assert detail_of(entry).pullkey
 

@@ -13,7 +13,8 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import api
-from migration_shim.backfill import give_back, returning
+from migration_shim.backfill.give_back import run as give_back
+from migration_shim.backfill.give_back import steps as give_back_steps
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import ExitCode, Move
 from migration_shim.legacy import give_back as legacy
@@ -162,7 +163,7 @@ def test_what_was_fenced_is_finished_whatever_the_phase_is_by_now(monkeypatch):
     def die(*args):
         raise Killed
 
-    monkeypatch.setattr(returning, "_write", die)
+    monkeypatch.setattr(give_back_steps, "_write", die)
     with pytest.raises(Killed):
         give_back_all()
     monkeypatch.undo()
@@ -234,7 +235,7 @@ def test_two_returns_at_once_do_each_row_once():
 def test_two_returns_that_finish_the_same_row_write_it_once(monkeypatch):
     """Both have seen that legacy has no row; the second to get the entry finds that it is returned."""
     live()
-    write, both = returning._write, threading.Barrier(2)
+    write, both = give_back_steps._write, threading.Barrier(2)
 
     def meet(*args):
         both.wait(20)
@@ -243,10 +244,10 @@ def test_two_returns_that_finish_the_same_row_write_it_once(monkeypatch):
     def die(*args):
         raise Killed
 
-    monkeypatch.setattr(returning, "_write", die)
+    monkeypatch.setattr(give_back_steps, "_write", die)
     with pytest.raises(Killed):
         give_back_all()
-    monkeypatch.setattr(returning, "_write", meet)
+    monkeypatch.setattr(give_back_steps, "_write", meet)
     answers = at_once(give_back_all, lambda: give_back_all(courses=frozenset([rows.COURSE])))
     found = sorted(tuple(counts(document)) for document in answers)
     assert found == [("imported inserted",), ("present returned_by_another_run",)]

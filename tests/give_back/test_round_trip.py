@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from migration_shim import toggles
-from migration_shim.backfill import classing, handoff
+from migration_shim.backfill import classing
+from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.core.data import RowClass

@@ -7,7 +7,9 @@ import pytest
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import conf
-from migration_shim.backfill import give_back, handoff, left_over
+from migration_shim.backfill import unfinished
+from migration_shim.backfill.give_back import run as give_back
+from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.errors import LegacyNotWritable
 from migration_shim.legacy import rows as legacy_rows
@@ -78,7 +80,7 @@ def test_nothing_is_given_back_to_or_finished_on_a_lagging_replica(live, lagging
         entry = handoff.hold(candidate.parsed, candidate.keys, None, conf.load())
     with lagging.alias(lagging.replica, *grants):
         with pytest.raises(LegacyNotWritable, match=said):
-            left_over.finish_handoff(rows.COURSE, conf.load(), lambda: None)
+            unfinished.finish_handoff(rows.COURSE, conf.load(), lambda: None)
         with pytest.raises(LegacyNotWritable, match=said):
             give_back.run(Request(mode=Mode.RETURN, execute=True), rows.ignore)
     assert LedgerEntry.objects.get().move == entry.move == "held"

@@ -13,7 +13,7 @@ from submissions.models import ExternalGraderDetail, SubmissionFile
 from waffle.models import Switch
 
 from migration_shim import api, conf, toggles
-from migration_shim.backfill import handoff
+from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import ExitCode, Move, Phase
 from migration_shim.core.errors import LegacyNotWritable, Malformed

@@ -9,9 +9,10 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission
 
 from migration_shim import conf, supersession
-from migration_shim.backfill import handoff_plan, handoff_steps
-from migration_shim.backfill.handoff_finish import finish, watch
-from migration_shim.backfill.handoff_steps import Done
+from migration_shim.backfill.handoff import plan as handoff_plan
+from migration_shim.backfill.handoff import steps as handoff_steps
+from migration_shim.backfill.handoff.finish import finish, watch
+from migration_shim.backfill.handoff.steps import Done
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import Authority, ExitCode, Leg, Move, Origin
 from migration_shim.core.wire import parse_envelope

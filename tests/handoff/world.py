@@ -9,7 +9,8 @@ from django.contrib.auth import get_user_model
 from submissions.models import ExternalGraderDetail, StudentItem, Submission, SubmissionFile
 
 from migration_shim import conf
-from migration_shim.backfill import handoff, handoff_finish
+from migration_shim.backfill.handoff import finish as handoff_finish
+from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import Document
 from migration_shim.legacy import rows as legacy_rows

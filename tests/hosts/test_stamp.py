@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from submissions.models import get_storage
 
 from migration_shim import api, supersession
-from migration_shim.backfill import left_over
+from migration_shim.backfill import unfinished
 from migration_shim.conf import load
 from migration_shim.core.data import ExitCode, Origin, Phase
 from migration_shim.core.errors import LedgerNotOurs
@@ -91,9 +91,9 @@ def test_what_is_between_the_systems_is_not_finished(clone):
     stamp.check()
     clone()
     with pytest.raises(LedgerNotOurs):
-        left_over.finish_handoff(COURSE, load(), lambda: None)
+        unfinished.finish_handoff(COURSE, load(), lambda: None)
     with pytest.raises(LedgerNotOurs):
-        left_over.finish_return(COURSE, load(), lambda: None)
+        unfinished.finish_return(COURSE, load(), lambda: None)
 
 
 def test_no_write_reaches_legacy_whoever_asks_for_it(clone):

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
 from migration_shim import outcomes, payloads
-from migration_shim.backfill import give_back
+from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.core.scoring import read_reply, same_score

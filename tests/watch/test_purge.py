@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, SubmissionFile, get_storage
 
 from migration_shim import api, conf, copies, purge
-from migration_shim.backfill import handoff
+from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.models import LedgerEntry, StoredIntent
 from migration_shim.reports import text

@@ -16,7 +16,9 @@ from submissions.models import ExternalGraderDetail, get_storage
 from waffle.models import Switch
 
 from migration_shim import api, copies, publish, purge, repair, retirement, tasks, toggles, watch
-from migration_shim.backfill import give_back, handoff, left_over
+from migration_shim.backfill import unfinished
+from migration_shim.backfill.give_back import run as give_back
+from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import LegacyNotWritable, RunLocked
@@ -74,7 +76,7 @@ def returning(monkeypatch, course=BACK, user=8):
     entry = world.live(user, course=course)
     world.stand("legacy", course)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("migration_shim.backfill.returning._write", die)
+        patch.setattr("migration_shim.backfill.give_back.steps._write", die)
         give_back.run(Request(mode=Mode.RETURN, courses=frozenset([course]), execute=True), rows.ignore)
     Run.objects.all().delete()
     entry.refresh_from_db()
@@ -146,21 +148,21 @@ def test_one_row_that_cannot_be_finished_holds_up_no_other(monkeypatch):
     held(monkeypatch)
     rows.legacy_row(8)
     with monkeypatch.context() as patch:
-        patch.setattr(left_over.handoff_finish, "finish", lambda *args: left_over.handoff_finish.Done.WAITING)
+        patch.setattr(unfinished.handoff_finish, "finish", lambda *args: unfinished.handoff_finish.Done.WAITING)
         hand_off_and_die(monkeypatch, True)
     first = LedgerEntry.objects.order_by("id").first()
-    original = left_over.handoff_finish.finish
+    original = unfinished.handoff_finish.finish
 
     def finish(entry, *args):
         if entry.pk == first.pk:
             raise LegacyNotWritable
         return original(entry, *args)
 
-    monkeypatch.setattr(left_over.handoff_finish, "finish", finish)
+    monkeypatch.setattr(unfinished.handoff_finish, "finish", finish)
     document = world.round_of()
     course = world.course_of(document.content)
     assert course["handoff"] == {"failed_LegacyNotWritable": 1, "released": 1}
-    monkeypatch.setattr(left_over, "FAILED_LIMIT", 1)
+    monkeypatch.setattr(unfinished, "FAILED_LIMIT", 1)
     document = world.round_of()
     assert document.content["problems"][0]["step"] == "handoff"
     assert document.exit_code & ExitCode.ERROR
@@ -234,7 +236,7 @@ def test_what_one_course_cannot_do_stops_no_other(monkeypatch):
     def refused():
         raise LegacyNotWritable("no")
 
-    monkeypatch.setattr(left_over.privileges, "check_may_update", refused)
+    monkeypatch.setattr(unfinished.privileges, "check_may_update", refused)
     document = world.round_of()
     assert document.content["problems"] == [
         {"step": "handoff", "course": COURSE, "said": "LegacyNotWritable: no"},
@@ -302,8 +304,8 @@ def test_only_courses_with_something_to_watch_over_are():
 # Killed, stopped, raced
 
 STEPS = {
-    "handoff": (left_over, "finish_handoff"),
-    "return": (left_over, "finish_return"),
+    "handoff": (unfinished, "finish_handoff"),
+    "return": (unfinished, "finish_return"),
     "reconcile": (watch.reconcile, "run"),
     "guard": (watch.guarding, "guard"),
     "reverse": (repair, "reverse_shadows"),
@@ -408,14 +410,14 @@ def test_a_signal_reaches_every_run_that_waits():
 def test_of_two_watches_one_is_told(monkeypatch):
     world.stand("live")
     inside, leave = threading.Event(), threading.Event()
-    original = left_over.finish_handoff
+    original = unfinished.finish_handoff
 
     def slow(*args):
         inside.set()
         assert leave.wait(60)
         return original(*args)
 
-    monkeypatch.setattr(left_over, "finish_handoff", slow)
+    monkeypatch.setattr(unfinished, "finish_handoff", slow)
     answers = []
 
     def work():

@@ -9,9 +9,9 @@ from ..core.data import RowClass
 from ..core.errors import Unfit
 from ..core.identity import Placement, real_placement
 from ..target import bulk, collation
-from . import many
+from . import write_bulk
 from .classing import WRITTEN, ClassedRow, Job
-from .meant import meant
+from .target_rows import meant
 
 _DRAIN = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
 
@@ -20,7 +20,7 @@ def mark(classed: Iterable[ClassedRow], job: Job) -> None:
     """Class as drain what a backfill would not write for that reason. In the order of the write: many, then alone."""
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=lambda item: (item.parsed.row.arrival_time, item.parsed.row.id))
-    together, alone = many.sorted_out(due, job)
+    together, alone = write_bulk.sorted_out(due, job)
     together.sort(key=lambda row: bulk.key_of(row.new.placement))
     rows = [*together, *(meant(item, job.settings, job.points) for item in alone)]
     refused = job.taken.refuses([row.new.placement for row in rows])

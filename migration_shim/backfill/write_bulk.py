@@ -16,7 +16,7 @@ from ..ledger.entries import KEPT, kept
 from ..models import LedgerEntry
 from ..target import bulk
 from .classing import ClassedRow, Job
-from .meant import Meant, meant
+from .target_rows import Meant, meant
 
 
 def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[ClassedRow]]:

@@ -15,25 +15,26 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from .. import toggles
-from ..conf import ShimSettings, load
-from ..core.classification import Decision
-from ..core.data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
-from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
-from ..ledger import stamp
-from ..legacy import files, privileges, writes
-from ..legacy import rows as legacy_rows
-from ..models import LedgerEntry
-from ..runs import records as runs
-from ..runs.control import Control, Progress, Stopped, nothing
-from ..target import collation
-from ..target.transitions import supersede
-from . import alike, handoff_plan
-from .handoff_finish import ON_THE_WAY, finish_held, on_the_way, watch
-from .handoff_plan import Candidate
-from .handoff_steps import Done, fence, hold, steady
-from .request import Request
-from .tally import SCHEMA, Tally, document, next_commands
+from ... import toggles
+from ...conf import ShimSettings, load
+from ...core.classification import Decision
+from ...core.data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
+from ...core.errors import FileUnavailable, TargetWriteFailed, Unfit
+from ...ledger import stamp
+from ...legacy import files, privileges, writes
+from ...legacy import rows as legacy_rows
+from ...models import LedgerEntry
+from ...runs import records as runs
+from ...runs.control import Control, Progress, Stopped, nothing
+from ...target import collation
+from ...target.transitions import supersede
+from .. import collisions
+from ..counts import SCHEMA, Tally, document, next_commands
+from ..request import Request
+from . import plan as handoff_plan
+from .finish import ON_THE_WAY, finish_held, on_the_way, watch
+from .plan import Candidate
+from .steps import Done, fence, hold, steady
 
 PAGE = 200
 #: A row may come back to legacy between its fence and its release, and be free again later: so often it is tried.
@@ -195,7 +196,7 @@ class _Run:
         candidates = self._classed(page)
         if not self.request.execute:
             moving = [row.parsed for row in candidates if row.decision.row_class is RowClass.IMPORTED]
-            refused = alike.refused(moving, self.taken)
+            refused = collisions.refused(moving, self.taken)
             for candidate in candidates:
                 if candidate.row.id in refused:
                     candidate.decision = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")

@@ -14,21 +14,21 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from ..conf import ShimSettings
-from ..core.classification import Decision
-from ..core.data import Authority, Leg, Move, PairStatus, RowClass, State
-from ..db.retry import on_contention
-from ..ledger.buckets import counted
-from ..ledger.entries import REFUSED
-from ..legacy import give_back as legacy
-from ..legacy import writes
-from ..legacy.files import Source
-from ..legacy.give_back import Way
-from ..models import LedgerEntry
-from ..target import outcomes, transitions
-from ..target.open_rows import RealRow
-from ..target.transitions import Fenced
-from .way_back import SUPERSEDED, Plan, is_replaced, plan_of
+from ...conf import ShimSettings
+from ...core.classification import Decision
+from ...core.data import Authority, Leg, Move, PairStatus, RowClass, State
+from ...db.retry import on_contention
+from ...ledger.buckets import counted
+from ...ledger.entries import REFUSED
+from ...legacy import give_back as legacy
+from ...legacy import writes
+from ...legacy.files import Source
+from ...legacy.give_back import Way
+from ...models import LedgerEntry
+from ...target import outcomes, transitions
+from ...target.open_rows import RealRow
+from ...target.transitions import Fenced
+from .plan import SUPERSEDED, Plan, is_replaced, plan_of
 
 _CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
 #: Moves of a row that the target's graders have. A held one is the handoff's to finish first.

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
-from ..core.attempts import submission_time
-from ..core.classification import Decision
-from ..core.data import LegacyRow, RowClass
-from ..core.errors import FileUnavailable, Malformed, Unfit
-from ..core.identity import digests
-from ..core.wire import parse_header
-from ..db.storage import storage_errors
-from ..ledger import attempts
-from ..ledger.entries import legacy_body
-from ..legacy import give_back as legacy
-from ..legacy import uploads
-from ..legacy.files import Source
-from ..legacy.give_back import Returning, Way
-from ..legacy.writes import mark_of
-from ..models import LedgerEntry
-from ..target import reader
+from ...core.attempts import submission_time
+from ...core.classification import Decision
+from ...core.data import LegacyRow, RowClass
+from ...core.errors import FileUnavailable, Malformed, Unfit
+from ...core.identity import digests
+from ...core.wire import parse_header
+from ...db.storage import storage_errors
+from ...ledger import attempts
+from ...ledger.entries import legacy_body
+from ...legacy import give_back as legacy
+from ...legacy import uploads
+from ...legacy.files import Source
+from ...legacy.give_back import Returning, Way
+from ...legacy.writes import mark_of
+from ...models import LedgerEntry
+from ...target import reader
 
 SUPERSEDED = Decision(row_class=RowClass.SUPERSEDED)
 

@@ -17,8 +17,9 @@ from ..legacy import privileges
 from ..legacy import rows as legacy_rows
 from ..legacy.files import legacy_storage
 from ..models import LedgerEntry
-from . import handoff_finish, returning
-from .handoff_steps import steady
+from .give_back import steps as give_back_steps
+from .handoff import finish as handoff_finish
+from .handoff.steps import steady
 
 #: So many rows in a row that could not be finished: it is not the rows.
 FAILED_LIMIT = 3
@@ -65,7 +66,7 @@ def finish_return(course_id: str, settings: ShimSettings, check: Callable[[], No
     source = legacy_storage(settings)
 
     def finish(entry: LedgerEntry) -> str:
-        decision = returning.finish(entry.pk, source, execute=True)
+        decision = give_back_steps.finish(entry.pk, source, execute=True)
         return decision.reason or decision.row_class.value
 
     return _each(entries.order_by("id"), finish, check)

@@ -18,17 +18,17 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from ..conf import ShimSettings
-from ..core.attempts import submission_time
-from ..core.data import HELD, Authority, Leg, Move, PairStatus
-from ..ledger import attempts, permits
-from ..ledger.buckets import counted
-from ..legacy import give_back, reading, writes
-from ..legacy import rows as legacy_rows
-from ..models import LedgerEntry
-from ..target import transitions
-from .handoff_steps import Done, Side, drop, drop_locked, is_ours, legacy_side, note, same, steady
-from .request import in_scope
+from ...conf import ShimSettings
+from ...core.attempts import submission_time
+from ...core.data import HELD, Authority, Leg, Move, PairStatus
+from ...ledger import attempts, permits
+from ...ledger.buckets import counted
+from ...legacy import give_back, reading, writes
+from ...legacy import rows as legacy_rows
+from ...models import LedgerEntry
+from ...target import transitions
+from ..request import in_scope
+from .steps import Done, Side, drop, drop_locked, is_ours, legacy_side, note, same, steady
 
 #: Moves that a handoff still has something to do about.
 ON_THE_WAY = (*HELD, Move.RELEASED)

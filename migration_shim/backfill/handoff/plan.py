@@ -10,23 +10,23 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .. import toggles
-from ..conf import ShimSettings
-from ..core.classification import Decision, ParsedRow
-from ..core.data import Authority, LegacyRow, Move, Phase, RowClass
-from ..core.errors import FileUnavailable, LegacyNotWritable, Unfit
-from ..core.handoff import HandoffPolicy, Standing, classify_for_handoff
-from ..core.wire import Body
-from ..ledger import attempts, stamp
-from ..legacy import privileges, reading
-from ..legacy import rows as legacy_rows
-from ..legacy.files import Source, check
-from ..models import LedgerEntry, WatcherLogin
-from . import classing
-from .handoff_finish import is_replaced
-from .handoff_steps import placed
-from .meant import points_of
-from .request import Request
+from ... import toggles
+from ...conf import ShimSettings
+from ...core.classification import Decision, ParsedRow
+from ...core.data import Authority, LegacyRow, Move, Phase, RowClass
+from ...core.errors import FileUnavailable, LegacyNotWritable, Unfit
+from ...core.handoff import HandoffPolicy, Standing, classify_for_handoff
+from ...core.wire import Body
+from ...ledger import attempts, stamp
+from ...legacy import privileges, reading
+from ...legacy import rows as legacy_rows
+from ...legacy.files import Source, check
+from ...models import LedgerEntry, WatcherLogin
+from .. import classing
+from ..request import Request
+from ..target_rows import points_of
+from .finish import is_replaced
+from .steps import placed
 
 #: A grader that has logged in at edx-submissions' own endpoint so lately may pull there.
 LOGIN_AGE = timedelta(days=1)

@@ -15,7 +15,7 @@ from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry
 from . import classing, files
-from .meant import meant
+from .target_rows import meant
 from .write import WRITTEN, write_row
 
 

@@ -14,19 +14,19 @@ from typing import TypeVar
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from ..conf import ShimSettings
-from ..core.classification import ParsedRow, is_handed_off
-from ..core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
-from ..core.identity import Placement, held_placement
-from ..db.retry import collision, on_contention
-from ..ledger.entries import new_entry, refill
-from ..legacy import reading, writes
-from ..legacy import rows as legacy_rows
-from ..legacy.files import Source
-from ..models import LedgerEntry
-from ..target import transitions, writer
-from . import files
-from .meant import points_of
+from ...conf import ShimSettings
+from ...core.classification import ParsedRow, is_handed_off
+from ...core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
+from ...core.identity import Placement, held_placement
+from ...db.retry import collision, on_contention
+from ...ledger.entries import new_entry, refill
+from ...legacy import reading, writes
+from ...legacy import rows as legacy_rows
+from ...legacy.files import Source
+from ...models import LedgerEntry
+from ...target import transitions, writer
+from .. import files
+from ..target_rows import points_of
 
 T = TypeVar("T")
 

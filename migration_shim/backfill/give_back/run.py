@@ -16,23 +16,23 @@ from django.db import DatabaseError
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from .. import toggles
-from ..conf import ShimSettings, load
-from ..core.classification import Decision
-from ..core.data import Authority, Document, Move, Phase, RowClass
-from ..core.errors import LegacyNotWritable
-from ..ledger import stamp
-from ..legacy.files import legacy_storage
-from ..legacy.give_back import Way, knows_queue
-from ..legacy.privileges import check_may_write
-from ..models import CoursePhase, LedgerEntry
-from ..runs import records as runs
-from ..runs.control import Control, Progress, Stopped, nothing
-from ..target import open_rows
-from ..target.open_rows import RealRow
-from . import tally
-from .request import Request, in_scope
-from .returning import finish, give_back
+from ... import toggles
+from ...conf import ShimSettings, load
+from ...core.classification import Decision
+from ...core.data import Authority, Document, Move, Phase, RowClass
+from ...core.errors import LegacyNotWritable
+from ...ledger import stamp
+from ...legacy.files import legacy_storage
+from ...legacy.give_back import Way, knows_queue
+from ...legacy.privileges import check_may_write
+from ...models import CoursePhase, LedgerEntry
+from ...runs import records as runs
+from ...runs.control import Control, Progress, Stopped, nothing
+from ...target import open_rows
+from ...target.open_rows import RealRow
+from .. import counts
+from ..request import Request, in_scope
+from .steps import finish, give_back
 
 BATCH = 50
 #: So many rows in a row that legacy refused: it is not the rows. Each of them is fenced, so the run stops there.
@@ -87,7 +87,7 @@ class _Return:
     def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
         self.request, self.settings, self.control, self.progress = request, settings, control, progress
         self.storage = legacy_storage(settings)
-        self.tally = tally.Tally()
+        self.tally = counts.Tally()
         self.known_queues: dict[str, bool] = {}
         self.refused = self.total = 0
 
@@ -153,7 +153,7 @@ class _Return:
     def _document(self, ending: dict[str, Any], seconds: float) -> Document:
         self.tally.waited.update(self.control.waited)
         content = {
-            "schema": tally.SCHEMA,
+            "schema": counts.SCHEMA,
             "mode": self.request.mode.value,
             "executed": self.request.execute,
             "scope": self.request.scope,
@@ -165,7 +165,7 @@ class _Return:
             **ending,
             "seconds": round(seconds, 3),
         }
-        return tally.document(content | {"next": tally.next_commands(self.request, content)})
+        return counts.document(content | {"next": counts.next_commands(self.request, content)})
 
 
 class _LimitReached(Exception):

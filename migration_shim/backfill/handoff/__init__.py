@@ -1,0 +1,1 @@
+"""Mode handoff: in-flight rows of legacy go over to the target."""
