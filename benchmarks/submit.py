@@ -124,14 +124,15 @@ class Bench:
         from django.conf import settings
         from django.db import connection
 
-        from migration_shim import answered, breaker, publish, toggles
+        from migration_shim import toggles
+        from migration_shim.copies import after_request, breaker, publish
         from sandbox.lms import celery_app
         from sandbox.servers import running_xqueue
         from tests import private_redis, rows
         from tests.databases import GIVEN_BROKER
 
         self.rows, self.breaker, self.toggles, self.publish = rows, breaker, toggles, publish
-        self.answered = answered
+        self.answered = after_request
         self.celery, self.settings = celery_app, settings
         queues = f"{QUEUE},{QUEUE}.reverse"
         self.xqueue = stack.enter_context(running_xqueue({"SANDBOX_XQUEUES": queues})).url

@@ -36,13 +36,13 @@ class MigrationShimConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect receivers (of both databases, logins, a request's end) and tagged checks; hide our passwords."""
-        from . import answered
+        from .copies import after_request
         from .ledger import unmigrate
         from .legacy import routers, timeouts
         from .settings import passwords
         from .target import logins
 
-        answered.connect()
+        after_request.connect()
         routers.connect()
         unmigrate.connect()
         timeouts.connect()

@@ -14,8 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from . import conf, sink
+from . import conf
 from .conf import LEGACY_ALIAS
+from .copies import sink
 from .core.errors import ConfigurationError
 from .core.wire import NAME_LIMIT
 from .db import schema

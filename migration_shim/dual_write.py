@@ -4,7 +4,7 @@ The router: each submission to the authoritative system, and then, and only then
 The caller is the LMS, and a learner waits. What the authoritative system answers is what the learner gets; nothing that
 a copy does can change it, raise into it, or touch the caller's transaction. CAPA saves its queue state only after the
 door has returned, and a grade that comes earlier is lost: so after the authoritative write nothing is done here that
-could wait. The ledger entry says what is owed, and a worker does it (``outbox.py``).
+could wait. The ledger entry says what is owed, and a worker does it (``copies/outbox.py``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from django.db.models import Q
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
-from . import breaker, copies, publish, sink, toggles
+from . import toggles
 from .conf import COPY_KEYS, ShimSettings, usable
+from .copies import breaker, publish, sink
+from .copies import write as copies
 from .core.data import BETWEEN, Authority, Leg, Move, Origin, Phase
 from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .core.file_names import kept_files

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import sink, toggles
+from . import toggles
 from .conf import ShimSettings
+from .copies import sink
 from .core.data import LegacyRow
 from .core.errors import ConfigurationError, FileUnavailable, Unfit
 from .core.identity import reverse_header

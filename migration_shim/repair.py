@@ -9,10 +9,12 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import copies, outbox, toggles
+from . import toggles
 from .backfill import run as backfill
 from .backfill.request import Mode, Request
 from .conf import ShimSettings
+from .copies import outbox
+from .copies import write as copies
 from .core.data import Authority, Leg
 from .models import LedgerEntry
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import breaker, in_vain, overrides, queue_names, standing, toggles, watchers
+from . import in_vain, overrides, queue_names, standing, toggles, watchers
 from .conf import ShimSettings, load
+from .copies import breaker
 from .core.attention import attention
 from .core.data import Authority, DivergenceClass, Document, ExitCode, Move
 from .core.phases import allowed_steps

@@ -5,10 +5,12 @@ from __future__ import annotations
 from celery import shared_task
 from django.db import OperationalError
 
-from . import copies, outbox, walk
+from . import walk
 from . import watch as watching
 from .backfill import ranges
 from .conf import load
+from .copies import outbox
+from .copies import write as copies
 from .core.errors import RunLocked, TargetWriteFailed
 from .runs import broker
 

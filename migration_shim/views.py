@@ -26,6 +26,7 @@ from django.views.decorators.http import require_POST
 
 from . import grader_login, submit_auth
 from .conf import ShimSettings, usable
+from .copies.sink import is_probe, is_token
 from .core.cross_site import from_another_site
 from .core.errors import ConfigurationError, Malformed, PhaseUnreadable
 from .core.wire import parse_header
@@ -33,7 +34,6 @@ from .dual_write import QueueInterface
 from .legacy.client import SENT_BY_SHIM, is_sent_by_shim
 from .metrics import count
 from .models import LedgerEntry
-from .sink import is_probe, is_token
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils.timezone import now
 
-from migration_shim import conf, outbox
+from migration_shim import conf
+from migration_shim.copies import outbox
 from migration_shim.models import LedgerEntry
 from sandbox.lms import capa, grading
 

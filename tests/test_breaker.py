@@ -11,7 +11,8 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from migration_shim import breaker, conf
+from migration_shim import conf
+from migration_shim.copies import breaker
 from sandbox.databases import PROJECT_ROOT
 
 LEG = "shadow"

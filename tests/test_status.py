@@ -14,7 +14,8 @@ from edx_django_utils.cache import RequestCache
 from submissions.models import ExternalGraderDetail
 from waffle import get_waffle_flag_model
 
-from migration_shim import api, breaker, status, toggles
+from migration_shim import api, status, toggles
+from migration_shim.copies import breaker
 from migration_shim.core.attention import CHECKS, age
 from migration_shim.core.data import ExitCode, Leg, Move, Phase
 from migration_shim.core.phases import flags_of

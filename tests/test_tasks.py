@@ -21,7 +21,9 @@ import redis
 from django.conf import settings as django_settings
 from django.db import connection, transaction
 
-from migration_shim import breaker, conf, copies, outbox, publish
+from migration_shim import conf
+from migration_shim.copies import breaker, outbox, publish
+from migration_shim.copies import write as copies
 from migration_shim.models import LedgerEntry
 from migration_shim.tasks import write_shadow
 from sandbox.databases import PROJECT_ROOT

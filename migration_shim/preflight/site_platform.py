@@ -20,6 +20,7 @@ from django.utils.timezone import now
 from .. import serving, toggles, watchers
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
+from ..copies.publish import broker
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..db import timeouts
@@ -28,7 +29,6 @@ from ..legacy import files
 from ..legacy import open_rows as on_legacy
 from ..legacy.downloads import Downloads
 from ..lms import receivers, state
-from ..publish import broker
 from ..target import contents
 from ..target import open_rows as on_target
 from ..target.logins import GROUP

@@ -22,7 +22,8 @@ def start() -> None:
 
 def _work() -> None:
     # Late: it needs Django set up.
-    from migration_shim import conf, outbox
+    from migration_shim import conf
+    from migration_shim.copies import outbox
 
     while True:
         time.sleep(PAUSE)

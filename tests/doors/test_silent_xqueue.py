@@ -23,7 +23,8 @@ from django.contrib.auth.models import Group
 from django.db import connection, connections  # noqa: F401  (skipif)
 from django.db.models import Count, F
 
-from migration_shim import api, breaker, conf, outbox, serving, tasks, toggles
+from migration_shim import api, conf, serving, tasks, toggles
+from migration_shim.copies import breaker, outbox
 from migration_shim.core.data import ExitCode, Leg, Phase
 from migration_shim.core.errors import IllegalStep
 from migration_shim.models import LedgerEntry, LegacySubmission

@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 
-from migration_shim import copies
+from migration_shim.copies import write as copies
 from migration_shim.core.data import Leg, Phase
 from migration_shim.models import LedgerEntry
 from sandbox.lms.courseware.models import StudentModule

@@ -15,8 +15,8 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
-from migration_shim import sink
 from migration_shim.conf import load
+from migration_shim.copies import sink
 from migration_shim.core.data import Leg, Origin, Phase
 from migration_shim.core.identity import digests, input_key, real_placement, reverse_header, shadow_placement
 from migration_shim.core.wire import parse_envelope

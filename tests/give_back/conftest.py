@@ -9,10 +9,11 @@ from django.utils.timezone import now
 from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, SubmissionFile
 
-from migration_shim import breaker, toggles
+from migration_shim import toggles
 from migration_shim.api import queue_interface
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.copies import breaker
 from migration_shim.core.data import Authority, Leg, Move, Origin, Phase
 from migration_shim.core.wire import grader_name
 from migration_shim.ledger.entries import new_entry

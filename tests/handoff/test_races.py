@@ -16,8 +16,9 @@ from django.db import connections, transaction
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, conf, outbox
+from migration_shim import api, conf
 from migration_shim.backfill.handoff.finish import on_the_way
+from migration_shim.copies import outbox
 from migration_shim.core.data import Move
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT

@@ -8,12 +8,13 @@ from django.db import connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission
 
-from migration_shim import conf, supersession
+from migration_shim import conf
 from migration_shim.backfill.handoff import plan as handoff_plan
 from migration_shim.backfill.handoff import steps as handoff_steps
 from migration_shim.backfill.handoff.finish import finish, watch
 from migration_shim.backfill.handoff.steps import Done
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.copies import supersession
 from migration_shim.core.data import Authority, ExitCode, Leg, Move, Origin
 from migration_shim.core.wire import parse_envelope
 from migration_shim.ledger import attempts

@@ -10,9 +10,10 @@ from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 from submissions.models import get_storage
 
-from migration_shim import api, supersession
+from migration_shim import api
 from migration_shim.backfill import unfinished
 from migration_shim.conf import load
+from migration_shim.copies import supersession
 from migration_shim.core.data import ExitCode, Origin, Phase
 from migration_shim.core.errors import LedgerNotOurs
 from migration_shim.core.identity import digests, input_key

@@ -20,10 +20,12 @@ from django.db.models import Q
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, breaker, conf, copies, link, outbox, purge, repair, supersession, toggles
+from migration_shim import api, conf, link, purge, repair, toggles
 from migration_shim.backfill.handoff import finish as handoff_finish
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.copies import breaker, outbox, supersession
+from migration_shim.copies import write as copies
 from migration_shim.core.data import DivergenceClass, Document, Grading, Phase
 from migration_shim.core.errors import RunLocked, ShimError
 from migration_shim.core.identity import digests

@@ -18,7 +18,8 @@ import pytest
 from django.core.cache import cache
 from django.db import connections
 
-from migration_shim import api, breaker, toggles
+from migration_shim import api, toggles
+from migration_shim.copies import breaker
 from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
 from sandbox.lms import capa

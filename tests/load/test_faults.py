@@ -15,7 +15,8 @@ import pytest
 from django.db import connection, connections
 from requests.exceptions import ConnectionError as NoConnection
 
-from migration_shim import copies, toggles
+from migration_shim import toggles
+from migration_shim.copies import write as copies
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import TargetWriteFailed
 from migration_shim.models import LedgerEntry

@@ -5,7 +5,7 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from submissions.api import create_external_grader_detail
 
-from migration_shim import publish
+from migration_shim.copies import publish
 from migration_shim.runs import broker
 from tests.lms import platform, platform_tables  # noqa: F401
 from tests.load import course as route

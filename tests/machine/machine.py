@@ -24,9 +24,10 @@ from hypothesis.stateful import (
 )
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import breaker, repair, toggles
+from migration_shim import repair, toggles
 from migration_shim.api import queue_interface
 from migration_shim.conf import load
+from migration_shim.copies import breaker
 from migration_shim.core.data import Authority, Leg, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.dual_write import COPY_NEEDS

@@ -18,7 +18,7 @@ from edx_django_utils.cache import RequestCache
 from submissions.models import ExternalGraderDetail
 from waffle.models import Switch
 
-from migration_shim import breaker
+from migration_shim.copies import breaker
 from migration_shim.core.data import Authority
 from migration_shim.models import LegacySubmission
 from sandbox.lms import capa, grading

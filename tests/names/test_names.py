@@ -12,7 +12,7 @@ from hypothesis import Phase as Part
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from migration_shim import breaker
+from migration_shim.copies import breaker
 from sandbox.network import free_port
 from tests.names import world
 from tests.names.texts import hostile, reason_of

@@ -10,7 +10,8 @@ from django.utils.timezone import now
 from hypothesis import given
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, breaker, toggles
+from migration_shim import api, toggles
+from migration_shim.copies import breaker
 from migration_shim.core.data import Authority, Phase
 from migration_shim.core.errors import Malformed
 from migration_shim.core.wire import parse_envelope

@@ -17,8 +17,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
-from migration_shim import breaker, toggles
+from migration_shim import toggles
 from migration_shim.api import queue_interface
+from migration_shim.copies import breaker
 from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.legacy.client import LegacyClient

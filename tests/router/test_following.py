@@ -11,7 +11,8 @@ from django.utils.connection import ConnectionDoesNotExist
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import breaker, dual_write, supersession
+from migration_shim import dual_write
+from migration_shim.copies import breaker, supersession
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms.blocks import make_block
 from tests.outbox import drain

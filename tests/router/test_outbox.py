@@ -14,7 +14,9 @@ from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
 from submissions.models import ExternalGraderDetail, SubmissionFile
 
-from migration_shim import breaker, conf, copies, dual_write, link, outbox, repair
+from migration_shim import conf, dual_write, link, repair
+from migration_shim.copies import breaker, outbox
+from migration_shim.copies import write as copies
 from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry, LegacySubmission, StoredIntent

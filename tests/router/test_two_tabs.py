@@ -16,7 +16,8 @@ from django.db import connections
 from django.db.models import F
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import conf, outbox
+from migration_shim import conf
+from migration_shim.copies import outbox
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.target import leases, results
 from sandbox.lms.courseware.models import StudentModule

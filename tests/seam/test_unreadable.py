@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from submissions.models import ExternalGraderDetail, Submission, get_storage
 
-from migration_shim import copies
+from migration_shim.copies import write as copies
 from migration_shim.core.data import Leg
 from migration_shim.core.errors import Malformed
 from migration_shim.core.json_text import DEPTH_LIMIT

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from submissions.models import get_storage
 
-from migration_shim import breaker
+from migration_shim.copies import breaker
 from sandbox.network import free_port
 from tests.rows import QUEUE, fresh  # noqa: F401
 

@@ -15,11 +15,13 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, get_storage
 from waffle.models import Switch
 
-from migration_shim import api, copies, publish, purge, repair, retirement, tasks, toggles, watch
+from migration_shim import api, purge, repair, retirement, tasks, toggles, watch
 from migration_shim.backfill import unfinished
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.copies import publish
+from migration_shim.copies import write as copies
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import LegacyNotWritable, RunLocked
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission, Run

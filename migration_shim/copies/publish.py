@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 
-from . import answered, breaker
-from .conf import ShimSettings
-from .metrics import count, timed
+from ..conf import ShimSettings
+from ..metrics import count, timed
+from . import after_request, breaker
 
 try:
-    from .runs import broker
+    from ..runs import broker
 except ImportError:  # Celery is an extra: without it the watch does what is owed
     broker = None  # type: ignore[assignment]  # a module, or none
 
@@ -32,7 +32,7 @@ def nudge(settings: ShimSettings) -> None:
     nudge needs none of its own, and the last of a burst is not forgotten. Where it cannot be sent (no Celery, a broker
     that does not answer in time, an open breaker) the next one or the watch finds what is owed.
     """
-    answered.afterwards(lambda: _send(settings))
+    after_request.afterwards(lambda: _send(settings))
 
 
 def _send(settings: ShimSettings) -> None:

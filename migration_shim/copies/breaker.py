@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core.cache import cache
 
-from .conf import ShimSettings
+from ..conf import ShimSettings
 
 log = logging.getLogger(__name__)
 

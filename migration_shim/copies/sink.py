@@ -11,7 +11,7 @@ import re
 
 from django.conf import settings as django_settings
 
-from .conf import ShimSettings
+from ..conf import ShimSettings
 
 _TOKEN = re.compile("[0-9a-f]{32}")
 _HALF = 16  # characters of a probe's token; the whole is as long as that of a reverse shadow

@@ -52,5 +52,5 @@ def ends(**kwargs: Any) -> None:
 
 def connect() -> None:
     """Connect the receivers once."""
-    request_started.connect(begins, dispatch_uid="migration_shim.answered.begins")
-    request_finished.connect(ends, dispatch_uid="migration_shim.answered.ends")
+    request_started.connect(begins, dispatch_uid="migration_shim.copies.after_request.begins")
+    request_finished.connect(ends, dispatch_uid="migration_shim.copies.after_request.ends")

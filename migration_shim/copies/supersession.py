@@ -14,19 +14,19 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils.timezone import now
 
+from ..conf import ShimSettings
+from ..core.attempts import STALL, Attempt, Queued, replaced
+from ..core.data import BETWEEN, HELD, Authority, LegacyRow, Move
+from ..core.errors import Malformed
+from ..core.identity import digests, input_key
+from ..core.wire import parse_envelope, parse_header
+from ..ledger import attempts, stamp
+from ..legacy import rows, timeouts, writes
+from ..metrics import count
+from ..models import LedgerEntry
+from ..target.open_rows import in_flight
+from ..target.transitions import revive, supersede
 from . import breaker
-from .conf import ShimSettings
-from .core.attempts import STALL, Attempt, Queued, replaced
-from .core.data import BETWEEN, HELD, Authority, LegacyRow, Move
-from .core.errors import Malformed
-from .core.identity import digests, input_key
-from .core.wire import parse_envelope, parse_header
-from .ledger import attempts, stamp
-from .legacy import rows, timeouts, writes
-from .metrics import count
-from .models import LedgerEntry
-from .target.open_rows import in_flight
-from .target.transitions import revive, supersede
 
 log = logging.getLogger(__name__)
 

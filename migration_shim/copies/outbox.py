@@ -19,13 +19,15 @@ from django.db import connection, connections, transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import breaker, copies, supersession, toggles
-from .conf import ShimSettings
-from .core.attempts import Queued
-from .core.data import Authority
-from .ledger import attempts
-from .metrics import count
-from .models import LedgerEntry
+from .. import toggles
+from ..conf import ShimSettings
+from ..core.attempts import Queued
+from ..core.data import Authority
+from ..ledger import attempts
+from ..metrics import count
+from ..models import LedgerEntry
+from . import breaker, supersession
+from . import write as copies
 
 log = logging.getLogger(__name__)
 

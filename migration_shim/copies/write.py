@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 
 from django.db import DatabaseError
 
-from . import breaker, sink, toggles
-from .backfill.single import write_shadow_of
-from .conf import ShimSettings, load
-from .core.data import Leg, State
-from .core.errors import Malformed, TargetWriteFailed, Unfit
-from .core.identity import reverse_header
-from .ledger import entries as ledger
-from .legacy.client import LegacyClient, answered, is_about_size
-from .metrics import count, timed
-from .models import LedgerEntry
-from .target import reader
+from .. import toggles
+from ..backfill.single import write_shadow_of
+from ..conf import ShimSettings, load
+from ..core.data import Leg, State
+from ..core.errors import Malformed, TargetWriteFailed, Unfit
+from ..core.identity import reverse_header
+from ..ledger import entries as ledger
+from ..legacy.client import LegacyClient, answered, is_about_size
+from ..metrics import count, timed
+from ..models import LedgerEntry
+from ..target import reader
+from . import breaker, sink
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What accepted submissions are still owed: the copies on the other system, written by a worker."""
