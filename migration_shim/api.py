@@ -2,6 +2,7 @@
 
 from .backfill.request import Request as BackfillRequest
 from .backfill.start import start as backfill
+from .comparison.linking import relink
 from .cures import cure
 from .cutover import remove_shadows
 from .cutover import run as cutover
@@ -15,7 +16,6 @@ from .ledger.known_differences import add as add_known_difference
 from .ledger.known_differences import listing as known_differences
 from .ledger.known_differences import withdraw as withdraw_known_difference
 from .ledger.stamp import adopt
-from .link import relink
 from .preflight import run as preflight
 from .reconcile import run as reconcile
 from .release import run as release

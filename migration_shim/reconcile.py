@@ -17,7 +17,9 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import delivery, evidence, learners, link, overrides, selection, toggles, twins, walk
+from . import delivery, evidence, learners, overrides, toggles
+from .comparison import candidates, linking, scan, twins
+from .comparison.score_styles import Styles
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
@@ -28,7 +30,6 @@ from .run_control.workers import sender
 from .runs import records as runs
 from .runs.control import Control, Progress, Stopped, nothing
 from .runs.isolated import attempt, exit_code_of
-from .styles import Styles
 from .target import reader
 
 #: Passes after which a run stops asking whether it has learnt how a queue scores.
@@ -131,7 +132,7 @@ class _Reconcile:
         self.last = _comparable(course_id, record)
         self.before = None if full else self.last
         self.styles = Styles.learnt(course_id, self.last.document["styles"] if self.last else {})
-        self.tally, self.total, self.stopped_by = walk.Tally(), 0, ""
+        self.tally, self.total, self.stopped_by = scan.Tally(), 0, ""
         control.waited.clear()  # of the course before
 
     def run(self) -> dict[str, Any]:
@@ -146,11 +147,13 @@ class _Reconcile:
 
     def _stages(self) -> None:
         """All that a stop may cut short."""
-        link.link_new_rows(self.settings, self.control)
+        linking.link_new_rows(self.settings, self.control)
         self._walk()
         if not self.echo:
             twins.step(self.course_id, self.settings, self.control.check)
-        selection.settle(self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check)
+        candidates.settle(
+            self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check
+        )
         # Last: it goes by what the comparison has seen, and by rows and states as they are now.
         delivery.look(self.course_id, self.settings, self.control.check)
 
@@ -169,28 +172,28 @@ class _Reconcile:
 
     def _pass(self) -> None:
         self.control.check()  # also where there is nothing to look at: a stopped run is no evidence
-        wanted = walk.Pass(
+        wanted = scan.Pass(
             course_id=self.course_id,
             since=self._since(),
             echo=self.echo,
-            basis=walk.basis_of(self.record.versions, self.record.settings),
+            basis=scan.basis_of(self.record.versions, self.record.settings),
             styles=self.styles,
             at=self.started,
         )
-        self.total = selection.count(self.course_id, since=wanted.since)
-        walker = walk.Walker(wanted, self.settings, self.control)
+        self.total = candidates.count(self.course_id, since=wanted.since)
+        walker = scan.Walker(wanted, self.settings, self.control)
         queues = [queue + suffix for queue in counts.queues(self.course_id) for suffix in self._suffixes()]
         if self.send is None:
-            pages = selection.pages(walker.read, self.course_id, since=wanted.since, echo=self.echo, queues=queues)
+            pages = candidates.pages(walker.read, self.course_id, since=wanted.since, echo=self.echo, queues=queues)
         else:
-            walk.spread(wanted, self.record, self.control, self.settings, self.send, self.tally, self._show)
-            pages = selection.news(walker.read, self.course_id, since=wanted.since, queues=queues)
+            scan.spread(wanted, self.record, self.control, self.settings, self.send, self.tally, self._show)
+            pages = candidates.news(walker.read, self.course_id, since=wanted.since, queues=queues)
         for page in pages:
             self.control.turn()
             self.tally.join(walker.look(page))
             self._show(self.tally)
 
-    def _show(self, tally: walk.Tally) -> None:
+    def _show(self, tally: scan.Tally) -> None:
         self.progress(tally.looked_at, max(self.total, tally.looked_at))
 
     def _since(self) -> datetime | None:
@@ -257,7 +260,7 @@ def _comparable(course_id: str, record: Run) -> Run | None:
     last = runs.last_complete("reconcile", course_id)
     if last is None or last.document.get("last_full_at") is None or not recount.is_of_counters(last):
         return None
-    same = last.versions == record.versions and walk.judged_by(last.settings) == walk.judged_by(record.settings)
+    same = last.versions == record.versions and scan.judged_by(last.settings) == scan.judged_by(record.settings)
     return last if same else None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from celery import shared_task
 from django.db import OperationalError
 
-from . import walk
 from . import watch as watching
 from .backfill import ranges
+from .comparison import scan
 from .conf import load
 from .copies import outbox
 from .copies import write as copies
@@ -36,7 +36,7 @@ def backfill_range(range_id: int) -> str:
 @shared_task(name=broker.RECONCILE_RANGE, acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def reconcile_range(range_id: int) -> str:
     """Work through one range of a reconcile. Delivered twice, or never, it does no harm, as above."""
-    return walk.work(range_id)
+    return scan.work(range_id)
 
 
 @shared_task(name="migration_shim.watch", ignore_result=True)

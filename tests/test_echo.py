@@ -121,7 +121,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("settled", [False, True])
-@pytest.mark.parametrize("before", ["migration_shim.echo.LedgerEntry", "migration_shim.echo.results.store"])
+@pytest.mark.parametrize(
+    "before", ["migration_shim.comparison.echo.LedgerEntry", "migration_shim.comparison.echo.results.store"]
+)
 def test_a_copy_whose_echo_was_killed_with_it_in_its_hands_is_echoed_by_the_next(before, settled, settings):
     """No grader polls the queue of imported history: nobody but an echo will ever take the row again."""
     rows.legacy_row(100, **rows.graded())

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, toggles, walk
+from migration_shim import api, toggles
+from migration_shim.comparison import scan
 from migration_shim.core.data import PairStatus, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, LedgerEntry, Run
@@ -87,7 +88,7 @@ def test_after_an_upgrade_the_next_reconcile_writes_it_down_of_settled_pairs_too
     entry = LedgerEntry.objects.get()
     assert entry.settled_at
     with monkeypatch.context() as before:
-        before.setattr(walk, "JUDGED_BY", walk.JUDGED_BY[:-1])
+        before.setattr(scan, "JUDGED_BY", scan.JUDGED_BY[:-1])
         LedgerEntry.objects.update(seen="", settled_at=None)
         rows.reconcile()
     LedgerEntry.objects.update(target_graded_at=None)

@@ -7,7 +7,7 @@ from django.db import connection, connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
-from migration_shim import selection
+from migration_shim.comparison import candidates
 from migration_shim.db import fingerprint
 from migration_shim.legacy import fingerprints as legacy_changing
 from migration_shim.models import LedgerEntry, LegacySubmission
@@ -17,7 +17,7 @@ from tests.reconcile import changes
 from tests.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
-RULES = selection.Rules.of("basis", {})
+RULES = candidates.Rules.of("basis", {})
 #: Texts that a careless concatenation or a collation takes for one another, or for NULL.
 ODD = ["", " ", "-", "NULL", "a", "A", "a ", "à", "a,b", "a','b", "1:a", "\\", "\N{PILE OF POO}", "0", "1"]
 LATER = now() + timedelta(hours=1)
@@ -29,7 +29,7 @@ def of_legacy(row):
 
 def of_target(row):
     entry = changes.entry_of(row)
-    return selection.seen_now([entry.pk], RULES)[entry.pk].target_seen
+    return candidates.seen_now([entry.pk], RULES)[entry.pk].target_seen
 
 
 @pytest.fixture(params=["checks", "MD5"])
@@ -175,7 +175,7 @@ def test_what_has_several_scores_is_never_the_same():
     assert of_target(row) == fingerprint.UNKNOWN
     rows.reconcile()
     assert rows.reconcile(full=True)[0].content["compared"] == 1
-    glance = selection.reader(RULES, echo=False)("l.id > %s", [0])
+    glance = candidates.reader(RULES, echo=False)("l.id > %s", [0])
     assert [one.stands for one in glance] == [0]
 
 
@@ -186,16 +186,16 @@ def test_a_second_score_is_seen_where_a_page_ends_between_the_two(monkeypatch):
     rows.reconcile()
     score = Score.objects.get(submission_id=changes.detail_of(row).submission_id)
     again = {"student_item": score.student_item, "submission": score.submission, "points_possible": 1}
-    read = selection.reader(RULES, echo=False)
+    read = candidates.reader(RULES, echo=False)
     LedgerEntry.objects.update(seen=RULES.default)
 
     def changed():
-        pages = list(selection.pages(read, rows.COURSE, since=None, echo=False))
+        pages = list(candidates.pages(read, rows.COURSE, since=None, echo=False))
         assert [glance.id for page in pages for glance in page] == list(ids)
-        return [pk for page in pages for pk in selection.changed(page)]
+        return [pk for page in pages for pk in candidates.changed(page)]
 
     ids = LedgerEntry.objects.order_by("id").values_list("id", flat=True)
-    monkeypatch.setattr(selection, "PAGE", 1)
+    monkeypatch.setattr(candidates, "PAGE", 1)
     assert changed() == []
     Score.objects.create(points_earned=score.points_earned, **again)  # whichever of the two is read says the same
     assert changed() == [changes.entry_of(row).pk]
@@ -214,11 +214,11 @@ def test_a_row_too_large_for_an_md5_is_compared_every_time(side, monkeypatch):
             cursor.execute(
                 "UPDATE submissions_externalgraderdetail SET grader_reply = REPEAT('x', @@max_allowed_packet - 100)"
             )
-    seen = selection.seen_now([changes.entry_of(row).pk], RULES)[changes.entry_of(row).pk]
+    seen = candidates.seen_now([changes.entry_of(row).pk], RULES)[changes.entry_of(row).pk]
     assert (seen.legacy_seen if side == "xqueue" else seen.target_seen) == fingerprint.UNKNOWN
     LedgerEntry.objects.update(**seen._asdict(), result="equal", payload_compared_at=now(), settled_at=now())
-    page = selection.reader(RULES, echo=False)("l.id > %s", [0])
-    assert selection.changed(page) == [changes.entry_of(row).pk]
+    page = candidates.reader(RULES, echo=False)("l.id > %s", [0])
+    assert candidates.changed(page) == [changes.entry_of(row).pk]
 
 
 def test_no_row_is_too_large_for_the_checks():
@@ -267,8 +267,8 @@ def test_a_row_that_is_gone_is_a_change_and_stays_none_after_it():
     rows.reconcile()
     rows.reconcile(full=True)
     LegacySubmission.objects.all().delete()
-    page = selection.reader(RULES, echo=False)
+    page = candidates.reader(RULES, echo=False)
     LedgerEntry.objects.update(seen=RULES.default)
-    assert selection.changed(page("l.id > %s", [0])) == [entry.pk]
-    LedgerEntry.objects.update(legacy_seen=selection.seen_now([entry.pk], RULES)[entry.pk].legacy_seen)
-    assert selection.changed(page("l.id > %s", [0])) == []
+    assert candidates.changed(page("l.id > %s", [0])) == [entry.pk]
+    LedgerEntry.objects.update(legacy_seen=candidates.seen_now([entry.pk], RULES)[entry.pk].legacy_seen)
+    assert candidates.changed(page("l.id > %s", [0])) == []

@@ -9,7 +9,8 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, link, walked
+from migration_shim import api
+from migration_shim.comparison import link_position, linking
 from migration_shim.core.data import Leg, Origin, PairStatus, Phase
 from migration_shim.core.errors import LegacyReplaced
 from migration_shim.legacy import reading
@@ -234,15 +235,15 @@ def test_what_is_tried_again_is_bounded_in_time_and_number_and_a_dead_storage_is
     outside(False)
     for user in range(6):
         with_document(user)
-    monkeypatch.setattr(walked, "AGAIN", 5)
+    monkeypatch.setattr(link_position, "AGAIN", 5)
     rows.reconcile()
     assert "1 legacy rows stay unlinked" in caplog.text
     asked, real = [], reading.read_for_now
     monkeypatch.setattr(reading, "read_for_now", lambda row, storage: asked.append(row.id) or real(row, storage))
-    monkeypatch.setattr(walked, "GIVE_UP", 3)
+    monkeypatch.setattr(link_position, "GIVE_UP", 3)
     rows.reconcile()
     assert len(asked) == 3
-    monkeypatch.setattr(walked, "AGAIN_FOR", timedelta(0))
+    monkeypatch.setattr(link_position, "AGAIN_FOR", timedelta(0))
     rows.reconcile()
     assert "5 legacy rows stay unlinked" in caplog.text
     assert Checkpoint.objects.get(name="link").counts == {"again": {}}
@@ -310,8 +311,8 @@ def test_rows_that_retention_takes_while_they_are_read_are_passed_over(monkeypat
         LegacySubmission.objects.all().delete()
         return select(*arguments, **options)
 
-    select = link.multirow.select
-    monkeypatch.setattr(link.multirow, "select", gone)
+    select = linking.multirow.select
+    monkeypatch.setattr(linking.multirow, "select", gone)
     rows.reconcile()
     assert links() == {learner(1): None}
 
@@ -324,7 +325,7 @@ def test_no_submission_waits_for_rows_that_have_no_entry_to_be_linked(monkeypatc
     rows.backfill()
     rows.legacy_row(2, course=OTHER)
     entry = LedgerEntry.objects.values().get() | {"id": None, "identity": "f" * 64}
-    other, linked = connections["default"].copy("other"), link._link_page
+    other, linked = connections["default"].copy("other"), linking._link_page
 
     def submit(*arguments):
         with contextlib.closing(other), other.cursor() as cursor:
@@ -336,7 +337,7 @@ def test_no_submission_waits_for_rows_that_have_no_entry_to_be_linked(monkeypatc
             )
         return linked(*arguments)
 
-    monkeypatch.setattr(link, "_link_page", submit)
+    monkeypatch.setattr(linking, "_link_page", submit)
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     try:

@@ -10,7 +10,8 @@ from django.db import connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, evidence, reconcile, selection
+from migration_shim import api, evidence, reconcile
+from migration_shim.comparison import candidates
 from migration_shim.core.data import ExitCode, PairStatus, Verdict
 from migration_shim.core.errors import RunLocked
 from migration_shim.models import LedgerEntry, Run
@@ -128,7 +129,7 @@ def test_an_entry_is_compared_anew_when_its_rows_change():
 
 def test_the_counts_are_those_of_the_databases(monkeypatch):
     """Against an oracle in SQL, over captured rows, in pages smaller than the course."""
-    monkeypatch.setattr(selection, "PAGE", 7)
+    monkeypatch.setattr(candidates, "PAGE", 7)
     capture.load_capture(rows.DATA)
     rows.backfill(courses=frozenset([COURSE]))
     change = "UPDATE queue_submission SET lms_ack = 1, retired = 1, return_time = arrival_time, grader_reply = %s "
@@ -243,7 +244,7 @@ def open_gate(settings):
 @shared
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_run_that_the_kill_switch_stopped_is_no_evidence(open_gate, monkeypatch, at_once):
-    monkeypatch.setattr(selection, "PAGE", 20)
+    monkeypatch.setattr(candidates, "PAGE", 20)
     seen = []
 
     def flip(done, total):

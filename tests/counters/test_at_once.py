@@ -7,7 +7,7 @@ import pytest
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection, connections
 from django.utils.timezone import now
 
-from migration_shim import storing
+from migration_shim.comparison import results
 from migration_shim.core.data import DivergenceClass, PairStatus
 from migration_shim.ledger import known_differences, recount
 from migration_shim.ledger.buckets import Changes, counted
@@ -158,7 +158,7 @@ def test_a_worker_that_is_cut_off_leaves_both_or_neither(course, monkeypatch):
         write(self)
 
     monkeypatch.setattr(Changes, "write", cut_off)
-    monkeypatch.setattr(storing, "on_contention", lambda write: write())
+    monkeypatch.setattr(results, "on_contention", lambda write: write())
     pk = LedgerEntry.objects.first().pk
     with pytest.raises((OperationalError, InterfaceError, ProgrammingError)):
         at_once(lambda: store(LedgerEntry.objects.get(pk=pk), PairStatus.DIVERGED, [DivergenceClass.SCORE]))

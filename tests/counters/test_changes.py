@@ -10,7 +10,9 @@ from django.utils.timezone import now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_shim import cures, storing
+from migration_shim import cures
+from migration_shim.comparison import results
+from migration_shim.comparison.candidates import Seen
 from migration_shim.core.buckets import Bin, bucket_id, facts_of
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
 from migration_shim.core.errors import ShimError
@@ -18,7 +20,6 @@ from migration_shim.db import retry
 from migration_shim.ledger import buckets, counts, known_differences, recount
 from migration_shim.ledger.buckets import Changes, counted
 from migration_shim.models import Bucket, Histogram, KnownDifference, LedgerEntry
-from migration_shim.selection import Seen
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts, complaints
 from tests.counters.test_facts import PAIR
@@ -52,10 +53,10 @@ def store(entry, status, classes=(), legacy=None, target=None):
     one = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if legacy is None else legacy
     other = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if target is None else target
     result = Comparison(status=status, divergences=dict.fromkeys(classes, "text"))
-    found = storing.Found(
+    found = results.Found(
         entry=entry, result=result, legacy=one, target=other, seen=Seen("x", "", ""), payload_at=now()
     )
-    storing.store([found], known_differences.of_course(COURSE, now()), now(), HORIZON)
+    results.store([found], known_differences.of_course(COURSE, now()), now(), HORIZON)
 
 
 outcomes = st.builds(

@@ -8,13 +8,14 @@ import pytest
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, evidence, outcomes, storing, toggles
+from migration_shim import api, evidence, toggles
+from migration_shim.comparison import legacy_outcomes, results
+from migration_shim.comparison.candidates import Seen
 from migration_shim.core.data import DETERMINISTIC, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.ledger import known_differences, permits
 from migration_shim.models import CoursePhase, Divergence, KnownDifference, LedgerEntry, LegacySubmission, PhaseChange
 from migration_shim.runs import records as runs
-from migration_shim.selection import Seen
 from tests import rows
 from tests.rows import COURSE, WRONG, clean_course, fresh, graded  # noqa: F401
 
@@ -47,11 +48,11 @@ def reconcile(*, complete=True, **said):
 def store_one(klass):
     """Store what a reconcile has found of the newest entry, and die with the batch."""
     entry = LedgerEntry.objects.latest("pk")
-    gone = outcomes.vanished_side(entry)
+    gone = legacy_outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences={klass: "text"})
-    found = storing.Found(entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
+    found = results.Found(entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
     with runs.running("reconcile", COURSE):
-        storing.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
+        results.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
         raise KeyboardInterrupt
 
 

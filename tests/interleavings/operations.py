@@ -20,10 +20,11 @@ from django.db.models import Q
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, conf, link, purge, repair, toggles
+from migration_shim import api, conf, purge, repair, toggles
 from migration_shim.backfill.handoff import finish as handoff_finish
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.comparison import linking
 from migration_shim.copies import breaker, outbox, supersession
 from migration_shim.copies import write as copies
 from migration_shim.core.data import DivergenceClass, Document, Grading, Phase
@@ -522,7 +523,7 @@ def _echo(world: World, user: int) -> Callable[[], Any]:
 
 @operation("link", (SHADOW,), user=ON_LEGACY)
 def _link(world: World, user: int) -> Callable[[], Any]:
-    return lambda: link.link_new_rows(conf.load(), Control(toggles.stop_reason, settings=conf.load()))
+    return lambda: linking.link_new_rows(conf.load(), Control(toggles.stop_reason, settings=conf.load()))
 
 
 @operation("repair", (SHADOW, LIVE), user=ON_TARGET, refusals=(RunLocked,))

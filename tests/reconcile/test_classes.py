@@ -8,9 +8,9 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
-from migration_shim import outcomes, payloads
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
+from migration_shim.comparison import legacy_outcomes, payloads
 from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.core.scoring import read_reply, same_score
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission
@@ -297,7 +297,7 @@ def test_a_strange_reply_is_kept_and_read_again_as_it_was(reply):
     ExternalGraderDetail.objects.update(status="retired", grader_reply=reply, status_time=now() - HOUR)
     before = found()
     entry = LedgerEntry.objects.get()
-    one, other = read_reply(reply), outcomes.read_again(entry.legacy_correct, entry.legacy_score)
+    one, other = read_reply(reply), legacy_outcomes.read_again(entry.legacy_correct, entry.legacy_score)
     assert (one.kind, one.correct) == (other.kind, other.correct)
     assert same_score(one.score, other.score)
     LegacySubmission.objects.all().delete()
@@ -360,7 +360,7 @@ def test_that_it_was_refused_is_not_forgotten_when_it_gets_a_copy_or_is_moved(mo
     rows.change([row], **rows.graded())
     entry = LedgerEntry.objects.get()
     assert (entry.legacy_leg, entry.legacy_reason, entry.legacy_id) == ("stored", "refused", row.pk)
-    assert outcomes.was_refused(entry) is (move != "handoff")  # which is the target's now
+    assert legacy_outcomes.was_refused(entry) is (move != "handoff")  # which is the target's now
     if move == "backfill":
         assert found() == {}
         assert LedgerEntry.objects.get().known == "stored_after_refusal"

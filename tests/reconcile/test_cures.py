@@ -8,13 +8,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.connection import ConnectionDoesNotExist
 from submissions.models import StudentItem
 
-from migration_shim import api, outcomes, overrides, proofs, storing, toggles
+from migration_shim import api, overrides, proofs, toggles
+from migration_shim.comparison import legacy_outcomes, results
+from migration_shim.comparison.candidates import Seen
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
-from migration_shim.selection import Seen
 from tests import rows
 from tests.counters.oracle import forget_counters
 from tests.rows import COURSE, clean_course, entries, fresh  # noqa: F401
@@ -217,11 +218,11 @@ def test_what_stays_on_record_takes_no_lock_of_the_course_behind_those_of_entrie
     """A gate or a cure has the course's lock, and waits for the entries': it would wait for ever."""
     double()
     [entry] = LedgerEntry.objects.all()
-    gone = outcomes.vanished_side(entry)
+    gone = legacy_outcomes.vanished_side(entry)
     equal = Comparison(status=PairStatus.EQUAL, divergences={})
-    one = storing.Found(entry=entry, result=equal, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
+    one = results.Found(entry=entry, result=equal, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
     with CaptureQueriesContext(connection) as captured:
-        storing.store([one], [], rows.now(), timedelta(minutes=7))
+        results.store([one], [], rows.now(), timedelta(minutes=7))
     assert found() == [DOUBLE]
     table = CoursePhase._meta.db_table
     assert not [query["sql"] for query in captured if table in query["sql"]]

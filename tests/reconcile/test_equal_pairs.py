@@ -9,14 +9,14 @@ from django.db import connection, connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
-from migration_shim import comparing, equal_pairs, selection, walk
+from migration_shim.comparison import candidates, equal_pairs, pairs, scan
+from migration_shim.comparison.score_styles import Styles
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
 from migration_shim.core.classification import MARK
 from migration_shim.core.hosts import Hosts
 from migration_shim.legacy import fingerprints as legacy_changing
 from migration_shim.models import LedgerEntry, LegacySubmission
-from migration_shim.styles import Styles
 from tests import rows
 from tests.reconcile import changes
 from tests.reconcile.changes import detail_of
@@ -38,8 +38,8 @@ def pair(user=7, legacy=RIGHT, target=None, age=timedelta(hours=3), **columns):
 def left(*made):
     """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
     ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
-    job = comparing.Job(settings=load(), styles=Styles({}, {}), register=[])
-    return equal_pairs.store(ids, job, selection.Rules.of("basis", {}))
+    job = pairs.Job(settings=load(), styles=Styles({}, {}), register=[])
+    return equal_pairs.store(ids, job, candidates.Rules.of("basis", {}))
 
 
 def test_an_equal_pair_takes_the_short_path():
@@ -191,7 +191,7 @@ def in_both_ways(monkeypatch):
     """What a full reconcile stores with the short paths, and what without."""
     found = []
     for short in (True, False):
-        for path in () if short else (walk.equal_pairs, walk.replaced_pairs):
+        for path in () if short else (scan.equal_pairs, scan.replaced_pairs):
             monkeypatch.setattr(path, "store", lambda ids, job, rules: list(ids))
         LedgerEntry.objects.update(seen="")
         rows.reconcile(full=True)
@@ -326,5 +326,5 @@ def test_a_crowd_is_never_held_against_itself(side):
         if side == "xqueue":
             legacy_changing.plain_rows(LegacySubmission.objects.values_list("pk", flat=True), now())
         else:
-            selection.seen_now(ids, selection.Rules.of("basis", {}))
+            candidates.seen_now(ids, candidates.Rules.of("basis", {}))
         assert reads(cursor) - before < 125 * CROWD

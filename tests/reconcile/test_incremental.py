@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import comparing, equal_pairs, evidence, selection, storing
+from migration_shim import evidence
+from migration_shim.comparison import candidates, equal_pairs, pairs, results
 from migration_shim.core.data import ScoreStyle
 from migration_shim.core.scoring import style_of, style_sign
 from migration_shim.db import retry
@@ -144,8 +145,8 @@ def one_sided(side):
 
 @pytest.mark.parametrize("side", ["legacy", "target"])
 def test_what_has_one_side_is_compared_again_when_the_other_one_is_there(side, monkeypatch):
-    compared, changed = [], selection.changed
-    monkeypatch.setattr(selection, "changed", lambda page: compared.append(changed(page)) or compared[-1])
+    compared, changed = [], candidates.changed
+    monkeypatch.setattr(candidates, "changed", lambda page: compared.append(changed(page)) or compared[-1])
     gone = one_sided(side)
     pk = LedgerEntry.objects.get().pk
     found = [rows.reconcile()[0].content for _ in range(3)]
@@ -171,12 +172,12 @@ def test_what_has_one_side_is_compared_again_when_the_other_one_is_there(side, m
 def test_what_has_one_side_is_compared_every_time_where_more_than_its_rows_tells(columns):
     one_sided("legacy")
     rows.reconcile()
-    rules = selection.Rules.of("basis", {})
-    read = selection.reader(rules, echo=False)
+    rules = candidates.Rules.of("basis", {})
+    read = candidates.reader(rules, echo=False)
 
     def stands():
         pk = LedgerEntry.objects.get().pk
-        LedgerEntry.objects.update(**selection.seen_now([pk], rules)[pk]._asdict())
+        LedgerEntry.objects.update(**candidates.seen_now([pk], rules)[pk]._asdict())
         return [glance.stands for glance in read("l.id > %s", [0])]
 
     assert stands() == [1]
@@ -323,7 +324,7 @@ def test_a_run_that_learns_how_a_queue_scores_judges_everything_by_it():
 
 
 def test_a_run_that_was_killed_in_the_middle_is_taken_up_and_is_no_evidence(monkeypatch):
-    monkeypatch.setattr(selection, "PAGE", 2)
+    monkeypatch.setattr(candidates, "PAGE", 2)
     for user in range(6):
         settled_pair(user)
 
@@ -356,7 +357,7 @@ def comparing_run(progress):
 def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(differs, monkeypatch):
     """A grader, a handoff or a link was quicker: what was compared is not what is there."""
     row = settled_pair(target=WRONG if differs else None)
-    module, name = (comparing, "sides") if differs else (equal_pairs.legacy_changing, "plain_rows")
+    module, name = (pairs, "sides") if differs else (equal_pairs.legacy_changing, "plain_rows")
     real = getattr(module, name)
 
     def leased_meanwhile(*args, **options):
@@ -366,7 +367,7 @@ def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(differs
     with monkeypatch.context() as patch:
         patch.setattr(module, name, leased_meanwhile)
         if not differs:  # the rules would judge it as it is by now
-            patch.setattr(comparing, "compare_entries", lambda *args: None)
+            patch.setattr(pairs, "compare_entries", lambda *args: None)
         rows.reconcile()
     entry = changes.entry_of(row)
     assert (entry.result, entry.seen, entry.lease_key) == ("none", "", "another")
@@ -377,7 +378,7 @@ def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(differs
 
 
 @pytest.mark.django_db(databases=BOTH, transaction=True)
-@pytest.mark.parametrize(("target", "module", "equal"), [(None, equal_pairs, 1), (WRONG, storing, 0)])
+@pytest.mark.parametrize(("target", "module", "equal"), [(None, equal_pairs, 1), (WRONG, results, 0)])
 def test_a_deadlock_is_tried_again(target, module, equal, monkeypatch):
     monkeypatch.setattr(retry.time, "sleep", lambda seconds: None)
     settled_pair(target=target)

@@ -15,7 +15,7 @@ from django.db.models.functions import Left, Mod
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, Submission
 
-from migration_shim import walk
+from migration_shim.comparison import scan
 from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms import capa
@@ -177,14 +177,14 @@ def test_every_class_is_planted():
 @pytest.fixture
 def left(monkeypatch):
     """The ids that the short path has given back to the rules."""
-    found, store = [], walk.equal_pairs.store
+    found, store = [], scan.equal_pairs.store
 
     def watched(ids, job, rules):
         back = store(ids, job, rules)
         found.extend(back)
         return back
 
-    monkeypatch.setattr(walk.equal_pairs, "store", watched)
+    monkeypatch.setattr(scan.equal_pairs, "store", watched)
     return found
 
 
@@ -216,7 +216,7 @@ def test_all_that_is_planted_in_a_crowd_is_found_and_nothing_else(number, left, 
     rows.reconcile(full=True)
     assert changes.stored() == stored
     # And all of them judged by the rules alone.
-    monkeypatch.setattr(walk.equal_pairs, "store", lambda ids, job, rules: list(ids))
+    monkeypatch.setattr(scan.equal_pairs, "store", lambda ids, job, rules: list(ids))
     LedgerEntry.objects.update(seen="")
     rows.reconcile(full=True)
     assert changes.stored() == stored

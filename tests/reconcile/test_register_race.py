@@ -7,11 +7,12 @@ import pytest
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, outcomes, storing
+from migration_shim import api
+from migration_shim.comparison import legacy_outcomes, results
+from migration_shim.comparison.candidates import Seen
 from migration_shim.core.data import Comparison, DivergenceClass, PairStatus
 from migration_shim.ledger import known_differences
 from migration_shim.models import Divergence, KnownDifference, LedgerEntry
-from migration_shim.selection import Seen
 from tests.rows import COURSE, clean_course, entries, fresh, usage_key  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
@@ -31,12 +32,12 @@ def verdict():
 def store(*classes):
     """Store what a reconcile finds of the entry, which knows the register."""
     entry = LedgerEntry.objects.get(item_id=B)
-    gone = outcomes.vanished_side(entry)
+    gone = legacy_outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences=dict.fromkeys(classes, "text"))
-    found = storing.Found(
+    found = results.Found(
         entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=now()
     )
-    storing.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
+    results.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
 
 
 def test_what_is_stored_while_the_register_is_applied_counts(clean):

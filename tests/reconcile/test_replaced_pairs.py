@@ -6,14 +6,14 @@ import pytest
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission
 
-from migration_shim import comparing, replaced_pairs, selection
+from migration_shim.comparison import candidates, pairs, replaced_pairs
+from migration_shim.comparison.score_styles import Styles
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
 from migration_shim.core.classification import MARK
 from migration_shim.core.hosts import Hosts
 from migration_shim.legacy import fingerprints as legacy_changing
 from migration_shim.models import Bucket, LedgerEntry, LegacySubmission
-from migration_shim.styles import Styles
 from tests import rows
 from tests.reconcile import changes
 from tests.reconcile.changes import detail_of
@@ -45,8 +45,8 @@ def pair(user=7, **columns):
 def left(*made):
     """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
     ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
-    job = comparing.Job(settings=load(), styles=Styles({}, {}), register=[])
-    return replaced_pairs.store(ids, job, selection.Rules.of("basis", {}))
+    job = pairs.Job(settings=load(), styles=Styles({}, {}), register=[])
+    return replaced_pairs.store(ids, job, candidates.Rules.of("basis", {}))
 
 
 def test_what_was_replaced_on_both_sides_takes_the_short_path():
@@ -172,7 +172,7 @@ def test_what_has_not_changed_is_not_written_and_so_settles():
     assert left(row) == []
     assert LedgerEntry.objects.values().get(legacy_id=row.pk) == first
     LedgerEntry.objects.update(compared_at=now() - timedelta(days=2))
-    selection.settle(rows.COURSE, now(), timedelta(hours=1), lambda: None)
+    candidates.settle(rows.COURSE, now(), timedelta(hours=1), lambda: None)
     settled_at = changes.entry_of(row).settled_at
     assert settled_at is not None
     assert left(row) == []

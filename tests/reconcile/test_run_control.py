@@ -13,13 +13,14 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, equal_pairs, evidence, link, walk
+from migration_shim import api, evidence
+from migration_shim.comparison import equal_pairs, linking, scan
+from migration_shim.comparison.link_position import CHECKPOINT
 from migration_shim.core.data import ExitCode, Grading, Verdict
 from migration_shim.core.errors import RunLocked, WorkersFailed
 from migration_shim.models import Checkpoint, LedgerEntry, Run
 from migration_shim.runs import broker, control, spread
 from migration_shim.runs import records as runs
-from migration_shim.walked import CHECKPOINT
 from sandbox.databases import PROJECT_ROOT
 from tests import rows
 from tests.backfill import processes
@@ -87,7 +88,7 @@ def reconcile(progress=rows.ignore, **options):
 
 @in_process
 def test_a_pause_file_holds_a_run_and_the_reason_is_shown(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(walk, "BATCH", 2)
+    monkeypatch.setattr(scan, "BATCH", 2)
     rows.graded_pairs(6)
     pause = tmp_path / "pause"
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"PAUSE_FILE": str(pause)}
@@ -151,7 +152,7 @@ def test_a_signal_stops_a_run_and_kill_does_not_hold_its_place_for_ever(tmp_path
 @in_process
 def test_linking_shows_signs_of_life_and_stops(monkeypatch):
     monkeypatch.setattr(control, "BEAT_SECONDS", 0)
-    monkeypatch.setattr(link, "PAGE", 2)
+    monkeypatch.setattr(linking, "PAGE", 2)
     rows.in_phase("shadow")
     for user in range(7):
         rows.legacy_row(user, age=timedelta(hours=2))
@@ -172,10 +173,10 @@ def test_linking_shows_signs_of_life_and_stops(monkeypatch):
 
 @in_process
 def test_two_runs_that_link_at_once_take_turns_and_neither_moves_back(monkeypatch):
-    monkeypatch.setattr(link, "PAGE", 2)
+    monkeypatch.setattr(linking, "PAGE", 2)
     rows.in_phase("shadow")
     made = [rows.legacy_row(user, age=timedelta(hours=2)) for user in range(6)]
-    real, others, walked = link.plain_identity, [], []
+    real, others, walked = linking.plain_identity, [], []
 
     def read(row):
         if not others:
@@ -184,7 +185,7 @@ def test_two_runs_that_link_at_once_take_turns_and_neither_moves_back(monkeypatc
         walked.append(Checkpoint.objects.get(name=CHECKPOINT).last_id)
         return real(row)
 
-    monkeypatch.setattr(link, "plain_identity", read)
+    monkeypatch.setattr(linking, "plain_identity", read)
     document, _ = reconcile()
     assert (document.content["complete"], document.content["of"]) == (True, 6)
     assert walked == sorted(walked)
@@ -260,15 +261,15 @@ def test_a_range_that_two_workers_have_is_counted_once(monkeypatch):
     def store(*args):
         if len(words) == 0:
             words.append("inside")
-            words.append(walk.work(sent[0]))
+            words.append(scan.work(sent[0]))
         return real(*args)
 
     def send(range_id):
         sent.append(range_id)
         with monkeypatch.context() as patch:
             patch.setattr(equal_pairs, "store", store)
-            words.append(walk.work(range_id))
-        words.append(walk.work(range_id))
+            words.append(scan.work(range_id))
+        words.append(scan.work(range_id))
 
     monkeypatch.setattr(broker, "send_reconcile", send)
     document, _ = reconcile(workers="celery")
@@ -289,7 +290,7 @@ def test_a_range_whose_worker_died_may_wait_long_behind_the_others(settings, mon
             dead.append(queue.pop(0))
             Checkpoint.objects.filter(pk=dead[0]).update(counts={"begun": True}, updated_at=now())
         elif queue:
-            walk.work(queue.pop(0))
+            scan.work(queue.pop(0))
 
     monkeypatch.setattr(control.Control, "sleep", one_worker)
     monkeypatch.setattr(broker, "send_reconcile", queue.append)
@@ -318,7 +319,7 @@ def test_a_worker_of_another_version_is_no_help_and_the_run_no_evidence(monkeypa
     def send(range_id):
         with monkeypatch.context() as patch:
             patch.setattr(runs, "versions", lambda: {"edx-submissions": "4.0.1"})
-            assert walk.work(range_id) == "failed"
+            assert scan.work(range_id) == "failed"
 
     monkeypatch.setattr(broker, "send_reconcile", send)
     with pytest.raises(WorkersFailed, match="other versions or settings"):

@@ -14,7 +14,8 @@ from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
 from submissions.models import ExternalGraderDetail, SubmissionFile
 
-from migration_shim import conf, dual_write, link, repair
+from migration_shim import conf, dual_write, repair
+from migration_shim.comparison import linking
 from migration_shim.copies import breaker, outbox
 from migration_shim.copies import write as copies
 from migration_shim.ledger import attempts
@@ -408,7 +409,7 @@ def test_the_linker_survives_a_router_that_is_quicker(legacy, monkeypatch):
     other.send()
     aged(61)
     put_course_in("shadow")
-    really, done = link.ledger.new_entry, []
+    really, done = linking.ledger.new_entry, []
 
     def late(envelope, *args, **options):
         entry = really(envelope, *args, **options)
@@ -417,7 +418,7 @@ def test_the_linker_survives_a_router_that_is_quicker(legacy, monkeypatch):
             LedgerEntry.objects.create(**{name: getattr(entry, name) for name in COPIED})
         return entry
 
-    monkeypatch.setattr(link.ledger, "new_entry", late)
+    monkeypatch.setattr(linking.ledger, "new_entry", late)
     assert rows.reconcile()[0].content["complete"]
     assert LedgerEntry.objects.count() == 2
     assert LedgerEntry.objects.filter(legacy_id=None).count() == 0
@@ -430,7 +431,7 @@ def test_no_learner_waits_for_the_linker(level, legacy, monkeypatch):
     put_course_in("legacy")
     attempt().send()
     put_course_in("live")
-    really, given = link._link_page, []
+    really, given = linking._link_page, []
 
     def impatient():
         with connection.cursor() as cursor:
@@ -442,7 +443,7 @@ def test_no_learner_waits_for_the_linker(level, legacy, monkeypatch):
             given.append(elsewhere(impatient))
         return really(page, *rest)
 
-    monkeypatch.setattr(link, "_link_page", link_page)
+    monkeypatch.setattr(linking, "_link_page", link_page)
     with connection.cursor() as cursor:
         cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
     try:

@@ -14,7 +14,8 @@ from django.db import connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile, get_storage
 
-from migration_shim import api, toggles, twins
+from migration_shim import api, toggles
+from migration_shim.comparison import twins
 from migration_shim.conf import load, problems
 from migration_shim.core.data import Authority, Grading, Leg, Move, PairStatus, Phase
 from migration_shim.core.errors import Unfit

@@ -169,6 +169,6 @@ def test_a_round_is_alive_while_a_reconcile_in_it_links(monkeypatch):
         control.turn()
         seen.append(runs.is_alive(Run.objects.get(kind="watch").pk))
 
-    monkeypatch.setattr("migration_shim.link.link_new_rows", link)
+    monkeypatch.setattr("migration_shim.comparison.linking.link_new_rows", link)
     assert world.watch()["problems"] == []
     assert seen == [True]

@@ -12,7 +12,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import diff_report, link, reconcile
+from ... import diff_report, reconcile
+from ...comparison import linking
 from ...core.data import Document, Grading
 from ...ledger import counts
 from ...reports import machine
@@ -91,7 +92,7 @@ class Command(ShimCommand):
         courses = options["course"] or counts.known_courses()
         content = options["include_content"]
         if options["relink"]:
-            lost = link.relink()
+            lost = linking.relink()
             self.stderr.write(f"All rows are linked anew; {lost} entries had a row that is not there any more.")
         wanted = bool(options["report"] or options["divergences"])  # else none is read
         # Divergences wait in a file, not in memory: there may be very many, and each report reads them once.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .conf import ShimSettings
-from .core.data import Authority, Leg, LegacyRow, State
-from .models import LedgerEntry
-from .target import leases, results
+from ..conf import ShimSettings
+from ..core.data import Authority, Leg, LegacyRow, State
+from ..models import LedgerEntry
+from ..target import leases, results
 
 
 def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]], settings: ShimSettings) -> int:

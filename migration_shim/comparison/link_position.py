@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from django.utils.timezone import now
 
-from .core.errors import LegacyReplaced
-from .legacy import rows as legacy_rows
-from .models import Checkpoint
+from ..core.errors import LegacyReplaced
+from ..legacy import rows as legacy_rows
+from ..models import Checkpoint
 
 log = logging.getLogger(__name__)
 

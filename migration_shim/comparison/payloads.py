@@ -6,15 +6,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from .conf import ShimSettings
-from .core.data import DivergenceClass
-from .core.errors import FileUnavailable, Malformed
-from .core.payload import parity
-from .ledger.entries import legacy_body
-from .legacy import files
-from .models import Divergence, LedgerEntry
-from .outcomes import LegacySide
-from .target import reader
+from ..conf import ShimSettings
+from ..core.data import DivergenceClass
+from ..core.errors import FileUnavailable, Malformed
+from ..core.payload import parity
+from ..ledger.entries import legacy_body
+from ..legacy import files
+from ..models import Divergence, LedgerEntry
+from ..target import reader
+from .legacy_outcomes import LegacySide
 
 _CLASSES = (DivergenceClass.PAYLOAD, DivergenceClass.FILES, DivergenceClass.IDENTITY)
 Found = dict[DivergenceClass, str]

@@ -17,19 +17,19 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.utils.timezone import now
 
+from ..core import plain_pair
+from ..core.buckets import replaced_facts, replaced_flags
+from ..core.data import PairStatus, State
+from ..core.plain_pair import Pair
+from ..db import bulk
+from ..db.retry import on_contention
+from ..ledger import buckets, hosts
+from ..legacy import fingerprints as legacy_changing
+from ..models import LedgerEntry
 from . import equal_pairs
-from .comparing import Job
-from .core import plain_pair
-from .core.buckets import replaced_facts, replaced_flags
-from .core.data import PairStatus, State
-from .core.plain_pair import Pair
-from .db import bulk
-from .db.retry import on_contention
+from .candidates import Rules, Seen
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
-from .ledger import buckets, hosts
-from .legacy import fingerprints as legacy_changing
-from .models import LedgerEntry
-from .selection import Rules, Seen
+from .pairs import Job
 
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. In
 #: which order attempts were handed out is nobody's concern once one of them is superseded.

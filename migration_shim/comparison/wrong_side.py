@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 
-from .conf import ShimSettings
-from .core.classification import ParsedRow
-from .core.data import Authority, DivergenceClass, Leg, Move, Origin, Outcome, Phase, State
-from .core.identity import GRADED_DISPATCH
-from .core.wrong_side import PASSED_THROUGH, target_phase_at
-from .ledger.entries import new_entry
-from .lms.points import points_possible
-from .models import CoursePhase, LedgerEntry, PhaseChange
+from ..conf import ShimSettings
+from ..core.classification import ParsedRow
+from ..core.data import Authority, DivergenceClass, Leg, Move, Origin, Outcome, Phase, State
+from ..core.identity import GRADED_DISPATCH
+from ..core.wrong_side import PASSED_THROUGH, target_phase_at
+from ..ledger.entries import new_entry
+from ..lms.points import points_possible
+from ..models import CoursePhase, LedgerEntry, PhaseChange
 
 _TEXT = {DivergenceClass.WRONG_SIDE: "reached legacy while the target was authoritative"}
 

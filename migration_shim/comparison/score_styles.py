@@ -8,11 +8,11 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Any, Self
 
-from .core.buckets import Bin, Kind, quantile, upper_edge
-from .core.data import ScoreStyle
-from .core.scoring import read_reply, style_of, style_sign
-from .ledger import counts
-from .target import reader
+from ..core.buckets import Bin, Kind, quantile, upper_edge
+from ..core.data import ScoreStyle
+from ..core.scoring import read_reply, style_of, style_sign
+from ..ledger import counts
+from ..target import reader
 
 #: The newest days of a course that have so many entries tell; more would change nothing.
 WINDOW = 20_000

@@ -17,19 +17,19 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from .comparing import Job
-from .core import plain_pair
-from .core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
-from .core.data import Authority, Leg, Move, Origin, PairStatus, State
-from .core.plain_pair import Pair, Verdict
-from .db import bulk, fingerprint
-from .db.retry import on_contention
-from .ledger import buckets, hosts
-from .legacy import fingerprints as legacy_changing
-from .models import LedgerEntry
-from .selection import DEPENDS_ON, Rules, Seen
-from .target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
-from .target.prediction import points_for
+from ..core import plain_pair
+from ..core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
+from ..core.data import Authority, Leg, Move, Origin, PairStatus, State
+from ..core.plain_pair import Pair, Verdict
+from ..db import bulk, fingerprint
+from ..db.retry import on_contention
+from ..ledger import buckets, hosts
+from ..legacy import fingerprints as legacy_changing
+from ..models import LedgerEntry
+from ..target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
+from ..target.prediction import points_for
+from .candidates import DEPENDS_ON, Rules, Seen
+from .pairs import Job
 
 _TABLE = LedgerEntry._meta.db_table
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out.

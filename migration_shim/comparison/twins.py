@@ -14,17 +14,17 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import toggles
-from .conf import ShimSettings
-from .core.buckets import Flag
-from .core.data import Authority, Leg, Move, Phase, State
-from .core.errors import FileUnavailable, TargetWriteFailed, Unfit
-from .core.noise import same_outcome, sample_end
-from .ledger.buckets import counted as counting
-from .ledger.counts import Numbers
-from .metrics import count
-from .models import CoursePhase, LedgerEntry
-from .target import twins
+from .. import toggles
+from ..conf import ShimSettings
+from ..core.buckets import Flag
+from ..core.data import Authority, Leg, Move, Phase, State
+from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..core.noise import same_outcome, sample_end
+from ..ledger.buckets import counted as counting
+from ..ledger.counts import Numbers
+from ..metrics import count
+from ..models import CoursePhase, LedgerEntry
+from ..target import twins
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Protocol, Self
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from .core.data import Leg, Move, PairStatus, ScoreStyle, State
-from .db import bulk, fingerprint
-from .legacy import fingerprints as legacy_changing
-from .models import LedgerEntry
-from .target import fingerprints as target_changing
+from ..core.data import Leg, Move, PairStatus, ScoreStyle, State
+from ..db import bulk, fingerprint
+from ..legacy import fingerprints as legacy_changing
+from ..models import LedgerEntry
+from ..target import fingerprints as target_changing
 
 PAGE = 2000
 _FINAL = [state.value for state in State if state.is_final]

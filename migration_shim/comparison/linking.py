@@ -8,19 +8,19 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.timezone import now
 
-from . import walked, wrong_side
-from .conf import ShimSettings, load
-from .core.classification import ParsedRow, is_copy, plain_identity
-from .core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
-from .core.identity import FENCE, in_sample
-from .core.wire import parse_header
-from .db import bulk
-from .ledger import entries as ledger
-from .legacy import files, primary
-from .legacy import reading as plan
-from .legacy import rows as legacy_rows
-from .models import Checkpoint, CoursePhase, LedgerEntry
-from .runs.control import Control
+from ..conf import ShimSettings, load
+from ..core.classification import ParsedRow, is_copy, plain_identity
+from ..core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
+from ..core.identity import FENCE, in_sample
+from ..core.wire import parse_header
+from ..db import bulk
+from ..ledger import entries as ledger
+from ..legacy import files, primary
+from ..legacy import reading as plan
+from ..legacy import rows as legacy_rows
+from ..models import Checkpoint, CoursePhase, LedgerEntry
+from ..runs.control import Control
+from . import link_position, wrong_side
 
 PAGE = 500
 
@@ -39,7 +39,7 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
         LegacyReplaced: XQueue's table is another one than was walked over.
     """
     storage = files.legacy_storage(settings)
-    checkpoint = walked.position()
+    checkpoint = link_position.position()
     clock = legacy_rows.clock()
     seen = primary.seen_until(clock)
     # The router writes its own entry, a moment after legacy has the row: one that is older it has not written.
@@ -65,8 +65,8 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
             parsed += [plan.read(row, storage)[0] for row in _link_plain(plain)]
             _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
-            walked.saw(checkpoint, arrived)
-            walked.keep(checkpoint, unread=[one.row.id for one in unread])
+            link_position.saw(checkpoint, arrived)
+            link_position.keep(checkpoint, unread=[one.row.id for one in unread])
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1], safe))
             checkpoint.save()
 
@@ -98,7 +98,7 @@ def _link_again(
     checkpoint: Checkpoint, storage: files.Source, settings: ShimSettings, control: Control, before: datetime
 ) -> None:
     """Try the rows once more whose file names could not be read when their turn was."""
-    ids, astray = walked.kept(checkpoint), 0
+    ids, astray = link_position.kept(checkpoint), 0
     if not ids:
         return
     rows, parsed = legacy_rows.by_id(ids), []
@@ -108,13 +108,13 @@ def _link_again(
         astray = astray + 1 if later else 0
         if not later:
             parsed.append(one)
-        if astray == walked.GIVE_UP:
+        if astray == link_position.GIVE_UP:
             break
     with transaction.atomic():
         checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
         _link_page(parsed, settings, before)
         gone = [row_id for row_id in ids if row_id not in rows]
-        walked.keep(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
+        link_position.keep(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
         checkpoint.save()
 
 
@@ -132,7 +132,7 @@ def relink() -> int:
         astray = [entry.pk for entry in page if not _is_row_of(rows.get(entry.legacy_id or 0), entry, storage)]
         changed = LedgerEntry.objects.filter(pk__in=astray, legacy_id__gt=0)
         lost += changed.update(legacy_id=0 - F("legacy_id"), seen="")
-    walked.forget()
+    link_position.forget()
     return lost
 
 

@@ -11,13 +11,13 @@ from operator import attrgetter
 
 from django.db import connection, transaction
 
-from .core.data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
-from .db import bulk, bulk_insert, text_columns
-from .db.retry import on_contention
-from .ledger import buckets, known_differences, permits
-from .models import Divergence, KnownDifference, LedgerEntry
-from .outcomes import kept
-from .selection import DEPENDS_ON, Seen
+from ..core.data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
+from ..db import bulk, bulk_insert, text_columns
+from ..db.retry import on_contention
+from ..ledger import buckets, known_differences, permits
+from ..models import Divergence, KnownDifference, LedgerEntry
+from .candidates import DEPENDS_ON, Seen
+from .legacy_outcomes import kept
 
 #: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
 BATCH = 200

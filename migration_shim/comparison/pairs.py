@@ -11,18 +11,19 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import echo, storing, wrong_side
-from .conf import ShimSettings
-from .core.attempts import STALL
-from .core.compare import Patience, compare, overtaken
-from .core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
-from .core.wire import parse_header
-from .models import KnownDifference, LedgerEntry
-from .outcomes import legacy_sides, vanished_side
+from ..conf import ShimSettings
+from ..core.attempts import STALL
+from ..core.compare import Patience, compare, overtaken
+from ..core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
+from ..core.wire import parse_header
+from ..models import KnownDifference, LedgerEntry
+from ..target.outcomes import TargetSide, sides
+from . import echo, wrong_side
+from . import results as comparison_results
+from .candidates import Seen
+from .legacy_outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
-from .selection import Seen
-from .styles import Styles
-from .target.outcomes import TargetSide, sides
+from .score_styles import Styles
 
 _ALIVE = (State.QUEUED, State.PULLED, State.STUCK, State.GRADED)
 _ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}
@@ -81,11 +82,11 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, Seen], job: Job)
         if extra:
             result = replace(result, status=PairStatus.DIVERGED, divergences={**result.divergences, **extra})
         results.append(
-            storing.Found(
+            comparison_results.Found(
                 entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at
             )
         )
-    storing.store(results, job.register, moment, timedelta(seconds=settings.late_reply_seconds))
+    comparison_results.store(results, job.register, moment, timedelta(seconds=settings.late_reply_seconds))
 
 
 def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, job: Job) -> Comparison:

@@ -8,17 +8,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .conf import ShimSettings
-from .core.attempts import STALL
-from .core.classification import ParsedRow, is_copy, legacy_state
-from .core.compare import reached, vanished
-from .core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
-from .core.identity import RETIRED
-from .core.scoring import message_digest, read_reply
-from .ledger.entries import REFUSED
-from .legacy import files, reading
-from .legacy import rows as legacy_rows
-from .models import LedgerEntry
+from ..conf import ShimSettings
+from ..core.attempts import STALL
+from ..core.classification import ParsedRow, is_copy, legacy_state
+from ..core.compare import reached, vanished
+from ..core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
+from ..core.identity import RETIRED
+from ..core.scoring import message_digest, read_reply
+from ..ledger.entries import REFUSED
+from ..legacy import files, reading
+from ..legacy import rows as legacy_rows
+from ..models import LedgerEntry
 
 _RETIRED_WITHOUT_A_WORD = (State.GIVEN_UP, State.COLLIDED, State.HANDED_OFF)
 

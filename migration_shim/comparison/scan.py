@@ -12,17 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from . import comparing, equal_pairs, replaced_pairs, selection, toggles
-from .conf import ShimSettings, load
-from .core.errors import WorkersFailed
-from .ledger import known_differences
-from .models import LedgerEntry, Run
-from .runs import ranges
-from .runs import records as runs
-from .runs.control import Control
-from .runs.ranges import Range
-from .runs.spread import Spread
-from .styles import Styles
+from .. import toggles
+from ..conf import ShimSettings, load
+from ..core.errors import WorkersFailed
+from ..ledger import known_differences
+from ..models import LedgerEntry, Run
+from ..runs import ranges
+from ..runs import records as runs
+from ..runs.control import Control
+from ..runs.ranges import Range
+from ..runs.spread import Spread
+from . import candidates, equal_pairs, pairs, replaced_pairs
+from .score_styles import Styles
 
 #: Entries compared at once; a page of glances holds more, most of which need no comparing.
 BATCH = 500
@@ -119,20 +120,20 @@ class Walker:
 
     def __init__(self, walk: Pass, settings: ShimSettings, control: Control) -> None:
         self.walk, self.control = walk, control
-        self.rules = selection.Rules.of(walk.basis, walk.styles.known)
-        self.read = selection.reader(self.rules, echo=walk.echo)
-        self.job = comparing.Job(
+        self.rules = candidates.Rules.of(walk.basis, walk.styles.known)
+        self.read = candidates.reader(self.rules, echo=walk.echo)
+        self.job = pairs.Job(
             settings=settings, styles=walk.styles, register=known_differences.of_course(walk.course_id, walk.at)
         )
 
-    def look(self, page: list[selection.Glance]) -> Tally:
+    def look(self, page: list[candidates.Glance]) -> Tally:
         """
         Look at one page of entries, as ``read`` has given it.
 
         Raises:
             Stopped: with the reason, before a batch.
         """
-        ids = selection.changed(page)
+        ids = candidates.changed(page)
         tally = Tally(looked_at=len(page), compared=len(ids))
         left: list[int] = []
         for start in range(0, len(ids), BATCH):
@@ -153,18 +154,18 @@ class Walker:
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch by the rules; how many copies were given legacy's reply before."""
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
-        if self.walk.echo and (echoed := comparing.echo_entries(entries, self.job.settings)):
+        if self.walk.echo and (echoed := pairs.echo_entries(entries, self.job.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
         # Read after the entries: what changes in between is found changed by the next run.
-        seen = selection.seen_now(ids, self.rules)
-        comparing.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.job)
+        seen = candidates.seen_now(ids, self.rules)
+        pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.job)
         return echoed
 
 
 def _planned(walk: Pass, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """What is to be done with each range. The last one is open at its end: what arrives meanwhile is in it."""
     plan, after = walk.to_json(), 0
-    ends = list(selection.range_ends(walk.course_id, since=walk.since, echo=walk.echo, size=size))
+    ends = list(candidates.range_ends(walk.course_id, since=walk.since, echo=walk.echo, size=size))
     for end in ends:
         yield after, plan | {"upto": None if end == ends[-1] else end}
         after = end
@@ -217,7 +218,7 @@ def _work(taken: Range[Tally]) -> str:
             "This worker has other versions or settings than the command: what it finds is no evidence."
         )
     walker = Walker(walk, settings, taken.control)
-    page_of = functools.partial(selection.page, walker.read, walk.course_id, since=walk.since, echo=walk.echo)
+    page_of = functools.partial(candidates.page, walker.read, walk.course_id, since=walk.since, echo=walk.echo)
     while taken.is_wanted():
         taken.control.turn()
         page = page_of(after=taken.position.last_id, upto=taken.plan["upto"])
