@@ -1,7 +1,7 @@
 """
 The Django admin: the records, to read; and the dashboard, where a permitted operator steps a course.
 
-A step takes the same way as that of the command (``cutover.run``): the plan first, then the step with a reason. The
+A step takes the same way as that of the command (``cutover.steps.run``): the plan first, then the step with a reason. The
 ledger is not here: it holds what learners sent, and the key with which a grade can be posted.
 """
 
@@ -28,10 +28,11 @@ from django.views.decorators.http import require_GET, require_POST
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
-from . import checks, cutover, dashboard
+from . import checks, dashboard
 from . import status as status_document
 from .core.data import Phase
 from .core.errors import ShimError
+from .cutover import steps as cutover
 from .models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
 from .reports import steps
 

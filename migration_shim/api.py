@@ -3,12 +3,14 @@
 from .backfill.request import Request as BackfillRequest
 from .backfill.start import start as backfill
 from .comparison.linking import relink
-from .cures import cure
-from .cutover import remove_shadows
-from .cutover import run as cutover
+from .cutover.cures import cure
+from .cutover.gate import run_gate as gate
+from .cutover.release import run as release
+from .cutover.steps import remove_shadows
+from .cutover.steps import run as cutover
+from .cutover.waves import run as cutover_wave
 from .diff_report import gather as diff_report
 from .dual_write import QueueInterface as queue_interface
-from .evidence import run_gate as gate
 from .in_vain import fail
 from .ledger.audit import run as audit
 from .ledger.counts import known_courses
@@ -18,13 +20,11 @@ from .ledger.known_differences import withdraw as withdraw_known_difference
 from .ledger.stamp import adopt
 from .preflight import run as preflight
 from .reconcile import run as reconcile
-from .release import run as release
 from .retirement import retire_learner
 from .status import run as status
 from .toggles import new_work_cycle
 from .undelivered import listing as undelivered
 from .watch import run as watch
-from .wave import run as cutover_wave
 
 __all__ = [
     "BackfillRequest",

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import evidence, overrides
 from .conf import load
 from .core import json_text
 from .core.data import LegacyRow
 from .core.errors import Malformed
 from .core.wire import parse_body
+from .cutover import gate, overrides
 from .ledger import known_differences
 from .legacy import rows as legacy_rows
 from .models import KnownDifference
@@ -45,7 +45,7 @@ def gather(
     return Report(
         reconcile=reconcile,
         made_at=moment.isoformat(),
-        gates={course: evidence.document(course, *evidence.evaluate_course(course)) for course in courses},
+        gates={course: gate.document(course, *gate.evaluate_course(course)) for course in courses},
         runs={course: _run(course) for course in courses},
         overrides=[{"course": course} | item for course in courses for item in overrides.active(course, moment)],
         known_differences=[known_differences.described(item, moment, hits[item.pk]) for item in register],

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import cutover, in_vain, proofs, queue_names, toggles
+from . import in_vain, queue_names, toggles
 from .conf import ShimSettings
 from .core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .core.buckets import Flag, uncovered
@@ -20,6 +20,8 @@ from .core.data import Authority, DivergenceClass, Move, PairStatus, Phase, Stat
 from .core.errors import ConfigurationError
 from .core.evidence import Tally
 from .core.reconcile_document import fence_known_upto
+from .cutover import invariants
+from .cutover import steps as cutover
 from .ledger import aggregates, counts, phase_memory
 from .ledger.entries import owed_since
 from .legacy.client import LegacyClient
@@ -106,11 +108,11 @@ def look(
         compared=reconciled is not None,
         shadow_leaks=shadow_leaks,
         leaks_answered=_answered(course_id),
-        double_authority=proofs.double_authority(course_id).count(),
-        undelivered=proofs.undelivered(course_id).count(),
-        undelivered_by_target=proofs.undelivered(course_id).filter(authority=Authority.TARGET).count(),
-        undeliverable=proofs.undelivered(course_id).exclude(undeliverable="").count(),
-        wrong_side=proofs.wrong_side(course_id),
+        double_authority=invariants.double_authority(course_id).count(),
+        undelivered=invariants.undelivered(course_id).count(),
+        undelivered_by_target=invariants.undelivered(course_id).filter(authority=Authority.TARGET).count(),
+        undeliverable=invariants.undelivered(course_id).exclude(undeliverable="").count(),
+        wrong_side=invariants.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(in_vain.rows([course_id], settings).get(course_id, [])),
         failed=open_rows.failed_since(course_id, now() - _LATELY),

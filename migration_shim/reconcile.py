@@ -17,12 +17,13 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import delivery, evidence, learners, overrides, toggles
+from . import delivery, learners, toggles
 from .comparison import candidates, linking, scan, twins
 from .comparison.score_styles import Styles
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
+from .cutover import gate, overrides
 from .ledger import aggregates, counts, known_differences, recount
 from .legacy import open_rows as on_legacy
 from .models import Run
@@ -81,7 +82,7 @@ def run(
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
         def one(course_id: str) -> dict[str, Any]:
-            with runs.running("reconcile", course_id, judge=evidence.judge) as record:
+            with runs.running("reconcile", course_id, judge=gate.judge) as record:
                 at_work.append(record)
                 reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()

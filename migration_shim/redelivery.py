@@ -17,10 +17,10 @@ from functools import partial
 from django.db.models import F, Q
 from django.utils.timezone import now
 
-from . import proofs
 from .conf import ShimSettings
 from .core.data import Authority
 from .core.delivered import TRIES
+from .cutover import invariants
 from .ledger import attempts
 from .ledger.buckets import counted
 from .lms import receivers, state
@@ -48,7 +48,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
         settings: the settings in force.
         check: called before each submission; it may raise to stop.
     """
-    wanted = proofs.undelivered(course_id).filter(authority=Authority.TARGET, undeliverable="")
+    wanted = invariants.undelivered(course_id).filter(authority=Authority.TARGET, undeliverable="")
     wanted = wanted.filter(delivery_tries__lt=TRIES)  # of one that died with its last try the next look says so
     if not wanted.exists():
         return {}
@@ -69,7 +69,7 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
         return "by_another"
     told = json.dumps(results.COULD_NOT_BE_GRADED) if settings.tell_learner_of_failure else None
     came = score_events.again(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
-    still = proofs.wait_now([entry])
+    still = invariants.wait_now([entry])
     if still is not None and not still:
         with counted([entry.pk]):  # the next comparison notes what is there
             LedgerEntry.objects.filter(pk=entry.pk).update(learner_said="")

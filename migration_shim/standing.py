@@ -16,12 +16,13 @@ from typing import Any
 from django.db.models import Count, F, Max, Min, Q
 from opaque_keys.edx.keys import CourseKey
 
-from . import proofs, toggles
+from . import toggles
 from .core.buckets import Flag
 from .core.data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
 from .core.delivered import Learner
 from .core.phases import asked_phase
 from .core.wrong_side import PASSED_THROUGH
+from .cutover import invariants
 from .lms import flags as platform
 from .models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
@@ -205,7 +206,7 @@ def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
     """By course and class: the alarms among the divergences on record. One statement."""
     rows = Divergence.objects.filter(course_id__in=courses, klass__in=_ALARMS, cured_at=None)
     # What the target has by now, or legacy has answered, calls for no handoff.
-    rows = rows.filter(~Q(klass=DivergenceClass.WRONG_SIDE) | proofs.waits_on_legacy())
+    rows = rows.filter(~Q(klass=DivergenceClass.WRONG_SIDE) | invariants.waits_on_legacy())
     counted = rows.order_by().values("course_id", "klass").annotate(number=Count("id"))
     return {(row["course_id"], row["klass"]): row["number"] for row in counted}
 

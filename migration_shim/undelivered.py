@@ -7,9 +7,9 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import proofs
 from .core.data import DivergenceClass, Document, ExitCode, Phase
 from .core.errors import ShimError
+from .cutover import invariants
 from .ledger import attempts
 from .lms import state
 from .models import CoursePhase, Divergence, PhaseChange
@@ -30,7 +30,7 @@ def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Docume
     Raises:
         ShimError: learners are to be named of a course that the shim does not know.
     """
-    entries = proofs.undelivered(course_id).order_by("pk")
+    entries = invariants.undelivered(course_id).order_by("pk")
     alarms = Divergence.objects.filter(entry__in=entries.values("pk"), klass=DivergenceClass.UNDELIVERED)
     what = dict(alarms.values_list("entry_id", "what"))
     found: list[dict[str, Any]] = []

@@ -9,10 +9,11 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils.timezone import now
 
-from migration_shim import api, cutover, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.errors import ConfigurationError, IllegalStep, ShimError
 from migration_shim.core.phases import allowed_steps, flags_of, needs_permit
+from migration_shim.cutover import steps as cutover
 from migration_shim.models import CoursePhase, FlagOverride, LedgerEntry, PhaseChange, Run
 from migration_shim.runs import records as runs
 from tests import rows

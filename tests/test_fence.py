@@ -8,10 +8,11 @@ import pytest
 from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
-from migration_shim import conf, evidence
+from migration_shim import conf
 from migration_shim.core.data import ExitCode, Verdict
 from migration_shim.core.identity import real_placement
 from migration_shim.core.wire import parse_envelope
+from migration_shim.cutover import gate as cutover_gate
 from migration_shim.models import LedgerEntry
 from migration_shim.target import fingerprints, leases, open_rows, prediction, reader, removal, results
 from sandbox.lms.courseware.models import StudentModule
@@ -219,10 +220,10 @@ def test_one_leak_closes_a_gate_that_was_open(settings):
     pairs = rows.graded_pairs(90)
     rows.preflighted()
     rows.reconcile()
-    assert evidence.run_gate(rows.COURSE).content["verdict"] == Verdict.PASS
+    assert cutover_gate.run_gate(rows.COURSE).content["verdict"] == Verdict.PASS
     plant(LEAKS["the learner's key"], pairs[40])
     rows.reconcile(full=True)
-    gate = evidence.run_gate(rows.COURSE)
+    gate = cutover_gate.run_gate(rows.COURSE)
     assert gate.content["verdict"] == Verdict.FAIL
     leak, where = gate.content["reasons"]
     assert "1 fence leak" in leak

@@ -6,8 +6,9 @@ import pytest
 from django.core.management import call_command
 from django.utils.timezone import now
 
-from migration_shim import api, evidence, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Leg, PairStatus, Phase, Verdict
+from migration_shim.cutover import gate as cutover_gate
 from migration_shim.management.commands.xqueue_gate import Command
 from migration_shim.models import CoursePhase, LedgerEntry, Run
 from tests import rows
@@ -239,4 +240,4 @@ def test_the_commands_exit_codes(clean, change, code, capsys):
 def test_the_gates_own_evidence_is_one_query_a_kind(clean, django_assert_max_num_queries):
     """Cost follows problems and queues, not submissions: everything is counted in the database."""
     with django_assert_max_num_queries(28):
-        evidence.evaluate_course(COURSE)
+        cutover_gate.evaluate_course(COURSE)

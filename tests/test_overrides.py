@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, overrides, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
+from migration_shim.cutover import overrides
 from migration_shim.ledger import known_differences as known
 from migration_shim.models import CoursePhase, Divergence, GateOverride, KnownDifference, LedgerEntry, PhaseChange
 from tests import rows

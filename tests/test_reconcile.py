@@ -10,10 +10,11 @@ from django.db import connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, evidence, reconcile
+from migration_shim import api, reconcile
 from migration_shim.comparison import candidates
 from migration_shim.core.data import ExitCode, PairStatus, Verdict
 from migration_shim.core.errors import RunLocked
+from migration_shim.cutover import gate as cutover_gate
 from migration_shim.models import LedgerEntry, Run
 from sandbox import capture
 from tests import rows
@@ -238,7 +239,7 @@ def open_gate(settings):
     rows.graded_pairs(90)
     rows.preflighted()
     rows.reconcile()
-    assert evidence.run_gate(COURSE).content["verdict"] == Verdict.PASS
+    assert cutover_gate.run_gate(COURSE).content["verdict"] == Verdict.PASS
 
 
 @shared
@@ -258,7 +259,7 @@ def test_a_run_that_the_kill_switch_stopped_is_no_evidence(open_gate, monkeypatc
     assert document.exit_code & ExitCode.STOPPED
     assert seen == ([0] if at_once else [20])
     assert document.content["looked_at"] == (0 if at_once else 20)
-    gate = evidence.run_gate(COURSE)
+    gate = cutover_gate.run_gate(COURSE)
     assert gate.content["verdict"] == Verdict.INCONCLUSIVE
     assert "the last reconcile did not finish" in gate.content["reasons"]
     assert gate.exit_code == ExitCode.DIFFERENCES | ExitCode.STALE
@@ -284,7 +285,7 @@ def test_a_run_that_fails_is_no_evidence(open_gate, monkeypatch):
     run = Run.objects.filter(kind="reconcile").latest("id")
     assert run.finished_at is not None
     assert not run.complete
-    assert evidence.run_gate(COURSE).content["verdict"] == Verdict.INCONCLUSIVE
+    assert cutover_gate.run_gate(COURSE).content["verdict"] == Verdict.INCONCLUSIVE
 
 
 def test_a_second_run_over_a_course_is_refused_while_the_first_is_at_work():

@@ -15,7 +15,6 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .. import evidence
 from .. import probe as _probe
 from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode
@@ -24,6 +23,7 @@ from ..core.findings import BLOCKER, Finding, found, in_order
 from ..core.row_counts import RowTally
 from ..core.row_rules import RULES
 from ..core.site_rules import SITE_RULES
+from ..cutover import gate
 from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..runs import records as runs
@@ -48,7 +48,7 @@ def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
         ConfigurationError: the settings are not usable.
         LegacyNotReadable: XQueue's rows cannot be read.
     """
-    with runs.running("preflight", course_id, judge=evidence.judge) as record:
+    with runs.running("preflight", course_id, judge=gate.judge) as record:
         site.check_readable()
         content = _content(course_id, record, progress, probe=probe)
         record.document, record.complete = content, True

@@ -17,12 +17,13 @@ from django.core.files.storage import FileSystemStorage
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from .. import serving, toggles, watchers
+from .. import toggles, watchers
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
 from ..copies.publish import broker
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
+from ..cutover import impact
 from ..db import timeouts
 from ..db.storage import storage_errors
 from ..legacy import files
@@ -46,7 +47,7 @@ def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
     if toggles.bypasses_shim(course_id):
         yield found(RULES["platform_flag"])
     yield from _receivers(settings)
-    queues = serving.queues_of(course_id)
+    queues = impact.queues_of(course_id)
     yield from _graders(len(queues))
     yield from _unwatched(course_id, queues, settings)
     yield from _caches()

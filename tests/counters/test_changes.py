@@ -10,12 +10,12 @@ from django.utils.timezone import now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migration_shim import cures
 from migration_shim.comparison import results
 from migration_shim.comparison.candidates import Seen
 from migration_shim.core.buckets import Bin, bucket_id, facts_of
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
 from migration_shim.core.errors import ShimError
+from migration_shim.cutover import cures
 from migration_shim.db import retry
 from migration_shim.ledger import buckets, counts, known_differences, recount
 from migration_shim.ledger.buckets import Changes, counted

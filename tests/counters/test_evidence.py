@@ -5,8 +5,8 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import evidence
 from migration_shim.core.data import PairStatus, Verdict
+from migration_shim.cutover import gate
 from migration_shim.ledger import counts, recount
 from migration_shim.ledger.buckets import counted, take_in
 from migration_shim.models import Bucket, LedgerEntry, Run
@@ -22,7 +22,7 @@ def ids(**which):
 
 
 def queue():
-    (found,) = evidence.evaluate_course(COURSE)[1].queues
+    (found,) = gate.evaluate_course(COURSE)[1].queues
     return found
 
 
@@ -33,7 +33,7 @@ def test_pairs_from_before_a_step_back_are_told_by_their_hour_in_buckets_and_out
     rows.in_phase("shadow")
     rows.entries(4, target_graded_at=noon - timedelta(hours=1), arrived_at=noon - timedelta(hours=2))
     rows.entries(6, target_graded_at=noon + timedelta(hours=1), arrived_at=noon - timedelta(hours=2))
-    monkeypatch.setattr("migration_shim.gathering._taken_back_at", lambda course_id: noon)
+    monkeypatch.setattr("migration_shim.cutover.evidence._taken_back_at", lambda course_id: noon)
     take_in(ids()[:inside])
     assert (queue().before, queue().by_graders) == (4, 6)
     newest_first = ids()[::-1][:inside]
@@ -54,9 +54,9 @@ def test_what_a_reconcile_takes_in_between_two_reads_is_not_missed(clean, monkey
             take_in(ids())
         return found
 
-    assert evidence.evaluate_course(COURSE)[0].verdict is not Verdict.PASS
+    assert gate.evaluate_course(COURSE)[0].verdict is not Verdict.PASS
     monkeypatch.setattr(counts, "bucketed", bucketed)
-    result, found = evidence.evaluate_course(COURSE)
+    result, found = gate.evaluate_course(COURSE)
     assert found.diverged == 20 or not found.reconcile_complete
     assert result.verdict is not Verdict.PASS
 
@@ -66,15 +66,15 @@ def test_a_reconcile_of_the_release_before_is_no_evidence_once_there_are_counter
     before, _ = clean
     del before.document["counters_differed"]
     before.save()
-    assert evidence.evaluate_course(COURSE)[0].verdict is Verdict.PASS  # as after an upgrade: all is loose
+    assert gate.evaluate_course(COURSE)[0].verdict is Verdict.PASS  # as after an upgrade: all is loose
     take_in(ids())
     rows.reconciled()
-    assert evidence.evaluate_course(COURSE)[0].verdict is Verdict.PASS
+    assert gate.evaluate_course(COURSE)[0].verdict is Verdict.PASS
     LedgerEntry.objects.filter(pk__in=ids()[:20]).update(result=PairStatus.OVERDUE, graded_pair=False)
     Run.objects.filter(pk=rows.reconciled().pk).update(document=before.document)
-    assert evidence.evaluate_course(COURSE)[0].verdict is not Verdict.PASS
+    assert gate.evaluate_course(COURSE)[0].verdict is not Verdict.PASS
     forget_counters()
-    assert evidence.evaluate_course(COURSE)[1].overdue == 20
+    assert gate.evaluate_course(COURSE)[1].overdue == 20
 
 
 def test_a_bucket_whose_row_is_gone_is_made_anew_after_an_entry_has_left_it():

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, cutover, purge, toggles
+from migration_shim import api, purge, toggles
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
 from migration_shim.core.buckets import Flag
 from migration_shim.core.data import Move
+from migration_shim.cutover import steps as cutover
 from migration_shim.ledger import counts
 from migration_shim.ledger.entries import refill
 from migration_shim.legacy import reading

@@ -8,11 +8,12 @@ import pytest
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from migration_shim import api, evidence, toggles
+from migration_shim import api, toggles
 from migration_shim.comparison import legacy_outcomes, results
 from migration_shim.comparison.candidates import Seen
 from migration_shim.core.data import DETERMINISTIC, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.phases import flags_of
+from migration_shim.cutover import gate
 from migration_shim.ledger import known_differences, permits
 from migration_shim.models import CoursePhase, Divergence, KnownDifference, LedgerEntry, LegacySubmission, PhaseChange
 from migration_shim.runs import records as runs
@@ -34,13 +35,13 @@ def tick(phase=Phase.LIVE):
 
 def preflight():
     """A preflight that finds nothing, run as the command runs it."""
-    with runs.running("preflight", COURSE, judge=evidence.judge) as record:
+    with runs.running("preflight", COURSE, judge=gate.judge) as record:
         record.document, record.complete = {"findings": []}, True
 
 
 def reconcile(*, complete=True, **said):
     """A reconcile that compares nothing, run as the command runs it."""
-    with runs.running("reconcile", COURSE, judge=evidence.judge) as record:
+    with runs.running("reconcile", COURSE, judge=gate.judge) as record:
         record.document = {"fence_leaks": 0, "double_authority": 0} | said
         record.complete = complete
 
@@ -111,7 +112,7 @@ def test_a_run_without_a_permit_gives_none(clean):
 
 
 def test_a_preflight_with_a_blocker_takes_it_away(permitted):
-    with runs.running("preflight", COURSE, judge=evidence.judge) as record:
+    with runs.running("preflight", COURSE, judge=gate.judge) as record:
         blocker = {"code": "x", "severity": "blocker", "rows": 1, "queue": "", "problem": ""}
         record.document, record.complete = {"findings": [blocker]}, True
     assert permit() == ""
@@ -124,7 +125,7 @@ def test_a_reconcile_that_is_stopped_takes_it_away(permitted):
 
 @pytest.mark.parametrize("kind", ["reconcile", "preflight"])
 def test_asking_while_a_run_is_at_work_takes_nothing_away(permitted, kind):
-    with runs.running(kind, COURSE, judge=evidence.judge) as record:
+    with runs.running(kind, COURSE, judge=gate.judge) as record:
         content = api.gate(COURSE).content
         assert content["verdict"] == ("INCONCLUSIVE" if kind == "reconcile" else "PASS")
         assert permit() == "live"
@@ -246,7 +247,7 @@ def test_what_is_stored_while_a_verdict_is_made_takes_its_permit_away(clean, mon
         pytest.skip("SQLite's transactions take turns as a whole")
     rows.legacy_row(7)
     rows.backfill(courses=frozenset([COURSE]))
-    judged, verdict, evaluate = threading.Event(), [], evidence.evaluate_course
+    judged, verdict, evaluate = threading.Event(), [], gate.evaluate_course
 
     def slowly(course_id):
         found = evaluate(course_id)
@@ -260,7 +261,7 @@ def test_what_is_stored_while_a_verdict_is_made_takes_its_permit_away(clean, mon
         finally:
             connections.close_all()
 
-    monkeypatch.setattr(evidence, "evaluate_course", slowly)
+    monkeypatch.setattr(gate, "evaluate_course", slowly)
     asking = threading.Thread(target=ask)
     asking.start()
     assert judged.wait(60)

@@ -10,10 +10,11 @@ from django.utils.timezone import now
 from model_bakery import baker
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
-from migration_shim import api, serving, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import Authority, ExitCode, Move, Phase
 from migration_shim.core.grader_queues import Served, served
 from migration_shim.core.phases import flags_of
+from migration_shim.cutover import impact
 from migration_shim.lms import flags
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import text
@@ -133,7 +134,7 @@ def test_queues_are_known_from_the_preflight_before_there_is_a_ledger():
         document={"queues": ["b", "a"], "findings": []},
     )
     rows.entries(1, queue_name="c")
-    assert serving.queues_of(COURSE) == ["a", "b", "c"]
+    assert impact.queues_of(COURSE) == ["a", "b", "c"]
     plan = step(Phase.SHADOW)
     assert plan["xqueues"] == {"a": None, "b": None, "c": None}
     assert plan["next"][0] == f"xqueue_backfill --mode shadow --course {COURSE} --execute"
@@ -156,7 +157,7 @@ def test_the_way_back_needs_no_answer_of_legacys_database(error, monkeypatch):
     def gone():
         raise error
 
-    monkeypatch.setattr(serving.on_legacy, "held", gone)
+    monkeypatch.setattr(impact.on_legacy, "held", gone)
     done = step(Phase.LEGACY, execute=True)
     assert done["executed"]
     assert done["in_flight"]["legacy"] is None

@@ -6,8 +6,9 @@ import pytest
 from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model
 
-from migration_shim import api, release, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import Phase
+from migration_shim.cutover import release
 from migration_shim.lms import flags
 from migration_shim.models import CoursePhase, FlagOverride
 from tests import rows

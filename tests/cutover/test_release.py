@@ -9,10 +9,11 @@ from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 from waffle import get_waffle_flag_model
 
-from migration_shim import api, release, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.core.phases import flags_of
+from migration_shim.cutover import release
 from migration_shim.lms import flags
 from migration_shim.models import CoursePhase, LedgerEntry, PhaseChange, Run
 from migration_shim.reports import text

@@ -7,9 +7,10 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from migration_shim import api, overrides, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import DivergenceClass, Phase, Verdict
 from migration_shim.core.phases import flags_of
+from migration_shim.cutover import overrides
 from migration_shim.db import text_columns
 from migration_shim.ledger import known_differences
 from migration_shim.models import FlagOverride, GateOverride, KnownDifference, LedgerEntry, PhaseChange

@@ -8,9 +8,10 @@ from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.utils.timezone import now
 
-from migration_shim import api, cutover, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.errors import RunLocked, ShimError
+from migration_shim.cutover import steps as cutover
 from migration_shim.models import CoursePhase, PhaseChange, Run
 from migration_shim.reports import text
 from tests import rows

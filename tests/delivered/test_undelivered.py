@@ -7,9 +7,10 @@ from django.utils.timezone import now
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import api, conf, delivery, guarding, overrides, purge, redelivery, toggles
+from migration_shim import api, conf, delivery, guarding, purge, redelivery, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode
 from migration_shim.core.errors import IllegalStep, ShimError
+from migration_shim.cutover import overrides
 from migration_shim.legacy import timeouts
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run

@@ -8,10 +8,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from waffle import get_waffle_flag_model
 
-from migration_shim import release, toggles
+from migration_shim import toggles
 from migration_shim.checks import TAG
 from migration_shim.core.data import Phase
 from migration_shim.core.errors import SenderUnusable
+from migration_shim.cutover import release
 from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry
 from migration_shim.python_door import route

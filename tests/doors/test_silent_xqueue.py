@@ -23,10 +23,11 @@ from django.contrib.auth.models import Group
 from django.db import connection, connections  # noqa: F401  (skipif)
 from django.db.models import Count, F
 
-from migration_shim import api, conf, serving, tasks, toggles
+from migration_shim import api, conf, tasks, toggles
 from migration_shim.copies import breaker, outbox
 from migration_shim.core.data import ExitCode, Leg, Phase
 from migration_shim.core.errors import IllegalStep
+from migration_shim.cutover import impact
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.lms.courseware.models import StudentModule
@@ -292,7 +293,7 @@ def test_a_step_that_waits_for_xqueues_database_does_not_hold_up_the_way_back(pr
         assert connected.wait(PATIENCE)
         with proxy.being(State.SILENT):
             away.set()
-            time.sleep(2 * serving.COUNT_SECONDS)
+            time.sleep(2 * impact.COUNT_SECONDS)
             began = time.monotonic()
             back = api.cutover(COURSE, Phase.LEGACY, reason="r", execute=True, user="bob", login=None)
             seconds = time.monotonic() - began
@@ -300,7 +301,7 @@ def test_a_step_that_waits_for_xqueues_database_does_not_hold_up_the_way_back(pr
         with pytest.raises(IllegalStep):  # the course is in legacy by now
             step.result(PATIENCE)
     assert back.content["executed"]
-    assert seconds < serving.COUNT_SECONDS + 2
+    assert seconds < impact.COUNT_SECONDS + 2
     assert phase_of() is Phase.LEGACY
 
 

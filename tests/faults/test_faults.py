@@ -13,8 +13,9 @@ from collections import Counter
 import pytest
 from django.db import transaction
 
-from migration_shim import api, evidence
+from migration_shim import api
 from migration_shim.core.data import DivergenceClass, ExitCode, Verdict
+from migration_shim.cutover import gate
 from migration_shim.models import LedgerEntry
 from migration_shim.reports import machine
 from migration_shim.reports.formats import RENDERERS
@@ -175,7 +176,7 @@ def test_one_fault_in_one_problem_of_two_hundred_is_named(phase, build):
     rows.preflighted()
     faults = faults_of(phase, later=False)
     reconcile()
-    result, _ = evidence.evaluate_course(COURSE)
+    result, _ = gate.evaluate_course(COURSE)
     assert (result.verdict, result.reasons) == (Verdict.PASS, ())
     silent = {}
     for name, fault in faults.items():
@@ -188,7 +189,7 @@ def test_one_fault_in_one_problem_of_two_hundred_is_named(phase, build):
                     reconcile()
                 fault.plant(pair)
                 document, _, _ = reconcile(full=True)
-                result, _ = evidence.evaluate_course(COURSE)
+                result, _ = gate.evaluate_course(COURSE)
                 about = document.content["fence_leaks"] if fault.klass is DivergenceClass.FENCE_LEAK else 1
                 where = f"{about} fence leak" if fault.course_wide else pair.entry.item_id
                 if result.verdict is Verdict.PASS or not any(where in reason for reason in result.reasons):

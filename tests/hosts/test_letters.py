@@ -6,8 +6,9 @@ from urllib.parse import quote
 import pytest
 from django.urls import path, reverse
 
-from migration_shim import api, serving, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import Phase
+from migration_shim.cutover import impact
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests import rows
 from tests.rows import clean_course, fresh  # noqa: F401
@@ -74,7 +75,7 @@ def test_what_is_in_flight_is_counted_for_a_step(long):
         assert ("/xqueue/" in row.lms_callback_url) is not long
     rows.legacy_row(4, course=course.lower())
     world.staging(5, course=course)
-    assert serving.in_flight(course)["legacy"] == {"queued": 2, "pulled": 1}
+    assert impact.in_flight(course)["legacy"] == {"queued": 2, "pulled": 1}
     how = {"reason": "r", "execute": False, "user": "ada", "login": None}
     plan = validate(api.cutover(course, Phase.SHADOW, **how).content)
     assert plan["in_flight"]["legacy"] == {"queued": 2, "pulled": 1}
@@ -87,7 +88,7 @@ def test_what_is_in_flight_is_counted_for_a_step(long):
 def test_counting_costs_one_statement_however_many_rows_and_courses_there_are(django_assert_num_queries):
     def asked():
         with django_assert_num_queries(1, using="xqueue"):
-            return serving.in_flight(rows.COURSE)["legacy"]
+            return impact.in_flight(rows.COURSE)["legacy"]
 
     rows.legacy_row(1)
     assert asked() == {"queued": 1}

@@ -8,8 +8,9 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, serving, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Grading, Phase, Whose
+from migration_shim.cutover import impact
 from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
@@ -112,7 +113,7 @@ def test_what_is_in_flight_is_ours(reason):
     world.staging(8)
     world.staging(9, pull_time=rows.now(), pullkey="x")
     stranger = {world.STAGING: 2} if reason == UNKNOWN else {}
-    assert serving.in_flight(COURSE)["legacy"] == {"queued": 1}
+    assert impact.in_flight(COURSE)["legacy"] == {"queued": 1}
     content = validate(api.status([COURSE]).content)
     (course,) = content["courses"]
     assert course["in_flight"]["legacy"] == {"queued": 1}
@@ -223,7 +224,7 @@ def test_what_cannot_be_counted_keeps_a_course_from_live_and_from_nothing_else(c
         raise DatabaseError
 
     toggles.force_flags(COURSE, True, False)
-    monkeypatch.setattr(serving.on_legacy, "everything", gone)
+    monkeypatch.setattr(impact.on_legacy, "everything", gone)
     assert "cannot be told" in stepped(Phase.LIVE).content["reasons"][-1]
     assert stepped(Phase.LEGACY).content["executed"]
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import evidence, toggles
+from migration_shim import toggles
 from migration_shim.core.data import Authority, DivergenceClass, Move, Origin, PairStatus, Phase, Verdict
 from migration_shim.core.phases import needs_permit
+from migration_shim.cutover import gate
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange, Run
 from tests.counters.oracle import complaints
 from tests.interleavings.operations import (
@@ -41,7 +42,7 @@ ROUNDS = 8
 def broken(world: World, operations: tuple[Operation, Operation], played: list[Played]) -> list[str]:
     """Everything that does not hold after a schedule; the world is finished on the way."""
     found = list(_died_of_an_error(operations, played))
-    passed = evidence.evaluate_course(COURSE)[0].verdict is Verdict.PASS
+    passed = gate.evaluate_course(COURSE)[0].verdict is Verdict.PASS
     found += at_once(world)
     found += complaints()
     kept, open_rows = {user: _known_key(world, user) for user in (ON_LEGACY, ON_TARGET)}, _ungraded()
@@ -210,7 +211,7 @@ def _permit(world: World, passed: bool) -> Iterator[str]:
     """A permit that the evidence contradicts does not exist, and one that it bears out was not taken away."""
     toggles.new_work_cycle()
     record = CoursePhase.objects.get(course_id=COURSE)
-    result, _ = evidence.evaluate_course(COURSE)
+    result, _ = gate.evaluate_course(COURSE)
     permitted = bool(record.permit) and record.permit_until > now()
     if permitted and result.verdict is Verdict.FAIL:
         yield f"a permit for {record.permit} beside a verdict of {result.verdict}: {result.reasons[0]}"

@@ -8,11 +8,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.connection import ConnectionDoesNotExist
 from submissions.models import StudentItem
 
-from migration_shim import api, overrides, proofs, toggles
+from migration_shim import api, toggles
 from migration_shim.comparison import legacy_outcomes, results
 from migration_shim.comparison.candidates import Seen
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
+from migration_shim.cutover import invariants, overrides
 from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
@@ -87,7 +88,7 @@ def test_no_override_passes_rows_of_the_targets_own_that_nobody_has_looked_at(sh
     LedgerEntry.objects.filter(pk=LedgerEntry.objects.earliest("pk").pk).update(authority="target")
     forget_counters()
     rows.in_phase("shadow", since=CoursePhase.objects.get().since)
-    assert proofs.doubles(COURSE) == 0  # the reconcile has looked
+    assert invariants.doubles(COURSE) == 0  # the reconcile has looked
     rows.in_phase("shadow", since=rows.now())
     with pytest.raises(IllegalStep, match="Nobody has looked"):
         step()
@@ -266,7 +267,7 @@ def test_nobody_signs_for_what_still_waits_on_the_wrong_side(astray, monkeypatch
     monkeypatch.setattr(legacy_rows, "existing", silent)
     with pytest.raises(ShimError, match="Nobody can tell"):
         cure(DivergenceClass.WRONG_SIDE)
-    assert (wrong(), proofs.wrong_side(COURSE)) == (1, 1)
+    assert (wrong(), invariants.wrong_side(COURSE)) == (1, 1)
     with pytest.raises(IllegalStep, match="1 submissions on legacy"):
         overrides.refuse_unpassable(COURSE)
 
@@ -276,7 +277,7 @@ def test_a_signature_ends_what_legacy_has_graded(astray):
     rows.reconcile()
     cure(DivergenceClass.WRONG_SIDE)
     rows.reconcile()
-    assert (wrong(), proofs.wrong_side(COURSE)) == (0, 0)
+    assert (wrong(), invariants.wrong_side(COURSE)) == (0, 0)
 
 
 def test_what_has_vanished_from_the_wrong_side_ends_with_a_signature(astray):
@@ -286,4 +287,4 @@ def test_what_has_vanished_from_the_wrong_side_ends_with_a_signature(astray):
     cure(DivergenceClass.WRONG_SIDE, "the learner was asked to send it again")
     rows.reconcile(full=True)
     rows.reconcile(full=True)
-    assert (wrong(), proofs.wrong_side(COURSE)) == (0, 0)
+    assert (wrong(), invariants.wrong_side(COURSE)) == (0, 0)

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import evidence
 from migration_shim.comparison import candidates, equal_pairs, pairs, results
 from migration_shim.core.data import ScoreStyle
 from migration_shim.core.scoring import style_of, style_sign
+from migration_shim.cutover import gate
 from migration_shim.db import retry
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission, Run
 from migration_shim.runs import records as runs
@@ -338,7 +338,7 @@ def test_a_run_that_was_killed_in_the_middle_is_taken_up_and_is_no_evidence(monk
     with pytest.raises(Killed):
         comparing_run(die)
     assert LedgerEntry.objects.exclude(seen="").count() == 4
-    assert not evidence.evaluate_course(COURSE)[1].reconcile_complete
+    assert not gate.evaluate_course(COURSE)[1].reconcile_complete
     seen = dict(LedgerEntry.objects.values_list("id", "compared_at"))
     document, _ = rows.reconcile()
     assert document.content["courses"][0]["full"] is True

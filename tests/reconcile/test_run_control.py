@@ -13,11 +13,12 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, evidence
+from migration_shim import api
 from migration_shim.comparison import equal_pairs, linking, scan
 from migration_shim.comparison.link_position import CHECKPOINT
 from migration_shim.core.data import ExitCode, Grading, Verdict
 from migration_shim.core.errors import RunLocked, WorkersFailed
+from migration_shim.cutover import gate
 from migration_shim.models import Checkpoint, LedgerEntry, Run
 from migration_shim.runs import broker, control, spread
 from migration_shim.runs import records as runs
@@ -131,7 +132,7 @@ def test_a_signal_stops_a_run_and_kill_does_not_hold_its_place_for_ever(tmp_path
     assert f"waiting: the pause file {pause} exists" in errors
     run.refresh_from_db()
     assert (run.complete, run.document["stopped_by"], run.finished_at is None) == (False, "SIGTERM", False)
-    assert "there was no reconcile" in evidence.run_gate(COURSE).content["reasons"]  # none that is evidence
+    assert "there was no reconcile" in gate.run_gate(COURSE).content["reasons"]  # none that is evidence
 
     pause.unlink()
     LedgerEntry.objects.update(seen="")
@@ -144,7 +145,7 @@ def test_a_signal_stops_a_run_and_kill_does_not_hold_its_place_for_ever(tmp_path
     with pytest.raises(RunLocked):
         reconcile()
     Run.objects.filter(pk=dead.pk).update(heartbeat_at=now() - timedelta(seconds=121))
-    assert evidence.run_gate(COURSE).content["verdict"] == Verdict.INCONCLUSIVE
+    assert gate.run_gate(COURSE).content["verdict"] == Verdict.INCONCLUSIVE
     content = reconcile()[0].content
     assert (content["complete"], content["equal"]) == (True, 9)
 

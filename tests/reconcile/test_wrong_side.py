@@ -8,10 +8,11 @@ import pytest
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, evidence, models, overrides, proofs, toggles
+from migration_shim import api, models, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.core.phases import flags_of
+from migration_shim.cutover import gate, invariants, overrides
 from migration_shim.ledger import known_differences
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission
 from tests import rows
@@ -58,7 +59,7 @@ def counted(document=None):
 def waiting():
     """How many of those on record wait on legacy: what the watch and the status call for a handoff for."""
     rows.reconcile()
-    return proofs.wrong_side(COURSE)
+    return invariants.wrong_side(COURSE)
 
 
 def cured():
@@ -266,12 +267,12 @@ def test_it_closes_the_gate_and_no_signature_passes_it():
     rows.preflighted()
     rows.legacy_row(7)
     rows.reconcile()
-    result, _ = evidence.evaluate_course(COURSE)
+    result, _ = gate.evaluate_course(COURSE)
     assert result.verdict == "FAIL"
     assert result.reasons[0] == "1 submissions reached legacy while the target was authoritative"
     with pytest.raises(IllegalStep, match="Wrong side"):
         overrides.refuse_unpassable(COURSE)
-    validate(evidence.run_gate(COURSE).content)
+    validate(gate.run_gate(COURSE).content)
 
 
 def test_nobody_can_register_it():

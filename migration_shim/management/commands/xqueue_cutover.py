@@ -9,8 +9,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from opaque_keys.edx.keys import CourseKey
 
-from ... import cutover, release, wave
 from ...core.data import Document, ExitCode, Phase
+from ...cutover import release, waves
+from ...cutover import steps as cutover
 from ...ledger import counts, stamp
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
@@ -107,7 +108,7 @@ class Command(ShimCommand):
             return release.run(courses[0], override=options["override"], **who)
         if options["course"] and len(courses) == 1:
             return cutover.run(courses[0], to, override=options["override"], **who)
-        return wave.run(courses, to, override=options["override"], limit=options["wave"], **who)
+        return waves.run(courses, to, override=options["override"], limit=options["wave"], **who)
 
 
 def _courses_of(org: str | None, file: Path | None) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import evidence
 from ...core.data import Document
+from ...cutover import gate
 from ..command import ShimCommand, course_id
 
 
@@ -24,7 +24,7 @@ class Command(ShimCommand):
 
     def document(self, *, course: str, explain: bool, **options: Any) -> Document:
         """The verdict."""
-        answer = evidence.run_gate(course)
+        answer = gate.run_gate(course)
         if not explain and options["format"] == "text":
             content = {key: value for key, value in answer.content.items() if key != "evidence"}
             return Document(content=content, exit_code=answer.exit_code)

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from ... import cures
 from ...core.data import GRAVE, DivergenceClass, Document, ExitCode
+from ...cutover import cures
 from ...ledger import known_differences
 from ..command import ShimCommand, course_id, operator, positive, sentence
 

@@ -15,19 +15,20 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import overrides, toggles
-from .conf import load
-from .core import row_checks
-from .core.data import Authority, Document, ExitCode, Phase
-from .core.errors import IllegalStep, Malformed, ShimError
-from .core.findings import NOTE
-from .core.wire import parse_envelope
-from .ledger.entries import legacy_body
-from .lms import capa
-from .lms import flags as platform
-from .models import CoursePhase, LedgerEntry, PhaseChange
-from .runs import records as runs
-from .target import installed, writer
+from .. import toggles
+from ..conf import load
+from ..core import row_checks
+from ..core.data import Authority, Document, ExitCode, Phase
+from ..core.errors import IllegalStep, Malformed, ShimError
+from ..core.findings import NOTE
+from ..core.wire import parse_envelope
+from ..ledger.entries import legacy_body
+from ..lms import capa
+from ..lms import flags as platform
+from ..models import CoursePhase, LedgerEntry, PhaseChange
+from ..runs import records as runs
+from ..target import installed, writer
+from . import overrides
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
 FLAG = platform.SUBMISSION_FLAG

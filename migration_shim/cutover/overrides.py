@@ -10,13 +10,13 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import proofs
-from .core.data import Phase
-from .core.errors import IllegalStep, ShimError
-from .core.evidence import GateResult
-from .db import text_columns
-from .models import GateOverride
-from .runs import records as runs
+from ..core.data import Phase
+from ..core.errors import IllegalStep, ShimError
+from ..core.evidence import GateResult
+from ..db import text_columns
+from ..models import GateOverride
+from ..runs import records as runs
+from . import invariants
 
 
 def sign(
@@ -58,18 +58,18 @@ def refuse_unpassable(course_id: str) -> None:
     Raises:
         IllegalStep: with what was found, or because nobody can tell.
     """
-    leaks, doubles = proofs.fence_leaks(course_id), proofs.doubles(course_id)
-    if wrong := proofs.wrong_side(course_id):
+    leaks, doubles = invariants.fence_leaks(course_id), invariants.doubles(course_id)
+    if wrong := invariants.wrong_side(course_id):
         raise IllegalStep(
             f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."
         )
-    if waiting := proofs.undelivered(course_id).count():
+    if waiting := invariants.undelivered(course_id).count():
         raise IllegalStep(
             f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."
         )
-    if proofs.nobody_asked(course_id):
+    if invariants.nobody_asked(course_id):
         raise IllegalStep(
             f"Nobody has asked what learners of {course_id} wait for. Run a reconcile first: "
             f"xqueue_reconcile --course {course_id}"

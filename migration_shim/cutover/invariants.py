@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 from django.db.models import Count, Q, QuerySet
 
-from .conf import load
-from .core.data import GRAVE, Authority, DivergenceClass, Move, State
-from .core.delivered import Learner
-from .ledger import attempts, counts
-from .legacy import open_rows as on_legacy
-from .legacy import rows as legacy_rows
-from .legacy import timeouts
-from .lms import state
-from .models import Bucket, CoursePhase, Divergence, LedgerEntry
-from .runs import records as runs
-from .target import reader
+from ..conf import load
+from ..core.data import GRAVE, Authority, DivergenceClass, Move, State
+from ..core.delivered import Learner
+from ..ledger import attempts, counts
+from ..legacy import open_rows as on_legacy
+from ..legacy import rows as legacy_rows
+from ..legacy import timeouts
+from ..lms import state
+from ..models import Bucket, CoursePhase, Divergence, LedgerEntry
+from ..runs import records as runs
+from ..target import reader
 
 #: Graders of the target have had these.
 _TARGETS = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]

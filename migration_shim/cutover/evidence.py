@@ -10,17 +10,17 @@ from typing import Any
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import overrides, proofs
-from .conf import ShimSettings
-from .core import cohorts
-from .core.buckets import Flag
-from .core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
-from .core.evidence import Evidence, Latency, Override, Tally
-from .ledger import aggregates, counts, known_differences, recount
-from .ledger import entries as ledger
-from .lms import state
-from .models import CoursePhase, LedgerEntry, PhaseChange, Run
-from .runs import records as runs
+from ..conf import ShimSettings
+from ..core import cohorts
+from ..core.buckets import Flag
+from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
+from ..core.evidence import Evidence, Latency, Override, Tally
+from ..ledger import aggregates, counts, known_differences, recount
+from ..ledger import entries as ledger
+from ..lms import state
+from ..models import CoursePhase, LedgerEntry, PhaseChange, Run
+from ..runs import records as runs
+from . import invariants, overrides
 
 #: Grave classes that the evidence has a field of its own for.
 _TOLD = {
@@ -56,7 +56,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     everything = told if unseen is None else counts.joined(told, counts.loose(course_id, unseen))
     numbers = cohorts.counting(told, authority)
     window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
-    classes, grave = cohorts.by_class(numbers), proofs.on_record(course_id)
+    classes, grave = cohorts.by_class(numbers), invariants.on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
         reconcile_age=_age(reconciled),

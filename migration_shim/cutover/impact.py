@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .conf import usable
-from .core.data import HELD, Authority, Move, Phase
-from .core.grader_queues import served
-from .db import schema
-from .fields import exact
-from .ledger import counts
-from .legacy import open_rows as on_legacy
-from .legacy.timeouts import AWAY, soon
-from .models import LedgerEntry
-from .runs import records as runs
-from .target import open_rows
+from ..conf import usable
+from ..core.data import HELD, Authority, Move, Phase
+from ..core.grader_queues import served
+from ..db import schema
+from ..fields import exact
+from ..ledger import counts
+from ..legacy import open_rows as on_legacy
+from ..legacy.timeouts import AWAY, soon
+from ..models import LedgerEntry
+from ..runs import records as runs
+from ..target import open_rows
 
 #: How long a step waits for legacy's counts.
 COUNT_SECONDS = 1.0

@@ -8,16 +8,17 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import evidence, overrides, release, serving, toggles
-from .conf import load, usable
-from .core.data import Authority, Document, ExitCode, Phase, Verdict
-from .core.errors import IllegalStep
-from .core.phases import allowed_steps, flags_of, needs_permit
-from .ledger import recount, stamp
-from .lms import flags as platform
-from .models import CoursePhase
-from .runs import records as runs
-from .target import removal
+from .. import toggles
+from ..conf import load, usable
+from ..core.data import Authority, Document, ExitCode, Phase, Verdict
+from ..core.errors import IllegalStep
+from ..core.phases import allowed_steps, flags_of, needs_permit
+from ..ledger import recount, stamp
+from ..lms import flags as platform
+from ..models import CoursePhase
+from ..runs import records as runs
+from ..target import removal
+from . import gate, impact, overrides, release
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
@@ -88,7 +89,7 @@ def run(
     signer = overrides.signer(login)
     toggles.new_work_cycle()
     # Before the lock: the way back waits for no other step because XQueue's database is slow to answer that one.
-    flying = serving.in_flight(course_id)
+    flying = impact.in_flight(course_id)
     complaint = _strangers(course_id) if to.authority is Authority.TARGET else ""
     if not execute:
         content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
@@ -104,7 +105,7 @@ def run(
         if exit_code:
             return Document(content={**content, "executed": False}, exit_code=exit_code)
         if content["overridden"]:
-            result, _ = evidence.evaluate_course(course_id)
+            result, _ = gate.evaluate_course(course_id)
             overrides.sign(
                 course_id,
                 to,
@@ -158,7 +159,7 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
 
 
 def _plan(
-    course_id: str, to: Phase, reason: str, override: bool, flying: serving.InFlight, complaint: str
+    course_id: str, to: Phase, reason: str, override: bool, flying: impact.InFlight, complaint: str
 ) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
     past_the_shim = platform.submission_flag_on(course_id)
@@ -172,9 +173,9 @@ def _plan(
     gated = needs_permit(decision.phase, to)
     verdict, reasons, needed, exit_code = None, [], [], ExitCode.OK
     if gated:
-        result, _ = evidence.evaluate_course(course_id)
+        result, _ = gate.evaluate_course(course_id)
         verdict, reasons, needed = result.verdict, list(result.reasons), list(result.needed)
-        exit_code = evidence.exit_code(result.verdict)
+        exit_code = gate.exit_code(result.verdict)
     overridden = override and verdict not in (None, Verdict.PASS)
     if overridden:
         overrides.refuse_unpassable(course_id)
@@ -209,8 +210,8 @@ def _plan(
         "authoritative_after": to.authority.value,
         "platform_flag_before": past_the_shim,
         "in_flight": flying,
-        "becomes": serving.becomes(course_id, to, flying),
-        **serving.asked_of_graders(course_id, to, flying),
+        "becomes": impact.becomes(course_id, to, flying),
+        **impact.asked_of_graders(course_id, to, flying),
         "remember": _AFTER[to],
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
         "next": [command.format(course=course_id) for command in _NEXT[to]],
@@ -220,7 +221,7 @@ def _plan(
 
 def _strangers(course_id: str) -> str:
     """Why rows on legacy keep a course from going on: whether they are ours nobody has said. Empty where none do."""
-    rows = serving.strangers(course_id)
+    rows = impact.strangers(course_id)
     if rows is None:
         return "legacy's database does not answer: whether rows of an unknown LMS wait there cannot be told"
     named = ", ".join(f"{number} of {host}" for host, number in rows.items())

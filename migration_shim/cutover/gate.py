@@ -9,15 +9,16 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import gathering, overrides
-from .conf import load
-from .core.data import Document, ExitCode, Phase, Verdict
-from .core.evidence import Cause, Evidence, GateResult, Tally
-from .core.explain import explain
-from .core.gate import evaluate
-from .ledger import known_differences, permits
-from .models import CoursePhase, Run
-from .runs import records as runs
+from ..conf import load
+from ..core.data import Document, ExitCode, Phase, Verdict
+from ..core.evidence import Cause, Evidence, GateResult, Tally
+from ..core.explain import explain
+from ..core.gate import evaluate
+from ..ledger import known_differences, permits
+from ..models import CoursePhase, Run
+from ..runs import records as runs
+from . import evidence as cutover_evidence
+from . import overrides
 
 SCHEMA = "migration_shim.xqueue_gate/1"
 _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
@@ -26,7 +27,7 @@ _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
 def evaluate_course(course_id: str) -> tuple[GateResult, Evidence]:
     """The verdict of one course from its stored evidence, with the evidence."""
     settings = load()
-    evidence = gathering.gather(course_id, settings)
+    evidence = cutover_evidence.gather(course_id, settings)
     return evaluate(evidence, settings.thresholds()), evidence
 
 

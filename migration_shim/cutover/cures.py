@@ -10,11 +10,11 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils.timezone import now
 
-from . import proofs
-from .core.data import GRAVE, DivergenceClass, Document, Phase
-from .core.errors import ShimError
-from .ledger import buckets, known_differences, permits
-from .models import CoursePhase, Divergence, LedgerEntry, PhaseChange
+from ..core.data import GRAVE, DivergenceClass, Document, Phase
+from ..core.errors import ShimError
+from ..ledger import buckets, known_differences, permits
+from ..models import CoursePhase, Divergence, LedgerEntry, PhaseChange
+from . import invariants
 
 
 def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Document:
@@ -53,7 +53,7 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
 
 
 def _refuse_what_is_there(course_id: str) -> None:
-    left = proofs.leaks_now(course_id)
+    left = invariants.leaks_now(course_id)
     if left is None:
         raise ShimError("Nobody can tell whether the leak is mended: XQueue's database does not answer.")
     if left:
@@ -61,7 +61,7 @@ def _refuse_what_is_there(course_id: str) -> None:
 
 
 def _refuse_what_waits(course_id: str) -> None:
-    left = proofs.wrong_side_now(course_id)
+    left = invariants.wrong_side_now(course_id)
     if left is None:
         raise ShimError("Nobody can tell whether any of them waits on legacy still: XQueue's database does not answer.")
     if left:
@@ -73,7 +73,7 @@ def _refuse_what_waits(course_id: str) -> None:
 
 def _refuse_who_waits(course_id: str) -> None:
     """Only those for whom nothing can be done are signed for while they wait; the others the watch delivers to."""
-    left = proofs.wait_now(proofs.undelivered(course_id).filter(undeliverable=""))
+    left = invariants.wait_now(invariants.undelivered(course_id).filter(undeliverable=""))
     if left is None:
         raise ShimError("Nobody can tell whether any of them waits: a learner's state cannot be read. Reconcile.")
     if left:
@@ -88,7 +88,7 @@ def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
     rows = Divergence.objects.filter(course_id=course_id, klass=klass, cured_at=None)
     ids = set(rows.values_list("entry_id", flat=True))
     if klass is DivergenceClass.DOUBLE_AUTHORITY:
-        ids |= set(proofs.double_authority(course_id).values_list("pk", flat=True))
+        ids |= set(invariants.double_authority(course_id).values_list("pk", flat=True))
     number = len(ids)
     if klass is DivergenceClass.FENCE_LEAK:
         number, record.fence_leaks = max(number, record.fence_leaks), 0

@@ -15,12 +15,14 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import cutover, evidence, toggles
-from .conf import load
-from .core.data import Document, ExitCode, Phase, State, Verdict
-from .core.errors import IllegalStep
-from .models import CoursePhase, LedgerEntry, Run
-from .runs import records as runs
+from .. import toggles
+from ..conf import load
+from ..core.data import Document, ExitCode, Phase, State, Verdict
+from ..core.errors import IllegalStep
+from ..models import CoursePhase, LedgerEntry, Run
+from ..runs import records as runs
+from . import gate
+from . import steps as cutover
 
 SCHEMA = "migration_shim.xqueue_cutover_wave/1"
 
@@ -54,7 +56,7 @@ def run(
     Args:
         courses: in the order in which they are to be moved, the canary first; each counts once.
         limit: how many courses may be in flight. A step to legacy is the way back: it knows neither canary nor limit.
-        to, reason, execute, user, login, override: as for one course, see ``cutover.run``.
+        to, reason, execute, user, login, override: as for one course, see ``cutover.steps.run``.
 
     Exit codes: 2 a course failed or its gate says FAIL, 2|8 a gate is not open for want of evidence, 1 a course cannot
     take the step, 4 courses wait for their turn.
@@ -196,7 +198,7 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
     reconciled = runs.last_complete("reconcile", course_id)
     if reconciled is None or reconciled.finished_at is None or reconciled.started_at < record.since:
         return Stand.WATCHED, ["no reconcile has begun and ended since its step"]
-    result, found = evidence.evaluate_course(course_id)
+    result, found = gate.evaluate_course(course_id)
     bad = {
         "fence leaks": found.fence_leaks,
         "double authority": found.double_authority,
