@@ -9,9 +9,10 @@ from .cutover.release import run as release
 from .cutover.steps import remove_shadows
 from .cutover.steps import run as cutover
 from .cutover.waves import run as cutover_wave
+from .delivery.undelivered import listing as undelivered
+from .delivery.ungradable import fail
 from .diff_report import gather as diff_report
 from .dual_write import QueueInterface as queue_interface
-from .in_vain import fail
 from .ledger.audit import run as audit
 from .ledger.counts import known_courses
 from .ledger.known_differences import add as add_known_difference
@@ -23,7 +24,6 @@ from .reconcile import run as reconcile
 from .retirement import retire_learner
 from .status import run as status
 from .toggles import new_work_cycle
-from .undelivered import listing as undelivered
 from .watch import run as watch
 
 __all__ = [

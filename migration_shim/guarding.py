@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import in_vain, queue_names, toggles
+from . import queue_names, toggles
 from .conf import ShimSettings
 from .core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .core.buckets import Flag, uncovered
@@ -22,6 +22,7 @@ from .core.evidence import Tally
 from .core.reconcile_document import fence_known_upto
 from .cutover import invariants
 from .cutover import steps as cutover
+from .delivery import ungradable
 from .ledger import aggregates, counts, phase_memory
 from .ledger.entries import owed_since
 from .legacy.client import LegacyClient
@@ -72,7 +73,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
     mend = bool(failed) or any(item.side is Authority.TARGET and not item.copies for item in seen.stuck)
     then = [_RETURN.format(course=course_id)] if mend and _is_legacy(seen.phase, step) else []
     if seen.in_vain:
-        then.append(in_vain.command(course_id))
+        then.append(ungradable.command(course_id))
     return {
         "phase": decision.phase.value,
         "breaches": [_described(breach) for breach in found],
@@ -114,7 +115,7 @@ def look(
         undeliverable=invariants.undelivered(course_id).exclude(undeliverable="").count(),
         wrong_side=invariants.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
-        in_vain=len(in_vain.rows([course_id], settings).get(course_id, [])),
+        in_vain=len(ungradable.rows([course_id], settings).get(course_id, [])),
         failed=open_rows.failed_since(course_id, now() - _LATELY),
         unknown_queues=_unknown_queues(course_id, phase, settings),
         **compared,

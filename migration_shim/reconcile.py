@@ -17,13 +17,15 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils.timezone import now
 
-from . import delivery, learners, toggles
+from . import toggles
 from .comparison import candidates, linking, scan, twins
 from .comparison.score_styles import Styles
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
 from .cutover import gate, overrides
+from .delivery import learner_side
+from .delivery import totals as delivery_totals
 from .ledger import aggregates, counts, known_differences, recount
 from .legacy import open_rows as on_legacy
 from .models import Run
@@ -156,7 +158,7 @@ class _Reconcile:
             self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check
         )
         # Last: it goes by what the comparison has seen, and by rows and states as they are now.
-        delivery.look(self.course_id, self.settings, self.control.check)
+        learner_side.look(self.course_id, self.settings, self.control.check)
 
     def _walk(self) -> None:
         """Look at what there is to look at; again at everything if that has taught how a queue scores."""
@@ -239,7 +241,7 @@ class _Reconcile:
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
             fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
-            learners=learners.counted(course_id, self.settings),
+            learners=delivery_totals.counted(course_id, self.settings),
             strangers=on_legacy.strangers(self.in_flight.everything(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,

@@ -13,13 +13,14 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import in_vain, queue_names, standing, toggles, watchers
+from . import queue_names, standing, toggles, watchers
 from .conf import ShimSettings, load
 from .copies import breaker
 from .core.attention import attention
 from .core.data import Authority, DivergenceClass, Document, ExitCode, Move
 from .core.phases import allowed_steps
 from .cutover import overrides
+from .delivery import ungradable as in_vain
 from .ledger import counts, hosts, stamp
 from .legacy import open_rows as on_legacy
 from .legacy.timeouts import AWAY

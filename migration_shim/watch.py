@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import checks, delivery, guarding, purge, queue_names, reconcile, redelivery, repair, retirement, toggles
+from . import checks, guarding, purge, queue_names, reconcile, repair, retirement, toggles
 from .backfill import unfinished
 from .conf import ShimSettings, load
 from .core.data import Document, ExitCode, Phase
+from .delivery import learner_side, redelivery
 from .ledger import counts, stamp
 from .models import CoursePhase, LedgerEntry, Run
 from .runs import records as runs
@@ -140,7 +141,7 @@ class _Round:
         decision = self._try("phase", course_id, toggles.phase_of, course_id)
         if decision is None or decision.phase is not Phase.LEGACY:
             return True
-        return self._try("learners", course_id, delivery.has_unasked, course_id) is not False
+        return self._try("learners", course_id, learner_side.has_unasked, course_id) is not False
 
     def _course(self, course_id: str) -> None:
         check = self.control.check
@@ -164,7 +165,7 @@ class _Round:
             names = ("complete", "of", "compared", "equal", "diverged", "waiting", "overdue")
             course["reconcile"] = {name: reconciled[name] for name in names}
         if reconciled is None or not reconciled["complete"]:
-            self._try("learners", course_id, delivery.look, course_id, self.settings, check)
+            self._try("learners", course_id, learner_side.look, course_id, self.settings, check)
         # Learners who wait are served whatever speaks against comparing.
         course["redelivery"] = self._try("redelivery", course_id, redelivery.run, course_id, self.settings, check)
         whole = reconciled if reconciled is not None and reconciled["complete"] else None

@@ -8,7 +8,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from migration_shim import conf, delivery
+from migration_shim import conf
+from migration_shim.delivery import learner_side
 from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import Bucket, LedgerEntry
@@ -31,7 +32,7 @@ def live():
 
 
 def look():
-    delivery.look(COURSE, conf.load(), lambda: None)
+    learner_side.look(COURSE, conf.load(), lambda: None)
 
 
 def said(entry):
@@ -163,7 +164,7 @@ def test_states_are_read_in_pieces(monkeypatch):
 
 
 def test_pages_are_gone_through_to_the_end(monkeypatch):
-    monkeypatch.setattr(delivery, "PAGE", 2)
+    monkeypatch.setattr(learner_side, "PAGE", 2)
     entries = compared(1, 2, 3, 4, 5)
     look()
     assert {said(one)[0] for one in entries} == {"comparable"}
@@ -171,5 +172,5 @@ def test_pages_are_gone_through_to_the_end(monkeypatch):
 
 def test_no_key_stands_in_the_variables_of_a_traceback():
     waiting()
-    [entry] = delivery._entries(COURSE, 0, conf.load(), now())
+    [entry] = learner_side._entries(COURSE, 0, conf.load(), now())
     assert repr(entry) == f"<entry {entry.pk}>"

@@ -8,9 +8,10 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from migration_shim import conf, delivery, retirement
+from migration_shim import conf, retirement
 from migration_shim.core import json_text
 from migration_shim.core.delivered import Learner, comparable
+from migration_shim.delivery import learner_side
 from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry
@@ -137,7 +138,7 @@ def statements(learners):
         CaptureQueriesContext(connections["default"]) as default,
         CaptureQueriesContext(connections["xqueue"]) as legacy,
     ):
-        delivery.look(COURSE, conf.load(), lambda: None)
+        learner_side.look(COURSE, conf.load(), lambda: None)
     assert len(on_record()) == learners
     return len(default), len(legacy)
 

@@ -7,10 +7,11 @@ from django.utils.timezone import now
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import api, conf, delivery, guarding, purge, redelivery, toggles
+from migration_shim import api, conf, guarding, purge, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.cutover import overrides
+from migration_shim.delivery import learner_side, redelivery
 from migration_shim.legacy import timeouts
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
@@ -202,10 +203,10 @@ def test_a_plot_carries_the_graded_inputs_key_and_is_none():
 def test_what_is_on_its_way_between_the_systems_is_none_yet(move):
     lost()
     LedgerEntry.objects.update(move=move)
-    delivery.look(COURSE, conf.load(), lambda: None)
+    learner_side.look(COURSE, conf.load(), lambda: None)
     assert not on_record()
     LedgerEntry.objects.update(move="none")
-    delivery.look(COURSE, conf.load(), lambda: None)
+    learner_side.look(COURSE, conf.load(), lambda: None)
     assert len(on_record()) == 1
 
 
@@ -473,10 +474,10 @@ def test_the_targets_learners_are_looked_after_while_xqueues_database_is_away(mo
         asked.append(ids)
         raise error
 
-    monkeypatch.setattr(delivery.on_legacy, "unretired", unretired)
-    monkeypatch.setattr(delivery, "PAGE", 1)
+    monkeypatch.setattr(learner_side.on_legacy, "unretired", unretired)
+    monkeypatch.setattr(learner_side, "PAGE", 1)
     with pytest.raises(error):
-        delivery.look(COURSE, conf.load(), lambda: None)
+        learner_side.look(COURSE, conf.load(), lambda: None)
     assert on_record() == ["the learner waits, and its result is stored"]
     theirs.refresh_from_db()
     assert (theirs.learner_said, theirs.undeliverable, theirs.learner_settled_at) == ("waits", "legacy_is_over", None)

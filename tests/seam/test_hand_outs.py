@@ -9,10 +9,11 @@ from django.core.management import call_command
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, guarding, in_vain
+from migration_shim import api, guarding
 from migration_shim.conf import load
 from migration_shim.core.bounds import Bound
 from migration_shim.core.data import ExitCode
+from migration_shim.delivery import ungradable
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.target import leases, seam
 from sandbox.lms.models import LearnerEffect
@@ -185,7 +186,7 @@ def test_fifteen_leases_without_a_result_are_an_alarm_and_fourteen_are_not():
     ExternalGraderDetail.objects.filter(submission_id=again.submission_id).update(status="retry", pullkey="")
     ExternalGraderDetail.objects.filter(submission_id=done.submission_id).update(status="retired")
     ExternalGraderDetail.objects.filter(submission_id=failed.submission_id).update(status="failed")
-    assert in_vain.rows([rows.COURSE], load()) == {rows.COURSE: [many.submission_id, again.submission_id]}
+    assert ungradable.rows([rows.COURSE], load()) == {rows.COURSE: [many.submission_id, again.submission_id]}
 
 
 def test_they_go_on_being_offered():
@@ -248,7 +249,7 @@ def test_the_command_plans_and_then_fails_the_row_and_tells_its_learner(capsys):
 def test_the_command_fails_a_row_that_is_named_however_often_it_was_handed_out():
     sent, foreign = real(), real(course="course-v1:ExU+OTHER+1")
     ids = [sent.submission_id, foreign.submission_id]
-    document = in_vain.fail(rows.COURSE, ids, reason="r", user="ada", execute=True)
+    document = ungradable.fail(rows.COURSE, ids, reason="r", user="ada", execute=True)
     assert document.exit_code == ExitCode.LEFT_BEHIND  # one of them is not the course's
     content = document.content
     assert [row["submission"] for row in content["rows"]] == [sent.submission_id]
@@ -261,9 +262,9 @@ def test_the_command_leaves_what_has_a_result_by_now(watcher, monkeypatch):
     handed_out(sent, 15)
     ExternalGraderDetail.objects.filter(submission_id=sent.submission_id).update(status="pending", pullkey="")
     watcher.pull()
-    found = in_vain.fail(rows.COURSE, [], reason="r", user="ada", execute=False).content["rows"]
+    found = ungradable.fail(rows.COURSE, [], reason="r", user="ada", execute=False).content["rows"]
     assert found
-    monkeypatch.setattr(in_vain, "_found", lambda *args: found)
+    monkeypatch.setattr(ungradable, "_found", lambda *args: found)
     ExternalGraderDetail.objects.update(status="retired")
-    assert in_vain.fail(rows.COURSE, [], reason="r", user="ada", execute=True).content["failed"] == 0
+    assert ungradable.fail(rows.COURSE, [], reason="r", user="ada", execute=True).content["failed"] == 0
     assert sent.detail.status == "retired"

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import in_vain
 from ...core.data import Document
+from ...delivery import ungradable
 from ..command import ShimCommand, course_id, operator, positive, sentence
 
 
@@ -38,4 +38,4 @@ class Command(ShimCommand):
         self, *, course: str, submission: list[int] | None, reason: str, execute: bool, **options: Any
     ) -> Document:
         """What is to be failed, or was."""
-        return in_vain.fail(course, submission or [], reason=reason, user=operator(), execute=execute)
+        return ungradable.fail(course, submission or [], reason=reason, user=operator(), execute=execute)

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import undelivered
 from ...core.data import Document
+from ...delivery import undelivered
 from ..command import ShimCommand, course_id, operator, sentence
 
 

@@ -20,18 +20,18 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
-from .conf import ShimSettings
-from .core.data import BETWEEN, Authority, Leg, Phase, State
-from .core.delivered import TRIES, Learner, comparable
-from .db import bulk
-from .ledger import attempts
-from .ledger.attempts import Submitted
-from .legacy import open_rows as on_legacy
-from .legacy import timeouts
-from .lms import state
-from .models import CoursePhase, LedgerEntry
-from .noting import DEPENDS_ON, Told, note
-from .target import score_events
+from ..conf import ShimSettings
+from ..core.data import BETWEEN, Authority, Leg, Phase, State
+from ..core.delivered import TRIES, Learner, comparable
+from ..db import bulk
+from ..ledger import attempts
+from ..ledger.attempts import Submitted
+from ..legacy import open_rows as on_legacy
+from ..legacy import timeouts
+from ..lms import state
+from ..models import CoursePhase, LedgerEntry
+from ..target import score_events
+from .notes import DEPENDS_ON, Told, note
 
 #: Entries looked at together.
 PAGE = 500

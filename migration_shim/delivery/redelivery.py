@@ -17,17 +17,17 @@ from functools import partial
 from django.db.models import F, Q
 from django.utils.timezone import now
 
-from .conf import ShimSettings
-from .core.data import Authority
-from .core.delivered import TRIES
-from .cutover import invariants
-from .ledger import attempts
-from .ledger.buckets import counted
-from .lms import receivers, state
-from .metrics import count
-from .models import LedgerEntry
-from .target import results, score_events
-from .target.score_events import Again
+from ..conf import ShimSettings
+from ..core.data import Authority
+from ..core.delivered import TRIES
+from ..cutover import invariants
+from ..ledger import attempts
+from ..ledger.buckets import counted
+from ..lms import receivers, state
+from ..metrics import count
+from ..models import LedgerEntry
+from ..target import results, score_events
+from ..target.score_events import Again
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from typing import Any
 from django.db import transaction
 from django.utils.timezone import now
 
-from .core.data import DivergenceClass, Document, ExitCode, Phase
-from .core.errors import ShimError
-from .cutover import invariants
-from .ledger import attempts
-from .lms import state
-from .models import CoursePhase, Divergence, PhaseChange
+from ..core.data import DivergenceClass, Document, ExitCode, Phase
+from ..core.errors import ShimError
+from ..cutover import invariants
+from ..ledger import attempts
+from ..lms import state
+from ..models import CoursePhase, Divergence, PhaseChange
 
 SCHEMA = "migration_shim.xqueue_undelivered/1"
 

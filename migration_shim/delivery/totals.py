@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from .conf import ShimSettings
-from .core.buckets import Kind
-from .cutover import invariants
-from .ledger import counts
-from .lms import receivers, state
+from ..conf import ShimSettings
+from ..core.buckets import Kind
+from ..cutover import invariants
+from ..ledger import counts
+from ..lms import receivers, state
 
 
 def counted(course_id: str, settings: ShimSettings) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from .core.buckets import Learned, learner_bin
-from .core.data import DivergenceClass, PairStatus
-from .db import bulk
-from .ledger import buckets, permits
-from .models import Divergence, LedgerEntry
+from ..core.buckets import Learned, learner_bin
+from ..core.data import DivergenceClass, PairStatus
+from ..db import bulk
+from ..ledger import buckets, permits
+from ..models import Divergence, LedgerEntry
 
 #: What was true of an entry when its learner was asked, and has to be true still when that is written down.
 DEPENDS_ON = ("authority", "move", "target_submission_id", "legacy_id", "learner", "purged_at")

@@ -13,11 +13,11 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .conf import ShimSettings, load
-from .core.data import Document, ExitCode
-from .models import LedgerEntry
-from .runs import records as runs
-from .target import open_rows, results
+from ..conf import ShimSettings, load
+from ..core.data import Document, ExitCode
+from ..models import LedgerEntry
+from ..runs import records as runs
+from ..target import open_rows, results
 
 SCHEMA = "migration_shim.xqueue_fail/1"
 #: Submissions whose state is asked in one statement.

@@ -1,0 +1,1 @@
+"""The learner's side: whether grades arrive, and what is done where one does not."""
