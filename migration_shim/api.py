@@ -21,7 +21,7 @@ from .ledger.known_differences import withdraw as withdraw_known_difference
 from .ledger.stamp import adopt
 from .preflight import run as preflight
 from .reconcile import run as reconcile
-from .retirement import retire_learner
+from .retention.user_retirement import retire_learner
 from .status import run as status
 from .toggles import new_work_cycle
 from .watch import run as watch

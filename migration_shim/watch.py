@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import checks, guarding, purge, queue_names, reconcile, repair, retirement, toggles
+from . import checks, guarding, queue_names, reconcile, repair, toggles
 from .backfill import unfinished
 from .conf import ShimSettings, load
 from .core.data import Document, ExitCode, Phase
 from .delivery import learner_side, redelivery
 from .ledger import counts, stamp
 from .models import CoursePhase, LedgerEntry, Run
+from .retention import purge, user_retirement
 from .runs import records as runs
 from .runs.control import Control, Stopped
 from .runs.isolated import attempt, exit_code_of
@@ -200,7 +201,7 @@ class _Round:
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
 
     def _forget(self) -> int:
-        return retirement.forget_due(self.settings, check=self.control.check)
+        return user_retirement.forget_due(self.settings, check=self.control.check)
 
     def _purge(self) -> dict[str, Any]:
         found = purge.purge(self.settings, execute=self.purge, check=self.control.check).content()

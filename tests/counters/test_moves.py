@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, purge, toggles
+from migration_shim import api, toggles
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.conf import load
@@ -18,6 +18,7 @@ from migration_shim.ledger.entries import refill
 from migration_shim.legacy import reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry
+from migration_shim.retention import purge
 from tests import rows
 from tests.counters.oracle import assert_counters_equal_counts
 from tests.handoff import world

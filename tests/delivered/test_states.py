@@ -8,13 +8,14 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from migration_shim import conf, retirement
+from migration_shim import conf
 from migration_shim.core import json_text
 from migration_shim.core.delivered import Learner, comparable
 from migration_shim.delivery import learner_side
 from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry
+from migration_shim.retention import user_retirement
 from sandbox.lms import capa, receivers
 from tests import rows
 from tests.rows import COURSE, RIGHT, WRONG, fresh  # noqa: F401
@@ -272,6 +273,6 @@ def test_forgetting_a_learner_takes_the_grade_along():
     reconciled()
     assert LedgerEntry.objects.get().learner_score == 1
     LedgerEntry.objects.update(settled_at=now())
-    retirement.retire_learner([entry.learner])
+    user_retirement.retire_learner([entry.learner])
     found = LedgerEntry.objects.get()
     assert (found.learner_correct, found.learner_score, found.learner[:8]) == (None, None, "retired:")

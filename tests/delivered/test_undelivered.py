@@ -7,7 +7,7 @@ from django.utils.timezone import now
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim import api, conf, guarding, purge, toggles
+from migration_shim import api, conf, guarding, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.cutover import overrides
@@ -15,6 +15,7 @@ from migration_shim.delivery import learner_side, redelivery
 from migration_shim.legacy import timeouts
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
+from migration_shim.retention import purge
 from sandbox.lms import receivers
 from sandbox.lms.courseware.models import StudentModule
 from tests import rows

@@ -20,7 +20,7 @@ from django.db.models import Q
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, conf, purge, repair, toggles
+from migration_shim import api, conf, repair, toggles
 from migration_shim.backfill.handoff import finish as handoff_finish
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
@@ -36,6 +36,7 @@ from migration_shim.ledger import attempts, known_differences
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
+from migration_shim.retention import purge
 from migration_shim.runs.control import Control, nothing
 from migration_shim.target import leases, results
 from sandbox.lms import capa, grading, receivers

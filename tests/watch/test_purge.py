@@ -10,12 +10,13 @@ from django.db import transaction
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, SubmissionFile, get_storage
 
-from migration_shim import api, conf, purge
+from migration_shim import api, conf
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.copies import write as copies
 from migration_shim.models import LedgerEntry, StoredIntent
 from migration_shim.reports import text
+from migration_shim.retention import purge
 from migration_shim.target import contents, orphaned_files, transitions
 from tests import rows
 from tests.reconcile import changes

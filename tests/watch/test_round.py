@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, get_storage
 from waffle.models import Switch
 
-from migration_shim import api, purge, repair, retirement, tasks, toggles, watch
+from migration_shim import api, repair, tasks, toggles, watch
 from migration_shim.backfill import unfinished
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.handoff import run as handoff
@@ -26,6 +26,7 @@ from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import LegacyNotWritable, RunLocked
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission, Run
 from migration_shim.reports import text
+from migration_shim.retention import purge, user_retirement
 from migration_shim.runs import records as runs
 from migration_shim.runs.control import Control
 from tests import rows
@@ -312,7 +313,7 @@ STEPS = {
     "guard": (watch.guarding, "guard"),
     "reverse": (repair, "reverse_shadows"),
     "shadows": (repair, "shadows"),
-    "forget": (retirement, "forget_due"),
+    "forget": (user_retirement, "forget_due"),
     "purge": (purge, "purge"),
     "sweep": (watch.sweeping, "sweep"),
     "runs": (purge, "prune_runs"),

@@ -16,13 +16,13 @@ from typing import Any
 from django.db.models import Max, Q, QuerySet
 from django.utils.timezone import now
 
-from .conf import ShimSettings
-from .core.data import Authority, Leg, Move
-from .core.delivered import Learner
-from .ledger import counts, stamp
-from .ledger.buckets import counted
-from .models import CoursePhase, LedgerEntry, Run
-from .target import open_rows
+from ..conf import ShimSettings
+from ..core.data import Authority, Leg, Move
+from ..core.delivered import Learner
+from ..ledger import counts, stamp
+from ..ledger.buckets import counted
+from ..models import CoursePhase, LedgerEntry, Run
+from ..target import open_rows
 
 #: Entries dropped in one statement: whoever writes to the ledger waits for no more.
 BATCH = 500

@@ -17,10 +17,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from .conf import ShimSettings, load
-from .core.identity import RETIRED
-from .lms.users import anonymous_ids
-from .models import LedgerEntry
+from ..conf import ShimSettings, load
+from ..core.identity import RETIRED
+from ..lms.users import anonymous_ids
+from ..models import LedgerEntry
 from .purge import drop
 
 

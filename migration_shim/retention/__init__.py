@@ -1,0 +1,1 @@
+"""Dropping what is not needed any more, and forgetting learners."""
