@@ -34,7 +34,7 @@ from .core.data import Phase
 from .core.errors import ShimError
 from .cutover import steps as cutover
 from .models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
-from .reports import steps
+from .reports import terminal_cutover
 
 STEP = "migration_shim.step_course"
 #: Steps of a course's log on its page; the admin's list of phase changes has all of them.
@@ -267,7 +267,9 @@ class CoursePhaseAdmin(_ReadOnly):
         return self._show_plan(request, content, status=status)
 
     def _show_plan(self, request: HttpRequest, content: dict[str, Any], *, status: int) -> HttpResponse:
-        lines = [line.removeprefix("  ") for line in steps.cutover(content)[1:] if "the same command" not in line]
+        lines = [
+            line.removeprefix("  ") for line in terminal_cutover.cutover(content)[1:] if "the same command" not in line
+        ]
         shown = {"title": "Plan of a step", "plan": content, "lines": "\n".join(lines)}
         return self._render(request, "plan", shown, status=status)
 

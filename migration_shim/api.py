@@ -11,7 +11,6 @@ from .cutover.steps import run as cutover
 from .cutover.waves import run as cutover_wave
 from .delivery.undelivered import listing as undelivered
 from .delivery.ungradable import fail
-from .diff_report import gather as diff_report
 from .dual_write import QueueInterface as queue_interface
 from .ledger.audit import run as audit
 from .ledger.counts import known_courses
@@ -21,6 +20,7 @@ from .ledger.known_differences import withdraw as withdraw_known_difference
 from .ledger.stamp import adopt
 from .preflight import run as preflight
 from .reconcile import run as reconcile
+from .reports.collect import gather as diff_report
 from .retention.user_retirement import retire_learner
 from .status import run as status
 from .toggles import new_work_cycle

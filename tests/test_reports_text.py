@@ -11,7 +11,7 @@ import migration_shim
 from migration_shim.core.attention import attention
 from migration_shim.core.data import DivergenceClass
 from migration_shim.core.reconcile_document import whole_content
-from migration_shim.reports.text import render
+from migration_shim.reports.terminal import render
 from tests import step_documents
 from tests.core.rows import NOON
 from tests.step_documents import CANARY, COURSE, GO_BACK, HANDOFF, PROBLEM, cutover

@@ -13,7 +13,7 @@ from migration_shim import api, preflight, toggles
 from migration_shim.core.data import DivergenceClass, Phase, RowClass, Verdict
 from migration_shim.core.phases import flags_of
 from migration_shim.models import Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from sandbox import capture
 from sandbox.databases import PROJECT_ROOT
 from tests import rows
@@ -166,7 +166,7 @@ def test_every_document_has_a_text(clean):
         api.status([COURSE]),
     ]
     for document in documents:
-        assert len(text.render(document.content).splitlines()) > 1
+        assert len(terminal.render(document.content).splitlines()) > 1
 
 
 def test_a_reconcile_of_no_course_at_all_is_a_document_too():

@@ -29,7 +29,7 @@ from migration_shim.models import (
     LegacySubmission,
     Run,
 )
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from sandbox import capture
 from tests import rows
 from tests.counters.oracle import forget_counters
@@ -167,10 +167,10 @@ def test_legacy_that_does_not_answer_is_not_shown_as_nothing(monkeypatch):
     document = read()
     assert not document["legacy_readable"]
     assert document["courses"][0]["in_flight"]["legacy"] is None
-    shown = text.render(document)
+    shown = terminal.render(document)
     assert "LEGACY'S DATABASE DOES NOT ANSWER" in shown
     assert "in flight on legacy: not known" in shown
-    table = [line for line in text.render(document | {"site": True}).splitlines() if line.startswith(COURSE)]
+    table = [line for line in terminal.render(document | {"site": True}).splitlines() if line.startswith(COURSE)]
     assert re.split("  +", table[0])[3:5] == ["?", "0"]
 
 
@@ -267,7 +267,7 @@ def test_a_permit_is_shown_with_the_command():
     rows.in_phase("shadow")
     tick(Phase.SHADOW)
     CoursePhase.objects.update(permit="live", permit_until=now() + timedelta(hours=1))
-    assert f"xqueue_cutover --course {COURSE} --to live --reason TEXT" in text.render(read())
+    assert f"xqueue_cutover --course {COURSE} --to live --reason TEXT" in terminal.render(read())
 
 
 @pytest.mark.parametrize("everyone", [None, True, False])
@@ -305,9 +305,9 @@ def test_what_else_is_written_into_the_log_has_set_no_phase():
 
 def test_the_text_says_that_a_course_was_released():
     rows.in_phase("complete")
-    assert "released" not in text.render(read())
+    assert "released" not in terminal.render(read())
     CoursePhase.objects.update(released_at=now())
-    assert "  released to the platform's own path since 20" in text.render(read())
+    assert "  released to the platform's own path since 20" in terminal.render(read())
 
 
 def test_the_platforms_own_flag_past_the_shim(monkeypatch):
@@ -347,7 +347,7 @@ def test_held_and_returning_rows_with_their_age():
     assert (found["held"]["rows"], found["returning"]["rows"]) == (3, 1)
     assert about(found["held"]["oldest_seconds"], 500) and about(found["returning"]["oldest_seconds"], 3600)
     assert whats(found)[:2] == ["held", "returning"]
-    assert f"xqueue_backfill --mode handoff --course {COURSE} --execute" in text.render(read())
+    assert f"xqueue_backfill --mode handoff --course {COURSE} --execute" in terminal.render(read())
 
 
 def test_alarms_since_the_last_reconcile_count_at_once():
@@ -394,7 +394,7 @@ def test_the_last_backfill_named_the_course_or_none():
     died = backfilled(f"return {COURSE}", hours=0, finished_at=None, complete=False, document={})
     found = course()["last_runs"]["backfill"]
     assert (found["id"], found["mode"], found["written"]) == (died.pk, None, None)
-    assert "still running, or died" in text.render(read())
+    assert "still running, or died" in terminal.render(read())
 
 
 def test_a_real_backfill_and_reconcile_are_on_it():

@@ -24,7 +24,7 @@ from ..checks import TAG
 from ..core.data import Document, ExitCode
 from ..core.errors import RunLocked, ShimError
 from ..db import schema
-from ..reports import text
+from ..reports import terminal
 
 
 def course_id(value: str) -> str:
@@ -72,7 +72,7 @@ class ShimCommand(BaseCommand):
     exit_code: ExitCode = ExitCode.OK
     #: What ``--format`` may name, and what makes it out of a document.
     formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
-        "text": text.render,
+        "text": terminal.render,
         "json": functools.partial(json.dumps, indent=2),
     }
 

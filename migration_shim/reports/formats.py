@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import machine, markdown, page, plain, table
+from . import csv_report, json_report, markdown, text_report
+from . import html as reports_html
 from .report import Report
 
 RENDERERS: dict[str, Callable[[Report], Iterator[str]]] = {
-    ".json": machine.render,
-    ".html": page.render,
-    ".csv": table.render,
+    ".json": json_report.render,
+    ".html": reports_html.render,
+    ".csv": csv_report.render,
     ".md": markdown.render,
-    ".txt": plain.render,
+    ".txt": text_report.render,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .escape import code
 from .report import (
     ABSENT,
     KNOWN,
@@ -21,7 +22,6 @@ from .report import (
     quantiles,
     samples,
 )
-from .shown import code
 
 #: Divergences shown of each class in each course.
 EACH = 10

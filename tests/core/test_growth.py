@@ -21,7 +21,7 @@ from migration_shim.core.row_checks import _of_payload
 from migration_shim.legacy import downloads
 from migration_shim.legacy.client import parse_reply
 from migration_shim.logfilter import _FENCED
-from migration_shim.reports import shown
+from migration_shim.reports import escape
 from tests import rows
 
 SMALL, LARGE = 20_000, 160_000
@@ -93,8 +93,8 @@ READERS = {
         text,
         text,
     ),
-    "a spreadsheet's cell": shown.cell,
-    "a code span": shown.code,
+    "a spreadsheet's cell": escape.cell,
+    "a code span": escape.code,
     "a URL": downloads._PRINTABLE.fullmatch,
     "the log": _FENCED.search,
 }

@@ -14,7 +14,7 @@ from migration_shim.core import hash_chain
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.errors import LogIsAddedTo, ShimError
 from migration_shim.models import CoursePhase, PhaseChange
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
 from tests.test_schemas import validate
@@ -49,7 +49,7 @@ def broken(*courses, **how):
     document = api.audit(list(courses), **how)
     validate(document.content)
     assert document.exit_code == (ExitCode.DIFFERENCES if document.content["broken"] else ExitCode.OK)
-    assert ("BROKEN" in text.render(document.content)) == bool(document.content["broken"])
+    assert ("BROKEN" in terminal.render(document.content)) == bool(document.content["broken"])
     return {course["course"]: course["broken"] for course in document.content["courses"] if course["broken"]}
 
 
@@ -180,7 +180,7 @@ def test_entries_of_before_the_chain_are_said_to_be():
     document = api.audit([COURSE])
     assert document.exit_code == ExitCode.OK
     assert (document.content["courses"][0]["older"], document.content["courses"][0]["head"]) == (1, None)
-    assert "1 entries are older than the chain" in text.render(document.content)
+    assert "1 entries are older than the chain" in terminal.render(document.content)
     step(Phase.LEGACY)
     assert PhaseChange.objects.latest("id").position == 2
     assert broken() == {}

@@ -15,7 +15,7 @@ from migration_shim import api, toggles
 from migration_shim.core.data import Authority, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
 
@@ -98,7 +98,7 @@ def test_no_order_of_clicks_passes_the_gate_and_every_way_back_is_immediate(star
         assert (record.phase if record else Phase.LEGACY) == decision.phase
         looks[0] += 1
         if decision.drift and (decision.phase, asked) not in drifts:
-            drifts[decision.phase, asked] = text.render(api.status([COURSE]).content)
+            drifts[decision.phase, asked] = terminal.render(api.status([COURSE]).content)
         return decision.phase
 
     def walk(clicks, recorded):

@@ -17,7 +17,7 @@ from migration_shim.core.phases import flags_of
 from migration_shim.cutover import impact
 from migration_shim.lms import flags
 from migration_shim.models import LedgerEntry, Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
 from tests.test_schemas import validate
@@ -95,7 +95,7 @@ def test_the_plan_of_live():
     ]
     assert plan["xqueues"] == {"exu-py1.reverse": None, "exu-py1": None}
     assert plan["way_back"].endswith("--to legacy --reason TEXT --execute")
-    shown = text.render(plan)
+    shown = terminal.render(plan)
     for line in (
         "exu-py1.reverse at XQueue (reverse shadows)",
         "exu-py1 at XQueue, until it is empty",
@@ -121,11 +121,11 @@ def test_the_way_back_says_what_becomes_of_the_targets_rows():
     assert ("exu-py1", "target", True) in [
         (queue["queue"], queue["seam"], queue["until_empty"]) for queue in done["serve"]
     ]
-    assert text.render(done).splitlines()[-1] == f"Next: xqueue_status --course {COURSE}"
+    assert terminal.render(done).splitlines()[-1] == f"Next: xqueue_status --course {COURSE}"
 
 
 def test_queues_are_known_from_the_preflight_before_there_is_a_ledger():
-    assert "No queue of the course is known yet" in text.render(step(Phase.SHADOW))
+    assert "No queue of the course is known yet" in terminal.render(step(Phase.SHADOW))
     Run.objects.create(
         kind="preflight",
         scope=COURSE,
@@ -161,7 +161,7 @@ def test_the_way_back_needs_no_answer_of_legacys_database(error, monkeypatch):
     done = step(Phase.LEGACY, execute=True)
     assert done["executed"]
     assert done["in_flight"]["legacy"] is None
-    assert "in flight on legacy: unknown, its database does not answer" in text.render(done)
+    assert "in flight on legacy: unknown, its database does not answer" in terminal.render(done)
     assert toggles.phase_of(COURSE).phase is Phase.LEGACY
 
 

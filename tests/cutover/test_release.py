@@ -16,7 +16,7 @@ from migration_shim.core.phases import flags_of
 from migration_shim.cutover import release
 from migration_shim.lms import flags
 from migration_shim.models import CoursePhase, LedgerEntry, PhaseChange, Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.runs import records as runs
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
@@ -49,7 +49,7 @@ def let_go(execute=True, override=False):
     toggles.new_work_cycle()
     document = api.release(COURSE, reason="over", execute=execute, user="ada", login=None, override=override)
     validate(document.content)
-    assert text.render(document.content)
+    assert terminal.render(document.content)
     return document
 
 
@@ -122,7 +122,7 @@ def test_a_flag_that_was_turned_on_past_the_shim_is_turned_off(complete, to):
     assert toggles.bypasses_shim(COURSE)
     with pytest.raises(IllegalStep, match="past the shim"):
         api.cutover(COURSE, Phase.COMPLETE, reason="r", execute=True, user="ada", login=None)
-    assert "on -> off, first" in text.render(step(to, execute=False).content)
+    assert "on -> off, first" in terminal.render(step(to, execute=False).content)
     assert flags.submission_flag_on(COURSE)
     step(to)
     assert not flags.submission_flag_on(COURSE)
@@ -162,7 +162,7 @@ def test_what_the_seam_would_take_care_of_keeps_a_course(complete, finding):
     document = let_go(override=True)
     assert document.exit_code == ExitCode.DIFFERENCES
     assert [item["code"] for item in document.content["findings"]] == [finding["code"]]
-    assert finding["code"] in text.render(document.content)
+    assert finding["code"] in terminal.render(document.content)
     assert not flags.submission_flag_on(COURSE)
     assert PhaseChange.objects.latest("id").evidence.get("platform_flag") is None
 
@@ -201,7 +201,7 @@ def test_what_an_operator_may_answer_for_needs_a_signature(complete):
     entry(student_info="", raw_header="")  # purged
     document = let_go()
     assert document.exit_code == ExitCode.DIFFERENCES
-    assert "--override" in text.render(document.content)
+    assert "--override" in terminal.render(document.content)
     document = let_go(override=True)
     assert document.content["accepted"] == ["residue_purged", "submission_time_format"]
     assert document.content["executed"]
@@ -216,7 +216,7 @@ def test_without_fresh_evidence_nothing_is_released(complete):
     Run.objects.all().delete()
     document = let_go(override=True)
     assert document.content["reasons"] == ["there is no preflight of the course on record"]
-    assert "Next: xqueue_preflight" in text.render(document.content)
+    assert "Next: xqueue_preflight" in terminal.render(document.content)
     assert not flags.submission_flag_on(COURSE)
 
 

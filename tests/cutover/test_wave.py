@@ -13,7 +13,7 @@ from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.errors import RunLocked, ShimError
 from migration_shim.cutover import steps as cutover
 from migration_shim.models import CoursePhase, PhaseChange, Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from tests import rows
 from tests.rows import fresh  # noqa: F401
 from tests.test_schemas import validate
@@ -29,7 +29,7 @@ def wave(to=Phase.SHADOW, courses=COURSES, execute=True, limit=2, **how):
     options = {"reason": "term over", "user": "ada", "login": None} | how
     document = api.cutover_wave(list(courses), to, execute=execute, limit=limit, **options)
     content = validate(document.content)
-    assert text.render(content)
+    assert terminal.render(content)
     return document.exit_code, {course["course"]: course["state"] for course in content["courses"]}, content
 
 
@@ -52,7 +52,7 @@ def test_a_whole_wave():
     code, stands, content = wave()
     assert (code, list(stands.values())) == (ExitCode.LEFT_BEHIND, states)
     assert content["next"] == [f"xqueue_reconcile --course {A}"]
-    assert "Then: the same command again" in text.render(content)
+    assert "Then: the same command again" in terminal.render(content)
     # Again at once: nothing has shown the canary healthy.
     code, stands, content = wave()
     assert (code, list(stands.values())) == (ExitCode.LEFT_BEHIND, ["watched", *states[1:]])
@@ -79,7 +79,7 @@ def test_a_plan_moves_nobody_and_says_who_would_go():
     assert list(stands.values()) == ["planned"] + ["waits"] * 4
     assert (content["executed"], phases()) == (False, ["legacy"] * 5)
     assert not Run.objects.exists()
-    assert "Next: the same command with --execute" in text.render(content)
+    assert "Next: the same command with --execute" in terminal.render(content)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_course_that_fails_stops_the_wave_wherever_it_stands(document, said):
     assert content["stopped"] == f"{E} is not well in shadow"
     assert said in content["courses"][4]["reasons"]
     assert content["next"] == [f"xqueue_gate --course {E} --explain"]
-    assert "STOPPED" in text.render(content)
+    assert "STOPPED" in terminal.render(content)
     assert phases() == ["shadow", "legacy", "legacy", "legacy", "shadow"]
 
 

@@ -17,7 +17,7 @@ from migration_shim import api
 from migration_shim.core.data import DivergenceClass, ExitCode, Verdict
 from migration_shim.cutover import gate
 from migration_shim.models import LedgerEntry
-from migration_shim.reports import machine
+from migration_shim.reports import json_report
 from migration_shim.reports.formats import RENDERERS
 from tests import rows
 from tests.faults import course
@@ -134,7 +134,7 @@ def reports_say(content, listed, by_class):
     report = api.diff_report(content, lambda: iter(listed))
     texts = {ending: "".join(render(report)) for ending, render in RENDERERS.items()}
     assert +Counter(json.loads(texts[".json"])["classes"]) == by_class
-    assert Counter(json.loads(line)["class"] for line in machine.lines(report)) == by_class
+    assert Counter(json.loads(line)["class"] for line in json_report.lines(report)) == by_class
     table = list(csv.DictReader(io.StringIO(texts[".csv"], newline="")))
     assert {row["class"]: int(row["count"]) for row in table if row["row"] == "class"} == by_class
     assert Counter(row["class"] for row in table if row["row"] == "divergence") == by_class

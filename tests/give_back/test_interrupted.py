@@ -19,7 +19,7 @@ from migration_shim.backfill.request import Mode, Request
 from migration_shim.core.data import ExitCode, Move
 from migration_shim.legacy import give_back as legacy
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from tests import rows
 
 from .conftest import counts, give_back_all, hand_off, live, queued
@@ -303,4 +303,4 @@ def test_status_shows_what_an_interrupted_return_has_left_between_the_systems():
     status = api.status([rows.COURSE]).content
     assert status["courses"][0]["returning"]["rows"] == 2
     assert 170 < status["courses"][0]["returning"]["oldest_seconds"] < 200
-    assert "RETURNING to legacy: 2 rows" in text.render(status)
+    assert "RETURNING to legacy: 2 rows" in terminal.render(status)

@@ -21,7 +21,7 @@ from migration_shim.core.phases import flags_of
 from migration_shim.core.wire import parse_callback, parse_header
 from migration_shim.legacy import files
 from migration_shim.models import LedgerEntry, LegacySubmission, WatcherLogin
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.runs import control
 from sandbox import capture
 from tests import rows
@@ -70,11 +70,11 @@ def test_a_plan_writes_nothing_and_says_what_would_be_done(live, shim):
     assert not LedgerEntry.objects.exists()
     assert not ExternalGraderDetail.objects.exists()
     assert not LegacySubmission.objects.filter(retired=True).exists()
-    printed = text.render(validate(plan.content))
+    printed = terminal.render(validate(plan.content))
     assert "1 would move, 1 left to legacy, 0 other; pulled just now by legacy's graders" in printed
     done = world.run()
     assert done.content["classes"] == plan.content["classes"]
-    assert "released" in text.render(validate(done.content))
+    assert "released" in terminal.render(validate(done.content))
 
 
 def test_every_captured_row_has_one_class_and_a_second_run_moves_nothing(live):
@@ -236,10 +236,10 @@ def test_a_signal_stops_it_at_once_and_the_next_run_finishes(live, shim, monkeyp
         document = world.run()
     assert (document.content["held"], document.content["stopped_by"]) == (1, "SIGTERM")
     assert document.exit_code & ExitCode.STOPPED
-    assert "HELD: 1 rows" in text.render(validate(document.content))
+    assert "HELD: 1 rows" in terminal.render(validate(document.content))
     status = validate(api.status([rows.COURSE]).content)
     assert status["courses"][0]["held"]["rows"] == 1
-    assert "HELD by a handoff: 1 rows" in text.render(status)
+    assert "HELD by a handoff: 1 rows" in terminal.render(status)
     shim(HANDOFF_SETTLE_SECONDS=0.01)
     time.sleep(0.05)
     assert world.run().content["released"] == 1

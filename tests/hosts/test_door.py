@@ -13,7 +13,7 @@ from migration_shim.core.data import Whose
 from migration_shim.core.hosts import Hosts
 from migration_shim.ledger import hosts
 from migration_shim.models import DoorHost, StoredIntent
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.target import contents
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
@@ -45,7 +45,7 @@ def test_a_host_that_no_setting_names_is_noted_once_and_said(settings, caplog):
     rows.RequestCache.clear_all_namespaces()
     content = validate(api.status([COURSE]).content)
     assert content["callback_hosts"] == {"ours": [world.OURS, NEW], "foreign": [], "unnamed": [NEW]}
-    assert f"UNNAMED HOST: submissions come through the door with callbacks to {NEW}" in text.render(content)
+    assert f"UNNAMED HOST: submissions come through the door with callbacks to {NEW}" in terminal.render(content)
     found = {item["code"]: item["about"] for item in api.preflight(COURSE, rows.ignore).content["findings"]}
     assert found["callback_host_unnamed"] == NEW
 

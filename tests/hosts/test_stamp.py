@@ -22,7 +22,7 @@ from migration_shim.ledger import stamp
 from migration_shim.ledger.entries import new_entry
 from migration_shim.legacy import give_back, writes
 from migration_shim.models import LedgerEntry, LedgerStamp, LegacySubmission, StoredIntent
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.target import contents
 from tests import rows
 from tests.handoff import world as handoff
@@ -178,7 +178,7 @@ def test_status_and_preflight_say_it(clone):
     stamp.check()
     clone()
     content = validate(api.status([COURSE]).content)
-    assert "ANOTHER LMS'S LEDGER: The ledger belongs to the LMS at courses.example.edu" in text.render(content)
+    assert "ANOTHER LMS'S LEDGER: The ledger belongs to the LMS at courses.example.edu" in terminal.render(content)
     found = {item["code"]: item for item in api.preflight(COURSE, rows.ignore).content["findings"]}
     assert found["ledger_not_ours"]["severity"] == "blocker"
     assert "grant_update" not in found and "grant_return" not in found
@@ -204,10 +204,10 @@ def test_a_ledger_is_adopted_by_name(clone):
     clone()
     plan = adopted("--adopt", world.STAGING)
     assert (plan["from"], plan["to"], plan["executed"]) == (world.OURS, world.STAGING, False)
-    assert "would be that of the LMS at staging.example.org" in text.render(plan)
+    assert "would be that of the LMS at staging.example.org" in terminal.render(plan)
     with pytest.raises(LedgerNotOurs):
         stamp.check()
-    assert "Done." in text.render(adopted("--adopt", world.STAGING, "--execute"))
+    assert "Done." in terminal.render(adopted("--adopt", world.STAGING, "--execute"))
     stamp.check()
     newest = LedgerStamp.objects.latest("id")
     assert (newest.host, newest.reason) == (world.STAGING, "a new name 🙂")

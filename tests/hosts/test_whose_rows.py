@@ -14,7 +14,7 @@ from migration_shim.cutover import impact
 from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from tests import rows
 from tests.handoff import world as handoff
 from tests.rows import COURSE, clean_course, fresh  # noqa: F401
@@ -118,7 +118,9 @@ def test_what_is_in_flight_is_ours(reason):
     (course,) = content["courses"]
     assert course["in_flight"]["legacy"] == {"queued": 1}
     assert course["strangers"] == stranger
-    shown = f"UNKNOWN LMS: 2 open rows of legacy name the course and the host {world.STAGING}" in text.render(content)
+    shown = f"UNKNOWN LMS: 2 open rows of legacy name the course and the host {world.STAGING}" in terminal.render(
+        content
+    )
     assert shown is (reason == UNKNOWN)
 
 

@@ -17,7 +17,7 @@ from migration_shim.backfill.request import Mode
 from migration_shim.core.data import Document, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import LedgerEntry, LegacySubmission
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.reports.formats import RENDERERS
 from sandbox.databases import LEGACY_MEDIA
 from sandbox.lms import capa
@@ -133,7 +133,7 @@ def stand(phase: Phase, courses: list[str]) -> None:
 def shown(document: Document) -> dict[str, Any]:
     """The content of a document that is as its schema says, and that can be written and read."""
     json.dumps(validate(document.content)).encode("utf-8")
-    text.render(document.content).encode("utf-8")
+    terminal.render(document.content).encode("utf-8")
     return document.content
 
 

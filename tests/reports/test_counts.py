@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from migration_shim.reports import machine, page
+from migration_shim.reports import html as reports_html
+from migration_shim.reports import json_report
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples
 from tests.reports.examples import COURSE
@@ -150,13 +151,13 @@ def test_a_large_course_renders_and_the_page_stays_small():
     report = replace(report, divergences=lambda: examples.divergences(100_000, names))
     html = render(".html", report)
     cards = Page(html).all("li", **{"data-divergence": "score"})
-    assert len(cards) == page.EACH
+    assert len(cards) == reports_html.EACH
     assert "score: 25 of 25000" in html
     assert len(html) < 300_000
     assert len(Page(html).all("th", scope="row")) > 200
 
 
-@pytest.mark.parametrize("show", [machine.lines, RENDERERS[".csv"]])
+@pytest.mark.parametrize("show", [json_report.lines, RENDERERS[".csv"]])
 def test_all_divergences_stream(show):
     names = [cohort["problem"] for cohort in examples.large().reconcile["cohorts"]]
     report = replace(examples.large(), divergences=lambda: examples.divergences(10_000, names))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from migration_shim.reports import machine
+from migration_shim.reports import json_report
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples
 from tests.reports.golden import ENDINGS, rendered
@@ -17,8 +17,8 @@ def test_the_report_of_the_demo_is_what_it_was(ending):
 
 def test_the_json_of_the_demo_is_read_and_written_alike():
     frozen = (examples.DATA / "demo.json").read_text(encoding="utf-8")
-    assert "".join(machine.render(examples.demo())) == frozen
-    assert "".join(machine.lines(examples.demo())) == (examples.DATA / "demo.jsonl").read_text(encoding="utf-8")
+    assert "".join(json_report.render(examples.demo())) == frozen
+    assert "".join(json_report.lines(examples.demo())) == (examples.DATA / "demo.jsonl").read_text(encoding="utf-8")
 
 
 def test_the_same_report_renders_twice():

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from migration_shim.reports import machine, text
+from migration_shim.reports import json_report
+from migration_shim.reports import terminal as text
+from migration_shim.reports.escape import cell, code, visible
 from migration_shim.reports.formats import RENDERERS
-from migration_shim.reports.shown import cell, code, visible
 from tests.reports import examples
 from tests.reports.examples import COURSE
 from tests.reports.reading import Page, markdown_rows, table
@@ -141,7 +142,7 @@ def test_json_is_valid_and_exact(name):
     document = json.loads(render(".json", report))
     assert {cohort["queue"] for cohort in document["cohorts"]} == {HOSTILE[name]}
     assert document["report"]["overrides"][0]["reason"] == HOSTILE[name]
-    lines = "".join(machine.lines(report)).split("\n")
+    lines = "".join(json_report.lines(report)).split("\n")
     assert lines.pop() == ""
     assert [json.loads(line)["what"] for line in lines] == [HOSTILE[name]] * 8
     assert {json.loads(line)["answer"] for line in lines} == {HOSTILE[name]}
@@ -191,7 +192,7 @@ def test_no_learner_is_shown_where_nobody_asked_for_content(ending):
     )
     assert noise
     assert SECRETS[0] in str([leaking.reconcile, *leaking.divergences()])
-    show = machine.lines if ending == ".jsonl" else RENDERERS[ending]
+    show = json_report.lines if ending == ".jsonl" else RENDERERS[ending]
     whole = "".join(show(leaking))
     assert [secret for secret in SECRETS if secret in whole] == []
     assert whole == "".join(show(report))
@@ -202,7 +203,7 @@ def test_content_is_shown_where_it_was_asked_for_and_the_file_says_so(ending):
     asked = examples.large(
         content=examples.contents(answer="print(41)", legacy_message="well done", target_message="no")
     )
-    show = machine.lines if ending == ".jsonl" else RENDERERS[ending]
+    show = json_report.lines if ending == ".jsonl" else RENDERERS[ending]
     for word in ("print(41)", "well done"):
         assert word in "".join(show(asked))
         assert word not in "".join(show(examples.large()))
@@ -215,4 +216,4 @@ def test_a_long_message_does_not_drown_the_page():
     report = examples.large(diverged=1, content=examples.contents(answer="x" * 50_000))
     assert "and 46000 characters more" in render(".html", report)
     assert "x" * 4001 not in render(".html", report)
-    assert "x" * 50_000 in "".join(machine.lines(report))
+    assert "x" * 50_000 in "".join(json_report.lines(report))

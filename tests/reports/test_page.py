@@ -12,18 +12,18 @@ import pytest
 from django.template import Engine
 from django.utils import translation
 
-from migration_shim.reports import page
+from migration_shim.reports import html as reports_html
 from tests.reports import examples
 from tests.reports.reading import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = {"demo": examples.demo, "every section": examples.large}
 either = pytest.mark.parametrize("make", REPORTS.values(), ids=REPORTS)
-STYLE = (Path(page.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
+STYLE = (Path(reports_html.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
 
 
 def html(report):
-    return "".join(page.render(report))
+    return "".join(reports_html.render(report))
 
 
 @either
@@ -165,8 +165,8 @@ def test_the_host_projects_templates_and_language_do_not_matter(settings):
 
 def test_a_value_that_a_template_asks_for_is_there(monkeypatch):
     """Django renders a missing name as nothing; a page with a hole in it would look like a page."""
-    strict = Engine(dirs=[page._FOLDER], string_if_invalid="MISSING %s")
-    monkeypatch.setattr(page, "_engine", lambda: strict)
+    strict = Engine(dirs=[reports_html._FOLDER], string_if_invalid="MISSING %s")
+    monkeypatch.setattr(reports_html, "_engine", lambda: strict)
     for make in REPORTS.values():
         assert re.findall(r"MISSING \S+", html(make())) == []
 
@@ -176,5 +176,5 @@ def test_an_installation_has_the_templates(tmp_path):
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
     [sources] = tmp_path.glob("*.egg-info/SOURCES.txt")
     listed = {line for line in sources.read_text().splitlines() if line.startswith("migration_shim/reports/templates/")}
-    assert listed == {str(path.relative_to(ROOT)) for path in page._FOLDER.iterdir()}
+    assert listed == {str(path.relative_to(ROOT)) for path in reports_html._FOLDER.iterdir()}
     assert "include_package_data=True" in (ROOT / "setup.py").read_text()

@@ -22,7 +22,7 @@ from migration_shim.core.errors import Unfit
 from migration_shim.core.identity import Placement, is_fenced, twin_placement
 from migration_shim.core.noise import same_outcome, sample_end
 from migration_shim.models import LedgerEntry
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.target import removal
 from migration_shim.target import twins as target_twins
 from sandbox.databases import LEGACY_MEDIA, PROJECT_ROOT
@@ -119,7 +119,7 @@ def test_a_graded_shadow_is_handed_out_again_as_it_was_and_reaches_nobody(watche
     assert content["courses"][0]["noise"] == {"twins": 1, "judged": 1, "differ": 1}
     assert LedgerEntry.objects.get().twin_agrees is False
     assert (content["equal"], content["diverged"], content["fence_leaks"], found) == (1, 0, 0, [])
-    assert "noise of the graders: 1 of 1 shadows graded twice, 1 differ" in text.render(content)
+    assert "noise of the graders: 1 of 1 shadows graded twice, 1 differ" in terminal.render(content)
     assert not LearnerEffect.objects.exists()
     scored = Score.objects.values_list("student_item__student_id", "student_item__item_id")
     assert [is_fenced(*who) for who in scored] == [True, True]

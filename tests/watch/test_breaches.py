@@ -10,7 +10,7 @@ from submissions.models import ExternalGraderDetail, StudentItem
 
 from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry, LegacySubmission
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.signals import course_out_of_bounds
 from tests import rows
 from tests.rows import COURSE, QUEUE
@@ -165,7 +165,7 @@ def test_a_planted_breach_is_found_and_said(plant, caplog):
     assert COURSE in line
     assert all(bound in line for bound in bounds)
     assert not any(rows.anonymous_id(user) in line + str(content) for user in range(1, 9))
-    assert "BREACH" in text.render(content)
+    assert "BREACH" in terminal.render(content)
 
 
 def test_a_course_within_its_bounds_is_quiet(caplog):

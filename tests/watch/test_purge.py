@@ -15,7 +15,7 @@ from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.copies import write as copies
 from migration_shim.models import LedgerEntry, StoredIntent
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.retention import purge
 from migration_shim.target import contents, orphaned_files, transitions
 from tests import rows
@@ -59,7 +59,7 @@ def test_a_plan_counts_and_writes_nothing():
     assert counts == {"executed": False, "found": 3, "dropped": 3, "kept": {}}
     assert content["purge"]["ledger"]["with_residue"] == 3
     assert residue() == before
-    assert "Residue: 3 to drop (--purge does it)" in text.render(content)
+    assert "Residue: 3 to drop (--purge does it)" in terminal.render(content)
 
 
 @pytest.mark.parametrize("how", ["option", "setting"])
@@ -69,7 +69,7 @@ def test_residue_is_dropped_once_it_is_old_enough(how, shim):
     shim(WATCH_PURGE=how == "setting")
     content = validate(world.watch(purge=how == "option"))
     assert content["purge"]["dropped"] == 2
-    assert "Residue: 2 dropped" in text.render(content)
+    assert "Residue: 2 dropped" in terminal.render(content)
     found = residue()
     assert found[100] != GONE
     assert found[101] == found[102] == GONE
@@ -274,7 +274,7 @@ def test_a_submission_in_flight_is_graded_before_its_learner_is_forgotten():
     LedgerEntry.objects.update(settled_at=now())
     content = validate(world.watch())
     assert content["forgotten"] == 2
-    assert "2 entries name nobody any more" in text.render(content)
+    assert "2 entries name nobody any more" in terminal.render(content)
     assert not LedgerEntry.objects.filter(learner=rows.anonymous_id(7)).exists()
     assert not LedgerEntry.objects.filter(forget=True).exists()
 
@@ -333,7 +333,7 @@ def test_contents_without_rows_are_counted_then_removed(orphans):
     found = {name: content["sweep"][name] for name in ("executed", "ours", "young", "old", "removed")}
     assert found == {"executed": False, "ours": 6, "young": 1, "old": 3, "removed": 0}
     assert everything() == before
-    assert "Stored contents without a row: 3, --purge removes them" in text.render(content)
+    assert "Stored contents without a row: 3, --purge removes them" in terminal.render(content)
     content = validate(world.watch(purge=True))
     assert content["sweep"]["removed"] == 3
     assert before - everything() == set(orphans)
@@ -404,6 +404,6 @@ def test_a_plan_looks_at_no_more_than_some(monkeypatch):
     settled_pairs()
     content = validate(world.watch())
     assert (content["purge"]["found"], content["purge"]["more"]) == (1, True)
-    assert "Residue: at least 1 to drop" in text.render(content)
+    assert "Residue: at least 1 to drop" in terminal.render(content)
     assert purged()["dropped"] == 3
     assert validate(world.watch())["purge"]["more"] is False

@@ -25,7 +25,7 @@ from migration_shim.copies import write as copies
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import LegacyNotWritable, RunLocked
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission, Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.retention import purge, user_retirement
 from migration_shim.runs import records as runs
 from migration_shim.runs.control import Control
@@ -144,7 +144,7 @@ def test_the_kill_switch_stops_neither(make, monkeypatch):
     assert content["kill_switch"]
     (course,) = content["courses"]
     assert {**course["handoff"], **course["return"]} in ({"released": 1}, {"inserted": 1})
-    assert "The kill switch is on" in text.render(content)
+    assert "The kill switch is on" in terminal.render(content)
 
 
 def test_one_row_that_cannot_be_finished_holds_up_no_other(monkeypatch):
@@ -180,7 +180,7 @@ def test_a_lost_shadow_is_written(monkeypatch):
     assert content["outbox"] == {"shadow_done": 1}
     assert LedgerEntry.objects.get().target_leg == "stored"
     assert validate(world.watch())["outbox"] == {}
-    assert "Owed by the outbox: 1 shadow_done" in text.render(content)
+    assert "Owed by the outbox: 1 shadow_done" in terminal.render(content)
 
 
 def test_a_shadow_is_owed_in_whatever_phase_its_course_is_by_now():
@@ -247,7 +247,7 @@ def test_what_one_course_cannot_do_stops_no_other(monkeypatch):
     assert document.exit_code == ExitCode.ERROR | ExitCode.DIFFERENCES
     assert world.course_of(document.content)["reconcile"]["complete"]
     assert "stuck_queue" in world.bounds_of(document.content, OTHER)
-    assert f"NOT DONE: handoff of {COURSE}: LegacyNotWritable: no" in text.render(document.content)
+    assert f"NOT DONE: handoff of {COURSE}: LegacyNotWritable: no" in terminal.render(document.content)
 
 
 def test_an_error_that_nobody_knows_is_not_swallowed(monkeypatch):
@@ -292,7 +292,7 @@ def test_a_pause_file_keeps_no_guard_from_its_post(shim, tmp_path):
     assert "pause file" in content["waiting"]
     assert world.course_of(content)["reconcile"] is None
     assert world.bounds_of(content) == ["stuck_queue"]
-    assert "no copy was written: the pause file" in text.render(content)
+    assert "no copy was written: the pause file" in terminal.render(content)
 
 
 def test_only_courses_with_something_to_watch_over_are():
@@ -399,7 +399,7 @@ def test_a_signal_ends_a_round_between_two_steps(step, monkeypatch):
     assert (content["complete"], content["stopped_by"]) == (False, "SIGTERM")
     assert document.exit_code & ExitCode.STOPPED
     assert not Run.objects.filter(kind="watch").get().complete
-    assert "stopped by SIGTERM" in text.render(content)
+    assert "stopped by SIGTERM" in terminal.render(content)
     assert (content["purge"] is None) == (step != "sweep")
 
 

@@ -9,7 +9,7 @@ from submissions.models import ExternalGraderDetail, StudentItem
 from migration_shim import toggles
 from migration_shim.core.data import ExitCode
 from migration_shim.models import CoursePhase, PhaseChange
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from sandbox.network import free_port
 from tests import rows
 from tests.rows import COURSE
@@ -51,7 +51,7 @@ def test_a_course_that_the_target_fails_is_stepped_back_once(answering):
     # What is in flight stays with the target's graders until an operator decides; the way back is said.
     assert document.content["next"] == [f"xqueue_backfill --mode return --course {COURSE} --execute"]
     assert ExternalGraderDetail.objects.get().status == "pending"
-    assert "STEPPED BACK to legacy" in text.render(document.content)
+    assert "STEPPED BACK to legacy" in terminal.render(document.content)
     again = world.watch()
     assert not world.course_of(again)["stepped_back"]
     assert again["next"] == document.content["next"]

@@ -14,7 +14,7 @@ from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import RunLocked
 from migration_shim.ledger import aggregates, counts
 from migration_shim.models import LedgerEntry, Run
-from migration_shim.reports import text
+from migration_shim.reports import terminal
 from migration_shim.runs import records as runs
 from sandbox.lms.blocks import SubmittedFile
 from tests import rows
@@ -120,8 +120,8 @@ def test_a_reconcile_of_all_courses_survives_any_exception_of_one_and_names_it(b
     assert document.exit_code & ExitCode.ERROR
     assert [course["course"] for course in content["courses"]] == [PLAIN]
     assert not content["complete"]
-    assert SECRET not in caplog.text + json.dumps(content) + text.render(content)
-    assert f"{ODD}: NOT COMPARED: {broken}" in text.render(content)
+    assert SECRET not in caplog.text + json.dumps(content) + terminal.render(content)
+    assert f"{ODD}: NOT COMPARED: {broken}" in terminal.render(content)
 
 
 def test_a_reconcile_of_all_courses_passes_over_one_that_is_being_reconciled():
@@ -153,7 +153,7 @@ def test_a_status_of_many_courses_survives_any_exception_of_one_and_names_it(mon
     assert content["problems"] == [{"course": ODD, "said": "KeyError"}]
     assert document.exit_code & ExitCode.ERROR
     assert [course["course"] for course in content["courses"]] == [PLAIN]
-    assert f"{ODD}: STATUS UNKNOWN: KeyError" in text.render(content)
+    assert f"{ODD}: STATUS UNKNOWN: KeyError" in terminal.render(content)
     assert SECRET not in caplog.text + json.dumps(content)
 
 

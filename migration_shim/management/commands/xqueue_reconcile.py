@@ -12,11 +12,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import diff_report, reconcile
+from ... import reconcile
 from ...comparison import linking
 from ...core.data import Document, Grading
 from ...ledger import counts
-from ...reports import machine
+from ...reports import collect, json_report
 from ...reports.formats import RENDERERS
 from ..command import ShimCommand, course_id
 
@@ -116,11 +116,11 @@ class Command(ShimCommand):
                 tell=progress.tell,
             )
             if wanted:
-                report = diff_report.gather(answer.content, divergences, include_content=content)
+                report = collect.gather(answer.content, divergences, include_content=content)
                 for path in options["report"]:
                     _write(path, RENDERERS[path.suffix](report), private=content)
                 if options["divergences"]:
-                    _write(options["divergences"], machine.lines(report), private=content)
+                    _write(options["divergences"], json_report.lines(report), private=content)
         return answer
 
 

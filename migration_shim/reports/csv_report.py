@@ -11,6 +11,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .escape import cell
 from .report import (
     DIVERGENCE,
     LEARNER_CONTENT,
@@ -24,7 +25,6 @@ from .report import (
     stream,
     words,
 )
-from .shown import cell
 
 COLUMNS = ("row", *DIVERGENCE, "count", "of")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from .escape import counted, visible
 from .report import (
     ABSENT,
     KNOWN,
@@ -20,7 +21,6 @@ from .report import (
     samples,
     words,
 )
-from .shown import counted, visible
 
 #: Divergences shown of each class in each course.
 EACH = 3

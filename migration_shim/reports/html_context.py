@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .escape import shown, visible
 from .report import ABSENT, PROOFS, STATUSES, Content, Report, Sample, counts, facts, next_command, quantiles, words
-from .shown import shown, visible
 
 #: Steps of shading in the table of scores; the page has a colour for each.
 SHADES = 5

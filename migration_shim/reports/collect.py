@@ -8,18 +8,18 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from .conf import load
-from .core import json_text
-from .core.data import LegacyRow
-from .core.errors import Malformed
-from .core.wire import parse_body
-from .cutover import gate, overrides
-from .ledger import known_differences
-from .legacy import rows as legacy_rows
-from .models import KnownDifference
-from .reports.report import Report
-from .runs import records as runs
-from .target import reader
+from ..conf import load
+from ..core import json_text
+from ..core.data import LegacyRow
+from ..core.errors import Malformed
+from ..core.wire import parse_body
+from ..cutover import gate, overrides
+from ..ledger import known_differences
+from ..legacy import rows as legacy_rows
+from ..models import KnownDifference
+from ..runs import records as runs
+from ..target import reader
+from .report import Report
 
 Content = dict[str, Any]
 

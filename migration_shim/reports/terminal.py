@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import plain, preflight_text, standing, steps, watched
-from .shown import counted, visible
+from . import terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
+from .escape import counted, visible
 
 Content = dict[str, Any]
 
@@ -135,19 +135,19 @@ def _undelivered(content: Content) -> list[str]:
 
 
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
-    "xqueue_preflight": preflight_text.render,
+    "xqueue_preflight": terminal_preflight.render,
     "xqueue_backfill": _backfill,
-    "xqueue_reconcile": plain.brief,
+    "xqueue_reconcile": text_report.brief,
     "xqueue_gate": _gate,
-    "xqueue_cutover": steps.cutover,
-    "xqueue_cutover_wave": steps.wave,
-    "xqueue_cutover_release": steps.release,
+    "xqueue_cutover": terminal_cutover.cutover,
+    "xqueue_cutover_wave": terminal_cutover.wave,
+    "xqueue_cutover_release": terminal_cutover.release,
     "xqueue_known": _known,
-    "xqueue_cutover_removal": steps.removal,
-    "xqueue_cutover_adoption": steps.adoption,
-    "xqueue_audit": steps.audit,
+    "xqueue_cutover_removal": terminal_cutover.removal,
+    "xqueue_cutover_adoption": terminal_cutover.adoption,
+    "xqueue_audit": terminal_cutover.audit,
     "xqueue_fail": _fail,
     "xqueue_undelivered": _undelivered,
-    "xqueue_status": standing.lines,
-    "xqueue_watch": watched.lines,
+    "xqueue_status": terminal_status.lines,
+    "xqueue_watch": terminal_watch.lines,
 }

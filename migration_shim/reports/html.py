@@ -14,9 +14,9 @@ from pathlib import Path
 
 from django.template import Context, Engine
 
+from .escape import shown
+from .html_context import course_view
 from .report import KNOWN, OVERRIDE, Report, samples
-from .shown import shown
-from .view import course_view
 
 #: Divergences shown of each class in each course.
 EACH = 25
