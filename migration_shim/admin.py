@@ -29,12 +29,12 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
 from . import checks, dashboard
-from . import status as status_document
 from .core.data import Phase
 from .core.errors import ShimError
 from .cutover import steps as cutover
 from .models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
 from .reports import terminal_cutover
+from .status import document as status_document
 
 STEP = "migration_shim.step_course"
 #: Steps of a course's log on its page; the admin's list of phase changes has all of them.

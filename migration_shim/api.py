@@ -22,7 +22,7 @@ from .preflight import run as preflight
 from .reconcile import run as reconcile
 from .reports.collect import gather as diff_report
 from .retention.user_retirement import retire_learner
-from .status import run as status
+from .status.document import run as status
 from .toggles import new_work_cycle
 from .watch import run as watch
 

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import queue_names, toggles
+from . import toggles
 from .conf import ShimSettings
 from .core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from .core.buckets import Flag, uncovered
@@ -30,6 +30,7 @@ from .metrics import count
 from .models import Checkpoint, CoursePhase, LedgerEntry
 from .runs import records as runs
 from .signals import course_out_of_bounds
+from .status import unknown_queues
 from .target import open_rows, reader
 
 log = logging.getLogger(__name__)
@@ -231,7 +232,7 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
 def _unknown_queues(course_id: str, phase: Phase, settings: ShimSettings) -> tuple[tuple[str, str, int], ...]:
     if phase is not Phase.LIVE:
         return ()  # nobody writes reverse shadows
-    refused = queue_names.unknown([course_id]).get(course_id, {})
+    refused = unknown_queues.unknown([course_id]).get(course_id, {})
     return tuple((queue, queue + settings.reverse_queue_suffix, rows) for queue, rows in refused.items())
 
 

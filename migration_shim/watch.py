@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import checks, guarding, queue_names, reconcile, repair, toggles
+from . import checks, guarding, reconcile, repair, toggles
 from .backfill import unfinished
 from .conf import ShimSettings, load
 from .core.data import Document, ExitCode, Phase
@@ -28,6 +28,7 @@ from .runs import records as runs
 from .runs.control import Control, Stopped
 from .runs.isolated import attempt, exit_code_of
 from .runs.throttle import Throttle
+from .status import unknown_queues
 from .target import orphaned_files
 
 SCHEMA = "migration_shim.xqueue_watch/1"
@@ -172,7 +173,7 @@ class _Round:
         whole = reconciled if reconciled is not None and reconciled["complete"] else None
         course |= self._try("guard", course_id, guarding.guard, course_id, self.settings, whole) or {}
         if course["phase"] in (Phase.LIVE, Phase.COMPLETE):
-            course["new_queues"] = self._try("queues", course_id, queue_names.new, course_id, now()) or []
+            course["new_queues"] = self._try("queues", course_id, unknown_queues.new, course_id, now()) or []
         reverse = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)
         # What a submission is owed it is owed in whatever phase its course is by now.
         if reverse is not None and (reverse["owed"] or course["phase"] == Phase.LIVE):

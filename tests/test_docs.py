@@ -12,9 +12,10 @@ import pytest
 from django.core.management import get_commands
 from django.utils.timezone import now
 
-from migration_shim import conf, preflight, toggles, watchers
+from migration_shim import conf, preflight, toggles
 from migration_shim.core import data
 from migration_shim.models import LedgerEntry
+from migration_shim.status import graders
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNBOOK = "docs/runbook.md"
@@ -371,6 +372,6 @@ def test_json_in_the_runbook_is_what_the_command_prints(settings):
         arrived_at=now(),
     )
 
-    printed = watchers.configuration("course-v1:ExU+PY1+2026")
+    printed = graders.configuration("course-v1:ExU+PY1+2026")
 
     assert [json.loads(block) for block in blocks] == list(printed.values())

@@ -14,7 +14,7 @@ from edx_django_utils.cache import RequestCache
 from submissions.models import ExternalGraderDetail
 from waffle import get_waffle_flag_model
 
-from migration_shim import api, status, toggles
+from migration_shim import api, toggles
 from migration_shim.copies import breaker
 from migration_shim.core.attention import CHECKS, age
 from migration_shim.core.data import ExitCode, Leg, Move, Phase
@@ -30,6 +30,7 @@ from migration_shim.models import (
     Run,
 )
 from migration_shim.reports import terminal
+from migration_shim.status import document as status
 from sandbox import capture
 from tests import rows
 from tests.counters.oracle import forget_counters

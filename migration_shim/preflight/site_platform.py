@@ -17,7 +17,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from .. import toggles, watchers
+from .. import toggles
 from ..checks import complaints
 from ..conf import ConfigurationError, ShimSettings
 from ..copies.publish import broker
@@ -30,13 +30,14 @@ from ..legacy import files
 from ..legacy import open_rows as on_legacy
 from ..legacy.downloads import Downloads
 from ..lms import receivers, state
+from ..status import graders as watchers
 from ..target import contents
 from ..target import open_rows as on_target
 from ..target.logins import GROUP
 
 #: A name that nothing has: it is asked for, never written.
 _NOTHING = "migration_shim/preflight"
-#: Each queue of a course has two on the target: its own, and that of its shadows (``watchers.configuration``).
+#: Each queue of a course has two on the target: its own, and that of its shadows (``status.graders.configuration``).
 _WATCHERS_A_QUEUE = 2
 
 

@@ -21,7 +21,7 @@ from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..db import timeouts
 from ..legacy.client import UNKNOWN_QUEUE, LegacyClient, parse_reply
-from ..watchers import seam_url
+from ..status.graders import seam_url
 
 #: Seconds to connect, and between two parts of an answer.
 TIMEOUT = (3.05, 5.0)

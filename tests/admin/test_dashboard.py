@@ -15,10 +15,11 @@ from django.urls import reverse
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
-from migration_shim import api, dashboard, status, toggles
+from migration_shim import api, dashboard, toggles
 from migration_shim.core.data import Move, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
+from migration_shim.status import document as status
 from tests import rows
 from tests.admin.reading import Page
 from tests.rows import COURSE, clean_course, fresh  # noqa: F401

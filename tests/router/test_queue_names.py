@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, queue_names
+from migration_shim import api
 from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry
+from migration_shim.status import unknown_queues
 from tests import rows
 from tests.outbox import drain
 from tests.test_schemas import validate
@@ -121,5 +122,5 @@ def test_where_xqueue_is_asked_first_nothing_is_new(phase, legacy):
 
 def test_before_the_first_round_nothing_is_said():
     put_course_in("live")
-    assert queue_names.last_seen_new() == {}
+    assert unknown_queues.last_seen_new() == {}
     assert status()[0]["new_queues"] == []

@@ -6,11 +6,11 @@ import pytest
 from django.db import connection
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import watchers
 from migration_shim.conf import load, problems
 from migration_shim.core.errors import Unfit
 from migration_shim.dual_write import QueueInterface
 from migration_shim.models import LedgerEntry
+from migration_shim.status import graders
 from migration_shim.target import writer
 from tests import rows
 from tests.rows import fresh  # noqa: F401
@@ -114,7 +114,7 @@ def test_a_map_of_another_shape_is_refused_by_name(settings, value):
 def test_the_configuration_of_watchers_offers_the_map(shim):
     rows.legacy_row(1)
     rows.backfill()
-    configuration = watchers.configuration(rows.COURSE)
+    configuration = graders.configuration(rows.COURSE)
     offered = configuration["MIGRATION_SHIM"]["GRADER_QUEUES"]
     assert sorted(queue for queues in offered.values() for queue in queues) == [rows.QUEUE, SHADOW]
     accounts = {server["AUTH"][0] for server in configuration["xqueue_servers.json"].values()}

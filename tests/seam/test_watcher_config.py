@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.urls import resolve
 
-from migration_shim import watchers
+from migration_shim.status import graders
 from migration_shim.target.seam import WatcherSeam
 from sandbox.lms import settings as lms_settings
 from tests import rows
@@ -79,7 +79,7 @@ def test_the_suffixes_are_the_settings(shim):
     shim(SHADOW_QUEUE_SUFFIX="-copy", REVERSE_QUEUE_SUFFIX="-back")
     rows.legacy_row(1)
     rows.backfill()
-    configuration = watchers.configuration(rows.COURSE)
+    configuration = graders.configuration(rows.COURSE)
     assert set(polled(configuration)) == {
         ("legacy", "exu-py1"),
         ("legacy", "exu-py1-back"),
@@ -113,4 +113,4 @@ def test_it_names_no_account_and_no_password(printed):
 
 
 def test_a_course_without_entries_has_nothing_to_poll():
-    assert polled(watchers.configuration("course-v1:ExU+NONE+1")) == []
+    assert polled(graders.configuration("course-v1:ExU+NONE+1")) == []

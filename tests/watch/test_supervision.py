@@ -9,13 +9,14 @@ from django.db import DataError
 from django.utils.timezone import now
 from submissions.models import Submission
 
-from migration_shim import api, status
+from migration_shim import api
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import RunLocked
 from migration_shim.ledger import aggregates, counts
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import terminal
 from migration_shim.runs import records as runs
+from migration_shim.status import document as status
 from sandbox.lms.blocks import SubmittedFile
 from tests import rows
 from tests.rows import COURSE

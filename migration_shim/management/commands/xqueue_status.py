@@ -8,9 +8,10 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import OperationalError, close_old_connections
 
-from ... import status, toggles
+from ... import toggles
 from ...core.data import Document
 from ...reports import prometheus
+from ...status import document as status
 from ..command import ShimCommand, course_id
 
 #: Seconds between two screens; longer where reading takes long, so that watching never becomes a load.

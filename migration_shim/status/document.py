@@ -13,22 +13,25 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from . import queue_names, standing, toggles, watchers
-from .conf import ShimSettings, load
-from .copies import breaker
-from .core.attention import attention
-from .core.data import Authority, DivergenceClass, Document, ExitCode, Move
-from .core.phases import allowed_steps
-from .cutover import overrides
-from .delivery import ungradable as in_vain
-from .ledger import counts, hosts, stamp
-from .legacy import open_rows as on_legacy
-from .legacy.timeouts import AWAY
-from .lms import flags as platform
-from .lms import state as learners_state
-from .runs.isolated import attempt, exit_code_of
-from .target import logins
-from .target import open_rows as on_target
+from .. import toggles
+from ..conf import ShimSettings, load
+from ..copies import breaker
+from ..core.attention import attention
+from ..core.data import Authority, DivergenceClass, Document, ExitCode, Move
+from ..core.phases import allowed_steps
+from ..cutover import overrides
+from ..delivery import ungradable as in_vain
+from ..ledger import counts, hosts, stamp
+from ..legacy import open_rows as on_legacy
+from ..legacy.timeouts import AWAY
+from ..lms import flags as platform
+from ..lms import state as learners_state
+from ..runs.isolated import attempt, exit_code_of
+from ..target import logins
+from ..target import open_rows as on_target
+from . import graders
+from . import queries as status_queries
+from . import unknown_queues as status_unknown_queues
 
 SCHEMA = "migration_shim.xqueue_status/1"
 _KINDS = ("preflight", "reconcile", "gate")
@@ -70,7 +73,7 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
         "kill_switch": toggles.kill_switch_on(),
         "legacy_readable": facts.legacy is not None,
         "breakers": {leg: _breaker(leg) for leg in breaker.LEGS},
-        "watchers_past_the_seam": {"point_them_at": watchers.seam_url(), "logins": logins.seen()},
+        "watchers_past_the_seam": {"point_them_at": graders.seam_url(), "logins": logins.seen()},
         "queues_without_watcher": facts.unserved,
         "callback_hosts": _hosts(),
         "ledger_complaint": stamp.complaint(),
@@ -86,7 +89,7 @@ def _described(course_id: str, facts: _Facts, watcher_config: bool) -> dict[str,
     course = _course(course_id, facts)
     course["attention"] = attention(course)
     if watcher_config:
-        course["watcher_config"] = watchers.configuration(course_id)
+        course["watcher_config"] = graders.configuration(course_id)
     return course
 
 
@@ -110,7 +113,7 @@ class _Facts:
     """What was read, by course. ``legacy`` is None where its database does not answer."""
 
     moment: datetime
-    phases: dict[str, standing.Standing]
+    phases: dict[str, status_queries.Standing]
     #: Of every LMS; what is counted is ours. None where nobody can say.
     legacy: list[on_legacy.Held] | None
     target: list[on_target.Held]
@@ -133,8 +136,8 @@ class _Facts:
 
 
 def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) -> _Facts:
-    phases = standing.phases(courses)
-    runs = standing.newest_runs(_KINDS, courses)
+    phases = status_queries.phases(courses)
+    runs = status_queries.newest_runs(_KINDS, courses)
     target, legacy = on_target.held(settings), None
     queues = {
         course: complete["document__queues"] or []
@@ -143,28 +146,28 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
     }
     try:
         legacy = on_legacy.everything()
-        unserved = watchers.unserved(on_legacy.ours(legacy), target, queues, settings, moment)
+        unserved = graders.unserved(on_legacy.ours(legacy), target, queues, settings, moment)
     except AWAY:
         # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
-        legacy, unserved = None, watchers.unserved([], target, queues, settings, moment)
+        legacy, unserved = None, graders.unserved([], target, queues, settings, moment)
     return _Facts(
         moment=moment,
         phases=phases,
         legacy=legacy,
         target=target,
         unserved=unserved,
-        moves=standing.moves(courses),
-        shadows_owed=standing.owed(courses, "target_leg", Authority.LEGACY),
-        reverse_owed=standing.owed(courses, "legacy_leg", Authority.TARGET),
-        alarms=standing.alarms(courses),
+        moves=status_queries.moves(courses),
+        shadows_owed=status_queries.owed(courses, "target_leg", Authority.LEGACY),
+        reverse_owed=status_queries.owed(courses, "legacy_leg", Authority.TARGET),
+        alarms=status_queries.alarms(courses),
         runs=runs,
-        backfills=standing.newest_backfills(courses),
+        backfills=status_queries.newest_backfills(courses),
         overrides=overrides.active_of(courses, moment),
-        unknown_queues=queue_names.unknown(courses),
-        new_queues=queue_names.last_seen_new(),
+        unknown_queues=status_unknown_queues.unknown(courses),
+        new_queues=status_unknown_queues.last_seen_new(),
         reverse_suffix=settings.reverse_queue_suffix,
-        undelivered=standing.undelivered(courses),
-        passed_through=standing.passed_through(courses),
+        undelivered=status_queries.undelivered(courses),
+        passed_through=status_queries.passed_through(courses),
         sizes=counts.sizes(),
         in_vain=in_vain.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
@@ -277,7 +280,7 @@ def _age(since: datetime | None, moment: datetime) -> float | None:
     return max(round((moment - since).total_seconds(), 1), 0.0) if since else None
 
 
-def _because(stands: standing.Standing, moment: datetime) -> str:
+def _because(stands: status_queries.Standing, moment: datetime) -> str:
     steps = allowed_steps(stands.phase)
     if stands.asked not in steps:
         return f"from {stands.phase} a course can go to {', '.join(steps)}"

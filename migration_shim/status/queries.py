@@ -16,15 +16,15 @@ from typing import Any
 from django.db.models import Count, F, Max, Min, Q
 from opaque_keys.edx.keys import CourseKey
 
-from . import toggles
-from .core.buckets import Flag
-from .core.data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
-from .core.delivered import Learner
-from .core.phases import asked_phase
-from .core.wrong_side import PASSED_THROUGH
-from .cutover import invariants
-from .lms import flags as platform
-from .models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
+from .. import toggles
+from ..core.buckets import Flag
+from ..core.data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
+from ..core.delivered import Learner
+from ..core.phases import asked_phase
+from ..core.wrong_side import PASSED_THROUGH
+from ..cutover import invariants
+from ..lms import flags as platform
+from ..models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
 _SAID = (

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from .conf import ShimSettings, legacy_access, load
-from .ledger import counts
-from .legacy import open_rows as on_legacy
-from .target import open_rows as on_target
+from ..conf import ShimSettings, legacy_access, load
+from ..ledger import counts
+from ..legacy import open_rows as on_legacy
+from ..target import open_rows as on_target
 
 #: Seconds that a watcher should wait for an answer. By default it is 1: whatever takes longer is handed out to nobody,
 #: and a result that is being stored is taken for lost. XQueue itself may take 25 over a result.

@@ -13,12 +13,12 @@ from typing import Any
 
 from django.db.models import Count, Min, Q
 
-from .core.buckets import Facts, bucket_id
-from .core.data import Authority, Leg
-from .ledger import counts
-from .legacy import rows as legacy_rows
-from .legacy.timeouts import AWAY
-from .models import LedgerEntry, Run
+from ..core.buckets import Facts, bucket_id
+from ..core.data import Authority, Leg
+from ..ledger import counts
+from ..legacy import rows as legacy_rows
+from ..legacy.timeouts import AWAY
+from ..models import LedgerEntry, Run
 
 #: How a reverse copy's reason begins when XQueue has said "Queue '...' not found" (``submission_queue/ext_interface``).
 NOT_FOUND = "refused: Queue '"

@@ -1,0 +1,1 @@
+"""Where courses stand, their graders, and their queues."""
