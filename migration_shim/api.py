@@ -18,7 +18,7 @@ from .ledger.known_differences import add as add_known_difference
 from .ledger.known_differences import listing as known_differences
 from .ledger.known_differences import withdraw as withdraw_known_difference
 from .ledger.stamp import adopt
-from .preflight import run as preflight
+from .preflight.run import run as preflight
 from .reconcile import run as reconcile
 from .reports.collect import gather as diff_report
 from .retention.user_retirement import retire_learner

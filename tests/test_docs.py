@@ -12,9 +12,10 @@ import pytest
 from django.core.management import get_commands
 from django.utils.timezone import now
 
-from migration_shim import conf, preflight, toggles
+from migration_shim import conf, toggles
 from migration_shim.core import data
 from migration_shim.models import LedgerEntry
+from migration_shim.preflight import run as preflight
 from migration_shim.status import graders
 
 ROOT = Path(__file__).resolve().parent.parent

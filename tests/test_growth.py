@@ -12,7 +12,7 @@ from migration_shim.core import classification
 from migration_shim.core.data import Leg
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
-from migration_shim.preflight import course_rows
+from migration_shim.preflight import rows as preflight_rows
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
 
@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.django_db(databases=["default", "xqueue"]), pytest.mar
 @pytest.fixture
 def no_site(monkeypatch):
     """Only rows are looked at."""
-    monkeypatch.setattr("migration_shim.preflight.site.site_findings", lambda *args: ())
-    monkeypatch.setattr("migration_shim.preflight.queues.known", lambda queue: True)
+    monkeypatch.setattr("migration_shim.preflight.run.site.site_findings", lambda *args: ())
+    monkeypatch.setattr("migration_shim.preflight.run.queues.known", lambda queue: True)
 
 
 def under_one_callback(number):
@@ -57,8 +57,8 @@ def counted(monkeypatch, number):
         return state(parsed, siblings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(course_rows, "PAGE", 20)
-        patch.setattr(course_rows, "LARGE", 20)
+        patch.setattr(preflight_rows, "PAGE", 20)
+        patch.setattr(preflight_rows, "LARGE", 20)
         patch.setattr(legacy_rows, "_rows", reading)
         patch.setattr(classification, "legacy_state", judging)
         api.preflight(COURSE, rows.ignore)

@@ -9,10 +9,11 @@ import jsonschema
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, preflight, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import DivergenceClass, Phase, RowClass, Verdict
 from migration_shim.core.phases import flags_of
 from migration_shim.models import Run
+from migration_shim.preflight import run as preflight
 from migration_shim.reports import terminal
 from sandbox import capture
 from sandbox.databases import PROJECT_ROOT

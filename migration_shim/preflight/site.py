@@ -6,7 +6,8 @@ from ..conf import ShimSettings
 from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
 from ..legacy import privileges
-from . import site_databases, site_platform, site_reach, site_release, tracked
+from . import databases, reach, releases, tracking
+from . import platform as preflight_platform
 
 
 def check_readable() -> None:
@@ -27,9 +28,9 @@ def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
     Whatever does not answer is a finding, within seconds each; a login is all that it leaves behind.
     """
     return [
-        *site_release.findings(),
-        *site_databases.findings(),
-        *site_platform.findings(course_id, settings),
-        *tracked.findings(),
-        *site_reach.findings(settings),
+        *releases.findings(),
+        *databases.findings(),
+        *preflight_platform.findings(course_id, settings),
+        *tracking.findings(),
+        *reach.findings(settings),
     ]

@@ -5,10 +5,11 @@ import json
 import pytest
 from django.db import connections
 
-from migration_shim import api, preflight
+from migration_shim import api
 from migration_shim.core import row_counts, row_rules
 from migration_shim.core.data import ExitCode
-from migration_shim.preflight import course_rows
+from migration_shim.preflight import rows as preflight_rows
+from migration_shim.preflight import run as preflight
 from sandbox import capture
 from tests import rows
 from tests.preflight.oracle import Oracle
@@ -130,8 +131,8 @@ def test_nothing_of_a_learner_is_in_the_document(captured):
 def test_pages_may_be_of_any_size(captured, monkeypatch):
     """A row's siblings are found wherever the pages end."""
     whole = api.preflight(HAZARD, rows.ignore).content
-    monkeypatch.setattr(course_rows, "HEADERS", 11)
-    monkeypatch.setattr(course_rows, "PAGE", 4)
+    monkeypatch.setattr(preflight_rows, "HEADERS", 11)
+    monkeypatch.setattr(preflight_rows, "PAGE", 4)
     assert api.preflight(HAZARD, rows.ignore).content["findings"] == whole["findings"]
 
 

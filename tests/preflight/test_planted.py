@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import pytest
 from django.utils.timezone import now
 
-from migration_shim import api, preflight
+from migration_shim import api
 from migration_shim.core.data import Leg, Origin
 from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.core.row_rules import RULES
 from migration_shim.models import LedgerEntry
-from migration_shim.preflight import course_rows, queues
+from migration_shim.preflight import queues
+from migration_shim.preflight import rows as preflight_rows
+from migration_shim.preflight import run as preflight
 from sandbox.databases import LEGACY_MEDIA
 from tests import rows
 from tests.rows import COURSE, QUEUE, fresh  # noqa: F401
@@ -243,7 +245,7 @@ def test_over_lti_unknown_points_are_a_blocker(monkeypatch, settings):
         is_installed=lambda name: name == "lms.djangoapps.lti_provider",
         get_model=lambda app, model: models[app, model],
     )
-    monkeypatch.setattr(course_rows, "apps", apps)
+    monkeypatch.setattr(preflight_rows, "apps", apps)
     rows.legacy_row()
     (item,) = findings("lti_points_unknown")
     assert (item["severity"], item["rows"]) == ("blocker", 1)
@@ -410,7 +412,7 @@ def known_to_the_ledger(legacy_id, state, number=0):
 
 
 def test_rows_deleted_before_they_had_an_outcome_are_listed(monkeypatch):
-    monkeypatch.setattr("migration_shim.preflight.memory.PAGE", 2)
+    monkeypatch.setattr("migration_shim.preflight.history.PAGE", 2)
     there = rows.legacy_row()
     known_to_the_ledger(there.pk, "queued")
     gone = [there.pk + 10, there.pk + 11, there.pk + 12]
@@ -444,7 +446,7 @@ def test_a_table_that_begins_with_its_first_row_has_lost_none():
 
 
 def test_a_short_past_is_noted_and_an_unlimited_one_is_bounded_by_problem(settings, monkeypatch):
-    monkeypatch.setattr("migration_shim.preflight.memory.PER_PROBLEM", 2)
+    monkeypatch.setattr("migration_shim.preflight.history.PER_PROBLEM", 2)
     for user in range(1, 6):
         rows.legacy_row(user, problem=f"{user % 2:032x}", **rows.graded())
     having(settings, GATE_THRESHOLD=0.5)
@@ -485,7 +487,7 @@ def test_a_row_that_cannot_be_read_belongs_to_the_course_that_it_names():
 
 def test_a_retired_row_of_another_page_collides_too(monkeypatch):
     """A page of rows that wait asks for the retired ones beside them."""
-    monkeypatch.setattr(course_rows, "PAGE", 1)
+    monkeypatch.setattr(preflight_rows, "PAGE", 1)
     rows.legacy_row(1, problem="a" * 31 + "b", **rows.graded())
     rows.legacy_row(1, problem="a" * 32)
     assert [item["rows"] for item in findings("callback_collision")] == [1, 1]

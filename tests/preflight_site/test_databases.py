@@ -11,7 +11,7 @@ from migration_shim import api
 from migration_shim.core.errors import LegacyNotReadable
 from migration_shim.legacy import primary, privileges
 from migration_shim.models import Run
-from migration_shim.preflight import site_databases
+from migration_shim.preflight import databases
 from tests.handoff.test_alias import USER, account, on_a_server
 from tests.rows import COURSE, fresh, ignore  # noqa: F401
 
@@ -31,7 +31,7 @@ def outside_transactions(databases_ready, django_db_blocker):
 
 
 def found():
-    return {finding.rule.code: finding for finding in site_databases.findings()}
+    return {finding.rule.code: finding for finding in databases.findings()}
 
 
 def as_root(statement):
@@ -292,7 +292,7 @@ def test_a_legacy_file_without_xqueues_table_is_a_finding(tmp_path):
     connection.close()
     connection.settings_dict["NAME"] = str(tmp_path / "empty.sqlite3")
     try:
-        (finding,) = site_databases._legacy()
+        (finding,) = databases._legacy()
         assert (finding.rule.code, finding.about) == (
             "legacy_unreadable",
             "OperationalError no such table: queue_submission",

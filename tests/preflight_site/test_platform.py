@@ -16,7 +16,7 @@ from migration_shim.core.data import Phase
 from migration_shim.db import timeouts
 from migration_shim.lms import flags, state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
-from migration_shim.preflight import site_platform
+from migration_shim.preflight import platform as preflight_platform
 from sandbox.lms import receivers
 from sandbox.network import free_port
 from tests import rows
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 
 
 def found():
-    return {finding.rule.code: finding for finding in site_platform.findings(COURSE, load())}
+    return {finding.rule.code: finding for finding in preflight_platform.findings(COURSE, load())}
 
 
 def about(code):
@@ -141,13 +141,13 @@ def test_an_account_that_is_exempt_may_have_all_watchers(settings, name, value, 
 def test_rows_in_a_queue_that_nobody_polls_are_named_with_their_side():
     rows.legacy_row(40)
     rows.legacy_row(41, course="course-v1:ExU+Other+2026", queue="exu-alg2")
-    (finding,) = site_platform.findings(COURSE, load())
+    (finding,) = preflight_platform.findings(COURSE, load())
     assert (finding.rule.code, finding.queue) == ("unwatched", rows.QUEUE)
     assert finding.about.startswith("legacy: 1 rows, the oldest for 36")
     rows.backfill()
     details = upstream.ExternalGraderDetail.objects.filter(queue_name=f"{rows.QUEUE}.shadow")
     assert details.update(status_time=now() - timedelta(seconds=1000)) == 1
-    sides = {(item.queue, item.about.partition(":")[0]) for item in site_platform.findings(COURSE, load())}
+    sides = {(item.queue, item.about.partition(":")[0]) for item in preflight_platform.findings(COURSE, load())}
     assert sides == {(rows.QUEUE, "legacy"), (f"{rows.QUEUE}.shadow", "target")}
     LegacySubmission.objects.update(pull_time=now())
     details.update(status="pulled", status_time=now())
@@ -204,7 +204,7 @@ def test_nothing_is_sent_to_the_broker(redis_url):  # noqa: F811
 
 
 def test_without_celery_that_is_a_note(monkeypatch, shim):
-    monkeypatch.setattr(site_platform, "broker", None)
+    monkeypatch.setattr(preflight_platform, "broker", None)
     assert {code: finding.severity for code, finding in found().items()} == {"celery_missing": "note"}
     shim(COPIES="inline")
     assert found() == {}
@@ -243,7 +243,7 @@ def test_a_storage_below_a_file_is_a_blocker(settings, tmp_path):
 def test_a_directory_without_rights_is_a_blocker(settings, tmp_path, monkeypatch):
     use_storage(settings, FILES, location=str(tmp_path))
     # Root may write everywhere: the answer of the system is played, the question is asked for real.
-    monkeypatch.setattr(site_platform.os, "access", lambda path, rights: not (path == tmp_path and rights & 2))
+    monkeypatch.setattr(preflight_platform.os, "access", lambda path, rights: not (path == tmp_path and rights & 2))
     assert about("storage_unusable") == f"{tmp_path} may not be written"
 
 
@@ -268,7 +268,7 @@ class Bucket:
 @pytest.mark.parametrize("error", [OSError("denied"), ConnectionResetError()])
 def test_a_bucket_that_does_not_answer_is_a_blocker(monkeypatch, error):
     bucket = Bucket(error)
-    monkeypatch.setattr(site_platform.contents, "in_use", lambda: bucket)
+    monkeypatch.setattr(preflight_platform.contents, "in_use", lambda: bucket)
     assert about("storage_unusable") == type(error).__name__
     bucket.error = None
     assert found() == {}

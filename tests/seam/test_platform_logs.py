@@ -23,7 +23,7 @@ from migration_shim.core.phases import flags_of
 from migration_shim.ledger import entries, hosts
 from migration_shim.logfilter import FencedResults
 from migration_shim.models import LedgerEntry
-from migration_shim.preflight import tracked
+from migration_shim.preflight import tracking as preflight_tracking
 from migration_shim.settings import common, production, tracking
 from migration_shim.target import results, writer
 from sandbox.lms.models import LearnerEffect
@@ -224,7 +224,7 @@ def test_our_pattern_matches_nothing_else(path):
 
 
 def findings():
-    return [(finding.rule.code, finding.severity, finding.about) for finding in tracked.findings()]
+    return [(finding.rule.code, finding.severity, finding.about) for finding in preflight_tracking.findings()]
 
 
 def test_preflight_has_nothing_to_say_where_the_pattern_is_in_force(settings):
@@ -276,7 +276,7 @@ def test_an_app_that_is_mounted_elsewhere_is_looked_at_where_it_is(settings):
 
 def test_every_url_of_ours_is_looked_at():
     _, resolver = get_resolver().namespace_dict["migration_shim"]
-    assert {pattern.name for pattern in resolver.url_patterns} == set(tracked.URLS)
+    assert {pattern.name for pattern in resolver.url_patterns} == set(preflight_tracking.URLS)
 
 
 # --- the mail about an error ------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ... import preflight
 from ...core.data import Document
+from ...preflight import run as preflight
 from ..command import ShimCommand, course_id
 
 

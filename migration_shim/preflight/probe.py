@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import toggles
-from .conf import ShimSettings
-from .copies import sink
-from .core.data import LegacyRow
-from .core.errors import ConfigurationError, FileUnavailable, Unfit
-from .core.identity import reverse_header
-from .legacy import files
-from .legacy.client import LegacyClient
+from .. import toggles
+from ..conf import ShimSettings
+from ..copies import sink
+from ..core.data import LegacyRow
+from ..core.errors import ConfigurationError, FileUnavailable, Unfit
+from ..core.identity import reverse_header
+from ..legacy import files
+from ..legacy.client import LegacyClient
 
 _SAID_LIMIT = 200  # characters of XQueue's own text
 

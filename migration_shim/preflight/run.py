@@ -1,0 +1,121 @@
+"""
+What would break on the target, counted over all legacy rows of a course, before anything is written.
+
+Much of what edx-submissions' own endpoint would lose the watcher seam hands out as it came; such findings are notes,
+for whoever still thinks of polling it. The rules are in ``core.row_rules`` and ``core.site_rules``; here they meet the
+rows, the queues and the site.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from django.utils.timezone import now
+
+from ..conf import ShimSettings, load
+from ..core.data import Document, ExitCode
+from ..core.errors import PredictionUnavailable
+from ..core.findings import BLOCKER, Finding, found, in_order
+from ..core.row_counts import RowTally
+from ..core.row_rules import RULES
+from ..core.site_rules import SITE_RULES
+from ..cutover import gate
+from ..legacy import rows as legacy_rows
+from ..models import Run
+from ..runs import records as runs
+from ..target import prediction
+from . import callbacks, collisions, history, queues, rows, site
+from . import probe as _probe
+
+SCHEMA = "migration_shim.xqueue_preflight/1"
+
+Progress = Callable[[int, int], None]
+
+
+def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
+    """
+    Look at every legacy row of a course, and at the queues it uses, and put the findings on record.
+
+    Nothing is written on legacy or on the target, but for one thing: with ``probe``, the newest graded submission of
+    each queue is sent to XQueue once more, for the grader of its reverse shadows. Whether one pulled it is seen by a
+    later run.
+
+    Raises:
+        RunLocked: a preflight of this course is at work.
+        ConfigurationError: the settings are not usable.
+        LegacyNotReadable: XQueue's rows cannot be read.
+    """
+    with runs.running("preflight", course_id, judge=gate.judge) as record:
+        site.check_readable()
+        content = _content(course_id, record, progress, probe=probe)
+        record.document, record.complete = content, True
+    blocked = any(item["severity"] == BLOCKER for item in content["findings"])
+    return Document(content=content, exit_code=ExitCode.DIFFERENCES if blocked else ExitCode.OK)
+
+
+def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) -> dict[str, Any]:
+    settings = load()
+    unpredictable = list(_unpredictable())
+    by_host: Counter[str] = Counter()
+    predictable = not unpredictable
+    tally = rows.tally(course_id, settings, record, progress, predictable=predictable, by_host=by_host)
+    probes = [_sent(tally, name, settings) for name in sorted(tally.queues)] if probe else []
+    kept, past = history.retention(), history.history(tally, settings)
+    findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
+    findings += collisions.findings(course_id, tally.problems)
+    findings += history.retention_findings(course_id, kept)
+    findings += history.history_findings(past) if tally.rows else ()
+    findings += [*callbacks.findings(course_id, by_host), *site.site_findings(course_id, settings)]
+    return {
+        "schema": SCHEMA,
+        "course": course_id,
+        "at": now().isoformat(),
+        "rows": tally.rows,
+        "classes": {row_class.value: number for row_class, number in sorted(tally.classes.items())},
+        "queues": sorted(tally.queues),
+        "cohorts": list(_cohorts(tally)),
+        "retention": kept,
+        "history": past,
+        "findings": [item.document() for item in in_order(findings)],
+        "probes": [dataclasses.asdict(sent) for sent in probes],
+        "versions": runs.versions(),
+    }
+
+
+def _unpredictable() -> Iterator[Finding]:
+    """Whether the installed edx-submissions cannot be asked what it would store for a reply."""
+    try:
+        prediction.check()
+    except PredictionUnavailable as error:
+        yield found(RULES["scores_unpredictable"], about=str(error))
+
+
+def _sent(tally: RowTally, queue: str, settings: ShimSettings) -> _probe.Probe:
+    newest = tally.queues[queue].newest_graded
+    row = None if newest is None else legacy_rows.by_id([newest]).get(newest)
+    return _probe.send(row, queue, settings)
+
+
+def _cohorts(tally: RowTally) -> Iterator[dict[str, Any]]:
+    """Every problem of every queue, with what a gate or a grader has to know of it."""
+    for (queue, problem), cohort in sorted(tally.cohorts.items()):
+        yield {
+            "queue": queue,
+            "problem": problem,
+            "rows": cohort.rows,
+            "in_flight": cohort.in_flight,
+            "history": cohort.history,
+            "inputs": len(cohort.inputs),
+            "points_possible": cohort.points,
+            "points_assumed": cohort.points_assumed,
+            "score_style": tally.style(queue).value,
+            "longest_grading_seconds": cohort.longest_grading,
+        }
+
+
+def codes() -> Iterable[str]:
+    """Every code that a preflight can report."""
+    return (*RULES, *SITE_RULES)
