@@ -24,7 +24,7 @@ from .reports.collect import gather as diff_report
 from .retention.user_retirement import retire_learner
 from .status.document import run as status
 from .toggles import new_work_cycle
-from .watch import run as watch
+from .watch.round import run as watch
 
 __all__ = [
     "BackfillRequest",

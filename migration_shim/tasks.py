@@ -5,7 +5,6 @@ from __future__ import annotations
 from celery import shared_task
 from django.db import OperationalError
 
-from . import watch as watching
 from .backfill import ranges
 from .comparison import scan
 from .conf import load
@@ -13,6 +12,7 @@ from .copies import outbox
 from .copies import write as copies
 from .core.errors import RunLocked, TargetWriteFailed
 from .runs import broker
+from .watch import round as watching
 
 __all__ = ["backfill_range", "drain_outbox", "reconcile_range", "watch", "write_reverse", "write_shadow"]
 

@@ -20,7 +20,7 @@ from django.db.models import Q
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, conf, repair, toggles
+from migration_shim import api, conf, toggles
 from migration_shim.backfill.handoff import finish as handoff_finish
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
@@ -39,6 +39,7 @@ from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.retention import purge
 from migration_shim.runs.control import Control, nothing
 from migration_shim.target import leases, results
+from migration_shim.watch import repair
 from sandbox.lms import capa, grading, receivers
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import AnonymousUserId, LearnerEffect

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import repair, toggles
+from migration_shim import toggles
 from migration_shim.api import queue_interface
 from migration_shim.conf import load
 from migration_shim.copies import breaker
@@ -32,6 +32,7 @@ from migration_shim.core.data import Authority, Leg, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.dual_write import COPY_NEEDS
 from migration_shim.models import LedgerEntry, LegacySubmission
+from migration_shim.watch import repair
 from sandbox.lms import capa
 from tests import outbox, rows
 from tests.counters.oracle import assert_counters_equal_counts

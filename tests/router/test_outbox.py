@@ -14,13 +14,14 @@ from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
 from submissions.models import ExternalGraderDetail, SubmissionFile
 
-from migration_shim import conf, dual_write, repair
+from migration_shim import conf, dual_write
 from migration_shim.comparison import linking
 from migration_shim.copies import breaker, outbox
 from migration_shim.copies import write as copies
 from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry, LegacySubmission, StoredIntent
+from migration_shim.watch import repair
 from tests import rows
 from tests.outbox import drain
 

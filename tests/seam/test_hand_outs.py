@@ -9,13 +9,14 @@ from django.core.management import call_command
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, guarding
+from migration_shim import api
 from migration_shim.conf import load
 from migration_shim.core.bounds import Bound
 from migration_shim.core.data import ExitCode
 from migration_shim.delivery import ungradable
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.target import leases, seam
+from migration_shim.watch import guard
 from sandbox.lms.models import LearnerEffect
 from tests import rows
 from tests.rows import fresh  # noqa: F401
@@ -206,7 +207,7 @@ def test_status_and_watch_name_it_with_the_command_that_ends_it(shim):
     (found,) = [item for item in course["attention"] if item["what"] == "handed_out_in_vain"]
     command = f"xqueue_fail --course {rows.COURSE} --reason TEXT"
     assert found["commands"] == [command]
-    guarded = guarding.guard(rows.COURSE, load(), None)
+    guarded = guard.guard(rows.COURSE, load(), None)
     assert [breach["bound"] for breach in guarded["breaches"]] == [Bound.HANDED_OUT_IN_VAIN]
     assert guarded["next"] == [command]
     assert not guarded["stepped_back"]
@@ -220,7 +221,7 @@ def test_what_has_failed_for_good_is_a_bound_for_a_day(shim):
     ExternalGraderDetail.objects.filter(submission_id=old.submission_id).update(
         status_time=rows.now() - rows.timedelta(hours=25)
     )
-    (breach,) = guarding.guard(rows.COURSE, load(), None)["breaches"]
+    (breach,) = guard.guard(rows.COURSE, load(), None)["breaches"]
     assert (breach["bound"], breach["rows"], breach["target_failed"]) == (Bound.FAILED, 1, False)
 
 

@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, get_storage
 from waffle.models import Switch
 
-from migration_shim import api, repair, tasks, toggles, watch
+from migration_shim import api, tasks, toggles
 from migration_shim.backfill import unfinished
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.handoff import run as handoff
@@ -29,6 +29,8 @@ from migration_shim.reports import terminal
 from migration_shim.retention import purge, user_retirement
 from migration_shim.runs import records as runs
 from migration_shim.runs.control import Control
+from migration_shim.watch import repair
+from migration_shim.watch import round as watch
 from tests import rows
 from tests.backfill import processes
 from tests.rows import COURSE
@@ -257,7 +259,7 @@ def test_an_error_that_nobody_knows_is_not_swallowed(monkeypatch):
     def broken(*args):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("migration_shim.guarding.guard", broken)
+    monkeypatch.setattr("migration_shim.watch.guard.guard", broken)
     document = world.round_of()
     assert document.content["problems"] == [{"step": "guard", "course": COURSE, "said": "RuntimeError"}]
     assert document.exit_code & ExitCode.ERROR

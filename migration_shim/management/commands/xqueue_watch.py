@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
-from ... import watch
 from ...core.data import Document, ExitCode
 from ...runs.control import Control, Stopped
 from ...toggles import kill_switch_ignored
+from ...watch import round as watch
 from ..command import ShimCommand, course_id, positive
 
 EVERY = 300

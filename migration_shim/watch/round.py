@@ -16,20 +16,21 @@ from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
-from . import checks, guarding, reconcile, repair, toggles
-from .backfill import unfinished
-from .conf import ShimSettings, load
-from .core.data import Document, ExitCode, Phase
-from .delivery import learner_side, redelivery
-from .ledger import counts, stamp
-from .models import CoursePhase, LedgerEntry, Run
-from .retention import purge, user_retirement
-from .runs import records as runs
-from .runs.control import Control, Stopped
-from .runs.isolated import attempt, exit_code_of
-from .runs.throttle import Throttle
-from .status import unknown_queues
-from .target import orphaned_files
+from .. import checks, reconcile, toggles
+from ..backfill import unfinished
+from ..conf import ShimSettings, load
+from ..core.data import Document, ExitCode, Phase
+from ..delivery import learner_side, redelivery
+from ..ledger import counts, stamp
+from ..models import CoursePhase, LedgerEntry, Run
+from ..retention import purge, user_retirement
+from ..runs import records as runs
+from ..runs.control import Control, Stopped
+from ..runs.isolated import attempt, exit_code_of
+from ..runs.throttle import Throttle
+from ..status import unknown_queues
+from ..target import orphaned_files
+from . import guard, repair
 
 SCHEMA = "migration_shim.xqueue_watch/1"
 #: Records of routine runs are kept at least so long.
@@ -171,7 +172,7 @@ class _Round:
         # Learners who wait are served whatever speaks against comparing.
         course["redelivery"] = self._try("redelivery", course_id, redelivery.run, course_id, self.settings, check)
         whole = reconciled if reconciled is not None and reconciled["complete"] else None
-        course |= self._try("guard", course_id, guarding.guard, course_id, self.settings, whole) or {}
+        course |= self._try("guard", course_id, guard.guard, course_id, self.settings, whole) or {}
         if course["phase"] in (Phase.LIVE, Phase.COMPLETE):
             course["new_queues"] = self._try("queues", course_id, unknown_queues.new, course_id, now()) or []
         reverse = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)

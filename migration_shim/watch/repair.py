@@ -9,14 +9,14 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from . import toggles
-from .backfill import run as backfill
-from .backfill.request import Mode, Request
-from .conf import ShimSettings
-from .copies import outbox
-from .copies import write as copies
-from .core.data import Authority, Leg
-from .models import LedgerEntry
+from .. import toggles
+from ..backfill import run as backfill
+from ..backfill.request import Mode, Request
+from ..conf import ShimSettings
+from ..copies import outbox
+from ..copies import write as copies
+from ..core.data import Authority, Leg
+from ..models import LedgerEntry
 
 PAGE = 500
 _OWED = (Leg.MISSING, Leg.FAILED)

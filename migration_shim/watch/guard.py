@@ -12,26 +12,26 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
-from . import toggles
-from .conf import ShimSettings
-from .core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
-from .core.buckets import Flag, uncovered
-from .core.data import Authority, DivergenceClass, Move, PairStatus, Phase, State
-from .core.errors import ConfigurationError
-from .core.evidence import Tally
-from .core.reconcile_document import fence_known_upto
-from .cutover import invariants
-from .cutover import steps as cutover
-from .delivery import ungradable
-from .ledger import aggregates, counts, phase_memory
-from .ledger.entries import owed_since
-from .legacy.client import LegacyClient
-from .metrics import count
-from .models import Checkpoint, CoursePhase, LedgerEntry
-from .runs import records as runs
-from .signals import course_out_of_bounds
-from .status import unknown_queues
-from .target import open_rows, reader
+from .. import toggles
+from ..conf import ShimSettings
+from ..core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
+from ..core.buckets import Flag, uncovered
+from ..core.data import Authority, DivergenceClass, Move, PairStatus, Phase, State
+from ..core.errors import ConfigurationError
+from ..core.evidence import Tally
+from ..core.reconcile_document import fence_known_upto
+from ..cutover import invariants
+from ..cutover import steps as cutover
+from ..delivery import ungradable
+from ..ledger import aggregates, counts, phase_memory
+from ..ledger.entries import owed_since
+from ..legacy.client import LegacyClient
+from ..metrics import count
+from ..models import Checkpoint, CoursePhase, LedgerEntry
+from ..runs import records as runs
+from ..signals import course_out_of_bounds
+from ..status import unknown_queues
+from ..target import open_rows, reader
 
 log = logging.getLogger(__name__)
 

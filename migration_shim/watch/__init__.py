@@ -1,0 +1,1 @@
+"""One round over all courses: finish, compare, guard, repair, purge."""
