@@ -15,7 +15,8 @@ from django.urls import reverse
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
-from migration_shim import api, dashboard, toggles
+from migration_shim import api, toggles
+from migration_shim.admin import dashboard
 from migration_shim.core.data import Move, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run

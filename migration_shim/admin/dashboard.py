@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from .core.attention import age
-from .core.data import Phase
-from .core.phases import allowed_steps
+from ..core.attention import age
+from ..core.data import Phase
+from ..core.phases import allowed_steps
 
 Content = dict[str, Any]
 #: Days in a trend, up to that of the status.

@@ -28,13 +28,14 @@ from django.views.decorators.http import require_GET, require_POST
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
-from . import checks, dashboard
-from .core.data import Phase
-from .core.errors import ShimError
-from .cutover import steps as cutover
-from .models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
-from .reports import terminal_cutover
-from .status import document as status_document
+from .. import checks
+from ..core.data import Phase
+from ..core.errors import ShimError
+from ..cutover import steps as cutover
+from ..models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
+from ..reports import terminal_cutover
+from ..status import document as status_document
+from . import dashboard
 
 STEP = "migration_shim.step_course"
 #: Steps of a course's log on its page; the admin's list of phase changes has all of them.
