@@ -50,7 +50,7 @@ class MigrationShimConfig(AppConfig):
         passwords.hide(django_settings)
         given = getattr(django_settings, "MIGRATION_SHIM", {})
         if isinstance(given, dict) and given.get("PYTHON_DOOR") is True:
+            from .doors.python_door import route
             from .lms import capa
-            from .python_door import route
 
             capa.install(route)

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.urls import path
 from django.views.decorators.debug import sensitive_post_parameters
 
-from . import views
+from .doors import views
 from .target.seam import WatcherSeam
 
 app_name = "migration_shim"

@@ -11,9 +11,10 @@ from django.test import Client
 from django.utils.timezone import now
 from waffle.models import Switch
 
-from migration_shim import api, views
+from migration_shim import api
 from migration_shim.copies import sink
 from migration_shim.core.data import ExitCode
+from migration_shim.doors import views
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.preflight import probe, site
 from sandbox.databases import LEGACY_MEDIA

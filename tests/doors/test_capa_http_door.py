@@ -9,8 +9,8 @@ from django.core import signing
 from requests.auth import HTTPBasicAuth
 
 from migration_shim.core.data import Phase
+from migration_shim.doors.submit_login import COOKIE, _mark
 from migration_shim.models import LedgerEntry
-from migration_shim.submit_auth import COOKIE, _mark
 from sandbox.lms.models import LearnerEffect, LoginSession
 from sandbox.network import free_port
 from sandbox.servers import running_lms

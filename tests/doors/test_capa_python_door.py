@@ -12,11 +12,11 @@ from migration_shim import toggles
 from migration_shim.checks import TAG
 from migration_shim.core.data import Leg, Phase
 from migration_shim.core.errors import PhaseUnreadable
+from migration_shim.doors.python_door import route
 from migration_shim.ledger import phase_memory
 from migration_shim.legacy.client import LegacyClient
 from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry
-from migration_shim.python_door import route
 from sandbox.lms.models import LearnerEffect
 from sandbox.network import free_port
 from tests.doors.conftest import REVERSE, SHADOW, enter

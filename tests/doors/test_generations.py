@@ -13,9 +13,9 @@ from migration_shim.checks import TAG
 from migration_shim.core.data import Phase
 from migration_shim.core.errors import SenderUnusable
 from migration_shim.cutover import release
+from migration_shim.doors.python_door import route
 from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry
-from migration_shim.python_door import route
 from migration_shim.target import installed
 from tests.doors import generations
 from tests.doors.conftest import enter

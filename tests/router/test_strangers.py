@@ -6,7 +6,7 @@ import pytest
 from django.core import signing
 from django.test import Client
 
-from migration_shim import submit_auth, views
+from migration_shim.doors import submit_login, views
 from migration_shim.legacy import client as legacy_client
 from migration_shim.models import LedgerEntry
 from tests import rows
@@ -108,12 +108,12 @@ def test_a_cookie_ends_with_the_password_that_it_was_given_for(settings, users):
 @pytest.mark.parametrize("value", ["lms", ["lms"], ["lms", ""], ["lms", None], [["lms"], "x"], {"lms": 1}, None, 1])
 def test_a_cookie_of_another_form_is_none(value):
     client = Client(**rows.HOST)
-    client.cookies[submit_auth.COOKIE] = signing.dumps(value, salt="migration_shim.submit")
+    client.cookies[submit_login.COOKIE] = signing.dumps(value, salt="migration_shim.submit")
     assert client.get(SUBMIT).json() == LOGIN_REQUIRED
 
 
 def test_the_cookie_does_not_hold_the_password():
-    value = logged_in().cookies[submit_auth.COOKIE].value
+    value = logged_in().cookies[submit_login.COOKIE].value
     assert "secret" not in json.dumps(signing.loads(value, salt="migration_shim.submit"))
 
 

@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model, hashers
 from django.core.cache import cache
 from django.test import Client
 
-from migration_shim import grader_login
+from migration_shim.doors import grader_login
 from tests import rows
 from tests.rows import fresh  # noqa: F401
 from tests.seam.conftest import PREFIX, account, parts

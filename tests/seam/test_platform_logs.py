@@ -17,9 +17,10 @@ from django.utils.log import AdminEmailHandler
 from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import grader_login, submit_auth, toggles, views
+from migration_shim import toggles
 from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
+from migration_shim.doors import grader_login, submit_login, views
 from migration_shim.ledger import entries, hosts
 from migration_shim.logfilter import FencedResults
 from migration_shim.models import LedgerEntry
@@ -309,7 +310,7 @@ def fails(*args, **kwargs):
 ERRORS = {
     # a door, and what raises below it
     "login of a grader": (grader_login, "authenticate"),
-    "login of the door": (submit_auth, "salted_hmac"),
+    "login of the door": (submit_login, "salted_hmac"),
     "submit, early": (hosts, "seen_at_door"),
     "submit, late": (writer, "check_fits"),
     "sink": (views, "is_probe"),
@@ -323,7 +324,7 @@ def test_the_mail_about_an_error_holds_neither_form_nor_variables(door, watcher,
     form, secrets = envelope(905)
     real(user=906, answer=ANSWER)
     document = watcher.pull() if where == "result" else None
-    cookie = door.cookies[submit_auth.COOKIE].value
+    cookie = door.cookies[submit_login.COOKIE].value
     monkeypatch.setattr(*ERRORS[where], fails)
     client = Client(raise_request_exception=False, **rows.HOST)
     if where.startswith("login"):

@@ -18,7 +18,7 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
-from .metrics import count
+from ..metrics import count
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .core.data import Authority
-from .core.errors import SenderUnusable
-from .dual_write import QueueInterface
-from .lms.capa import Call
-from .metrics import count
-from .phase_lookup import phase_in_force
-from .target import installed
-from .toggles import passes_the_shim
+from ..core.data import Authority
+from ..core.errors import SenderUnusable
+from ..dual_write import QueueInterface
+from ..lms.capa import Call
+from ..metrics import count
+from ..phase_lookup import phase_in_force
+from ..target import installed
+from ..toggles import passes_the_shim
 
 log = logging.getLogger(__name__)
 

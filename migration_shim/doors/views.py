@@ -24,16 +24,16 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
-from . import grader_login, submit_auth
-from .conf import ShimSettings, usable
-from .copies.sink import is_probe, is_token
-from .core.cross_site import from_another_site
-from .core.errors import ConfigurationError, Malformed, PhaseUnreadable
-from .core.wire import parse_header
-from .dual_write import QueueInterface
-from .legacy.client import SENT_BY_SHIM, is_sent_by_shim
-from .metrics import count
-from .models import LedgerEntry
+from ..conf import ShimSettings, usable
+from ..copies.sink import is_probe, is_token
+from ..core.cross_site import from_another_site
+from ..core.errors import ConfigurationError, Malformed, PhaseUnreadable
+from ..core.wire import parse_header
+from ..dual_write import QueueInterface
+from ..legacy.client import SENT_BY_SHIM, is_sent_by_shim
+from ..metrics import count
+from ..models import LedgerEntry
+from . import grader_login, submit_login
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def login(request: HttpRequest) -> HttpResponse:
     username, password = request.POST["username"], request.POST["password"]
     response = reply(True, "Logged in")
     if _is_submitter(username, password):
-        submit_auth.set_cookie(response, request, username, password)
+        submit_login.set_cookie(response, request, username, password)
         return response
     user = grader_login.grader(request, username, password)
     if user is None:
@@ -89,7 +89,7 @@ def login(request: HttpRequest) -> HttpResponse:
 @sensitive_variables()
 def _is_submitter(username: str, password: str) -> bool:
     try:
-        return submit_auth.valid(username, password, _settings())
+        return submit_login.valid(username, password, _settings())
     except ConfigurationError as error:
         count("door_not_configured", error)
         return False
@@ -129,7 +129,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         # Whom to let in cannot be told, so nobody is; the LMS shows its learner today's text for it.
         count("door_not_configured", error)
         return reply(False, "cannot connect to server")
-    if not submit_auth.authenticated(request, settings):
+    if not submit_login.authenticated(request, settings):
         return reply(False, "login_required")
     if request.method != "POST":
         return reply(False, "Queue requests should use HTTP POST")

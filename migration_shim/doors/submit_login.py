@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.views.decorators.debug import sensitive_variables
 
-from .conf import ShimSettings
+from ..conf import ShimSettings
 
 #: The name stays as it is: during an upgrade one process answers the login, and one of the release before the submit.
 COOKIE = "migration_shim_submit"

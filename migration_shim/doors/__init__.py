@@ -1,0 +1,1 @@
+"""The HTTP seams towards LMSs and graders, and who may knock."""
