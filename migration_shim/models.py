@@ -173,8 +173,8 @@ class LedgerEntry(models.Model):
     compared_at = models.DateTimeField(null=True)
     # See ROOM; empty once there is a result.
     room = models.CharField(max_length=160, blank=True, default=ROOM, db_default=ROOM)
-    # The bucket that its last comparison has counted it in (``ledger/buckets.py``). Null: it was not compared yet, and whoever
-    # counts reads the entry itself. No foreign key: who writes to the ledger locks no counter.
+    # The bucket that its last comparison has counted it in (``ledger/buckets.py``). Null: it was not compared yet, and
+    # whoever counts reads the entry itself. No foreign key: who writes to the ledger locks no counter.
     bucket_id = models.BigIntegerField(null=True)
 
     class Meta:
@@ -216,8 +216,8 @@ class Bucket(models.Model):
     """
     How many ledger entries are alike in all that is counted of them; see ``core/buckets.py`` for what the facts say.
 
-    The id is a digest of the facts. A row is only changed by adding to its ``number`` (``ledger.buckets.Changes``), in the
-    transaction that changes the entries.
+    The id is a digest of the facts. A row is only changed by adding to its ``number`` (``ledger.buckets.Changes``), in
+    the transaction that changes the entries.
 
     .. no_pii:
     """

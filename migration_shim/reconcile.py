@@ -29,10 +29,10 @@ from .delivery import totals as delivery_totals
 from .ledger import aggregates, counts, known_differences, recount
 from .legacy import open_rows as on_legacy
 from .models import Run
-from .run_control.workers import sender
 from .runs import records as runs
 from .runs.control import Control, Progress, Stopped, nothing
 from .runs.isolated import attempt, exit_code_of
+from .runs.workers import sender
 from .target import reader
 
 #: Passes after which a run stops asking whether it has learnt how a queue scores.

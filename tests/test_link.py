@@ -311,8 +311,8 @@ def test_rows_that_retention_takes_while_they_are_read_are_passed_over(monkeypat
         LegacySubmission.objects.all().delete()
         return select(*arguments, **options)
 
-    select = linking.multirow.select
-    monkeypatch.setattr(linking.multirow, "select", gone)
+    select = linking.bulk.select
+    monkeypatch.setattr(linking.bulk, "select", gone)
     rows.reconcile()
     assert links() == {learner(1): None}
 

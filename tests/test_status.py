@@ -314,7 +314,7 @@ def test_the_text_says_that_a_course_was_released():
 def test_the_platforms_own_flag_past_the_shim(monkeypatch):
     assert course()["platform_flag"] is None
     monkeypatch.setattr(status.toggles, "in_platform", lambda: True)
-    monkeypatch.setattr(status.standing, "_platform_overrides", status.standing._own_overrides)
+    monkeypatch.setattr(status.status_queries, "_platform_overrides", status.status_queries._own_overrides)
     monkeypatch.setattr(flags, "submission_flags_on", lambda keys: dict.fromkeys(keys, True))
     rows.in_phase("complete")
     monkeypatch.setattr(status.toggles, "phase_of", lambda key: toggles.decide(Phase.LEGACY, Phase.LEGACY, permit=None))

@@ -1,8 +1,8 @@
 """
 The Django admin: the records, to read; and the dashboard, where a permitted operator steps a course.
 
-A step takes the same way as that of the command (``cutover.steps.run``): the plan first, then the step with a reason. The
-ledger is not here: it holds what learners sent, and the key with which a grade can be posted.
+A step takes the same way as that of the command (``cutover.steps.run``): the plan first, then the step with a reason.
+The ledger is not here: it holds what learners sent, and the key with which a grade can be posted.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.data import Document
-from ..run_control import workers
+from ..runs import workers
 from ..runs.control import Progress, nothing
 from . import run as shadow
 from .give_back import run as give_back

@@ -2,8 +2,8 @@
 The short path of a comparison: pairs that are plainly equal are read, judged and stored without the rules.
 
 Two statements read a batch, one of each server, and each row is read and parsed once. What the columns can say is asked
-of the servers (``OF_ENTRY``, ``legacy.fingerprints.PLAIN``), what the texts say of ``core/plain_pair.py``. Every other pair
-is left to ``comparing``, whose verdict this is for those that pass.
+of the servers (``OF_ENTRY``, ``legacy.fingerprints.PLAIN``), what the texts say of ``core/plain_pair.py``. Every other
+pair is left to ``pairs``, whose verdict this is for those that pass.
 """
 
 from __future__ import annotations

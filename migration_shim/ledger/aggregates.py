@@ -39,7 +39,7 @@ class Tallies:
 
 
 def of_course(course_id: str, numbers: counts.Numbers) -> Tallies:
-    """All that is told by queue, problem and result. ``numbers`` are the course's, as ``ledger.counts.facts`` gives them."""
+    """All that is told by queue, problem and result. ``numbers`` are the course's, as ``counts.facts`` gives them."""
     statuses: Counter[str] = Counter()
     known: Counter[str] = Counter()
     cohorts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)

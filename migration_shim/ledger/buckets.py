@@ -6,7 +6,7 @@ counters in the same transaction: it locks the entries, and writes to the counte
 Nobody waits for an entry while holding a counter, and two who write at once wait for each other in one order only. See
 docs/decisions/0032.
 
-An entry without a bucket is loose: nothing was compared yet, and whoever counts reads it itself (``ledger/counts.py``). The
+An entry without a bucket is loose: nothing was compared yet, and whoever counts reads it itself (``counts.py``). The
 router and the import write such ones, and touch no counter.
 """
 

@@ -312,12 +312,12 @@ STEPS = {
     "handoff": (unfinished, "finish_handoff"),
     "return": (unfinished, "finish_return"),
     "reconcile": (watch.reconcile, "run"),
-    "guard": (watch.guarding, "guard"),
+    "guard": (watch.guard, "guard"),
     "reverse": (repair, "reverse_shadows"),
     "shadows": (repair, "shadows"),
     "forget": (user_retirement, "forget_due"),
     "purge": (purge, "purge"),
-    "sweep": (watch.sweeping, "sweep"),
+    "sweep": (watch.orphaned_files, "sweep"),
     "runs": (purge, "prune_runs"),
 }
 

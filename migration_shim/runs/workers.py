@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..core.errors import ConfigurationError
 
 try:
-    from ..runs import broker
+    from . import broker
 except ImportError:
     broker = None  # type: ignore[assignment]  # a module, or none
 
