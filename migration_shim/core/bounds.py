@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from .data import Authority, DivergenceClass, Phase
-from .evidence import Tally, Thresholds
+from .evidence import CohortEvidence, Thresholds
 from .martingale import evidence_above
 from .noise import problem_rate
 
@@ -84,7 +84,7 @@ class Seen:
     overdue_on_target: int = 0
     overdue_on_legacy: int = 0
     #: Both sides have said their last word: ``graded_pairs``, ``diverged`` and the twins of each problem.
-    problems: tuple[Tally, ...] = ()
+    problems: tuple[CohortEvidence, ...] = ()
     stuck: tuple[Stuck, ...] = ()
     #: Handed out again and again on the target, and no result comes.
     in_vain: int = 0
@@ -189,11 +189,11 @@ def _diverging(seen: Seen, bounds: Bounds) -> list[Breach]:
     return found
 
 
-def _whole(problems: tuple[Tally, ...]) -> Tally:
+def _whole(problems: tuple[CohortEvidence, ...]) -> CohortEvidence:
     def total(name: str) -> int:
         return sum(getattr(problem, name) for problem in problems)
 
-    return Tally(
+    return CohortEvidence(
         name="the course",
         deterministic=0,
         entries=total("entries"),

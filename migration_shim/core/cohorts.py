@@ -9,7 +9,7 @@ from datetime import date
 
 from .buckets import Facts, Flag, uncovered
 from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, PairStatus, State
-from .evidence import Tally
+from .evidence import CohortEvidence
 
 Numbers = list[tuple[Facts, int]]
 #: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
@@ -93,7 +93,7 @@ def by_class(numbers: Numbers) -> Counter[DivergenceClass]:
 
 def tallies(
     numbers: Numbers, by: str, window: Window, side_effects: frozenset[str], arrived: Iterable[str]
-) -> tuple[Tally, ...]:
+) -> tuple[CohortEvidence, ...]:
     """
     The counts of each problem or queue.
 
@@ -115,7 +115,7 @@ def tallies(
     )
 
 
-def _tally(name: str, numbers: Numbers, window: Window, *, side_effects: bool, idle: bool) -> Tally:
+def _tally(name: str, numbers: Numbers, window: Window, *, side_effects: bool, idle: bool) -> CohortEvidence:
     found: Counter[str] = Counter()
     classes: set[DivergenceClass] = set()
     for facts, number in numbers:
@@ -124,7 +124,7 @@ def _tally(name: str, numbers: Numbers, window: Window, *, side_effects: bool, i
         if is_real(facts, window):
             found["before"] += window.before(facts, number)
         classes |= uncovered(facts.differences) & _NAMED
-    return Tally(
+    return CohortEvidence(
         name=name,
         entries=found["entries"],
         graded_pairs=found["pairs"],

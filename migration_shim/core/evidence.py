@@ -33,7 +33,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class CohortEvidence:
     """
     Counts of one problem or one queue, of what is not too old to count (``aged`` are the clean pairs that are).
 
@@ -102,8 +102,8 @@ class Evidence:
     reconcile_complete: bool
     preflight_age: float | None
     preflight_blockers: tuple[str, ...]
-    problems: tuple[Tally, ...]
-    queues: tuple[Tally, ...]
+    problems: tuple[CohortEvidence, ...]
+    queues: tuple[CohortEvidence, ...]
     missing: int
     overdue: int
     fence_leaks: int | None
@@ -168,7 +168,7 @@ class GateResult:
     notes: tuple[str, ...] = ()
 
 
-def thin_problems(evidence: Evidence, thresholds: Thresholds) -> list[Tally]:
+def thin_problems(evidence: Evidence, thresholds: Thresholds) -> list[CohortEvidence]:
     """Problems with fewer graded pairs than asked for, and fewer than they have submissions."""
     return [
         problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .evidence import Evidence, Tally, Thresholds, thin_problems
+from .evidence import CohortEvidence, Evidence, Thresholds, thin_problems
 from .martingale import evidence_above, evidence_below, lower_bound, pairs_needed, upper_bound
 from .noise import problem_rate, rate_and_error
 
@@ -12,7 +12,7 @@ from .noise import problem_rate, rate_and_error
 SMALL_COURSE_RATE = 0.05
 
 
-def thin_names(problems: Iterable[Tally]) -> str:
+def thin_names(problems: Iterable[CohortEvidence]) -> str:
     """The names of thin problems, each with its graded pairs."""
     return ", ".join(f"{problem.name} ({problem.graded_pairs} of {problem.entries})" for problem in problems)
 
@@ -96,13 +96,13 @@ def explain(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     return lines + [f"note: {note}" for note in notes(evidence, thresholds)]
 
 
-def _asked(queue: Tally, thresholds: Thresholds) -> str:
+def _asked(queue: CohortEvidence, thresholds: Thresholds) -> str:
     if queue.side_effects or queue.idle:
         return f"none asked for: {'side effects' if queue.side_effects else 'idle'}"
     return f"{thresholds.pairs_per_queue} asked for"
 
 
-def _problem(problem: Tally, thresholds: Thresholds, error: float) -> str:
+def _problem(problem: CohortEvidence, thresholds: Thresholds, error: float) -> str:
     payloads = "not looked at" if problem.payload_compared is None else f"{problem.payload_compared} compared"
     text = (
         f"problem {problem.name}: {problem.graded_pairs} graded pairs of {problem.entries} submissions "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from .data import DETERMINISTIC, DivergenceClass, Verdict
-from .evidence import Cause, Evidence, GateResult, Tally, Thresholds, thin_problems
+from .evidence import Cause, CohortEvidence, Evidence, GateResult, Thresholds, thin_problems
 from .explain import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed
 from .noise import problem_rate, rate_and_error
@@ -140,7 +140,7 @@ def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: 
         yield Cause.NEEDS_PAIRS, text
 
 
-def _lacking(evidence: Evidence, thresholds: Thresholds) -> Iterator[tuple[Tally, int]]:
+def _lacking(evidence: Evidence, thresholds: Thresholds) -> Iterator[tuple[CohortEvidence, int]]:
     """The queues that a real grader has graded too few pairs of, and how many more it takes."""
     for queue in evidence.queues:
         lack = thresholds.pairs_per_queue - queue.by_graders
@@ -162,7 +162,7 @@ def _worst(reasons: Iterable[Reason]) -> Cause:
     return min((cause for cause, _ in reasons), key=order.index, default=Cause.READY)
 
 
-def _fixed(problem: Tally) -> list[str]:
+def _fixed(problem: CohortEvidence) -> list[str]:
     return [klass for klass in problem.classes if klass in DETERMINISTIC]
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from .compare import Patience, compare
 from .data import Outcome, State
-from .evidence import Evidence, Tally, Thresholds
+from .evidence import CohortEvidence, Evidence, Thresholds
 from .martingale import lower_bound, upper_bound
 from .scoring import read_reply
 
@@ -52,7 +52,7 @@ def rate_and_error(evidence: Evidence, thresholds: Thresholds) -> tuple[float, f
     return thresholds.rate + min(thresholds.noise_cap, lower_bound(twins, differ, error)), error
 
 
-def problem_rate(problem: Tally, thresholds: Thresholds, error: float) -> float:
+def problem_rate(problem: CohortEvidence, thresholds: Thresholds, error: float) -> float:
     """The rate above which a problem fails: the threshold, and the noise that its own pairs graded twice show."""
     if not problem.twins_differ:
         return thresholds.rate

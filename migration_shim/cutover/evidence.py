@@ -14,7 +14,7 @@ from ..conf import ShimSettings
 from ..core import cohorts
 from ..core.buckets import Flag
 from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
-from ..core.evidence import Evidence, Latency, Override, Tally
+from ..core.evidence import CohortEvidence, Evidence, Latency, Override
 from ..ledger import aggregates, counts, known_differences, recount
 from ..ledger import entries as ledger
 from ..lms import state
@@ -117,14 +117,14 @@ def _tallies(
     by: str,
     window: cohorts.Window,
     side_effects: frozenset[str],
-) -> tuple[Tally, ...]:
+) -> tuple[CohortEvidence, ...]:
     arrived = {getattr(facts, by) for facts, _ in everything if window.is_recent(facts)}
     return cohorts.tallies(numbers, by, window, side_effects, arrived)
 
 
 def _queues(
     everything: counts.Numbers, numbers: counts.Numbers, window: cohorts.Window, side_effects: frozenset[str]
-) -> tuple[Tally, ...]:
+) -> tuple[CohortEvidence, ...]:
     """The queues, and those without a pair that learners have used lately while the target was authoritative."""
     tallied = _tallies(everything, numbers, "queue_name", window, side_effects)
     lately = {
@@ -133,7 +133,9 @@ def _queues(
         if facts.authority == Authority.TARGET and window.is_recent(facts) and not facts.has(Flag.NO_COPY)
     }
     return tallied + tuple(
-        Tally(name=name, entries=0, graded_pairs=0, diverged=0, deterministic=0, side_effects=name in side_effects)
+        CohortEvidence(
+            name=name, entries=0, graded_pairs=0, diverged=0, deterministic=0, side_effects=name in side_effects
+        )
         for name in sorted(lately - {tally.name for tally in tallied})
     )
 

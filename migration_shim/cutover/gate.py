@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from ..conf import load
 from ..core.data import Document, ExitCode, Phase, Verdict
-from ..core.evidence import Cause, Evidence, GateResult, Tally
+from ..core.evidence import Cause, CohortEvidence, Evidence, GateResult
 from ..core.explain import explain
 from ..core.gate import evaluate
 from ..ledger import known_differences, permits
@@ -141,5 +141,5 @@ def _cause(phase: Phase, result: GateResult) -> str:
     return Cause.MOVED if phase is Phase.COMPLETE and result.cause is Cause.READY else result.cause
 
 
-def _tally(tally: Tally) -> dict[str, Any]:
+def _tally(tally: CohortEvidence) -> dict[str, Any]:
     return dataclasses.asdict(tally) | {"classes": list(tally.classes)}

@@ -18,7 +18,7 @@ from ..core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
 from ..core.buckets import Flag, uncovered
 from ..core.data import Authority, DivergenceClass, Move, PairStatus, Phase, State
 from ..core.errors import ConfigurationError
-from ..core.evidence import Tally
+from ..core.evidence import CohortEvidence
 from ..core.reconcile_document import fence_known_upto
 from ..cutover import invariants
 from ..cutover import steps as cutover
@@ -162,7 +162,7 @@ def _overdue(
     return late
 
 
-def _problems(mine: counts.Numbers) -> tuple[Tally, ...]:
+def _problems(mine: counts.Numbers) -> tuple[CohortEvidence, ...]:
     """
     The pairs of each problem on which both systems have said their last word, and how many of them differ in that.
 
@@ -180,7 +180,7 @@ def _problems(mine: counts.Numbers) -> tuple[Tally, ...]:
         pairs["twins"] += number * facts.has(Flag.TWIN_JUDGED)
         pairs["twins_differ"] += number * facts.has(Flag.TWIN_DIFFERS)
     return tuple(
-        Tally(
+        CohortEvidence(
             name=name,
             entries=pairs["pairs"],
             graded_pairs=pairs["pairs"],

@@ -7,7 +7,7 @@ import pytest
 from migration_shim.conf import ShimSettings
 from migration_shim.core.bounds import Bound, Bounds, Seen, Stuck, breaches
 from migration_shim.core.data import Authority, Phase
-from migration_shim.core.evidence import Tally
+from migration_shim.core.evidence import CohortEvidence
 
 BOUNDS = Bounds(thresholds=ShimSettings().thresholds(), overdue=5)
 
@@ -18,7 +18,7 @@ def found(seen, bounds=BOUNDS):
 
 
 def tally(pairs, diverged, **more):
-    return Tally(name="p", entries=pairs, graded_pairs=pairs, diverged=diverged, deterministic=0, **more)
+    return CohortEvidence(name="p", entries=pairs, graded_pairs=pairs, diverged=diverged, deterministic=0, **more)
 
 
 @pytest.mark.parametrize("phase", list(Phase))
