@@ -91,7 +91,7 @@ def by_class(numbers: Numbers) -> Counter[DivergenceClass]:
     return found
 
 
-def tallies(
+def evidence_by_cohort(
     numbers: Numbers, by: str, window: Window, side_effects: frozenset[str], arrived: Iterable[str]
 ) -> tuple[CohortEvidence, ...]:
     """
@@ -110,12 +110,12 @@ def tallies(
         groups[getattr(facts, by)].append((facts, number))
     idle = groups.keys() - set(arrived)
     return tuple(
-        _tally(name, groups[name], window, side_effects=name in side_effects, idle=name in idle)
+        _evidence(name, groups[name], window, side_effects=name in side_effects, idle=name in idle)
         for name in sorted(groups)
     )
 
 
-def _tally(name: str, numbers: Numbers, window: Window, *, side_effects: bool, idle: bool) -> CohortEvidence:
+def _evidence(name: str, numbers: Numbers, window: Window, *, side_effects: bool, idle: bool) -> CohortEvidence:
     found: Counter[str] = Counter()
     classes: set[DivergenceClass] = set()
     for facts, number in numbers:

@@ -119,7 +119,7 @@ def _tallies(
     side_effects: frozenset[str],
 ) -> tuple[CohortEvidence, ...]:
     arrived = {getattr(facts, by) for facts, _ in everything if window.is_recent(facts)}
-    return cohorts.tallies(numbers, by, window, side_effects, arrived)
+    return cohorts.evidence_by_cohort(numbers, by, window, side_effects, arrived)
 
 
 def _queues(
