@@ -16,7 +16,7 @@ from .classification import ParsedRow, Policy, classify, is_failed_push
 from .data import Reply, RowClass, ScoreStyle
 from .findings import Finding, found
 from .identity import GRADED_DISPATCH
-from .row_checks import Sight, grading_seconds, input_of, of_envelope, of_reply, of_score, of_siblings, of_times
+from .row_checks import Hit, grading_seconds, input_of, of_envelope, of_reply, of_score, of_siblings, of_times
 from .row_rules import RULES
 from .scoring import read_reply, style_of, style_sign
 
@@ -75,21 +75,21 @@ _ABOUT = {"answer_over_limit": "up to {:,.0f} characters", "grading_over_lease":
 class Counts(dict[str, Count]):
     """Counts by code."""
 
-    def add(self, row_id: int, sights: Iterable[Sight]) -> None:
+    def add(self, row_id: int, hits: Iterable[Hit]) -> None:
         """Count a row once for each rule that it meets, however often it meets it."""
-        for code, together in _by_code(sights).items():
+        for code, together in _by_code(hits).items():
             count = self.setdefault(code, Count(example=row_id))
             count.rows += 1
-            for sight in together:
-                count.most = max(count.most, sight.size)
-                if sight.word:
-                    count.words.add(sight.word if len(count.words) < WORDS else "and others")
+            for hit in together:
+                count.most = max(count.most, hit.size)
+                if hit.word:
+                    count.words.add(hit.word if len(count.words) < WORDS else "and others")
 
 
-def _by_code(sights: Iterable[Sight]) -> dict[str, list[Sight]]:
-    grouped: dict[str, list[Sight]] = {}
-    for sight in sights:
-        grouped.setdefault(sight.code, []).append(sight)
+def _by_code(hits: Iterable[Hit]) -> dict[str, list[Hit]]:
+    grouped: dict[str, list[Hit]] = {}
+    for hit in hits:
+        grouped.setdefault(hit.code, []).append(hit)
     return grouped
 
 
@@ -154,33 +154,33 @@ class RowTally:
         cohort.rows += 1
         cohort.in_flight += not row.retired
         cohort.longest_grading = max(cohort.longest_grading, grading_seconds(row) or 0)
-        sights = list(of_times(row, self._facts.lease_seconds))
+        hits = list(of_times(row, self._facts.lease_seconds))
         if envelope is None or parsed.digests is None:
-            cohort.counts.add(row.id, [*sights, Sight("unreadable", parsed.problem)])
+            cohort.counts.add(row.id, [*hits, Hit("unreadable", parsed.problem)])
             return
         policy = self._facts.policy
-        sights += of_envelope(envelope, parsed.digests.identity, policy.answer_limit, self._facts.shadow_suffix)
-        sights += of_siblings(parsed, siblings)
+        hits += of_envelope(envelope, parsed.digests.identity, policy.answer_limit, self._facts.shadow_suffix)
+        hits += of_siblings(parsed, siblings)
         if row_class is RowClass.COLLIDED:
-            sights.append(Sight("collided"))
+            hits.append(Hit("collided"))
         if envelope.callback.dispatch == GRADED_DISPATCH:
-            sights += self._of_input(cohort, parsed)
-            sights += self._of_reply(cohort, queue, parsed, final=row_class is RowClass.FINAL)
-        cohort.counts.add(row.id, sights)
+            hits += self._of_input(cohort, parsed)
+            hits += self._of_reply(cohort, queue, parsed, final=row_class is RowClass.FINAL)
+        cohort.counts.add(row.id, hits)
         if row_class is RowClass.COLLIDED and len(listed := cohort.counts["collided"].listed) < LISTED:
             listed.append(row.id)
 
-    def _of_input(self, cohort: Cohort, parsed: ParsedRow) -> Iterator[Sight]:
+    def _of_input(self, cohort: Cohort, parsed: ParsedRow) -> Iterator[Hit]:
         assert parsed.envelope is not None
         found_input = input_of(parsed.envelope)
         if not found_input:
-            yield Sight("input_unknown")
+            yield Hit("input_unknown")
             return
         cohort.inputs.add(found_input)
         # Of the problems that turn out to have one input only, these are left out of the findings.
-        yield Sight("multi_input")
+        yield Hit("multi_input")
 
-    def _of_reply(self, cohort: Cohort, queue: Queue, parsed: ParsedRow, *, final: bool) -> Iterator[Sight]:
+    def _of_reply(self, cohort: Cohort, queue: Queue, parsed: ParsedRow, *, final: bool) -> Iterator[Hit]:
         row, predict = parsed.row, self._facts.predict
         if row.return_time is None or is_failed_push(row) or predict is None:
             return
@@ -194,7 +194,7 @@ class RowTally:
         assert reply.score is not None
         queue.signs[style_sign(reply.score, cohort.points)] += 1
         for style, code in of_score(reply, predicted, cohort.points):
-            cohort.by_style.setdefault(style, Counts()).add(row_id, [Sight(code)])
+            cohort.by_style.setdefault(style, Counts()).add(row_id, [Hit(code)])
 
     def _queue(self, parsed: ParsedRow) -> Queue:
         row, envelope = parsed.row, parsed.envelope
