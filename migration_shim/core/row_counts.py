@@ -31,7 +31,7 @@ FILES_LOOKED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class RowContext:
     """What does not change while rows are counted."""
 
     policy: Policy
@@ -46,7 +46,7 @@ class Facts:
 
 
 @dataclass(slots=True, kw_only=True)
-class Count:
+class HitCount:
     """Rows that meet one rule."""
 
     example: int
@@ -72,13 +72,13 @@ class Count:
 _ABOUT = {"answer_over_limit": "up to {:,.0f} characters", "grading_over_lease": "up to {:,.0f} s"}
 
 
-class Counts(dict[str, Count]):
+class HitCounts(dict[str, HitCount]):
     """Counts by code."""
 
     def add(self, row_id: int, hits: Iterable[Hit]) -> None:
         """Count a row once for each rule that it meets, however often it meets it."""
         for code, together in _by_code(hits).items():
-            count = self.setdefault(code, Count(example=row_id))
+            count = self.setdefault(code, HitCount(example=row_id))
             count.rows += 1
             for hit in together:
                 count.most = max(count.most, hit.size)
@@ -105,9 +105,9 @@ class Cohort:
     history: int = 0
     longest_grading: float = 0
     inputs: set[str] = field(default_factory=set)
-    counts: Counts = field(default_factory=Counts)
+    counts: HitCounts = field(default_factory=HitCounts)
     #: What is the matter with scores, if the queue's style is this one.
-    by_style: dict[ScoreStyle, Counts] = field(default_factory=dict)
+    by_style: dict[ScoreStyle, HitCounts] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,10 +127,10 @@ class Queue:
     with_files: int = 0
 
 
-class RowTally:
+class CourseRowCounts:
     """Give it every row of a course once, in ascending order of id."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RowContext) -> None:
         self._facts = facts
         self.rows = 0
         self.classes: Counter[RowClass] = Counter()
@@ -194,7 +194,7 @@ class RowTally:
         assert reply.score is not None
         queue.signs[style_sign(reply.score, cohort.points)] += 1
         for style, code in of_score(reply, predicted, cohort.points):
-            cohort.by_style.setdefault(style, Counts()).add(row_id, [Hit(code)])
+            cohort.by_style.setdefault(style, HitCounts()).add(row_id, [Hit(code)])
 
     def _queue(self, parsed: ParsedRow) -> Queue:
         row, envelope = parsed.row, parsed.envelope
@@ -237,4 +237,4 @@ class RowTally:
                     yield count.finding(code, queue, problem, f"{len(cohort.inputs)} inputs")
             if cohort.points_assumed:
                 code = "lti_points_unknown" if self._facts.lti else "points_unknown"
-                yield Count(example=cohort.example, rows=cohort.rows).finding(code, queue, problem)
+                yield HitCount(example=cohort.example, rows=cohort.rows).finding(code, queue, problem)

@@ -10,7 +10,7 @@ from ..conf import ShimSettings
 from ..core.data import State
 from ..core.findings import Finding, found
 from ..core.martingale import pairs_needed
-from ..core.row_counts import LISTED, RowTally
+from ..core.row_counts import LISTED, CourseRowCounts
 from ..core.row_rules import RULES
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
@@ -61,7 +61,7 @@ def _deleted(course_id: str) -> Iterator[list[int]]:
         yield [legacy_id for legacy_id in ids if legacy_id not in there]
 
 
-def history(tally: RowTally, settings: ShimSettings) -> dict[str, Any]:
+def history(tally: CourseRowCounts, settings: ShimSettings) -> dict[str, Any]:
     """How many graded pairs the past could give, and how many the gate asks for if not one diverges."""
     by_problem: Counter[str] = Counter()
     for (_, problem), cohort in tally.cohorts.items():

@@ -15,7 +15,7 @@ from ..core.classification import ParsedRow, parse_row
 from ..core.data import LegacyRow, Whose
 from ..core.family import Family
 from ..core.hosts import course_of_header, host_of_header, whose
-from ..core.row_counts import Facts, RowTally
+from ..core.row_counts import CourseRowCounts, RowContext
 from ..ledger import hosts
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
@@ -40,7 +40,7 @@ def tally(
     *,
     predictable: bool,
     by_host: Counter[str],
-) -> RowTally:
+) -> CourseRowCounts:
     """
     Count every legacy row of a course that is ours.
 
@@ -52,7 +52,7 @@ def tally(
         predictable: whether the installed edx-submissions can be asked what it would store.
         by_host: told how many rows of the course there are, whosever, by the host of their callbacks.
     """
-    counted, families = RowTally(facts(course_id, settings, predictable=predictable)), _Families()
+    counted, families = CourseRowCounts(facts(course_id, settings, predictable=predictable)), _Families()
     total = legacy_rows.count(after=0, unretired_only=False)
     read = 0
     for page in legacy_rows.headers(size=HEADERS):
@@ -69,14 +69,14 @@ def tally(
     return counted
 
 
-def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts:
+def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> RowContext:
     """What a tally of a course has to know besides its rows."""
 
     @functools.lru_cache(maxsize=1024)
     def points_of(item_id: str) -> tuple[int, bool]:
         return points_possible(None, course_id, item_id, resolver=settings.points_resolver)
 
-    return Facts(
+    return RowContext(
         policy=classing.policy(settings, history=True, unsampled=True),
         shadow_suffix=settings.shadow_queue_suffix,
         lease_seconds=settings.lease_seconds,
