@@ -25,7 +25,7 @@ class HandoffPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class LedgerFacts:
     """What the ledger says of a row. ``replaced``: the target has a newer attempt of the same learner and input."""
 
     phase: Phase
@@ -40,7 +40,7 @@ def under_live_pull(row: LegacyRow, clock: datetime, delay: timedelta) -> bool:
 
 
 def classify_for_handoff(
-    parsed: ParsedRow, siblings: list[ParsedRow], policy: HandoffPolicy, standing: Standing, clock: datetime
+    parsed: ParsedRow, siblings: list[ParsedRow], policy: HandoffPolicy, standing: LedgerFacts, clock: datetime
 ) -> Decision:
     """
     The one class of a row; IMPORTED is one that may be moved now.

@@ -15,7 +15,7 @@ from ...conf import ShimSettings
 from ...core.classification import Decision, ParsedRow
 from ...core.data import Authority, LegacyRow, Move, Phase, RowClass
 from ...core.errors import FileUnavailable, LegacyNotWritable, Unfit
-from ...core.handoff import HandoffPolicy, Standing, classify_for_handoff
+from ...core.handoff import HandoffPolicy, LedgerFacts, classify_for_handoff
 from ...core.wire import Body
 from ...ledger import attempts, stamp
 from ...legacy import privileges, reading
@@ -96,17 +96,17 @@ def _is_open_twin(parsed: ParsedRow, other: ParsedRow) -> bool:
     return parsed.digests is not None and other.digests == parsed.digests and not other.row.retired
 
 
-def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Phase]) -> Standing:
+def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Phase]) -> LedgerFacts:
     if parsed.envelope is None or parsed.digests is None:
-        return Standing(phase=Phase.LEGACY)
+        return LedgerFacts(phase=Phase.LEGACY)
     phase = phases[parsed.envelope.callback.course_id]
     body = parsed.envelope.body
     known = (parsed.input_key, parsed.digests.identity, body.student_info, parsed.row.arrival_time)
     replaced = phase.authority is Authority.TARGET and _is_replaced(parsed, body, known)
     if entry is None:
-        return Standing(phase=phase, replaced=replaced)
+        return LedgerFacts(phase=phase, replaced=replaced)
     replaced |= entry.superseded_at is not None
-    return Standing(phase=phase, authority=Authority(entry.authority), move=Move(entry.move), replaced=replaced)
+    return LedgerFacts(phase=phase, authority=Authority(entry.authority), move=Move(entry.move), replaced=replaced)
 
 
 def _is_replaced(parsed: ParsedRow, body: Body, known: tuple[str, str, str, datetime]) -> bool:
