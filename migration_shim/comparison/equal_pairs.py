@@ -20,7 +20,7 @@ from django.utils.timezone import now
 from ..core import plain_pair
 from ..core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
 from ..core.data import Authority, Leg, Move, Origin, PairStatus, State
-from ..core.plain_pair import Pair, Verdict
+from ..core.plain_pair import EqualOutcome, Pair
 from ..db import bulk, fingerprint
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
@@ -164,7 +164,7 @@ class _Found(NamedTuple):
     columns: tuple[Any, ...]
 
 
-def _columns(pair: Pair, verdict: Verdict, seen: Seen, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
+def _columns(pair: Pair, verdict: EqualOutcome, seen: Seen, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
     took = target_took = None
     if pair.is_timed and pair.took is not None and pair.target_took is not None:
         took, target_took = pair.took / 1e6, pair.target_took / 1e6

@@ -66,7 +66,7 @@ class Pair(NamedTuple):
     took: int | None
 
 
-class Verdict(NamedTuple):
+class EqualOutcome(NamedTuple):
     """The one outcome of both sides."""
 
     correct: bool
@@ -149,7 +149,7 @@ CHECKS: dict[str, Callable[[Pair], bool]] = {
 }
 
 
-def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: Predicted) -> Verdict | None:
+def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: Predicted) -> EqualOutcome | None:
     """
     What both sides say of a pair that is plainly equal; None leaves it to the rules.
 
@@ -176,7 +176,7 @@ def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: 
     points = pair.points_possible, pair.points_earned
     if not _has_its_points(other.correct, other.score, *points, style, predicted):
         return None
-    return Verdict(one.correct, float(one.score))
+    return EqualOutcome(one.correct, float(one.score))
 
 
 def is_replaced(pair: Pair, hosts: Hosts) -> bool:
