@@ -19,7 +19,7 @@ from .checkpoints import Position
 from .control import Control, Stopped
 
 
-class Tally(Protocol):
+class Counts(Protocol):
     """What is counted of a range, kept on its row as plain data."""
 
     def join(self, other: Self) -> None:
@@ -33,7 +33,7 @@ class Tally(Protocol):
         """The tally of a row; an empty one from a row that has counted nothing yet."""
 
 
-T = TypeVar("T", bound=Tally)
+T = TypeVar("T", bound=Counts)
 
 
 class Range(Generic[T]):
