@@ -19,7 +19,7 @@ _SIDES = (("legacy", Kind.LEGACY_SECONDS, lower_edge), ("target", Kind.TARGET_SE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tallies:
+class CourseAggregates:
     """
     What the results on a course's entries add up to.
 
@@ -38,7 +38,7 @@ class Tallies:
     payloads_compared: int
 
 
-def of_course(course_id: str, numbers: counts.Numbers) -> Tallies:
+def of_course(course_id: str, numbers: counts.Numbers) -> CourseAggregates:
     """All that is told by queue, problem and result. ``numbers`` are the course's, as ``counts.facts`` gives them."""
     statuses: Counter[str] = Counter()
     known: Counter[str] = Counter()
@@ -48,7 +48,7 @@ def of_course(course_id: str, numbers: counts.Numbers) -> Tallies:
         if facts.known and facts.result != PairStatus.WAITING:  # of one that waits it says for what
             known[facts.known] += number
         cohorts[facts.queue_name, facts.item_id][facts.result] += number
-    return Tallies(
+    return CourseAggregates(
         queues=sorted({facts.queue_name for facts, _ in numbers}),
         statuses=statuses,
         known=dict(sorted(known.items())),
