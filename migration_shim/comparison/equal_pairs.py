@@ -190,7 +190,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
         news = {pk: (*row[NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
         ids = _count(news, changes)
         if others := [pk for pk in there if pk not in news]:
-            for pk, old in buckets.stored(others).items():
+            for pk, old in buckets.counted_entries(others).items():
                 ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
         bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, room="", **_SAME)

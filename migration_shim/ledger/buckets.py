@@ -31,7 +31,7 @@ AT_ONCE = 500
 _NOBODY = Facts("", "", "", date(1970, 1, 1), None, None, "", "", "", "", "", "", "", "", 0)
 
 
-class Stored(NamedTuple):
+class CountedEntry(NamedTuple):
     """Where an entry is counted now; read under its lock."""
 
     bucket_id: int | None
@@ -75,7 +75,7 @@ class Changes:
         for one in bins:
             self._bins[one] += number
 
-    def move(self, old: Stored, row: Row, differences: Mapping[str, int | None] | None = None) -> int:
+    def move(self, old: CountedEntry, row: Row, differences: Mapping[str, int | None] | None = None) -> int:
         """
         Count an entry as it is now, and no more as it was; the id of its bucket.
 
@@ -123,13 +123,13 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def stored(ids: Collection[int], *also: str) -> dict[int, Stored]:
+def counted_entries(ids: Collection[int], *also: str) -> dict[int, CountedEntry]:
     """Where entries are counted, and what these other columns say, under their locks: inside a transaction."""
     rows = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
     names = list(dict.fromkeys((*COLUMNS, *also)))  # named twice it would be read once
     places = [names.index(name) for name in also]
     return {
-        pk: Stored(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
+        pk: CountedEntry(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
         for pk, old, *row in rows.values_list("pk", "bucket_id", *names)
     }
 
@@ -161,7 +161,7 @@ def counted(ids: Collection[int], changes: Changes | None = None) -> Iterator[No
         changes: of a transaction that goes on, and locks more entries: it writes them itself, at its end.
     """
     with transaction.atomic():
-        before = {pk: old for pk, old in stored(ids).items() if old.bucket_id is not None}
+        before = {pk: old for pk, old in counted_entries(ids).items() if old.bucket_id is not None}
         yield
         mine = Changes() if changes is None else changes
         _count_again(before, mine)
@@ -173,7 +173,7 @@ def take_in(ids: Collection[int]) -> None:
     """Count entries that are loose, as they are now."""
     changes = Changes()
     with transaction.atomic():
-        loose = {pk: old for pk, old in stored(ids).items() if old.bucket_id is None}
+        loose = {pk: old for pk, old in counted_entries(ids).items() if old.bucket_id is None}
         differences = differences_of(loose) if loose else {}
         to: dict[int, list[int]] = defaultdict(list)
         for pk, old in loose.items():
@@ -188,8 +188,8 @@ def _give(to: Mapping[int, list[int]]) -> None:
         LedgerEntry.objects.filter(pk__in=pks).update(bucket_id=bucket)
 
 
-def _count_again(before: dict[int, Stored], changes: Changes) -> None:
-    after = stored(before) if before else {}
+def _count_again(before: dict[int, CountedEntry], changes: Changes) -> None:
+    after = counted_entries(before) if before else {}
     differences = differences_of(after) if after else {}
     to: dict[int, list[int]] = defaultdict(list)
     for pk, old in before.items():
