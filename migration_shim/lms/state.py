@@ -51,7 +51,7 @@ class Input(NamedTuple):
         return Place(*self[:3])
 
 
-class Held(NamedTuple):
+class InputState(NamedTuple):
     """What a state holds of one input: the key that it waits for, and the grade; None where there is none."""
 
     key: str | None = None
@@ -66,7 +66,7 @@ class Problem(NamedTuple):
     ``unreadable`` says why it cannot be read; empty where it was.
     """
 
-    inputs: Mapping[str, Held] = MappingProxyType({})
+    inputs: Mapping[str, InputState] = MappingProxyType({})
     submitted_at: datetime | None = None
     unreadable: str = ""
 
@@ -184,14 +184,14 @@ def _read(text: str | None) -> Problem:
     answered = state.get("correct_map") or {}
     if not isinstance(answered, dict) or not all(isinstance(one, dict | None) for one in answered.values()):
         return Problem(unreadable="no_correct_map")
-    inputs = {answer_id: _held(one or {}) for answer_id, one in answered.items()}
+    inputs = {answer_id: _input_state(one or {}) for answer_id, one in answered.items()}
     return Problem(inputs=inputs, submitted_at=_time(state.get("last_submission_time")))
 
 
-def _held(entry: dict[str, Any]) -> Held:
+def _input_state(entry: dict[str, Any]) -> InputState:
     waits, correctness = entry.get("queuestate"), entry.get("correctness")
     key = waits.get("key") if isinstance(waits, dict) else None
-    return Held(
+    return InputState(
         key=key if isinstance(key, str) else None,
         correct={"correct": True, "incorrect": False}.get(correctness) if isinstance(correctness, str) else None,
         score=_score(entry.get("npoints")),
