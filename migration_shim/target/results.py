@@ -55,7 +55,7 @@ COULD_NOT_BE_GRADED = {
 }
 
 
-class Stored(enum.StrEnum):
+class ResultStatus(enum.StrEnum):
     """What became of a result."""
 
     STORED = "stored"
@@ -106,20 +106,20 @@ def queue_of(result: Result) -> str:
     return rows.values_list("queue_name", flat=True).first() or ""
 
 
-def store(result: Result, settings: ShimSettings) -> Stored:
+def store(result: Result, settings: ShimSettings) -> ResultStatus:
     """Store a result, once; say what became of it. No finished grade is refused because another session is quicker."""
     for _ in range(TRIES):
         stored, reason = _attempt(result, settings)
-        if stored is Stored.BUSY:
+        if stored is ResultStatus.BUSY:
             time.sleep(PAUSE)
         elif stored is None:
             return _count_failure(result, reason, settings)
         else:
             return stored
-    return Stored.BUSY
+    return ResultStatus.BUSY
 
 
-def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str]:
+def _attempt(result: Result, settings: ShimSettings) -> tuple[ResultStatus | None, str]:
     """
     Give the result to edx-submissions' own put_result: what became of it, or None and why it could not be stored.
 
@@ -138,30 +138,30 @@ def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str
             if _would_wipe_another(row, result.reply):
                 supersede([row.submission_id])
                 count("invalid_reply_not_delivered")
-                return Stored.STORED, ""
+                return ResultStatus.STORED, ""
             status = XQueueViewSet().put_result(request).status_code
             stored = status == 200 and _note_exact_points(row, result.reply)
     except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
         return None, type(error).__name__
     if stored:
-        return Stored.STORED, ""
+        return ResultStatus.STORED, ""
     return (_after(result, settings), "") if status == 200 else (None, f"status {status}")
 
 
-def _look(result: Result) -> tuple[ExternalGraderDetail | None, Stored | None]:
+def _look(result: Result) -> tuple[ExternalGraderDetail | None, ResultStatus | None]:
     """The row, locked, and what can be said without writing: a wrong key, the same reply again. None: store it."""
     rows = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
     try:
         row = rows.filter(submission_id=result.submission_id).first()
     except OperationalError:
-        return None, Stored.BUSY
+        return None, ResultStatus.BUSY
     if row is None:
-        return None, Stored.UNKNOWN
+        return None, ResultStatus.UNKNOWN
     if not row.pullkey or not constant_time_compare(row.pullkey, result.key):
-        return row, Stored.WRONG_KEY
+        return row, ResultStatus.WRONG_KEY
     if row.status == _Status.RETIRED:
-        return row, Stored.REPEATED if row.grader_reply == result.reply else Stored.WRONG_KEY
-    return row, None if row.status == _Status.PULLED else Stored.WRONG_KEY
+        return row, ResultStatus.REPEATED if row.grader_reply == result.reply else ResultStatus.WRONG_KEY
+    return row, None if row.status == _Status.PULLED else ResultStatus.WRONG_KEY
 
 
 def _would_wipe_another(row: ExternalGraderDetail, reply: str) -> bool:
@@ -215,29 +215,29 @@ def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
     return entries.update(exact_points=worth(score, row.points_possible), lease_session="") > 0
 
 
-def _after(result: Result, settings: ShimSettings) -> Stored:
+def _after(result: Result, settings: ShimSettings) -> ResultStatus:
     """What became of a row that upstream has answered 200 for, whether or not it could store the score."""
     row = ExternalGraderDetail.objects.get(submission_id=result.submission_id)
     if row.status == _Status.RETIRED:
-        return Stored.STORED
+        return ResultStatus.STORED
     count("result_not_stored")
     if row.status == _Status.FAILED:
         tell_learner(row, settings)
-    return Stored.COUNTED
+    return ResultStatus.COUNTED
 
 
-def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Stored:
+def _count_failure(result: Result, reason: str, settings: ShimSettings) -> ResultStatus:
     with transaction.atomic():
         row = ExternalGraderDetail.objects.select_for_update().get(submission_id=result.submission_id)
         if row.pullkey != result.key or row.status != _Status.PULLED:
-            return Stored.WRONG_KEY
+            return ResultStatus.WRONG_KEY
         failed = row.num_failures + 1 >= MAX_SCORE_UPDATE_RETRIES
         row.update_status(_Status.FAILED if failed else _Status.RETRY)
     count("result_not_stored")
     log.warning("migration_shim: a result of submission %s could not be stored: %s", result.submission_id, reason)
     if failed:
         tell_learner(row, settings)
-    return Stored.COUNTED
+    return ResultStatus.COUNTED
 
 
 def fail(submission_id: int, settings: ShimSettings) -> bool:

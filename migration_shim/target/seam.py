@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 _UNREADABLE_A_POLL = 5
 
 _ANSWERS = {
-    results.Stored.STORED: (True, ""),
-    results.Stored.REPEATED: (True, ""),
-    results.Stored.COUNTED: (True, ""),
-    results.Stored.UNKNOWN: (False, "Submission does not exist"),
-    results.Stored.WRONG_KEY: (False, "Incorrect key for submission"),
-    results.Stored.BUSY: (False, "Submission is currently being processed"),
+    results.ResultStatus.STORED: (True, ""),
+    results.ResultStatus.REPEATED: (True, ""),
+    results.ResultStatus.COUNTED: (True, ""),
+    results.ResultStatus.UNKNOWN: (False, "Submission does not exist"),
+    results.ResultStatus.WRONG_KEY: (False, "Incorrect key for submission"),
+    results.ResultStatus.BUSY: (False, "Submission is currently being processed"),
 }
 
 
@@ -140,7 +140,7 @@ class WatcherSeam(XQueueViewSet):
         settings = usable()[0]
         # The row's key says that it was handed out; who may not pull it has the key from somebody else.
         if settings.grader_queues and not self._may_pull(results.queue_of(result), settings):
-            return self._reply(*_ANSWERS[results.Stored.WRONG_KEY])
+            return self._reply(*_ANSWERS[results.ResultStatus.WRONG_KEY])
         stored = results.store(result, settings)
         count(f"put_result_{stored}")
         return self._reply(*_ANSWERS[stored])

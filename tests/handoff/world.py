@@ -81,7 +81,7 @@ def grade_on_target(settings: conf.ShimSettings | None = None) -> int:
     if lease is None:
         return 0
     result = results.Result(submission_id=lease.detail.submission_id, key=lease.detail.pullkey, reply=rows.RIGHT)
-    return int(results.store(result, settings or conf.load()) is results.Stored.STORED)
+    return int(results.store(result, settings or conf.load()) is results.ResultStatus.STORED)
 
 
 def step() -> list[str]:

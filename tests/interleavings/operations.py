@@ -248,7 +248,7 @@ class World:
             while (row := self.xqueue.read(queue)) is not None:
                 self.xqueue.put(row.pk, self.xqueue.hand_out(row), rows.RIGHT)
 
-    def put_result(self, submission_id: int, key: str) -> results.Stored:
+    def put_result(self, submission_id: int, key: str) -> results.ResultStatus:
         """A grader of the target answers."""
         result = results.Result(submission_id=submission_id, key=key, reply=rows.RIGHT)
         return results.store(result, conf.load())
