@@ -102,7 +102,7 @@ def columns_of(row: NewRow) -> tuple[Any, ...]:
     return *placement, row.answer, row.grader_name, row.points_possible, row.arrived_at
 
 
-def stored(submission_ids: Sequence[int]) -> dict[int, tuple[int, tuple[Any, ...]]]:
+def read_back(submission_ids: Sequence[int]) -> dict[int, tuple[int, tuple[Any, ...]]]:
     """
     How many submissions of its StudentItem have its attempt number, and its ``COLUMNS``, of each of these submissions.
 
