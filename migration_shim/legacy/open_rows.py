@@ -30,7 +30,7 @@ _BEFORE, _BEHIND = "/courses/", "/xqueue/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class OpenRows:
     """
     Rows of one course and queue. ``course`` is in canonical form, and empty where none is named: the rows of reverse
     shadows are such. ``host`` is the callback's. ``oldest`` is the arrival of the oldest.
@@ -45,12 +45,12 @@ class Held:
     whose: Whose = Whose.OURS
 
 
-def held() -> list[Held]:
+def held() -> list[OpenRows]:
     """Everything of ours that is not retired."""
     return ours(everything())
 
 
-def everything() -> list[Held]:
+def everything() -> list[OpenRows]:
     """Everything that is not retired, of every LMS. One statement, which XQueue's index on ``retired`` serves."""
     return _grouped(_all().filter(retired=False))
 
@@ -63,16 +63,16 @@ class Lately:
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._read_at = seconds, 0.0
-        self._found: list[Held] | None = None
+        self._found: list[OpenRows] | None = None
 
-    def everything(self) -> list[Held]:
+    def everything(self) -> list[OpenRows]:
         """What is not retired, or was not a moment ago."""
         if self._found is None or time.monotonic() - self._read_at > self._seconds:
             self._read_at, self._found = time.monotonic(), everything()
         return self._found
 
 
-def ours(found: Iterable[Held]) -> list[Held]:
+def ours(found: Iterable[OpenRows]) -> list[OpenRows]:
     """What is ours of it."""
     return [item for item in found if item.whose is Whose.OURS]
 
@@ -83,7 +83,7 @@ def unretired(ids: Iterable[int]) -> set[int]:
     return {pk for (pk,) in found}
 
 
-def strangers(found: Iterable[Held], course_id: str) -> dict[str, int]:
+def strangers(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
     """By host, how many of these rows name a course, and nobody has said whether they are ours or another LMS's."""
     counts: dict[str, int] = {}
     for item in found:
@@ -92,7 +92,7 @@ def strangers(found: Iterable[Held], course_id: str) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def of_course(found: Iterable[Held], course_id: str) -> dict[str, int]:
+def of_course(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
     """How many of these rows are ours and name a course, by ``queued`` and ``pulled``."""
     counts = {"queued": 0, "pulled": 0}
     for item in ours(found):
@@ -115,14 +115,14 @@ def _all() -> QuerySet[LegacySubmission]:
     return LegacySubmission.objects.using(LEGACY_ALIAS).order_by()
 
 
-def _grouped(rows: QuerySet[LegacySubmission]) -> list[Held]:
+def _grouped(rows: QuerySet[LegacySubmission]) -> list[OpenRows]:
     known = hosts.known()
     found = []
     for row in _cut(rows):
         course = course_of(row["named"])
         host = host_of(row["at"]) if course else ""  # what names no course is no LMS's (``core.hosts.whose_header``)
         found.append(
-            Held(
+            OpenRows(
                 course=course,
                 queue=row["queue"],
                 pulled=bool(row["pulled"]),

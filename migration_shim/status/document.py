@@ -115,7 +115,7 @@ class _Facts:
     moment: datetime
     phases: dict[str, status_queries.Standing]
     #: Of every LMS; what is counted is ours. None where nobody can say.
-    legacy: list[on_legacy.Held] | None
+    legacy: list[on_legacy.OpenRows] | None
     target: list[on_target.Held]
     unserved: list[dict[str, Any]]
     moves: dict[tuple[str, str], tuple[int, datetime | None]]

@@ -70,7 +70,7 @@ def configuration(course_id: str) -> dict[str, Any]:
 
 
 def unserved(
-    legacy: Iterable[on_legacy.Held],
+    legacy: Iterable[on_legacy.OpenRows],
     target: Iterable[on_target.Held],
     queues: Mapping[str, Collection[str]],
     settings: ShimSettings,
