@@ -160,7 +160,7 @@ class _Page:
         self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
         if theirs and away is None:
             try:
-                self.open = on_legacy.unretired(theirs)
+                self.open = on_legacy.ids_unretired(theirs)
             except timeouts.AWAY as error:
                 self.away = error
         if self.away is not None:

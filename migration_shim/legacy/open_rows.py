@@ -45,17 +45,17 @@ class OpenRows:
     whose: Whose = Whose.OURS
 
 
-def held() -> list[OpenRows]:
+def our_rows() -> list[OpenRows]:
     """Everything of ours that is not retired."""
-    return ours(everything())
+    return only_ours(all_rows())
 
 
-def everything() -> list[OpenRows]:
+def all_rows() -> list[OpenRows]:
     """Everything that is not retired, of every LMS. One statement, which XQueue's index on ``retired`` serves."""
     return _grouped(_all().filter(retired=False))
 
 
-class Lately:
+class CachedRows:
     """
     ``everything`` for who asks for one course after another: what was read so many seconds ago at most. Else each of
     many courses would read what all of them have in flight.
@@ -68,22 +68,22 @@ class Lately:
     def everything(self) -> list[OpenRows]:
         """What is not retired, or was not a moment ago."""
         if self._found is None or time.monotonic() - self._read_at > self._seconds:
-            self._read_at, self._found = time.monotonic(), everything()
+            self._read_at, self._found = time.monotonic(), all_rows()
         return self._found
 
 
-def ours(found: Iterable[OpenRows]) -> list[OpenRows]:
+def only_ours(found: Iterable[OpenRows]) -> list[OpenRows]:
     """What is ours of it."""
     return [item for item in found if item.whose is Whose.OURS]
 
 
-def unretired(ids: Iterable[int]) -> set[int]:
+def ids_unretired(ids: Iterable[int]) -> set[int]:
     """Those of these rows that a grader may still answer. One statement."""
     found = bulk.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids), retired=[False])
     return {pk for (pk,) in found}
 
 
-def strangers(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
+def count_unclaimed(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
     """By host, how many of these rows name a course, and nobody has said whether they are ours or another LMS's."""
     counts: dict[str, int] = {}
     for item in found:
@@ -92,23 +92,23 @@ def strangers(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def of_course(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
+def count_ours(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
     """How many of these rows are ours and name a course, by ``queued`` and ``pulled``."""
     counts = {"queued": 0, "pulled": 0}
-    for item in ours(found):
+    for item in only_ours(found):
         if item.course == course_id:
             counts["pulled" if item.pulled else "queued"] += item.rows
     return {state: number for state, number in counts.items() if number}
 
 
-def naming(course_id: str, queue_names: Iterable[str]) -> int:
+def count_naming(course_id: str, queue_names: Iterable[str]) -> int:
     """
     How many of our rows in these queues, retired or not, name a course in their callback, which no copy's may.
 
     XQueue's index on the queue serves it, and the database leaves the copies out: a sink names no course.
     """
     rows = _grouped(_all().filter(queue_name__in=list(queue_names), xqueue_header__contains=_BEFORE))
-    return sum(item.rows for item in ours(rows) if item.course == course_id)
+    return sum(item.rows for item in only_ours(rows) if item.course == course_id)
 
 
 def _all() -> QuerySet[LegacySubmission]:
@@ -173,7 +173,7 @@ def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, Any]:
     )
 
 
-def pulled_since(queues: Iterable[str], moment: datetime) -> set[str]:
+def queues_pulled_since(queues: Iterable[str], moment: datetime) -> set[str]:
     """Those of these queues from which a grader has pulled since then. One statement."""
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     wanted = set(queues)

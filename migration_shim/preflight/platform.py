@@ -91,7 +91,7 @@ def _single_login() -> bool:
 
 def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Iterator[Finding]:
     try:
-        held = on_legacy.held()
+        held = on_legacy.our_rows()
     except DatabaseError:  # a finding of its own
         held = []
     for row in watchers.unserved(held, on_target.held(settings), {course_id: queues}, settings, now()):

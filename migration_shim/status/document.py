@@ -145,8 +145,8 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         if (complete := _complete(runs["reconcile", course])) is not None
     }
     try:
-        legacy = on_legacy.everything()
-        unserved = graders.unserved(on_legacy.ours(legacy), target, queues, settings, moment)
+        legacy = on_legacy.all_rows()
+        unserved = graders.unserved(on_legacy.only_ours(legacy), target, queues, settings, moment)
     except AWAY:
         # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
         legacy, unserved = None, graders.unserved([], target, queues, settings, moment)
@@ -217,7 +217,7 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
                 for status in _by_status(target)
             },
         },
-        "strangers": None if facts.legacy is None else on_legacy.strangers(facts.legacy, course_id),
+        "strangers": None if facts.legacy is None else on_legacy.count_unclaimed(facts.legacy, course_id),
         "failed": sum(held.rows for held in real if held.status == "failed"),
         "stuck_leases": {
             "rows": sum(held.expired for held in expired),
@@ -299,7 +299,9 @@ def _on_legacy(course_id: str, facts: _Facts) -> tuple[dict[str, int] | None, di
     rows: dict[str, int] = {}
     oldest: dict[str, float | None] = {}
     for pulled, state in ((False, "queued"), (True, "pulled")):
-        held = [held for held in on_legacy.ours(facts.legacy) if held.course == course_id and held.pulled is pulled]
+        held = [
+            held for held in on_legacy.only_ours(facts.legacy) if held.course == course_id and held.pulled is pulled
+        ]
         if held:
             rows[state] = sum(item.rows for item in held)
             oldest[state] = _age(min(item.oldest for item in held), facts.moment)
