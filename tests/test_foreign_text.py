@@ -54,7 +54,7 @@ def asked(url, queue):
         "siblings outside": len(legacy_rows.siblings_outside([other])),
         "open rows": len(legacy_rows.open_rows(url)),
         "callback": len(legacy_rows.with_callback(url)),
-        "pulled": legacy_rows.pulled_since(queue, row.arrival_time),
+        "pulled": legacy_rows.was_pulled_since(queue, row.arrival_time),
         "queues pulled": open_rows.queues_pulled_since([queue], row.arrival_time),
         "ids pulled": len(fingerprints.pulled_since([queue], row.arrival_time)),
         "naming": open_rows.count_naming(COURSE, [queue]),

@@ -239,7 +239,7 @@ def with_callbacks(callback_urls: Iterable[str]) -> list[LegacyRow]:
     return _rows(_all().filter(lms_callback_url__in=urls).order_by("id")) if urls else []
 
 
-def pulled_since(queue_name: str, moment: datetime) -> bool:
+def was_pulled_since(queue_name: str, moment: datetime) -> bool:
     """Whether a grader has pulled a row of this queue since then, by the clock of XQueue's service."""
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     rows = _all().filter(queue_name=queue_name, retired__in=(False, True), pull_time__gte=moment)

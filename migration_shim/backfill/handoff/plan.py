@@ -130,7 +130,7 @@ def queues(rows: Iterable[tuple[Decision, str]], settings: ShimSettings) -> list
             "move": number[RowClass.IMPORTED.value],
             "drain": number[RowClass.DRAIN.value],
             "other": number.total() - number[RowClass.IMPORTED.value] - number[RowClass.DRAIN.value],
-            "pull_seen": legacy_rows.pulled_since(name, since),
+            "pull_seen": legacy_rows.was_pulled_since(name, since),
         }
         for name, number in sorted(counts.items())
     ]
