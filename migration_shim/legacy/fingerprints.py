@@ -93,7 +93,7 @@ def plain_rows(
         return {row_id: tuple(rest) for row_id, *rest in cursor.fetchall()}
 
 
-def pulled_since(queues: Iterable[str], moment: datetime) -> list[int]:
+def ids_pulled_since(queues: Iterable[str], moment: datetime) -> list[int]:
     """The ids of the rows of these queues that were pulled since; XQueue has an index on queue, retired, pull_time."""
     lately = LegacySubmission.objects.using(LEGACY_ALIAS).filter(pull_time__gte=moment)
     ids: list[int] = []
