@@ -116,7 +116,7 @@ class _Facts:
     phases: dict[str, status_queries.Standing]
     #: Of every LMS; what is counted is ours. None where nobody can say.
     legacy: list[on_legacy.OpenRows] | None
-    target: list[on_target.Held]
+    target: list[on_target.OpenRows]
     unserved: list[dict[str, Any]]
     moves: dict[tuple[str, str], tuple[int, datetime | None]]
     shadows_owed: dict[str, dict[str, int]]
@@ -308,7 +308,7 @@ def _on_legacy(course_id: str, facts: _Facts) -> tuple[dict[str, int] | None, di
     return rows, oldest
 
 
-def _by_status(held: list[on_target.Held]) -> dict[str, int]:
+def _by_status(held: list[on_target.OpenRows]) -> dict[str, int]:
     found: dict[str, int] = {}
     for item in held:
         found[item.status] = found.get(item.status, 0) + item.rows

@@ -71,7 +71,7 @@ def configuration(course_id: str) -> dict[str, Any]:
 
 def unserved(
     legacy: Iterable[on_legacy.OpenRows],
-    target: Iterable[on_target.Held],
+    target: Iterable[on_target.OpenRows],
     queues: Mapping[str, Collection[str]],
     settings: ShimSettings,
     moment: datetime,

@@ -27,7 +27,7 @@ _OPEN = (*IN_FLIGHT, _Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class OpenRows:
     """
     Rows of one course, queue and status. ``real`` are learners' own, the others are shadows.
 
@@ -46,7 +46,7 @@ class Held:
     expired_since: datetime | None
 
 
-def held(settings: ShimSettings) -> list[Held]:
+def held(settings: ShimSettings) -> list[OpenRows]:
     """
     Everything that is not finished, failed rows among it. Two statements.
 
@@ -80,7 +80,7 @@ def held(settings: ShimSettings) -> list[Held]:
         )
     )
     return [
-        Held(
+        OpenRows(
             course=course,
             queue=queue,
             status=status,
