@@ -24,7 +24,7 @@ from ..ledger import attempts, stamp
 from ..legacy import rows, timeouts, writes
 from ..metrics import count
 from ..models import LedgerEntry
-from ..target.open_rows import in_flight
+from ..target.open_rows import queues_of_in_flight
 from ..target.transitions import revive, supersede
 from . import breaker
 
@@ -56,7 +56,9 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
     if state is not None and state.key is not None:
         _bring_back(family, state.key)
     family = [one for one in family if one.superseded_at is None]
-    flying = set(in_flight(one.target_submission_id for one in family if one.target_submission_id is not None))
+    flying = set(
+        queues_of_in_flight(one.target_submission_id for one in family if one.target_submission_id is not None)
+    )
     known = [attempts.attempt(one, alive=_is_alive(one, flying)) for one in family]
     gone, again = replaced(known, state, now())
     # Also what a handoff or a linker has called superseded, whose row on the target may be in flight yet.
@@ -128,7 +130,7 @@ def _on_target(gone: list[LedgerEntry]) -> bool:
         entries = [targets[submission_id] for submission_id in superseded]
         LedgerEntry.objects.filter(pk__in=entries, superseded_at=None).update(superseded_at=now())
         count("superseded_on_target")
-    return busy or bool(in_flight(targets))
+    return busy or bool(queues_of_in_flight(targets))
 
 
 def _supersede_held(pk: int) -> int | None:

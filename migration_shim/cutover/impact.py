@@ -48,7 +48,7 @@ def in_flight(course_id: str) -> InFlight:
         legacy = soon(lambda: on_legacy.count_ours(on_legacy.our_rows(), course_id), COUNT_SECONDS)
     except (*AWAY, TimeoutError):
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
-    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.by_status(course_id)}
+    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.count_by_status(course_id)}
 
 
 def strangers(course_id: str) -> dict[str, int] | None:

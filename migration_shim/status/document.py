@@ -138,7 +138,7 @@ class _Facts:
 def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) -> _Facts:
     phases = status_queries.phases(courses)
     runs = status_queries.newest_runs(_KINDS, courses)
-    target, legacy = on_target.held(settings), None
+    target, legacy = on_target.all_rows(settings), None
     queues = {
         course: complete["document__queues"] or []
         for course in courses

@@ -46,7 +46,7 @@ class OpenRows:
     expired_since: datetime | None
 
 
-def held(settings: ShimSettings) -> list[OpenRows]:
+def all_rows(settings: ShimSettings) -> list[OpenRows]:
     """
     Everything that is not finished, failed rows among it. Two statements.
 
@@ -95,7 +95,7 @@ def held(settings: ShimSettings) -> list[OpenRows]:
     ]
 
 
-def by_status(course_id: str) -> dict[str, int]:
+def count_by_status(course_id: str) -> dict[str, int]:
     """How many rows of a course, real ones, the target has not finished, by status."""
     rows = ExternalGraderDetail.objects.filter(
         submission__student_item__course_id=course_id, status__in=IN_FLIGHT
@@ -106,7 +106,7 @@ def by_status(course_id: str) -> dict[str, int]:
     return counts
 
 
-def in_queues(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
+def in_flight_of_course(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
     """The rows of a course in these queues that have no outcome, by Submission id, with their queue."""
     wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(
@@ -117,7 +117,7 @@ def in_queues(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
     return {submission_id: queue_name for submission_id, queue_name in found if queue_name in wanted}
 
 
-def handed_out() -> set[int]:
+def ids_handed_out() -> set[int]:
     """
     The rows, of all courses, that graders have had and given no result of that counts, by Submission id.
 
@@ -129,7 +129,7 @@ def handed_out() -> set[int]:
     return set(rows.order_by().values_list("submission_id", flat=True))
 
 
-def in_flight(submission_ids: Iterable[int]) -> dict[int, str]:
+def queues_of_in_flight(submission_ids: Iterable[int]) -> dict[int, str]:
     """Those of these submissions that have no outcome, with their queue. Waits for no lock."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT)
     return dict(rows.order_by().values_list("submission_id", "queue_name"))
@@ -140,7 +140,7 @@ def is_in_flight(column: str) -> Exists:
     return Exists(ExternalGraderDetail.objects.filter(submission_id=OuterRef(column), status__in=IN_FLIGHT))
 
 
-def unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
+def statuses_of_unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
     """Those of these submissions that are not retired, with their status: one that has failed may be tried again."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).exclude(status=_Status.RETIRED)
     return dict(rows.order_by().values_list("submission_id", "status"))
@@ -210,7 +210,7 @@ def is_leased(row: ExternalGraderDetail, lease_seconds: int) -> bool:
     return row.status == _Status.PULLED and row.status_time > now() - timedelta(seconds=lease_seconds)
 
 
-def failed_since(course_id: str, moment: datetime) -> int:
+def count_failed_since(course_id: str, moment: datetime) -> int:
     """How many of a course's submissions, learners' own, have failed for good since then. Served by status_time."""
     rows = ExternalGraderDetail.objects.filter(status=_Status.FAILED, status_time__gte=moment)
     rows = rows.filter(submission__student_item__course_id=course_id)
@@ -218,14 +218,14 @@ def failed_since(course_id: str, moment: datetime) -> int:
     return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
 
 
-def answered_since(queue_names: Iterable[str], moment: datetime) -> set[str]:
+def queues_answered_since(queue_names: Iterable[str], moment: datetime) -> set[str]:
     """Those of these queues of which a result was stored since then. One statement."""
     wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(queue_name__in=wanted, status_time__gte=moment)
     return wanted.intersection(exact(rows.filter(status=_Status.RETIRED, grader_reply__isnull=False), "queue_name"))
 
 
-def handed_out_since(queues: Iterable[str], moment: datetime) -> set[str]:
+def queues_handed_out_since(queues: Iterable[str], moment: datetime) -> set[str]:
     """Those of these queues from which a grader has pulled, or to which it has answered, since then. One statement."""
     moved = (_Status.PULLED, _Status.RETIRED, _Status.RETRY, _Status.FAILED)
     wanted = set(queues)

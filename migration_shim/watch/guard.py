@@ -117,7 +117,7 @@ def look(
         wrong_side=invariants.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(ungradable.rows([course_id], settings).get(course_id, [])),
-        failed=open_rows.failed_since(course_id, now() - _LATELY),
+        failed=open_rows.count_failed_since(course_id, now() - _LATELY),
         unknown_queues=_unknown_queues(course_id, phase, settings),
         **compared,
     )
@@ -205,8 +205,8 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
     if phase is Phase.SHADOW:
         names |= {queue + settings.shadow_queue_suffix: True for queue in list(names)}
     # Where graders give results whatever waits does so for its turn, and there may be a great deal of it: not read.
-    answered = open_rows.answered_since(names, before)
-    queue_of = open_rows.in_queues(course_id, names.keys() - answered)
+    answered = open_rows.queues_answered_since(names, before)
+    queue_of = open_rows.in_flight_of_course(course_id, names.keys() - answered)
     found: dict[str, list[datetime]] = defaultdict(list)
     ids = sorted(queue_of)
     for start in range(0, len(ids), 1000):
