@@ -242,7 +242,7 @@ class _Reconcile:
             fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
             learners=delivery_totals.counted(course_id, self.settings),
-            strangers=on_legacy.count_unclaimed(self.in_flight.everything(), course_id),
+            strangers=on_legacy.count_unclaimed(self.in_flight.all_rows(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},

@@ -57,7 +57,7 @@ def all_rows() -> list[OpenRows]:
 
 class CachedRows:
     """
-    ``everything`` for who asks for one course after another: what was read so many seconds ago at most. Else each of
+    ``all_rows`` for who asks for one course after another: what was read so many seconds ago at most. Else each of
     many courses would read what all of them have in flight.
     """
 
@@ -65,7 +65,7 @@ class CachedRows:
         self._seconds, self._read_at = seconds, 0.0
         self._found: list[OpenRows] | None = None
 
-    def everything(self) -> list[OpenRows]:
+    def all_rows(self) -> list[OpenRows]:
         """What is not retired, or was not a moment ago."""
         if self._found is None or time.monotonic() - self._read_at > self._seconds:
             self._read_at, self._found = time.monotonic(), all_rows()
