@@ -26,7 +26,7 @@ from ..db.retry import on_contention
 from ..ledger import buckets, hosts
 from ..legacy import fingerprints as legacy_changing
 from ..models import LedgerEntry
-from ..target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
+from ..target.fingerprints import CROWD, DUPLICATES, HAS_FILES, digest, joins
 from ..target.prediction import points_for
 from .candidates import DEPENDS_ON, Rules, Seen
 from .pairs import Job
@@ -44,7 +44,7 @@ OF_ENTRY: dict[str, str] = {
     "nothing_on_record": "l.divergences = ''",
     "no_key_of_its_own": "l.extra_body = ''",
     "graded": "d.status = 'retired' AND d.grader_reply IS NOT NULL",
-    "no_twin": f"{TWINS} = 0",
+    "no_twin": f"{DUPLICATES} = 0",
     "no_files": f"NOT {HAS_FILES}",
     "in_order": "(l.input_key = '' OR l.leased_at IS NULL OR CASE WHEN"
     f" (SELECT o.id FROM {_TABLE} o WHERE o.input_key = l.input_key LIMIT 1 OFFSET {CROWD}) IS NULL"

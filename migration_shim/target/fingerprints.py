@@ -31,7 +31,7 @@ CROWD = 100
 EARLY = 10
 #: The living rows that have the StudentItem and the key of ``d`` beside it: a shadow's key is its submission's own.
 #: NULL in a crowd: no digest is made there, and the rules compare, which read a StudentItem once.
-TWINS = (
+DUPLICATES = (
     f"(CASE WHEN s.attempt_number <= {EARLY} OR (SELECT s3.id FROM {_SUBMISSION} s3"
     f" WHERE s3.student_item_id = s.student_item_id LIMIT 1 OFFSET {CROWD}) IS NULL THEN"
     f" (SELECT COUNT(*) FROM {_SUBMISSION} s2 JOIN {_DETAIL} d2 ON d2.submission_id = s2.id"
@@ -63,14 +63,14 @@ def joins(only: str = "") -> str:
 def digest() -> str:
     """The digest of all that is compared of an entry ``l`` and its target row, over ``joins``, as SQL."""
     parts = [f"l.{name}" for name in _OF_ENTRY]
-    parts += [*map(fingerprint.nullable, _NULLABLE), TWINS]
+    parts += [*map(fingerprint.nullable, _NULLABLE), DUPLICATES]
     return fingerprint.sql(connection, [*parts, *fingerprint.texts(connection, _TEXTS, long="s.raw_answer")])
 
 
 def touched_since(course_id: str, moment: datetime) -> list[int]:
     """
     The Submission ids of a course's rows whose status changed since, and of the others of their StudentItem and key,
-    which may have got a twin. The index on status_time serves it.
+    which may have got a duplicate. The index on status_time serves it.
     """
     lately = ExternalGraderDetail.objects.filter(status_time__gte=moment).order_by()
     lately = lately.filter(of_course(course_id, "submission__student_item__"))
