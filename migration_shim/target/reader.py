@@ -65,14 +65,14 @@ def reply_texts(submission_ids: Iterable[int]) -> dict[int, str | None]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class AnswerAndFiles:
     """What a submission holds: its answer, and its files under their original names."""
 
     answer: Any
     files: list[ContentFile]
 
 
-def contents(submission_id: int) -> Contents | None:
+def answer_and_files(submission_id: int) -> AnswerAndFiles | None:
     """
     The answer and the files of one submission; None where it is gone. Files are read whole (the LMS allows 4 MB).
 
@@ -87,24 +87,24 @@ def contents(submission_id: int) -> Contents | None:
     if detail is None:
         return None
     files = [ContentFile(row.file.read(), name=row.original_filename) for row in detail.files.order_by("id")]
-    return Contents(answer=detail.submission.answer, files=files)
+    return AnswerAndFiles(answer=detail.submission.answer, files=files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class RowContents:
     """What a real row holds of its submission: the answer, and the names of its files in the order of upload."""
 
     answer: Any
     file_names: tuple[str, ...]
 
 
-def held(submission_id: int) -> Held | None:
+def row_contents(submission_id: int) -> RowContents | None:
     """What a real row holds; None where it is gone."""
     row = ExternalGraderDetail.objects.filter(submission_id=submission_id).select_related("submission").first()
     if row is None:
         return None
     names = tuple(row.files.order_by("id").values_list("original_filename", flat=True))
-    return Held(answer=row.submission.answer, file_names=names)
+    return RowContents(answer=row.submission.answer, file_names=names)
 
 
 def file_contents(submission_id: int) -> dict[str, bytes]:

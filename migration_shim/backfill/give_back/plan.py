@@ -43,7 +43,7 @@ class Plan:
 
 def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bool) -> Plan:
     """What is to be done with a submission that the target holds; ``store`` stores its files where a row is due."""
-    held = reader.held(submission_id)
+    held = reader.row_contents(submission_id)
     if held is None:
         return _drain("target_row_gone")
     try:
@@ -77,7 +77,7 @@ def _drain(reason: str) -> Plan:
     return Plan(decision=Decision(row_class=RowClass.DRAIN, reason=reason))
 
 
-def _returning(entry: LedgerEntry, held: reader.Held) -> Returning:
+def _returning(entry: LedgerEntry, held: reader.RowContents) -> Returning:
     return Returning(
         header=entry.raw_header,
         body=legacy_body(entry, held.answer),
