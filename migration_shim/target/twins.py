@@ -112,6 +112,6 @@ def graded(submission_ids: Iterable[int]) -> dict[int, Graded]:
     return {pk: Graded(reply=reply, pullkey=pullkey or "") for pk, reply, pullkey in columns}
 
 
-def waiting(submission_ids: Iterable[int]) -> int:
+def count_ungraded(submission_ids: Iterable[int]) -> int:
     """How many of these submissions a grader has still to grade."""
     return ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT).count()
