@@ -23,7 +23,7 @@ from .open_rows import IN_FLIGHT, is_leased
 _Status = ExternalGraderDetail.Status
 
 
-class Fenced(enum.StrEnum):
+class FenceResult(enum.StrEnum):
     """What became of the wish to fence a row."""
 
     FENCED = "fenced"
@@ -68,7 +68,7 @@ def revive(submission_id: int) -> bool:
     return rows.update(status=_Status.PENDING, status_time=now()) > 0
 
 
-def fence(submission_id: int, lease_seconds: int) -> Fenced:
+def fence(submission_id: int, lease_seconds: int) -> FenceResult:
     """
     Retire a row without an outcome, as supersession does, unless a grader is at work on it.
 
@@ -76,11 +76,11 @@ def fence(submission_id: int, lease_seconds: int) -> Fenced:
     """
     row = _locked([submission_id]).first()
     if row is None:
-        return Fenced.BUSY
+        return FenceResult.BUSY
     if is_leased(row, lease_seconds):
-        return Fenced.LEASED
+        return FenceResult.LEASED
     supersede([submission_id])
-    return Fenced.FENCED
+    return FenceResult.FENCED
 
 
 def release(submission_id: int, held_queue: str, queue_name: str) -> bool:

@@ -27,7 +27,7 @@ from ...legacy.give_back import Way
 from ...models import LedgerEntry
 from ...target import outcomes, transitions
 from ...target.open_rows import RealRow
-from ...target.transitions import Fenced
+from ...target.transitions import FenceResult
 from .plan import SUPERSEDED, Plan, is_replaced, plan_of
 
 _CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
@@ -77,7 +77,7 @@ def _fence(row: RealRow, entry: LedgerEntry, values: dict[str, Any], settings: S
     with transaction.atomic():
         # The target row before its entry, as graders' sessions lock them.
         fenced = transitions.fence(row.submission_id, settings.lease_seconds)
-        if fenced is not Fenced.FENCED:
+        if fenced is not FenceResult.FENCED:
             return Decision(row_class=RowClass.DRAIN, reason=fenced)
         same = LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, target_submission_id=row.submission_id)
         if not same.update(**values):
