@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _Status = ExternalGraderDetail.Status
 
 
-class Row(NamedTuple):
+class RowProgress(NamedTuple):
     """How far a row is: in flight, or over (``rests``: since the moment asked for), with a reply or without."""
 
     in_flight: bool
@@ -37,7 +37,7 @@ class Row(NamedTuple):
     failed: bool
 
 
-class Again(enum.StrEnum):
+class ResendResult(enum.StrEnum):
     """What came of a wish to deliver a result once more."""
 
     SENT = "sent"
@@ -47,7 +47,7 @@ class Again(enum.StrEnum):
     RAISED = "raised"  # the platform's receiver did
 
 
-def rows(submission_ids: Iterable[int], *, since: datetime) -> dict[int, Row]:
+def progress_of(submission_ids: Iterable[int], *, since: datetime) -> dict[int, RowProgress]:
     """
     These rows, by Submission id, on the primary; what is not there is left out. One statement.
 
@@ -59,7 +59,7 @@ def rows(submission_ids: Iterable[int], *, since: datetime) -> dict[int, Row]:
     told = LessThanOrEqual(F("status_time"), since), IsNull(F("grader_reply"), False)
     found = bulk.raw(all_of_them.values_list("submission_id", "status", *told), submission_id=submission_ids)
     return {
-        submission_id: Row(
+        submission_id: RowProgress(
             in_flight=status in IN_FLIGHT,
             rests=bool(old) and status not in IN_FLIGHT,
             graded=status == _Status.RETIRED and bool(replied),
@@ -102,7 +102,7 @@ def send(row: ExternalGraderDetail, item: StudentItem, reply: str, earned: int) 
 
 
 @sensitive_variables()
-def again(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: str | None) -> Again:
+def resend(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: str | None) -> ResendResult:
     """
     Deliver the stored reply of a finished row once more; no Score is stored again.
 
@@ -120,20 +120,20 @@ def again(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: 
             try:
                 row = lock.filter(submission_id=submission_id).first()
             except OperationalError:
-                return Again.BUSY
+                return ResendResult.BUSY
             if row is None:
-                return Again.NOTHING
+                return ResendResult.NOTHING
             item = StudentItem.objects.get(submission=submission_id)
             reply = row.grader_reply if row.status == _Status.RETIRED and _is_valid(row.grader_reply) else None
             if row.status == _Status.FAILED:
                 reply = for_failed
             if reply is None or is_fenced(item.student_id, item.item_id):
-                return Again.NOTHING
+                return ResendResult.NOTHING
             if not is_awaited(row.queue_key or ""):
-                return Again.NOT_AWAITED
+                return ResendResult.NOT_AWAITED
             stored = Score.objects.filter(submission_id=submission_id).order_by("-id")
             send(row, item, reply, stored.values_list("points_earned", flat=True).first() or 0)
     except Exception as error:  # the platform's receiver may raise anything; the try is counted, and the row stays
         log.error("migration_shim: a result was not delivered again: %s", type(error).__name__)
-        return Again.RAISED
-    return Again.SENT
+        return ResendResult.RAISED
+    return ResendResult.SENT
