@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..conf import ShimSettings
 from ..core.attempts import STALL
 from ..core.classification import ParsedRow, is_copy, legacy_state
-from ..core.compare import reached, vanished
+from ..core.compare import reached_learner, state_of_vanished
 from ..core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from ..core.identity import RETIRED
 from ..core.scoring import message_digest, read_reply
@@ -86,7 +86,7 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
         pulled_at=row.pull_time,
         returned_at=row.return_time,
         attempts=row.num_failures,
-        reached=None if copy else reached(state, acked=row.lms_ack, returned=row.return_time is not None),
+        reached=None if copy else reached_learner(state, acked=row.lms_ack, returned=row.return_time is not None),
         message_digest=message_digest(row.grader_reply) if graded else "",
         remarks=Remarks(
             refused=was_refused(entry), duplicates=sum(not other.row.retired for other in again), identity=identity
@@ -109,7 +109,7 @@ def vanished_side(entry: LedgerEntry) -> Outcome:
     last_read = State(entry.legacy_state) if entry.legacy_state and entry.legacy_id is not None else None
     if last_read is State.GRADED and not entry.seen:
         last_read = None  # a backfill saw that it was graded; nobody has read how
-    state = vanished(last_read)
+    state = state_of_vanished(last_read)
     reply = read_again(entry.legacy_correct, entry.legacy_score) if last_read is State.GRADED else None
     remarks = Remarks(was=last_read if state is State.GONE else None, refused=was_refused(entry))
     return Outcome(state=state, reply=reply, arrived_at=entry.arrived_at, remarks=remarks)

@@ -199,14 +199,14 @@ def _as_last_read(outcome: Outcome, was: State) -> Outcome:
     return dataclasses.replace(outcome, state=was) if outcome.state is State.GONE else outcome
 
 
-def vanished(last_read: State | None) -> State:
+def state_of_vanished(last_read: State | None) -> State:
     """What to call a row that is not there any more, by its state when it was last read (None: never)."""
     if last_read is None or last_read is State.MISSING:
         return State.MISSING
     return State.GONE if last_read.is_final and last_read is not State.LOST else State.LOST
 
 
-def reached(state: State, *, acked: bool, returned: bool) -> bool:
+def reached_learner(state: State, *, acked: bool, returned: bool) -> bool:
     """
     Whether the reply of a legacy row reached its learner.
 
