@@ -58,7 +58,7 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Observed:
     """
     What was seen of one course. ``overdue``, ``problems`` and ``stuck`` are of submissions that came since it is in its
     phase: what has moved it once moves it no more. Without a complete comparison (``compared``) there is nothing in the
@@ -112,7 +112,7 @@ class Breach:
     target_failed: bool = False
 
 
-def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
+def breaches(seen: Observed, bounds: Bounds) -> tuple[Breach, ...]:
     """Every bound that a course is out of, the gravest first."""
     return (
         *_never(seen),
@@ -125,7 +125,7 @@ def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
     )
 
 
-def _never(seen: Seen) -> list[Breach]:
+def _never(seen: Observed) -> list[Breach]:
     found = []
     if seen.shadow_leaks:
         # A step back from shadow ends the copies. In live it would move learners, and mend nothing.
@@ -147,7 +147,7 @@ def _never(seen: Seen) -> list[Breach]:
     return found
 
 
-def _undelivered(seen: Seen, bounds: Bounds) -> list[Breach]:
+def _undelivered(seen: Observed, bounds: Bounds) -> list[Breach]:
     """A platform that delivers nothing fails everybody; one learner whose state was odd is no reason to move all."""
     if not seen.undelivered:
         return []
@@ -157,7 +157,7 @@ def _undelivered(seen: Seen, bounds: Bounds) -> list[Breach]:
     return [Breach(bound=Bound.UNDELIVERED, rows=seen.undelivered, text=text, target_failed=failed)]
 
 
-def _overdue(seen: Seen, bounds: Bounds) -> list[Breach]:
+def _overdue(seen: Observed, bounds: Bounds) -> list[Breach]:
     on_target = seen.phase.authority is Authority.TARGET
     late = {Authority.TARGET: seen.overdue_on_target, Authority.LEGACY: seen.overdue_on_legacy}
     found = []
@@ -173,7 +173,7 @@ def _overdue(seen: Seen, bounds: Bounds) -> list[Breach]:
     return found
 
 
-def _diverging(seen: Seen, bounds: Bounds) -> list[Breach]:
+def _diverging(seen: Observed, bounds: Bounds) -> list[Breach]:
     """The course, and each problem: the error is shared among them, as in the gate."""
     thresholds = bounds.thresholds
     error = thresholds.error / (1 + len(seen.problems))
@@ -204,7 +204,7 @@ def _whole(problems: tuple[CohortEvidence, ...]) -> CohortEvidence:
     )
 
 
-def _ungraded(seen: Seen) -> list[Breach]:
+def _ungraded(seen: Observed) -> list[Breach]:
     """What the target's graders cannot get through. Each may be one learner's program, so neither moves a course."""
     found = []
     if seen.in_vain:
@@ -216,7 +216,7 @@ def _ungraded(seen: Seen) -> list[Breach]:
     return found
 
 
-def _stuck(seen: Seen) -> list[Breach]:
+def _stuck(seen: Observed) -> list[Breach]:
     found = []
     for queue in seen.stuck:
         who = "no learner waits" if queue.copies else "their learners wait"
@@ -229,7 +229,7 @@ def _stuck(seen: Seen) -> list[Breach]:
     return found
 
 
-def _unknown(seen: Seen) -> list[Breach]:
+def _unknown(seen: Observed) -> list[Breach]:
     """A queue that XQueue does not know may be a typing error, and then nobody polls it on the target either."""
     found = []
     for queue, copies, rows in seen.unknown_queues:

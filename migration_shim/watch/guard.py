@@ -14,7 +14,7 @@ from django.utils.timezone import now
 
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
+from ..core.bounds import OUTCOME, Bounds, Breach, Observed, Stuck, breaches
 from ..core.buckets import Flag, uncovered
 from ..core.data import Authority, DivergenceClass, Move, PairStatus, Phase, State
 from ..core.errors import ConfigurationError
@@ -90,7 +90,7 @@ def _is_legacy(phase: Phase, step: dict[str, Any]) -> bool:
 
 def look(
     course_id: str, phase: Phase, since: datetime | None, settings: ShimSettings, reconciled: dict[str, Any] | None
-) -> Seen:
+) -> Observed:
     """What there is to be seen of a course; of its submissions, of those that came ``since`` it is in its phase."""
     numbers = counts.facts(course_id)
     classes = aggregates.classes(numbers)
@@ -105,7 +105,7 @@ def look(
             "problems": _problems(mine),
             **_overdue(course_id, mine, phase, since, settings),
         }
-    return Seen(
+    return Observed(
         phase=phase,
         compared=reconciled is not None,
         shadow_leaks=shadow_leaks,
@@ -246,7 +246,7 @@ def _answered(course_id: str) -> int:
 
 
 def _step_back(
-    course_id: str, seen: Seen, since: datetime | None, failed: list[Breach], settings: ShimSettings
+    course_id: str, seen: Observed, since: datetime | None, failed: list[Breach], settings: ShimSettings
 ) -> dict[str, Any]:
     """To legacy, if the settings say so, legacy answers, and the course still stands where it was seen."""
     why_not = "WATCH_STEP_BACK is off" if not settings.watch_step_back else _legacy_refusal(course_id)
