@@ -356,7 +356,7 @@ def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: 
     if phase != record.phase:
         record.phase, record.since = phase, now()
     record.released_at = None
-    permits.take(record)
+    permits.clear(record)
     record.save()
     said = ("migration_shim: course %s is now in phase %s (%s)", record.course_id, phase, by)
     transaction.on_commit(lambda: log.warning(*said))

@@ -77,9 +77,9 @@ def _settle_permit(course: CoursePhase, result: GateResult, evidence: Evidence, 
         ages = (evidence.reconcile_age, evidence.preflight_age)
         oldest = max(age for age in ages if age is not None)  # a PASS has both
         until = now() + timedelta(seconds=load().evidence_max_age_seconds - oldest)
-        permits.give(course, step, until, giver)
+        permits.grant(course, step, until, giver)
     elif course.permit and (result.verdict in (Verdict.PASS, Verdict.FAIL) or not permits.at_work(course.course_id)):
-        permits.take(course)
+        permits.clear(course)
         course.save()
 
 

@@ -81,7 +81,7 @@ def holds(record: CoursePhase) -> bool:
     return record.permit_basis == runs.digest(found)
 
 
-def give(record: CoursePhase, step: Phase, until: datetime, run: Run | None = None) -> None:
+def grant(record: CoursePhase, step: Phase, until: datetime, run: Run | None = None) -> None:
     """Give a permit, or renew it, for what there is now. The caller has the row's lock, and saw the evidence in it."""
     record.permit, record.permit_until = step.value, until
     record.permit_basis = runs.digest(basis(record.course_id, record.phase, step))
@@ -90,7 +90,7 @@ def give(record: CoursePhase, step: Phase, until: datetime, run: Run | None = No
     record.save(update_fields=["permit", "permit_until", "permit_basis", "permit_run"])
 
 
-def take(record: CoursePhase) -> None:
+def clear(record: CoursePhase) -> None:
     """Take the permit off a course's record. The caller has the row's lock, and saves the record."""
     record.permit, record.permit_until, record.permit_run, record.permit_basis = "", None, None, ""
 
