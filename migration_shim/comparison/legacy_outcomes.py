@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..conf import ShimSettings
-from ..core.attempts import STALL
 from ..core.classification import ParsedRow, is_copy, legacy_state
 from ..core.compare import reached_learner, state_of_vanished
 from ..core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from ..core.identity import RETIRED
 from ..core.scoring import message_digest, read_reply
+from ..core.supersession import STALL
 from ..ledger.entries import REFUSED
 from ..legacy import files, reading
 from ..legacy import rows as legacy_rows

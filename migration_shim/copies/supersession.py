@@ -3,7 +3,7 @@ Superseding the attempts that a learner has left behind, on both systems, in a w
 
 XQueue supersedes by the first 128 characters of the callback: too much (sibling inputs, other problems) and, across
 systems, too little. Here it is exact: by the input recovered from the lms_key, and where that finds nothing, nothing.
-Which attempts are replaced is ``core/attempts.py``.
+Which attempts are superseded is decided in ``core/supersession.py``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from ..conf import ShimSettings
-from ..core.attempts import STALL, Attempt, Queued, replaced
 from ..core.data import BETWEEN, HELD, Authority, LegacyRow, Move
 from ..core.errors import Malformed
 from ..core.identity import digests, input_key
+from ..core.supersession import STALL, Attempt, Queued, superseded
 from ..core.wire import parse_envelope, parse_header
 from ..ledger import attempts, stamp
 from ..legacy import rows, timeouts, writes
@@ -60,7 +60,7 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
         queues_of_in_flight(one.target_submission_id for one in family if one.target_submission_id is not None)
     )
     known = [attempts.attempt(one, alive=_is_alive(one, flying)) for one in family]
-    gone, again = replaced(known, state, now())
+    gone, again = superseded(known, state, now())
     # Also what a handoff or a linker has called superseded, whose row on the target may be in flight yet.
     busy = _on_target([one for one in whole if one.pk in gone or one.superseded_at is not None])
     again = _earliest(again, _doubt(whole, gone), _copies_of(whole, gone))
@@ -194,7 +194,7 @@ def _retire(entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None)
         held_by = _entry_of(row, own)
         number = known[held_by.pk].number if held_by is not None else None
         one = Attempt(name=row.id, key=parse_header(row.xqueue_header).lms_key, began=row.arrival_time, number=number)
-        gone, later = replaced((one, *theirs), state, now())
+        gone, later = superseded((one, *theirs), state, now())
         again = _earliest(again, later)
         if gone and writes.retire(gone):
             count("superseded_on_legacy")

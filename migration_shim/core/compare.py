@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .attempts import Name
 from .data import Comparison, DivergenceClass, Outcome, PairStatus, Remarks, ReplyKind, ScoreStyle, State
 from .scoring import judge_points, same_score, scaled
+from .supersession import Name
 
 #: Legacy states that leave nothing to compare: the learner's result does not come from this row on either side.
 _REPLACED = {State.SUPERSEDED: "superseded_on_legacy_only", State.COLLIDED: "collided_on_legacy_only"}

@@ -18,8 +18,8 @@ from opaque_keys.edx.keys import CourseKey, UsageKey
 from opaque_keys.edx.locator import BlockUsageLocator, LibraryUsageLocator
 
 from . import json_text
-from .attempts import time_in
 from .errors import Malformed
+from .supersession import time_in
 
 #: XQueue's column ``xqueue_header`` holds this many characters, so no longer header can have been accepted.
 HEADER_LIMIT = 1024

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from ..core import json_text
-from ..core.attempts import STALL, Attempt, Queued, time_in
 from ..core.data import Origin
 from ..core.errors import Malformed
 from ..core.identity import GRADED_DISPATCH, recover_input
+from ..core.supersession import STALL, Attempt, Queued, time_in
 from ..core.wire import parse_callback, parse_header
 from ..lms import state
 from ..models import LedgerEntry

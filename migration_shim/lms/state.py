@@ -22,7 +22,7 @@ from django.db import connections, router
 from django.db.models import BigIntegerField
 
 from ..core import json_text
-from ..core.attempts import Queued
+from ..core.supersession import Queued
 from ..db import bulk
 
 #: States read together; each may be as large as is read of one.

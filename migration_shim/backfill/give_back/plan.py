@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
-from ...core.attempts import submission_time
 from ...core.classification import Decision
 from ...core.data import LegacyRow, RowClass
 from ...core.errors import FileUnavailable, Malformed, Unfit
 from ...core.identity import digests
+from ...core.supersession import submission_time
 from ...core.wire import parse_header
 from ...db.storage import storage_errors
 from ...ledger import attempts

@@ -19,8 +19,8 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from ...conf import ShimSettings
-from ...core.attempts import submission_time
 from ...core.data import HELD, Authority, Leg, Move, PairStatus
+from ...core.supersession import submission_time
 from ...ledger import attempts, permits
 from ...ledger.buckets import counted
 from ...legacy import give_back, reading, writes

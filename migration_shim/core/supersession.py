@@ -64,7 +64,7 @@ def is_later(one: Attempt[Name], other: Attempt[Name]) -> bool:
     return one.began > other.began
 
 
-def replaced(
+def superseded(
     attempts: Iterable[Attempt[Name]], state: Queued | None, moment: datetime
 ) -> tuple[set[Name], datetime | None]:
     """
