@@ -7,7 +7,7 @@ from django.utils.timezone import now
 
 from migration_shim.conf import load
 from migration_shim.core.data import LegacyRow, Whose
-from migration_shim.core.family import Family
+from migration_shim.core.siblings import Siblings
 from migration_shim.legacy import files, reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LegacySubmission
@@ -46,5 +46,5 @@ def test_a_row_alone_has_the_same_others_with_a_family_and_without_one():
     for parsed in read:
         key = legacy_rows.callback_key(parsed.row.lms_callback_url)
         same = [one for one in read if legacy_rows.callback_key(one.row.lms_callback_url) == key]
-        assert reading.others(parsed, together) == Family(same).beside(parsed)
+        assert reading.others(parsed, together) == Siblings(same).beside(parsed)
     assert [len(reading.others(parsed, together)) for parsed in read] == [0, 1, 0]  # of these only the newer one counts

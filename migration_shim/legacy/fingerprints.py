@@ -48,7 +48,7 @@ PLAIN: dict[str, str] = {
     "not_handed_off": f"SUBSTR(q.grader_id, 1, {len(MARK)}) <> '{MARK}'",
     "no_legacy_files": "q.s3_keys IN ('', '{}')",
     # Of the rows that share its truncated callback: the same submission again, or one that came before the reply did.
-    # Where one callback covers a whole course, the rules tell (``core/family.py``), without the square of the rows.
+    # Where one callback covers a whole course, the rules tell (``core/siblings.py``), without the square of the rows.
     "alone": "CASE WHEN (SELECT o.id FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
     f" LIMIT 1 OFFSET {CROWD}) IS NULL"
     " THEN NOT EXISTS (SELECT 1 FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"

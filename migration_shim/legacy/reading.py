@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..core.classification import ParsedRow, parse_row
 from ..core.data import LegacyRow, Whose
 from ..core.errors import FileUnavailable
-from ..core.family import Family
+from ..core.siblings import Siblings
 from ..core.wire import parse_header
 from . import rows
 from .files import Source, file_keys, may_pass
@@ -37,21 +37,21 @@ def read_or_why(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, s
     return parse_row(row, keys), keys, None
 
 
-def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, Family]:
+def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, Siblings]:
     """All rows that share a truncated callback with a row of the page, read, by ``callback_key``."""
-    return {key: Family(read(row, storage)[0] for row in same) for key, same in rows.siblings(page).items()}
+    return {key: Siblings(read(row, storage)[0] for row in same) for key, same in rows.siblings(page).items()}
 
 
-def families(every: Iterable[ParsedRow]) -> dict[str, Family]:
+def families(every: Iterable[ParsedRow]) -> dict[str, Siblings]:
     """Rows that were read and that share a truncated callback with another one, by ``callback_key``."""
     found: dict[str, list[ParsedRow]] = defaultdict(list)
     for parsed in every:
         found[rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
-    return {key: Family(same) for key, same in found.items() if len(same) > 1}
+    return {key: Siblings(same) for key, same in found.items() if len(same) > 1}
 
 
-def others(parsed: ParsedRow, families: dict[str, Family]) -> list[ParsedRow]:
-    """The siblings of one row by which it is told what it is. See ``Family.beside``."""
+def others(parsed: ParsedRow, families: dict[str, Siblings]) -> list[ParsedRow]:
+    """The siblings of one row by which it is told what it is. See ``Siblings.beside``."""
     found = families.get(rows.callback_key(parsed.row.lms_callback_url))
     return found.beside(parsed) if found is not None else []
 

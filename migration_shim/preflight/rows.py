@@ -13,9 +13,9 @@ from ..backfill import classing
 from ..conf import ShimSettings
 from ..core.classification import ParsedRow, parse_row
 from ..core.data import LegacyRow, Whose
-from ..core.family import Family
 from ..core.hosts import course_of_header, host_of_header, whose
 from ..core.row_counts import CourseRowCounts, RowContext
+from ..core.siblings import Siblings
 from ..ledger import hosts
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
@@ -105,7 +105,7 @@ class _Families:
     """
 
     def __init__(self) -> None:
-        self.large: dict[str, Family] = {}
+        self.large: dict[str, Siblings] = {}
 
     def with_siblings(self, ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:
         """Each of these rows, with those by which it is told what it is."""
@@ -115,7 +115,7 @@ class _Families:
         unknown = [row for row in rows if legacy_rows.callback_key(row.lms_callback_url) not in self.large]
         for key, same in legacy_rows.sibling_ids(unknown).items():
             if len(same) > LARGE:
-                self.large[key] = Family(_read(same), light=True)
+                self.large[key] = Siblings(_read(same), light=True)
             else:
                 outside += [row_id for row_id in same if row_id not in there]
         small = [parsed for parsed in page if legacy_rows.callback_key(parsed.row.lms_callback_url) not in self.large]

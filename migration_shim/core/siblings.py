@@ -14,7 +14,7 @@ from .classification import ParsedRow
 from .row_checks import callback_url
 
 
-class Family:
+class Siblings:
     """All rows of one truncated callback. With ``light`` they are kept without what was written and answered."""
 
     def __init__(self, rows: Iterable[ParsedRow], *, light: bool = False) -> None:
