@@ -43,11 +43,13 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
     linked = {entry.legacy_id: entry for entry in entries if entry.legacy_id is not None}
     rows = legacy_rows.by_id(linked)
     read = {row.id: reading.read(row, storage) for row in rows.values()}
-    families = reading.families([*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)])
+    families = reading.siblings_by_callback(
+        [*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)]
+    )
     sides = {}
     for row in rows.values():
         parsed, keys = read[row.id]
-        outcome = _outcome(parsed, reading.others(parsed, families), linked[row.id])
+        outcome = _outcome(parsed, reading.siblings_of(parsed, families), linked[row.id])
         if outcome.state in _RETIRED_WITHOUT_A_WORD and not row.num_failures and linked[row.id].superseded_at:
             # Retired for a newer attempt that XQueue never saw, by the router or by a handoff.
             outcome = dataclasses.replace(outcome, state=State.SUPERSEDED)

@@ -37,12 +37,12 @@ def read_or_why(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, s
     return parse_row(row, keys), keys, None
 
 
-def family(page: Iterable[LegacyRow], storage: Source) -> dict[str, Siblings]:
+def siblings_of_page(page: Iterable[LegacyRow], storage: Source) -> dict[str, Siblings]:
     """All rows that share a truncated callback with a row of the page, read, by ``callback_key``."""
     return {key: Siblings(read(row, storage)[0] for row in same) for key, same in rows.siblings(page).items()}
 
 
-def families(every: Iterable[ParsedRow]) -> dict[str, Siblings]:
+def siblings_by_callback(every: Iterable[ParsedRow]) -> dict[str, Siblings]:
     """Rows that were read and that share a truncated callback with another one, by ``callback_key``."""
     found: dict[str, list[ParsedRow]] = defaultdict(list)
     for parsed in every:
@@ -50,7 +50,7 @@ def families(every: Iterable[ParsedRow]) -> dict[str, Siblings]:
     return {key: Siblings(same) for key, same in found.items() if len(same) > 1}
 
 
-def others(parsed: ParsedRow, families: dict[str, Siblings]) -> list[ParsedRow]:
+def siblings_of(parsed: ParsedRow, families: dict[str, Siblings]) -> list[ParsedRow]:
     """The siblings of one row by which it is told what it is. See ``Siblings.beside``."""
     found = families.get(rows.callback_key(parsed.row.lms_callback_url))
     return found.beside(parsed) if found is not None else []

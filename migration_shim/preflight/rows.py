@@ -119,9 +119,9 @@ class _Families:
             else:
                 outside += [row_id for row_id in same if row_id not in there]
         small = [parsed for parsed in page if legacy_rows.callback_key(parsed.row.lms_callback_url) not in self.large]
-        families = self.large | reading.families([*small, *_read(outside)])
+        families = self.large | reading.siblings_by_callback([*small, *_read(outside)])
         for parsed in page:
-            yield parsed, reading.others(parsed, families)
+            yield parsed, reading.siblings_of(parsed, families)
 
 
 def _read(ids: list[int]) -> Iterator[ParsedRow]:

@@ -60,7 +60,7 @@ def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
 
 def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[Candidate]:
     """Class every row of a page."""
-    families = reading.family(page, source)
+    families = reading.siblings_of_page(page, source)
     read = [reading.read(row, source) for row in page]
     identities = [parsed.digests.identity for parsed, _ in read if parsed.digests]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
@@ -70,7 +70,7 @@ def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> 
     clock = legacy_rows.clock()
     candidates = []
     for parsed, keys in read:
-        siblings = reading.others(parsed, families)
+        siblings = reading.siblings_of(parsed, families)
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         decision = classify_for_handoff(parsed, siblings, policy, _standing(parsed, entry, phases), clock)
         open_rows = [parsed.row, *(other.row for other in siblings if _is_open_twin(parsed, other))]
