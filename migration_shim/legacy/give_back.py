@@ -47,7 +47,7 @@ class Returning:
     mark: str
 
 
-class Way(enum.StrEnum):
+class WayBack(enum.StrEnum):
     """How a submission gets back to legacy."""
 
     REVIVED = "revived"
@@ -55,7 +55,7 @@ class Way(enum.StrEnum):
     THERE = "already_there"
 
 
-def family(item: Returning) -> list[LegacyRow]:
+def siblings(item: Returning) -> list[LegacyRow]:
     """All rows with the truncated callback of a submission; an index of XQueue's serves it."""
     return rows.with_callback(item.callback_url)
 
@@ -67,11 +67,11 @@ def own_row(item: Returning, family: list[LegacyRow]) -> LegacyRow | None:
     return max(same, key=lambda row: (not row.retired, row.id), default=None)
 
 
-def way(item: Returning, row: LegacyRow | None) -> Way:
+def way_back(item: Returning, row: LegacyRow | None) -> WayBack:
     """What has to be done with ``own_row``."""
     if row is None:
-        return Way.INSERTED
-    return Way.REVIVED if row.retired and row.grader_id == item.mark else Way.THERE
+        return WayBack.INSERTED
+    return WayBack.REVIVED if row.retired and row.grader_id == item.mark else WayBack.THERE
 
 
 def has_newer(item: Returning, family: list[LegacyRow], gap: timedelta) -> bool:
@@ -94,10 +94,10 @@ def _is_newer(row: LegacyRow, item: Returning, gap: timedelta) -> bool:
     if input_key(envelope) != item.input_key:
         return False
     theirs = (envelope.body.submission_time, row.arrival_time)
-    return is_later(*theirs, item.submission_time, item.arrived_at, gap)
+    return was_made_after(*theirs, item.submission_time, item.arrived_at, gap)
 
 
-def is_later(
+def was_made_after(
     time: str, arrived_at: datetime, than_time: str, than_arrived_at: datetime, gap: timedelta = timedelta(0)
 ) -> bool:
     """

@@ -18,7 +18,7 @@ from ...ledger.entries import legacy_body
 from ...legacy import give_back as legacy
 from ...legacy import uploads
 from ...legacy.files import Source
-from ...legacy.give_back import Returning, Way
+from ...legacy.give_back import Returning, WayBack
 from ...legacy.writes import mark_of
 from ...models import LedgerEntry
 from ...target import reader
@@ -50,12 +50,12 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
         item = _returning(entry, held)
     except Malformed as error:
         return _drain(error.reason)
-    family = legacy.family(item)
+    family = legacy.siblings(item)
     if is_replaced(entry, item, family):
         return Plan(decision=SUPERSEDED, item=item)
-    way = legacy.way(item, legacy.own_row(item, family))
+    way = legacy.way_back(item, legacy.own_row(item, family))
     decision = Decision(row_class=RowClass.IMPORTED, reason=way)
-    if way is not Way.INSERTED:
+    if way is not WayBack.INSERTED:
         return Plan(decision=decision, item=item)
     identity = digests(parse_header(item.header), item.body, held.file_names).identity
     if LedgerEntry.objects.filter(identity=identity).exclude(pk=entry.pk).exists():
@@ -104,6 +104,6 @@ def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) ->
     others = LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk)
     own = (item.submission_time, item.arrived_at)
     return any(
-        legacy.is_later(submission_time(other.student_info), other.arrived_at, *own, gap)
+        legacy.was_made_after(submission_time(other.student_info), other.arrived_at, *own, gap)
         for other in others.only("student_info", "arrived_at")
     )
