@@ -17,8 +17,8 @@ from ..core.data import LegacyRow
 from ..core.errors import FileUnavailable, TargetWriteFailed
 from ..legacy import files as legacy
 from ..legacy.files import Source
-from ..target import contents as target
-from ..target.contents import StoredFile
+from ..target import file_storage as target
+from ..target.file_storage import StoredFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from ..legacy import open_rows as on_legacy
 from ..legacy.downloads import Downloads
 from ..lms import receivers, state
 from ..status import graders as watchers
-from ..target import contents
+from ..target import file_storage
 from ..target import open_rows as on_target
 from ..target.logins import GROUP
 
@@ -136,7 +136,7 @@ def _celery(settings: ShimSettings) -> Iterator[Finding]:
 
 
 def _storages(settings: ShimSettings) -> Iterator[Finding]:
-    if complaint := _storage_complaint(contents.in_use, write=True):
+    if complaint := _storage_complaint(file_storage.in_use, write=True):
         yield found(RULES["storage_unusable"], about=complaint)
     if settings.legacy_storage and (complaint := _storage_complaint(lambda: files.legacy_storage(settings))):
         yield found(RULES["legacy_storage_unusable"], about=complaint)

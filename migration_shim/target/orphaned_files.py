@@ -2,8 +2,8 @@
 Removing contents without rows: stored for a transaction that never committed, by a process that died before it could
 clean up.
 
-They are found by what was written down before they were stored (``contents.intended``), never by listing a storage: in
-a bucket that two systems or two LMSs share, a listing shows what is somebody else's.
+They are found by what was written down before they were stored (``file_storage.intended``), never by listing a storage.
+In a bucket that two systems or two LMSs share, a listing also shows other people's files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from submissions.models import SubmissionFile
 from ..core.errors import TargetWriteFailed
 from ..ledger import stamp
 from ..models import StoredIntent
-from . import contents
+from . import file_storage
 
 BATCH = 200
 
@@ -66,7 +66,7 @@ def sweep(before: datetime, *, execute: bool, check: Callable[[], None]) -> Swep
         swept.old += len(unnamed)
         for intent in old if execute else ():
             due = [(key, name) for key, name in unnamed.items() if str(key) in intent.names]
-            left = contents.delete(due)
+            left = file_storage.delete(due)
             swept.removed += len(due) - left
             failed += left
             if not left:

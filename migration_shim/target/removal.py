@@ -13,7 +13,7 @@ from ..core.data import Leg
 from ..core.identity import FENCE, is_fenced
 from ..ledger import buckets
 from ..models import LedgerEntry
-from . import contents
+from . import file_storage
 from .courses import of_course
 
 BATCH = 200
@@ -73,7 +73,7 @@ def _remove(rows: list[Submission]) -> int:
     ids = [row.pk for row in rows]
     files = SubmissionFile.objects.filter(external_grader__submission_id__in=ids)
     with transaction.atomic():
-        left = contents.abandoned(files.values_list("uuid", "file"))
+        left = file_storage.abandoned(files.values_list("uuid", "file"))
         files.delete()
         Submission._objects.filter(pk__in=ids).delete()
         StudentItem.objects.filter(pk__in=[row.student_item_id for row in rows], submission=None).delete()
@@ -86,5 +86,5 @@ def _remove(rows: list[Submission]) -> int:
             graded_twice.filter(pk__in=pks).update(twin_submission_id=None)
             LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
     # After the commit: contents without a row harm nobody, a row without its contents would.
-    contents.discard(left)
+    file_storage.discard(left)
     return len(ids)

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
-from .contents import abandoned, discard
+from .file_storage import abandoned, discard
 from .open_rows import IN_FLIGHT, is_leased
 
 _Status = ExternalGraderDetail.Status

@@ -16,7 +16,7 @@ from submissions.models import ExternalGraderDetail, SubmissionFile, get_storage
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.identity import Placement, twin_placement
 from ..db.storage import storage_errors
-from . import bulk, contents
+from . import bulk, file_storage
 from .open_rows import IN_FLIGHT
 
 _Status = ExternalGraderDetail.Status
@@ -27,7 +27,7 @@ class Twin:
     """A twin that is to be written, with the files that it shares with its shadow."""
 
     row: bulk.NewRow
-    files: list[contents.StoredFile]
+    files: list[file_storage.StoredFile]
 
 
 def prepare(submission_id: int, queue_name: str) -> Twin:
@@ -65,7 +65,7 @@ def prepare(submission_id: int, queue_name: str) -> Twin:
     return Twin(row=row, files=[_shared(file) for file in shadow.files.order_by("id")])
 
 
-def _shared(file: SubmissionFile) -> contents.StoredFile:
+def _shared(file: SubmissionFile) -> file_storage.StoredFile:
     """The very object that the first grader got; it is deleted with the shadow, not with the twin."""
     try:
         there = get_storage().exists(file.file.name)
@@ -73,7 +73,7 @@ def _shared(file: SubmissionFile) -> contents.StoredFile:
         raise FileUnavailable("target_file_unreadable", file.file.name) from error
     if not there:
         raise FileUnavailable("target_file_missing", file.file.name)
-    return contents.link(file.file.name, file.original_filename)
+    return file_storage.link(file.file.name, file.original_filename)
 
 
 def write(twin: Twin) -> int:

@@ -19,7 +19,7 @@ from ..core.errors import TargetWriteFailed, Unfit
 from ..core.identity import Placement, has_suffix
 from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
 from ..models import LedgerEntry
-from .contents import StoredFile, named, stored_files
+from .file_storage import StoredFile, named, stored_files
 
 __all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
 

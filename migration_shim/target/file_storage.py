@@ -2,7 +2,7 @@
 Contents of files in edx-submissions' storage: stored before the transaction that names them, deleted with their rows.
 
 What is about to be stored is written down first (``intended``), and the transaction that names it strikes that out
-(``named``): what stays written down for a day was stored for nothing, and ``sweeping`` removes it.
+(``named``): what stays written down for a day was stored for nothing, and ``orphaned_files`` removes it.
 
 What is ours is told by its name: it holds the uuid of the SubmissionFile that names it. A linked file, an object of
 XQueue's that a row only points at, is named by an MD5 and never deleted by us.
