@@ -12,7 +12,7 @@ from submissions.models import StudentItem
 
 from ..core.identity import FENCE, Placement
 from ..db import bulk
-from .courses import of_course
+from .exact_match import of_course
 
 #: Texts whose weights are asked in one statement.
 PAGE = 200

@@ -8,7 +8,7 @@ from django.db import connection
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
 from ..db import fingerprint
-from .courses import of_course
+from .exact_match import of_course
 
 _ITEM = "submission__student_item_id"
 #: What a result depends on of the ledger entry itself.

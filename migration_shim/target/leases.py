@@ -27,7 +27,8 @@ from ..conf import ShimSettings
 from ..core.identity import is_fenced
 from ..db.bulk import select, update_where
 from ..models import LedgerEntry
-from .polling import leased_and_waiting, leased_to, of_queue, turns, waiting
+from .exact_match import rows_of_queue
+from .polling import leased_and_waiting, leased_to, turns, waiting
 
 _Status = ExternalGraderDetail.Status
 #: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
@@ -114,7 +115,7 @@ def _take(
     session: str,
     given_up: list[ExternalGraderDetail],
 ) -> Lease | None:
-    rows = of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
+    rows = rows_of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
     while True:
         with transaction.atomic():
             if connection.features.has_select_for_update_skip_locked:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import BooleanField, Case, Count, Exists, F, Min, OuterRef, Q, QuerySet, Value, When
-from django.db.models.functions import MD5, Length, Substr
-from django.db.models.lookups import Exact
+from django.db.models.functions import MD5, Substr
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
 from ..core.identity import FENCE
 from ..fields import exact
-from .courses import of_course
+from .exact_match import is_one_of, of_course
 
 _Status = ExternalGraderDetail.Status
 _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_item__student_id"
@@ -190,19 +189,10 @@ def _real(courses: frozenset[str] | None, queues: frozenset[str] | None) -> Quer
         | Q(submission__student_item__item_id__startswith=FENCE)
     )
     if courses is not None:
-        rows = rows.filter(_exactly("submission__student_item__course_id", courses))
+        rows = rows.filter(is_one_of("submission__student_item__course_id", courses))
     if queues is not None:
-        rows = rows.filter(_exactly("queue_name", queues))
+        rows = rows.filter(is_one_of("queue_name", queues))
     return rows.order_by("created_at", "pk")
-
-
-def _exactly(column: str, values: frozenset[str]) -> Q:
-    """By bytes: MySQL takes names for one that differ in case (not so at a beginning), or in blanks at the end."""
-    wanted = Q(pk__in=[])
-    for value in sorted(values):
-        as_long = Exact(Length(column), len(value))
-        wanted |= Q(as_long, **{column: value, f"{column}__startswith": value})
-    return wanted
 
 
 def is_leased(row: ExternalGraderDetail, lease_seconds: int) -> bool:
@@ -214,7 +204,7 @@ def count_failed_since(course_id: str, moment: datetime) -> int:
     """How many of a course's submissions, learners' own, have failed for good since then. Served by status_time."""
     rows = ExternalGraderDetail.objects.filter(status=_Status.FAILED, status_time__gte=moment)
     rows = rows.filter(submission__student_item__course_id=course_id)
-    rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # bytes: see of_course
+    rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # by bytes: see exact_match
     return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
 
 

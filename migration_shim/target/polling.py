@@ -13,14 +13,13 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Length
-from django.db.models.lookups import Exact
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
 from ..models import LedgerEntry
+from .exact_match import rows_of_queue
 
 _Status = ExternalGraderDetail.Status
 #: What no poll asks for, to see where in a statement the values of one stand.
@@ -37,16 +36,7 @@ def _offered(queue_name: str, statuses: tuple[tuple[str, datetime], ...]) -> Que
     wanted = Q()
     for status, before in statuses:
         wanted |= Q(status=status, status_time__lte=before)
-    return of_queue(queue_name).filter(wanted)
-
-
-def of_queue(queue_name: str) -> QuerySet[ExternalGraderDetail]:
-    """
-    The rows of a queue. Beside the index's word two more are asked on MySQL, which takes ``Q`` for ``q`` in it (not so
-    at a beginning), and blanks at the end for nothing.
-    """
-    as_long = Exact(Length("queue_name"), len(queue_name))
-    return ExternalGraderDetail.objects.filter(as_long, queue_name=queue_name, queue_name__startswith=queue_name)
+    return rows_of_queue(queue_name).filter(wanted)
 
 
 def turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:

@@ -13,7 +13,7 @@ from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 from ..core.errors import FileUnavailable, Malformed
 from ..core.identity import FENCE
 from ..db.storage import storage_errors
-from .courses import of_course
+from .exact_match import of_course
 
 #: Ids below the newest that are looked at again: one is handed out before its row is committed.
 _LATE_IDS = 2000

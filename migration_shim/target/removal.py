@@ -14,7 +14,7 @@ from ..core.identity import FENCE, is_fenced
 from ..ledger import buckets
 from ..models import LedgerEntry
 from . import file_storage
-from .courses import of_course
+from .exact_match import of_course
 
 BATCH = 200
 
