@@ -17,7 +17,7 @@ from ..conf import load
 from ..core.data import Phase
 from ..core.errors import ConfigurationError
 from ..models import CoursePhase, KnownDifference, Run
-from ..runs import records as runs
+from ..runs import records as run_records
 
 #: The settings that a verdict depends on beside the gate's thresholds. None that one container has and another has not
 #: (a pause file, a URL, a time-out): a permit would hold in some processes and not in others.
@@ -52,7 +52,7 @@ def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
         ConfigurationError: the settings are not usable.
     """
     settings = load()
-    ended = Run.objects.filter(scope=runs.scope_name(course_id), complete=True).order_by("-id")
+    ended = Run.objects.filter(scope=run_records.scope_name(course_id), complete=True).order_by("-id")
     in_force = KnownDifference.objects.filter(
         course_id__in=("", course_id), withdrawn_at=None, expires_at__gt=now()
     ).order_by("pk")
@@ -60,7 +60,7 @@ def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
         "step": [str(phase), str(step)],
         # Without their documents, which are long: this is asked in a learner's submission.
         "runs": {kind: ended.filter(kind=kind).values_list("pk", flat=True).first() for kind in _EVIDENCE},
-        "versions": runs.versions(),
+        "versions": run_records.versions(),
         "thresholds": dataclasses.asdict(settings.thresholds()),
         "settings": {name: getattr(settings, name) for name in BOUND_TO},
         # By scope, class and validity: how often an entry has hit says nothing of what it covers.
@@ -78,13 +78,13 @@ def holds(record: CoursePhase) -> bool:
         found = basis(record.course_id, record.phase, record.permit)
     except ConfigurationError:
         return False
-    return record.permit_basis == runs.digest(found)
+    return record.permit_basis == run_records.digest(found)
 
 
 def grant(record: CoursePhase, step: Phase, until: datetime, run: Run | None = None) -> None:
     """Give a permit, or renew it, for what there is now. The caller has the row's lock, and saw the evidence in it."""
     record.permit, record.permit_until = step.value, until
-    record.permit_basis = runs.digest(basis(record.course_id, record.phase, step))
+    record.permit_basis = run_records.digest(basis(record.course_id, record.phase, step))
     if run is not None:
         record.permit_run = run
     record.save(update_fields=["permit", "permit_until", "permit_basis", "permit_run"])
@@ -113,4 +113,5 @@ def withdraw(course_ids: Collection[str]) -> None:
 
 def at_work(course_id: str) -> bool:
     """Whether a run is at work that will judge the course when it ends."""
-    return any((run := runs.last(kind, course_id)) is not None and runs.is_alive(run.pk) for kind in _EVIDENCE)
+    last = (run_records.last(kind, course_id) for kind in _EVIDENCE)
+    return any(run is not None and run_records.is_alive(run.pk) for run in last)

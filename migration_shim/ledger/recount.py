@@ -18,7 +18,7 @@ from ..core.buckets import Flag, Kind, bins_of, facts_of
 from ..core.data import State
 from ..metrics import count
 from ..models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from . import counts
 from .buckets import Changes, differences_of, rows_of, take_in
 
@@ -100,7 +100,7 @@ def mend(course_id: str) -> int:
     release before has compared get their buckets; that is none.
     """
     _take_in(course_id)
-    name = f"recount:{runs.digest({'course': course_id})[:32]}"
+    name = f"recount:{run_records.digest({'course': course_id})[:32]}"
     place, _ = Checkpoint.objects.get_or_create(name=name)
     if connection.vendor == "mysql" and not connection.in_atomic_block:
         with connection.cursor() as cursor:  # of the next transaction: all its reads are of one moment

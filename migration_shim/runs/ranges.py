@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..core.errors import RunLocked, ShimError, TargetWriteFailed
 from ..models import Checkpoint
-from . import records as runs
+from . import records as run_records
 from .checkpoints import Position
 from .control import Control, Stopped
 
@@ -47,7 +47,7 @@ class Range(Generic[T]):
 
     def is_wanted(self) -> bool:
         """Whether the run that it belongs to is still alive."""
-        return runs.is_alive(self.plan["run"])
+        return run_records.is_alive(self.plan["run"])
 
     def keep(self, **marks: Any) -> None:
         """Keep marks beside the counts, without a move."""

@@ -15,7 +15,7 @@ from django.db import transaction
 from ..conf import ShimSettings
 from ..core.errors import RunLocked, WorkersFailed
 from ..models import Checkpoint, Run
-from . import records as runs
+from . import records as run_records
 from .control import Control, nothing
 from .ranges import T
 
@@ -105,7 +105,7 @@ class Spread(Generic[T]):
     def _make(self, planned: Iterable[tuple[int, dict[str, Any]]]) -> None:
         """A row a range."""
         for name in Checkpoint.objects.filter(name__startswith=PREFIX).values_list("name", flat=True):
-            if not runs.is_alive(int(name.split(":")[1])):
+            if not run_records.is_alive(int(name.split(":")[1])):
                 Checkpoint.objects.filter(name=name).delete()  # of a command that was killed
         for number, (after, plan) in enumerate(planned):
             name = f"{PREFIX}{self.record.pk}:{number}"
