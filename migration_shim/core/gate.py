@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from .data import DETERMINISTIC, DivergenceClass, Verdict
 from .evidence import Cause, CohortEvidence, Evidence, GateResult, Thresholds, thin_problems
-from .explain import notes, thin_names, ways_out
+from .gate_explanation import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed
 from .noise import problem_rate, rate_and_error
 

@@ -12,8 +12,8 @@ from django.utils.timezone import now
 from ..conf import load
 from ..core.data import Document, ExitCode, Phase, Verdict
 from ..core.evidence import Cause, CohortEvidence, Evidence, GateResult
-from ..core.explain import explain
 from ..core.gate import evaluate
+from ..core.gate_explanation import explain
 from ..ledger import known_differences, permits
 from ..models import CoursePhase, Run
 from ..runs import records as runs

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from migration_shim.core import martingale
 from migration_shim.core.data import DETERMINISTIC, DivergenceClass, Verdict
 from migration_shim.core.evidence import CohortEvidence, Evidence, Latency, Override, Thresholds
-from migration_shim.core.explain import explain
 from migration_shim.core.gate import evaluate
+from migration_shim.core.gate_explanation import explain
 from migration_shim.core.martingale import evidence_above, evidence_below, lower_bound, upper_bound
 
 DEFAULTS = Thresholds(
