@@ -53,31 +53,31 @@ def session_of(session_key: str | None) -> str:
     return salted_hmac("migration_shim.lease", session_key).hexdigest()[:32] if session_key else ""
 
 
-def heard_from(session: str) -> None:
+def note_heard_from(session: str) -> None:
     """Note that a session asks again: what it was sent in time it has, and what it still waits for it never gets."""
     entries = leased_to(session)
     if session and (ids := list(entries.values_list("pk", flat=True))):
         entries.filter(pk__in=ids).update(lease_taken=F("lease_sent"), lease_session="")
 
 
-def polled(queue_name: str, settings: ShimSettings, session: str) -> bool:
+def note_poll(queue_name: str, settings: ShimSettings, session: str) -> bool:
     """Note that a session asks again, and say whether a row of the queue waits: mostly one statement in all."""
     if not session:
         return waiting(queue_name, settings).exists()
     leased, waits = leased_and_waiting(queue_name, settings, session)
     if leased:
-        heard_from(session)
+        note_heard_from(session)
     return waits
 
 
-def sent(lease: Lease) -> None:
+def note_sent(lease: Lease) -> None:
     """Note that a hand-out was answered in time, unless its session has asked again meanwhile."""
     if lease.entry is not None and lease.entry.lease_session:
         same = {"id": lease.entry.pk, "lease_key": lease.detail.pullkey, "lease_session": lease.entry.lease_session}
         update_where(LedgerEntry, same, {"lease_sent": True})
 
 
-def take(
+def lease_next(
     queue_name: str, settings: ShimSettings, session: str = "", *, waits: bool = False
 ) -> tuple[Lease | None, list[ExternalGraderDetail]]:
     """
@@ -87,7 +87,7 @@ def take(
         queue_name: the queue.
         settings: the settings in force.
         session: who asks, as ``session_of`` gives it.
-        waits: whether ``polled`` has just said that one waits.
+        waits: whether ``note_poll`` has just said that one waits.
 
     Returns:
         The lease, or None when no row waits; and the rows that have died too often and were failed on the way.
@@ -100,14 +100,14 @@ def take(
             break
         waits = False
         for status, before in turns(settings, now()):
-            lease = _take(queue_name, status, before, settings, session, given_up)
+            lease = _lease_next_of(queue_name, status, before, settings, session, given_up)
             if lease is not None:
                 return lease, given_up
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  (out of step, no secret)
     return None, given_up
 
 
-def _take(
+def _lease_next_of(
     queue_name: str,
     status: str,
     before: datetime,
@@ -139,7 +139,7 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     limit it becomes failed instead. The condition on status and status_time is what makes this safe where the database
     cannot skip locked rows.
     """
-    died, limit = _death(row, settings) if row.status == _Status.PULLED else (False, 0)
+    died, limit = _counts_as_death(row, settings) if row.status == _Status.PULLED else (False, 0)
     failures = row.num_failures + died
     status = _Status.FAILED if died and failures >= limit else _Status.PULLED
     key = "" if status == _Status.FAILED else str(uuid.uuid4())
@@ -152,7 +152,7 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     return True
 
 
-def _death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int]:
+def _counts_as_death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int]:
     """
     Whether a lease that has run out counts as a grader's death, and how many the row may have.
 
@@ -176,6 +176,11 @@ def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
     # A twin is handed out with its entry's residue; the entry's own lease is that of the shadow.
     entries = LedgerEntry.objects.filter(twin_submission_id=row.submission_id, purged_at=None)
     return entries.only(*_HANDED_OUT).get() if entries.update(twin_lease_key=row.pullkey) else None
+
+
+def is_leased(row: ExternalGraderDetail, lease_seconds: int) -> bool:
+    """Whether a grader has the row now; by the row itself, because edx-submissions' own endpoint writes no lease."""
+    return row.status == _Status.PULLED and row.status_time > now() - timedelta(seconds=lease_seconds)
 
 
 def lease_one(submission_id: int, settings: ShimSettings) -> str | None:

@@ -15,6 +15,7 @@ from ..conf import ShimSettings
 from ..core.identity import FENCE
 from ..fields import exact
 from .exact_match import is_one_of, of_course
+from .leases import is_leased
 
 _Status = ExternalGraderDetail.Status
 _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_item__student_id"
@@ -193,11 +194,6 @@ def _real(courses: frozenset[str] | None, queues: frozenset[str] | None) -> Quer
     if queues is not None:
         rows = rows.filter(is_one_of("queue_name", queues))
     return rows.order_by("created_at", "pk")
-
-
-def is_leased(row: ExternalGraderDetail, lease_seconds: int) -> bool:
-    """Whether a grader has the row now; by the row itself, because edx-submissions' own endpoint writes no lease."""
-    return row.status == _Status.PULLED and row.status_time > now() - timedelta(seconds=lease_seconds)
 
 
 def count_failed_since(course_id: str, moment: datetime) -> int:

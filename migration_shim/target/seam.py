@@ -28,7 +28,7 @@ from ..core import json_text
 from ..core.cross_site import from_another_site
 from ..core.errors import Malformed
 from ..db.storage import storage_errors
-from ..ledger import entries as ledger
+from ..ledger import entries as ledger_entries
 from ..metrics import count
 from . import leases, polling, results
 
@@ -105,11 +105,11 @@ class WatcherSeam(XQueueViewSet):
         settings, _ = usable()  # a bad key is no reason to let learners wait
         session = leases.session_of(request.session.session_key)
         if not self._may_pull(queue_name, settings):
-            leases.heard_from(session)
+            leases.note_heard_from(session)
             return self._reply(False, f"Queue '{queue_name}' not found")
-        waits = leases.polled(queue_name, settings, session)
+        waits = leases.note_poll(queue_name, settings, session)
         for _ in range(_UNREADABLE_A_POLL if waits else 0):
-            lease, given_up = leases.take(queue_name, settings, session, waits=waits)
+            lease, given_up = leases.lease_next(queue_name, settings, session, waits=waits)
             waits = False
             for row in given_up:
                 results.tell_learner(row, settings)
@@ -126,7 +126,7 @@ class WatcherSeam(XQueueViewSet):
                 return self._reply(False, "Error fetching submission")
             else:
                 if self.in_time(settings):
-                    leases.sent(lease)
+                    leases.note_sent(lease)
                 return self._reply(True, payload)
         return self._reply(False, f"Queue '{queue_name}' is empty")
 
@@ -190,7 +190,7 @@ def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
         count("handed_out_without_residue")
         body = _upstream_body(detail, answer)
     else:
-        body = ledger.legacy_body(lease.entry, answer)
+        body = ledger_entries.legacy_body(lease.entry, answer)
     files = {
         name: request.build_absolute_uri(SubmissionFile(file=stored).file.url)
         for _, name, stored in rows

@@ -18,7 +18,8 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
 from .file_storage import abandoned, discard
-from .open_rows import IN_FLIGHT, is_leased
+from .leases import is_leased
+from .open_rows import IN_FLIGHT
 
 _Status = ExternalGraderDetail.Status
 
