@@ -1,6 +1,4 @@
-"""
-What a legacy row is, and what backfill does with it: pure functions of (row, its siblings, policy), total over any row.
-"""
+"""Classify legacy rows for backfill: pure functions of a row, its siblings and a policy, defined for any row."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRow:
-    """A legacy row with what was read out of it; ``problem`` says why ``digests``, and maybe ``envelope``, is None."""
+    """A legacy row with what was read out of it. ``problem`` says why ``digests``, and maybe ``envelope``, is None."""
 
     row: LegacyRow
     envelope: Envelope | None
@@ -62,12 +60,15 @@ class Decision:
 
 def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
     """
-    Read one row. ``file_names`` is None where they could not be read (then the row has no digests).
+    Parse one legacy row.
 
-    Raises nothing: a row that cannot be read comes back with the reason, whatever has gone wrong. One row that nobody
-    has thought of must not keep all others from being read; it is counted and shown as any malformed one. Another LMS's
-    row is not read: it has neither envelope nor digests nor input, so that nothing is linked to it, made of it, or
-    replaced by it.
+    Nothing is raised. A row that cannot be read comes back with the reason in ``problem``, whatever has gone wrong, and
+    is counted and shown as malformed: one odd row must not keep all others from being read. A row of another LMS is not
+    parsed. It has no envelope, digests or input, so that nothing is linked to it, copied from it or superseded by it.
+
+    Args:
+        row: the row.
+        file_names: the original names of its files; None where they could not be read, and then it has no digests.
     """
     if row.whose is not Whose.OURS:
         problem = OTHERS[row.whose]
@@ -109,10 +110,10 @@ def _parse(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
 
 def plain_identity(row: LegacyRow) -> str | None:
     """
-    The identity of a row without files, without reading all of it; None where that takes a closer look.
+    Return the identity of a row without files from a few of its columns, or None where the whole row has to be parsed.
 
-    Only for finding an entry that has it: whether the row can be read at all is not looked into, and an entry was made
-    of one that could.
+    This serves only to find an entry with that identity. It does not check whether the row can be read: the entry was
+    made from a row that could.
     """
     if row.s3_keys not in ("", "{}") or row.whose is not Whose.OURS:
         return None
@@ -124,31 +125,35 @@ def plain_identity(row: LegacyRow) -> str | None:
 
 
 def is_handed_off(row: LegacyRow) -> bool:
-    """Whether our own handoff has retired a row. A grader's reply to it is refused: its pullkey is empty."""
+    """
+    Tell whether our own handoff has retired a row. Its pullkey is empty, so XQueue refuses a grader's reply to it.
+    """
     return row.retired and not row.pullkey and row.grader_id.startswith(MARK)
 
 
 def is_failed_push(row: LegacyRow) -> bool:
     """
-    Whether XQueue could not push a row to its grader. What the LMS has acknowledged then is no grade: XQueue told it so
-    itself, as an operator's command does, and keeps no reply (xqueue, ``submission_queue/consumer.py``).
+    Tell whether XQueue could not push a row to its grader.
+
+    If the LMS acknowledged such a row, it acknowledged no grade: XQueue itself reported the failure, as an operator's
+    command does, and keeps no reply (xqueue, ``submission_queue/consumer.py``).
     """
     return row.push_time is not None and row.num_failures > 0 and not row.grader_reply
 
 
 def same_input(one: ParsedRow, other: ParsedRow) -> bool:
-    """Whether two rows are certainly attempts of one learner at one input."""
+    """Tell whether two rows are certainly attempts of one learner at one input."""
     return bool(one.input_key) and one.input_key == other.input_key
 
 
 def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
     """
-    The state of a legacy row. ``siblings`` are the other rows with its truncated callback.
+    Return the state of a legacy row. ``siblings`` are the other rows with its truncated callback.
 
-    XQueue retires a row in four ways and writes none of them down: an accepted return, four refused ones, a newer
-    submission of the same input, and a submission whose callback only looks the same in its first 128 characters
-    (collided). Our own handoff leaves a mark. A row that a newer one had retired still takes a late return; that reply
-    reached the learner only if the newer row was another input's.
+    XQueue retires a row in four ways and records none of them: an accepted return, four refused returns, a newer
+    submission of the same input, and a submission whose callback only agrees in its first 128 characters (collided).
+    Our own handoff leaves a mark. A row that a newer row has retired still accepts a late return. That reply reached
+    the learner only if the newer row belonged to another input.
     """
     row = parsed.row
     if not row.retired:
@@ -180,14 +185,14 @@ def classify(
     parsed: ParsedRow, siblings: list[ParsedRow], policy: Policy, *, present: bool, wanted: bool = False
 ) -> Decision:
     """
-    The one class of a row.
+    Return the one class of a row.
 
     Args:
         parsed: the row.
         siblings: the other legacy rows that share its truncated callback.
         policy: what this backfill wants.
         present: whether the target already holds this submission.
-        wanted: whether the router owes this submission a shadow; then it gets one though legacy has graded it since.
+        wanted: whether the router owes this submission a shadow; if so it gets one although legacy has graded it since.
     """
     if (other := OTHERS.get(parsed.row.whose)) is not None:
         return Decision(row_class=RowClass.OUT_OF_SCOPE, reason=other)
@@ -225,7 +230,7 @@ _RETIRED_CLASSES = {
 
 
 def is_copy(row: LegacyRow) -> bool:
-    """Whether a row is a reverse shadow: its callback is our sink."""
+    """Tell whether a row is a reverse shadow: its callback is our sink."""
     try:
         return is_sink(parse_header(row.xqueue_header).callback_url)
     except Malformed:
@@ -253,7 +258,10 @@ def _sampled(envelope: Envelope, policy: Policy) -> bool:
 
 
 def _is_duplicate(parsed: ParsedRow, siblings: list[ParsedRow]) -> bool:
-    """Rows of one identity: the newest unretired one, else the newest, is the submission's row."""
+    """
+    Tell whether another row with the same identity stands for the submission: the newest unretired one, else the
+    newest.
+    """
     rows = [other.row for other in siblings if other.digests == parsed.digests] + [parsed.row]
     best = max(rows, key=lambda row: (not row.retired, row.id))
     return best.id != parsed.row.id
@@ -278,7 +286,11 @@ def _unfit(parsed: ParsedRow, policy: Policy) -> str | None:
 
 
 def answer_over(answer: object, limit: int) -> bool:
-    """Whether an answer's size is above a limit. A short text needs no counting: no character takes more than 12."""
+    """
+    Tell whether an answer's size is above a limit.
+
+    A short text is not counted out: no character takes more than 12.
+    """
     if isinstance(answer, str) and 12 * len(answer) + 2 <= limit:
         return False
     try:
@@ -288,5 +300,5 @@ def answer_over(answer: object, limit: int) -> bool:
 
 
 def answer_size(answer: object) -> int:
-    """The size that edx-submissions holds against its limit: characters of ASCII-escaped JSON."""
+    """Return an answer's size as edx-submissions limits it: the number of characters of its ASCII-escaped JSON."""
     return len(json.dumps(answer))

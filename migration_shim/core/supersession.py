@@ -1,8 +1,8 @@
 """
-Which attempts of one learner at one input are replaced: what the learner's own state has left behind, and nothing else.
+Decide which attempts of one learner at one input are superseded: those that the learner's own state has left behind.
 
-"Everything but the newest" is not it: of two tabs at once the LMS may end with the key of either, and only a grade with
-the key that it holds reaches the learner.
+Superseding everything but the newest attempt would be wrong. With two tabs open, the LMS may end up with the key of
+either attempt, and only a grade with the key that it holds reaches the learner.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """What a learner's state says of one input: the key whose reply it waits for, None where it waits for none."""
+    """What a learner's state says of one input: the key whose reply it waits for, or None where it waits for none."""
 
     key: str | None
 
@@ -32,8 +32,10 @@ class Queued:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt(Generic[Name]):
     """
-    One accepted attempt. ``number`` is its ledger id where the router gave it that at its acceptance, None where it was
-    imported; ``began`` is its arrival; ``alive`` says that it is in flight, and could be retired.
+    One accepted attempt.
+
+    ``number`` is its ledger id if the router wrote the entry when it accepted the attempt, None if it was imported.
+    ``began`` is its arrival. ``alive`` says that it is in flight and can still be retired.
     """
 
     name: Name
@@ -44,7 +46,10 @@ class Attempt(Generic[Name]):
 
 
 def submission_time(student_info: str) -> str:
-    """When the LMS says that an attempt was submitted, as CAPA writes it; empty where the text does not say."""
+    """
+    Return when the LMS says that an attempt was submitted, as CAPA writes it; empty where ``student_info`` does not
+    say.
+    """
     try:
         return time_in(json_text.loads(student_info or "{}"))
     except ValueError:  # written before there was a limit of depth
@@ -52,13 +57,13 @@ def submission_time(student_info: str) -> str:
 
 
 def time_in(info: Any) -> str:
-    """The same of a ``student_info`` that was parsed."""
+    """Return the submission time in a parsed ``student_info``; empty where there is none."""
     time = info.get("submission_time") if isinstance(info, dict) else None
     return time if isinstance(time, str) else ""
 
 
 def is_later(one: Attempt[Name], other: Attempt[Name]) -> bool:
-    """Whether ``one`` was accepted after ``other``: by the ledger's ids where both have theirs, else by arrival."""
+    """Tell whether ``one`` was accepted after ``other``: by ledger id where both have one, else by arrival."""
     if one.number is not None and other.number is not None:
         return one.number > other.number
     return one.began > other.began
@@ -68,13 +73,22 @@ def superseded(
     attempts: Iterable[Attempt[Name]], state: Queued | None, moment: datetime
 ) -> tuple[set[Name], datetime | None]:
     """
-    Those of the attempts at one input that are replaced, and when to look again (None: waiting changes nothing).
+    Return the names of the attempts at one input that are superseded, and when to look again.
 
-    Never the one whose key the state holds, unless a later attempt has the same key (the LMS makes keys by the second);
-    where there is a later one, the LMS may be about to save its key.
-    One is replaced once the state holds the key of a later one. Where it holds another key, or none, the LMS may only
-    be slow to save: then it is, ``STALL`` after its acceptance. Where the state cannot be read (None), only one
-    that began ``STALL`` before a later one.
+    The attempt whose key the state holds is never superseded, unless a later attempt has the same key (the LMS makes
+    keys by the second). While there is a later attempt, the LMS may still be about to save that one's key.
+
+    An attempt is superseded once the state holds the key of a later one. Where the state holds another key or none, the
+    LMS may only be slow to save, so the attempt is superseded ``STALL`` after its acceptance. Where the state cannot be
+    read, an attempt is superseded only if it began more than ``STALL`` before a later one.
+
+    Args:
+        attempts: all attempts at the input.
+        state: the learner's state of the input; None where it cannot be read.
+        moment: now.
+
+    Returns:
+        The names, and the moment at which more may be superseded; None where waiting changes nothing.
     """
     known = list(attempts)
     gone: set[Name] = set()
