@@ -31,7 +31,7 @@ class Authority(enum.StrEnum):
 
 
 class Whose(enum.StrEnum):
-    """Which LMS has sent a legacy row, by the host of its callback."""
+    """Which LMS sent a legacy row, by the host of its callback."""
 
     OURS = "ours"
     FOREIGN = "foreign"  # another LMS's: a setting says so
@@ -74,7 +74,7 @@ BETWEEN = (*HELD, Move.RETURNING)
 
 
 class RowClass(enum.StrEnum):
-    """What backfill makes of a legacy row. Every row read gets exactly one."""
+    """What backfill makes of a legacy row. Every row that is read gets exactly one class."""
 
     IMPORTED = "imported"
     PRESENT = "present"
@@ -107,7 +107,7 @@ class State(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether this side has said its last word. A stuck row has not: an operator may set it free."""
+        """Whether this side's outcome can no longer change. A stuck row's still can: an operator may set it free."""
         return self not in (State.QUEUED, State.PULLED, State.STUCK, State.MISSING)
 
 
@@ -178,7 +178,7 @@ class PairStatus(enum.StrEnum):
 
 
 class Verdict(enum.StrEnum):
-    """What the gate says."""
+    """The verdict of the gate."""
 
     PASS = "PASS"  # noqa: S105  (no password)
     FAIL = "FAIL"
@@ -220,7 +220,7 @@ class LegacyRow:
     """
     One row of XQueue's ``queue_submission``, all columns as stored. Times are aware, in UTC.
 
-    ``whose`` is no column: it is told by the callback's host, where the row is read (``legacy/rows.py``).
+    ``whose`` is no column. ``legacy/rows.py`` sets it by the callback's host when it reads the row.
     """
 
     id: int
@@ -271,7 +271,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remarks:
-    """What sets one side of a submission apart; most have nothing of the kind."""
+    """What is unusual about one side of a submission. Most sides have no remarks."""
 
     #: A row that is gone: its state when it was last read.
     was: State | None = None
@@ -331,7 +331,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A command's answer: plain data, and what the process should exit with."""
+    """The result of a command: plain data, and the exit code of the process."""
 
     content: dict[str, Any]
     exit_code: ExitCode

@@ -1,8 +1,8 @@
 """
 What one legacy row shows of the rules of preflight (``row_rules``): pure functions of the row and its siblings.
 
-Each yields hits. A hit names a rule, and at most a word or a size, never anything of a learner's: words are those of
-this module, error codes, and names of keys that are short and plain.
+Each function yields hits. A hit names a rule and adds at most a word or a size, never anything that a learner wrote.
+The words are those of this module, error codes, and names of keys that are short and plain.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Hit(NamedTuple):
 
 
 def of_envelope(envelope: Envelope, digest: str, answer_limit: int, shadow_suffix: str) -> Iterator[Hit]:
-    """What the target's own endpoint would not hand to the grader as it came, and what the target cannot hold."""
+    """
+    Yield hits for what the target's own endpoint would change on the way to the grader, and what the target cannot
+    hold.
+    """
     body = envelope.body
     yield from _of_payload(body.grader_payload)
     if body.random_seed != 1 or isinstance(body.random_seed, bool):
@@ -96,11 +99,11 @@ def _name(key: str) -> str:
 
 def of_reply(reply: Reply, predicted: int | None) -> Iterator[Hit]:
     """
-    A reply that the platform or the target does not take.
+    Yield a hit for a reply that the platform or the target does not accept.
 
     Args:
         reply: as CAPA reads it.
-        predicted: the points that the installed edx-submissions would store for it, None where it stores none.
+        predicted: the points that the installed edx-submissions would store for it; None where it stores none.
     """
     if reply.kind is ReplyKind.VALID:
         if predicted is None:
@@ -113,9 +116,15 @@ def of_reply(reply: Reply, predicted: int | None) -> Iterator[Hit]:
 
 def of_score(reply: Reply, predicted: int, possible: int) -> Iterator[tuple[ScoreStyle, str]]:
     """
-    What is the matter with the points that would be stored, for every style that the queue may turn out to have.
+    Yield (style, code) for what would be wrong with the stored points, for each style that the queue may turn out to
+    have.
 
-    A queue's style is known when all of its scores have been seen; nothing of a row is kept until then.
+    A queue's style is known only when all of its scores have been seen, and nothing of a row is kept until then.
+
+    Args:
+        reply: as CAPA reads it.
+        predicted: the points that would be stored.
+        possible: the problem's maximum.
     """
     points = Points(stored=predicted, possible=possible, predicted=predicted)
     for style in ScoreStyle:
@@ -126,28 +135,38 @@ def of_score(reply: Reply, predicted: int, possible: int) -> Iterator[tuple[Scor
 
 
 def of_times(row: LegacyRow, lease_seconds: float) -> Iterator[Hit]:
-    """A grading that took longer than the lease, as far as the row's last pull and return show it."""
+    """
+    Yield a hit for a grading that took longer than the lease, as far as the row's last pull and its return show it.
+    """
     seconds = grading_seconds(row)
     if seconds is not None and seconds > lease_seconds:
         yield Hit("grading_over_lease", size=seconds)
 
 
 def grading_seconds(row: LegacyRow) -> float | None:
-    """From the last pull to the return; None where there was none. Below 0 where the row was pulled again since."""
+    """
+    Return the seconds from a row's last pull to its return, or None where either is missing.
+
+    The result is below 0 where the row was pulled again after its return.
+    """
     if row.pull_time is None or row.return_time is None:
         return None
     return (row.return_time - row.pull_time).total_seconds()
 
 
 def of_siblings(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> Iterator[Hit]:
-    """``siblings`` are the other rows that share the callback as XQueue compares it."""
+    """
+    Yield a hit where another row has the same truncated callback but another full one.
+
+    ``siblings`` are the other rows that share the callback as XQueue compares it.
+    """
     url = callback_url(parsed)
     if any(callback_url(other) != url for other in siblings):
         yield Hit("callback_collision")
 
 
 def callback_url(parsed: ParsedRow) -> str:
-    """The whole callback URL; XQueue's own column for a row that names none that can be read."""
+    """Return a row's full callback URL, or XQueue's truncated column where the header names none that can be read."""
     if parsed.envelope is not None:
         return parsed.envelope.header.callback_url
     try:
@@ -157,7 +176,7 @@ def callback_url(parsed: ParsedRow) -> str:
 
 
 def input_of(envelope: Envelope) -> str:
-    """The input of the problem, as ``_<response>_<input>``; empty where it cannot be told."""
+    """Return the input of the problem, as ``_<response>_<input>``; empty where it cannot be told."""
     body, callback = envelope.body, envelope.callback
     found = recover_input(callback, body.submission_time, body.anonymous_student_id, envelope.header.lms_key)
     return found.removeprefix(callback.html_id) if found else ""

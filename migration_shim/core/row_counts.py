@@ -1,8 +1,8 @@
 """
-The rows of one course, counted as they stream past: by rule within queue and problem, and by the class of backfill.
+Count the rows of one course as they stream past: by rule within queue and problem, and by their class for backfill.
 
-Nothing of a row is kept but its id, as an example or because somebody has to look after it. Cohorts, words and ids are
-bounded, so memory does not grow with the rows; what is over a bound is counted together, never dropped.
+Nothing of a row is kept but its id, as an example or because an operator has to look at the row. Cohorts, words and ids
+are bounded, so memory does not grow with the rows. What exceeds a bound is counted together, never dropped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FILES_LOOKED = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowContext:
-    """What does not change while rows are counted."""
+    """What stays the same while the rows of a course are counted."""
 
     policy: Policy
     shadow_suffix: str
@@ -47,7 +47,7 @@ class RowContext:
 
 @dataclass(slots=True, kw_only=True)
 class HitCount:
-    """Rows that meet one rule."""
+    """The count of rows that meet one rule."""
 
     example: int
     rows: int = 0
@@ -56,7 +56,7 @@ class HitCount:
     listed: list[int] = field(default_factory=list)
 
     def finding(self, code: str, queue: str, problem: str, about: str = "") -> Finding:
-        """As a finding of this place."""
+        """Return the count as a finding of this queue and problem."""
         about = about or (_ABOUT[code].format(self.most) if code in _ABOUT else ", ".join(sorted(self.words)))
         return found(
             RULES[code],
@@ -73,7 +73,7 @@ _ABOUT = {"answer_over_limit": "up to {:,.0f} characters", "grading_over_lease":
 
 
 class HitCounts(dict[str, HitCount]):
-    """Counts by code."""
+    """The counts of one cohort, by the code of the rule."""
 
     def add(self, row_id: int, hits: Iterable[Hit]) -> None:
         """Count a row once for each rule that it meets, however often it meets it."""
@@ -112,7 +112,7 @@ class Cohort:
 
 @dataclass(slots=True, kw_only=True)
 class Queue:
-    """What the rows of one queue show of it."""
+    """What the rows of one queue show about it."""
 
     #: The newest row that a grader took and the LMS took the grade of.
     newest_graded: int | None = None
@@ -128,7 +128,7 @@ class Queue:
 
 
 class CourseRowCounts:
-    """Give it every row of a course once, in ascending order of id."""
+    """The counts of one course. ``see`` has to be called once for every row, in ascending order of id."""
 
     def __init__(self, facts: RowContext) -> None:
         self._facts = facts
@@ -223,11 +223,11 @@ class CourseRowCounts:
         return self.cohorts[key]
 
     def style(self, queue: str) -> ScoreStyle:
-        """What the graders of a queue call a score, by all of its scores."""
+        """Return what the graders of a queue call a score, by all of its scores."""
         return style_of(self.queues[queue].signs) if queue in self.queues else ScoreStyle.UNKNOWN
 
     def findings(self) -> Iterator[Finding]:
-        """What was found in the rows."""
+        """Yield what was found in the rows."""
         for (queue, problem), cohort in self.cohorts.items():
             counts = cohort.counts | cohort.by_style.get(self.style(queue), {})
             for code, count in counts.items():
