@@ -1,7 +1,7 @@
 """
-Permits: what lets a flag make the target authoritative, what each is bound to, and what takes it away.
+Permits: what lets a flag make the target authoritative, what each permit is bound to, and what withdraws it.
 
-A permit holds for what its verdict was made of and for nothing else. See docs/decisions/0023.
+A permit holds only for what its verdict was based on. See docs/decisions/0023.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _REGISTER = ("pk", "klass", "course_id", "queue_name", "item_id", "expires_at")
 
 def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
     """
-    All that a permit for this step rests on now.
+    Return everything that a permit for this step rests on now.
 
     Raises:
         ConfigurationError: the settings are not usable.
@@ -70,7 +70,7 @@ def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
 
 def holds(record: CoursePhase) -> bool:
     """
-    Whether what a course's permit was given for is what there is now. Five statements; the caller has the row's lock.
+    Tell whether the basis of a course's permit is still the same. Five statements; the caller holds the row's lock.
 
     Settings that are not usable are no basis: the course stays where it is.
     """
@@ -82,7 +82,11 @@ def holds(record: CoursePhase) -> bool:
 
 
 def grant(record: CoursePhase, step: Phase, until: datetime, run: Run | None = None) -> None:
-    """Give a permit, or renew it, for what there is now. The caller has the row's lock, and saw the evidence in it."""
+    """
+    Grant or renew a permit on the present basis.
+
+    The caller holds the row's lock, and has seen the evidence under it. ``run`` is the run that the verdict rests on.
+    """
     record.permit, record.permit_until = step.value, until
     record.permit_basis = run_records.digest(basis(record.course_id, record.phase, step))
     if run is not None:
@@ -91,27 +95,27 @@ def grant(record: CoursePhase, step: Phase, until: datetime, run: Run | None = N
 
 
 def clear(record: CoursePhase) -> None:
-    """Take the permit off a course's record. The caller has the row's lock, and saves the record."""
+    """Clear the permit on a course's record. The caller holds the row's lock, and saves the record."""
     record.permit, record.permit_until, record.permit_run, record.permit_basis = "", None, None, ""
 
 
 def lock(course_ids: Collection[str]) -> None:
     """
-    Take the locks of courses before something is stored that ends a permit, in their order.
+    Lock courses, in their order, before something is stored that ends a permit.
 
-    Whoever judges holds the same lock. So a verdict sees what was stored before it, and what is stored after it finds
-    the permit. Entries are locked after courses, never before.
+    A verdict takes the same lock. So a verdict sees everything that was stored before it, and whatever is stored after
+    it finds the permit. Entries are locked after courses, never before.
     """
     list(CoursePhase.objects.select_for_update().filter(course_id__in=course_ids).order_by("pk").values_list("pk"))
 
 
 def withdraw(course_ids: Collection[str]) -> None:
-    """Withdraw the permits of courses, in the transaction of the caller, which holds their locks."""
+    """Withdraw the permits of courses. The caller's transaction holds their locks."""
     rows = CoursePhase.objects.filter(course_id__in=course_ids).exclude(permit="")
     rows.update(permit="", permit_until=None, permit_run=None, permit_basis="")
 
 
 def at_work(course_id: str) -> bool:
-    """Whether a run is at work that will judge the course when it ends."""
+    """Tell whether a run is at work that will judge the course when it ends."""
     last = (run_records.last(kind, course_id) for kind in _EVIDENCE)
     return any(run is not None and run_records.is_alive(run.pk) for run in last)
