@@ -1,4 +1,7 @@
-"""What can change about a legacy row, as a digest that XQueue's database makes: cheap, and enough to tell."""
+"""
+Everything about a legacy row that can change, as a digest that XQueue's database computes: cheap, and enough to
+compare.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _TEXTS = ("xqueue_header", "s3_keys", "grader_id", "pullkey", "grader_reply")
 
 
 def digest(alias: str) -> str:
-    """The digest of all that is compared of a row of the table ``alias``, as SQL."""
+    """Return the SQL for the digest of all that is compared of a row of the table ``alias``."""
     here = connections[LEGACY_ALIAS]
     parts = [f"{alias}.{name}" for name in _PLAIN]
     parts += [fingerprint.nullable(f"{alias}.{name}") for name in _NULLABLE]
@@ -28,7 +31,7 @@ def digest(alias: str) -> str:
 
 
 def digests(ids: Iterable[int]) -> dict[int, str]:
-    """The digests of the rows that are there, by id; ``db.fingerprint.UNKNOWN`` where none could be made."""
+    """Return the digests of the rows that exist, by id; ``db.fingerprint.UNKNOWN`` where none could be made."""
     wanted = bulk.numbers(ids)
     if not wanted:
         return {}
@@ -75,8 +78,10 @@ def plain_rows(
     ids: Iterable[int], ended_before: datetime, conditions: Mapping[str, str] = PLAIN
 ) -> dict[int, tuple[Any, ...]]:
     """
-    Of the rows that may be judged without the rules, by id: digest, header, body, reply, microseconds from arrival to
-    return, and whether they were returned before a moment.
+    Return the rows that may be judged without the rules, by id.
+
+    Each is (digest, header, body, reply, microseconds from arrival to return, whether it was returned before
+    ``ended_before``).
     """
     wanted = bulk.numbers(ids)
     if not wanted:
@@ -94,7 +99,11 @@ def plain_rows(
 
 
 def ids_pulled_since(queues: Iterable[str], moment: datetime) -> list[int]:
-    """The ids of the rows of these queues that were pulled since; XQueue has an index on queue, retired, pull_time."""
+    """
+    Return the ids of the rows of these queues that were pulled since ``moment``, one statement per queue and state.
+
+    XQueue's index on (queue_name, retired, pull_time) serves it.
+    """
     lately = LegacySubmission.objects.using(LEGACY_ALIAS).filter(pull_time__gte=moment)
     ids: list[int] = []
     for queue in queues:

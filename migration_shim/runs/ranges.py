@@ -1,9 +1,9 @@
 """
-Work spread over workers: ranges of ids, each a row of its own with what is to be done and what was counted.
+The worker's side of work that is spread over workers: ranges of ids, each a row with its task and its counts.
 
-A worker takes one range and moves its position, and the counts with it, batch by batch. So it may die at any point, a
-range may be handed out twice, and the counts still add up. Only the range's number leaves the database. The command
-holds the lock and the heartbeat; a worker goes on only while that run is alive.
+A worker takes one range and moves its position, and the counts with it, batch by batch. So a worker may die at any
+point, a range may be handed out twice, and the counts still add up. Only the range's number leaves the database. The
+command holds the lock and the heartbeat; a worker goes on only while that run is alive.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .control import Control, Stopped
 
 
 class Counts(Protocol):
-    """What is counted of a range, kept on its row as plain data."""
+    """The counts of a range, kept on its row as plain data."""
 
     def join(self, other: Self) -> None:
-        """Count what another process has counted."""
+        """Add what another process has counted."""
 
     def to_json(self) -> dict[str, Any]:
-        """The tally as plain data."""
+        """Return the counts as plain data."""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The tally of a row; an empty one from a row that has counted nothing yet."""
+        """Return the counts of a row; empty counts from a row that has counted nothing yet."""
 
 
 T = TypeVar("T", bound=Counts)
@@ -46,11 +46,11 @@ class Range(Generic[T]):
         self.control = Control(stop, beat=lambda: self.keep(begun=True))
 
     def is_wanted(self) -> bool:
-        """Whether the run that it belongs to is still alive."""
+        """Tell whether the run that the range belongs to is still alive."""
         return run_records.is_alive(self.plan["run"])
 
     def keep(self, **marks: Any) -> None:
-        """Keep marks beside the counts, without a move."""
+        """Store marks beside the counts, without moving the position."""
         self.position.move(self.position.last_id, counts=self.tally.to_json() | marks)
 
 
@@ -60,12 +60,12 @@ def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str], stop: Call
 
     Args:
         range_id: its number.
-        kind: what is counted.
+        kind: the class of its counts.
         do: does the work of one range.
-        stop: why the work has to stop before its next batch; see ``Control``.
+        stop: returns why the work has to stop before its next batch; see ``Control``.
 
     Raises:
-        TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
+        TargetWriteFailed, DatabaseError: the target does not accept writes now; the command sends the range again.
     """
     checkpoint = Checkpoint.objects.filter(pk=range_id).first()
     if checkpoint is None or not checkpoint.plan or checkpoint.counts.get("done"):
