@@ -1,4 +1,4 @@
-"""What can change about a target row once it is stored, as a digest that the database makes beside the ledger."""
+"""Everything about a stored target row that can change, as a digest that the database computes beside the ledger."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)
 
 def joins(only: str = "") -> str:
     """
-    The target's rows of the ledger entries ``l``, as d, s, i and p; NULL where there are none.
+    Return the SQL that joins the target's rows to the ledger entries ``l``, as d, s, i and p; NULL where there are
+    none.
 
-    An entry with several Scores comes several times: whoever reads this counts it as changed, for the rules to see.
+    An entry with several Scores comes several times. Whoever reads this counts it as changed, so that the rules see it.
 
     Args:
-        only: a condition on ``l``, of which entries the rows are wanted. Of the others none is looked up.
+        only: a condition on ``l`` for the entries whose rows are wanted. Rows of the others are not looked up.
     """
     of_entry = f"= l.target_submission_id{only and f' AND {only}'}"
     return (
@@ -61,7 +62,7 @@ def joins(only: str = "") -> str:
 
 
 def digest() -> str:
-    """The digest of all that is compared of an entry ``l`` and its target row, over ``joins``, as SQL."""
+    """Return the SQL for the digest of all that is compared of an entry ``l`` and its target row, over ``joins``."""
     parts = [f"l.{name}" for name in _OF_ENTRY]
     parts += [*map(fingerprint.nullable, _NULLABLE), DUPLICATES]
     return fingerprint.sql(connection, [*parts, *fingerprint.texts(connection, _TEXTS, long="s.raw_answer")])
@@ -69,8 +70,11 @@ def digest() -> str:
 
 def touched_since(course_id: str, moment: datetime) -> list[int]:
     """
-    The Submission ids of a course's rows whose status changed since, and of the others of their StudentItem and key,
-    which may have got a duplicate. The index on status_time serves it.
+    Return the Submission ids of a course's rows whose status changed since ``moment``, and of rows that share their
+    key.
+
+    The latter have the same StudentItem and queue key, and may have got a duplicate. The index on status_time serves
+    it.
     """
     lately = ExternalGraderDetail.objects.filter(status_time__gte=moment).order_by()
     lately = lately.filter(of_course(course_id, "submission__student_item__"))

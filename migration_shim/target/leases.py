@@ -1,11 +1,12 @@
 """
-Handing out rows of the target to graders: one row, one grader, a lease that ends and is renewed.
+Hand out rows of the target to graders: one row to one grader, with a lease that ends and is renewed.
 
 edx-submissions' own endpoint re-offers an expired row with its old key and time, on every poll and ahead of fresh rows.
 Here an expired lease gets a new key and a new time, comes after the fresh rows, and ends after a number of deaths.
 
-A hand-out that was lost on its way is no death. A lease counts if it was answered in time and its session's next
-request came after that: a watcher that gave up waiting polls again while it is served, and one that died never does.
+A hand-out that was lost on its way is no death. A lease counts as taken if it was answered in time and its session made
+another request after that. A watcher that gave up waiting polls again while it is still being served; a watcher that
+died never does.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ _HANDED_OUT = tuple(field.attname for field in LedgerEntry._meta.concrete_fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A row that was handed out: its key is with one grader now. ``entry`` is None where the shim did not write it."""
+    """
+    A row that was handed out, whose key is with one grader now. ``entry`` is None where the shim did not write the row.
+    """
 
     detail: ExternalGraderDetail
     entry: LedgerEntry | None
@@ -49,19 +52,25 @@ class Lease:
 
 @sensitive_variables()
 def session_of(session_key: str | None) -> str:
-    """What stands for a grader's session in the ledger; empty for none. The key itself would let anybody in."""
+    """
+    Return what stands for a grader's session in the ledger; empty for none. The key itself would let anybody log in.
+    """
     return salted_hmac("migration_shim.lease", session_key).hexdigest()[:32] if session_key else ""
 
 
 def note_heard_from(session: str) -> None:
-    """Note that a session asks again: what it was sent in time it has, and what it still waits for it never gets."""
+    """
+    Note that a session asks again.
+
+    So it has received what was sent to it in time, and will never receive what it was still waiting for.
+    """
     entries = leased_to(session)
     if session and (ids := list(entries.values_list("pk", flat=True))):
         entries.filter(pk__in=ids).update(lease_taken=F("lease_sent"), lease_session="")
 
 
 def note_poll(queue_name: str, settings: ShimSettings, session: str) -> bool:
-    """Note that a session asks again, and say whether a row of the queue waits: mostly one statement in all."""
+    """Note that a session asks again, and tell whether a row of the queue waits. Mostly one statement in all."""
     if not session:
         return waiting(queue_name, settings).exists()
     leased, waits = leased_and_waiting(queue_name, settings, session)
@@ -86,8 +95,8 @@ def lease_next(
     Args:
         queue_name: the queue.
         settings: the settings in force.
-        session: who asks, as ``session_of`` gives it.
-        waits: whether ``note_poll`` has just said that one waits.
+        session: the session that asks, as ``session_of`` returns it.
+        waits: whether ``note_poll`` has just said that a row waits.
 
     Returns:
         The lease, or None when no row waits; and the rows that have died too often and were failed on the way.
@@ -133,11 +142,11 @@ def _lease_next_of(
 @sensitive_variables("key")
 def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     """
-    Take a row, if it still is as it was read, with a new key and a new time.
+    Take a row with a new key and a new time if it is still as it was read, and tell whether it was.
 
-    A row whose lease ran out goes through retry, as edx-submissions' transitions ask, which counts as a failure; at the
-    limit it becomes failed instead. The condition on status and status_time is what makes this safe where the database
-    cannot skip locked rows.
+    A row whose lease ran out goes through retry, as edx-submissions' transitions ask, which counts as a failure. At the
+    limit it becomes failed instead. The condition on status and status_time makes this safe where the database cannot
+    skip locked rows.
     """
     died, limit = _counts_as_death(row, settings) if row.status == _Status.PULLED else (False, 0)
     failures = row.num_failures + died
@@ -154,9 +163,9 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
 
 def _counts_as_death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int]:
     """
-    Whether a lease that has run out counts as a grader's death, and how many the row may have.
+    Tell whether an expired lease counts as a grader's death, and how many deaths the row may have.
 
-    Of a row that is not the shim's nothing is known: each of its leases counts, and it may have more of them.
+    Nothing is known of a row that the shim did not write: each of its leases counts, and it may have more of them.
     """
     entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id, lease_key=row.pullkey)
     taken = entries.values_list("lease_taken", flat=True).first()
@@ -179,17 +188,21 @@ def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
 
 
 def is_leased(row: ExternalGraderDetail, lease_seconds: int) -> bool:
-    """Whether a grader has the row now; by the row itself, because edx-submissions' own endpoint writes no lease."""
+    """
+    Tell whether a grader has the row now.
+
+    The row itself decides, because edx-submissions' own endpoint writes no lease to the ledger.
+    """
     return row.status == _Status.PULLED and row.status_time > now() - timedelta(seconds=lease_seconds)
 
 
 def lease_one(submission_id: int, settings: ShimSettings) -> str | None:
     """
-    Lease one shadow that nobody holds, for echo grading; its key, or None when it is not free.
+    Lease one free shadow for echo grading, and return its key, or None when it is not free.
 
-    Never a row under a learner's own identity, whatever the caller believes. A lease that has run out is taken over, as
-    a grader's poll would do, which never comes to the queue of imported history: an echo may have died in the middle.
-    That is no failure of the row's.
+    A row under a learner's own identity is never leased here, whatever the caller believes. An expired lease is taken
+    over, as a grader's poll would do: an echo may have died in the middle, and no grader polls the queue of imported
+    history. That counts as no failure of the row.
     """
     run_out = now() - timedelta(seconds=settings.lease_seconds)
     with transaction.atomic():

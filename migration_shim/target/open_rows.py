@@ -1,4 +1,4 @@
-"""What the target holds that is not finished, of all courses, of one, of single rows; which queues hand rows out."""
+"""The target's unfinished rows: of all courses, of one course, of given submissions; and which queues hand rows out."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ _OPEN = (*IN_FLIGHT, _Status.FAILED)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRows:
     """
-    Rows of one course, queue and status. ``real`` are learners' own, the others are shadows.
+    Unfinished rows of one course, queue and status. ``real`` rows are learners' own, the others are shadows.
 
-    ``oldest`` is the arrival of the oldest, ``still_since`` when the one that has not moved for longest moved last;
-    ``expired`` are leases that have run out, ``expired_since`` is the beginning of the oldest of them.
+    ``oldest`` is the arrival of the oldest row. ``still_since`` is the last change of the row that has not changed for
+    the longest time. ``expired`` counts the leases that have run out, and ``expired_since`` is when the oldest of them
+    began.
     """
 
     course: str
@@ -48,10 +49,10 @@ class OpenRows:
 
 def all_rows(settings: ShimSettings) -> list[OpenRows]:
     """
-    Everything that is not finished, failed rows among it. Two statements.
+    Return all unfinished rows, failed ones included. Two statements.
 
-    Only (queue_name, status) leads to such rows without reading every row there ever was, so the queues come first.
-    Imported history is left out: no learner waits for it, no grader polls it, and there may be a great deal of it.
+    Only an index on (queue_name, status) leads to such rows without reading every row there ever was, so the queues are
+    read first. Imported history is left out: no learner waits for it, no grader polls it, and it may be large.
     """
     names = ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct()
     queues = [name for name in names if not name.endswith(settings.echo_queue_suffix)]
@@ -96,7 +97,7 @@ def all_rows(settings: ShimSettings) -> list[OpenRows]:
 
 
 def count_by_status(course_id: str) -> dict[str, int]:
-    """How many rows of a course, real ones, the target has not finished, by status."""
+    """Return how many of a course's real rows the target has not finished, by status."""
     rows = ExternalGraderDetail.objects.filter(
         submission__student_item__course_id=course_id, status__in=IN_FLIGHT
     ).exclude(submission__student_item__student_id__startswith=FENCE)
@@ -107,7 +108,7 @@ def count_by_status(course_id: str) -> dict[str, int]:
 
 
 def in_flight_of_course(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
-    """The rows of a course in these queues that have no outcome, by Submission id, with their queue."""
+    """Return the rows of a course in these queues that have no outcome: the queue by Submission id."""
     wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(
         of_course(course_id, "submission__student_item__"), status__in=IN_FLIGHT, queue_name__in=wanted
@@ -119,10 +120,11 @@ def in_flight_of_course(course_id: str, queue_names: Iterable[str]) -> dict[int,
 
 def ids_handed_out() -> set[int]:
     """
-    The rows, of all courses, that graders have had and given no result of that counts, by Submission id.
+    Return the Submission ids, of all courses, that graders have pulled without a result that counts.
 
-    There are as many as graders hold, and those that none of them gets done, however many wait: what was handed out is
-    pending again only where it was superseded in error, and then it begins anew. (queue_name, status) leads to them.
+    However many rows wait, there are only as many of these as graders hold and as no grader gets done: a row that was
+    handed out becomes pending again only if it was superseded in error, and then it begins anew. The index on
+    (queue_name, status) serves it.
     """
     names = ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct()
     rows = ExternalGraderDetail.objects.filter(queue_name__in=list(names), status__in=(_Status.PULLED, _Status.RETRY))
@@ -130,18 +132,21 @@ def ids_handed_out() -> set[int]:
 
 
 def queues_of_in_flight(submission_ids: Iterable[int]) -> dict[int, str]:
-    """Those of these submissions that have no outcome, with their queue. Waits for no lock."""
+    """Return the queue, by Submission id, of those of these submissions that have no outcome. Waits for no lock."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT)
     return dict(rows.order_by().values_list("submission_id", "queue_name"))
 
 
 def is_in_flight(column: str) -> Exists:
-    """A condition for another table's rows: the submission that ``column`` names is in flight."""
+    """Return a condition on another table's rows: the submission that ``column`` names is in flight."""
     return Exists(ExternalGraderDetail.objects.filter(submission_id=OuterRef(column), status__in=IN_FLIGHT))
 
 
 def statuses_of_unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
-    """Those of these submissions that are not retired, with their status: one that has failed may be tried again."""
+    """
+    Return the status, by Submission id, of those of these submissions that are not retired. A failed one may be
+    retried.
+    """
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).exclude(status=_Status.RETIRED)
     return dict(rows.order_by().values_list("submission_id", "status"))
 
@@ -160,9 +165,9 @@ def real_rows(
     lease_seconds: int, size: int, *, courses: frozenset[str] | None, queues: frozenset[str] | None
 ) -> Iterator[list[RealRow]]:
     """
-    The rows in flight under learners' own identities, in order of arrival, in keyset pages of ``size``.
+    Yield the rows in flight under learners' own identities, in order of arrival, in keyset pages of ``size``.
 
-    ``courses`` and ``queues`` are None for all.
+    ``courses`` and ``queues`` are None for all. ``lease_seconds`` decides which rows count as leased.
     """
     rows, after = _real(courses, queues).select_related("submission__student_item"), Q()
     while page := list(rows.filter(after)[:size]):
@@ -180,7 +185,7 @@ def real_rows(
 
 
 def count_real_rows(*, courses: frozenset[str] | None, queues: frozenset[str] | None) -> int:
-    """How many rows ``real_rows`` would give."""
+    """Return how many rows ``real_rows`` would yield."""
     return _real(courses, queues).count()
 
 
@@ -197,7 +202,10 @@ def _real(courses: frozenset[str] | None, queues: frozenset[str] | None) -> Quer
 
 
 def count_failed_since(course_id: str, moment: datetime) -> int:
-    """How many of a course's submissions, learners' own, have failed for good since then. Served by status_time."""
+    """
+    Return how many of a course's real submissions have failed for good since ``moment``. The index on status_time
+    serves it.
+    """
     rows = ExternalGraderDetail.objects.filter(status=_Status.FAILED, status_time__gte=moment)
     rows = rows.filter(submission__student_item__course_id=course_id)
     rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # by bytes: see exact_match
@@ -205,14 +213,14 @@ def count_failed_since(course_id: str, moment: datetime) -> int:
 
 
 def queues_answered_since(queue_names: Iterable[str], moment: datetime) -> set[str]:
-    """Those of these queues of which a result was stored since then. One statement."""
+    """Return which of these queues had a result stored since ``moment``. One statement."""
     wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(queue_name__in=wanted, status_time__gte=moment)
     return wanted.intersection(exact(rows.filter(status=_Status.RETIRED, grader_reply__isnull=False), "queue_name"))
 
 
 def queues_handed_out_since(queues: Iterable[str], moment: datetime) -> set[str]:
-    """Those of these queues from which a grader has pulled, or to which it has answered, since then. One statement."""
+    """Return which of these queues a grader has pulled from or answered to since ``moment``. One statement."""
     moved = (_Status.PULLED, _Status.RETIRED, _Status.RETRY, _Status.FAILED)
     wanted = set(queues)
     rows = ExternalGraderDetail.objects.filter(queue_name__in=wanted, status__in=moved, status_time__gte=moment)

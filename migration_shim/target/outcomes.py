@@ -41,7 +41,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSide:
-    """What the target says of one submission, and under which identity it holds it."""
+    """The target's outcome of one submission, and the identity under which it holds it."""
 
     outcome: Outcome
     student_id: str
@@ -58,14 +58,14 @@ class TargetSide:
 
     @property
     def half_fenced(self) -> bool:
-        """Whether a part is there without both halves; ``reader.half_fenced()`` counts these."""
+        """Whether some part of the fence is there without both halves; ``reader.half_fenced()`` counts these."""
         halves = self.student_id.startswith(FENCE), self.item_id.startswith(FENCE)
         return (any(halves) or self.course_id.startswith(FENCE)) and not all(halves)
 
 
 def sides(submission_ids: Iterable[int], *, stuck_before: datetime | None = None) -> dict[int, TargetSide]:
     """
-    The target's side of these submissions, by Submission id; what is not there is left out. Three statements.
+    Return the target's side of these submissions, by Submission id. Missing submissions are left out. Three statements.
 
     A row that has been with a grader since before ``stuck_before`` is stuck: its lease should have ended long ago.
     """
@@ -118,7 +118,7 @@ def _side(
 
 
 def _duplicates(items: Iterable[int]) -> Counter[Any]:
-    """How many living rows each (student item, queue_key) has: a shadow's key is its submission's own."""
+    """Return how many living rows each (StudentItem, queue_key) has. A shadow's key belongs to its submission alone."""
     rows = ExternalGraderDetail.objects.filter(submission__student_item_id__in=set(items)).order_by()
     living = rows.exclude(status="retired", grader_reply=None)
     return Counter(living.values_list("submission__student_item_id", "queue_key"))

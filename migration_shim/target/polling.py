@@ -1,7 +1,7 @@
 """
-What a grader's poll asks: which rows of a queue may be handed out, and whether the session holds a lease.
+The question of a grader's poll: may a row of the queue be handed out, and does the session hold a lease?
 
-Most polls are of an empty queue, and most of what one costs is the making of its statement: it is made once a process.
+Most polls are of an empty queue, and most of a poll's cost is building its statement. So it is built once per process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SAMPLE_TIMES = tuple(datetime(1999, 9, day, 9, 9, 9, 999, tzinfo=UTC) for day i
 
 
 def waiting(queue_name: str, settings: ShimSettings) -> QuerySet[ExternalGraderDetail]:
-    """The rows of a queue that may be handed out now."""
+    """Return the rows of a queue that may be handed out now."""
     return _offered(queue_name, turns(settings, now()))
 
 
@@ -40,19 +40,21 @@ def _offered(queue_name: str, statuses: tuple[tuple[str, datetime], ...]) -> Que
 
 
 def turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
-    """Which status is offered in which order, and up to which status_time: fresh rows first, dying ones last."""
+    """
+    Return (status, latest status_time) in the order in which rows are offered: fresh rows first, expired leases last.
+    """
     hold, lease = timedelta(seconds=settings.hold_seconds), timedelta(seconds=settings.lease_seconds)
     return ((_Status.PENDING, moment - hold), (_Status.RETRY, moment), (_Status.PULLED, moment - lease))
 
 
 def leased_to(session: str) -> QuerySet[LedgerEntry]:
-    """The entries whose leases are a session's."""
+    """Return the entries whose leases belong to a session."""
     return LedgerEntry.objects.filter(lease_session=session)
 
 
 @sensitive_variables()
 def leased_and_waiting(queue_name: str, settings: ShimSettings, session: str) -> tuple[bool, bool]:
-    """Whether a session holds a lease that is not over, and whether a row of the queue may be handed out."""
+    """Tell whether a session holds a lease that is not over, and whether a row of the queue may be handed out."""
     sql, places = _statement(connection.vendor)
     values = _values(queue_name, session, [before for _, before in turns(settings, now())])
     with connection.cursor() as cursor:
@@ -64,8 +66,10 @@ def leased_and_waiting(queue_name: str, settings: ShimSettings, session: str) ->
 @functools.cache
 def _statement(vendor: str) -> tuple[str, list[tuple[Any, bool]]]:
     """
-    The statement, as the ORM makes it, and for each of its parameters either (its name among ``_values``, True) or
-    (the parameter, which is the same in all polls, False). ``vendor`` is the database's.
+    Return the statement, as the ORM builds it, and its parameters.
+
+    Each parameter is either (its name among ``_values``, True) or (its value, which is the same in all polls, False).
+    ``vendor`` is the database's.
     """
     queue_name, session = _SAMPLE
     states = zip((_Status.PENDING, _Status.RETRY, _Status.PULLED), _SAMPLE_TIMES, strict=True)
@@ -80,7 +84,7 @@ def _statement(vendor: str) -> tuple[str, list[tuple[Any, bool]]]:
 
 
 def _values(queue_name: str, session: str, times: Sequence[datetime]) -> dict[str, Any]:
-    """What differs from poll to poll, as the ORM's conditions put it to the database."""
+    """Return what differs from poll to poll, in the form that the ORM passes to the database."""
     pattern = f"{connection.ops.prep_for_like_query(queue_name)}%"
     values = {"session": session, "queue": queue_name, "length": len(queue_name), "pattern": pattern}
     as_asked = map(connection.ops.adapt_datetimefield_value, times)

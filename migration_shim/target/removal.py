@@ -1,4 +1,4 @@
-"""Removing shadows when a migration is over: fenced rows only, in batches, stored files included."""
+"""Remove shadows when a migration is over: fenced rows only, in batches, stored files included."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = 200
 
 
 def shadows(course_id: str) -> int:
-    """How many shadows a course has on the target."""
+    """Return how many shadows a course has on the target."""
     return _fenced(course_id).count()
 
 
@@ -35,9 +35,9 @@ def _fenced(course_id: str) -> QuerySet[Submission]:
 
 def has_unknown(course_id: str) -> bool:
     """
-    Whether there is a living shadow of a course that no entry of the ledger knows: an earlier installation has left it.
+    Tell whether a course has a living shadow that no ledger entry knows, which an earlier installation has left.
 
-    One that was superseded is nobody's duplicate, and a return forgets it: a handoff had set it aside and retired it.
+    A superseded shadow duplicates nothing, and a return forgets it: a handoff had set it aside and retired it.
     """
     dead = {"external_grader_detail__status": "retired", "external_grader_detail__grader_reply": None}
     living = _fenced(course_id).exclude(**dead)
@@ -56,8 +56,8 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
     """
     Delete every shadow of a course, with its score and its files, and return how many there were.
 
-    May be stopped anywhere and run again. A row is checked once more, in Python, before it is deleted: real rows are
-    never touched.
+    It may be stopped anywhere and run again. Each row is checked once more, in Python, before it is deleted: real rows
+    are never touched. ``progress`` is called with (removed so far, total).
     """
     total, removed, after = shadows(course_id), 0, 0
     while page := list(_fenced(course_id).filter(id__gt=after).select_related("student_item")[:BATCH]):

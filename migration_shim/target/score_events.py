@@ -1,4 +1,4 @@
-"""Giving a learner a result by the score event: that of a failed row, or a stored one once more."""
+"""Give a learner a result by the score event: that of a failed row, or a stored one once more."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _Status = ExternalGraderDetail.Status
 
 
 class RowProgress(NamedTuple):
-    """How far a row is: in flight, or over (``rests``: since the moment asked for), with a reply or without."""
+    """
+    How far a row is: in flight or over, with a reply or without. ``rests``: it has been over since the moment asked
+    for.
+    """
 
     in_flight: bool
     rests: bool
@@ -38,7 +41,7 @@ class RowProgress(NamedTuple):
 
 
 class ResendResult(enum.StrEnum):
-    """What came of a wish to deliver a result once more."""
+    """The result of ``resend``."""
 
     SENT = "sent"
     NOT_AWAITED = "not_awaited"
@@ -49,11 +52,11 @@ class ResendResult(enum.StrEnum):
 
 def progress_of(submission_ids: Iterable[int], *, since: datetime) -> dict[int, RowProgress]:
     """
-    These rows, by Submission id, on the primary; what is not there is left out. One statement.
+    Return the progress of these rows, by Submission id, on the primary. Missing rows are left out. One statement.
 
     Args:
-        submission_ids: which.
-        since: a row rests whose last change is not later.
+        submission_ids: the rows.
+        since: a finished row rests if its last change is not later than this.
     """
     all_of_them = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail)).order_by()
     told = LessThanOrEqual(F("status_time"), since), IsNull(F("grader_reply"), False)
@@ -70,13 +73,16 @@ def progress_of(submission_ids: Iterable[int], *, since: datetime) -> dict[int, 
 
 
 def with_valid_reply(submission_ids: Iterable[int]) -> set[int]:
-    """Those of these submissions that hold a reply that can be delivered. One statement."""
+    """Return which of these submissions hold a reply that can be delivered. One statement."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status=_Status.RETIRED)
     return {pk for pk, reply in rows.order_by().values_list("submission_id", "grader_reply") if _is_valid(reply)}
 
 
 def _is_valid(reply: str | None) -> bool:
-    """Whether CAPA takes it: an invalid one wipes the learner's result, and over some messages CAPA sits for ever."""
+    """
+    Tell whether CAPA accepts a reply. An invalid one wipes the learner's result, and some messages keep CAPA busy for
+    ever.
+    """
     if reply is None or read_reply(reply).kind is not ReplyKind.VALID:
         return False
     return not slow_for_capa(json_text.loads(reply)["msg"])
@@ -84,7 +90,7 @@ def _is_valid(reply: str | None) -> bool:
 
 @sensitive_variables()
 def send(row: ExternalGraderDetail, item: StudentItem, reply: str, earned: int) -> None:
-    """Tell the platform of a result, as put_result does. Raises whatever its receivers raise."""
+    """Tell the platform of a result, as put_result does. Raises whatever the platform's receivers raise."""
     EXTERNAL_GRADER_SCORE_SUBMITTED.send_event(
         send_robust=False,
         score=ExternalGraderScoreData(
@@ -104,15 +110,15 @@ def send(row: ExternalGraderDetail, item: StudentItem, reply: str, earned: int) 
 @sensitive_variables()
 def resend(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: str | None) -> ResendResult:
     """
-    Deliver the stored reply of a finished row once more; no Score is stored again.
+    Deliver the stored reply of a finished row once more. No Score is stored again.
 
-    The row is locked, then the learner's state, in put_result's own order: while the state holds the key nobody else
-    delivers, and once it does not, nothing is sent.
+    The row is locked, then the learner's state, in put_result's own order. While the state holds the key nothing else
+    can deliver, and once it does not, nothing is sent.
 
     Args:
         submission_id: the row.
-        is_awaited: says of its key whether the learner's state holds it, and locks that state.
-        for_failed: what the learner of a failed row is told; None where nobody is to be told.
+        is_awaited: tells of the row's key whether the learner's state holds it, and locks that state.
+        for_failed: what the learner of a failed row is told; None where nothing is to be told.
     """
     lock = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
     try:
