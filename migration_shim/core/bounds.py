@@ -1,7 +1,7 @@
 """
-When a course is out of its bounds, and whether that is the target's failure. A pure function of what was seen.
+When a course is out of its bounds, and whether that is the target's failure: a pure function of what was observed.
 
-Which breach may move a course, and why, is in docs/decisions/0015.
+Docs/decisions/0015 says which breach may move a course, and why.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OUTCOME = (
 
 
 class Bound(enum.StrEnum):
-    """What a course can be out of."""
+    """The bounds that a course can be out of."""
 
     FENCE_LEAK = "fence_leak"
     DOUBLE_AUTHORITY = "double_authority"
@@ -60,12 +60,12 @@ class Stuck:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """
-    What was seen of one course. ``overdue``, ``problems`` and ``stuck`` are of submissions that came since it is in its
-    phase: what has moved it once moves it no more. Without a complete comparison (``compared``) there is nothing in the
-    first two, and nothing in ``lost``.
+    What was observed of one course.
 
-    ``overdue`` counts by side what is missing there, or is not graded there long after the other side was.
-    ``leaks_answered`` is how many leaks the last step back knew of.
+    ``overdue``, ``problems`` and ``stuck`` cover submissions that came since the course entered its phase: what has
+    moved a course once does not move it again. Without a complete comparison (``compared``) the first two are empty,
+    and so is ``lost``. ``overdue`` counts by side what is missing there, or not graded there long after the other side
+    was. ``leaks_answered`` is how many leaks the last step back knew of.
     """
 
     phase: Phase
@@ -104,7 +104,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """One bound that a course is out of. ``target_failed``: reason enough to step the course back."""
+    """One bound that a course is out of. ``target_failed`` says that it is reason enough to step the course back."""
 
     bound: Bound
     rows: int
@@ -113,7 +113,7 @@ class Breach:
 
 
 def breaches(seen: Observed, bounds: Bounds) -> tuple[Breach, ...]:
-    """Every bound that a course is out of, the gravest first."""
+    """Return every bound that a course is out of, the gravest first."""
     return (
         *_never(seen),
         *_undelivered(seen, bounds),
@@ -148,7 +148,11 @@ def _never(seen: Observed) -> list[Breach]:
 
 
 def _undelivered(seen: Observed, bounds: Bounds) -> list[Breach]:
-    """A platform that delivers nothing fails everybody; one learner whose state was odd is no reason to move all."""
+    """
+    Return the breach of delivery, if any.
+
+    A platform that delivers nothing fails every learner; a single learner with an odd state is no reason to move all.
+    """
     if not seen.undelivered:
         return []
     lost = f"; {seen.undeliverable} of them are undeliverable" if seen.undeliverable else ""
@@ -174,7 +178,7 @@ def _overdue(seen: Observed, bounds: Bounds) -> list[Breach]:
 
 
 def _diverging(seen: Observed, bounds: Bounds) -> list[Breach]:
-    """The course, and each problem: the error is shared among them, as in the gate."""
+    """Return the breaches of the course and of each problem, which share the error among them, as in the gate."""
     thresholds = bounds.thresholds
     error = thresholds.error / (1 + len(seen.problems))
     found = []
@@ -205,7 +209,9 @@ def _whole(problems: tuple[CohortEvidence, ...]) -> CohortEvidence:
 
 
 def _ungraded(seen: Observed) -> list[Breach]:
-    """What the target's graders cannot get through. Each may be one learner's program, so neither moves a course."""
+    """
+    Return what the target's graders cannot get through. Each may be one learner's program, so neither moves a course.
+    """
     found = []
     if seen.in_vain:
         text = f"{seen.in_vain} submissions are handed out on the target again and again, and no result comes"
@@ -230,7 +236,9 @@ def _stuck(seen: Observed) -> list[Breach]:
 
 
 def _unknown(seen: Observed) -> list[Breach]:
-    """A queue that XQueue does not know may be a typing error, and then nobody polls it on the target either."""
+    """
+    Return queues that XQueue does not know. A typing error may be the cause, and then no grader polls them anywhere.
+    """
     found = []
     for queue, copies, rows in seen.unknown_queues:
         text = (

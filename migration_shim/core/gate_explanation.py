@@ -1,4 +1,4 @@
-"""What the gate says beside its verdict: notes, ways out, and its arithmetic."""
+"""What the gate says beside its verdict: notes, ways out and its arithmetic."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ SMALL_COURSE_RATE = 0.05
 
 
 def thin_names(problems: Iterable[CohortEvidence]) -> str:
-    """The names of thin problems, each with its graded pairs."""
+    """Return the names of thin problems, each with its graded pairs."""
     return ", ".join(f"{problem.name} ({problem.graded_pairs} of {problem.entries})" for problem in problems)
 
 
 def ways_out(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tuple[str, ...]:
-    """What is left to a course that has fewer submissions than it needs pairs (``more``, None for out of reach)."""
+    """
+    Return what a course can do that has fewer submissions than the gate needs pairs.
+
+    ``more`` is how many more pairs it needs, None where no number would do. The result is empty for a large enough
+    course.
+    """
     entries = sum(problem.entries for problem in evidence.problems)
     if more == 0 or (more is not None and evidence.pairs + more <= entries):
         return ()
@@ -32,7 +37,7 @@ def ways_out(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tu
 
 
 def notes(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
-    """What holds beside any verdict and has to be known to whoever acts on it."""
+    """Return what holds whatever the verdict is, and what anybody who acts on it has to know."""
     found = [
         f"queue {queue.name} is declared to have side effects: {queue.by_graders} of its {queue.graded_pairs} pairs "
         "come from a real grader"
@@ -62,7 +67,7 @@ def notes(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
 
 
 def explain(evidence: Evidence, thresholds: Thresholds) -> list[str]:
-    """The gate's arithmetic, line by line: what it counted, what it asked for, and what came out."""
+    """Return the gate's arithmetic, line by line: what it counted, what it asked for, and the result."""
     n, k = evidence.pairs, evidence.diverged
     rate, error = rate_and_error(evidence, thresholds)
     more = pairs_needed(n, k, rate, error)
