@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from .data import Authority, Phase
 
 Course = dict[str, Any]
-#: What, in words; and the commands. Each checks one thing, and says nothing where all is well.
+#: (what, in words; the commands). Each check looks at one thing, and yields nothing where all is well.
 Finding = tuple[str, list[str]]
 
 

@@ -83,14 +83,14 @@ class Observed:
     lost: int = 0
     overdue_on_target: int = 0
     overdue_on_legacy: int = 0
-    #: Both sides have said their last word: ``graded_pairs``, ``diverged`` and the twins of each problem.
+    #: The evidence of each problem whose pairs are final on both sides: ``graded_pairs``, ``diverged`` and twins.
     problems: tuple[CohortEvidence, ...] = ()
     stuck: tuple[Stuck, ...] = ()
-    #: Handed out again and again on the target, and no result comes.
+    #: Rows that the target hands out again and again without a result.
     in_vain: int = 0
-    #: Learners' own that have failed for good on the target, lately.
+    #: Learners' own rows that have lately failed for good on the target.
     failed: int = 0
-    #: Queues whose reverse shadows XQueue refuses: the queue, that of its copies, and how many were refused.
+    #: Queues whose reverse shadows XQueue refuses: (the queue, its copies' queue, how many were refused).
     unknown_queues: tuple[tuple[str, str, int], ...] = ()
 
 
@@ -128,7 +128,7 @@ def breaches(seen: Observed, bounds: Bounds) -> tuple[Breach, ...]:
 def _never(seen: Observed) -> list[Breach]:
     found = []
     if seen.shadow_leaks:
-        # A step back from shadow ends the copies. In live it would move learners, and mend nothing.
+        # A step back from shadow ends the copies. In live it would move learners and repair nothing.
         new = seen.phase is Phase.SHADOW and seen.shadow_leaks > seen.leaks_answered
         text = f"{seen.shadow_leaks} copies on the target could reach a learner's grade"
         found.append(Breach(bound=Bound.FENCE_LEAK, rows=seen.shadow_leaks, text=text, target_failed=new))
@@ -186,7 +186,7 @@ def _diverging(seen: Observed, bounds: Bounds) -> list[Breach]:
         rate = problem_rate(tally, thresholds, error)
         if tally.diverged and evidence_above(tally.graded_pairs, tally.diverged, rate) >= 1 / error:
             text = f"{tally.diverged} of {tally.graded_pairs} pairs of {tally.name} diverge: more than {rate:.2%}"
-            # One pair of one differs by a rate above any threshold: too little to move learners for.
+            # A single pair that differs is a rate above any threshold, and too little evidence to move learners.
             enough = tally.graded_pairs >= thresholds.pairs_per_problem
             failed = seen.phase.authority is Authority.TARGET and enough
             found.append(Breach(bound=Bound.DIVERGENCE, rows=tally.diverged, text=text, target_failed=failed))

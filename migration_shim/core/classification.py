@@ -13,9 +13,9 @@ from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 
 #: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
 GIVEN_UP_FAILURES = 4
-#: What another LMS's row is out of scope for. Of an unknown host nobody has said yet whether it is another LMS's.
+#: Why another LMS's row is out of scope. An unknown host is one that no setting calls ours or another LMS's.
 OTHERS = {Whose.FOREIGN: "other_lms", Whose.UNKNOWN: "unknown_lms"}
-#: What a handoff writes into ``grader_id`` of a row that it takes from legacy's graders, before the ledger entry's id.
+#: What a handoff writes into ``grader_id`` of a row that it takes from legacy's graders; the ledger entry's id follows.
 MARK = "migration_shim:"
 
 
@@ -34,7 +34,7 @@ class Policy:
     reverse_suffix: str = ""
     #: The share of learners in percent that are copied, by course; "*" stands for every other one.
     sample_percent: Mapping[str, float] = field(default_factory=dict)
-    #: What no queue of an author's may end in on the target.
+    #: Endings that no author's queue may have on the target.
     suffixes: tuple[str, ...] = ()
 
 
@@ -88,7 +88,7 @@ def _parse(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
         key = row.lms_callback_url if is_copy(row) else ""
         return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_key=key)
     if file_names is None:
-        # It is known whose it is, only not what it holds: it counts where its course is looked at.
+        # The course is known, only the contents are not. So the row counts in its course.
         return ParsedRow(
             row=row,
             envelope=envelope,
@@ -173,7 +173,7 @@ def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
         return State.SUPERSEDED
     if newer:
         return State.COLLIDED
-    # Retired with no outcome and nothing newer: by an operator's command, or the newer row was deleted since.
+    # Retired without an outcome and without a newer row: an operator's command did it, or the newer row was deleted.
     return State.GIVEN_UP
 
 
@@ -209,7 +209,7 @@ def classify(
     if _is_duplicate(parsed, siblings):
         return Decision(row_class=RowClass.DUPLICATE)
     state = legacy_state(parsed, siblings)
-    # What the router owes a shadow gets it, unless the learner has replaced the attempt: collided, its learner waits.
+    # A shadow that the router owes is written unless a newer attempt superseded the row. A collided row's learner waits.
     asked_for = (wanted and state is not State.SUPERSEDED) or (policy.collided and state is State.COLLIDED)
     if state in _RETIRED_CLASSES and not asked_for:
         return Decision(row_class=_RETIRED_CLASSES[state])
@@ -295,7 +295,7 @@ def answer_over(answer: object, limit: int) -> bool:
         return False
     try:
         return answer_size(answer) > limit
-    except RecursionError:  # it nests so deeply that nobody can write it down
+    except RecursionError:  # it nests too deeply to be encoded
         return True
 
 

@@ -12,7 +12,7 @@ from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, PairStatus, 
 from .evidence import CohortEvidence
 
 Numbers = list[tuple[Facts, int]]
-#: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
+#: Classes that the gate counts separately, because they say nothing about how often two graders disagree.
 _APART = GRAVE | {DivergenceClass.STUCK}
 _NAMED = DETERMINISTIC | {DivergenceClass.STUCK}
 
@@ -63,10 +63,10 @@ def counting(numbers: Numbers, authority: Authority) -> Numbers:
 
 
 def _counts(facts: Facts, authority: Authority) -> bool:
-    # History counts once it has been echoed: it proves the pipeline. Without that it has nothing to compare.
+    # History counts once it has been echoed, because that tests the pipeline. Before, there is nothing to compare.
     if facts.has(Flag.HISTORY) and not facts.has(Flag.ECHO):
         return False
-    # Without a copy there is no pair, but a row that legacy has stored after all is a divergence for all that.
+    # Without a copy there is no pair. A row that legacy stored although it had refused it is a divergence all the same.
     if facts.has(Flag.NO_COPY) and not facts.has(Flag.DIFFERS):
         return False
     if facts.authority == authority:
@@ -173,7 +173,7 @@ def _counted_as(facts: Facts, window: Window) -> Iterable[str]:
             yield "echoed"
         elif not facts.has(Flag.LEASED):
             yield "elsewhere"
-        # Of the same pairs as the rate against legacy: the gate works on the difference of the two.
+        # Over the same pairs as the rate against legacy, because the gate works on the difference of the two.
         if facts.has(Flag.TWIN_JUDGED):
             yield "twins"
         if facts.has(Flag.TWIN_DIFFERS):

@@ -18,7 +18,7 @@ _NO_REMARKS = Remarks()
 _EQUAL = Comparison(status=PairStatus.EQUAL, divergences={})
 _WAITING = Comparison(status=PairStatus.WAITING, divergences={})
 _OVERDUE = Comparison(status=PairStatus.OVERDUE, divergences={})
-#: Its copy stands in the outbox: it may be late, which the watch says and the gate counts; missing it is not.
+#: The copy waits in the outbox. It may be late, which the watch reports and the gate counts, but it is not missing.
 OWED = "owed"
 _OWED = Comparison(status=PairStatus.WAITING, divergences={}, known=OWED)
 _REPLACED_ON_TARGET = "superseded_on_target_only"
@@ -79,7 +79,7 @@ def compare(
     if found := _remarkable(one, other):
         return Comparison(status=PairStatus.DIVERGED, divergences=found | dict(result.divergences), known=result.known)
     if one.refused and result.status is PairStatus.EQUAL:
-        # Somebody has made the copy that was never owed, and the two agree.
+        # A copy that was not owed exists all the same, and the two sides agree.
         return dataclasses.replace(result, known=DivergenceClass.STORED_AFTER_REFUSAL.value)
     return result
 
@@ -102,7 +102,7 @@ def _by_state(legacy: Outcome, target: Outcome, now: datetime, patience: Patienc
     if one is other:
         return _EQUAL
     if State.HANDED_OFF in (one, other):
-        # Moved on purpose: one side has given it up to the other, and only one outcome was ever wanted.
+        # Moved on purpose: one side gave it up to the other, and only one outcome was ever wanted.
         return Comparison(
             status=PairStatus.KNOWN, divergences={}, known=f"moved_from_{_sides(one, other, State.HANDED_OFF)}"
         )
@@ -131,7 +131,7 @@ def _unfinished(legacy: Outcome, target: Outcome, now: datetime, patience: Patie
     if not legacy.state.is_final and not target.state.is_final:
         return _WAITING
     finished, other = (legacy, target) if legacy.state.is_final else (target, legacy)
-    # The slower side has its time from the moment at which it could begin: its own arrival, a move, or the other's end.
+    # The slower side's time runs from when it could begin: its own arrival, a move, or the other side's end.
     begun = (finished.returned_at, other.arrived_at or now, patience.moved_at)
     since = max(at for at in begun if at is not None)
     return _WAITING if now - since <= patience.deadline else _OVERDUE

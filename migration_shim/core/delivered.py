@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import datetime, timedelta
 
-#: Deliveries of one submission's result; what they have not mended is undeliverable.
+#: How often one submission's result is delivered again. What is then still not delivered is undeliverable.
 TRIES = 3
 
 

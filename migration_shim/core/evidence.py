@@ -117,8 +117,8 @@ class Evidence:
     fence_leaks: int | None
     double_authority: int | None
     lost: int | None = None
-    #: Learners who wait for a grade that nobody is at work on. None too where nobody can be asked (``learners_asked``
-    #: is False then): that is not applicable, and not unknown.
+    #: Learners who wait for a grade that no system is working on. Also None where no learner's state can be read
+    #: (``learners_asked`` is False then): that is not applicable, and not unknown.
     undelivered: int | None = None
     learners_asked: bool = True
     #: Submissions that reached legacy while the target was authoritative, and that it still has.

@@ -24,7 +24,7 @@ class Rule:
     severity: str
     effect: str
     advice: str
-    #: Whether the watcher seam takes care of it; then ``effect`` is what edx-submissions' own endpoint would do.
+    #: Whether the watcher seam handles it; then ``effect`` is what edx-submissions' own endpoint would do.
     seam: bool = False
 
 
@@ -73,7 +73,7 @@ class Finding:
     rows: int = 0
     #: The legacy id of one of the rows, or None.
     example: int | None = None
-    #: Legacy ids of the rows, where each has to be looked after; no more than so many (``tally.LISTED``).
+    #: Legacy ids of the rows, where an operator has to look at each; at most ``row_counts.LISTED``.
     listed: tuple[int, ...] = ()
 
     def document(self) -> FindingDocument:

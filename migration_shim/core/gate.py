@@ -14,7 +14,7 @@ from .gate_explanation import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed
 from .noise import problem_rate, rate_and_error
 
-#: Clocks of two machines may differ by so many seconds; evidence from further ahead is no evidence.
+#: The clocks of two machines may differ by this many seconds. Evidence from further in the future does not count.
 _CLOCK_SKEW = 60.0
 #: No more problems than this are named for one reason.
 _NAMED = 5
@@ -81,7 +81,7 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
                 f"95 of 100 results take up to {latency.target:.0f} s on target, {latency.legacy:.0f} s on legacy; "
                 f"the bound is {bound:.0f} s",
             )
-    # The error is shared among the problems, so that a course of two hundred is not failed by chance.
+    # The error is shared among the problems, so that a course with two hundred problems does not fail by chance.
     error = thresholds.error / max(1, len(evidence.problems))
     for problem in evidence.problems:
         pairs = max(problem.graded_pairs, problem.diverged)

@@ -56,7 +56,7 @@ def _host_of(origin: str) -> str:
     try:
         parts = urlsplit(origin)
         name, port = parts.hostname, parts.port
-    except ValueError:  # an unfinished IPv6 host, a port that is none
+    except ValueError:  # an unfinished IPv6 host, an invalid port
         return ""
     if not name:
         return ""

@@ -148,8 +148,8 @@ def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:
     return _checked(dataclasses.replace(real, queue_name=real.queue_name + queue_suffix))
 
 
-#: The columns with their bounds, and whether submissions.api takes the blanks off, of which it would make another
-#: learner's or problem's item.
+#: The columns with their limits, and whether submissions.api strips blanks, which would turn the value into another
+#: learner's or problem's.
 _COLUMNS = (
     ("student_id", ID_LIMIT, True),
     ("course_id", ID_LIMIT, True),
@@ -250,7 +250,7 @@ def recover_input(callback: Callback, submission_time: str, anonymous_student_id
     seed = f"{callback.user_id}{submission_time}{anonymous_student_id}{callback.html_id}"
     try:
         prefix = hashlib.md5(seed.encode("latin-1"), usedforsecurity=False)
-    except UnicodeEncodeError:  # CAPA encodes so too: it cannot have made a key of this text
+    except UnicodeEncodeError:  # CAPA encodes in the same way, so it cannot have made a key of this text
         return None
     for response in range(2, 101):
         for number in range(1, 4):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-#: Arrays and objects, one in the other.
+#: The limit of arrays and objects nested in each other.
 DEPTH_LIMIT = 50
 #: Characters. XQueue's own form takes 2.5 MiB.
 SIZE_LIMIT = 4 * 1024 * 1024
@@ -58,7 +58,7 @@ def _read(text: str | bytes) -> Any:
     rest: all that is no JSON, and some that Python accepts as JSON (half a surrogate pair, NaN, numbers beyond all
     bounds).
     """
-    if type(text) is str:  # msgspec takes no class of its own for a text
+    if type(text) is str:  # msgspec does not accept subclasses
         try:
             return _fast(text)
         except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -26,7 +26,7 @@ def _log_beta_tail(n: int, k: int, x: float, *, upper: bool) -> float:
         term = math.lgamma(trials + 1) - math.lgamma(j + 1) - math.lgamma(trials - j + 1)
         term += j * math.log(x) + (trials - j) * math.log1p(-x)
         terms.append(term)
-        # Past the mode the terms only fall; what is e^-45 of the largest cannot be seen in a float.
+        # Past the mode the terms only fall; a term of e^-45 times the largest does not change a float.
         top = max(top, term)
         if j > trials * x and term < top - 45:
             break

@@ -11,7 +11,7 @@ from .data import DivergenceClass
 
 _ABSENT = object()
 _OWN_KEYS = ("grader_payload", "student_info", "student_response")
-#: Keys come from learners' and authors' texts too: what is not a plain short name is not repeated.
+#: Keys may come from learners' and authors' texts, so only plain short names are repeated.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 #: No more fields than this are named.
 _NAMED = 5

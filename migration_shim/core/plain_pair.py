@@ -29,7 +29,7 @@ Predicted = Callable[[float, int], int | None]
 _escaped = json.encoder.encode_basestring_ascii
 #: A reply of more characters, or with more opening brackets, goes by the rules: they have limits of size and depth.
 _REPLY_CHARACTERS, _REPLY_BRACKETS = 65_536, 40
-#: A score above it is no common one; Python's floats are exact up to there.
+#: A score above this is unusual. Python's floats are exact up to here.
 _SCORE = 1_000_000
 
 
@@ -88,7 +88,7 @@ class _Reply(msgspec.Struct):
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     student_response: msgspec.Raw
     student_info: str
-    grader_payload: str | None  # null and not there are two payloads
+    grader_payload: str | None  # null and a missing key are two payloads
 
 
 _header = msgspec.json.Decoder(_Header).decode
@@ -125,9 +125,9 @@ def _same_body(pair: Pair) -> bool:
     payload, info = _text(pair.grader_payload), _escaped(pair.student_info)
     if pair.body == f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": {pair.answer}}}':
         return True
-    # Other texts the rules parse, within limits of depth and size; no character takes more than 12 as they write it.
+    # The rules parse other texts, within limits of depth and size; no character takes more than 12 in their encoding.
     if not pair.answer.startswith('"') or 12 * len(pair.body) > json_text.SIZE_LIMIT:
-        return False  # what is no text may nest, and numbers have more than one spelling
+        return False  # other values may nest, and numbers have more than one spelling
     if pair.body == f'{{"student_info": {info}, "grader_payload": {payload}, "student_response": {pair.answer}}}':
         return True
     found = _body(pair.body)
@@ -138,7 +138,7 @@ def _same_body(pair: Pair) -> bool:
     )
 
 
-#: What must hold beside equal outcomes, by name: each by itself, so that a test can leave one out.
+#: What must hold besides equal outcomes, by name. Each condition is separate, so that a test can leave one out.
 CHECKS: dict[str, Callable[[Pair], bool]] = {
     "fenced": _is_fenced,
     "same_learner": _same_learner,

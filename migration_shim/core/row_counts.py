@@ -106,7 +106,7 @@ class Cohort:
     longest_grading: float = 0
     inputs: set[str] = field(default_factory=set)
     counts: HitCounts = field(default_factory=HitCounts)
-    #: What is the matter with scores, if the queue's style is this one.
+    #: What is wrong with scores if the queue has this style.
     by_style: dict[ScoreStyle, HitCounts] = field(default_factory=dict)
 
 
@@ -114,7 +114,7 @@ class Cohort:
 class Queue:
     """What the rows of one queue show about it."""
 
-    #: The newest row that a grader took and the LMS took the grade of.
+    #: The newest row that a grader pulled and whose grade the LMS accepted.
     newest_graded: int | None = None
     last_pull: datetime | None = None
     last_push: datetime | None = None
@@ -143,7 +143,7 @@ class CourseRowCounts:
         """Count one row. ``siblings`` are the other rows that share its callback as XQueue compares it."""
         row_class = classify(parsed, siblings, self._facts.policy, present=False).row_class
         if row_class is RowClass.COPY:
-            return  # our own, and no learner's
+            return  # our own copy, no learner's row
         row, envelope = parsed.row, parsed.envelope
         self.rows += 1
         self.classes[row_class] += 1
@@ -177,7 +177,7 @@ class CourseRowCounts:
             yield Hit("input_unknown")
             return
         cohort.inputs.add(found_input)
-        # Of the problems that turn out to have one input only, these are left out of the findings.
+        # For problems that turn out to have only one input, these are left out of the findings.
         yield Hit("multi_input")
 
     def _of_reply(self, cohort: Cohort, queue: Queue, parsed: ParsedRow, *, final: bool) -> Iterator[Hit]:

@@ -14,11 +14,11 @@ from typing import Any, Generic, TypeVar
 
 from . import json_text
 
-#: How long after its acceptance the LMS may still come to save an attempt's key, or, where nobody can look, how much
-#: older than another attempt one must be to be surely replaced by it.
+#: How long after accepting an attempt the LMS may still save its key; or, where the state cannot be read, how much
+#: older than another attempt one must be to be certainly superseded by it.
 STALL = timedelta(seconds=60)
 
-#: Whatever the caller knows its attempts by.
+#: What the caller identifies its attempts by.
 Name = TypeVar("Name", bound=Hashable)
 
 

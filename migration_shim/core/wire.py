@@ -30,7 +30,7 @@ NAME_LIMIT = 128
 
 
 _CALLBACK = re.compile(r"/courses/(?P<course>.+?)/xqueue/(?P<user>[0-9]{1,19})/(?P<item>.+)/(?P<dispatch>[a-z_]{1,64})")
-#: A URL of which there can be no two opinions, with its path: for ``urlsplit`` it need not be asked.
+#: A URL that can be read in one way only, with its path. ``urlsplit`` need not be called for it.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+(/[A-Za-z0-9.:/@+_%~;,=!$&'()*-]*)")
 _SINK = re.compile(r"/sink/[0-9a-f]{32}/\Z")
 _BODY_KEYS = frozenset({"grader_payload", "student_info", "student_response"})
@@ -60,7 +60,7 @@ class Callback:
     item_type: str
     user_id: str = field(repr=False)
     dispatch: str
-    #: What CAPA puts before ``_<response>_<input>`` in the ids of this problem's inputs.
+    #: The prefix of this problem's input ids, which CAPA puts before ``_<response>_<input>``.
     html_id: str
 
 
@@ -104,7 +104,7 @@ def _storable(*texts: str | None) -> bool:
     """Tell whether databases can hold the texts: JSON can escape half of a surrogate pair, UTF-8 cannot hold one."""
     try:
         for text in texts:
-            if text is not None and not text.isascii():  # which Python knows without a look at the text
+            if text is not None and not text.isascii():  # Python knows this without reading the text
                 text.encode("utf-8")
     except UnicodeEncodeError:
         return False
@@ -201,14 +201,14 @@ def _problem(quoted_course: str, quoted_item: str) -> tuple[str, str, str, str]:
         item = UsageKey.from_string(unquote_slashes(unquote(quoted_item)))
     except InvalidKeyError as error:
         raise Malformed("callback_bad_item") from error
-    # Asides and blocks of libraries parse as usage keys too, but no problem of a course has one.
+    # Keys of asides and of library blocks parse as usage keys too, but no problem of a course has one.
     if not isinstance(item, BlockUsageLocator) or isinstance(item, LibraryUsageLocator):
         raise Malformed("callback_bad_item")
     if item.course_key.run is not None and item.course_key != course:
         raise Malformed("callback_item_of_other_course")
     if len(str(course)) > ID_LIMIT or len(str(item)) > ID_LIMIT:
         raise Malformed("callback_too_long")
-    # Old keys carry no run; the LMS maps them into the course before it makes the ids of the inputs.
+    # Old keys have no run. The LMS maps them into the course before it makes the ids of the inputs.
     html_id = item.map_into_course(course).html_id()
     return str(course), str(item), item.block_type, html_id
 

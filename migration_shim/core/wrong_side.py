@@ -27,7 +27,7 @@ def target_phase_at(changes: Iterable[tuple[datetime, Phase]], arrived_at: datet
     for at, phase in changes:
         if phase.authority is Authority.TARGET:
             entered = entered or at
-            # Skew matters at the edges only: between live and complete no authority changes.
+            # Clock skew matters at the ends only: between live and complete the authority does not change.
             found = phase if found is None or at <= arrived_at else found
         elif entered is not None:
             if entered + grace + SKEW <= arrived_at < at - SKEW:

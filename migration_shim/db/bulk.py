@@ -90,7 +90,7 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
         written = " UNION ALL SELECT ".join([", ".join(row) for row in zip(*by_column, strict=True)])
         heads = ", ".join(f"NULL AS {name}" for name in (key, *names))
         settings = [*(f"{table}.{name} = new.{name}" for name in names), *(f"{table}.{name} = %s" for name in of_all)]
-        # In this order: left to itself the server may walk through a small table, and would lock all of it.
+        # In this order, because the server might otherwise scan a small table and lock all of it.
         cursor.execute(
             f"UPDATE (SELECT {heads} UNION ALL SELECT %s) AS new STRAIGHT_JOIN {table}"
             f" ON {table}.{key} = new.{key} SET {', '.join(settings)}",

@@ -21,7 +21,7 @@ from .literals import Literals, Ready
 
 #: A statement of this many characters is under a server's ``max_allowed_packet`` (16 MB) however it is escaped.
 STATEMENT_CHARACTERS = 256 * 1024
-#: What a value of a column with a bound counts for.
+#: The size that is assumed for a value of a column with a length limit.
 SHORT_CHARACTERS = 40
 
 Row = tuple[Any, ...]

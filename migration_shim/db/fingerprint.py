@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-#: What stands for a digest that could not be made. No database makes it, and it is never the same as another one.
+#: Stands for a digest that could not be made. No database makes it, and it never equals another digest.
 UNKNOWN = "?"
 
 
@@ -74,7 +74,7 @@ def _checked(function: str, columns: Sequence[str]) -> str:
 def _text(connection: Any, column: str) -> str:
     """Return one text behind its length and in utf8mb4."""
     if connection.vendor == "mysql":
-        # Not IFNULL: what CONCAT cannot make is NULL as well, and would look like a text that is not there.
+        # Not IFNULL: a failed CONCAT is NULL as well, and would look like a missing text.
         return f"IF({column} IS NULL, '-', CONCAT(LENGTH({column}), ':', CONVERT({column} USING utf8mb4)))"
     return f"CASE WHEN {column} IS NULL THEN '-' ELSE HEX(CAST({column} AS BLOB)) END"
 

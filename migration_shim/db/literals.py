@@ -36,7 +36,7 @@ class Literals:
     def __init__(self, driver: Any) -> None:
         self._driver = driver
         driver.encoders[Ready] = _as_it_is
-        # Nothing but these two can end a literal or change what follows. How they are made harmless depends on the
+        # Only these two characters can end a literal or change what follows. How they are escaped depends on the
         # server's mode (NO_BACKSLASH_ESCAPES), which the driver knows.
         self._backslash, self._quote = (driver.escape_string(character).decode() for character in "\\'")
 

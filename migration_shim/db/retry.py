@@ -59,7 +59,7 @@ def on_contention(
                 raise
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
-        # Two that have met do not meet again after the same pause.
+        # Random, so that two that have collided do not collide again after the same pause.
         time.sleep(first_pause * 2 ** (tried - 1) * random.uniform(0.5, 1))  # noqa: S311  (out of step, no secret)
     return write()
 

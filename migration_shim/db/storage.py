@@ -6,7 +6,7 @@ import sys
 
 from django.core.exceptions import SuspiciousOperation
 
-#: The roots of what the backends of django-storages raise: none of them is an OSError.
+#: The base classes of the errors of django-storages' backends, none of which is an OSError.
 _BACKEND_ERRORS = (
     ("botocore.exceptions", "BotoCoreError"),
     ("botocore.exceptions", "ClientError"),

@@ -29,7 +29,7 @@ def call(ask: Callable[[], T], seconds: float = PATIENCE, *, afterwards: Callabl
     def work() -> None:
         try:
             answer.set_result(ask())
-        except Exception as error:  # handed on to whoever asked
+        except Exception as error:  # passed on to the caller
             answer.set_exception(error)
         finally:
             afterwards()

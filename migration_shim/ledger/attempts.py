@@ -15,7 +15,7 @@ from ..core.wire import parse_callback, parse_header
 from ..lms import state
 from ..models import LedgerEntry
 
-#: An entry that was written so soon after its arrival has its id in the order of acceptance.
+#: The ids of entries written within this time of their arrival are in the order of acceptance.
 _AT_ONCE = timedelta(seconds=30)
 
 

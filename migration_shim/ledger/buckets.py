@@ -23,11 +23,11 @@ from django.db import connection, models, transaction
 from ..core.buckets import Bin, Facts, Row, bin_id, bins_of, bucket_id, facts_of
 from ..models import Bucket, Divergence, Histogram, LedgerEntry
 
-#: What is read of an entry to count it, in the order of ``Row``.
+#: The columns that are read of an entry to count it, in the order of ``Row``.
 COLUMNS = Row._fields
 #: Rows of one statement; a transaction rarely has more.
 AT_ONCE = 500
-#: In the place of facts that nobody knows: the row is there, and only its number is changed.
+#: Stands for unknown facts of a bucket whose row exists and only changes its number.
 _NOBODY = Facts("", "", "", date(1970, 1, 1), None, None, "", "", "", "", "", "", "", "", 0)
 
 

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 _CACHE = "migration_shim.hosts"
 _SITES = "openedx.core.djangoapps.site_configuration"
-#: No LMS has so many. What is sent to a door is an account's to say, and the table is not to grow with it.
+#: No LMS has so many hosts. Any account can send any host to a door, and the table must not grow with that.
 DOOR_LIMIT = 100
 #: Seconds after a host could not be noted before it is tried again.
 _AGAIN = 60.0
-#: What this process has noted of the door's hosts: it need not be noted again.
+#: The door's hosts that this process has noted, and need not note again.
 _noted: set[str] = set()
 _not_before = 0.0
 

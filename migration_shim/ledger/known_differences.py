@@ -25,9 +25,9 @@ from . import counts
 from .buckets import Changes, counted, differences_of
 
 SCHEMA = "migration_shim.xqueue_known/1"
-#: Never to be explained away. What ends them is a signed cure; see cures.py.
+#: Classes that cannot be registered. Only a signed cure ends them; see cures.py.
 NOT_EXCUSABLE = GRAVE
-#: Entries restated in one transaction: graders' sessions write to the same rows.
+#: Entries restated in one transaction; it is few, because graders' sessions write to the same rows.
 BATCH = 200
 
 

@@ -19,8 +19,8 @@ from ..core.errors import ConfigurationError
 from ..models import CoursePhase, KnownDifference, Run
 from ..runs import records as run_records
 
-#: The settings that a verdict depends on beside the gate's thresholds. None that one container has and another has not
-#: (a pause file, a URL, a time-out): a permit would hold in some processes and not in others.
+#: The settings that a verdict depends on besides the gate's thresholds. Settings that may differ between containers
+#: (a pause file, a URL, a time-out) are left out: with them a permit would hold in some processes and not in others.
 BOUND_TO = (
     "presence_grace_seconds",
     "grading_deadline_seconds",
@@ -63,7 +63,7 @@ def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
         "versions": run_records.versions(),
         "thresholds": dataclasses.asdict(settings.thresholds()),
         "settings": {name: getattr(settings, name) for name in BOUND_TO},
-        # By scope, class and validity: how often an entry has hit says nothing of what it covers.
+        # By scope, class and validity, not by hits: how often an entry was hit says nothing about what it covers.
         "register": [list(map(str, row)) for row in in_force.values_list(*_REGISTER)],
     }
 

@@ -136,7 +136,7 @@ def _take_in(course_id: str) -> None:
 
 def _add(course_id: str, found: dict[int, int]) -> None:
     changes = Changes()
-    # One that was left when its row was gone is there, and of no course: nobody would ever count what stands in it.
+    # A bucket that was left when its row was gone exists without a course; what stands in it would never be counted.
     Bucket.objects.filter(id__in=found).exclude(course_id=course_id).delete()
     there = set(Bucket.objects.filter(id__in=found).values_list("id", flat=True))
     for bucket, number in found.items():

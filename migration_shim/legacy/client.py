@@ -21,7 +21,7 @@ from ..core import json_text
 log = logging.getLogger(__name__)
 
 LOGIN_REQUIRED = "login_required"
-#: Errors that say nothing of the submission: XQueue was not reached, or does not know our account.
+#: Errors that say nothing about the submission: XQueue was not reached, or does not know our account.
 _UNANSWERED = (
     "cannot connect to server",
     "failed to read from the server",

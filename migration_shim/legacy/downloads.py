@@ -84,7 +84,7 @@ class Download:
             raise ConnectionError("no usable answer") from error
         if response.status in (404, 410):
             raise FileNotFoundError("no such file")
-        # Anything else, a redirect among it, is not the file. Without a length a broken answer looks like a whole one.
+        # Anything else, a redirect included, is not the file. Without a length a broken answer looks like a whole one.
         encoded = response.getheader("Content-Encoding", "identity") != "identity"
         if response.status != 200 or encoded or (response.length is None and not response.chunked):
             raise ConnectionError("not the file as it is")

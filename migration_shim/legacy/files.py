@@ -24,7 +24,7 @@ from ..core.wire import is_folder
 from ..db.storage import storage_errors
 from .downloads import Downloads
 
-#: XQueue writes these where the dictionaries outgrow their columns; they lead to a stored document with both.
+#: XQueue writes these keys where the dictionaries outgrow their columns; they lead to a stored document with both.
 EXTERNAL_KEY = "KEY_FOR_EXTERNAL_DICTS"
 EXTERNAL_URL = "URL_FOR_EXTERNAL_DICTS"
 DOCUMENT_LIMIT = 1024 * 1024
@@ -34,7 +34,7 @@ FILES_LIMIT = 100
 #: What XQueue names its objects by. Nothing else is opened, whatever a row says.
 _KEY = re.compile(r"[0-9a-f]{32}")
 
-#: What may be otherwise another time: the storage does not answer, is not mounted, or is not named yet.
+#: Reasons that may pass: the storage does not answer, is not mounted, or is not configured yet.
 _PASSING = frozenset({"file_unreadable", "file_missing", "no_legacy_storage"})
 
 Source = Storage | Downloads | None

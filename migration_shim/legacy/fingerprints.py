@@ -42,16 +42,16 @@ def digests(ids: Iterable[int]) -> dict[int, str]:
         return dict(cursor.fetchall())
 
 
-#: So many rows that share a truncated callback are held against each other by the server.
+#: Up to this many rows that share a truncated callback are compared with each other by the server.
 CROWD = 100
-#: What must hold of a row ``q`` that is to be judged without the rules, by name: each by itself, so that a test can
-#: leave one out. With them, and a reply, the row is graded, and has no file and no double.
+#: The conditions, by name, under which a row ``q`` may be judged without the rules. Each is separate, so that a test
+#: can leave one out. A row that meets them and has a reply is graded, and has no file and no duplicate.
 PLAIN: dict[str, str] = {
     "acknowledged": "q.retired AND q.lms_ack AND q.return_time IS NOT NULL",
     "not_handed_off": f"SUBSTR(q.grader_id, 1, {len(MARK)}) <> '{MARK}'",
     "no_legacy_files": "q.s3_keys IN ('', '{}')",
-    # Of the rows that share its truncated callback: the same submission again, or one that came before the reply did.
-    # Where one callback covers a whole course, the rules tell (``core/siblings.py``), without the square of the rows.
+    # No row with its truncated callback is the same submission again, or a newer one that arrived before the reply.
+    # Where one callback covers a whole course, the rules decide (``core/siblings.py``), without quadratic time.
     "alone": "CASE WHEN (SELECT o.id FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
     f" LIMIT 1 OFFSET {CROWD}) IS NULL"
     " THEN NOT EXISTS (SELECT 1 FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
@@ -60,8 +60,8 @@ PLAIN: dict[str, str] = {
 }
 
 
-#: The same of a row that nobody has graded, and whose submission a newer attempt has replaced by what the ledger says.
-#: Whatever stands beside it, and whether XQueue or a handoff has retired it, that is what the rules call superseded.
+#: The conditions for an ungraded row whose submission a newer attempt has superseded by what the ledger says. The
+#: rules call such a row superseded, whatever its siblings are, and whether XQueue or a handoff has retired it.
 REPLACED: dict[str, str] = {
     "unanswered": "q.retired AND NOT q.lms_ack",
     "never_failed": "q.num_failures = 0",

@@ -25,7 +25,7 @@ from ..fields import exact
 from ..ledger import hosts
 from ..models import LegacySubmission
 
-#: What stands around the course in the callback of a header.
+#: The texts before and after the course in the callback of a header.
 _BEFORE, _BEHIND = "/courses/", "/xqueue/"
 
 
@@ -165,7 +165,7 @@ def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, Any]:
         .annotate(end=StrIndex("rest", Value(_BEHIND)))
         .annotate(host_end=StrIndex("lms_callback_url", Value(_BEFORE)))
         .annotate(course=course, at_host=at, pulled=Case(When(pull_time=None, then=Value(0)), default=Value(1)))
-        # XQueue's database takes courses that differ in case only for one: the digest keeps them apart.
+        # XQueue's database takes courses for the same that differ only in case; the digest keeps them apart.
         .annotate(exact=MD5("course"), exact_queue=MD5("queue_name"), exact_host=MD5("at_host"))
         .values("exact", "exact_queue", "exact_host", "pulled")
         .annotate(

@@ -21,7 +21,7 @@ from .timeouts import AWAY
 UPDATE = "SELECT, UPDATE (retired, pullkey, grader_id)"
 #: What reviving and inserting rows needs.
 WRITE = "SELECT, INSERT, UPDATE (retired, pull_time, pullkey, grader_id)"
-#: The server's words for a privilege that lacks, of a table or a column; and for a server or session that only reads.
+#: The server's errors for a missing privilege on a table or a column, and for a read-only server or session.
 _DENIED, _READ_ONLY = (1142, 1143), (1290, 1792)
 _TABLE = LegacySubmission._meta.db_table
 _NOBODY = -1  # no row has this id
@@ -29,9 +29,9 @@ _QUOTED = r"`(?:[^`]|``)+`"
 #: A line of SHOW GRANTS; one that names a role, or a proxy, has another form. What follows may be a password's hash.
 _LINE = re.compile(rf"GRANT (?P<rights>.+?) ON (?P<scope>\*\.\*|{_QUOTED}\.(?:\*|{_QUOTED})) TO ")
 _OPTION = "WITH GRANT OPTION"
-#: UPDATE stands for whole rows here: of columns, in brackets, it is what the app asks for.
+#: UPDATE here means whole rows. UPDATE of columns, in brackets, is what the app asks for.
 _USED = {"SELECT", "INSERT"}
-#: Rights that let an account look at the server, not at its data; a throttle and ``primary`` look.
+#: Rights that let an account look at the server, not at its data. The throttle and ``primary`` do so.
 _LOOKING = {
     "USAGE",
     "PROCESS",

@@ -34,7 +34,7 @@ def _rows(queryset: QuerySet[LegacySubmission]) -> list[LegacyRow]:
     if not (rows := _converted(queryset.values_list(*_COLUMNS))):
         return []
     known = hosts.known()
-    # One value a column: mypy takes the star for any number of them.
+    # One value per column; mypy takes the star for any number of values.
     return [LegacyRow(*values, whose_header(values[_HEADER], known)) for values in rows]  # type: ignore[call-arg]
 
 
@@ -203,7 +203,7 @@ def clock() -> datetime:
 def acknowledged_headers(*, size: int) -> Iterator[tuple[int, str]]:
     """Yield (id, xqueue_header) of our rows whose return the LMS acknowledged, in ascending order of id."""
     after = 0
-    # What XQueue could not push it has told the LMS itself; see core.mapping.is_failed_push.
+    # XQueue itself has reported to the LMS what it could not push; see core.classification.is_failed_push.
     failed_push = Q(push_time__isnull=False, num_failures__gt=0, grader_reply="")
     queryset = _all().filter(~failed_push, lms_ack=True, retired=True)
     while page := list(queryset.filter(id__gt=after).order_by("id").values_list("id", "xqueue_header")[:size]):

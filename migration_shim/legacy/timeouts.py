@@ -19,9 +19,9 @@ from ..db import timeouts
 
 T = TypeVar("T")
 
-#: Seconds. A page of a backfill is read in far less; a server that is silent for longer is taken for gone.
+#: Seconds. A page of a backfill is read in far less. A server that is silent for longer counts as gone.
 LOCK_SECONDS, STATEMENT_SECONDS = 5, 60
-#: What asking it raises where it is away; the last one where XQueue was switched off for good, and its alias with it.
+#: The errors of asking while it is away; the last one where XQueue was switched off for good, and its alias removed.
 AWAY = (Error, ConnectionDoesNotExist)
 
 

@@ -17,7 +17,7 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model
 
-#: The platform's own: with it on for a course, the platform writes to edx-submissions by itself.
+#: The platform's own flag. With it on for a course, the platform writes to edx-submissions by itself.
 SUBMISSION_FLAG = "send_to_submission_course.enable"
 
 
@@ -35,7 +35,7 @@ def forced(course_id: str, flag: str) -> bool | None:
     """
     try:
         key = CourseKey.from_string(course_id)
-    except InvalidKeyError:  # of a library: to the platform that has no overrides either
+    except InvalidKeyError:  # a library's key, for which the platform has no overrides either
         return None
     for name, scope in (("WaffleFlagCourseOverrideModel", key), ("WaffleFlagOrgOverrideModel", key.org)):
         model = apps.get_model("waffle_utils", name)

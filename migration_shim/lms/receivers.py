@@ -16,7 +16,7 @@ def modules() -> list[str]:
     """Return the modules of all receivers that the event reaches in this process, each once, in order."""
     live = EXTERNAL_GRADER_SCORE_SUBMITTED._live_receivers(None)  # what send_event asks for itself
     flat: list[Any] = []
-    for one in live:  # since Django 5.0 they are two lists, the second of those that are coroutines
+    for one in live:  # since Django 5.0 there are two lists, the second with the coroutines
         flat.extend(one if isinstance(one, list | tuple) else [one])
     return sorted({_module(one) for one in flat})
 

@@ -25,7 +25,7 @@ from ..core import json_text
 from ..core.supersession import Queued
 from ..db import bulk
 
-#: States read together; each may be as large as is read of one.
+#: How many states are read together; each may be as large as the limit for one.
 AT_ONCE = 200
 
 
@@ -91,7 +91,7 @@ def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Prob
     they are now, and cannot change until the transaction ends. Learners who do not exist are left out; outside an LMS,
     all are.
     """
-    # A callback may name a user that no database can: nobody.
+    # A callback may name a user id that no database can hold; no user has it.
     wanted = {one for one in places if int(one.user_id) <= BigIntegerField.MAX_BIGINT}
     model = _model()
     if model is None:
@@ -106,12 +106,12 @@ def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Prob
 def _problems(model: Any, wanted: list[Place], *, lock: bool) -> dict[Place, Problem]:
     alias = router.db_for_write(model)
     there = _there({int(one.user_id) for one in wanted}, alias)
-    # Problem by problem: a state is large, and of every learner with every other one's problem nobody has asked.
+    # Problem by problem, because a state is large, and not every combination of learner and problem was asked for.
     learners: dict[tuple[str, str], set[int]] = defaultdict(set)
     for one in wanted:
         learners[one.course_id, one.item_id].add(int(one.user_id))
     rows = _rows(model, learners, alias, lock=lock)
-    # The platform's columns are compared without case: what came back is looked at exactly, as the text that it is.
+    # The platform's columns are compared without case, so the texts that came back are compared exactly here.
     states = {(user_id, course_id, item_id): _read(text) for user_id, course_id, item_id, text in rows}
     nothing = Problem()  # nothing was saved yet, or it was taken away
     return {
@@ -133,7 +133,7 @@ def _rows(
     quote = here.ops.quote_name
     fields = [model._meta.get_field(name) for name in ("student_id", "course_id", "module_state_key", "state")]
     student, course, item, state = (quote(field.column) for field in fields)
-    # One character more than is read: what is longer is not fetched, and known to be.
+    # One character more than the limit, so that a longer state is recognized without being fetched.
     parameters: list[Any] = [json_text.SIZE_LIMIT + 1]
     asked = []
     for place, its in learners.items():

@@ -21,7 +21,7 @@ DRAIN_OUTBOX = "migration_shim.drain_outbox"
 BACKFILL_RANGE = "migration_shim.backfill_range"
 RECONCILE_RANGE = "migration_shim.reconcile_range"
 
-#: A nudge that no worker has taken so long after its time is of no use: there have been others.
+#: Seconds after which a nudge that no worker has taken is useless, because others have followed it.
 EXPIRES = 60.0
 
 

@@ -23,9 +23,9 @@ _innermost = threading.local()
 Progress = Callable[[int, int], None]
 
 STEP_SECONDS = 0.25
-#: A sign of life is shown no oftener than this; ``runs.records.HEARTBEAT_LIMIT`` is far above it.
+#: A sign of life is shown at most this often; ``runs.records.HEARTBEAT_LIMIT`` is far above it.
 BEAT_SECONDS = 5.0
-#: Shells and wrappers may deliver one Ctrl-C twice. Only what comes after this is a second one.
+#: Shells and wrappers may deliver one Ctrl-C twice. Only a signal after this time counts as a second one.
 TWICE_SECONDS = 1.0
 
 

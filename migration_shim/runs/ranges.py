@@ -42,7 +42,7 @@ class Range(Generic[T]):
     def __init__(self, checkpoint: Checkpoint, kind: type[T], stop: Callable[[], str]) -> None:
         self.plan, self.position = checkpoint.plan, Position(checkpoint)
         self.tally = kind.from_json(checkpoint.counts)
-        # Each look at the control shows that the range is in somebody's hands, also while it waits for its turn.
+        # Each look at the control shows that a worker has the range, also while it waits for its turn.
         self.control = Control(stop, beat=lambda: self.keep(begun=True))
 
     def is_wanted(self) -> bool:
@@ -80,7 +80,7 @@ def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str], stop: Call
         return f"stopped: {stopped}"
     except TargetWriteFailed:
         raise
-    except ShimError as error:  # no other worker would fare better: the command has to hear of it
+    except ShimError as error:  # every other worker would meet it too, so the command has to know
         with contextlib.suppress(RunLocked):
             taken.keep(error=f"{type(error).__name__}: {error}")
         return "failed"

@@ -79,7 +79,7 @@ def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None =
                 if judge is not None:
                     judge(run)
         except Exception:
-            run.save()  # it has ended, whatever came of the verdict; a permit that rests on an older run holds no more
+            run.save()  # it has ended, whatever the verdict; a permit that rests on an older run no longer holds
             raise
 
 

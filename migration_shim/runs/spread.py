@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PREFIX = "range:"
 POLL_SECONDS = 0.5
-#: A range that was sent so often while no range moved will not move by being sent again.
+#: How often a range is sent while no range moves, before the command gives up.
 SENDS = 5
 
 

@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections
 from ..conf import LEGACY_ALIAS, ShimSettings
 from ..db.replication import REPLICA_STATUS
 
-#: The databases are asked no oftener than this.
+#: The databases are asked at most this often.
 ASK_SECONDS = 1.0
 _BEHIND = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 

@@ -80,7 +80,7 @@ def insert(rows: Sequence[NewRow]) -> list[int | None]:
     return [None if key is None else ids[key] for key in keys]
 
 
-#: What a row is read back by: the names of ``columns_of``, in its order.
+#: The columns that a row is read back by: the names of ``columns_of``, in its order.
 COLUMNS = (
     "student_id",
     "course_id",
@@ -110,7 +110,7 @@ def read_back(submission_ids: Sequence[int]) -> dict[int, tuple[int, tuple[Any, 
     """
     item = "submission__student_item"
     details = ExternalGraderDetail.objects.filter(submission_id__in=submission_ids, status="pending", pullkey=None)
-    # Every time is the arrival; a row in which they differ is not what was written.
+    # All times are the arrival. A row in which they differ is no longer as it was written.
     details = details.filter(status_time=F("created_at")).order_by()
     placement = (f"{item}__student_id", f"{item}__course_id", f"{item}__item_id", f"{item}__item_type")
     answer = ExpressionWrapper(F("submission__answer"), TextField())  # the text itself, and not what it stands for
@@ -154,7 +154,7 @@ def _student_items(wanted: dict[_Key, str]) -> dict[_Key, int]:
     rows = ((*key, item_type) for key, item_type in sorted(wanted.items()))
     found = insert_rows(StudentItem, columns, rows, keep_existing=True, returning=("id", *columns))
     if found is None:
-        # By two of the three columns: with the third the server considers every combination (1 s instead of 6 ms).
+        # By two of the three columns, because with the third the server tries every combination (1 s instead of 6 ms).
         students, courses = {key[1] for key in wanted}, {key[0] for key in wanted}
         found = bulk.select(StudentItem, ("id", *columns), lock=True, student_id=students, course_id=courses)
     return {

@@ -11,7 +11,7 @@ from ..db import fingerprint
 from .exact_match import of_course
 
 _ITEM = "submission__student_item_id"
-#: What a result depends on of the ledger entry itself.
+#: The columns of the ledger entry itself that a result depends on.
 _OF_ENTRY = ("authority", "move", "legacy_leg", "target_leg", "double_authority", "leases", "echo")
 _NULLABLE = (
     *("l.legacy_id", "l.target_submission_id", "l.superseded_at"),
@@ -24,13 +24,13 @@ _TEXTS = (
 _DETAIL, _SUBMISSION, _STUDENT_ITEM, _SCORE, _FILE = (
     model._meta.db_table for model in (ExternalGraderDetail, Submission, StudentItem, Score, SubmissionFile)
 )
-#: So many rows beside one are held against it: all against all would take the square of a learner's attempts.
+#: Up to this many other rows are compared with a row: all with all would take quadratic time in a learner's attempts.
 CROWD = 100
-#: An attempt so early is held against however many, without asking for the crowd: a StudentItem has so few of these.
+#: An attempt with a number up to this is compared with however many, without counting: a StudentItem has few of these.
 #: It is the edx-submissions API that numbers the attempts.
 EARLY = 10
-#: The living rows that have the StudentItem and the key of ``d`` beside it: a shadow's key is its submission's own.
-#: NULL in a crowd: no digest is made there, and the rules compare, which read a StudentItem once.
+#: How many other living rows have the StudentItem and the key of ``d``; a shadow's key is its submission's own. NULL
+#: above ``CROWD``: then no digest is made, and the rules compare, which read a StudentItem once.
 DUPLICATES = (
     f"(CASE WHEN s.attempt_number <= {EARLY} OR (SELECT s3.id FROM {_SUBMISSION} s3"
     f" WHERE s3.student_item_id = s.student_item_id LIMIT 1 OFFSET {CROWD}) IS NULL THEN"

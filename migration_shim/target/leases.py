@@ -32,11 +32,11 @@ from .exact_match import rows_of_queue
 from .polling import leased_and_waiting, leased_to, turns, waiting
 
 _Status = ExternalGraderDetail.Status
-#: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
+#: How often a poll looks again while rows wait that other sessions hold: about a quarter of a second with the pauses.
 ROUNDS = 25
 _CANDIDATES = 8
 _NEEDED = ("id", "target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
-#: What a hand-out needs of an entry, its residue and whose lease it is: the key first, and in the model's order.
+#: The columns of an entry that a hand-out needs, its residue and the lease's session: in the model's order, key first.
 _HANDED_OUT = tuple(field.attname for field in LedgerEntry._meta.concrete_fields if field.attname in _NEEDED)
 
 
@@ -103,8 +103,8 @@ def lease_next(
     """
     given_up: list[ExternalGraderDetail] = []
     for _ in range(ROUNDS):
-        # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left. It is
-        # first, because most polls are of an empty queue, and no transaction is opened for them.
+        # SKIP LOCKED passes over rows that others are just taking, so only a plain read can tell that none is left. It
+        # comes first, because most polls are of an empty queue, and no transaction is opened for them.
         if not (waits or waiting(queue_name, settings).exists()):
             break
         waits = False
@@ -173,7 +173,7 @@ def _counts_as_death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple
 
 
 def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
-    # Found without a lock, and written by its id: by the other index InnoDB would lock the gap where the doors insert.
+    # Found without a lock and written by id: by the other index InnoDB would lock the gap where the doors insert.
     if found := select(LedgerEntry, _HANDED_OUT, target_submission_id=[row.submission_id]):
         entry = LedgerEntry.from_db(connection.alias, _HANDED_OUT, min(found))
         lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "lease_session": session}

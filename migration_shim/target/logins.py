@@ -19,9 +19,9 @@ from submissions.views.xqueue import XQueueViewSet
 from ..metrics import count
 from ..models import WatcherLogin
 
-#: edx-submissions' own (``IsXQueueUser``): nobody else may pull there.
+#: edx-submissions' own group (``IsXQueueUser``): only its members may pull there.
 GROUP = "xqueue"
-#: Addresses that are kept, the newest: where watchers run in containers, each start may bring a new one.
+#: How many of the newest addresses are kept: where watchers run in containers, each start may bring a new one.
 KEPT = 20
 UNKNOWN = "unknown"
 

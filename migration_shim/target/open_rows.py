@@ -19,9 +19,9 @@ from .leases import is_leased
 
 _Status = ExternalGraderDetail.Status
 _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_item__student_id"
-#: Shadows of before the course was fenced, and those of after it, are rows of one course.
+#: Shadows from before and after the course was fenced count as rows of one course.
 _OWN_COURSE = Case(When(**{f"{_COURSE}__startswith": FENCE}, then=Substr(_COURSE, len(FENCE) + 1)), default=F(_COURSE))
-#: A row in flight is handed out, or answered, yet. One that has failed is not, but it can be tried again.
+#: A row in flight can still be handed out or answered. A failed row is not in flight, but it can be tried again.
 IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
 _OPEN = (*IN_FLIGHT, _Status.FAILED)
 
@@ -67,7 +67,7 @@ def all_rows(settings: ShimSettings) -> list[OpenRows]:
                 output_field=BooleanField(),
             )
         )
-        # The database takes names for one that differ in case, or in blanks at the end: the digests keep them apart.
+        # The database takes names for the same that differ in case or trailing blanks; the digests keep them apart.
         .annotate(own_course=_OWN_COURSE, exact_course=MD5(_OWN_COURSE), exact_queue=MD5("queue_name"))
         .values_list("exact_course", "exact_queue", "status", "shadow")
         .annotate(
@@ -113,7 +113,7 @@ def in_flight_of_course(course_id: str, queue_names: Iterable[str]) -> dict[int,
     rows = ExternalGraderDetail.objects.filter(
         of_course(course_id, "submission__student_item__"), status__in=IN_FLIGHT, queue_name__in=wanted
     )
-    # The database takes names for one that differ in case, or in blanks at the end.
+    # The database takes names for the same that differ in case or trailing blanks.
     found = rows.order_by().values_list("submission_id", "queue_name")
     return {submission_id: queue_name for submission_id, queue_name in found if queue_name in wanted}
 

@@ -22,7 +22,7 @@ from ..models import LedgerEntry
 from .exact_match import rows_of_queue
 
 _Status = ExternalGraderDetail.Status
-#: What no poll asks for, to see where in a statement the values of one stand.
+#: Values that no poll asks for, to find the places of a poll's values in the statement.
 _SAMPLE = ("a queue's_name that nobody would ever choose", "the session of nobody")
 _SAMPLE_TIMES = tuple(datetime(1999, 9, day, 9, 9, 9, 999, tzinfo=UTC) for day in (1, 2, 3))
 

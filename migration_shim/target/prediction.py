@@ -24,7 +24,7 @@ from . import installed
 
 _KEY = "key"
 _HEADER = json.dumps({"submission_id": 1, "submission_key": _KEY})
-#: What put_result may use of its module as it is: nothing of it reads or writes anything.
+#: The names of its module that put_result may use as they are, because they read and write nothing.
 _HARMLESS = {"DatabaseError", "ExternalGraderScoreData", "MAX_SCORE_UPDATE_RETRIES", "Response", "json", "status"}
 
 

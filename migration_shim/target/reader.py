@@ -15,7 +15,7 @@ from ..core.identity import FENCE
 from ..db.storage import storage_errors
 from .exact_match import of_course
 
-#: Ids below the newest that are looked at again: one is handed out before its row is committed.
+#: How many ids below the newest are checked again: an id is handed out before its row is committed.
 _LATE_IDS = 2000
 
 

@@ -85,6 +85,6 @@ def _remove(rows: list[Submission]) -> int:
             entries.filter(pk__in=pks).update(target_submission_id=None, **removed)
             graded_twice.filter(pk__in=pks).update(twin_submission_id=None)
             LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
-    # After the commit: contents without a row harm nobody, a row without its contents would.
+    # After the commit, because contents without a row do no harm, and a row without its contents would.
     file_storage.discard(left)
     return len(ids)

@@ -60,7 +60,7 @@ class ResultStatus(enum.StrEnum):
 
     STORED = "stored"
     REPEATED = "repeated"
-    COUNTED = "counted"  # not stored; the row will be offered again, or has failed for good
+    COUNTED = "counted"  # not stored; the row will be handed out again, or has failed for good
     UNKNOWN = "unknown"
     WRONG_KEY = "wrong_key"
     BUSY = "busy"
@@ -71,7 +71,7 @@ class Result:
     """One validated put_result: the row's Submission id, the key it was handed out with, and the reply as it came."""
 
     submission_id: int
-    # Left out of the representation, as all that error reporters must not print.
+    # Left out of the representation, because error reporters must not print it.
     key: str = field(repr=False)
     reply: str = field(repr=False)
 

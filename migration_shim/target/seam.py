@@ -126,10 +126,10 @@ class WatcherSeam(XQueueViewSet):
                 break
             try:
                 payload = json.dumps(_payload(lease, request))
-            except (Malformed, RecursionError):  # it stays so: a grader that waits gets the next one
+            except (Malformed, RecursionError):  # this will not change, so a grader that waits gets the next row
                 results.fail_unreadable(lease.detail, settings)
             except storage_errors() as error:
-                # It may be over in a moment; the row is offered again when its lease has run out.
+                # This may pass; the row is handed out again when its lease has run out.
                 count("hand_out_failed", error)
                 log.error("migration_shim: files cannot be handed out: %s", type(error).__name__)
                 return self._reply(False, "Error fetching submission")
@@ -147,7 +147,7 @@ class WatcherSeam(XQueueViewSet):
         except (Malformed, ParseError, UnsupportedMediaType):
             return self._reply(False, "Incorrect reply format")
         settings = usable()[0]
-        # The row's key says that it was handed out; who may not pull it has the key from somebody else.
+        # The row's key proves that it was handed out. An account that may not pull it has the key from another one.
         if settings.grader_queues and not self._may_pull(results.queue_of(result), settings):
             return self._reply(*_ANSWERS[results.ResultStatus.WRONG_KEY])
         stored = results.store(result, settings)

@@ -132,7 +132,7 @@ def _link(entry: LedgerEntry, submission: Submission, placement: Placement) -> N
     with connection.cursor() as cursor:
         cursor.execute(_linking(connection.vendor), [submission.pk, entry.pk, submission.student_item_id, *item])
         linked = cursor.rowcount
-    if not linked:  # what the bytes do not say the texts may
+    if not linked:  # the bytes differ, but the texts may still be equal
         _refuse_another_item(submission.student_item_id, placement)
         LedgerEntry.objects.filter(pk=entry.pk).update(target_submission_id=submission.pk)
     entry.target_submission_id = submission.pk
