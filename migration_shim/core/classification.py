@@ -209,7 +209,8 @@ def classify(
     if _is_duplicate(parsed, siblings):
         return Decision(row_class=RowClass.DUPLICATE)
     state = legacy_state(parsed, siblings)
-    # A shadow that the router owes is written unless a newer attempt superseded the row. A collided row's learner waits.
+    # A shadow that the router owes is written unless a newer attempt superseded the row. If the row collided, its
+    # learner still waits.
     asked_for = (wanted and state is not State.SUPERSEDED) or (policy.collided and state is State.COLLIDED)
     if state in _RETIRED_CLASSES and not asked_for:
         return Decision(row_class=_RETIRED_CLASSES[state])

@@ -193,8 +193,8 @@ def discard_unnamed(files: Iterable[StoredFile]) -> None:
         return
     try:
         if not connection.in_atomic_block:
-            # If an intent was struck out, a row names the file. Intents are looked up by their key, because no index finds
-            # file rows by uuid.
+            # If an intent was struck out, a row names the file. Intents are looked up by key, because no index finds
+            # the rows of files by uuid.
             intents = StoredIntent.objects.filter(pk__in={file.intent for file in files})
             open_intents = set(intents.values_list("pk", flat=True))
             files = [file for file in files if file.intent in open_intents]
