@@ -29,7 +29,7 @@ from ..core.identity import is_fenced
 from ..db.bulk import select, update_where
 from ..models import LedgerEntry
 from .exact_match import rows_of_queue
-from .polling import leased_and_waiting, leased_to, turns, waiting
+from .polling import hand_out_order, leased_and_waiting, leased_to, waiting
 
 _Status = ExternalGraderDetail.Status
 #: How often a poll looks again while rows wait that other sessions hold: about a quarter of a second with the pauses.
@@ -108,7 +108,7 @@ def lease_next(
         if not (waits or waiting(queue_name, settings).exists()):
             break
         waits = False
-        for status, before in turns(settings, now()):
+        for status, before in hand_out_order(settings, now()):
             lease = _lease_next_of(queue_name, status, before, settings, session, given_up)
             if lease is not None:
                 return lease, given_up

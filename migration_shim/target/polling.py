@@ -29,7 +29,7 @@ _SAMPLE_TIMES = tuple(datetime(1999, 9, day, 9, 9, 9, 999, tzinfo=UTC) for day i
 
 def waiting(queue_name: str, settings: ShimSettings) -> QuerySet[ExternalGraderDetail]:
     """Return the rows of a queue that may be handed out now."""
-    return _offered(queue_name, turns(settings, now()))
+    return _offered(queue_name, hand_out_order(settings, now()))
 
 
 def _offered(queue_name: str, statuses: tuple[tuple[str, datetime], ...]) -> QuerySet[ExternalGraderDetail]:
@@ -39,7 +39,7 @@ def _offered(queue_name: str, statuses: tuple[tuple[str, datetime], ...]) -> Que
     return rows_of_queue(queue_name).filter(wanted)
 
 
-def turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
+def hand_out_order(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
     """
     Return (status, latest status_time) in the order in which rows are offered: fresh rows first, expired leases last.
     """
@@ -56,7 +56,7 @@ def leased_to(session: str) -> QuerySet[LedgerEntry]:
 def leased_and_waiting(queue_name: str, settings: ShimSettings, session: str) -> tuple[bool, bool]:
     """Tell whether a session holds a lease that is not over, and whether a row of the queue may be handed out."""
     sql, places = _statement(connection.vendor)
-    values = _values(queue_name, session, [before for _, before in turns(settings, now())])
+    values = _values(queue_name, session, [before for _, before in hand_out_order(settings, now())])
     with connection.cursor() as cursor:
         cursor.execute(sql, [values[place] if known else place for place, known in places])
         leased, waits = cursor.fetchone()
