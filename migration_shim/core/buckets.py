@@ -184,7 +184,7 @@ def facts_of(row: Row, differences: Mapping[str, int | None] | None = None) -> F
         authority=str(row.authority),
         result=str(row.result),
         known=row.known,
-        differences=spelt(differences or {}),
+        differences=format_differences(differences or {}),
         legacy_state=str(row.legacy_state),
         target_state=str(row.target_state),
         legacy_reply=reply_word(row.legacy_state, row.legacy_correct, row.legacy_score),
@@ -356,13 +356,13 @@ def day_of(moment: datetime | None) -> date | None:
     return None if moment is None else moment.astimezone(UTC).date()
 
 
-def spelt(differences: Mapping[str, int | None]) -> str:
+def format_differences(differences: Mapping[str, int | None]) -> str:
     """Return divergences in the form of ``Facts.differences``."""
     return ",".join([f"{klass}@{known}" if known else str(klass) for klass, known in sorted(differences.items())])
 
 
 @functools.lru_cache(maxsize=4096)
-def read(differences: str) -> dict[DivergenceClass, int | None]:
+def parse_differences(differences: str) -> dict[DivergenceClass, int | None]:
     """Parse the form of ``spelt``. The returned dictionary is shared and must not be changed."""
     found: dict[DivergenceClass, int | None] = {}
     for word in filter(None, differences.split(",")):
@@ -374,7 +374,7 @@ def read(differences: str) -> dict[DivergenceClass, int | None]:
 @functools.lru_cache(maxsize=4096)
 def uncovered(differences: str) -> frozenset[DivergenceClass]:
     """Return the classes in ``differences`` that no entry of the register covers."""
-    return frozenset(klass for klass, known in read(differences).items() if known is None)
+    return frozenset(klass for klass, known in parse_differences(differences).items() if known is None)
 
 
 def bucket_id(facts: Facts) -> int:

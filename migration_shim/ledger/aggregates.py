@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ..core.buckets import Bin, Flag, Kind, lower_edge, quantile, read, upper_edge
+from ..core.buckets import Bin, Flag, Kind, lower_edge, parse_differences, quantile, upper_edge
 from ..core.data import DivergenceClass, PairStatus
 from ..models import Divergence
 from . import counts
@@ -72,7 +72,7 @@ def classes(numbers: counts.Numbers) -> dict[str, int]:
     found: Counter[DivergenceClass] = Counter()
     for facts, number in numbers:
         if facts.differences:
-            found.update(dict.fromkeys(read(facts.differences), number))
+            found.update(dict.fromkeys(parse_differences(facts.differences), number))
     return {klass.value: found[klass] for klass in DivergenceClass}
 
 

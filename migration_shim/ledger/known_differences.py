@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils.timezone import now
 
-from ..core.buckets import Facts, Flag, read
+from ..core.buckets import Facts, Flag, parse_differences
 from ..core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from ..core.errors import ShimError
 from ..db import text_columns
@@ -204,7 +204,7 @@ def _astray(course_id: str, register: list[KnownDifference]) -> Iterator[list[in
 def _is_astray(facts: Facts, register: list[KnownDifference]) -> bool:
     if not (facts.differences or facts.has(Flag.DIFFERS)):
         return False
-    return _says_other(facts.result, facts.queue_name, facts.item_id, read(facts.differences), register)
+    return _says_other(facts.result, facts.queue_name, facts.item_id, parse_differences(facts.differences), register)
 
 
 def _says_other(
@@ -228,7 +228,9 @@ def hits_of(register: Iterable[KnownDifference]) -> Counter[int]:
     found: Counter[int] = Counter()
     for course_id in {*everywhere, *(entry.course_id for entry in register)} - {""}:
         for facts, number in counts.facts(course_id):
-            found.update({known: number for known in read(facts.differences).values() if known is not None})
+            found.update(
+                {known: number for known in parse_differences(facts.differences).values() if known is not None}
+            )
     return found
 
 
