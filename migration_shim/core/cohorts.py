@@ -52,7 +52,7 @@ class Window:
         return number - self.graded_after.get(facts, 0) if facts.graded_on == self.taken_back_on else 0
 
 
-def counting(numbers: Numbers, authority: Authority) -> Numbers:
+def numbers_that_count(numbers: Numbers, authority: Authority) -> Numbers:
     """
     Return the numbers that count in a phase of this authority: entries whose copy was wanted or that have a result.
 
