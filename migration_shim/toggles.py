@@ -360,4 +360,4 @@ def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: 
     record.save()
     said = ("migration_shim: course %s is now in phase %s (%s)", record.course_id, phase, by)
     transaction.on_commit(lambda: log.warning(*said))
-    transaction.on_commit(lambda: phase_memory.leave(record.course_id, phase))
+    transaction.on_commit(lambda: phase_memory.remember(record.course_id, phase))

@@ -23,7 +23,7 @@ def _key(course_id: str) -> str:
     return f"migration_shim.phase.{digest}"
 
 
-def leave(course_id: str, phase: Phase) -> None:
+def remember(course_id: str, phase: Phase) -> None:
     """Remember the phase in force of a course for as long as the cache keeps it. Raises nothing."""
     try:
         cache.set(_key(course_id), phase.value, timeout=None)
@@ -31,7 +31,7 @@ def leave(course_id: str, phase: Phase) -> None:
         log.warning("migration_shim: the cache does not take the phase of a course: %s", type(error).__name__)
 
 
-def last(course_id: str) -> Phase | None:
+def recall(course_id: str) -> Phase | None:
     """Return the phase that was remembered last; None where none is known. Raises nothing."""
     try:
         return Phase(cache.get(_key(course_id)))

@@ -57,7 +57,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
         reconciled: the course's part of a comparison that came to its end just now, or None.
     """
     decision = toggles.phase_of(course_id)
-    phase_memory.leave(course_id, decision.phase)  # the cache may have been emptied since the step
+    phase_memory.remember(course_id, decision.phase)  # the cache may have been emptied since the step
     record = CoursePhase.objects.filter(course_id=course_id).first()
     since = record.since if record else None
     seen = look(course_id, decision.phase, since, settings, reconciled)
