@@ -38,7 +38,7 @@ def is_awaited(raw_header: str, student_info: str, learner: str) -> bool | None:
     return None if found is None else found.key == parse_header(raw_header).lms_key
 
 
-def gap(awaited: bool | None) -> timedelta:
+def supersession_gap(awaited: bool | None) -> timedelta:
     """
     Return how much earlier than another an attempt must have begun to be superseded by it.
 

@@ -98,7 +98,7 @@ def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) ->
     awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)
     if awaited:
         return False
-    gap = attempts.gap(awaited)
+    gap = attempts.supersession_gap(awaited)
     if legacy.has_newer(item, family, gap):
         return True
     others = LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk)

@@ -168,6 +168,6 @@ def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: da
     if not input_key or awaited:
         return False
     others = LedgerEntry.objects.filter(input_key=input_key, authority=Authority.TARGET).exclude(identity=identity)
-    own, gap = (submission_time(student_info), arrived_at), attempts.gap(awaited)
+    own, gap = (submission_time(student_info), arrived_at), attempts.supersession_gap(awaited)
     found = others.values_list("student_info", "arrived_at")
     return any(give_back.was_made_after(submission_time(info), arrived, *own, gap) for info, arrived in found)
