@@ -23,7 +23,7 @@ def check_is_primary(who: str) -> None:
     Raises:
         LegacyNotWritable: with what to do.
     """
-    reason, unknown = replica()
+    reason, unknown = why_not_primary()
     if reason:
         raise LegacyNotWritable(
             f"The database behind the alias {LEGACY_ALIAS!r} is {reason}. {who} needs the primary: what it reads of a "
@@ -33,7 +33,7 @@ def check_is_primary(who: str) -> None:
         raise LegacyNotWritable(f"{unknown} {who} needs the primary. Nothing was changed.")
 
 
-def replica() -> tuple[str, str]:
+def why_not_primary() -> tuple[str, str]:
     """Return why the server is no primary, and why that cannot be told; each text is empty where it does not apply."""
     if connections[LEGACY_ALIAS].vendor != "mysql":
         return "", ""
@@ -64,7 +64,7 @@ def seen_until(clock: datetime) -> datetime:
     On a primary that is ``clock``. A lagging replica has its clock right and its rows late. It applies commits in their
     order, so it has all that was committed before its newest row arrived.
     """
-    if replica() == ("", ""):
+    if why_not_primary() == ("", ""):
         return clock
     newest = LegacySubmission.objects.using(LEGACY_ALIAS).order_by("-id").values_list("arrival_time", flat=True).first()
     return clock if newest is None else min(clock, newest)
