@@ -222,7 +222,7 @@ def headers(*, size: int) -> Iterator[list[tuple[int, str]]]:
         after = page[-1][0]
 
 
-def ends() -> tuple[LegacyRow, LegacyRow] | None:
+def oldest_and_newest() -> tuple[LegacyRow, LegacyRow] | None:
     """Return the oldest and the newest row by id, or None where there are no rows."""
     ids = _all().aggregate(first=Min("id"), last=Max("id"))
     found = by_id(set(ids.values()) - {None})

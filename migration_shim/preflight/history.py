@@ -23,7 +23,7 @@ PER_PROBLEM = 200
 
 def retention() -> dict[str, Any]:
     """How far back legacy's table goes, for all courses. ``missing_ids`` are between its oldest and newest row."""
-    ends, rows = legacy_rows.ends(), legacy_rows.count(after=0, unretired_only=False)
+    ends, rows = legacy_rows.oldest_and_newest(), legacy_rows.count(after=0, unretired_only=False)
     if ends is None:
         return {"rows": 0, "oldest_legacy_id": None, "oldest_arrival": None, "missing_ids": 0}
     oldest, newest = ends
