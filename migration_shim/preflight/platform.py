@@ -136,7 +136,7 @@ def _celery(settings: ShimSettings) -> Iterator[Finding]:
 
 
 def _storages(settings: ShimSettings) -> Iterator[Finding]:
-    if complaint := _storage_complaint(file_storage.in_use, write=True):
+    if complaint := _storage_complaint(file_storage.storage_in_use, write=True):
         yield found(RULES["storage_unusable"], about=complaint)
     if settings.legacy_storage and (complaint := _storage_complaint(lambda: files.legacy_storage(settings))):
         yield found(RULES["legacy_storage_unusable"], about=complaint)

@@ -47,12 +47,12 @@ class StoredFile:
     intent: UUID | None = None
 
 
-def in_use() -> Storage:
+def storage_in_use() -> Storage:
     """Return edx-submissions' storage."""
     return get_storage()
 
 
-def is_place_of(other: Storage) -> bool:
+def is_same_place(other: Storage) -> bool:
     """
     Tell whether edx-submissions' storage certainly holds the same objects under the same names as another storage.
     """
@@ -72,7 +72,7 @@ def _place(storage: Storage) -> tuple[Any, ...] | None:
     return (kind, bucket, *(getattr(storage, name, None) for name in more)) if bucket else None
 
 
-def intended(queue_name: str, original_names: Iterable[str]) -> list[StoredFile]:
+def record_intents(queue_name: str, original_names: Iterable[str]) -> list[StoredFile]:
     """
     Write down which contents are about to be stored, under the final names that SubmissionFile's ``upload_to`` gives.
 
@@ -89,7 +89,7 @@ def intended(queue_name: str, original_names: Iterable[str]) -> list[StoredFile]
     return files
 
 
-def abandoned(names: Iterable[tuple[uuid.UUID, str]]) -> list[StoredFile]:
+def record_abandoned(names: Iterable[tuple[uuid.UUID, str]]) -> list[StoredFile]:
     """
     Write down the contents of rows that the caller's transaction deletes, each given as (uuid, stored name).
 
@@ -110,7 +110,7 @@ def _write_down(intent: uuid.UUID, files: list[StoredFile]) -> None:
     StoredIntent.objects.create(id=intent, names={str(file.uuid): file.stored_name for file in files})
 
 
-def named(files: Iterable[StoredFile]) -> None:
+def clear_intents(files: Iterable[StoredFile]) -> None:
     """Strike out what was written down of these files. To be called in the transaction that writes their rows."""
     if intents := {file.intent for file in files if file.intent is not None}:
         StoredIntent.objects.filter(pk__in=intents).delete()
@@ -170,7 +170,7 @@ def stored_files(queue_name: str, contents: Mapping[str, Any]) -> Iterator[list[
     Raises:
         TargetWriteFailed: the storage did not accept them.
     """
-    files = intended(queue_name, contents)
+    files = record_intents(queue_name, contents)
     stored: list[StoredFile] = []
     try:
         for file, content in zip(files, contents.values(), strict=True):
@@ -203,7 +203,7 @@ def discard_unnamed(files: Iterable[StoredFile]) -> None:
         rows = SubmissionFile.objects.filter(uuid__in={file.uuid for file in files})
         with_row = set(rows.values_list("uuid", flat=True))
         discard(file for file in files if file.uuid not in with_row)
-        named(file for file in files if file.uuid in with_row)
+        clear_intents(file for file in files if file.uuid in with_row)
     except Error as error:
         log.warning("migration_shim: %d stored files may be left without rows: %s", len(files), type(error).__name__)
 
@@ -216,7 +216,7 @@ def discard(files: Iterable[StoredFile]) -> None:
     """
     files = list(files)
     if not delete((file.uuid, file.stored_name) for file in files):
-        named(files)
+        clear_intents(files)
 
 
 def delete(files: Iterable[tuple[uuid.UUID, str]]) -> int:

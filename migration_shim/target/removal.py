@@ -73,7 +73,7 @@ def _remove(rows: list[Submission]) -> int:
     ids = [row.pk for row in rows]
     files = SubmissionFile.objects.filter(external_grader__submission_id__in=ids)
     with transaction.atomic():
-        left = file_storage.abandoned(files.values_list("uuid", "file"))
+        left = file_storage.record_abandoned(files.values_list("uuid", "file"))
         files.delete()
         Submission._objects.filter(pk__in=ids).delete()
         StudentItem.objects.filter(pk__in=[row.student_item_id for row in rows], submission=None).delete()

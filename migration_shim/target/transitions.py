@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
-from .file_storage import abandoned, discard
+from .file_storage import discard, record_abandoned
 from .leases import is_leased
 from .open_rows import IN_FLIGHT
 
@@ -100,7 +100,7 @@ def drop(submission_id: int, held_queue: str) -> None:
     if not ExternalGraderDetail.objects.filter(submission_id=submission_id, queue_name=held_queue).exists():
         return
     files = SubmissionFile.objects.filter(external_grader__submission_id=submission_id)
-    left = abandoned(files.values_list("uuid", "file"))
+    left = record_abandoned(files.values_list("uuid", "file"))
     files.delete()
     Submission._objects.filter(pk=submission_id).delete()
     transaction.on_commit(partial(discard, left))

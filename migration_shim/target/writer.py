@@ -19,7 +19,7 @@ from ..core.errors import TargetWriteFailed, Unfit
 from ..core.identity import Placement, has_suffix
 from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
 from ..models import LedgerEntry
-from .file_storage import StoredFile, named, stored_files
+from .file_storage import StoredFile, clear_intents, stored_files
 
 __all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
 
@@ -115,7 +115,7 @@ def insert(
             )
             for file in files
         )
-        named(files)
+        clear_intents(files)
         if arrived_at is not None:
             times = {"created_at": arrived_at, "status_time": arrived_at}
             ExternalGraderDetail.objects.filter(pk=detail.pk).update(**times)

@@ -148,22 +148,22 @@ def test_a_linked_file_that_is_missing_fails_its_row():
     ],
 )
 def test_only_what_is_surely_the_same_place_is_linked(other, same):
-    assert file_storage.is_place_of(other) is same
+    assert file_storage.is_same_place(other) is same
 
 
 def test_folders_are_the_same_place_by_their_real_path(tmp_path, monkeypatch):
     (tmp_path / "media").mkdir()
     (tmp_path / "alias").symlink_to(tmp_path / "media")
     monkeypatch.setattr(file_storage, "get_storage", lambda: FileSystemStorage(tmp_path / "media"))
-    assert file_storage.is_place_of(FileSystemStorage(tmp_path / "alias"))
-    assert not file_storage.is_place_of(FileSystemStorage(tmp_path / "media" / "sub"))
+    assert file_storage.is_same_place(FileSystemStorage(tmp_path / "alias"))
+    assert not file_storage.is_same_place(FileSystemStorage(tmp_path / "media" / "sub"))
     monkeypatch.setattr(file_storage, "get_storage", lambda: default_storage)  # a lazy proxy
-    assert file_storage.is_place_of(FileSystemStorage(default_storage.location))
+    assert file_storage.is_same_place(FileSystemStorage(default_storage.location))
 
 
 def test_a_storage_of_which_nothing_is_known_is_nobodys_place(monkeypatch):
     monkeypatch.setattr(file_storage, "get_storage", lambda: Bucket(None))
-    assert not file_storage.is_place_of(Bucket(None))
+    assert not file_storage.is_same_place(Bucket(None))
 
 
 # --- what does not work -------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def test_a_transaction_that_fails_leaves_neither_contents_nor_what_was_written_d
     )
     one = {"a.py": ContentFile(b"1")}
     with pytest.raises(ZeroDivisionError), file_storage.stored_files("q", one) as files, transaction.atomic():
-        file_storage.named(files)
+        file_storage.clear_intents(files)
         raise ZeroDivisionError
     assert stored == [files[0].stored_name]
     assert not get_storage().exists(stored[0])

@@ -147,7 +147,7 @@ def test_nothing_is_purged_or_swept_and_every_round_says_so(clone):
     rows.graded_pairs(2)
     rows.reconcile()
     LedgerEntry.objects.update(settled_at=now() - timedelta(days=31))
-    (file,) = file_storage.intended(rows.QUEUE, ["a.py"])
+    (file,) = file_storage.record_intents(rows.QUEUE, ["a.py"])
     file_storage.save(file, ContentFile(b"the other LMS's, in a bucket that is shared"))
     StoredIntent.objects.update(created_at=now() - timedelta(days=2))
     stamp.check()

@@ -292,7 +292,7 @@ def test_an_entry_that_never_settles_does_not_keep_its_learner_for_ever():
 
 def meant(queue=QUEUE, age=timedelta(days=2)):
     """A content that was stored so long ago for a transaction that never committed."""
-    (file,) = file_storage.intended(queue, ["a.py"])
+    (file,) = file_storage.record_intents(queue, ["a.py"])
     file_storage.save(file, ContentFile(b"x"))
     StoredIntent.objects.filter(pk=file.intent).update(created_at=now() - age)
     return file
