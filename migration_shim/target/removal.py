@@ -19,7 +19,7 @@ from .exact_match import of_course
 BATCH = 200
 
 
-def shadows(course_id: str) -> int:
+def count_shadows(course_id: str) -> int:
     """Return how many shadows a course has on the target."""
     return _fenced(course_id).count()
 
@@ -33,7 +33,7 @@ def _fenced(course_id: str) -> QuerySet[Submission]:
     return rows.order_by("id")
 
 
-def has_unknown(course_id: str) -> bool:
+def has_unknown_shadow(course_id: str) -> bool:
     """
     Tell whether a course has a living shadow that no ledger entry knows, which an earlier installation has left.
 
@@ -59,7 +59,7 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
     It may be stopped anywhere and run again. Each row is checked once more, in Python, before it is deleted: real rows
     are never touched. ``progress`` is called with (removed so far, total).
     """
-    total, removed, after = shadows(course_id), 0, 0
+    total, removed, after = count_shadows(course_id), 0, 0
     while page := list(_fenced(course_id).filter(id__gt=after).select_related("student_item")[:BATCH]):
         after = page[-1].pk
         own = [row for row in page if row.student_item.course_id in (course_id, FENCE + course_id)]
