@@ -88,10 +88,10 @@ def _ask(reply: str, points_possible: int) -> int | None:
 
 @functools.cache
 def _installed() -> FunctionType:
-    return knowable(installed.put_result())
+    return plain_function(installed.put_result())
 
 
-def knowable(put_result: Callable[..., Any]) -> FunctionType:
+def plain_function(put_result: Callable[..., Any]) -> FunctionType:
     """
     Return the plain function in a put_result, without its decorators.
 
