@@ -26,7 +26,7 @@ def in_platform() -> bool:
     return apps.is_installed("openedx.core.djangoapps.waffle_utils")
 
 
-def forced(course_id: str, flag: str) -> bool | None:
+def forced_value(course_id: str, flag: str) -> bool | None:
     """
     Return what is forced for a course, by its own override or else by its organisation's; None where nothing is.
 
@@ -74,7 +74,7 @@ def submission_flags_on(course_ids: Collection[str]) -> dict[str, bool]:
     if not in_platform():
         return dict.fromkeys(course_ids, False)
     forget(SUBMISSION_FLAG)
-    found = {course_id: forced(course_id, SUBMISSION_FLAG) for course_id in course_ids}
+    found = {course_id: forced_value(course_id, SUBMISSION_FLAG) for course_id in course_ids}
     others = None in found.values() and _on_elsewhere()
     return {course_id: others if value is None else value for course_id, value in found.items()}
 
