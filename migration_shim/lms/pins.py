@@ -32,21 +32,21 @@ class Pin:
     """A distribution that is installed in another version than the platform pins."""
 
     name: str
-    pinned: str
+    pinned_versions: str
     installed: str
 
     def __str__(self) -> str:
         return f"{self.name} {self.installed} (the platform pins {self.pinned})"
 
 
-def pinned() -> dict[str, str]:
+def pinned_versions() -> dict[str, str]:
     """Return the versions that the platform pins, by name; empty outside an LMS, or in one without its requirements."""
     return {_normal(name): version for name, version in _PIN.findall(_read(BASE))}
 
 
-def replaced() -> list[Pin]:
+def replaced_pins() -> list[Pin]:
     """Return those of this app's requirements that are installed in another version than the platform pins."""
-    pins, found = pinned(), []
+    pins, found = pinned_versions(), []
     for name in OURS:
         installed = _installed(name)
         if name in pins and installed not in (None, pins[name]):
