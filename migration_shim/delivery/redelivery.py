@@ -52,7 +52,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
     wanted = wanted.filter(delivery_tries__lt=TRIES)  # of one that died with its last try the next look says so
     if not wanted.exists():
         return {}
-    if not receivers.deliver(settings.score_receivers):
+    if not receivers.reaches_platform(settings.score_receivers):
         return {"no_receiver": wanted.count()}
     done: Counter[str] = Counter()
     due = Q(delivery_tried_at=None) | Q(delivery_tried_at__lte=now() - PAUSE)

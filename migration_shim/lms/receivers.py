@@ -12,7 +12,7 @@ from typing import Any
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 
 
-def modules() -> list[str]:
+def receiver_modules() -> list[str]:
     """Return the modules of all receivers that the event reaches in this process, each once, in order."""
     live = EXTERNAL_GRADER_SCORE_SUBMITTED._live_receivers(None)  # what send_event asks for itself
     flat: list[Any] = []
@@ -21,7 +21,7 @@ def modules() -> list[str]:
     return sorted({_module(one) for one in flat})
 
 
-def deliver(prefixes: Collection[str]) -> bool:
+def reaches_platform(prefixes: Collection[str]) -> bool:
     """
     Tell whether a receiver of the platform hears of a result.
 
@@ -31,7 +31,7 @@ def deliver(prefixes: Collection[str]) -> bool:
     Args:
         prefixes: packages or modules that are the platform's (the setting ``SCORE_RECEIVERS``).
     """
-    return any(name == prefix or name.startswith(f"{prefix}.") for name in modules() for prefix in prefixes)
+    return any(name == prefix or name.startswith(f"{prefix}.") for name in receiver_modules() for prefix in prefixes)
 
 
 def _module(receiver: Callable[..., Any]) -> str:

@@ -60,8 +60,8 @@ def _receivers(settings: ShimSettings) -> Iterator[Finding]:
     """Whether a stored grade reaches anybody: without an LMS that cannot be said of this process."""
     if not state.is_lms():
         yield found(RULES["no_lms"])
-    elif not receivers.deliver(settings.score_receivers):
-        others = ", ".join(receivers.modules()) or "nothing"
+    elif not receivers.reaches_platform(settings.score_receivers):
+        others = ", ".join(receivers.receiver_modules()) or "nothing"
         yield found(RULES["no_score_receiver"], about=f"what listens: {others}")
 
 
