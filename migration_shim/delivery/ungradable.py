@@ -73,7 +73,7 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
     }
     if execute:
         with runs.running("fail", course_id) as record:
-            content["failed"] = sum(results.fail(row["submission"], settings) for row in found)
+            content["failed"] = sum(results.fail_row(row["submission"], settings) for row in found)
             record.document, record.complete = content, True
     return Document(content=content, exit_code=ExitCode.LEFT_BEHIND if content["not_found"] else ExitCode.OK)
 

@@ -251,7 +251,7 @@ def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Resul
     return ResultStatus.COUNTED
 
 
-def fail(submission_id: int, settings: ShimSettings) -> bool:
+def fail_row(submission_id: int, settings: ShimSettings) -> bool:
     """
     Fail a row whose graders give no result, whatever its lease, and tell its learner. False where the row is finished.
     """
