@@ -31,7 +31,7 @@ from .legacy import open_rows as on_legacy
 from .models import Run
 from .runs import records as runs
 from .runs.control import Control, Progress, Stopped, nothing
-from .runs.isolated import attempt, exit_code_of
+from .runs.isolated import exit_code_of, run_step
 from .runs.workers import sender
 from .target import reader
 
@@ -93,7 +93,7 @@ def run(
 
         for course_id in courses:
             content, said = (
-                attempt("reconcile", course_id, one, course_id) if len(courses) > 1 else (one(course_id), "")
+                run_step("reconcile", course_id, one, course_id) if len(courses) > 1 else (one(course_id), "")
             )
             if content is None:
                 problems.append({"course": course_id, "said": said})

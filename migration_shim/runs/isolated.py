@@ -21,7 +21,7 @@ T = TypeVar("T")
 SAID_LIMIT = 500
 
 
-def attempt(step: str, course_id: str, work: Callable[..., T], *args: object) -> tuple[T | None, str]:
+def run_step(step: str, course_id: str, work: Callable[..., T], *args: object) -> tuple[T | None, str]:
     """
     Do one step of one course, and return (its result, ""), or (None, what went wrong).
 

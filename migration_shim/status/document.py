@@ -26,7 +26,7 @@ from ..legacy import open_rows as on_legacy
 from ..legacy.timeouts import AWAY
 from ..lms import flags as platform
 from ..lms import state as learners_state
-from ..runs.isolated import attempt, exit_code_of
+from ..runs.isolated import exit_code_of, run_step
 from ..target import logins
 from ..target import open_rows as on_target
 from . import graders
@@ -61,7 +61,7 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
         if len(courses) == 1:  # who has named it hears of it himself
             course, said = _described(course_id, facts, watcher_config), ""
         else:
-            course, said = attempt("status", course_id, _described, course_id, facts, watcher_config)
+            course, said = run_step("status", course_id, _described, course_id, facts, watcher_config)
         if course is None:
             problems.append({"course": course_id, "said": said})
         else:
