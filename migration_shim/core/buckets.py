@@ -363,7 +363,7 @@ def format_differences(differences: Mapping[str, int | None]) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def parse_differences(differences: str) -> dict[DivergenceClass, int | None]:
-    """Parse the form of ``spelt``. The returned dictionary is shared and must not be changed."""
+    """Parse the form of ``format_differences``. The returned dictionary is shared and must not be changed."""
     found: dict[DivergenceClass, int | None] = {}
     for word in filter(None, differences.split(",")):
         klass, _, known = word.partition("@")

@@ -101,7 +101,7 @@ def evidence_by_cohort(
     Return the counts of each problem or queue.
 
     Args:
-        numbers: the numbers that count; see ``counting``.
+        numbers: the numbers that count; see ``numbers_that_count``.
         by: ``item_id`` or ``queue_name``.
         window: the span of time that counts.
         side_effects: the queues whose graders must not grade twice.

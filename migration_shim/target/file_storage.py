@@ -1,8 +1,9 @@
 """
 File contents in edx-submissions' storage: copied there before the transaction that names them, deleted with their rows.
 
-What is about to be stored is written down first (``intended``), and the transaction that names it strikes that out
-(``named``). What stays written down for a day was stored for nothing, and ``orphaned_files`` removes it.
+What is about to be stored is written down first, as an intent (``record_intents``), and the transaction that names it
+strikes that out (``clear_intents``). What stays written down for a day was stored for nothing, and ``orphaned_files``
+removes it.
 
 Our own files are told by their names, which hold the uuid of the SubmissionFile that names them. A linked file, an
 object of XQueue's that a row only points at, is named by an MD5 and never deleted by us.

@@ -2,8 +2,8 @@
 Removing contents without rows: stored for a transaction that never committed, by a process that died before it could
 clean up.
 
-They are found by what was written down before they were stored (``file_storage.intended``), never by listing a storage.
-In a bucket that two systems or two LMSs share, a listing also shows other people's files.
+They are found by the intents that were recorded before they were stored (``file_storage.record_intents``), never by
+listing a storage. In a bucket that two systems or two LMSs share, a listing also shows other people's files.
 """
 
 from __future__ import annotations
