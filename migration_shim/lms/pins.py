@@ -32,7 +32,7 @@ class Pin:
     """A distribution that is installed in another version than the platform pins."""
 
     name: str
-    pinned_versions: str
+    pinned: str
     installed: str
 
     def __str__(self) -> str:
