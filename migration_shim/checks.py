@@ -126,7 +126,7 @@ def check_release(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     sender stands behind the Python door.
     """
     found: list[checks.CheckMessage] = []
-    for pin in pins.replaced():
+    for pin in pins.replaced_pins():
         hint = "Install with pip install -c requirements/edx/base.txt of the platform. See the table of releases."
         found.append(checks.Info(f"Not what the platform pins: {pin}.", hint=hint, id="migration_shim.I020"))
     sender = pins.sender_without_queue_key()

@@ -51,7 +51,7 @@ def phase_in_force(course_id: str) -> tuple[Phase | None, bool | None]:
             log.warning("migration_shim: the phase of a course could not be read: %s", type(error).__name__)
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
-    remembered = phase_memory.last(course_id) or _on_record(course_id)
+    remembered = phase_memory.recall(course_id) or _on_record(course_id)
     if remembered is not None and remembered.authority is Authority.TARGET:
         count("refused_without_phase")
         log.error("migration_shim: a submission of %s was refused: its phase cannot be read", course_id)

@@ -31,7 +31,7 @@ from .legacy import open_rows as on_legacy
 from .models import Run
 from .runs import records as runs
 from .runs.control import Control, Progress, Stopped, nothing
-from .runs.isolated import attempt, exit_code_of
+from .runs.isolated import exit_code_of, run_step
 from .runs.workers import sender
 from .target import reader
 
@@ -74,7 +74,7 @@ def run(
     """
     settings, documents = load(), []
     at_work: list[Run] = []
-    in_flight = on_legacy.Lately(IN_FLIGHT_SECONDS)
+    in_flight = on_legacy.CachedRows(IN_FLIGHT_SECONDS)
     problems: list[dict[str, str]] = []
 
     def keep_place() -> None:
@@ -93,7 +93,7 @@ def run(
 
         for course_id in courses:
             content, said = (
-                attempt("reconcile", course_id, one, course_id) if len(courses) > 1 else (one(course_id), "")
+                run_step("reconcile", course_id, one, course_id) if len(courses) > 1 else (one(course_id), "")
             )
             if content is None:
                 problems.append({"course": course_id, "said": said})
@@ -125,7 +125,7 @@ class _Reconcile:
         control: Control,
         progress: Progress,
         send: Callable[[int], None] | None,
-        in_flight: on_legacy.Lately,
+        in_flight: on_legacy.CachedRows,
         full: bool,
     ) -> None:
         self.course_id, self.settings, self.record = course_id, settings, record
@@ -221,7 +221,7 @@ class _Reconcile:
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
         fenced_upto = reader.newest_item()
         known_upto = 0 if full else fence_known_upto(before)
-        leaks = reader.half_fenced(course_id, known_upto=known_upto) + on_legacy.naming(course_id, reverse)
+        leaks = reader.half_fenced(course_id, known_upto=known_upto) + on_legacy.count_naming(course_id, reverse)
         last_full_at = before.get("last_full_at")
         return course_content(
             course_id,
@@ -242,7 +242,7 @@ class _Reconcile:
             fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
             learners=delivery_totals.counted(course_id, self.settings),
-            strangers=on_legacy.strangers(self.in_flight.everything(), course_id),
+            strangers=on_legacy.count_unclaimed(self.in_flight.all_rows(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},

@@ -84,7 +84,7 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
     if cached.is_found:
         return cached.value
     if in_platform():
-        return _keep(course_id, {flag: platform.forced(course_id, flag) for flag in FLAGS})
+        return _keep(course_id, {flag: platform.forced_value(course_id, flag) for flag in FLAGS})
     scopes = Q(scope="course", key=course_id) | Q(scope="org", key=_org(course_id))
     rows = FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id")
     return _keep(course_id, _forced(rows.values_list("flag", "scope", "enabled", "force")))
@@ -118,7 +118,7 @@ def passes_the_shim(course_id: str) -> bool:
 
     On for some of them does not count: a worker could not tell for whom.
     """
-    value = platform.forced(course_id, platform.SUBMISSION_FLAG)
+    value = platform.forced_value(course_id, platform.SUBMISSION_FLAG)
     return for_everyone(platform.SUBMISSION_FLAG) if value is None else value
 
 
@@ -356,8 +356,8 @@ def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: 
     if phase != record.phase:
         record.phase, record.since = phase, now()
     record.released_at = None
-    permits.take(record)
+    permits.clear(record)
     record.save()
     said = ("migration_shim: course %s is now in phase %s (%s)", record.course_id, phase, by)
     transaction.on_commit(lambda: log.warning(*said))
-    transaction.on_commit(lambda: phase_memory.leave(record.course_id, phase))
+    transaction.on_commit(lambda: phase_memory.remember(record.course_id, phase))

@@ -208,7 +208,7 @@ def in_phase(phase: str, course: str = COURSE, since: datetime | None = None) ->
 def permitted(step: str, course: str = COURSE, lasts: timedelta = timedelta(hours=1)) -> CoursePhase:
     """Give a course a permit that rests on what there is now."""
     record, _ = CoursePhase.objects.get_or_create(course_id=course)
-    permits.give(record, Phase(step), now() + lasts)
+    permits.grant(record, Phase(step), now() + lasts)
     return record
 
 

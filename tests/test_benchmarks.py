@@ -29,7 +29,7 @@ from benchmarks import (
 from benchmarks.legacy_rows import BURST, COLUMNS, ODD, RETIRED, Kind
 from migration_shim.core.classification import legacy_state, parse_row
 from migration_shim.core.data import LegacyRow, State
-from migration_shim.core.family import Family
+from migration_shim.core.siblings import Siblings
 from sandbox.databases import PROJECT_ROOT
 
 # --- a way that goes wrong --------------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ def test_rows_are_in_the_states_that_xqueue_leaves_them_in():
     together = defaultdict(list)
     for parsed in (parsed for each in found.values() for parsed in each):
         together[parsed.row.lms_callback_url].append(parsed)
-    families = {url: Family(same) for url, same in together.items()}
+    families = {url: Siblings(same) for url, same in together.items()}
     wanted = {
         Kind.REPLACED_QUEUED: State.SUPERSEDED,
         Kind.REPLACED_PULLED: State.SUPERSEDED,

@@ -256,9 +256,9 @@ def test_shadows_of_before_the_course_was_fenced_are_the_courses_still():
         of_before(rows.anonymous_id(user))
     document, found = rows.reconcile()
     assert (document.content["equal"], document.content["fence_leaks"], found) == (5, 0, [])
-    held = {(held.course, held.queue, held.real): held.rows for held in open_rows.held(conf.load())}
+    held = {(held.course, held.queue, held.real): held.rows for held in open_rows.all_rows(conf.load())}
     assert held == {(rows.COURSE, f"{rows.QUEUE}.shadow", False): 2}
-    assert len(open_rows.in_queues(rows.COURSE, [f"{rows.QUEUE}.shadow"])) == 2
+    assert len(open_rows.in_flight_of_course(rows.COURSE, [f"{rows.QUEUE}.shadow"])) == 2
     ids = set(fingerprints.touched_since(rows.COURSE, waits[0].arrival_time - timedelta(days=1)))
     assert ids == set(Submission.objects.values_list("pk", flat=True))
     before = learners()

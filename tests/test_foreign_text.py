@@ -54,10 +54,10 @@ def asked(url, queue):
         "siblings outside": len(legacy_rows.siblings_outside([other])),
         "open rows": len(legacy_rows.open_rows(url)),
         "callback": len(legacy_rows.with_callback(url)),
-        "pulled": legacy_rows.pulled_since(queue, row.arrival_time),
-        "queues pulled": open_rows.pulled_since([queue], row.arrival_time),
-        "ids pulled": len(fingerprints.pulled_since([queue], row.arrival_time)),
-        "naming": open_rows.naming(COURSE, [queue]),
+        "pulled": legacy_rows.was_pulled_since(queue, row.arrival_time),
+        "queues pulled": open_rows.queues_pulled_since([queue], row.arrival_time),
+        "ids pulled": len(fingerprints.ids_pulled_since([queue], row.arrival_time)),
+        "naming": open_rows.count_naming(COURSE, [queue]),
     }
 
 
@@ -73,9 +73,9 @@ def test_beside_it_what_a_column_can_hold_is_found(charset):
     found = asked(row.lms_callback_url, "exu-é")
     assert all(found.values()), found
     with_both = [QUEUE, "exu-é"]
-    assert len(fingerprints.pulled_since(with_both, row.arrival_time)) == 1
-    assert open_rows.pulled_since(with_both, row.arrival_time) == {"exu-é"}
-    assert open_rows.naming(COURSE, with_both) == 1
+    assert len(fingerprints.ids_pulled_since(with_both, row.arrival_time)) == 1
+    assert open_rows.queues_pulled_since(with_both, row.arrival_time) == {"exu-é"}
+    assert open_rows.count_naming(COURSE, with_both) == 1
     assert LegacySubmission.objects.exclude(queue_name=QUEUE).count() == 1
 
 

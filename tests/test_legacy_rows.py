@@ -7,7 +7,7 @@ from django.utils.timezone import now
 
 from migration_shim.conf import load
 from migration_shim.core.data import LegacyRow, Whose
-from migration_shim.core.family import Family
+from migration_shim.core.siblings import Siblings
 from migration_shim.legacy import files, reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LegacySubmission
@@ -41,10 +41,14 @@ def test_a_row_alone_has_the_same_others_with_a_family_and_without_one():
     rows.legacy_row(2, response=3)
     storage = files.legacy_storage(load())
     read = [reading.read(row, storage)[0] for row in legacy_rows.page(after=0, unretired_only=False, size=10)]
-    together = reading.families(read)
+    together = reading.siblings_by_callback(read)
     assert len(together) == 1
     for parsed in read:
         key = legacy_rows.callback_key(parsed.row.lms_callback_url)
         same = [one for one in read if legacy_rows.callback_key(one.row.lms_callback_url) == key]
-        assert reading.others(parsed, together) == Family(same).beside(parsed)
-    assert [len(reading.others(parsed, together)) for parsed in read] == [0, 1, 0]  # of these only the newer one counts
+        assert reading.siblings_of(parsed, together) == Siblings(same).beside(parsed)
+    assert [len(reading.siblings_of(parsed, together)) for parsed in read] == [
+        0,
+        1,
+        0,
+    ]  # of these only the newer one counts

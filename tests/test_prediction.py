@@ -19,7 +19,7 @@ from migration_shim.core.data import ReplyKind
 from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.core.scoring import read_reply
 from migration_shim.target import prediction
-from migration_shim.target.prediction import check, knowable, points_for, predicted_points, run, scales, worth
+from migration_shim.target.prediction import check, plain_function, points_for, predicted_points, run, scales, worth
 from tests.seam.conftest import real, shim, watcher  # noqa: F401
 
 BIG = 2**63
@@ -179,7 +179,7 @@ class Unscaled(ast.NodeTransformer):
 
 def test_another_version_has_another_answer():
     """4.0.1 as observed: whole scores as they come, 0.5 and true never, text that is a number."""
-    old = knowable(changed(Unscaled().visit))
+    old = plain_function(changed(Unscaled().visit))
     expected = {"1": 1, "1.0": 1, "7": 7, "0.5": None, "true": None, '"1"': 1, "-1": None}
     assert {score: run(old, reply(score), 10) for score in expected} == expected
 
@@ -194,11 +194,11 @@ def adding(line):
 
 def test_a_put_result_that_might_write_is_not_run():
     with pytest.raises(PredictionUnavailable, match="harmful"):
-        knowable(changed(adding("harmful()")))
+        plain_function(changed(adding("harmful()")))
 
 
 def test_a_put_result_that_asks_for_more_is_not_run():
-    function = knowable(changed(adding("self.record(request)")))
+    function = plain_function(changed(adding("self.record(request)")))
     with pytest.raises(PredictionUnavailable, match="record"):
         run(function, reply("1"), 1)
 
@@ -210,10 +210,10 @@ def test_a_put_result_with_state_of_its_own_is_not_run():
         secret.append(request)
 
     with pytest.raises(PredictionUnavailable, match="no plain function"):
-        knowable(put_result)
+        plain_function(put_result)
 
 
 def test_a_rule_that_makes_no_sense_is_noticed(monkeypatch):
-    monkeypatch.setattr(prediction, "_installed", lambda: knowable(changed(adding("return None"))))
+    monkeypatch.setattr(prediction, "_installed", lambda: plain_function(changed(adding("return None"))))
     with pytest.raises(PredictionUnavailable, match="0, 1 and -1"):
         check()

@@ -81,7 +81,7 @@ def class_page(
     """Class every row of a page. ``wanted_history`` holds the ids of the graded rows that --per-problem leaves in."""
     read_rows = [reading.read_or_why(row, storage) for row in page]
     outside = [reading.read(row, storage)[0] for row in legacy_rows.siblings_outside(page)]
-    together = reading.families([*(parsed for parsed, *_ in read_rows), *outside])
+    together = reading.siblings_by_callback([*(parsed for parsed, *_ in read_rows), *outside])
     identities = [parsed.digests.identity for parsed, *_ in read_rows if parsed.digests]
     there = [pk for (pk,) in bulk.select(LedgerEntry, ("id",), identity=identities)]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(pk__in=there)}
@@ -93,7 +93,7 @@ def class_page(
         present = entry is not None and (entry.target_leg == Leg.STORED or entry.purged_at is not None)
         owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
         wanted = owed and entry is not None and entry.superseded_at is None
-        siblings = reading.others(parsed, together)
+        siblings = reading.siblings_of(parsed, together)
         decision = classify(parsed, siblings, policy, present=present, wanted=wanted)
         if decision.row_class is RowClass.FINAL and parsed.row.id not in wanted_history:
             reason = "beyond_per_problem" if policy.history else "graded"

@@ -17,8 +17,8 @@ from ..core.data import LegacyRow
 from ..core.errors import FileUnavailable, TargetWriteFailed
 from ..legacy import files as legacy
 from ..legacy.files import Source
-from ..target import contents as target
-from ..target.contents import StoredFile
+from ..target import file_storage as target
+from ..target.file_storage import StoredFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> 
     after all, a transaction that was rolled back. So the block must not be left inside a transaction.
     """
     result = Stored()
-    linked = isinstance(source, Storage) and target.is_place_of(source)
+    linked = isinstance(source, Storage) and target.is_same_place(source)
     every: list[StoredFile] = []
     try:
         for item in wanted:
@@ -60,7 +60,7 @@ def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> 
                 if linked:
                     result.files[item.row.id] = _linked(item, places, source, settings)
                     continue
-                meant = target.intended(item.queue_name, item.keys)
+                meant = target.record_intents(item.queue_name, item.keys)
                 every += meant
                 result.files[item.row.id] = _copied(item, places, source, settings, meant)
             except (FileUnavailable, TargetWriteFailed) as error:

@@ -34,7 +34,7 @@ def check(rows: Iterable[Meant]) -> None:
     columns = ("identity", "target_submission_id", "legacy_id", "arrived_at", "points_possible", "history")
     entries = LedgerEntry.objects.filter(identity__in=wanted).values_list(*columns)
     links = {identity: (submission_id, values) for identity, submission_id, *values in entries}
-    stored = bulk.stored([submission_id for submission_id, _ in links.values()])
+    stored = bulk.read_back([submission_id for submission_id, _ in links.values()])
     for identity, row in wanted.items():
         legacy_id, new = row.item.parsed.row.id, row.new
         if identity not in links:

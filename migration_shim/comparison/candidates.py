@@ -213,7 +213,7 @@ def news(read: Read, course_id: str, *, since: datetime | None, queues: Iterable
         return
     seen: set[int] = set()
     touched = (
-        ("legacy_id", legacy_changing.pulled_since(queues, since)),
+        ("legacy_id", legacy_changing.ids_pulled_since(queues, since)),
         ("target_submission_id", target_changing.touched_since(course_id, since)),
     )
     for column, ids in touched:

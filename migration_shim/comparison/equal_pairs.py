@@ -20,13 +20,13 @@ from django.utils.timezone import now
 from ..core import plain_pair
 from ..core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
 from ..core.data import Authority, Leg, Move, Origin, PairStatus, State
-from ..core.plain_pair import Pair, Verdict
+from ..core.plain_pair import EqualOutcome, Pair
 from ..db import bulk, fingerprint
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
 from ..legacy import fingerprints as legacy_changing
 from ..models import LedgerEntry
-from ..target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
+from ..target.fingerprints import CROWD, DUPLICATES, HAS_FILES, digest, joins
 from ..target.prediction import points_for
 from .candidates import DEPENDS_ON, Rules, Seen
 from .pairs import Job
@@ -44,7 +44,7 @@ OF_ENTRY: dict[str, str] = {
     "nothing_on_record": "l.divergences = ''",
     "no_key_of_its_own": "l.extra_body = ''",
     "graded": "d.status = 'retired' AND d.grader_reply IS NOT NULL",
-    "no_twin": f"{TWINS} = 0",
+    "no_twin": f"{DUPLICATES} = 0",
     "no_files": f"NOT {HAS_FILES}",
     "in_order": "(l.input_key = '' OR l.leased_at IS NULL OR CASE WHEN"
     f" (SELECT o.id FROM {_TABLE} o WHERE o.input_key = l.input_key LIMIT 1 OFFSET {CROWD}) IS NULL"
@@ -164,7 +164,7 @@ class _Found(NamedTuple):
     columns: tuple[Any, ...]
 
 
-def _columns(pair: Pair, verdict: Verdict, seen: Seen, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
+def _columns(pair: Pair, verdict: EqualOutcome, seen: Seen, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
     took = target_took = None
     if pair.is_timed and pair.took is not None and pair.target_took is not None:
         took, target_took = pair.took / 1e6, pair.target_took / 1e6
@@ -190,7 +190,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
         news = {pk: (*row[NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
         ids = _count(news, changes)
         if others := [pk for pk in there if pk not in news]:
-            for pk, old in buckets.stored(others).items():
+            for pk, old in buckets.counted_entries(others).items():
                 ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
         bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, room="", **_SAME)

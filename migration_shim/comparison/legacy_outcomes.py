@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..conf import ShimSettings
-from ..core.attempts import STALL
 from ..core.classification import ParsedRow, is_copy, legacy_state
-from ..core.compare import reached, vanished
+from ..core.compare import reached_learner, state_of_vanished
 from ..core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from ..core.identity import RETIRED
 from ..core.scoring import message_digest, read_reply
+from ..core.supersession import STALL
 from ..ledger.entries import REFUSED
 from ..legacy import files, reading
 from ..legacy import rows as legacy_rows
@@ -43,11 +43,13 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
     linked = {entry.legacy_id: entry for entry in entries if entry.legacy_id is not None}
     rows = legacy_rows.by_id(linked)
     read = {row.id: reading.read(row, storage) for row in rows.values()}
-    families = reading.families([*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)])
+    families = reading.siblings_by_callback(
+        [*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)]
+    )
     sides = {}
     for row in rows.values():
         parsed, keys = read[row.id]
-        outcome = _outcome(parsed, reading.others(parsed, families), linked[row.id])
+        outcome = _outcome(parsed, reading.siblings_of(parsed, families), linked[row.id])
         if outcome.state in _RETIRED_WITHOUT_A_WORD and not row.num_failures and linked[row.id].superseded_at:
             # Retired for a newer attempt that XQueue never saw, by the router or by a handoff.
             outcome = dataclasses.replace(outcome, state=State.SUPERSEDED)
@@ -86,7 +88,7 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
         pulled_at=row.pull_time,
         returned_at=row.return_time,
         attempts=row.num_failures,
-        reached=None if copy else reached(state, acked=row.lms_ack, returned=row.return_time is not None),
+        reached=None if copy else reached_learner(state, acked=row.lms_ack, returned=row.return_time is not None),
         message_digest=message_digest(row.grader_reply) if graded else "",
         remarks=Remarks(
             refused=was_refused(entry), duplicates=sum(not other.row.retired for other in again), identity=identity
@@ -109,7 +111,7 @@ def vanished_side(entry: LedgerEntry) -> Outcome:
     last_read = State(entry.legacy_state) if entry.legacy_state and entry.legacy_id is not None else None
     if last_read is State.GRADED and not entry.seen:
         last_read = None  # a backfill saw that it was graded; nobody has read how
-    state = vanished(last_read)
+    state = state_of_vanished(last_read)
     reply = read_again(entry.legacy_correct, entry.legacy_score) if last_read is State.GRADED else None
     remarks = Remarks(was=last_read if state is State.GONE else None, refused=was_refused(entry))
     return Outcome(state=state, reply=reply, arrived_at=entry.arrived_at, remarks=remarks)

@@ -12,9 +12,9 @@ from typing import Any
 from django.utils.timezone import now
 
 from ..conf import ShimSettings
-from ..core.attempts import STALL
 from ..core.compare import Patience, compare, overtaken
 from ..core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
+from ..core.supersession import STALL
 from ..core.wire import parse_header
 from ..models import KnownDifference, LedgerEntry
 from ..target.outcomes import TargetSide, sides

@@ -69,7 +69,7 @@ class Payloads:
 
     def _files(self, entry: LedgerEntry, legacy: LegacySide) -> tuple[Mapping[str, str], Mapping[str, str]]:
         there = files.contents(legacy.row, legacy.keys, self.source, self.settings.legacy_file_limit)
-        held = reader.contents(entry.target_submission_id or 0)
+        held = reader.answer_and_files(entry.target_submission_id or 0)
         theirs = {name: _digest(content.read()) for name, content in there.items()}
         return theirs, {str(file.name): _digest(file.read()) for file in held.files} if held else {}
 

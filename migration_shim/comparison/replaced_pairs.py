@@ -103,7 +103,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
         there = {pk: row[: len(COUNTED)] for pk, row in same.items() if not _stands(row, batch[pk].columns)}
         ids = _count({pk: row[NEWS:] for pk, row in there.items() if not any(row[:NEWS])}, changes)
         if others := [pk for pk in there if pk not in ids]:
-            for pk, old in buckets.stored(others).items():
+            for pk, old in buckets.counted_entries(others).items():
                 compared_at = datetime.fromisoformat(batch[pk].columns[0]).replace(tzinfo=UTC)
                 ids[pk] = changes.move(old, old.row._replace(**_SAME_COUNTED, payload_compared_at=compared_at))
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}

@@ -90,7 +90,7 @@ Changed = tuple[Found, dict[DivergenceClass, KnownDifference | None], tuple]
 def _write(batch: list[Changed], moment: datetime) -> None:
     with transaction.atomic():
         permits.lock({one.entry.course_id for one, *_ in batch if DETERMINISTIC & one.result.divergences.keys()})
-        now_there = buckets.stored([one.entry.pk for one, *_ in batch], *DEPENDS_ON)
+        now_there = buckets.counted_entries([one.entry.pk for one, *_ in batch], *DEPENDS_ON)
         same = [
             (one, covers)
             for one, covers, before in batch
@@ -111,7 +111,7 @@ def _write(batch: list[Changed], moment: datetime) -> None:
 
 
 def _count(
-    entries: list[LedgerEntry], now_there: dict[int, buckets.Stored], found: list[Divergence]
+    entries: list[LedgerEntry], now_there: dict[int, buckets.CountedEntry], found: list[Divergence]
 ) -> buckets.Changes:
     """Give each entry its bucket; what that makes of the counters is to be written last in the transaction."""
     changes = buckets.Changes()

@@ -71,7 +71,7 @@ def judge(course_id: str) -> int:
     waiting = after = 0
     while page := list(_unjudged(course_id, after).values_list(*columns)[:PAGE]):
         after = page[-1][2]
-        waiting += twins.waiting(twin_id for _, _, twin_id, _ in page)
+        waiting += twins.count_ungraded(twin_id for _, _, twin_id, _ in page)
         graded = twins.graded(pk for _, *pair, _ in page for pk in pair)
         agree: dict[bool, list[int]] = {True: [], False: []}
         for pk, shadow_id, twin_id, lease_key in page:

@@ -21,8 +21,8 @@ from django.utils.timezone import now
 
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.attempts import Queued
 from ..core.data import Authority
+from ..core.supersession import Queued
 from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry

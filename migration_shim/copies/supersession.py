@@ -3,7 +3,7 @@ Superseding the attempts that a learner has left behind, on both systems, in a w
 
 XQueue supersedes by the first 128 characters of the callback: too much (sibling inputs, other problems) and, across
 systems, too little. Here it is exact: by the input recovered from the lms_key, and where that finds nothing, nothing.
-Which attempts are replaced is ``core/attempts.py``.
+Which attempts are superseded is decided in ``core/supersession.py``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from ..conf import ShimSettings
-from ..core.attempts import STALL, Attempt, Queued, replaced
 from ..core.data import BETWEEN, HELD, Authority, LegacyRow, Move
 from ..core.errors import Malformed
 from ..core.identity import digests, input_key
+from ..core.supersession import STALL, Attempt, Queued, superseded
 from ..core.wire import parse_envelope, parse_header
 from ..ledger import attempts, stamp
 from ..legacy import rows, timeouts, writes
 from ..metrics import count
 from ..models import LedgerEntry
-from ..target.open_rows import in_flight
+from ..target.open_rows import queues_of_in_flight
 from ..target.transitions import revive, supersede
 from . import breaker
 
@@ -56,9 +56,11 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
     if state is not None and state.key is not None:
         _bring_back(family, state.key)
     family = [one for one in family if one.superseded_at is None]
-    flying = set(in_flight(one.target_submission_id for one in family if one.target_submission_id is not None))
+    flying = set(
+        queues_of_in_flight(one.target_submission_id for one in family if one.target_submission_id is not None)
+    )
     known = [attempts.attempt(one, alive=_is_alive(one, flying)) for one in family]
-    gone, again = replaced(known, state, now())
+    gone, again = superseded(known, state, now())
     # Also what a handoff or a linker has called superseded, whose row on the target may be in flight yet.
     busy = _on_target([one for one in whole if one.pk in gone or one.superseded_at is not None])
     again = _earliest(again, _doubt(whole, gone), _copies_of(whole, gone))
@@ -128,7 +130,7 @@ def _on_target(gone: list[LedgerEntry]) -> bool:
         entries = [targets[submission_id] for submission_id in superseded]
         LedgerEntry.objects.filter(pk__in=entries, superseded_at=None).update(superseded_at=now())
         count("superseded_on_target")
-    return busy or bool(in_flight(targets))
+    return busy or bool(queues_of_in_flight(targets))
 
 
 def _supersede_held(pk: int) -> int | None:
@@ -192,7 +194,7 @@ def _retire(entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None)
         held_by = _entry_of(row, own)
         number = known[held_by.pk].number if held_by is not None else None
         one = Attempt(name=row.id, key=parse_header(row.xqueue_header).lms_key, began=row.arrival_time, number=number)
-        gone, later = replaced((one, *theirs), state, now())
+        gone, later = superseded((one, *theirs), state, now())
         again = _earliest(again, later)
         if gone and writes.retire(gone):
             count("superseded_on_legacy")

@@ -119,7 +119,7 @@ def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
     if _newer_at_work(entry):
         return Written(word="waits for a newer attempt", again=True)
     try:
-        submission = reader.contents(entry.target_submission_id or 0)
+        submission = reader.answer_and_files(entry.target_submission_id or 0)
         if submission is None:
             return _reverse_failed(entry, "target_row_gone")
         body = ledger.legacy_body(entry, submission.answer)

@@ -1,4 +1,4 @@
-"""What somebody should look at in a course, and the commands that see to it: the same for screen and dashboard."""
+"""What an operator should look at in a course, with the commands to run: the same for screen and dashboard."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from .data import Authority, Phase
 
 Course = dict[str, Any]
-#: What, in words; and the commands. Each checks one thing, and says nothing where all is well.
+#: (what, in words; the commands). Each check looks at one thing, and yields nothing where all is well.
 Finding = tuple[str, list[str]]
 
 
@@ -22,10 +22,10 @@ class Attention(TypedDict):
 
 def attention(course: Course) -> list[Attention]:
     """
-    What there is to look at, the worst first: ``what`` (one of ``CHECKS``), ``text``, and ``commands``.
+    Return what there is to look at, the worst first: ``what`` (one of ``CHECKS``), ``text`` and ``commands``.
 
     Args:
-        course: a course of the status document, without this.
+        course: a course of the status document, without this part.
     """
     return [
         {"what": what, "text": text, "commands": commands}
@@ -35,7 +35,7 @@ def attention(course: Course) -> list[Attention]:
 
 
 def age(seconds: float | None) -> str:
-    """A time span in one unit: ``45 s``, ``12 min``, ``3 h``, ``5 d``."""
+    """Return a time span in one unit: ``45 s``, ``12 min``, ``3 h``, ``5 d``."""
     if seconds is None:
         return "unknown"
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

@@ -1,7 +1,7 @@
 """
-When a course is out of its bounds, and whether that is the target's failure. A pure function of what was seen.
+When a course is out of its bounds, and whether that is the target's failure: a pure function of what was observed.
 
-Which breach may move a course, and why, is in docs/decisions/0015.
+Docs/decisions/0015 says which breach may move a course, and why.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from .data import Authority, DivergenceClass, Phase
-from .evidence import Tally, Thresholds
+from .evidence import CohortEvidence, Thresholds
 from .martingale import evidence_above
 from .noise import problem_rate
 
@@ -29,7 +29,7 @@ OUTCOME = (
 
 
 class Bound(enum.StrEnum):
-    """What a course can be out of."""
+    """The bounds that a course can be out of."""
 
     FENCE_LEAK = "fence_leak"
     DOUBLE_AUTHORITY = "double_authority"
@@ -58,14 +58,14 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Observed:
     """
-    What was seen of one course. ``overdue``, ``problems`` and ``stuck`` are of submissions that came since it is in its
-    phase: what has moved it once moves it no more. Without a complete comparison (``compared``) there is nothing in the
-    first two, and nothing in ``lost``.
+    What was observed of one course.
 
-    ``overdue`` counts by side what is missing there, or is not graded there long after the other side was.
-    ``leaks_answered`` is how many leaks the last step back knew of.
+    ``overdue``, ``problems`` and ``stuck`` cover submissions that came since the course entered its phase: what has
+    moved a course once does not move it again. Without a complete comparison (``compared``) the first two are empty,
+    and so is ``lost``. ``overdue`` counts by side what is missing there, or not graded there long after the other side
+    was. ``leaks_answered`` is how many leaks the last step back knew of.
     """
 
     phase: Phase
@@ -83,14 +83,14 @@ class Seen:
     lost: int = 0
     overdue_on_target: int = 0
     overdue_on_legacy: int = 0
-    #: Both sides have said their last word: ``graded_pairs``, ``diverged`` and the twins of each problem.
-    problems: tuple[Tally, ...] = ()
+    #: The evidence of each problem whose pairs are final on both sides: ``graded_pairs``, ``diverged`` and twins.
+    problems: tuple[CohortEvidence, ...] = ()
     stuck: tuple[Stuck, ...] = ()
-    #: Handed out again and again on the target, and no result comes.
+    #: Rows that the target hands out again and again without a result.
     in_vain: int = 0
-    #: Learners' own that have failed for good on the target, lately.
+    #: Learners' own rows that have lately failed for good on the target.
     failed: int = 0
-    #: Queues whose reverse shadows XQueue refuses: the queue, that of its copies, and how many were refused.
+    #: Queues whose reverse shadows XQueue refuses: (the queue, its copies' queue, how many were refused).
     unknown_queues: tuple[tuple[str, str, int], ...] = ()
 
 
@@ -104,7 +104,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """One bound that a course is out of. ``target_failed``: reason enough to step the course back."""
+    """One bound that a course is out of. ``target_failed`` says that it is reason enough to step the course back."""
 
     bound: Bound
     rows: int
@@ -112,8 +112,8 @@ class Breach:
     target_failed: bool = False
 
 
-def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
-    """Every bound that a course is out of, the gravest first."""
+def breaches(seen: Observed, bounds: Bounds) -> tuple[Breach, ...]:
+    """Return every bound that a course is out of, the gravest first."""
     return (
         *_never(seen),
         *_undelivered(seen, bounds),
@@ -125,10 +125,10 @@ def breaches(seen: Seen, bounds: Bounds) -> tuple[Breach, ...]:
     )
 
 
-def _never(seen: Seen) -> list[Breach]:
+def _never(seen: Observed) -> list[Breach]:
     found = []
     if seen.shadow_leaks:
-        # A step back from shadow ends the copies. In live it would move learners, and mend nothing.
+        # A step back from shadow ends the copies. In live it would move learners and repair nothing.
         new = seen.phase is Phase.SHADOW and seen.shadow_leaks > seen.leaks_answered
         text = f"{seen.shadow_leaks} copies on the target could reach a learner's grade"
         found.append(Breach(bound=Bound.FENCE_LEAK, rows=seen.shadow_leaks, text=text, target_failed=new))
@@ -147,8 +147,12 @@ def _never(seen: Seen) -> list[Breach]:
     return found
 
 
-def _undelivered(seen: Seen, bounds: Bounds) -> list[Breach]:
-    """A platform that delivers nothing fails everybody; one learner whose state was odd is no reason to move all."""
+def _undelivered(seen: Observed, bounds: Bounds) -> list[Breach]:
+    """
+    Return the breach of delivery, if any.
+
+    A platform that delivers nothing fails every learner; a single learner with an odd state is no reason to move all.
+    """
     if not seen.undelivered:
         return []
     lost = f"; {seen.undeliverable} of them are undeliverable" if seen.undeliverable else ""
@@ -157,7 +161,7 @@ def _undelivered(seen: Seen, bounds: Bounds) -> list[Breach]:
     return [Breach(bound=Bound.UNDELIVERED, rows=seen.undelivered, text=text, target_failed=failed)]
 
 
-def _overdue(seen: Seen, bounds: Bounds) -> list[Breach]:
+def _overdue(seen: Observed, bounds: Bounds) -> list[Breach]:
     on_target = seen.phase.authority is Authority.TARGET
     late = {Authority.TARGET: seen.overdue_on_target, Authority.LEGACY: seen.overdue_on_legacy}
     found = []
@@ -173,8 +177,8 @@ def _overdue(seen: Seen, bounds: Bounds) -> list[Breach]:
     return found
 
 
-def _diverging(seen: Seen, bounds: Bounds) -> list[Breach]:
-    """The course, and each problem: the error is shared among them, as in the gate."""
+def _diverging(seen: Observed, bounds: Bounds) -> list[Breach]:
+    """Return the breaches of the course and of each problem, which share the error among them, as in the gate."""
     thresholds = bounds.thresholds
     error = thresholds.error / (1 + len(seen.problems))
     found = []
@@ -182,18 +186,18 @@ def _diverging(seen: Seen, bounds: Bounds) -> list[Breach]:
         rate = problem_rate(tally, thresholds, error)
         if tally.diverged and evidence_above(tally.graded_pairs, tally.diverged, rate) >= 1 / error:
             text = f"{tally.diverged} of {tally.graded_pairs} pairs of {tally.name} diverge: more than {rate:.2%}"
-            # One pair of one differs by a rate above any threshold: too little to move learners for.
+            # A single pair that differs is a rate above any threshold, and too little evidence to move learners.
             enough = tally.graded_pairs >= thresholds.pairs_per_problem
             failed = seen.phase.authority is Authority.TARGET and enough
             found.append(Breach(bound=Bound.DIVERGENCE, rows=tally.diverged, text=text, target_failed=failed))
     return found
 
 
-def _whole(problems: tuple[Tally, ...]) -> Tally:
+def _whole(problems: tuple[CohortEvidence, ...]) -> CohortEvidence:
     def total(name: str) -> int:
         return sum(getattr(problem, name) for problem in problems)
 
-    return Tally(
+    return CohortEvidence(
         name="the course",
         deterministic=0,
         entries=total("entries"),
@@ -204,8 +208,10 @@ def _whole(problems: tuple[Tally, ...]) -> Tally:
     )
 
 
-def _ungraded(seen: Seen) -> list[Breach]:
-    """What the target's graders cannot get through. Each may be one learner's program, so neither moves a course."""
+def _ungraded(seen: Observed) -> list[Breach]:
+    """
+    Return what the target's graders cannot get through. Each may be one learner's program, so neither moves a course.
+    """
     found = []
     if seen.in_vain:
         text = f"{seen.in_vain} submissions are handed out on the target again and again, and no result comes"
@@ -216,7 +222,7 @@ def _ungraded(seen: Seen) -> list[Breach]:
     return found
 
 
-def _stuck(seen: Seen) -> list[Breach]:
+def _stuck(seen: Observed) -> list[Breach]:
     found = []
     for queue in seen.stuck:
         who = "no learner waits" if queue.copies else "their learners wait"
@@ -229,8 +235,10 @@ def _stuck(seen: Seen) -> list[Breach]:
     return found
 
 
-def _unknown(seen: Seen) -> list[Breach]:
-    """A queue that XQueue does not know may be a typing error, and then nobody polls it on the target either."""
+def _unknown(seen: Observed) -> list[Breach]:
+    """
+    Return queues that XQueue does not know. A typing error may be the cause, and then no grader polls them anywhere.
+    """
     found = []
     for queue, copies, rows in seen.unknown_queues:
         text = (

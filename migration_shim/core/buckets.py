@@ -1,9 +1,9 @@
 """
-What a ledger entry is counted as: one bucket of small facts, and a place in some histograms. Pure.
+What a ledger entry is counted as: one bucket of small facts, and places in some histograms. Pure.
 
-A bucket holds every fact of a small domain that a count is made of, as the entry's last comparison saw them. What has a
-large domain (scores, seconds) stands in histograms with bounded bins. The ids of both are digests of what they are of,
-so that nobody has to look one up before counting.
+A bucket holds every fact of a small domain that a count needs, as the entry's last comparison saw it. Facts of a large
+domain (scores, seconds) stand in histograms with bounded bins. The ids of buckets and bins are digests of their
+contents, so that no id has to be looked up before counting.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .scoring import style_sign
 
 
 class Flag(enum.IntFlag):
-    """The facts of an entry that are true or not."""
+    """The facts of an entry that are either true or false."""
 
     GRADED_PAIR = 1
     ECHO = 2
@@ -43,12 +43,13 @@ class Flag(enum.IntFlag):
 
 class Facts(NamedTuple):
     """
-    What a bucket is of. Days are those of UTC.
+    The contents of a bucket. Days are in UTC.
 
-    ``graded_on`` is the day on which the target graded it, ``moved_on`` that of its last move between the systems.
-    ``differences`` names the classes of its divergences that nobody has signed for, in order, each that the register
-    covers with the entry's number: ``score@12,state``. ``legacy_reply`` and ``target_reply`` say what kind of reply a
-    graded side has and whether it is correct: "", "invalid", "raises", "correct" or "wrong". ``flags`` are of ``Flag``.
+    ``graded_on`` is the day on which the target graded the entry, ``moved_on`` the day of its last move between the
+    systems. ``differences`` names the classes of its divergences that are not signed for, in order, each with the
+    number of the register's entry that covers it, if any: ``score@12,state``. ``legacy_reply`` and ``target_reply`` say
+    what kind of reply a graded side has and whether it is correct: "", "invalid", "raises", "correct" or "wrong".
+    ``flags`` are of ``Flag``.
     """
 
     course_id: str
@@ -68,7 +69,7 @@ class Facts(NamedTuple):
     flags: int
 
     def has(self, flag: Flag) -> bool:
-        """Whether a flag is set."""
+        """Tell whether a flag is set."""
         return bool(self.flags & flag)
 
 
@@ -95,7 +96,7 @@ class Bin(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Those of the columns in ``Row`` that tell an entry's place by what its learner has (``learner_bin``)."""
+    """The columns of ``Row`` that decide an entry's place by what its learner has (``learner_bin``)."""
 
     course_id: str
     legacy_state: str
@@ -111,7 +112,7 @@ class Learned(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The columns of an entry that it is counted by, by their names."""
+    """The columns that an entry is counted by, under their names in the table."""
 
     course_id: str
     queue_name: str
@@ -150,12 +151,12 @@ class Row(NamedTuple):
 
 def facts_of(row: Row, differences: Mapping[str, int | None] | None = None) -> Facts:
     """
-    The facts of an entry.
+    Return the facts of an entry.
 
     Args:
         row: its columns.
-        differences: the classes of its divergences that nobody has signed for, each with the number of the entry of the
-            register that covers it, or None.
+        differences: the classes of its divergences that are not signed for, each with the number of the register's
+            entry that covers it, or None.
     """
     copy = row.target_leg if row.authority == Authority.LEGACY else row.legacy_leg
     told = (
@@ -183,7 +184,7 @@ def facts_of(row: Row, differences: Mapping[str, int | None] | None = None) -> F
         authority=str(row.authority),
         result=str(row.result),
         known=row.known,
-        differences=spelt(differences or {}),
+        differences=format_differences(differences or {}),
         legacy_state=str(row.legacy_state),
         target_state=str(row.target_state),
         legacy_reply=reply_word(row.legacy_state, row.legacy_correct, row.legacy_score),
@@ -193,7 +194,7 @@ def facts_of(row: Row, differences: Mapping[str, int | None] | None = None) -> F
 
 
 def bins_of(row: Row) -> tuple[Bin, ...]:
-    """The places of an entry in the histograms."""
+    """Return the places of an entry in the histograms."""
     day = day_of(row.target_graded_at)
     one, other = (row.legacy_correct, row.legacy_score), (row.target_correct, row.target_score)
     found: list[Bin] = []
@@ -210,7 +211,7 @@ def bins_of(row: Row) -> tuple[Bin, ...]:
 
 
 def learner_bin(row: Row | Learned) -> Bin | None:
-    """The only place of an entry that changes with what its learner's state said; None while it was not asked."""
+    """Return the only place of an entry that depends on its learner's state; None while the state was not asked."""
     if row.learner_said == Learner.COMPARABLE:
         return None if row.purged_at is not None else _learner(row.course_id, Kind.THIRD_SIDE, _third_side(row))
     return _learner(row.course_id, Kind.LEARNER, str(row.learner_said)) if row.learner_said else None
@@ -232,7 +233,7 @@ def _word(correct: bool | None, score: float | None) -> str:
 
 
 def _third_side(row: Row | Learned) -> str:
-    """What a learner has: what both systems gave, what one of them did, or neither."""
+    """Say what a learner has: what both systems gave, what one of them gave, or neither."""
     has = (row.learner_correct, row.learner_score)
     legacy = row.legacy_state == State.GRADED and _same(has, (row.legacy_correct, row.legacy_score))
     target = row.target_state == State.GRADED and _same(has, (row.target_correct, row.target_score))
@@ -242,7 +243,7 @@ def _third_side(row: Row | Learned) -> str:
 
 
 def _same(has: tuple[bool | None, float | None], gave: tuple[bool | None, float | None]) -> bool:
-    """Whether a learner has what a system gave. A reply that CAPA cannot use leaves nothing on either side."""
+    """Tell whether a learner has what a system gave. A reply that CAPA cannot use leaves nothing on either side."""
     return has == gave and (None not in has or has == (None, None))
 
 
@@ -250,8 +251,11 @@ def equal_facts(
     course_id: str, queue_name: str, item_id: str, arrived_on: date, graded_on: date, correct: bool, flags: int
 ) -> Facts:
     """
-    What ``facts_of`` says of a pair that was never moved, that legacy is authoritative for, and that both systems have
-    graded alike; ``equal_flags`` and ``equal_bins`` likewise. Nearly all pairs are so, and these take far less time.
+    Return the facts of a pair that was never moved, that legacy is authoritative for, and that both systems graded
+    alike.
+
+    The result equals that of ``facts_of`` and is made far faster; nearly all pairs are of this kind. ``equal_flags``
+    and ``equal_bins`` do the same for their parts.
     """
     sides = State.GRADED.value, State.GRADED.value, *(("correct", "correct") if correct else ("wrong", "wrong"))
     days = arrived_on, None, graded_on
@@ -260,7 +264,7 @@ def equal_facts(
 
 
 def equal_flags(*, echo: object, history: object, leased: object, timed: bool) -> int:
-    """The flags of such a pair."""
+    """Return the flags of a pair of ``equal_facts``."""
     flags = _EQUAL | _TIMED if timed else _EQUAL
     flags = flags | _ECHO if echo else flags
     flags = flags | _HISTORY if history else flags
@@ -268,7 +272,7 @@ def equal_flags(*, echo: object, history: object, leased: object, timed: bool) -
 
 
 def replaced_facts(course_id: str, queue_name: str, item_id: str, arrived_on: date, flags: int) -> Facts:
-    """The same of a pair that a newer attempt has replaced on both sides. It has no place in any histogram."""
+    """Return the facts of a pair that a newer attempt superseded on both sides. It has no place in any histogram."""
     sides = State.SUPERSEDED.value, State.SUPERSEDED.value, "", ""
     days = arrived_on, None, None
     authority, result = Authority.LEGACY.value, PairStatus.EQUAL.value
@@ -276,7 +280,7 @@ def replaced_facts(course_id: str, queue_name: str, item_id: str, arrived_on: da
 
 
 def replaced_flags(*, echo: object, history: object, leased: object) -> int:
-    """The flags of such a pair."""
+    """Return the flags of a pair of ``replaced_facts``."""
     flags = equal_flags(echo=echo, history=history, leased=leased, timed=False)
     return flags & ~Flag.GRADED_PAIR.value | Flag.SUPERSEDED.value
 
@@ -295,7 +299,7 @@ def equal_bins(
     took: float | None,
     target_took: float | None,
 ) -> list[Bin]:
-    """Its places in the histograms."""
+    """Return the places in the histograms of a pair of ``equal_facts``."""
     found = [_confused(course_id, correct, score, correct, score)]
     if took is not None and target_took is not None:
         found += _timed(course_id, queue_name, Authority.LEGACY.value, graded_on, took, target_took)
@@ -333,7 +337,7 @@ def _styled(course_id: str, queue_name: str, day: date | None, sign: str) -> Bin
 
 
 def reply_word(state: str, correct: bool | None, score: float | None) -> str:
-    """The kind of a graded side's reply, and whether it is correct, out of what the ledger keeps of it."""
+    """Return the kind of a graded side's reply, and whether it is correct, by what the ledger keeps of it."""
     if state != State.GRADED:
         return ""
     if correct is None:
@@ -352,14 +356,14 @@ def day_of(moment: datetime | None) -> date | None:
     return None if moment is None else moment.astimezone(UTC).date()
 
 
-def spelt(differences: Mapping[str, int | None]) -> str:
-    """Divergences as ``Facts.differences`` has them."""
+def format_differences(differences: Mapping[str, int | None]) -> str:
+    """Return divergences in the form of ``Facts.differences``."""
     return ",".join([f"{klass}@{known}" if known else str(klass) for klass, known in sorted(differences.items())])
 
 
 @functools.lru_cache(maxsize=4096)
-def read(differences: str) -> dict[DivergenceClass, int | None]:
-    """The way back from ``spelt``. The dictionary is shared: it is not to be changed."""
+def parse_differences(differences: str) -> dict[DivergenceClass, int | None]:
+    """Parse the form of ``format_differences``. The returned dictionary is shared and must not be changed."""
     found: dict[DivergenceClass, int | None] = {}
     for word in filter(None, differences.split(",")):
         klass, _, known = word.partition("@")
@@ -369,17 +373,19 @@ def read(differences: str) -> dict[DivergenceClass, int | None]:
 
 @functools.lru_cache(maxsize=4096)
 def uncovered(differences: str) -> frozenset[DivergenceClass]:
-    """The classes that no entry of the register covers."""
-    return frozenset(klass for klass, known in read(differences).items() if known is None)
+    """Return the classes in ``differences`` that no entry of the register covers."""
+    return frozenset(klass for klass, known in parse_differences(differences).items() if known is None)
 
 
 def bucket_id(facts: Facts) -> int:
-    """The bucket's id: a digest of its facts, of 64 bits with a sign. Dear enough to be kept by the facts."""
+    """
+    Return a bucket's id: a digest of its facts, as a signed 64-bit number. It is costly enough to be kept by the facts.
+    """
     return _digest(facts)
 
 
 def bin_id(place: Bin) -> int:
-    """The same of a place in a histogram."""
+    """Return the id of a place in a histogram: a digest, as a signed 64-bit number."""
     return _digest(place)
 
 
@@ -396,22 +402,31 @@ EDGES = (0.0, *(round(0.001 * 1.02**step, 9) for step in range(1396)))
 
 
 def seconds_bin(seconds: float) -> int:
-    """The bin of a time; what is under a millisecond, or negative because two clocks differ, is in the first."""
+    """
+    Return the bin of a time. A time under a millisecond, or negative because two clocks differ, is in the first bin.
+    """
     return max(bisect_right(EDGES, seconds) - 1, 0)
 
 
 def lower_edge(place: int) -> float:
-    """The least time of a bin: what is quoted of legacy, so that a bin errs against the target."""
+    """
+    Return the shortest time of a bin, in seconds. It is what is quoted of legacy, so that a bin errs against the
+    target.
+    """
     return EDGES[place]
 
 
 def upper_edge(place: int) -> float:
-    """The end of a bin: what is quoted of the target. The last bin has none but its beginning."""
+    """
+    Return the end of a bin, in seconds, which is what is quoted of the target. The last bin's end is its beginning.
+    """
     return EDGES[min(place + 1, len(EDGES) - 1)]
 
 
 def quantile(numbers: Mapping[int, int], share: float) -> int | None:
-    """The bin that holds the value at a share of the sorted values; None where there are none."""
+    """
+    Return the bin that holds the value at ``share`` (0 to 1) of the sorted values; None where there are no values.
+    """
     total = sum(numbers.values())
     if total <= 0:
         return None

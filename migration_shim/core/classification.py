@@ -1,6 +1,4 @@
-"""
-What a legacy row is, and what backfill does with it: pure functions of (row, its siblings, policy), total over any row.
-"""
+"""Classify legacy rows for backfill: pure functions of a row, its siblings and a policy, defined for any row."""
 
 from __future__ import annotations
 
@@ -15,9 +13,9 @@ from .wire import Envelope, grader_name, is_sink, parse_envelope, parse_header
 
 #: XQueue gives a row up once this many returns were refused (MAX_NUMBER_OF_FAILURES is 3, and it compares with ``>``).
 GIVEN_UP_FAILURES = 4
-#: What another LMS's row is out of scope for. Of an unknown host nobody has said yet whether it is another LMS's.
+#: Why another LMS's row is out of scope. An unknown host is one that no setting calls ours or another LMS's.
 OTHERS = {Whose.FOREIGN: "other_lms", Whose.UNKNOWN: "unknown_lms"}
-#: What a handoff writes into ``grader_id`` of a row that it takes from legacy's graders, before the ledger entry's id.
+#: What a handoff writes into ``grader_id`` of a row that it takes from legacy's graders; the ledger entry's id follows.
 MARK = "migration_shim:"
 
 
@@ -36,13 +34,13 @@ class Policy:
     reverse_suffix: str = ""
     #: The share of learners in percent that are copied, by course; "*" stands for every other one.
     sample_percent: Mapping[str, float] = field(default_factory=dict)
-    #: What no queue of an author's may end in on the target.
+    #: Endings that no author's queue may have on the target.
     suffixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRow:
-    """A legacy row with what was read out of it; ``problem`` says why ``digests``, and maybe ``envelope``, is None."""
+    """A legacy row with what was read out of it. ``problem`` says why ``digests``, and maybe ``envelope``, is None."""
 
     row: LegacyRow
     envelope: Envelope | None
@@ -62,12 +60,15 @@ class Decision:
 
 def parse_row(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
     """
-    Read one row. ``file_names`` is None where they could not be read (then the row has no digests).
+    Parse one legacy row.
 
-    Raises nothing: a row that cannot be read comes back with the reason, whatever has gone wrong. One row that nobody
-    has thought of must not keep all others from being read; it is counted and shown as any malformed one. Another LMS's
-    row is not read: it has neither envelope nor digests nor input, so that nothing is linked to it, made of it, or
-    replaced by it.
+    Nothing is raised. A row that cannot be read comes back with the reason in ``problem``, whatever has gone wrong, and
+    is counted and shown as malformed: one odd row must not keep all others from being read. A row of another LMS is not
+    parsed. It has no envelope, digests or input, so that nothing is linked to it, copied from it or superseded by it.
+
+    Args:
+        row: the row.
+        file_names: the original names of its files; None where they could not be read, and then it has no digests.
     """
     if row.whose is not Whose.OURS:
         problem = OTHERS[row.whose]
@@ -87,7 +88,7 @@ def _parse(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
         key = row.lms_callback_url if is_copy(row) else ""
         return ParsedRow(row=row, envelope=None, problem=error.reason, digests=None, file_names=(), input_key=key)
     if file_names is None:
-        # It is known whose it is, only not what it holds: it counts where its course is looked at.
+        # The course is known, only the contents are not. So the row counts in its course.
         return ParsedRow(
             row=row,
             envelope=envelope,
@@ -109,10 +110,10 @@ def _parse(row: LegacyRow, file_names: Iterable[str] | None) -> ParsedRow:
 
 def plain_identity(row: LegacyRow) -> str | None:
     """
-    The identity of a row without files, without reading all of it; None where that takes a closer look.
+    Return the identity of a row without files from a few of its columns, or None where the whole row has to be parsed.
 
-    Only for finding an entry that has it: whether the row can be read at all is not looked into, and an entry was made
-    of one that could.
+    This serves only to find an entry with that identity. It does not check whether the row can be read: the entry was
+    made from a row that could.
     """
     if row.s3_keys not in ("", "{}") or row.whose is not Whose.OURS:
         return None
@@ -124,31 +125,35 @@ def plain_identity(row: LegacyRow) -> str | None:
 
 
 def is_handed_off(row: LegacyRow) -> bool:
-    """Whether our own handoff has retired a row. A grader's reply to it is refused: its pullkey is empty."""
+    """
+    Tell whether our own handoff has retired a row. Its pullkey is empty, so XQueue refuses a grader's reply to it.
+    """
     return row.retired and not row.pullkey and row.grader_id.startswith(MARK)
 
 
 def is_failed_push(row: LegacyRow) -> bool:
     """
-    Whether XQueue could not push a row to its grader. What the LMS has acknowledged then is no grade: XQueue told it so
-    itself, as an operator's command does, and keeps no reply (xqueue, ``submission_queue/consumer.py``).
+    Tell whether XQueue could not push a row to its grader.
+
+    If the LMS acknowledged such a row, it acknowledged no grade: XQueue itself reported the failure, as an operator's
+    command does, and keeps no reply (xqueue, ``submission_queue/consumer.py``).
     """
     return row.push_time is not None and row.num_failures > 0 and not row.grader_reply
 
 
 def same_input(one: ParsedRow, other: ParsedRow) -> bool:
-    """Whether two rows are certainly attempts of one learner at one input."""
+    """Tell whether two rows are certainly attempts of one learner at one input."""
     return bool(one.input_key) and one.input_key == other.input_key
 
 
 def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
     """
-    The state of a legacy row. ``siblings`` are the other rows with its truncated callback.
+    Return the state of a legacy row. ``siblings`` are the other rows with its truncated callback.
 
-    XQueue retires a row in four ways and writes none of them down: an accepted return, four refused ones, a newer
-    submission of the same input, and a submission whose callback only looks the same in its first 128 characters
-    (collided). Our own handoff leaves a mark. A row that a newer one had retired still takes a late return; that reply
-    reached the learner only if the newer row was another input's.
+    XQueue retires a row in four ways and records none of them: an accepted return, four refused returns, a newer
+    submission of the same input, and a submission whose callback only agrees in its first 128 characters (collided).
+    Our own handoff leaves a mark. A row that a newer row has retired still accepts a late return. That reply reached
+    the learner only if the newer row belonged to another input.
     """
     row = parsed.row
     if not row.retired:
@@ -168,7 +173,7 @@ def legacy_state(parsed: ParsedRow, siblings: Iterable[ParsedRow]) -> State:
         return State.SUPERSEDED
     if newer:
         return State.COLLIDED
-    # Retired with no outcome and nothing newer: by an operator's command, or the newer row was deleted since.
+    # Retired without an outcome and without a newer row: an operator's command did it, or the newer row was deleted.
     return State.GIVEN_UP
 
 
@@ -180,14 +185,14 @@ def classify(
     parsed: ParsedRow, siblings: list[ParsedRow], policy: Policy, *, present: bool, wanted: bool = False
 ) -> Decision:
     """
-    The one class of a row.
+    Return the one class of a row.
 
     Args:
         parsed: the row.
         siblings: the other legacy rows that share its truncated callback.
         policy: what this backfill wants.
         present: whether the target already holds this submission.
-        wanted: whether the router owes this submission a shadow; then it gets one though legacy has graded it since.
+        wanted: whether the router owes this submission a shadow; if so it gets one although legacy has graded it since.
     """
     if (other := OTHERS.get(parsed.row.whose)) is not None:
         return Decision(row_class=RowClass.OUT_OF_SCOPE, reason=other)
@@ -204,7 +209,8 @@ def classify(
     if _is_duplicate(parsed, siblings):
         return Decision(row_class=RowClass.DUPLICATE)
     state = legacy_state(parsed, siblings)
-    # What the router owes a shadow gets it, unless the learner has replaced the attempt: collided, its learner waits.
+    # A shadow that the router owes is written unless a newer attempt superseded the row. If the row collided, its
+    # learner still waits.
     asked_for = (wanted and state is not State.SUPERSEDED) or (policy.collided and state is State.COLLIDED)
     if state in _RETIRED_CLASSES and not asked_for:
         return Decision(row_class=_RETIRED_CLASSES[state])
@@ -225,7 +231,7 @@ _RETIRED_CLASSES = {
 
 
 def is_copy(row: LegacyRow) -> bool:
-    """Whether a row is a reverse shadow: its callback is our sink."""
+    """Tell whether a row is a reverse shadow: its callback is our sink."""
     try:
         return is_sink(parse_header(row.xqueue_header).callback_url)
     except Malformed:
@@ -253,7 +259,10 @@ def _sampled(envelope: Envelope, policy: Policy) -> bool:
 
 
 def _is_duplicate(parsed: ParsedRow, siblings: list[ParsedRow]) -> bool:
-    """Rows of one identity: the newest unretired one, else the newest, is the submission's row."""
+    """
+    Tell whether another row with the same identity stands for the submission: the newest unretired one, else the
+    newest.
+    """
     rows = [other.row for other in siblings if other.digests == parsed.digests] + [parsed.row]
     best = max(rows, key=lambda row: (not row.retired, row.id))
     return best.id != parsed.row.id
@@ -278,15 +287,19 @@ def _unfit(parsed: ParsedRow, policy: Policy) -> str | None:
 
 
 def answer_over(answer: object, limit: int) -> bool:
-    """Whether an answer's size is above a limit. A short text needs no counting: no character takes more than 12."""
+    """
+    Tell whether an answer's size is above a limit.
+
+    A short text is not counted out: no character takes more than 12.
+    """
     if isinstance(answer, str) and 12 * len(answer) + 2 <= limit:
         return False
     try:
         return answer_size(answer) > limit
-    except RecursionError:  # it nests so deeply that nobody can write it down
+    except RecursionError:  # it nests too deeply to be encoded
         return True
 
 
 def answer_size(answer: object) -> int:
-    """The size that edx-submissions holds against its limit: characters of ASCII-escaped JSON."""
+    """Return an answer's size as edx-submissions limits it: the number of characters of its ASCII-escaped JSON."""
     return len(json.dumps(answer))

@@ -1,4 +1,4 @@
-"""A course's tallies for the gate, made of its counted facts. Pure."""
+"""A course's evidence for the gate by problem and by queue, made of its counted facts. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import date
 
 from .buckets import Facts, Flag, uncovered
 from .data import DETERMINISTIC, GRAVE, Authority, DivergenceClass, PairStatus, State
-from .evidence import Tally
+from .evidence import CohortEvidence
 
 Numbers = list[tuple[Facts, int]]
-#: Classes that the gate counts for themselves; they say nothing of how often two graders disagree.
+#: Classes that the gate counts separately, because they say nothing about how often two graders disagree.
 _APART = GRAVE | {DivergenceClass.STUCK}
 _NAMED = DETERMINISTIC | {DivergenceClass.STUCK}
 
@@ -20,12 +20,13 @@ _NAMED = DETERMINISTIC | {DivergenceClass.STUCK}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """
-    What is not too old to count, in whole days of UTC: of the day that the window begins in, nobody knows the hour.
+    The span of time whose pairs count, in whole days of UTC.
 
     Args:
-        since: that day. A clean pair counts from the next one on; that something has arrived it shows from this one on.
+        since: the day on which the span begins; its hour is not known. So a clean pair counts from the next day on, but
+            an arrival counts from this day on.
         taken_back_on: the day on which the course was last stepped back from ``live`` or ``complete``, if it was.
-        graded_after: of the pairs of that day, how many were graded after the step, by their facts.
+        graded_after: of the pairs graded on that day, how many were graded after the step, by their facts.
     """
 
     since: date
@@ -33,15 +34,17 @@ class Window:
     graded_after: Mapping[Facts, int] = field(default_factory=dict)
 
     def is_young(self, facts: Facts) -> bool:
-        """Whether the target graded them lately. Of what nobody knows when it graded it is as old as can be."""
+        """
+        Tell whether the target graded these entries inside the window. Entries without a day of grading count as old.
+        """
         return facts.graded_on is not None and facts.graded_on > self.since
 
     def is_recent(self, facts: Facts) -> bool:
-        """Whether they arrived lately."""
+        """Tell whether these entries arrived inside the window."""
         return facts.arrived_on >= self.since
 
     def before(self, facts: Facts, number: int) -> int:
-        """How many of them the target has graded before the course was taken back."""
+        """Return how many of these ``number`` entries the target graded before the course was taken back."""
         if self.taken_back_on is None:
             return 0
         if facts.graded_on is None or facts.graded_on < self.taken_back_on:
@@ -49,21 +52,21 @@ class Window:
         return number - self.graded_after.get(facts, 0) if facts.graded_on == self.taken_back_on else 0
 
 
-def counting(numbers: Numbers, authority: Authority) -> Numbers:
+def numbers_that_count(numbers: Numbers, authority: Authority) -> Numbers:
     """
-    Those that count in a phase of this authority: whose copy was wanted, or of which something is on record.
+    Return the numbers that count in a phase of this authority: entries whose copy was wanted or that have a result.
 
-    In live and after it the question is whether the target's own grades hold, so the pairs of live answer it; before,
-    those of shadow, and what has failed in live and is not explained.
+    In live and later the question is whether the target's own grades hold, so the pairs of live answer it. Before live,
+    the pairs of shadow do, and whatever failed in live and is not explained.
     """
     return [(facts, number) for facts, number in numbers if _counts(facts, authority)]
 
 
 def _counts(facts: Facts, authority: Authority) -> bool:
-    # History counts once it has been echoed: it proves the pipeline. Without that it has nothing to compare.
+    # History counts once it has been echoed, because that tests the pipeline. Before, there is nothing to compare.
     if facts.has(Flag.HISTORY) and not facts.has(Flag.ECHO):
         return False
-    # Without a copy there is no pair, but a row that legacy has stored after all is a divergence for all that.
+    # Without a copy there is no pair. A row that legacy stored although it had refused it is a divergence all the same.
     if facts.has(Flag.NO_COPY) and not facts.has(Flag.DIFFERS):
         return False
     if facts.authority == authority:
@@ -73,7 +76,7 @@ def _counts(facts: Facts, authority: Authority) -> bool:
 
 
 def is_real(facts: Facts, window: Window) -> bool:
-    """Whether these are pairs that a real grader has graded through the watcher seam, not too long ago."""
+    """Tell whether a real grader graded these pairs through the watcher seam, inside the window."""
     return _is_graded(facts, window) and not facts.has(Flag.ECHO) and facts.has(Flag.LEASED)
 
 
@@ -84,38 +87,38 @@ def _is_graded(facts: Facts, window: Window) -> bool:
 
 
 def by_class(numbers: Numbers) -> Counter[DivergenceClass]:
-    """How many divergences there are of each class that nothing covers, and that nobody has signed for."""
+    """Return how many divergences there are of each class that are neither registered nor signed for."""
     found: Counter[DivergenceClass] = Counter()
     for facts, number in numbers:
         found.update(dict.fromkeys(uncovered(facts.differences), number))
     return found
 
 
-def tallies(
+def evidence_by_cohort(
     numbers: Numbers, by: str, window: Window, side_effects: frozenset[str], arrived: Iterable[str]
-) -> tuple[Tally, ...]:
+) -> tuple[CohortEvidence, ...]:
     """
-    The counts of each problem or queue.
+    Return the counts of each problem or queue.
 
     Args:
-        numbers: those that count.
+        numbers: the numbers that count; see ``numbers_that_count``.
         by: ``item_id`` or ``queue_name``.
-        window: what is not too old.
+        window: the span of time that counts.
         side_effects: the queues whose graders must not grade twice.
-        arrived: the problems or queues to which something has come lately, in whatever phase, with or without a copy:
-            what came in live before a course was taken back shows that its graders will be needed. Others are idle.
+        arrived: the problems or queues that received a submission lately, in any phase, with or without a copy. What
+            came in live before a course was taken back shows that its graders will be needed. All others are idle.
     """
     groups: dict[str, Numbers] = defaultdict(list)
     for facts, number in numbers:
         groups[getattr(facts, by)].append((facts, number))
     idle = groups.keys() - set(arrived)
     return tuple(
-        _tally(name, groups[name], window, side_effects=name in side_effects, idle=name in idle)
+        _evidence(name, groups[name], window, side_effects=name in side_effects, idle=name in idle)
         for name in sorted(groups)
     )
 
 
-def _tally(name: str, numbers: Numbers, window: Window, *, side_effects: bool, idle: bool) -> Tally:
+def _evidence(name: str, numbers: Numbers, window: Window, *, side_effects: bool, idle: bool) -> CohortEvidence:
     found: Counter[str] = Counter()
     classes: set[DivergenceClass] = set()
     for facts, number in numbers:
@@ -124,7 +127,7 @@ def _tally(name: str, numbers: Numbers, window: Window, *, side_effects: bool, i
         if is_real(facts, window):
             found["before"] += window.before(facts, number)
         classes |= uncovered(facts.differences) & _NAMED
-    return Tally(
+    return CohortEvidence(
         name=name,
         entries=found["entries"],
         graded_pairs=found["pairs"],
@@ -145,7 +148,7 @@ def _tally(name: str, numbers: Numbers, window: Window, *, side_effects: bool, i
 
 
 def _counted_as(facts: Facts, window: Window) -> Iterable[str]:
-    """Under which of a tally's headings these are counted."""
+    """Yield the headings of the evidence under which these entries are counted."""
     explained, diverged = facts.result == PairStatus.KNOWN, facts.result == PairStatus.DIVERGED
     counts = not explained and (diverged or window.is_young(facts) or window.is_recent(facts))
     on_its_way = facts.result == PairStatus.WAITING and (
@@ -170,7 +173,7 @@ def _counted_as(facts: Facts, window: Window) -> Iterable[str]:
             yield "echoed"
         elif not facts.has(Flag.LEASED):
             yield "elsewhere"
-        # Of the same pairs as the rate against legacy: the gate works on the difference of the two.
+        # Over the same pairs as the rate against legacy, because the gate works on the difference of the two.
         if facts.has(Flag.TWIN_JUDGED):
             yield "twins"
         if facts.has(Flag.TWIN_DIFFERS):

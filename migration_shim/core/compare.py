@@ -1,4 +1,4 @@
-"""Outcome against outcome: one result for each pair, with typed divergences."""
+"""Compare the outcomes of one submission on both systems: one result for each pair, with typed divergences."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .attempts import Name
 from .data import Comparison, DivergenceClass, Outcome, PairStatus, Remarks, ReplyKind, ScoreStyle, State
 from .scoring import judge_points, same_score, scaled
+from .supersession import Name
 
 #: Legacy states that leave nothing to compare: the learner's result does not come from this row on either side.
 _REPLACED = {State.SUPERSEDED: "superseded_on_legacy_only", State.COLLIDED: "collided_on_legacy_only"}
@@ -18,7 +18,7 @@ _NO_REMARKS = Remarks()
 _EQUAL = Comparison(status=PairStatus.EQUAL, divergences={})
 _WAITING = Comparison(status=PairStatus.WAITING, divergences={})
 _OVERDUE = Comparison(status=PairStatus.OVERDUE, divergences={})
-#: Its copy stands in the outbox: it may be late, which the watch says and the gate counts; missing it is not.
+#: The copy waits in the outbox. It may be late, which the watch reports and the gate counts, but it is not missing.
 OWED = "owed"
 _OWED = Comparison(status=PairStatus.WAITING, divergences={}, known=OWED)
 _REPLACED_ON_TARGET = "superseded_on_target_only"
@@ -27,12 +27,12 @@ _REPLACED_ON_TARGET = "superseded_on_target_only"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """
-    How long one side may lack what the other has, before that is held against it.
+    How long one side may lack what the other side has before the pair counts as late.
 
     ``observed`` is a high quantile of the cohort's grading times, from arrival to return: a grader that always takes
     long is not late. It only lengthens the deadline. ``latency`` is how much longer than legacy the target may take;
-    None for a pair whose sides did not begin in the same moment. ``moved_at`` is when a handoff or a return gave the
-    submission to the side that works on it now: its row carries the time of arrival on the other one.
+    None for a pair whose sides did not begin at the same moment. ``moved_at`` is when a handoff or a return gave the
+    submission to the side that works on it now; its row there carries the arrival time of the other side.
     """
 
     presence: timedelta
@@ -43,7 +43,7 @@ class Patience:
 
     @property
     def deadline(self) -> timedelta:
-        """How long the slower side may go on: the setting, or twice what is usual in the cohort."""
+        """How long the slower side may take: the setting, or twice the cohort's usual time if that is longer."""
         return self.grading if self.observed is None else max(self.grading, 2 * self.observed)
 
 
@@ -57,16 +57,17 @@ def compare(
     """
     Compare the two sides of one submission.
 
-    Unfinished work is no mismatch: as long as one side is inside its deadline the pair is ``waiting``, after that it is
-    ``overdue``. A row that legacy alone superseded or collided, or the target alone superseded for a newer attempt, is
-    a known difference: no learner's result hangs on it. A row that is gone counts with what it had said.
+    Unfinished work is no mismatch: while one side is inside its deadline the pair is ``waiting``, later it is
+    ``overdue``. A row that only legacy superseded or collided, or only the target superseded for a newer attempt, is a
+    known difference, because no learner's result depends on it. A row that is gone counts as it was when it was last
+    read.
 
     Args:
         legacy: legacy's side.
         target: the target's side.
         now: the moment of the comparison.
         patience: the deadlines and bounds of this pair.
-        style: what the graders of the queue call a score; only stored points are judged by it.
+        style: what the graders of the queue call a score; only the target's stored points are judged by it.
     """
     one, other = legacy.remarks, target.remarks
     if one is None and other is None:
@@ -78,7 +79,7 @@ def compare(
     if found := _remarkable(one, other):
         return Comparison(status=PairStatus.DIVERGED, divergences=found | dict(result.divergences), known=result.known)
     if one.refused and result.status is PairStatus.EQUAL:
-        # Somebody has made the copy that was never owed, and the two agree.
+        # A copy that was not owed exists all the same, and the two sides agree.
         return dataclasses.replace(result, known=DivergenceClass.STORED_AFTER_REFUSAL.value)
     return result
 
@@ -101,7 +102,7 @@ def _by_state(legacy: Outcome, target: Outcome, now: datetime, patience: Patienc
     if one is other:
         return _EQUAL
     if State.HANDED_OFF in (one, other):
-        # Moved on purpose: one side has given it up to the other, and only one outcome was ever wanted.
+        # Moved on purpose: one side gave it up to the other, and only one outcome was ever wanted.
         return Comparison(
             status=PairStatus.KNOWN, divergences={}, known=f"moved_from_{_sides(one, other, State.HANDED_OFF)}"
         )
@@ -130,7 +131,7 @@ def _unfinished(legacy: Outcome, target: Outcome, now: datetime, patience: Patie
     if not legacy.state.is_final and not target.state.is_final:
         return _WAITING
     finished, other = (legacy, target) if legacy.state.is_final else (target, legacy)
-    # The slower side has its time from the moment at which it could begin: its own arrival, a move, or the other's end.
+    # The slower side's time runs from when it could begin: its own arrival, a move, or the other side's end.
     begun = (finished.returned_at, other.arrived_at or now, patience.moved_at)
     since = max(at for at in begun if at is not None)
     return _WAITING if now - since <= patience.deadline else _OVERDUE
@@ -199,31 +200,35 @@ def _as_last_read(outcome: Outcome, was: State) -> Outcome:
     return dataclasses.replace(outcome, state=was) if outcome.state is State.GONE else outcome
 
 
-def vanished(last_read: State | None) -> State:
-    """What to call a row that is not there any more, by its state when it was last read (None: never)."""
+def state_of_vanished(last_read: State | None) -> State:
+    """
+    Return the state of a row that no longer exists: MISSING, GONE or LOST, by its state when it was last read.
+
+    ``last_read`` is None where it was never read.
+    """
     if last_read is None or last_read is State.MISSING:
         return State.MISSING
     return State.GONE if last_read.is_final and last_read is not State.LOST else State.LOST
 
 
-def reached(state: State, *, acked: bool, returned: bool) -> bool:
+def reached_learner(state: State, *, acked: bool, returned: bool) -> bool:
     """
-    Whether the reply of a legacy row reached its learner.
+    Tell whether the reply of a legacy row reached its learner.
 
-    The LMS ignores a reply to an attempt that was replaced since. An acknowledgement without a return belongs to the
-    "could not be graded" message of an operator's retire command. A row that another problem had retired (collided) is
-    ``graded`` once its reply was acknowledged: that one did.
+    The LMS ignores a reply to an attempt that was superseded since. An acknowledgement without a return belongs to the
+    "could not be graded" message of an operator's retire command. A row that another problem's submission had retired
+    (collided) is ``graded`` once its reply was acknowledged, because that reply did reach the learner.
     """
     return state is State.GRADED and acked and returned
 
 
 def overtaken(attempts: Iterable[tuple[Name, datetime, datetime | None]]) -> set[Name]:
     """
-    Those of the attempts of one learner at one input that were handed out after a later one.
+    Return the names of the attempts that were handed out after a later one. All are one learner's at one input.
 
     Args:
-        attempts: (key, arrival, first hand-out or None) of one side's rows that nothing has superseded. None where it
-            was not handed out, or where only a later hand-out is known: a grader that died is no disorder.
+        attempts: (name, arrival, first hand-out or None) of one side's rows that are not superseded. The hand-out is
+            None where there was none, or where only a later one is known: a grader that died is no disorder.
     """
     late: set[Name] = set()
     # From the newest arrival back: ``first`` is the earliest hand-out among all that arrived strictly later.

@@ -1,7 +1,7 @@
 """
-Telling what a browser sends on behalf of another site's page from everything else.
+Tell requests that a browser sends on behalf of another site's page from all others.
 
-A view without CSRF tokens asks this instead. Source: the check of Go's ``net/http.CrossOriginProtection``.
+A view without CSRF tokens uses this instead. Source: the check of Go's ``net/http.CrossOriginProtection``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 def from_another_site(headers: Mapping[str, str], host: str) -> bool:
     """
-    Whether a request was made by a browser, and not for a page of this very host.
+    Tell whether a request was made by a browser, and not for a page of this very host.
 
     Every browser says so in at least one of two headers that no page can set: ``Sec-Fetch-Site`` (all since 2023), or
-    ``Origin``, which it sends with every POST. What has neither is no browser, and acts for nobody but itself.
+    ``Origin``, which it sends with every POST. A request with neither comes from no browser, and acts for its sender
+    only.
 
     Args:
         headers: the request's, under names whose case does not matter.

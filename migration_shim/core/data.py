@@ -31,11 +31,11 @@ class Authority(enum.StrEnum):
 
 
 class Whose(enum.StrEnum):
-    """Which LMS has sent a legacy row, by the host of its callback."""
+    """Which LMS sent a legacy row, by the host of its callback."""
 
     OURS = "ours"
     FOREIGN = "foreign"  # another LMS's: a setting says so
-    UNKNOWN = "unknown"  # nobody has said whose; treated as another LMS's until somebody does
+    UNKNOWN = "unknown"  # no setting says whose; treated as another LMS's until one does
 
 
 class Origin(enum.StrEnum):
@@ -51,7 +51,7 @@ class Leg(enum.StrEnum):
     """What became of one side of one submission."""
 
     NONE = "none"  # not wanted in this phase
-    MISSING = "missing"  # wanted; nobody has tried yet, or the try left no trace
+    MISSING = "missing"  # wanted, but not tried yet, or the try left no trace
     STORED = "stored"
     FAILED = "failed"  # tried; the reason is on the ledger entry
 
@@ -62,8 +62,8 @@ class Move(enum.StrEnum):
     NONE = "none"
     HELD = "held"  # its real target row stands on a queue that no grader polls; legacy may still have it
     FENCED = "fenced"  # held, and legacy's row is retired with our mark; the settle time runs
-    RELEASED = "released"  # the target's graders have it; legacy's row is to be looked at once more
-    WATCHED = "watched"  # looked at once more: the handoff is over
+    RELEASED = "released"  # the target's graders have it; legacy's row has to be checked once more
+    WATCHED = "watched"  # checked once more: the handoff is over
     RETURNING = "returning"  # its target row is fenced; legacy has no row for it yet
     RETURNED = "returned"  # legacy's graders have it again
 
@@ -74,7 +74,7 @@ BETWEEN = (*HELD, Move.RETURNING)
 
 
 class RowClass(enum.StrEnum):
-    """What backfill makes of a legacy row. Every row read gets exactly one."""
+    """What backfill makes of a legacy row. Every row that is read gets exactly one class."""
 
     IMPORTED = "imported"
     PRESENT = "present"
@@ -100,14 +100,14 @@ class State(enum.StrEnum):
     GIVEN_UP = "given_up"
     HANDED_OFF = "handed_off"  # retired by our own handoff; its outcome is the target's to give
     FAILED = "failed"
-    STUCK = "stuck"  # nothing will move it any more but an operator
+    STUCK = "stuck"  # only an operator can still move it
     GONE = "gone"  # removed by legacy's retention after it was read; what it said then is on the ledger entry
     LOST = "lost"  # vanished before it had an outcome: an alarm
     MISSING = "missing"
 
     @property
     def is_final(self) -> bool:
-        """Whether this side has said its last word. A stuck row has not: an operator may set it free."""
+        """Whether this side's outcome can no longer change. A stuck row's still can: an operator may set it free."""
         return self not in (State.QUEUED, State.PULLED, State.STUCK, State.MISSING)
 
 
@@ -146,7 +146,7 @@ GRAVE = frozenset(
         DivergenceClass.LOST,
     }
 )
-#: Classes that no random grader explains: one of them fails its problem, and takes a permit away once it is stored.
+#: Classes that no random grader explains. One of them fails its problem, and withdraws a permit once it is stored.
 DETERMINISTIC = GRAVE | {
     DivergenceClass.PRESENCE,
     DivergenceClass.STATE,
@@ -178,7 +178,7 @@ class PairStatus(enum.StrEnum):
 
 
 class Verdict(enum.StrEnum):
-    """What the gate says."""
+    """The verdict of the gate."""
 
     PASS = "PASS"  # noqa: S105  (no password)
     FAIL = "FAIL"
@@ -199,7 +199,7 @@ class ScoreStyle(enum.StrEnum):
 
     RATIO = "ratio"
     ABSOLUTE = "absolute"
-    UNKNOWN = "unknown"  # no score seen so far tells
+    UNKNOWN = "unknown"  # the scores so far do not tell
 
 
 class ExitCode(enum.IntFlag):
@@ -220,7 +220,7 @@ class LegacyRow:
     """
     One row of XQueue's ``queue_submission``, all columns as stored. Times are aware, in UTC.
 
-    ``whose`` is no column: it is told by the callback's host, where the row is read (``legacy/rows.py``).
+    ``whose`` is no column. ``legacy/rows.py`` sets it by the callback's host when it reads the row.
     """
 
     id: int
@@ -271,7 +271,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remarks:
-    """What sets one side of a submission apart; most have nothing of the kind."""
+    """What is unusual about one side of a submission. Most sides have no remarks."""
 
     #: A row that is gone: its state when it was last read.
     was: State | None = None
@@ -283,14 +283,14 @@ class Remarks:
     duplicates: int = 0
     #: Whether a later attempt of the same learner and input was handed out before it (``core/compare.overtaken``).
     overtaken: bool = False
-    #: Whether its own copy still stands in the outbox: a worker writes it.
+    #: Whether its own copy still waits in the outbox for a worker to write it.
     owed: bool = False
     #: Whether the learner has made another attempt at the input within the same minute (two tabs at once): which of
-    #: them is retired, and which comes first, each system may see in its own way.
+    #: them is retired, and which comes first, may differ between the systems.
     overlapping: bool = False
     #: Whether it is on record as superseded.
     superseded: bool = False
-    #: Whose it is: any text that is equal on both sides if learner, course and problem are. Empty: not looked at.
+    #: A text that is equal on both sides if learner, course and problem are. Empty where it was not read.
     identity: str = ""
 
 
@@ -309,7 +309,7 @@ class Outcome:
     attempts: int = 0
     #: Whether the reply reached the learner, None where this side cannot tell (a shadow's never does).
     reached: bool | None = None
-    #: For the eye of a report (``core/scoring.message_digest``); messages are not compared.
+    #: For reports only (``core/scoring.message_digest``); messages are not compared.
     message_digest: str = ""
     #: The target's stored score; None where it was not read.
     points: Points | None = None
@@ -331,7 +331,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A command's answer: plain data, and what the process should exit with."""
+    """The result of a command: plain data, and the exit code of the process."""
 
     content: dict[str, Any]
     exit_code: ExitCode

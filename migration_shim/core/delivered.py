@@ -1,16 +1,18 @@
-"""What a learner has beside what both systems gave: when the two can be compared. A pure rule."""
+"""Whether what a learner has can be compared with what both systems gave: a pure rule."""
 
 from __future__ import annotations
 
 import enum
 from datetime import datetime, timedelta
 
-#: Deliveries of one submission's result; what they have not mended is undeliverable.
+#: How often one submission's result is delivered again. What is then still not delivered is undeliverable.
 TRIES = 3
 
 
 class Learner(enum.StrEnum):
-    """What a learner's state said of a submission whose row is over. All but the first two are not comparable."""
+    """
+    What a learner's state said of a submission whose row is finished. All values but the first two are not comparable.
+    """
 
     WAITS = "waits"  # it holds the submission's key
     COMPARABLE = "comparable"
@@ -36,10 +38,10 @@ def comparable(
     answered: bool,
 ) -> Learner:
     """
-    Whether what the learner has can be held against what the systems gave.
+    Tell whether what the learner has can be compared with what the systems gave.
 
-    CAPA notes the time of a submission once the door has returned, in whole seconds. So one that is later than the
-    call's end was made after it, past the shim maybe, and its grade is none of this one.
+    CAPA notes the time of a submission when the door has returned, in whole seconds. A time later than the end of the
+    call therefore belongs to a later submission, perhaps one that went past the shim, and so does its grade.
 
     Args:
         graded: whether the authoritative system has graded it.

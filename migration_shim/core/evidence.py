@@ -1,4 +1,4 @@
-"""What the gate is asked with, and what it answers: evidence, thresholds, verdict."""
+"""The gate's input and output: evidence, thresholds and verdict."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .data import DivergenceClass, Verdict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
     """
-    What the gate asks for. Rates and shares between 0 and 1, ages and times in seconds.
+    What the gate asks for. Rates and shares are between 0 and 1, ages and times in seconds.
 
-    ``latency_factor`` and ``latency_seconds``: the target's 95th percentile may be so many times legacy's, and so much
-    more. ``noise_cap`` is the most that pairs graded twice may excuse. ``demand_all`` holds whatever the evidence does
-    not tell against the course. ``evidence_days`` is for how long a clean pair counts.
+    The target's 95th percentile of grading times may be up to ``latency_factor`` times legacy's plus
+    ``latency_seconds``. ``noise_cap`` is the largest rate that twins may excuse. With ``demand_all``, what the evidence
+    does not say keeps the course from passing. A clean pair counts for ``evidence_days``.
     """
 
     rate: float
@@ -33,18 +33,20 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class CohortEvidence:
     """
-    Counts of one problem or one queue, of what is not too old to count (``aged`` are the clean pairs that are).
+    The counts of one problem or one queue, over what is not too old to count; ``aged`` counts clean pairs that are.
 
-    ``entries`` have a copy or should have one; ``graded_pairs`` have an outcome on both sides, ``echoed`` of them by an
-    echo of legacy's reply, which says nothing of the graders; ``diverged`` differ in a way that nobody has explained,
-    ``deterministic`` of them in a way that no random grader can explain either. ``classes`` names these ways, and
-    whether a row is ``stuck``. ``known`` differences are none of them. ``payload_compared`` counts entries, None where
-    payloads were not looked at. ``twins`` are shadows graded twice on the target, of which ``twins_differ`` disagree
-    with themselves. Of queues only: ``elsewhere`` counts the pairs whose grader did not pull through the watcher seam,
-    ``before`` those that it graded before the course was last taken back; ``side_effects`` says that its graders must
-    not grade twice, ``idle`` that no submission has come for as long as a pair counts.
+    ``entries`` have a copy or should have one. ``graded_pairs`` have an outcome on both sides; ``echoed`` of them got
+    it by an echo of legacy's reply, which says nothing of the graders. ``diverged`` differ in a way that nobody has
+    explained, ``deterministic`` of them in a way that no random grader can explain either. ``classes`` names these
+    ways, and says whether a row is ``stuck``. ``known`` differences are counted in none of them. ``payload_compared``
+    counts entries; None where payloads were not compared. ``twins`` are shadows that were graded twice on the target,
+    and ``twins_differ`` of them disagree with themselves.
+
+    Of queues only: ``elsewhere`` counts the pairs whose grader did not pull through the watcher seam, ``before`` those
+    that were graded before the course was last taken back. ``side_effects`` says that the queue's graders must not
+    grade twice, ``idle`` that no submission has come for as long as a pair counts.
     """
 
     name: str
@@ -66,13 +68,18 @@ class Tally:
 
     @property
     def by_graders(self) -> int:
-        """The pairs graded by a real grader through the seam, since the course was last taken back if it was."""
+        """
+        The number of pairs graded by a real grader through the seam, since the course was last taken back if it ever
+        was.
+        """
         return self.graded_pairs - self.echoed - self.elsewhere - self.before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """The 95th percentiles, in seconds from arrival to return, of pairs that both systems got in the same moment."""
+    """
+    The 95th percentiles, in seconds from arrival to return, of pairs that both systems received at the same moment.
+    """
 
     timed: int
     legacy: float
@@ -81,7 +88,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """A signed decision to go on without a PASS. It changes no verdict; it is printed beside it."""
+    """A signed decision to go on without a PASS. It does not change the verdict; it is printed beside it."""
 
     owner: str
     reason: str
@@ -91,26 +98,27 @@ class Override:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """
-    All that is known of one course. An age is in seconds, None where there was no such run; of ``fence_leaks``,
-    ``double_authority``, ``lost``, ``undelivered``, ``wrong_side``, ``stuck`` and ``latency`` None says that nobody has
-    looked;
-    ``grave`` counts the other classes that only a signed cure ends. ``overrides`` are those in force. ``taken_back``
-    says that the course was stepped back from ``live`` or ``complete``.
+    All that is known of one course.
+
+    Ages are in seconds, None where there was no such run. ``fence_leaks``, ``double_authority``, ``lost``,
+    ``undelivered``, ``wrong_side``, ``stuck`` and ``latency`` are None where they were not looked at. ``grave`` counts
+    the other classes that only a signed cure ends. ``overrides`` are those in force. ``taken_back`` says that the
+    course was stepped back from ``live`` or ``complete``.
     """
 
     reconcile_age: float | None
     reconcile_complete: bool
     preflight_age: float | None
     preflight_blockers: tuple[str, ...]
-    problems: tuple[Tally, ...]
-    queues: tuple[Tally, ...]
+    problems: tuple[CohortEvidence, ...]
+    queues: tuple[CohortEvidence, ...]
     missing: int
     overdue: int
     fence_leaks: int | None
     double_authority: int | None
     lost: int | None = None
-    #: Learners who wait for a grade that nobody is at work on. None too where nobody can be asked (``learners_asked``
-    #: is False then): that is not applicable, and not unknown.
+    #: Learners who wait for a grade that no system is working on. Also None where no learner's state can be read
+    #: (``learners_asked`` is False then): that is not applicable, and not unknown.
     undelivered: int | None = None
     learners_asked: bool = True
     #: Submissions that reached legacy while the target was authoritative, and that it still has.
@@ -123,12 +131,12 @@ class Evidence:
 
     @property
     def diverged(self) -> int:
-        """The unexplained divergences of the course."""
+        """The number of unexplained divergences of the course."""
         return sum(problem.diverged for problem in self.problems)
 
     @property
     def pairs(self) -> int:
-        """The pairs of the course. A copy that is missing diverges without having been graded."""
+        """The number of pairs of the course. A missing copy counts as diverged although it was never graded."""
         return max(self.diverged, sum(problem.graded_pairs for problem in self.problems))
 
 
@@ -155,8 +163,8 @@ class GateResult:
     """
     The verdict with every reason, what is still needed, and the figures behind the bound.
 
-    ``cause`` is the worst of the reasons in one word. ``ways_out`` names what is left to a course
-    too small for the bound, ``notes`` what holds beside any verdict.
+    ``cause`` is the worst of the reasons in one word. ``ways_out`` names what a course can do that is too small for the
+    bound. ``notes`` holds whatever the verdict is.
     """
 
     verdict: Verdict
@@ -168,8 +176,8 @@ class GateResult:
     notes: tuple[str, ...] = ()
 
 
-def thin_problems(evidence: Evidence, thresholds: Thresholds) -> list[Tally]:
-    """Problems with fewer graded pairs than asked for, and fewer than they have submissions."""
+def thin_problems(evidence: Evidence, thresholds: Thresholds) -> list[CohortEvidence]:
+    """Return the problems with fewer graded pairs than asked for, and fewer than they have submissions."""
     return [
         problem
         for problem in evidence.problems

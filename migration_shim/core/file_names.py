@@ -1,4 +1,4 @@
-"""The file name that XQueue would keep: what a learner's file is called once its multipart part has arrived there."""
+"""The file name that XQueue keeps: what a learner's file is called once its multipart part has arrived there."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def kept(name: str) -> str | None:
     """
-    The name that XQueue keeps, and gives to its graders, for a file that is sent as ``name``; None if it keeps no file.
+    Return the name that XQueue keeps, and gives to its graders, for a file sent as ``name``; None if it keeps no file.
 
-    The part's name counts, not its file name: ``requests`` sends both, urllib3 escapes quotes and line breaks, Django
-    (``http/multipartparser.py``) undoes backslashes, strips the name, and drops a part whose name is empty by then, or
-    whose file name is once its path is taken off; XQueue knows its files by the name
+    The name of the multipart part counts, not its file name. ``requests`` sends both, and urllib3 escapes quotes and
+    line breaks. Django (``http/multipartparser.py``) undoes backslashes, strips the name, and drops a part whose name
+    is then empty, or whose file name is empty without its path. XQueue knows its files by the name of the part
     (``submission_queue/lms_interface.py``).
 
-    Only for a name that is about to be sent: one that has arrived is what it is. A name with a lone surrogate is never
-    sent: ``requests`` raises, today as ever.
+    Use it only for a name that is about to be sent; one that has arrived needs no change. A name with a lone surrogate
+    is never sent, because ``requests`` raises.
     """
     if _SURROGATE.search(name):
         return name
@@ -40,17 +40,18 @@ def kept(name: str) -> str | None:
 
 
 def _survives(file_name: str) -> bool:
-    """Whether Django takes a part for a file (``MultiPartParser.sanitize_file_name``)."""
+    """Tell whether Django takes a part for a file (``MultiPartParser.sanitize_file_name``)."""
     last = html.unescape(file_name).rsplit("/")[-1].rsplit("\\")[-1]
     return "".join(char for char in last if char.isprintable()) not in {"", ".", ".."}
 
 
 def kept_files(files: Iterable[tuple[str, File]]) -> dict[str, File]:
     """
-    The files of one submission by the names that XQueue would keep, given by the names that they are sent as.
+    Return the files of one submission by the names that XQueue would keep. They are given by the names they are sent
+    as.
 
-    Of two of one name the later one counts, before and after: CAPA and ``LegacyClient`` send a dictionary, and XQueue
-    reads one.
+    Of two files with one name the later counts, before and after: CAPA and ``LegacyClient`` send a dictionary, and
+    XQueue reads one.
     """
     found = {}
     for name, file in dict(files).items():

@@ -1,8 +1,8 @@
 """
-What a preflight finds: one shape for what rows, queues and the site show.
+The findings of a preflight: one shape for rows, queues and the installation.
 
-A rule says what is looked for, how bad it is and what to do; a finding says where it was met. The rules about rows and
-queues are in ``row_rules``, those about the installation in ``site_rules``.
+A rule says what is looked for, how bad it is and what to do. A finding says where the rule was met. The rules about
+rows and queues are in ``row_rules``, those about the installation in ``site_rules``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ SEVERITIES = (BLOCKER, WARNING, NOTE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One thing to look for: what the target does with it, and what to do."""
+    """One thing to look for: what the target does with it, and what to do about it."""
 
     code: str
     severity: str
     effect: str
     advice: str
-    #: Whether the watcher seam takes care of it; then ``effect`` is what edx-submissions' own endpoint would do.
+    #: Whether the watcher seam handles it; then ``effect`` is what edx-submissions' own endpoint would do.
     seam: bool = False
 
 
@@ -40,7 +40,7 @@ class Where(TypedDict, total=False):
 
 
 class FindingDocument(TypedDict):
-    """A finding as the document of a preflight has it."""
+    """A finding in the form of the preflight's document."""
 
     code: str
     severity: str
@@ -58,10 +58,10 @@ class FindingDocument(TypedDict):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """
-    A rule that something has met: rows of one queue and problem, a queue, or the site.
+    A rule that was met by rows of one queue and problem, by a queue, or by the installation.
 
-    ``severity`` and ``advice`` are the rule's unless the place calls for others; ``about`` is what else there is to
-    say of this one (a check's complaint, the statement to run, the largest size seen), without learner content.
+    ``severity`` and ``advice`` are the rule's unless the place needs others. ``about`` adds details (a check's
+    complaint, the statement to run, the largest size seen), without learner content.
     """
 
     rule: Rule
@@ -73,11 +73,11 @@ class Finding:
     rows: int = 0
     #: The legacy id of one of the rows, or None.
     example: int | None = None
-    #: Legacy ids of the rows, where each has to be looked after; no more than so many (``tally.LISTED``).
+    #: Legacy ids of the rows, where an operator has to look at each; at most ``row_counts.LISTED``.
     listed: tuple[int, ...] = ()
 
     def document(self) -> FindingDocument:
-        """The finding as the document of a preflight has it."""
+        """Return the finding in the form of the preflight's document."""
         return {
             "code": self.rule.code,
             "severity": self.severity,
@@ -94,17 +94,17 @@ class Finding:
 
 
 def found(rule: Rule, *, severity: str = "", advice: str = "", **where: Unpack[Where]) -> Finding:
-    """A finding of a rule; ``where`` are the other fields of ``Finding``."""
+    """Return a finding of a rule. ``where`` are the other fields of ``Finding``."""
     return Finding(rule=rule, severity=severity or rule.severity, advice=advice or rule.advice, **where)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first, then by code and place."""
+    """Return findings sorted: the worst first, then by code and place."""
     return sorted(
         findings, key=lambda item: (SEVERITIES.index(item.severity), item.rule.code, item.queue, item.problem)
     )
 
 
 def by_code(*rules: Rule) -> dict[str, Rule]:
-    """Rules by their code."""
+    """Return rules by their code."""
     return {rule.code: rule for rule in rules}

@@ -1,7 +1,7 @@
 """
-The gate: a pure function of (evidence, thresholds). Anything absent, old or errored is never a PASS.
+The gate of a cutover: a pure function of evidence and thresholds. Absent, old or failed evidence never gives a PASS.
 
-Its statistics are those of ``martingale.py``; what is made of them, and why, is in docs/decisions 0005 and 0012.
+The statistics are in ``martingale.py``; docs/decisions 0005 and 0012 tell what is made of them, and why.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from .data import DETERMINISTIC, DivergenceClass, Verdict
-from .evidence import Cause, Evidence, GateResult, Tally, Thresholds, thin_problems
-from .explain import notes, thin_names, ways_out
+from .evidence import Cause, CohortEvidence, Evidence, GateResult, Thresholds, thin_problems
+from .gate_explanation import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed
 from .noise import problem_rate, rate_and_error
 
-#: Clocks of two machines may differ by so many seconds; evidence from further ahead is no evidence.
+#: The clocks of two machines may differ by this many seconds. Evidence from further in the future does not count.
 _CLOCK_SKEW = 60.0
 #: No more problems than this are named for one reason.
 _NAMED = 5
 
 
 def evaluate(evidence: Evidence, thresholds: Thresholds) -> GateResult:
-    """The verdict of one course. FAIL outranks STALE outranks INCONCLUSIVE; PASS is what is left."""
+    """Return the verdict on one course. FAIL outranks STALE, STALE outranks INCONCLUSIVE, and PASS is what is left."""
     failures = tuple(_failures(evidence, thresholds))
     stale = tuple(_stale(evidence, thresholds))
     n, k = evidence.pairs, evidence.diverged
@@ -81,7 +81,7 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
                 f"95 of 100 results take up to {latency.target:.0f} s on target, {latency.legacy:.0f} s on legacy; "
                 f"the bound is {bound:.0f} s",
             )
-    # The error is shared among the problems, so that a course of two hundred is not failed by chance.
+    # The error is shared among the problems, so that a course with two hundred problems does not fail by chance.
     error = thresholds.error / max(1, len(evidence.problems))
     for problem in evidence.problems:
         pairs = max(problem.graded_pairs, problem.diverged)
@@ -102,7 +102,7 @@ def _stale(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
 
 
 def _runs(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """What is missing of runs, and what is needed."""
+    """Yield (what is missing of runs, what is needed instead)."""
     if evidence.reconcile_age is None:
         yield "there was no reconcile", "a reconcile"
     elif not evidence.reconcile_complete:
@@ -112,7 +112,7 @@ def _runs(evidence: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: int | None) -> Iterator[Reason]:
-    """What keeps a verdict from being a PASS though nothing speaks against the course."""
+    """Yield the reasons that keep a verdict from being a PASS although nothing speaks against the course."""
     n, k = evidence.pairs, evidence.diverged
     for text, _ in _runs(evidence):
         yield Cause.STALE, text
@@ -140,8 +140,8 @@ def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: 
         yield Cause.NEEDS_PAIRS, text
 
 
-def _lacking(evidence: Evidence, thresholds: Thresholds) -> Iterator[tuple[Tally, int]]:
-    """The queues that a real grader has graded too few pairs of, and how many more it takes."""
+def _lacking(evidence: Evidence, thresholds: Thresholds) -> Iterator[tuple[CohortEvidence, int]]:
+    """Yield the queues of which a real grader has graded too few pairs, each with how many more are needed."""
     for queue in evidence.queues:
         lack = thresholds.pairs_per_queue - queue.by_graders
         if lack > 0 and not (queue.side_effects or queue.idle):
@@ -157,17 +157,17 @@ def _needed(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tup
 
 
 def _worst(reasons: Iterable[Reason]) -> Cause:
-    """The worst of the causes, by the order in which they are named."""
+    """Return the worst of the causes, by the order in which ``Cause`` names them."""
     order = list(Cause)
     return min((cause for cause, _ in reasons), key=order.index, default=Cause.READY)
 
 
-def _fixed(problem: Tally) -> list[str]:
+def _fixed(problem: CohortEvidence) -> list[str]:
     return [klass for klass in problem.classes if klass in DETERMINISTIC]
 
 
 def _where_stuck(evidence: Evidence) -> str:
-    """The problems that have stuck submissions, the first few of them."""
+    """Return the names of the first few problems that have stuck submissions."""
     names = [problem.name for problem in evidence.problems if DivergenceClass.STUCK in problem.classes]
     more = f" and {len(names) - _NAMED} more problems" if len(names) > _NAMED else ""
     return f": {', '.join(names[:_NAMED])}{more}" if names else ""
@@ -193,7 +193,7 @@ def _problem_points(evidence: Evidence, thresholds: Thresholds) -> list[str]:
 
 
 def _untold(evidence: Evidence, thresholds: Thresholds) -> list[str]:
-    """What the evidence does not say at all."""
+    """Return what the evidence does not say at all."""
     points = []
     if evidence.fence_leaks is None:
         points.append("nobody has looked for fence leaks")

@@ -1,4 +1,4 @@
-"""Which queues graders have to poll in a phase, and on which of the two seams."""
+"""The queues that graders have to poll in a phase, and on which of the two seams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Served:
     One queue that graders have to poll.
 
     ``seam`` is the system that hands it out: XQueue itself, or the target's watcher seam. ``until_empty`` says that
-    nothing new comes in: it is polled until what it holds is graded.
+    nothing new comes in, so that it has to be polled only until what it holds is graded.
     """
 
     queue: str
@@ -36,7 +36,7 @@ def served(
     phase: Phase, queues: Iterable[str], *, shadow_suffix: str, reverse_suffix: str, left: frozenset[Authority]
 ) -> Iterator[Served]:
     """
-    What has to be polled for a course in ``phase``.
+    Yield the queues to be polled for a course in ``phase``.
 
     Args:
         phase: the phase that the course is in, or is to step to.

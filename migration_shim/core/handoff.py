@@ -1,4 +1,4 @@
-"""What a handoff does with a legacy row: a pure function of the row, the ledger's word on it, the phase and a clock."""
+"""Classify a legacy row for a handoff: a pure function of the row, the ledger's facts, the phase and a clock."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ class HandoffPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What the ledger says of a row. ``replaced``: the target has a newer attempt of the same learner and input."""
+class LedgerFacts:
+    """
+    What the ledger says of a row. ``replaced``: the target has a newer attempt by the same learner at the same input.
+    """
 
     phase: Phase
     authority: Authority = Authority.LEGACY
@@ -35,15 +37,15 @@ class Standing:
 
 
 def under_live_pull(row: LegacyRow, clock: datetime, delay: timedelta) -> bool:
-    """Whether a grader may be at work on an unretired row: legacy would not hand it out again yet."""
+    """Tell whether a grader may be working on an unretired row: legacy would not hand it out again yet."""
     return not row.retired and row.pull_time is not None and row.pull_time > clock - delay
 
 
 def classify_for_handoff(
-    parsed: ParsedRow, siblings: list[ParsedRow], policy: HandoffPolicy, standing: Standing, clock: datetime
+    parsed: ParsedRow, siblings: list[ParsedRow], policy: HandoffPolicy, standing: LedgerFacts, clock: datetime
 ) -> Decision:
     """
-    The one class of a row; IMPORTED is one that may be moved now.
+    Return the one class of a row. Only an IMPORTED row may be moved now.
 
     Args:
         parsed: the row.
@@ -85,7 +87,9 @@ def _left_to_legacy(parsed: ParsedRow, siblings: list[ParsedRow], policy: Handof
 
 
 def is_reduced(body: Body) -> bool:
-    """Whether edx-submissions' own endpoint would hand out less than CAPA sent: the grader's name is all it keeps."""
+    """
+    Tell whether edx-submissions' own endpoint, which keeps only the grader's name, would hand out less than CAPA sent.
+    """
     try:
         payload = json_text.loads(body.grader_payload or "")
     except ValueError:

@@ -1,9 +1,9 @@
 """
-The chain of a log: each entry names the digest of the one before it, so that no entry changes or goes unnoticed.
+The hash chain of a log: each entry names the digest of the one before it, so that a changed or missing entry shows.
 
-The hash shows an entry that was edited, removed or moved. The last entries of a log can be cut off without a trace in
-what is left; therefore its length and newest digest (the head) are kept elsewhere. Whoever can write to the whole
-database can still make both anew: against that helps a head that was noted down outside.
+The hash reveals an entry that was edited, removed or moved. The last entries of a log could be cut off without a trace
+in what is left; therefore its length and newest digest (the head) are kept elsewhere. Whoever can write to the whole
+database can still forge both. A head that was noted down outside helps against that.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """How many entries a log has, those older than the chain with them, and the digest of the newest."""
+    """The number of a log's entries, including those older than the chain, and the digest of the newest."""
 
     length: int
     digest: str
 
 
 def digest(previous: str, position: int, said: Mapping[str, object]) -> str:
-    """The digest of an entry: 64 hexadecimal digits over all that it says, its place, and the digest before it."""
+    """Return the digest of an entry: 64 hexadecimal digits over its contents, its position and the digest before it."""
     text = json.dumps([previous, position, said], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def breaks(links: Iterable[Link], head: Head | None) -> Iterator[str]:
     """
-    Everything that is wrong with a log, as short sentences; nothing where it is whole.
+    Yield everything that is wrong with a log, as short sentences; nothing where it is whole.
 
     Args:
         links: all entries of one log, in the order of their ids.
-        head: what is kept of it elsewhere; None where nothing is, which fits a log without a chain only.
+        head: the head that is kept elsewhere; None where there is none, which is right only for a log without a chain.
     """
     older, last, previous = 0, 0, START
     for link in links:
@@ -78,5 +78,5 @@ def breaks(links: Iterable[Link], head: Head | None) -> Iterator[str]:
 
 
 def holds(links: Iterable[Link], noted: Head) -> bool:
-    """Whether a log still has the entry that was its newest when ``noted`` was noted down."""
+    """Tell whether a log still has the entry that was its newest when ``noted`` was noted down."""
     return any((link.position, link.digest) == (noted.length, noted.digest) for link in links)

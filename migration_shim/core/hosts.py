@@ -25,10 +25,10 @@ _COURSE = re.compile(r"/courses/([^\"]*)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosts:
     """
-    The hosts that are known, each as ``host_of`` gives it.
+    The known hosts, each in the form of ``host_of``.
 
-    ``named`` are ours by the settings or a site's configuration, ``door`` those that our own door has seen. A setting
-    that calls a host foreign counts for more than the door.
+    ``named`` are ours by the settings or a site's configuration, ``door`` are those that our own door has seen. A
+    setting that calls a host foreign outranks the door.
     """
 
     named: frozenset[str] = frozenset()
@@ -37,15 +37,15 @@ class Hosts:
 
     @property
     def unnamed(self) -> frozenset[str]:
-        """Hosts whose submissions come through our door, and that no setting names: somebody has to."""
+        """The hosts whose submissions come through our door and that no setting names. An operator has to name them."""
         return self.door - self.named - self.foreign
 
 
 def host_of(url: str) -> str:
     """
-    The host that a URL names, in lower case and as IDNA, with its port unless that is 80 or 443.
+    Return the host that a URL names, in lower case and as IDNA, with its port unless that is 80 or 443.
 
-    The scheme does not count: an LMS behind a proxy may write either. Empty where no host is named.
+    The scheme is ignored, because an LMS behind a proxy may write either. Empty where no host is named.
     """
     found = _ORIGIN.match(url)
     return _host_of(found[0]) if found else ""
@@ -56,7 +56,7 @@ def _host_of(origin: str) -> str:
     try:
         parts = urlsplit(origin)
         name, port = parts.hostname, parts.port
-    except ValueError:  # an unfinished IPv6 host, a port that is none
+    except ValueError:  # an unfinished IPv6 host, an invalid port
         return ""
     if not name:
         return ""
@@ -69,16 +69,19 @@ def _host_of(origin: str) -> str:
 
 
 def named_host(text: str) -> str:
-    """A host as a setting names it, ``name`` or ``name:port``; empty where the text is no host."""
+    """
+    Return a host as a setting names it (``name`` or ``name:port``) in the form of ``host_of``; empty where it is no
+    host.
+    """
     is_bare = not re.search(r"[\s/\\@?#%]", text)
     return host_of(f"https://{text}") if is_bare else ""
 
 
 def whose(host: str, hosts: Hosts) -> Whose:
     """
-    Whose the rows of a host are. Where no host of ours is known, all are that nothing calls foreign.
+    Return whose the rows of a host are. While no host of ours is known, all are ours that nothing calls foreign.
 
-    A callback without a host is nobody else's: it is malformed, and reported as that.
+    A callback without a host counts as ours: it is malformed, and reported as malformed.
     """
     if not host or host in hosts.named:
         return Whose.OURS
@@ -90,9 +93,9 @@ def whose(host: str, hosts: Hosts) -> Whose:
 
 def whose_header(header: str, hosts: Hosts) -> Whose:
     """
-    Whose a row is, by its raw header.
+    Return whose a row is, by its raw header.
 
-    A callback to an unknown host that names no course is no LMS's: it is malformed, and reported as that.
+    A callback to an unknown host that names no course belongs to no LMS: it is malformed, and reported as malformed.
     """
     found = whose(host_of_header(header), hosts)
     return Whose.OURS if found is Whose.UNKNOWN and not course_of_header(header) else found
@@ -100,10 +103,11 @@ def whose_header(header: str, hosts: Hosts) -> Whose:
 
 def host_of_header(header: str) -> str:
     """
-    The host of a row, by its raw header: the column of the callback is cut at 128 characters. Empty where none is read.
+    Return the host of a row's callback, by its raw header; empty where none can be read.
 
-    A sink has none: it is no LMS's callback, and its host is whatever XQueue reaches this app by. Its rows are copies,
-    of this app here or of one elsewhere, and nothing takes a copy for a submission.
+    The column of the callback is no source for it, because XQueue cuts it at 128 characters. A sink's host counts as
+    none: a sink is no LMS's callback, and its host is whatever name XQueue reaches this app by. Such rows are copies,
+    made by this app here or elsewhere, and nothing takes a copy for a submission.
     """
     try:
         url = url_of_header(header)
@@ -114,9 +118,9 @@ def host_of_header(header: str) -> str:
 
 def course_of_header(header: str) -> str:
     """
-    The course that a row names, in canonical form, by its raw header; empty where it names none.
+    Return the course that a row names, in canonical form, by its raw header; empty where it names none.
 
-    One whose callback or header cannot be read as a whole may still name its course.
+    A row may still name its course when its callback or header cannot be read as a whole.
     """
     try:
         return parse_callback(parse_header(header).callback_url).course_id
@@ -127,10 +131,10 @@ def course_of_header(header: str) -> str:
 
 def course_of(text: str) -> str:
     """
-    The course id at the beginning of what stands behind ``/courses/`` in a callback; empty where there is none.
+    Return the course id at the beginning of ``text``, the part of a callback behind ``/courses/``; empty where none is.
 
-    Django's ``reverse()`` percent-encodes the letters of an id that are not ASCII, so an id is never looked for in such
-    a text: it is read out of it, and compared.
+    Django's ``reverse()`` percent-encodes letters that are not ASCII. So an id is never searched for in such a text: it
+    is read out of the text, and compared.
     """
     segments = _BEHIND.split(unquote(text))[0].split("/")
     for candidate in (segments[0], "/".join(segments[:3])):  # the second one is an old id: org/course/run

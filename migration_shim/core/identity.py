@@ -1,5 +1,5 @@
 """
-Who a submission belongs to, whether two are the same, and the fence. Each rule lives here and nowhere else.
+Whose a submission is, whether two submissions are the same, and the fence around shadows. Each rule lives here only.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ ANONYMOUS_ID_LENGTH = 32
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digests:
     """
-    Two digests of one submission, in hexadecimal.
+    Two digests of one submission, as SHA-256 in hexadecimal.
 
-    ``group`` stands for (full callback URL, lms_key, queue name); ``identity`` for the group plus body and file names.
-    The same identity again is the same submission sent again; another identity of the same group is another submission
-    (lms_key has one-second resolution).
+    ``group`` stands for (full callback URL, lms_key, queue name), ``identity`` for the group plus the body and the file
+    names. Two rows with equal identities are one submission that was sent twice. Two identities in one group are two
+    submissions: lms_key has a resolution of one second.
     """
 
     group: str
@@ -41,7 +41,7 @@ class Digests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a submission goes on the target: the StudentItem, and the queue with its key."""
+    """The place of a submission on the target: its StudentItem, and its queue with the key."""
 
     student_id: str = field(repr=False)
     course_id: str
@@ -62,7 +62,7 @@ def _digest(parts: Iterable[str]) -> str:
 
 
 def digests(header: Header, raw_body: str, file_names: Iterable[str]) -> Digests:
-    """The two digests of a submission."""
+    """Return the two digests of a submission."""
     # Both begin with the same three parts, which are hashed once.
     group = hashlib.sha256(b"[" + _joined((header.callback_url, header.lms_key, header.queue_name)))
     identity = group.copy()
@@ -73,12 +73,13 @@ def digests(header: Header, raw_body: str, file_names: Iterable[str]) -> Digests
 
 def real_placement(envelope: Envelope) -> Placement:
     """
-    The learner's own identity and key, as the platform's own send path writes them.
+    Return the placement of a learner's real submission, as the platform's own send path writes it.
 
-    The id is CAPA's, unchanged. Translating it to the course's anonymous id would make its Score override the grade.
+    The learner's id is CAPA's, unchanged. If it were translated to the course's anonymous id, its Score would override
+    the grade.
 
     Raises:
-        Unfit: when a column cannot hold it.
+        Unfit: a column of the target cannot hold one of the values.
     """
     callback = envelope.callback
     return _checked(
@@ -95,15 +96,16 @@ def real_placement(envelope: Envelope) -> Placement:
 
 def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Placement:
     """
-    The fenced identity of a shadow. Both halves are needed, each stops one of the LMS's receivers.
+    Return the fenced placement of a shadow.
 
-    ``student_id`` gets a prefix: longer than the 32 characters of an AnonymousUserId, it belongs to no user, so the
-    receiver of ``score_set`` returns. ``item_id`` gets it too: it parses as no usage key, so the receiver of the score
-    event returns instead of raising. So does ``course_id``, which that receiver parses first: it would load the course
-    otherwise, inside ``put_result``'s transaction. The queue is one of its own, and the key is not the learner's.
+    Each half of the fence stops one of the LMS's receivers. The prefix makes ``student_id`` longer than the 32
+    characters of an AnonymousUserId, so it belongs to no user and the receiver of ``score_set`` returns. It makes
+    ``item_id`` no usage key, so the receiver of the score event returns instead of raising. ``course_id`` is prefixed
+    too: that receiver parses it first, and would otherwise load the course inside ``put_result``'s transaction. A
+    shadow has a queue of its own, and its key is not the learner's.
 
     Raises:
-        Unfit: when a column cannot hold it; an identity is never cut.
+        Unfit: a column of the target cannot hold one of the values; an identity is never cut.
     """
     real = real_placement(envelope)
     if len(FENCE + real.student_id) <= ANONYMOUS_ID_LENGTH:
@@ -122,10 +124,12 @@ def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Pl
 
 def twin_placement(shadow: Placement) -> Placement:
     """
-    Where a shadow goes once more, to be graded twice: fenced as it is, with a StudentItem and a key of its own.
+    Return the placement of a shadow's twin, which is graded a second time.
+
+    It is fenced like the shadow, and has a StudentItem and a key of its own.
 
     Raises:
-        Unfit: the shadow does not carry the whole fence, or a column cannot hold its twin.
+        Unfit: the shadow does not carry the whole fence, or a column cannot hold one of the twin's values.
     """
     if not (is_fenced(shadow.student_id, shadow.item_id) and shadow.queue_key.startswith(FENCE)):
         raise Unfit("not_fenced", "Only a fenced copy may be graded twice.")
@@ -135,17 +139,17 @@ def twin_placement(shadow: Placement) -> Placement:
 
 def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:
     """
-    The learner's own identity, on a queue that no grader polls.
+    Return the placement of a held submission: the learner's own identity, on a queue that no grader polls.
 
     Raises:
-        Unfit: when a column cannot hold it.
+        Unfit: a column of the target cannot hold one of the values.
     """
     real = real_placement(envelope)
     return _checked(dataclasses.replace(real, queue_name=real.queue_name + queue_suffix))
 
 
-#: The columns with their bounds, and whether submissions.api takes the blanks off, of which it would make another
-#: learner's or problem's item.
+#: The columns with their limits, and whether submissions.api strips blanks, which would turn the value into another
+#: learner's or problem's.
 _COLUMNS = (
     ("student_id", ID_LIMIT, True),
     ("course_id", ID_LIMIT, True),
@@ -172,9 +176,9 @@ def _checked(placement: Placement) -> Placement:
 
 def has_suffix(queue_name: str, suffixes: Iterable[str]) -> bool:
     """
-    Whether a queue's name ends in one of the suffixes by which copies and held rows are kept apart.
+    Tell whether a queue's name ends in one of the suffixes by which copies and held rows are kept apart.
 
-    Without regard to case and blanks, as the target's database may compare names.
+    Case and trailing blanks are ignored, because the target's database may ignore them when it compares names.
     """
     return _has_suffix(queue_name, tuple(suffixes))
 
@@ -185,7 +189,11 @@ def _has_suffix(queue_name: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def in_sample(learner: str, percent: float) -> bool:
-    """Whether a learner's submissions are copied; decided by a hash, so that one learner never flips."""
+    """
+    Tell whether a learner's submissions are copied, at ``percent`` (0 to 100) of all learners.
+
+    A hash of the learner's id decides, so a learner is always in the sample or never.
+    """
     if percent >= 100:
         return True
     number = int.from_bytes(hashlib.sha256(learner.encode("utf-8", "surrogatepass")).digest()[:8], "big")
@@ -194,10 +202,10 @@ def in_sample(learner: str, percent: float) -> bool:
 
 def reverse_header(sink_url: str, identity: str, queue_name: str) -> str:
     """
-    The header of a reverse shadow: the sink's callback, a queue of its own, and no learner's key.
+    Return the header of a reverse shadow: the sink's callback, a queue of its own, and no learner's key.
 
     Raises:
-        Unfit: XQueue could not hold the callback or the queue name whole; neither is ever cut.
+        Unfit: XQueue could not hold the whole callback or the whole queue name; neither is ever cut.
     """
     if len(sink_url) > NAME_LIMIT:
         raise Unfit("sink_url_too_long", f"The sink's URL is longer than {NAME_LIMIT} characters.")
@@ -207,15 +215,20 @@ def reverse_header(sink_url: str, identity: str, queue_name: str) -> str:
 
 
 def is_fenced(student_id: str, item_id: str) -> bool:
-    """Whether an identity on the target carries both halves of the fence; a fenced course only saves a load of it."""
+    """
+    Tell whether an identity on the target carries both halves of the fence.
+
+    A fenced course is not asked for: it only saves the LMS from loading the course.
+    """
     return student_id.startswith(FENCE) and len(student_id) > ANONYMOUS_ID_LENGTH and item_id.startswith(FENCE)
 
 
 def input_key(envelope: Envelope) -> str:
     """
-    A digest that stands for (course, problem, learner, input): attempts with the same one replace each other.
+    Return a digest of (course, problem, learner, input). A newer attempt supersedes older ones with the same key.
 
-    Empty where the input cannot be told; then nothing is superseded, because a sibling input must never be lost.
+    The key is empty where the input cannot be told. Such a submission supersedes nothing, because the answer to another
+    input of the same problem must never be lost.
     """
     body, callback = envelope.body, envelope.callback
     if callback.dispatch != GRADED_DISPATCH:
@@ -228,16 +241,16 @@ def input_key(envelope: Envelope) -> str:
 
 def recover_input(callback: Callback, submission_time: str, anonymous_student_id: str, lms_key: str) -> str | None:
     """
-    The input of the problem that a submission belongs to, or None where it cannot be told.
+    Return the input of the problem that a submission belongs to, or None where it cannot be told.
 
-    The callback URL names the problem only, so the key is made again for every candidate input until one fits. The key
-    is ``md5(LMS user id + submission time + anonymous id + input id)`` (CAPA, ``make_hashkey`` in
+    The callback URL names the problem only, so the key is computed for every candidate input until one fits. The key is
+    ``md5(LMS user id + submission time + anonymous id + input id)`` (CAPA, ``make_hashkey`` in
     ``capa/xqueue_interface.py`` as ``CodeResponse`` calls it).
     """
     seed = f"{callback.user_id}{submission_time}{anonymous_student_id}{callback.html_id}"
     try:
         prefix = hashlib.md5(seed.encode("latin-1"), usedforsecurity=False)
-    except UnicodeEncodeError:  # CAPA encodes so too: it cannot have made a key of this text
+    except UnicodeEncodeError:  # CAPA encodes in the same way, so it cannot have made a key of this text
         return None
     for response in range(2, 101):
         for number in range(1, 4):

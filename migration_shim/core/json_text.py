@@ -1,9 +1,9 @@
 """
-Reading JSON that another system, a grader, an author or a learner has written: bounded in depth and size.
+Read JSON that another system, a grader, an author or a learner has written, within limits of depth and size.
 
-Python reads and writes nested JSON by recursion, so what one reader takes another one, some frames deeper in the stack,
-cannot write or read back. Here the limit is the same for all of them, and far from what any stack has left. Nothing
-that CAPA, XQueue or a grader has a use for comes near it.
+Python reads and writes nested JSON by recursion. So a text that one reader can read, another reader some frames deeper
+in the stack may be unable to write or read back. Here the limit is the same for all readers, and far from what any
+stack has left. Nothing that CAPA, XQueue or a grader uses comes near it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-#: Arrays and objects, one in the other.
+#: The limit of arrays and objects nested in each other.
 DEPTH_LIMIT = 50
 #: Characters. XQueue's own form takes 2.5 MiB.
 SIZE_LIMIT = 4 * 1024 * 1024
@@ -32,7 +32,7 @@ class Unreadable(ValueError):
 
 def loads(text: str | bytes) -> Any:
     """
-    The value that a JSON text stands for.
+    Parse a JSON text.
 
     Raises:
         ValueError: it is no JSON.
@@ -52,13 +52,13 @@ def loads(text: str | bytes) -> Any:
 
 def _read(text: str | bytes) -> Any:
     """
-    As the standard library reads it; in a third of the time where msgspec reads it too.
+    Parse as the standard library does, in a third of the time where msgspec can read the text too.
 
-    What msgspec takes it reads in the same way (tests/core/test_json_text.py). The rest, which is all that is no JSON
-    and some that Python takes for it (half a surrogate pair, NaN, numbers beyond all bounds), the standard library
-    decides.
+    msgspec reads in the same way whatever it accepts (tests/core/test_json_text.py). The standard library decides the
+    rest: all that is no JSON, and some that Python accepts as JSON (half a surrogate pair, NaN, numbers beyond all
+    bounds).
     """
-    if type(text) is str:  # msgspec takes no class of its own for a text
+    if type(text) is str:  # msgspec does not accept subclasses
         try:
             return _fast(text)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -67,12 +67,14 @@ def _read(text: str | bytes) -> Any:
 
 
 def _may_be_deep(text: str | bytes) -> bool:
-    """Whether there are brackets enough in a text; where there are not, which is told at once, nobody has to look."""
+    """
+    Tell whether a text has enough brackets to be too deep. This is quick, and where it has not, no depth is measured.
+    """
     return not isinstance(text, str) or text.count("[") + text.count("{") > DEPTH_LIMIT
 
 
 def _depth(value: object) -> int:
-    """How deep a value is, or one more than the limit where it is deeper; every part is looked at once."""
+    """Return how deep a value is, or one more than the limit where it is deeper. Every part is looked at once."""
     level = [value] if isinstance(value, dict | list) else []
     depth = 0
     while level and depth <= DEPTH_LIMIT:

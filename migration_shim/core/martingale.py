@@ -1,9 +1,9 @@
 """
-Bounds on a rate that may be looked at after every pair, daily, for ever, without adding up errors.
+Bounds on a rate that stay valid however often they are looked at: after every pair, daily, for ever.
 
-A rate is tested by a mixture martingale (Robbins 1970; Ville's inequality): the likelihood of what was seen, averaged
-over a uniform mixture of rates, against its likelihood at the rate in question. Once that ratio reaches 1/error, the
-rate is refuted.
+A rate is tested by a mixture martingale (Robbins 1970; Ville's inequality): the likelihood of what was observed,
+averaged over a uniform mixture of rates, against its likelihood at the rate in question. Once that ratio reaches
+1/error, the rate is refuted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 
 def _log_beta_tail(n: int, k: int, x: float, *, upper: bool) -> float:
     """
-    Log of the integral of p^k (1-p)^(n-k) over [0, x], or over [x, 1].
+    Return the log of the integral of p^k (1-p)^(n-k) over [0, x], or over [x, 1] with ``upper``.
 
     With whole numbers the incomplete beta function is a binomial tail: for X ~ Bin(n+1, x), P(X > k) is the share of
     [0, x] and P(X <= k) that of [x, 1]. The terms are summed in logarithms; each tail is summed by itself, so that
@@ -26,7 +26,7 @@ def _log_beta_tail(n: int, k: int, x: float, *, upper: bool) -> float:
         term = math.lgamma(trials + 1) - math.lgamma(j + 1) - math.lgamma(trials - j + 1)
         term += j * math.log(x) + (trials - j) * math.log1p(-x)
         terms.append(term)
-        # Past the mode the terms only fall; what is e^-45 of the largest cannot be seen in a float.
+        # Past the mode the terms only fall; a term of e^-45 times the largest does not change a float.
         top = max(top, term)
         if j > trials * x and term < top - 45:
             break
@@ -37,7 +37,7 @@ def _log_beta_tail(n: int, k: int, x: float, *, upper: bool) -> float:
 
 def evidence_below(n: int, k: int, rate: float) -> float:
     """
-    The martingale against "the rate is at least ``rate``", after k divergences in n pairs. 1 means nothing is known.
+    Return the martingale against "the rate is at least ``rate``", after k divergences in n pairs. 1 means no evidence.
 
     The mixture is uniform on [0, rate].
     """
@@ -46,13 +46,13 @@ def evidence_below(n: int, k: int, rate: float) -> float:
 
 
 def evidence_above(n: int, k: int, rate: float) -> float:
-    """The martingale against "the rate is at most ``rate``". The mixture is uniform on [rate, 1]."""
+    """Return the martingale against "the rate is at most ``rate``". The mixture is uniform on [rate, 1]."""
     at_threshold = k * math.log(rate) + (n - k) * math.log1p(-rate)
     return math.exp(min(700.0, _log_beta_tail(n, k, rate, upper=True) - math.log1p(-rate) - at_threshold))
 
 
 def pairs_needed(n: int, k: int, rate: float, error: float, *, limit: int = 1_000_000) -> int | None:
-    """How many more clean pairs would show a rate under ``rate``; None when ``limit`` pairs would not."""
+    """Return how many more clean pairs would show a rate under ``rate``; None when ``limit`` pairs would not."""
     wanted = 1 / error
 
     def enough(more: int) -> bool:
@@ -76,7 +76,9 @@ _STEPS = 30
 
 
 def lower_bound(n: int, k: int, error: float) -> float:
-    """The greatest rate (within 1e-9) that k in n refute as too low: the true one is above it. 0 where none is."""
+    """
+    Return the greatest rate (within 1e-9) that k in n refute as too low: the true rate is above it. 0 where none is.
+    """
     low, high = 0.0, k / n if n else 0.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
@@ -88,7 +90,9 @@ def lower_bound(n: int, k: int, error: float) -> float:
 
 
 def upper_bound(n: int, k: int, error: float) -> float:
-    """The least rate (within 1e-9) that k in n refute as too high: the true one is below it. 1 where none is."""
+    """
+    Return the least rate (within 1e-9) that k in n refute as too high: the true rate is below it. 1 where none is.
+    """
     low, high = k / n if n else 1.0, 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2

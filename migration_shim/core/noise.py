@@ -1,6 +1,4 @@
-"""
-What random graders may excuse, measured on shadows that the target has graded twice. See docs/decisions/0012.
-"""
+"""How much random graders may excuse, measured on shadows that the target has graded twice. See docs/decisions/0012."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from datetime import datetime, timedelta
 
 from .compare import Patience, compare
 from .data import Outcome, State
-from .evidence import Evidence, Tally, Thresholds
+from .evidence import CohortEvidence, Evidence, Thresholds
 from .martingale import lower_bound, upper_bound
 from .scoring import read_reply
 
@@ -17,27 +15,30 @@ _AT_ONCE = Patience(presence=timedelta(0), grading=timedelta(0))
 
 def sample_end(percent: float) -> str:
     """
-    The end of the sample that is graded twice: whatever identity digest sorts before it is in.
+    Return the end of the sample that is graded twice: every identity digest that sorts before it is in the sample.
 
-    The digest is a hash of the submission, and hexadecimal: the same for every process, and a range of an index.
+    A digest is a hash of the submission in hexadecimal. So the sample is the same in every process, and a range of an
+    index.
     """
     return "g" if percent >= 100 else f"{int(percent / 100 * 2**64):016x}"
 
 
 def same_outcome(shadow: str, twin: str, moment: datetime) -> bool:
-    """Whether two replies to one submission are one outcome, as a comparison of two systems counts it."""
+    """
+    Tell whether two replies to one submission are one outcome, as a comparison of the two systems would count them.
+    """
     one, other = (Outcome(state=State.GRADED, reply=read_reply(text)) for text in (shadow, twin))
     return not compare(one, other, moment, _AT_ONCE).divergences
 
 
 def rate_and_error(evidence: Evidence, thresholds: Thresholds) -> tuple[float, float]:
     """
-    What the course's rate of divergences has to be shown to be under, and with which error.
+    Return the rate that the course's divergences have to be shown to be under, and with which error.
 
-    Without pairs graded twice: the threshold, with the whole error. With them the error is shared between the two
-    rates, and the threshold grows by what the target is shown to disagree with itself at least. That credit is given
-    only while it is shown, too, that the target does not disagree with itself more than with legacy: randomness of the
-    target's own would excuse itself.
+    Without pairs graded twice, these are the threshold and the whole error. With them, the error is shared between the
+    two rates, and the threshold grows by the rate at which the target is shown to disagree with itself at least. That
+    credit is given only while it is also shown that the target does not disagree with itself more than with legacy.
+    Otherwise randomness of the target's own would excuse itself.
     """
     twins = sum(problem.twins for problem in evidence.problems)
     if not twins:
@@ -52,8 +53,10 @@ def rate_and_error(evidence: Evidence, thresholds: Thresholds) -> tuple[float, f
     return thresholds.rate + min(thresholds.noise_cap, lower_bound(twins, differ, error)), error
 
 
-def problem_rate(problem: Tally, thresholds: Thresholds, error: float) -> float:
-    """The rate above which a problem fails: the threshold, and the noise that its own pairs graded twice show."""
+def problem_rate(problem: CohortEvidence, thresholds: Thresholds, error: float) -> float:
+    """
+    Return the rate above which a problem fails: the threshold, and the noise that its own pairs graded twice show.
+    """
     if not problem.twins_differ:
         return thresholds.rate
     return thresholds.rate + min(thresholds.noise_cap, lower_bound(problem.twins, problem.twins_differ, error))

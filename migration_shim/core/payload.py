@@ -1,4 +1,4 @@
-"""What each side would hand the grader, field by field. Texts name fields, never values."""
+"""Compare what each side would hand the grader, field by field. Texts name fields, never values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .data import DivergenceClass
 
 _ABSENT = object()
 _OWN_KEYS = ("grader_payload", "student_info", "student_response")
-#: Keys come from learners' and authors' texts too: what is not a plain short name is not repeated.
+#: Keys may come from learners' and authors' texts, so only plain short names are repeated.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 #: No more fields than this are named.
 _NAMED = 5
@@ -21,13 +21,13 @@ def parity(
     legacy_body: str, legacy_files: Mapping[str, str], target_body: str, target_files: Mapping[str, str]
 ) -> dict[DivergenceClass, str]:
     """
-    The differences between the two payloads of one submission; empty where a grader could not tell them apart.
+    Return the differences between the two payloads of one submission; empty where a grader could not tell them apart.
 
     Args:
         legacy_body: ``xqueue_body`` as legacy hands it out.
         legacy_files: a digest of each file's contents, by the name that the grader is given.
         target_body: the body as the watcher seam would hand it out.
-        target_files: as ``legacy_files``, made in the same way.
+        target_files: as ``legacy_files``, with digests made in the same way.
     """
     found: dict[DivergenceClass, str] = {}
     if legacy_body != target_body:
@@ -42,7 +42,7 @@ def parity(
 
 
 def _body_fields(legacy_body: str, target_body: str) -> tuple[list[str], bool]:
-    """The fields that differ, and whether the learner's identity does."""
+    """Return the fields that differ, and whether the learner's identity does."""
     try:
         one, other = json_text.loads(legacy_body), json_text.loads(target_body)
         if not isinstance(one, dict) or not isinstance(other, dict):
@@ -60,7 +60,7 @@ def _body_fields(legacy_body: str, target_body: str) -> tuple[list[str], bool]:
 
 
 def _inner_fields(key: str, one: dict[str, object], other: dict[str, object]) -> list[str]:
-    """The fields that differ in a text that is itself JSON; the whole of it where it is not."""
+    """Return the fields that differ in a text that is itself JSON, or the whole text's name where it is not."""
     if _same_at(key, one, other):
         return []
     texts = (one.get(key, _ABSENT), other.get(key, _ABSENT))
@@ -81,7 +81,7 @@ def _same_at(key: str, one: dict[str, object], other: dict[str, object]) -> bool
 
 
 def _same(one: object, other: object) -> bool:
-    """Equality as JSON: 1, 1.0 and true are three values to a grader, and one to Python."""
+    """Compare as JSON: 1, 1.0 and true are three values to a grader, and equal in Python."""
     if isinstance(one, str) and isinstance(other, str):
         return one == other
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -97,7 +97,7 @@ def _text(fields: list[str]) -> str:
 
 
 def _file_text(legacy: Mapping[str, str], target: Mapping[str, str]) -> str:
-    """How many files differ and in what; the names are the learner's own."""
+    """Say how many files differ and in what, without their names, which are the learner's own."""
     both = legacy.keys() & target.keys()
     counts = {
         "only on legacy": len(legacy) - len(both),

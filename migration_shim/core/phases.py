@@ -1,4 +1,4 @@
-"""The phase machine: what the flags ask for, what is permitted, and which phase is in force."""
+"""The phase machine: the phase that the flags ask for, the steps that are permitted, and the phase in force."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _ORDER = tuple(Phase)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDecision:
-    """The phase in force. ``drift`` is what the flags ask for and do not get; ``changed`` is set on a step obeyed."""
+    """
+    The phase in force. ``drift`` is what the flags ask for and do not get; ``changed`` is set where a step is obeyed.
+    """
 
     phase: Phase
     asked: Phase
@@ -30,22 +32,22 @@ class PhaseDecision:
 
 
 def asked_phase(*, dual_write: bool, target_primary: bool) -> Phase:
-    """The phase that the two flags ask for."""
+    """Return the phase that the two flags ask for."""
     return _BY_FLAGS[dual_write, target_primary]
 
 
 def flags_of(phase: Phase) -> tuple[bool, bool]:
-    """(dual_write, target_primary) for a phase."""
+    """Return (dual_write, target_primary) for a phase."""
     return next(flags for flags, other in _BY_FLAGS.items() if other is phase)
 
 
 def needs_permit(step_from: Phase, step_to: Phase) -> bool:
-    """Whether a step gives learners' grades to the target, or takes legacy's copy away from it."""
+    """Tell whether a step gives learners' grades to the target, or takes legacy's copy away from it."""
     return step_to.authority is Authority.TARGET and _ORDER.index(step_to) > _ORDER.index(step_from)
 
 
 def allowed_steps(phase: Phase) -> tuple[Phase, ...]:
-    """The phases that a command may step to: the neighbours, and legacy as the emergency way back."""
+    """Return the phases that a command may step to: the neighbours, and legacy as the emergency way back."""
     place = _ORDER.index(phase)
     neighbours = {_ORDER[index] for index in (place - 1, place + 1) if 0 <= index < len(_ORDER)}
     return tuple(step for step in _ORDER if step in neighbours or (step is Phase.LEGACY and phase is not step))
@@ -53,14 +55,14 @@ def allowed_steps(phase: Phase) -> tuple[Phase, ...]:
 
 def decide(asked: Phase, recorded: Phase, *, permit: Phase | None) -> PhaseDecision:
     """
-    The phase in force.
+    Return the phase in force.
 
-    A step that makes or keeps legacy authoritative is obeyed at once. A step that makes the target authoritative (or
-    stops its copies) is obeyed only from the phase before it and only with a fresh ``permit`` for it; else the course
-    stays in the recorded phase, and that is drift.
+    A step that makes or keeps legacy authoritative is obeyed at once. A step that makes the target authoritative, or
+    stops its copies, is obeyed only from the phase before it and only with a fresh ``permit`` for it. Otherwise the
+    course stays in the recorded phase, and that is drift.
 
     Args:
-        asked: what the flags say.
+        asked: the phase that the flags ask for.
         recorded: the last phase that was in force.
         permit: the phase that fresh evidence or an override permits, if any.
     """

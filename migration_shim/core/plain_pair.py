@@ -1,13 +1,13 @@
 """
-The short path of a comparison: pairs of which every rule says at a glance that the two sides are equal.
+The short path of a comparison: pairs that are obviously equal on both sides under every rule.
 
-It only ever says "equal", and only of the two common cases: graded on both sides, one row and one score each, no file,
-no newer attempt in the way, the same reply, the same payload; or graded on neither, because a newer attempt has
-replaced it on both. Whatever it does not know at once is left to the rules
-(``compare.py`` and what feeds it), whose verdict it would be in every case that it passes. It reads a row once.
+The result is only ever "equal", and only in the two common cases. In one, both sides are graded, with one row and one
+score each, no file, no newer attempt in the way, the same reply and the same payload. In the other, neither side is
+graded because a newer attempt superseded it on both. Everything else is left to the rules (``compare.py`` and what
+feeds it), which would reach the same verdict on every pair that passes here. Each row is read once.
 
-JSON is read by msgspec, which is strict; where it refuses, or where it and Python's own parser could take a text for
-two different things, the rules decide.
+JSON is parsed by msgspec, which is strict. Where it refuses a text, or where it and Python's own parser could read a
+text in two ways, the rules decide.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ Predicted = Callable[[float, int], int | None]
 _escaped = json.encoder.encode_basestring_ascii
 #: A reply of more characters, or with more opening brackets, goes by the rules: they have limits of size and depth.
 _REPLY_CHARACTERS, _REPLY_BRACKETS = 65_536, 40
-#: A score above it is no common one; Python's floats are exact up to there.
+#: A score above this is unusual. Python's floats are exact up to here.
 _SCORE = 1_000_000
 
 
 class Pair(NamedTuple):
     """
-    What is read of a pair whose columns allow for it (see ``equal_pairs``): of the entry, its target row, legacy's row.
+    The columns of a pair that may be obviously equal (see ``equal_pairs``): the entry's, its target row's, legacy's
+    row's.
 
-    Times are differences in microseconds; ``None`` where the database cannot tell.
+    Times are differences in microseconds, None where the database cannot tell.
     """
 
     entry_id: int
@@ -66,8 +67,8 @@ class Pair(NamedTuple):
     took: int | None
 
 
-class Verdict(NamedTuple):
-    """The one outcome of both sides."""
+class EqualOutcome(NamedTuple):
+    """The one outcome that both sides have."""
 
     correct: bool
     score: float
@@ -87,7 +88,7 @@ class _Reply(msgspec.Struct):
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     student_response: msgspec.Raw
     student_info: str
-    grader_payload: str | None  # null and not there are two payloads
+    grader_payload: str | None  # null and a missing key are two payloads
 
 
 _header = msgspec.json.Decoder(_Header).decode
@@ -120,13 +121,13 @@ def _same_header(pair: Pair) -> bool:
 
 
 def _same_body(pair: Pair) -> bool:
-    """Whether legacy's body is what the seam makes of residue and answer: by its text, else by its fields."""
+    """Tell whether legacy's body is what the seam makes of residue and answer: by its text, else by its fields."""
     payload, info = _text(pair.grader_payload), _escaped(pair.student_info)
     if pair.body == f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": {pair.answer}}}':
         return True
-    # Other texts the rules parse, within limits of depth and size; no character takes more than 12 as they write it.
+    # The rules parse other texts, within limits of depth and size; no character takes more than 12 in their encoding.
     if not pair.answer.startswith('"') or 12 * len(pair.body) > json_text.SIZE_LIMIT:
-        return False  # what is no text may nest, and numbers have more than one spelling
+        return False  # other values may nest, and numbers have more than one spelling
     if pair.body == f'{{"student_info": {info}, "grader_payload": {payload}, "student_response": {pair.answer}}}':
         return True
     found = _body(pair.body)
@@ -137,7 +138,7 @@ def _same_body(pair: Pair) -> bool:
     )
 
 
-#: What must hold beside equal outcomes, by name: each by itself, so that a test can leave one out.
+#: What must hold besides equal outcomes, by name. Each condition is separate, so that a test can leave one out.
 CHECKS: dict[str, Callable[[Pair], bool]] = {
     "fenced": _is_fenced,
     "same_learner": _same_learner,
@@ -149,16 +150,16 @@ CHECKS: dict[str, Callable[[Pair], bool]] = {
 }
 
 
-def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: Predicted) -> Verdict | None:
+def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: Predicted) -> EqualOutcome | None:
     """
-    What both sides say of a pair that is plainly equal; None leaves it to the rules.
+    Return the outcome of both sides of an obviously equal pair, or None to leave the pair to the rules.
 
     Args:
         pair: the pair.
-        hosts: whose rows are ours.
+        hosts: the hosts whose rows are ours.
         style: what the graders of its queue call a score.
         latency: how many microseconds longer than legacy the target may take.
-        predicted: what edx-submissions stores for a score, of so many points possible.
+        predicted: returns what edx-submissions stores for a score out of so many points.
     """
     if pair.is_timed and (pair.took is None or pair.target_took is None or pair.target_took - pair.took > latency):
         return None
@@ -176,13 +177,14 @@ def equal(pair: Pair, hosts: Hosts, style: ScoreStyle, latency: int, predicted: 
     points = pair.points_possible, pair.points_earned
     if not _has_its_points(other.correct, other.score, *points, style, predicted):
         return None
-    return Verdict(one.correct, float(one.score))
+    return EqualOutcome(one.correct, float(one.score))
 
 
 def is_replaced(pair: Pair, hosts: Hosts) -> bool:
     """
-    Whether a pair that its columns say was superseded on both sides (see ``replaced_pairs``) is equal, so that the
-    rules have nothing to say of it. No reply counts there.
+    Tell whether a pair is equal that its columns call superseded on both sides (see ``replaced_pairs``).
+
+    The rules then have nothing to say of it. Replies do not count here.
     """
     try:
         return _is_alike(pair, hosts)
@@ -191,7 +193,7 @@ def is_replaced(pair: Pair, hosts: Hosts) -> bool:
 
 
 def _is_alike(pair: Pair, hosts: Hosts) -> bool:
-    """Whether all but the outcome is equal. What cannot be parsed raises."""
+    """Tell whether all but the outcome is equal. What cannot be parsed raises."""
     for holds in CHECKS.values():
         if not holds(pair):
             return False
@@ -199,7 +201,7 @@ def _is_alike(pair: Pair, hosts: Hosts) -> bool:
 
 
 def _is_ours(header: _Header, pair: Pair, hosts: Hosts) -> bool:
-    """Whether legacy's row is of our LMS, and the target's does not bear the key of its learner."""
+    """Tell whether legacy's row is of our LMS, and the target's row does not bear the key of its learner."""
     return whose(host_of(header.lms_callback_url), hosts) is Whose.OURS and pair.target_queue_key != header.lms_key
 
 
@@ -211,7 +213,9 @@ def _read(text: str) -> _Reply | None:
 
 
 def _is_plain(message: str) -> bool:
-    """Whether CAPA certainly takes a message: text on one or more lines, without what XML cannot hold, undeclared."""
+    """
+    Tell whether CAPA certainly accepts a message: text without what XML cannot hold, and without an XML declaration.
+    """
     return bool(message) and not message.startswith("<?") and message.replace("\n", "").replace("\t", "").isprintable()
 
 
@@ -219,7 +223,9 @@ def _is_plain(message: str) -> bool:
 def _has_its_points(
     correct: bool, score: float, possible: int, earned: int | None, style: ScoreStyle, predicted: Predicted
 ) -> bool:
-    """Whether the stored points are those of the learner's score, by the rules themselves: scores are few."""
+    """
+    Tell whether the stored points are those of the learner's score, by the rules themselves: distinct scores are few.
+    """
     reply = Reply(kind=ReplyKind.VALID, correct=correct, score=float(score), sent=score)
     points = Points(stored=earned, possible=possible, predicted=predicted(score, possible))
     return judge_points(reply, points, style) == (None, "")

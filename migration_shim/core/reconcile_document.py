@@ -1,4 +1,4 @@
-"""The documents of a reconcile, made of counts. Pure."""
+"""The documents of a reconcile, made from counts. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ADDED_UP = (
 
 def binned(correct: bool | None, tenths: float | None) -> str:
     """
-    A graded outcome in a few words, for tables that stay small.
+    Return a graded outcome in a few words, for tables that stay small.
 
     Args:
         correct: as CAPA takes it; None for a reply that it cannot use.
@@ -45,7 +45,7 @@ def binned(correct: bool | None, tenths: float | None) -> str:
 def course_content(
     course_id: str, statuses: Counter[str], *, complete: bool, at: datetime, **counts: Any
 ) -> dict[str, Any]:
-    """One course's part of the document, which is also what its run record keeps."""
+    """Return one course's part of the document, which is also what its run record keeps."""
     return {
         "course": course_id,
         "complete": complete,
@@ -61,12 +61,12 @@ def course_content(
 
 
 def fence_known_upto(document: dict[str, Any]) -> int:
-    """Up to which StudentItem a reconcile of a course has looked without finding a leak; 0 where that is not known."""
+    """Return up to which StudentItem id a reconcile of a course has found no leak; 0 where that is not known."""
     return 0 if document.get("fence_leaks") else document.get("fence_looked_upto", 0)
 
 
 def whole_content(courses: list[str], documents: list[dict[str, Any]], at: datetime) -> dict[str, Any]:
-    """The document of a run over ``courses``, out of the parts of those that were reached."""
+    """Return the document of a run over ``courses``, from the parts of those that were reached."""
 
     def merged(key: str) -> dict[str, int]:
         counts: Counter[str] = Counter()

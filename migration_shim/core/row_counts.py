@@ -1,8 +1,8 @@
 """
-The rows of one course, counted as they stream past: by rule within queue and problem, and by the class of backfill.
+Count the rows of one course as they stream past: by rule within queue and problem, and by their class for backfill.
 
-Nothing of a row is kept but its id, as an example or because somebody has to look after it. Cohorts, words and ids are
-bounded, so memory does not grow with the rows; what is over a bound is counted together, never dropped.
+Nothing of a row is kept but its id, as an example or because an operator has to look at the row. Cohorts, words and ids
+are bounded, so memory does not grow with the rows. What exceeds a bound is counted together, never dropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .classification import ParsedRow, Policy, classify, is_failed_push
 from .data import Reply, RowClass, ScoreStyle
 from .findings import Finding, found
 from .identity import GRADED_DISPATCH
-from .row_checks import Sight, grading_seconds, input_of, of_envelope, of_reply, of_score, of_siblings, of_times
+from .row_checks import Hit, grading_seconds, input_of, of_envelope, of_reply, of_score, of_siblings, of_times
 from .row_rules import RULES
 from .scoring import read_reply, style_of, style_sign
 
@@ -31,8 +31,8 @@ FILES_LOOKED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What does not change while rows are counted."""
+class RowContext:
+    """What stays the same while the rows of a course are counted."""
 
     policy: Policy
     shadow_suffix: str
@@ -46,8 +46,8 @@ class Facts:
 
 
 @dataclass(slots=True, kw_only=True)
-class Count:
-    """Rows that meet one rule."""
+class HitCount:
+    """The count of rows that meet one rule."""
 
     example: int
     rows: int = 0
@@ -56,7 +56,7 @@ class Count:
     listed: list[int] = field(default_factory=list)
 
     def finding(self, code: str, queue: str, problem: str, about: str = "") -> Finding:
-        """As a finding of this place."""
+        """Return the count as a finding of this queue and problem."""
         about = about or (_ABOUT[code].format(self.most) if code in _ABOUT else ", ".join(sorted(self.words)))
         return found(
             RULES[code],
@@ -72,24 +72,24 @@ class Count:
 _ABOUT = {"answer_over_limit": "up to {:,.0f} characters", "grading_over_lease": "up to {:,.0f} s"}
 
 
-class Counts(dict[str, Count]):
-    """Counts by code."""
+class HitCounts(dict[str, HitCount]):
+    """The counts of one cohort, by the code of the rule."""
 
-    def add(self, row_id: int, sights: Iterable[Sight]) -> None:
+    def add(self, row_id: int, hits: Iterable[Hit]) -> None:
         """Count a row once for each rule that it meets, however often it meets it."""
-        for code, together in _by_code(sights).items():
-            count = self.setdefault(code, Count(example=row_id))
+        for code, together in _by_code(hits).items():
+            count = self.setdefault(code, HitCount(example=row_id))
             count.rows += 1
-            for sight in together:
-                count.most = max(count.most, sight.size)
-                if sight.word:
-                    count.words.add(sight.word if len(count.words) < WORDS else "and others")
+            for hit in together:
+                count.most = max(count.most, hit.size)
+                if hit.word:
+                    count.words.add(hit.word if len(count.words) < WORDS else "and others")
 
 
-def _by_code(sights: Iterable[Sight]) -> dict[str, list[Sight]]:
-    grouped: dict[str, list[Sight]] = {}
-    for sight in sights:
-        grouped.setdefault(sight.code, []).append(sight)
+def _by_code(hits: Iterable[Hit]) -> dict[str, list[Hit]]:
+    grouped: dict[str, list[Hit]] = {}
+    for hit in hits:
+        grouped.setdefault(hit.code, []).append(hit)
     return grouped
 
 
@@ -105,16 +105,16 @@ class Cohort:
     history: int = 0
     longest_grading: float = 0
     inputs: set[str] = field(default_factory=set)
-    counts: Counts = field(default_factory=Counts)
-    #: What is the matter with scores, if the queue's style is this one.
-    by_style: dict[ScoreStyle, Counts] = field(default_factory=dict)
+    counts: HitCounts = field(default_factory=HitCounts)
+    #: What is wrong with scores if the queue has this style.
+    by_style: dict[ScoreStyle, HitCounts] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
 class Queue:
-    """What the rows of one queue show of it."""
+    """What the rows of one queue show about it."""
 
-    #: The newest row that a grader took and the LMS took the grade of.
+    #: The newest row that a grader pulled and whose grade the LMS accepted.
     newest_graded: int | None = None
     last_pull: datetime | None = None
     last_push: datetime | None = None
@@ -127,10 +127,10 @@ class Queue:
     with_files: int = 0
 
 
-class RowTally:
-    """Give it every row of a course once, in ascending order of id."""
+class CourseRowCounts:
+    """The counts of one course. ``see`` has to be called once for every row, in ascending order of id."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RowContext) -> None:
         self._facts = facts
         self.rows = 0
         self.classes: Counter[RowClass] = Counter()
@@ -143,7 +143,7 @@ class RowTally:
         """Count one row. ``siblings`` are the other rows that share its callback as XQueue compares it."""
         row_class = classify(parsed, siblings, self._facts.policy, present=False).row_class
         if row_class is RowClass.COPY:
-            return  # our own, and no learner's
+            return  # our own copy, no learner's row
         row, envelope = parsed.row, parsed.envelope
         self.rows += 1
         self.classes[row_class] += 1
@@ -154,33 +154,33 @@ class RowTally:
         cohort.rows += 1
         cohort.in_flight += not row.retired
         cohort.longest_grading = max(cohort.longest_grading, grading_seconds(row) or 0)
-        sights = list(of_times(row, self._facts.lease_seconds))
+        hits = list(of_times(row, self._facts.lease_seconds))
         if envelope is None or parsed.digests is None:
-            cohort.counts.add(row.id, [*sights, Sight("unreadable", parsed.problem)])
+            cohort.counts.add(row.id, [*hits, Hit("unreadable", parsed.problem)])
             return
         policy = self._facts.policy
-        sights += of_envelope(envelope, parsed.digests.identity, policy.answer_limit, self._facts.shadow_suffix)
-        sights += of_siblings(parsed, siblings)
+        hits += of_envelope(envelope, parsed.digests.identity, policy.answer_limit, self._facts.shadow_suffix)
+        hits += of_siblings(parsed, siblings)
         if row_class is RowClass.COLLIDED:
-            sights.append(Sight("collided"))
+            hits.append(Hit("collided"))
         if envelope.callback.dispatch == GRADED_DISPATCH:
-            sights += self._of_input(cohort, parsed)
-            sights += self._of_reply(cohort, queue, parsed, final=row_class is RowClass.FINAL)
-        cohort.counts.add(row.id, sights)
+            hits += self._of_input(cohort, parsed)
+            hits += self._of_reply(cohort, queue, parsed, final=row_class is RowClass.FINAL)
+        cohort.counts.add(row.id, hits)
         if row_class is RowClass.COLLIDED and len(listed := cohort.counts["collided"].listed) < LISTED:
             listed.append(row.id)
 
-    def _of_input(self, cohort: Cohort, parsed: ParsedRow) -> Iterator[Sight]:
+    def _of_input(self, cohort: Cohort, parsed: ParsedRow) -> Iterator[Hit]:
         assert parsed.envelope is not None
         found_input = input_of(parsed.envelope)
         if not found_input:
-            yield Sight("input_unknown")
+            yield Hit("input_unknown")
             return
         cohort.inputs.add(found_input)
-        # Of the problems that turn out to have one input only, these are left out of the findings.
-        yield Sight("multi_input")
+        # For problems that turn out to have only one input, these are left out of the findings.
+        yield Hit("multi_input")
 
-    def _of_reply(self, cohort: Cohort, queue: Queue, parsed: ParsedRow, *, final: bool) -> Iterator[Sight]:
+    def _of_reply(self, cohort: Cohort, queue: Queue, parsed: ParsedRow, *, final: bool) -> Iterator[Hit]:
         row, predict = parsed.row, self._facts.predict
         if row.return_time is None or is_failed_push(row) or predict is None:
             return
@@ -194,7 +194,7 @@ class RowTally:
         assert reply.score is not None
         queue.signs[style_sign(reply.score, cohort.points)] += 1
         for style, code in of_score(reply, predicted, cohort.points):
-            cohort.by_style.setdefault(style, Counts()).add(row_id, [Sight(code)])
+            cohort.by_style.setdefault(style, HitCounts()).add(row_id, [Hit(code)])
 
     def _queue(self, parsed: ParsedRow) -> Queue:
         row, envelope = parsed.row, parsed.envelope
@@ -223,11 +223,11 @@ class RowTally:
         return self.cohorts[key]
 
     def style(self, queue: str) -> ScoreStyle:
-        """What the graders of a queue call a score, by all of its scores."""
+        """Return what the graders of a queue call a score, by all of its scores."""
         return style_of(self.queues[queue].signs) if queue in self.queues else ScoreStyle.UNKNOWN
 
     def findings(self) -> Iterator[Finding]:
-        """What was found in the rows."""
+        """Yield what was found in the rows."""
         for (queue, problem), cohort in self.cohorts.items():
             counts = cohort.counts | cohort.by_style.get(self.style(queue), {})
             for code, count in counts.items():
@@ -237,4 +237,4 @@ class RowTally:
                     yield count.finding(code, queue, problem, f"{len(cohort.inputs)} inputs")
             if cohort.points_assumed:
                 code = "lti_points_unknown" if self._facts.lti else "points_unknown"
-                yield Count(example=cohort.example, rows=cohort.rows).finding(code, queue, problem)
+                yield HitCount(example=cohort.example, rows=cohort.rows).finding(code, queue, problem)

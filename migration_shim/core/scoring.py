@@ -1,7 +1,7 @@
 """
-How CAPA reads a grader's reply, and what the target's stored points say of it.
+How CAPA reads a grader's reply, and what the target's stored points say about it.
 
-Source of the first: ``CodeResponse._parse_score_msg`` and ``update_score`` (capa/responsetypes.py).
+Source of the former: ``CodeResponse._parse_score_msg`` and ``update_score`` (capa/responsetypes.py).
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ _DECLARATION_LIMIT = 1000
 
 def read_reply(text: str) -> Reply:
     """
-    What ``text`` does to the learner.
+    Return what a reply's ``text`` does to the learner.
 
-    INVALID: not a JSON object, a tag missing, or a message that is empty or not representable in XML: the learner's
-    result is wiped, whatever the key. RAISES: CAPA fails on it (a score that is null, text or a collection; a message
-    that is not text; JSON nested too deep). Otherwise VALID, with ``correct`` as CAPA takes it (truth value) and the
-    score not below 0.
+    - INVALID: it is no JSON object, a tag is missing, or the message is empty or not representable in XML. CAPA wipes
+      the learner's result, whatever the key.
+    - RAISES: CAPA fails on it: a score that is null, text or a collection; a message that is not text; JSON nested too
+      deep.
+    - VALID: everything else, with ``correct`` as CAPA takes it (its truth value) and the score not below 0.
 
-    Not modelled: what html5lib makes of broken markup (CAPA calls "<b", "</b>" or "<html>" invalid, as nothing is left
-    of them), and control characters inside a tag or written as character references.
+    Two things are not modelled: what html5lib makes of broken markup (CAPA calls "<b", "</b>" or "<html>" invalid, as
+    nothing is left of them), and control characters inside a tag or written as character references.
     """
     try:
         value = json_text.loads(text)
@@ -61,11 +62,11 @@ def read_reply(text: str) -> Reply:
 
 
 def declares_encoding(message: str) -> bool:
-    """
-    Whether lxml refuses a message because it declares an encoding, which CAPA does not catch.
+    r"""
+    Tell whether lxml refuses a message because it declares an encoding, an error that CAPA does not catch.
 
-    lxml's expression (``_hasEncodingDeclaration``, parser.pxi), ``^(<\\?xml[^>]+)\\s+encoding\\s*=\\s*["'][^"']*["']``,
-    takes quadratic time over blanks; here it is read in one pass, with the same answer.
+    lxml's expression (``_hasEncodingDeclaration``, parser.pxi), ``^(<\?xml[^>]+)\s+encoding\s*=\s*["'][^"']*["']``,
+    takes quadratic time over blanks. This function gives the same answer in one pass.
     """
     if not message.startswith(_DECLARATION):
         return False
@@ -76,8 +77,10 @@ def declares_encoding(message: str) -> bool:
 
 def slow_for_capa(message: object) -> bool:
     """
-    Whether CAPA would sit over a grader's message: ``lxml.etree.fromstring`` takes 5 s for 40,000 blanks in an XML
-    declaration, hours for 2,000,000, inside the transaction that stores the grade. None that means anything is so long.
+    Tell whether CAPA would take far too long over a grader's message.
+
+    ``lxml.etree.fromstring`` takes 5 s for 40,000 blanks in an XML declaration and hours for 2,000,000, inside the
+    transaction that stores the grade. No meaningful declaration is that long.
     """
     if not isinstance(message, str) or not message.startswith(_DECLARATION):
         return False
@@ -90,7 +93,9 @@ def _end_of_declaration(message: str) -> int:
 
 
 def message_digest(text: str) -> str:
-    """SHA-256 of a reply's message as it stands there; empty where there is none. For comparison by eye only."""
+    """
+    Return the SHA-256 of a reply's message as it stands there, empty where there is none. It is for people to compare.
+    """
     try:
         value = json_text.loads(text)
     except ValueError:
@@ -100,7 +105,7 @@ def message_digest(text: str) -> str:
 
 
 def same_score(one: float | None, other: float | None) -> bool:
-    """Equality of two scores as learners see them; NaN equals NaN, and a rounding error of the last bits is none."""
+    """Tell whether two scores are equal for a learner: NaN equals NaN, and a difference in the last bits is ignored."""
     if one is None or other is None:
         return one is other
     if math.isnan(one) or math.isnan(other):
@@ -109,7 +114,10 @@ def same_score(one: float | None, other: float | None) -> bool:
 
 
 def style_sign(score: float, possible: int) -> str:
-    """What one score tells of its queue's style: "share", "points", "one", or nothing. Count them for ``style_of``."""
+    """
+    Return what one score says about its queue's style: "share", "points", "one" or nothing. ``style_of`` takes the
+    counts.
+    """
     if possible > 1:
         if score == 1:
             return "one"
@@ -119,10 +127,11 @@ def style_sign(score: float, possible: int) -> str:
 
 def style_of(signs: Mapping[str, int]) -> ScoreStyle:
     """
-    What the graders of a queue call a score, by what the scores of what they have graded tell (``style_sign``).
+    Return what the graders of a queue call a score, by the counts of what their scores say (``style_sign``).
 
-    Only problems of more than one point tell. Between 0 and 1 it is a share, above 1 and up to the maximum points; 1 is
-    full marks or one point, and counts only where nothing else tells. The majority decides, in any order.
+    Only problems of more than one point say anything. A score between 0 and 1 is a share, one above 1 and up to the
+    maximum is points. A score of 1 is full marks or one point, and counts only where nothing else does. The majority
+    decides, in any order.
     """
     shares, points, ones = (signs.get(sign, 0) for sign in ("share", "points", "one"))
     if shares == points:
@@ -136,11 +145,16 @@ ROUNDING = "rounding"
 
 def judge_points(reply: Reply, points: Points, style: ScoreStyle) -> tuple[DivergenceClass | None, str]:
     """
-    What to think of the target's stored score: (None, "") if it is the learner's score, (None, ROUNDING) if it is but
-    for rounding, else a class and a short text.
+    Judge the target's stored score against the learner's score.
 
-    Learner and Score are compared as fractions of their own maximum: the reply's by the queue's style, the Score's by
-    the points possible. What differs from the installed edx-submissions' own rule is a surprise, whatever it is worth.
+    Both are compared as fractions of their own maximum: the reply's by the queue's style, the Score's by the points
+    possible. A score that differs from what the installed edx-submissions should have stored is a surprise, whatever it
+    is worth.
+
+    Returns:
+        (None, "") for the learner's score, (None, ROUNDING) for the learner's score but for rounding, else the class of
+            the
+        divergence and a short text.
     """
     stored, possible = points.stored, points.possible
     if stored is None:
@@ -165,5 +179,5 @@ def judge_points(reply: Reply, points: Points, style: ScoreStyle) -> tuple[Diver
 
 
 def scaled(one: float, other: float, possible: int) -> bool:
-    """Whether two scores are the same, one as a share of 1 and one in points."""
+    """Tell whether two scores are the same, one as a share of 1 and one in points."""
     return possible > 1 and (same_score(one * possible, other) or same_score(one, other * possible))

@@ -1,8 +1,8 @@
 """
-What travels between the LMS, XQueue and a grader: header, body and callback URL, parsed once into frozen values.
+The texts that travel between the LMS, XQueue and a grader: header, body and callback URL, parsed into frozen values.
 
 The formats are CAPA's (``capa/responsetypes.py``, ``capa/xqueue_interface.py``). Everything here is hostile input: a
-parse gives a whole value or raises ``Malformed`` with a short code, and a code never repeats the text it is about.
+parse returns a whole value or raises ``Malformed`` with a short code, and a code never repeats the text it is about.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from opaque_keys.edx.keys import CourseKey, UsageKey
 from opaque_keys.edx.locator import BlockUsageLocator, LibraryUsageLocator
 
 from . import json_text
-from .attempts import time_in
 from .errors import Malformed
+from .supersession import time_in
 
 #: XQueue's column ``xqueue_header`` holds this many characters, so no longer header can have been accepted.
 HEADER_LIMIT = 1024
@@ -30,7 +30,7 @@ NAME_LIMIT = 128
 
 
 _CALLBACK = re.compile(r"/courses/(?P<course>.+?)/xqueue/(?P<user>[0-9]{1,19})/(?P<item>.+)/(?P<dispatch>[a-z_]{1,64})")
-#: A URL of which there can be no two opinions, with its path: for ``urlsplit`` it need not be asked.
+#: A URL that can be read in one way only, with its path. ``urlsplit`` need not be called for it.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+(/[A-Za-z0-9.:/@+_%~;,=!$&'()*-]*)")
 _SINK = re.compile(r"/sink/[0-9a-f]{32}/\Z")
 _BODY_KEYS = frozenset({"grader_payload", "student_info", "student_response"})
@@ -39,9 +39,9 @@ _BODY_KEYS = frozenset({"grader_payload", "student_info", "student_response"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """
-    The three keys of ``xqueue_header`` that XQueue requires. ``extra`` is true when there are more.
+    The three keys of ``xqueue_header`` that XQueue requires. ``extra`` is true where there are more.
 
-    What lets somebody post a grade is left out of the representation, here and below, and so is what a learner wrote:
+    Here and below, the representation leaves out what would let somebody post a grade and what a learner wrote, because
     error reporters print the variables of a traceback.
     """
 
@@ -53,20 +53,23 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """Course, problem and learner, as the callback URL names them. Keys are in their canonical text form."""
+    """The course, problem and learner that a callback URL names. Keys are in their canonical text form."""
 
     course_id: str
     item_id: str
     item_type: str
     user_id: str = field(repr=False)
     dispatch: str
-    #: What CAPA puts before ``_<response>_<input>`` in the ids of this problem's inputs.
+    #: The prefix of this problem's input ids, which CAPA puts before ``_<response>_<input>``.
     html_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """``xqueue_body``. ``grader_payload`` and ``student_info`` are raw texts, as CAPA sends them (or null)."""
+    """
+    A parsed ``xqueue_body``. ``grader_payload`` and ``student_info`` are raw texts, as CAPA sends them, or None for
+    null.
+    """
 
     grader_payload: str | None = field(repr=False)
     student_info: str = field(repr=False)
@@ -79,7 +82,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """The raw header and body of one submission with everything that was read out of them."""
+    """The raw header and body of one submission, with everything that was parsed out of them."""
 
     raw_header: str = field(repr=False)
     raw_body: str = field(repr=False)
@@ -98,10 +101,10 @@ def _json(text: str, name: str) -> Any:
 
 
 def _storable(*texts: str | None) -> bool:
-    """Whether databases can hold the texts: JSON can escape half a surrogate pair, UTF-8 cannot hold one."""
+    """Tell whether databases can hold the texts: JSON can escape half of a surrogate pair, UTF-8 cannot hold one."""
     try:
         for text in texts:
-            if text is not None and not text.isascii():  # which Python knows without a look at the text
+            if text is not None and not text.isascii():  # Python knows this without reading the text
                 text.encode("utf-8")
     except UnicodeEncodeError:
         return False
@@ -109,13 +112,24 @@ def _storable(*texts: str | None) -> bool:
 
 
 def parse_header(text: str) -> Header:
-    """Read ``xqueue_header``, as strictly as XQueue does (``submission_queue/lms_interface.py``) and bounded."""
+    """
+    Parse ``xqueue_header``, as strictly as XQueue does (``submission_queue/lms_interface.py``), with a bound on its
+    size.
+
+    Raises:
+        Malformed: it cannot be read.
+    """
     url, key, queue, extra = _header(text)
     return Header(callback_url=url, lms_key=key, queue_name=queue, extra=extra)
 
 
 def url_of_header(header: str) -> str:
-    """The full callback URL of an ``xqueue_header``; where that cannot be read, it raises as ``parse_header`` does."""
+    """
+    Return the full callback URL of an ``xqueue_header``.
+
+    Raises:
+        Malformed: as ``parse_header`` does.
+    """
     return _header(header)[0]
 
 
@@ -143,10 +157,13 @@ def unquote_slashes(text: str) -> str:
 
 def parse_callback(url: str) -> Callback:
     """
-    Read course, problem and learner out of a full callback URL.
+    Parse the course, problem and learner out of a full callback URL.
 
-    Understands new and old keys, url-encoded keys, and hosts with a path before ``/courses/``. A URL without a scheme
-    is refused: XQueue cannot deliver to it.
+    New and old keys, url-encoded keys, and hosts with a path before ``/courses/`` are understood. A URL without a
+    scheme is refused, because XQueue cannot deliver to it.
+
+    Raises:
+        Malformed: the URL names no learner's problem.
     """
     path = plain[1] if (plain := _PLAIN_URL.fullmatch(url)) is not None else _path(url)
     match = _CALLBACK.search(path)
@@ -175,7 +192,7 @@ def _path(url: str) -> str:
 
 @functools.lru_cache(maxsize=1024)  # opaque keys take longer than all the rest, and learners share their problems
 def _problem(quoted_course: str, quoted_item: str) -> tuple[str, str, str, str]:
-    """Course, usage key, block type and html id of a problem, as a callback's path names it."""
+    """Return course, usage key, block type and html id of a problem, as a callback's path names it."""
     try:
         course = CourseKey.from_string(unquote(quoted_course))
     except InvalidKeyError as error:
@@ -184,20 +201,25 @@ def _problem(quoted_course: str, quoted_item: str) -> tuple[str, str, str, str]:
         item = UsageKey.from_string(unquote_slashes(unquote(quoted_item)))
     except InvalidKeyError as error:
         raise Malformed("callback_bad_item") from error
-    # Asides and blocks of libraries parse as usage keys too, but no problem of a course has one.
+    # Keys of asides and of library blocks parse as usage keys too, but no problem of a course has one.
     if not isinstance(item, BlockUsageLocator) or isinstance(item, LibraryUsageLocator):
         raise Malformed("callback_bad_item")
     if item.course_key.run is not None and item.course_key != course:
         raise Malformed("callback_item_of_other_course")
     if len(str(course)) > ID_LIMIT or len(str(item)) > ID_LIMIT:
         raise Malformed("callback_too_long")
-    # Old keys carry no run; the LMS maps them into the course before it makes the ids of the inputs.
+    # Old keys have no run. The LMS maps them into the course before it makes the ids of the inputs.
     html_id = item.map_into_course(course).html_id()
     return str(course), str(item), item.block_type, html_id
 
 
 def parse_body(text: str) -> Body:
-    """Read ``xqueue_body``. A missing ``grader_payload`` reads as null; a missing answer or learner is refused."""
+    """
+    Parse ``xqueue_body``. A missing ``grader_payload`` reads as null; a missing answer or learner is refused.
+
+    Raises:
+        Malformed: it cannot be read.
+    """
     value = _json(text, "body")
     if not isinstance(value, dict):
         raise Malformed("body_not_object")
@@ -227,7 +249,12 @@ def parse_body(text: str) -> Body:
 
 
 def parse_envelope(header: str, body: str) -> Envelope:
-    """Header, callback and body of one submission; the first that cannot be read raises ``Malformed``."""
+    """
+    Parse the header, callback and body of one submission.
+
+    Raises:
+        Malformed: one of them cannot be read; it is raised for the first such part.
+    """
     parsed_header = parse_header(header)
     return Envelope(
         raw_header=header,
@@ -239,23 +266,24 @@ def parse_envelope(header: str, body: str) -> Envelope:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a queue's name can be that of a folder: one below a storage's own root, on any file system."""
+    """Tell whether a queue's name can name a folder below a storage's root, on any file system."""
     return not (set(name) & set("/\\\0") or name.startswith(".")) and 0 < len(name.encode("utf-8", "replace")) <= 255
 
 
 def is_sink(url: str) -> bool:
-    """Whether a callback URL is this app's own sink, which marks the row as a copy."""
+    """Tell whether a callback URL is this app's own sink, which marks the row as a copy."""
     return _SINK.search(url) is not None
 
 
 @functools.lru_cache(maxsize=64)  # one payload a problem
 def grader_name(payload: str | None) -> str:
     """
-    The ``grader`` of a payload, as the platform's own send path reads it; empty where there is none.
+    Return the ``grader`` of a payload, as the platform's own send path reads it; empty where there is none.
 
     Source: ``xmodule/capa/xqueue_submission.py``, which takes ``grader_payload["grader"]`` or ``""``. A payload that is
-    not a JSON object makes that code lose the submission; here it reads as no name, and preflight reports it. So does
-    half of a surrogate pair, which no database can hold: graders get the payload itself, as it was sent.
+    not a JSON object makes that code lose the submission; here it reads as no name, and preflight reports it. A name
+    with half of a surrogate pair reads as no name too, because no database can hold it; graders get the payload as it
+    was sent.
     """
     try:
         value = json_text.loads(payload or "")

@@ -1,4 +1,4 @@
-"""When a submission that is on legacy should be on the target: a pure rule over the log of a course's phases."""
+"""Whether a submission on legacy should be on the target: a pure rule over the log of a course's phases."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PASSED_THROUGH = "passed_through"
 
 def target_phase_at(changes: Iterable[tuple[datetime, Phase]], arrived_at: datetime, grace: timedelta) -> Phase | None:
     """
-    The phase of a course when a legacy row arrived, if the target surely was authoritative then; else None.
+    Return the phase of a course when a legacy row arrived, if the target was certainly authoritative then, else None.
 
     Args:
-        changes: when the course went into which phase, the oldest first.
+        changes: (when, into which phase) of the course's changes, the oldest first.
         arrived_at: by XQueue's clock.
         grace: how long a door may take with a submission whose phase it has read before the step.
     """
@@ -27,7 +27,7 @@ def target_phase_at(changes: Iterable[tuple[datetime, Phase]], arrived_at: datet
     for at, phase in changes:
         if phase.authority is Authority.TARGET:
             entered = entered or at
-            # Skew matters at the edges only: between live and complete no authority changes.
+            # Clock skew matters at the ends only: between live and complete the authority does not change.
             found = phase if found is None or at <= arrived_at else found
         elif entered is not None:
             if entered + grace + SKEW <= arrived_at < at - SKEW:

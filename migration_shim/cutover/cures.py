@@ -47,7 +47,7 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
             raise ShimError(f"There is nothing of class {klass} on record of {course_id}.")
         proof = {"cured": {"class": klass.value, "number": number}}
         PhaseChange.objects.append(record, Phase(record.phase), by=by, reason=reason, evidence=proof)
-        permits.take(record)
+        permits.clear(record)
         record.save()
     return known_differences.listing()
 

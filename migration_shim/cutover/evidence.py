@@ -14,7 +14,7 @@ from ..conf import ShimSettings
 from ..core import cohorts
 from ..core.buckets import Flag
 from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
-from ..core.evidence import Evidence, Latency, Override, Tally
+from ..core.evidence import CohortEvidence, Evidence, Latency, Override
 from ..ledger import aggregates, counts, known_differences, recount
 from ..ledger import entries as ledger
 from ..lms import state
@@ -54,7 +54,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     seen = None if unseen is None else ~unseen
     told = counts.joined(compared, counts.loose(course_id, seen))
     everything = told if unseen is None else counts.joined(told, counts.loose(course_id, unseen))
-    numbers = cohorts.counting(told, authority)
+    numbers = cohorts.numbers_that_count(told, authority)
     window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
     classes, grave = cohorts.by_class(numbers), invariants.on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
@@ -117,14 +117,14 @@ def _tallies(
     by: str,
     window: cohorts.Window,
     side_effects: frozenset[str],
-) -> tuple[Tally, ...]:
+) -> tuple[CohortEvidence, ...]:
     arrived = {getattr(facts, by) for facts, _ in everything if window.is_recent(facts)}
-    return cohorts.tallies(numbers, by, window, side_effects, arrived)
+    return cohorts.evidence_by_cohort(numbers, by, window, side_effects, arrived)
 
 
 def _queues(
     everything: counts.Numbers, numbers: counts.Numbers, window: cohorts.Window, side_effects: frozenset[str]
-) -> tuple[Tally, ...]:
+) -> tuple[CohortEvidence, ...]:
     """The queues, and those without a pair that learners have used lately while the target was authoritative."""
     tallied = _tallies(everything, numbers, "queue_name", window, side_effects)
     lately = {
@@ -133,7 +133,9 @@ def _queues(
         if facts.authority == Authority.TARGET and window.is_recent(facts) and not facts.has(Flag.NO_COPY)
     }
     return tallied + tuple(
-        Tally(name=name, entries=0, graded_pairs=0, diverged=0, deterministic=0, side_effects=name in side_effects)
+        CohortEvidence(
+            name=name, entries=0, graded_pairs=0, diverged=0, deterministic=0, side_effects=name in side_effects
+        )
         for name in sorted(lately - {tally.name for tally in tallied})
     )
 

@@ -11,9 +11,9 @@ from django.utils.timezone import now
 
 from ..conf import load
 from ..core.data import Document, ExitCode, Phase, Verdict
-from ..core.evidence import Cause, Evidence, GateResult, Tally
-from ..core.explain import explain
+from ..core.evidence import Cause, CohortEvidence, Evidence, GateResult
 from ..core.gate import evaluate
+from ..core.gate_explanation import explain
 from ..ledger import known_differences, permits
 from ..models import CoursePhase, Run
 from ..runs import records as runs
@@ -77,9 +77,9 @@ def _settle_permit(course: CoursePhase, result: GateResult, evidence: Evidence, 
         ages = (evidence.reconcile_age, evidence.preflight_age)
         oldest = max(age for age in ages if age is not None)  # a PASS has both
         until = now() + timedelta(seconds=load().evidence_max_age_seconds - oldest)
-        permits.give(course, step, until, giver)
+        permits.grant(course, step, until, giver)
     elif course.permit and (result.verdict in (Verdict.PASS, Verdict.FAIL) or not permits.at_work(course.course_id)):
-        permits.take(course)
+        permits.clear(course)
         course.save()
 
 
@@ -141,5 +141,5 @@ def _cause(phase: Phase, result: GateResult) -> str:
     return Cause.MOVED if phase is Phase.COMPLETE and result.cause is Cause.READY else result.cause
 
 
-def _tally(tally: Tally) -> dict[str, Any]:
+def _tally(tally: CohortEvidence) -> dict[str, Any]:
     return dataclasses.asdict(tally) | {"classes": list(tally.classes)}

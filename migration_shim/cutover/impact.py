@@ -45,10 +45,10 @@ def in_flight(course_id: str) -> InFlight:
     """What either side still holds of a course, by state; None where legacy's database does not answer in time."""
     legacy: dict[str, int] | None
     try:
-        legacy = soon(lambda: on_legacy.of_course(on_legacy.held(), course_id), COUNT_SECONDS)
+        legacy = soon(lambda: on_legacy.count_ours(on_legacy.our_rows(), course_id), COUNT_SECONDS)
     except (*AWAY, TimeoutError):
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
-    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.by_status(course_id)}
+    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.count_by_status(course_id)}
 
 
 def strangers(course_id: str) -> dict[str, int] | None:
@@ -58,7 +58,7 @@ def strangers(course_id: str) -> dict[str, int] | None:
     None where legacy's database does not answer.
     """
     try:
-        return on_legacy.strangers(on_legacy.everything(), course_id)
+        return on_legacy.count_unclaimed(on_legacy.all_rows(), course_id)
     except AWAY:
         return None
 

@@ -32,7 +32,7 @@ def leaks_now(course_id: str) -> int | None:
     names = counts.queues(course_id)
     suffix = load().reverse_queue_suffix
     try:
-        reverse = on_legacy.naming(course_id, [name + suffix for name in names])
+        reverse = on_legacy.count_naming(course_id, [name + suffix for name in names])
     except timeouts.AWAY:
         return None
     return reader.half_fenced(course_id) + reverse

@@ -183,4 +183,4 @@ def _codes(entry: LedgerEntry, suffix: str) -> set[str]:
         envelope = parse_envelope(entry.raw_header, legacy_body(entry, ""))
     except Malformed:
         return {PURGED}
-    return {sight.code for sight in row_checks.of_envelope(envelope, entry.identity, writer.ANSWER_LIMIT, suffix)}
+    return {hit.code for hit in row_checks.of_envelope(envelope, entry.identity, writer.ANSWER_LIMIT, suffix)}

@@ -145,7 +145,7 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
         raise IllegalStep(f"{course_id} is in phase {phase}: its shadows are evidence until it is complete.")
     if execute:
         stamp.check()
-    found = removal.shadows(course_id)
+    found = removal.count_shadows(course_id)
     removed = removal.remove_shadows(course_id, progress) if execute else 0
     content = {
         "schema": REMOVAL_SCHEMA,
@@ -180,7 +180,7 @@ def _plan(
     if overridden:
         overrides.refuse_unpassable(course_id)
         exit_code = ExitCode.OK
-    if to is Phase.SHADOW and decision.phase is Phase.LEGACY and removal.has_unknown(course_id):
+    if to is Phase.SHADOW and decision.phase is Phase.LEGACY and removal.has_unknown_shadow(course_id):
         reasons.append(_UNKNOWN.format(course=course_id))
         exit_code |= ExitCode.DIFFERENCES
     if gated and complaint:

@@ -1,7 +1,7 @@
 """
-One SELECT or one UPDATE for many rows; ``inserting`` has the INSERT. And one UPDATE that is made once and sent often.
+One SELECT or one UPDATE for many rows, and an UPDATE that is built once and sent often. ``bulk_insert`` has the INSERT.
 
-Most of what ``filter(column__in=...)`` takes is spent on each value by itself. Here it is spent once a statement.
+Most of the time of ``filter(column__in=...)`` is spent on each value by itself. Here it is spent once per statement.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ def select(
     **among: Collection[str] | Collection[int],
 ) -> list[tuple[Any, ...]]:
     """
-    The named columns, as the database has them, of the rows whose columns in ``among`` hold one of the values each.
+    Return the named columns, as the database has them, of the rows whose columns in ``among`` hold one of the given
+    values.
 
     Args:
-        model: whose table.
-        names: attributes.
-        using: the alias.
-        lock: lock the rows, where the database has row locks.
-        among: texts or numbers, by attribute.
+        model: the model of the table.
+        names: the attributes to return.
+        using: the alias of the database.
+        lock: whether to lock the rows, where the database has row locks.
+        among: the allowed texts or numbers, by attribute.
     """
     if not all(among.values()):
         return []
@@ -55,16 +56,16 @@ def select(
 
 
 def quoted(model: type[models.Model], quote: Callable[[str], str]) -> dict[str, str]:
-    """The columns of a model, by attribute, as a statement names them."""
+    """Return the columns of a model by attribute, quoted for a statement."""
     return {field.attname: quote(field.column) for field in model._meta.concrete_fields if field.column}
 
 
 def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int, Sequence[Any]], **same: Any) -> None:
     """
-    Change rows by their keys, in one statement where the server is MySQL: elsewhere there are no round trips to save.
+    Change rows by their keys, in one statement on MySQL; elsewhere there are no round trips to save.
 
     Args:
-        model: whose table; its key is a number.
+        model: the model of the table; its key is a number.
         columns: the attributes whose values are in ``rows``, in this order.
         rows: by key, the values as the database takes them.
         same: the attributes that get one value in all rows.
@@ -89,7 +90,7 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
         written = " UNION ALL SELECT ".join([", ".join(row) for row in zip(*by_column, strict=True)])
         heads = ", ".join(f"NULL AS {name}" for name in (key, *names))
         settings = [*(f"{table}.{name} = new.{name}" for name in names), *(f"{table}.{name} = %s" for name in of_all)]
-        # In this order: left to itself the server may walk through a small table, and would lock all of it.
+        # In this order, because the server might otherwise scan a small table and lock all of it.
         cursor.execute(
             f"UPDATE (SELECT {heads} UNION ALL SELECT %s) AS new STRAIGHT_JOIN {table}"
             f" ON {table}.{key} = new.{key} SET {', '.join(settings)}",
@@ -101,16 +102,16 @@ def update_where(
     model: type[models.Model], where: Mapping[str, Any], values: Mapping[str, Any], *, one_more: str = ""
 ) -> int:
     """
-    ``filter(**where).update(**values)`` without the making of the statement, which takes longer than the server does.
+    Do ``filter(**where).update(**values)`` without building the statement, which takes longer than the server does.
 
     Args:
-        model: whose table.
-        where: what the rows' columns hold, by attribute; not None.
-        values: what they get, by attribute.
-        one_more: a number that gets greater by one, if any.
+        model: the model of the table.
+        where: the values that the rows' columns hold, by attribute; not None.
+        values: the new values, by attribute.
+        one_more: the attribute of a number to increase by one, if any.
 
     Returns:
-        How many rows there were.
+        How many rows were changed.
     """
     fields = _fields(model)
     parameters = [fields[name].get_db_prep_save(value, connection) for name, value in (*values.items(), *where.items())]
@@ -128,7 +129,7 @@ def _fields(model: type[models.Model]) -> dict[str, models.Field[Any, Any]]:
 def _updating(
     model: type[models.Model], where: tuple[str, ...], values: tuple[str, ...], one_more: str, vendor: str
 ) -> str:
-    """The statement of ``update_where``. ``vendor`` is the database's, whose way of quoting this is."""
+    """Return the statement of ``update_where``. ``vendor`` is the database's, whose way of quoting is used."""
     quote, fields = connection.ops.quote_name, _fields(model)
     column = {name: quote(str(field.column)) for name, field in fields.items()}
     settings = [f"{column[name]} = %s" for name in values]
@@ -138,20 +139,20 @@ def _updating(
 
 
 def numbers(values: Iterable[int]) -> str:
-    """Numbers for an ``IN`` of a statement that is written by hand; empty where there is none. Never text."""
+    """Return numbers for an ``IN`` of a statement written by hand; empty where there are none. Never pass texts."""
     return ", ".join([str(int(value)) for value in values])
 
 
 def raw(rows: models.QuerySet[Any], **among: Iterable[int]) -> list[tuple[Any, ...]]:
     """
-    What a ``values_list`` would give, as the database has it: times without a zone or as text, booleans as numbers.
+    Return what a ``values_list`` would, as the database has it: times without a zone or as text, booleans as numbers.
 
-    Converting takes longer than reading; what is only compared with itself needs none.
+    Converting takes longer than reading, and what is only compared with itself needs no conversion.
 
     Args:
         rows: a query.
         among: numbers, by one attribute of its model: as ``filter(attribute__in=numbers)``, which looks at each of them
-            several times. The query has no other condition then, and no order.
+            several times. The query must have no other condition then, and no order.
     """
     try:
         sql, parameters = rows.query.get_compiler(rows.db).as_sql()

@@ -1,8 +1,8 @@
 """
-One INSERT for many rows, without model instances; and one for an instance. No signals.
+One INSERT for many rows, without model instances, and one for a single instance. No signals are sent.
 
-Most of what ``bulk_create`` takes is spent on each value by itself: on instances, on expressions, on preparing and
-escaping the same defaults again for each row. Here it is spent once a statement, or once a column of it.
+Most of the time of ``bulk_create`` is spent on each value by itself: on instances, on expressions, on preparing and
+escaping the same defaults again for each row. Here it is spent once per statement, or once per column of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .literals import Literals, Ready
 
 #: A statement of this many characters is under a server's ``max_allowed_packet`` (16 MB) however it is escaped.
 STATEMENT_CHARACTERS = 256 * 1024
-#: What a value of a column with a bound counts for.
+#: The size that is assumed for a value of a column with a length limit.
 SHORT_CHARACTERS = 40
 
 Row = tuple[Any, ...]
@@ -37,18 +37,19 @@ def insert(
     **same: Any,
 ) -> list[Row] | None:
     """
-    Insert rows in as few statements as their size and the database's bounds allow.
+    Insert rows in as few statements as their size and the database's limits allow.
 
     Args:
-        model: whose table; a column that is not named takes the field's default, as it would in ``save()``.
+        model: the model of the table; a column that is not named gets the field's default, as it would in ``save()``.
         columns: the attributes whose values are in ``rows``, in this order.
         rows: the values, as the database takes them: texts, numbers and NULLs. Times are aware.
-        keep_existing: pass over a row that is there already by a unique key, and change nothing of it.
-        returning: the attributes to give back of every row, of one that was there already too.
+        keep_existing: whether to leave a row unchanged that already exists by a unique key.
+        returning: the attributes to return of every row, also of one that existed already.
         same: the attributes that have one value for all rows, as the field takes it.
 
     Returns:
-        What ``returning`` asks for, as the database has it and in no order; None from a database that cannot tell.
+        The values of ``returning``, as the database has them and in no order; None from a database that cannot return
+            any.
     """
     fields = {field.attname: field for field in model._meta.concrete_fields}
     quote = connection.ops.quote_name
@@ -86,9 +87,9 @@ def insert(
 @sensitive_variables()
 def insert_one(instance: models.Model) -> None:
     """
-    Insert an instance that is not saved, and give it its key: ``save(force_insert=True)``, in less time.
+    Insert an unsaved instance and set its key: ``save(force_insert=True)``, in less time.
 
-    That makes the statement anew each time, and writes a word for every column of NULL.
+    ``save()`` builds the statement anew each time, and names every column that is NULL.
 
     Raises:
         DatabaseError: as ``save()`` does.
@@ -110,9 +111,9 @@ def insert_one(instance: models.Model) -> None:
 @functools.cache
 def _columns(model: type[models.Model], vendor: str) -> list[tuple[models.Field[Any, Any], str, bool]]:
     """
-    The fields of a model but its key, each with its column, and whether that is NULL where an INSERT does not name it.
+    Return the fields of a model except its key, each with its column, and whether that is NULL if an INSERT omits it.
 
-    ``vendor`` is the database's, whose way of quoting this is.
+    ``vendor`` is the database's, whose way of quoting is used.
     """
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     quote = connection.ops.quote_name
@@ -120,7 +121,9 @@ def _columns(model: type[models.Model], vendor: str) -> list[tuple[models.Field[
 
 
 def _defaults(model: type[models.Model], columns: Sequence[str], same: dict[str, Any]) -> dict[str, Any]:
-    """The value of each column that is not in the rows, as the database takes it, unless the table gives the same."""
+    """
+    Return the value of each column that is not in the rows, as the database takes it, unless the table gives the same.
+    """
     found = {}
     for field in model._meta.concrete_fields:
         if field.primary_key or field.attname in columns:
@@ -134,7 +137,7 @@ def _defaults(model: type[models.Model], columns: Sequence[str], same: dict[str,
 
 
 def _chunks(rows: Iterable[Row], texts: list[int], width: int) -> Iterable[list[Row]]:
-    """The rows of one statement after the other. ``texts`` are the columns without a bound."""
+    """Yield the rows of one statement after the other. ``texts`` are the columns without a length limit."""
     chunk: list[Row] = []
     size, most = 0, (connection.features.max_query_params or sys.maxsize) // width
     for row in rows:
@@ -149,7 +152,7 @@ def _chunks(rows: Iterable[Row], texts: list[int], width: int) -> Iterable[list[
 
 
 def _times(values: Sequence[datetime | None]) -> list[str | None]:
-    """What the fields make of times, without their look at whether they are some, which takes five times as long."""
+    """Return what the fields make of times, without their check of the type, which takes five times as long."""
     if any(value is not None and value.tzinfo is None for value in values):
         raise ValueError("a time without a zone")  # which Python would take for the machine's own
     zone = connection.timezone
@@ -157,7 +160,7 @@ def _times(values: Sequence[datetime | None]) -> list[str | None]:
 
 
 def _in_text(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Any]]:
-    """The rows as one parameter, which is their text."""
+    """Return the rows as one parameter, which is their text."""
     literals = Literals(connection.connection)
     constant = "".join([f", {literals.of([value])[0]}" for value in defaults])
     rows = zip(*map(literals.of, by_column), strict=True)
@@ -165,7 +168,7 @@ def _in_text(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, 
 
 
 def _in_parameters(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Any]]:
-    """The rows as places for parameters."""
+    """Return the rows as placeholders and parameters."""
     one = f"({', '.join(['%s'] * (len(by_column) + len(defaults)))})"
     rows = list(zip(*by_column, strict=True))
     return ", ".join([one] * len(rows)), [value for row in rows for value in (*row, *defaults)]

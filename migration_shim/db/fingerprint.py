@@ -1,7 +1,7 @@
 """
-A short digest of what a row says, made by the database: what has not changed need not be sent to be compared.
+A short digest of a row, computed by the database, so that unchanged rows need not be sent to be compared.
 
-64 bits for each row by itself, as 16 hexadecimal digits. Never of several rows: sums of digests lose rows.
+It has 64 bits, as 16 hexadecimal digits, and covers one row. Rows are never summed: sums of digests lose rows.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-#: What stands for a digest that could not be made. No database makes it, and it is never the same as another one.
+#: Stands for a digest that could not be made. No database makes it, and it never equals another digest.
 UNKNOWN = "?"
 
 
 def sql(connection: Any, parts: Sequence[str]) -> str:
     """
-    The digest of what ``parts`` say, as an expression of SQL. NULL where the database cannot make it (a row over
-    MySQL's ``max_allowed_packet``, a server without MD5): whoever asks takes that for "changed".
+    Return the SQL expression for the digest of ``parts``.
+
+    It is NULL where the database cannot compute it (a row over MySQL's ``max_allowed_packet``, a server without MD5),
+    which has to be taken for "changed".
 
     Args:
-        connection: of the database that is asked.
-        parts: columns that are never NULL and have no comma in them; others by the functions below.
+        connection: the connection to the database that is asked.
+        parts: columns that are never NULL and contain no comma; for others use the functions below.
     """
     if connection.vendor == "mysql":
         joined = ", ',', ".join(parts)  # not CONCAT_WS, which leaves out what is NULL
@@ -30,23 +32,23 @@ def sql(connection: Any, parts: Sequence[str]) -> str:
 
 
 def nullable(column: str) -> str:
-    """A column of numbers, times or words of ours that may be NULL."""
+    """Return the part for a column of numbers, times or words of ours that may be NULL."""
     return f"IFNULL({column}, '-')"
 
 
 def texts(connection: Any, columns: Sequence[str], long: str) -> list[str]:
     """
-    Columns of anybody's text, NULL or not, as parts of one digest: each with its length, so that what moves from one
-    into its neighbour is seen, and so that no column's character set can make two rows alike.
+    Return the parts for columns of anybody's text, NULL or not.
 
-    Where the server has two cyclic redundancy checks, of two polynomials, these stand for all the bytes, as 64 bits:
-    nothing is copied or converted, they take a fifth of the time of an MD5, miss no change within 64 bits and one in
-    2**64 of any others.
+    Each part includes the text's length, so that text that moves from one column to its neighbour is noticed, and no
+    column's character set can make two rows alike. Where the server has two cyclic redundancy checks of different
+    polynomials, these stand for all the bytes, as 64 bits. Nothing is copied or converted then; the checks take a fifth
+    of the time of an MD5, miss no change within 64 bits, and miss one in 2**64 of any others.
 
     Args:
-        connection: of the database that is asked.
-        columns: most of them.
-        long: one more, whose texts may be long.
+        connection: the connection to the database that is asked.
+        columns: most of the columns.
+        long: one more column, whose texts may be long.
     """
     if not has_two_checks(connection):
         return [*(_text(connection, column) for column in columns), _long_text(connection, long)]
@@ -57,12 +59,12 @@ def texts(connection: Any, columns: Sequence[str], long: str) -> list[str]:
 
 
 def has_two_checks(connection: Any) -> bool:
-    """Whether the server has CRC32 and CRC32C, both of which go on from a check so far."""
+    """Tell whether the server has CRC32 and CRC32C, both of which can continue from an earlier check."""
     return connection.vendor == "mysql" and connection.mysql_is_mariadb and connection.mysql_version >= (10, 8)
 
 
 def _checked(function: str, columns: Sequence[str]) -> str:
-    """The check of all columns, one after the other, without joining them."""
+    """Return the check of all columns, one after the other, without joining them."""
     check = "0"
     for column in columns:
         check = f"{function}({check}, IFNULL({column}, ''))"
@@ -70,33 +72,34 @@ def _checked(function: str, columns: Sequence[str]) -> str:
 
 
 def _text(connection: Any, column: str) -> str:
-    """One text behind its length and in utf8mb4."""
+    """Return one text behind its length and in utf8mb4."""
     if connection.vendor == "mysql":
-        # Not IFNULL: what CONCAT cannot make is NULL as well, and would look like a text that is not there.
+        # Not IFNULL: a failed CONCAT is NULL as well, and would look like a missing text.
         return f"IF({column} IS NULL, '-', CONCAT(LENGTH({column}), ':', CONVERT({column} USING utf8mb4)))"
     return f"CASE WHEN {column} IS NULL THEN '-' ELSE HEX(CAST({column} AS BLOB)) END"
 
 
 def _long_text(connection: Any, column: str) -> str:
-    """The same as a digest of its own, which copies none of it."""
+    """Return one text as a digest of its own, which copies none of it."""
     return f"IF({column} IS NULL, '-', MD5({column}))" if connection.vendor == "mysql" else _text(connection, column)
 
 
 def known(digest: str) -> str:
-    """A digest to be stored or sent: never NULL. An expression of SQL."""
+    """Return the SQL expression for a digest to be stored or sent, which is never NULL."""
     return f"COALESCE({digest}, '{UNKNOWN}')"
 
 
 def same(stored: str, present: str) -> str:
-    """Whether a stored digest is the present one: 1 or 0, and 0 where either is NULL. Both are expressions of SQL."""
+    """Return the SQL expression that is 1 where two digests are equal, else 0, also where either is NULL."""
     return f"COALESCE({stored} = {present}, 0)"
 
 
 def uncached(connection: Any) -> str:
     """
-    What a statement begins with whose subqueries are about another row each time. MariaDB would keep every answer of
-    theirs by all columns that it depends on, in a table of its own for each, and no answer is ever asked for again:
-    that took a third of such a statement.
+    Return the prefix of a statement whose subqueries ask about a different row each time.
+
+    MariaDB would keep every answer of theirs, by all columns that it depends on, in a table for each, and no answer is
+    ever asked for again. That took a third of such a statement's time.
     """
     if connection.vendor == "mysql" and connection.mysql_is_mariadb:
         return "SET STATEMENT optimizer_switch = 'subquery_cache=off' FOR "
@@ -104,7 +107,7 @@ def uncached(connection: Any) -> str:
 
 
 def microseconds(connection: Any, start: str, end: str) -> str:
-    """The time between two columns, as SQL; NULL where one of them is."""
+    """Return the SQL expression for the time between two columns in microseconds; NULL where one of them is."""
     if connection.vendor == "mysql":
         return f"TIMESTAMPDIFF(MICROSECOND, {start}, {end})"
     return f"django_timestamp_diff({end}, {start})"

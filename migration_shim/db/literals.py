@@ -1,9 +1,9 @@
 """
-Values as literals of SQL on MySQL and MariaDB, many at once.
+Values as SQL literals on MySQL and MariaDB, many at once.
 
-The driver writes a parameter into the text of the statement too. It looks each value up by its type and escapes seven
+The driver too writes a parameter into the text of the statement. It looks up each value by its type and escapes seven
 characters of it, which takes longer than all that the server then does with it. Here a whole list of values becomes one
-parameter that needs no more of that. It is still one: who records or shows statements has the statement without it.
+parameter that needs no more work. It is still a parameter: whoever records or shows statements has them without it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Ready:
-    """A parameter that is SQL already. What a learner wrote is in it: it is left out of the representation."""
+    """A parameter that is SQL already. It contains what learners wrote, and so it is left out of the representation."""
 
     __slots__ = ("text",)
 
@@ -27,7 +27,7 @@ class Ready:
 
 class Literals:
     """
-    Writes literals for one connection, and teaches it ``Ready``.
+    Writes literals for one connection, and teaches the connection ``Ready``.
 
     Args:
         driver: mysqlclient's connection, which is open.
@@ -36,12 +36,12 @@ class Literals:
     def __init__(self, driver: Any) -> None:
         self._driver = driver
         driver.encoders[Ready] = _as_it_is
-        # Nothing but these two can end a literal or change what follows. How they are made harmless depends on the
+        # Only these two characters can end a literal or change what follows. How they are escaped depends on the
         # server's mode (NO_BACKSLASH_ESCAPES), which the driver knows.
         self._backslash, self._quote = (driver.escape_string(character).decode() for character in "\\'")
 
     def of(self, values: Sequence[Any]) -> list[str]:
-        """A literal for each value of one column; what is neither text nor number is left to the driver."""
+        """Return a literal for each value of one column. What is neither text nor number is left to the driver."""
         kinds = set(map(type, values))
         if None in values and len(kinds) > 1:
             others = iter(self.of([value for value in values if value is not None]))

@@ -1,4 +1,4 @@
-"""Asking a server of MySQL or MariaDB what it replicates."""
+"""The statements that ask a server of MySQL or MariaDB what it replicates."""
 
 from __future__ import annotations
 

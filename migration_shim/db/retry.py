@@ -1,14 +1,14 @@
 """
-Once more after contention: what may pass by itself is tried again, as a whole, a few times.
+Retry after contention: work that may succeed later is tried again, as a whole, a few times.
 
-The one rule for every write of the app that others may meet:
+This is the one rule for every write of the app that others may compete with:
 
-- contention is a deadlock, a wait for a lock that took too long, or a connection that is gone;
-- a collision, that is a unique key that somebody else has just taken, is retried by those who ask for it (``also``),
-  since to others it says that the work is done;
-- nothing is retried inside a transaction: a deadlock has rolled back the whole of it, and only who has opened it can
-  do that again;
-- what a row's own text causes never passes, though MySQL and MariaDB call it operational.
+- Contention is a deadlock, a lock wait that took too long, or a lost connection.
+- A collision, a unique key that somebody else has just taken, is retried only for callers that ask for it (``also``).
+  To others it says that the work is done.
+- Nothing is retried inside a transaction. A deadlock has rolled back the whole of it, and only the code that opened it
+  can repeat it.
+- An error that a row's own text causes never passes, though MySQL and MariaDB call it operational.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ def on_contention(
     also: Callable[[BaseException], bool] = lambda error: False,
 ) -> Result:
     """
-    Call ``write`` until it succeeds or the tries are used up; it must leave nothing behind when it fails.
+    Call ``write`` until it succeeds or the tries are used up. It must leave nothing behind when it fails.
 
-    Between two tries connections that do not answer any more are closed, so that Django opens new ones.
+    Between two tries, connections that no longer answer are closed, so that Django opens new ones.
 
     Args:
         write: the whole of the work, with the transaction that it opens.
         tries: how often it is called at most.
-        first_pause: seconds before the second try, at most, and at least half of them; doubled each time.
+        first_pause: the longest pause before the second try, in seconds; at least half of it is waited. It doubles each
+            time.
         also: which errors may pass besides contention, such as ``collision``.
 
     Raises:
-        TargetWriteFailed, django.db.Error: that of the last try, or one that does not pass.
+        TargetWriteFailed, django.db.Error: the error of the last try, or one that does not pass.
     """
     for tried in range(1, tries):
         try:
@@ -58,13 +59,13 @@ def on_contention(
                 raise
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
-        # Two that have met do not meet again after the same pause.
+        # Random, so that two that have collided do not collide again after the same pause.
         time.sleep(first_pause * 2 ** (tried - 1) * random.uniform(0.5, 1))  # noqa: S311  (out of step, no secret)
     return write()
 
 
 def contention(error: BaseException) -> bool:
-    """Whether the same once more may succeed: a deadlock, a lock wait, a connection that is gone."""
+    """Tell whether repeating the work may succeed: after a deadlock, a lock wait or a lost connection."""
     cause = _database_error(error)
     if isinstance(cause, OperationalError):
         return not (cause.args and cause.args[0] in _TEXT_ERRORS)
@@ -72,7 +73,7 @@ def contention(error: BaseException) -> bool:
 
 
 def collision(error: BaseException) -> bool:
-    """Whether a unique key was taken: by somebody else just now, or by a row that makes this one impossible."""
+    """Tell whether a unique key was taken: by somebody else just now, or by a row that makes this one impossible."""
     if isinstance(error, TargetWriteFailed) and error.passing and _database_error(error) is None:
         return True
     return isinstance(_database_error(error), IntegrityError)

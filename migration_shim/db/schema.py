@@ -1,4 +1,4 @@
-"""Whether the database has the tables of this release: asked of Django's own record of what was applied."""
+"""Whether the database has the tables of this release, by Django's own record of applied migrations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ APP = "migration_shim"
 
 
 def complaint() -> str:
-    """What is wrong with the app's tables, and what to do; empty where they are this release's. One statement."""
+    """
+    Return what is wrong with the app's tables, and what to do; empty where they are this release's. One statement.
+    """
     try:
         applied = _applied()
     except DatabaseError as error:
@@ -29,7 +31,7 @@ def complaint() -> str:
 
 
 def is_behind() -> bool:
-    """Whether the tables are those of an older release, or of none; False where that cannot be told."""
+    """Tell whether the tables are those of an older release, or missing; False where that cannot be told."""
     try:
         applied = _applied()
     except DatabaseError:

@@ -1,4 +1,4 @@
-"""What storages raise, whichever backend of django-storages stands behind them."""
+"""The errors that storages raise, whichever backend of django-storages stands behind them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from django.core.exceptions import SuspiciousOperation
 
-#: The roots of what the backends of django-storages raise: none of them is an OSError.
+#: The base classes of the errors of django-storages' backends, none of which is an OSError.
 _BACKEND_ERRORS = (
     ("botocore.exceptions", "BotoCoreError"),
     ("botocore.exceptions", "ClientError"),
@@ -18,9 +18,10 @@ _BACKEND_ERRORS = (
 
 def storage_errors() -> tuple[type[Exception], ...]:
     """
-    What a storage may raise when it does not do as it is told; for an ``except``, which asks when something was raised.
+    Return the errors of a storage that fails, for an ``except`` clause, which evaluates this only when something was
+    raised.
 
-    A backend that has raised is imported: what is not imported needs no entry, and nothing is imported for its sake.
+    A backend that has raised is imported already. So nothing is imported here, and other backends need no entry.
     """
     loaded = ((sys.modules.get(module), name) for module, name in _BACKEND_ERRORS)
     # A ValueError is Python's own word for a name that no file can have: with a NUL in it, for one.

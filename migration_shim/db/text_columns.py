@@ -1,8 +1,8 @@
 """
 People's own text in the app's columns: a text is made to fit its column, and a migration makes the columns fit.
 
-Many LMSs still have columns of MySQL's ``utf8mb3``, which takes no character beyond U+FFFF: strict MySQL refuses a
-reason with an emoji, and with it the step; any other stores something else than what the log's chain has hashed.
+Many LMSs still have columns of MySQL's ``utf8mb3``, which holds no character beyond U+FFFF. Strict MySQL refuses a
+reason with an emoji, and with it the step. Other modes store something else than what the log's chain has hashed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _RESIDUE = ("raw_header", "grader_payload", "student_info", "extra_body")
 
 
 def fitted(model: type[models.Model], name: str, text: str) -> str:
-    """
-    A text as a column can hold it: what it cannot hold is written as Python would escape it (``\\U0001f525``).
+    r"""
+    Return a text as a column can hold it: other characters are written as Python would escape them (``\U0001f525``).
 
-    Text that is not ASCII costs a statement on MySQL and MariaDB: columns get another character set in many ways.
+    Text that is not ASCII costs a statement on MySQL and MariaDB, because a column's character set has many sources.
     """
     text = text.encode("utf-8", "backslashreplace").decode()  # no database takes half a surrogate pair
     if text.isascii() or connection.vendor != "mysql":
@@ -46,12 +46,12 @@ def fitted(model: type[models.Model], name: str, text: str) -> str:
 
 
 def _field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
-    """One of a model's columns. ``get_field`` gives relations that lead to the model too, which have none."""
+    """Return one of a model's columns. ``get_field`` also returns relations that lead to the model, which have none."""
     return next(field for field in model._meta.concrete_fields if field.name == name)
 
 
 def _charsets(database: Any, model: type[models.Model], name: str) -> list[str]:
-    """The character sets through which a text goes on its way into a column, whose own comes last."""
+    """Return the character sets through which a text goes on its way into a column; the column's own comes last."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT @@character_set_client, @@character_set_connection, CHARACTER_SET_NAME "
@@ -72,10 +72,11 @@ def _as(charset: str, text: str) -> str:
 
 def widen(apps: Any, schema_editor: Any) -> None:
     """
-    Give the columns of people's text utf8mb4, where they have something else; for a migration. Only MySQL and MariaDB.
+    Give the columns of people's text utf8mb4 where they have something else. For a migration; MySQL and MariaDB only.
 
-    The ledger is changed in place where the server can (MariaDB), copied where it is small, and else left as it is with
-    a word in the log: a copy of a large table would keep learners waiting. Preflight names such columns.
+    The ledger is changed in place where the server can do that (MariaDB), copied where it is small, and otherwise left
+    as it is with a line in the log, because copying a large table would keep learners waiting. Preflight names such
+    columns.
     """
     if schema_editor.connection.vendor != "mysql":
         return
@@ -99,7 +100,7 @@ def widen(apps: Any, schema_editor: Any) -> None:
 
 
 def _alter(model: type[models.Model], names: tuple[str, ...], schema_editor: Any) -> str | None:
-    """The statement that widens those of the columns that are not; None where there is nothing to do."""
+    """Return the statement that widens the columns that need it, or None where there is nothing to do."""
     quote, changes = schema_editor.quote_name, []
     for name in names:
         field = _field(model, name)

@@ -1,4 +1,4 @@
-"""Asking something that may not answer."""
+"""Call something that may not answer, with a time limit."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ PATIENCE = 10.0
 
 def call(ask: Callable[[], T], seconds: float = PATIENCE, *, afterwards: Callable[[], object] = lambda: None) -> T:
     """
-    What ``ask()`` returns or raises.
+    Return what ``ask()`` returns, or raise what it raises, if it ends within ``seconds``.
 
-    In a thread of its own: name servers, and clients of storages, caches and brokers, have timeouts that cannot be set
-    from here, or none. One that does not answer is left behind, and ends with the process. What asks a database has to
-    close the thread's connections ``afterwards``, when the answer is there already.
+    It runs in a thread of its own: name servers, and clients of storages, caches and brokers, have timeouts that cannot
+    be set from here, or none. A thread that does not answer is left behind, and ends with the process. A call that asks
+    a database has to close the thread's connections in ``afterwards``, which runs when the answer is there already.
 
     Raises:
-        TimeoutError: it did neither in time.
+        TimeoutError: it did not end in time.
     """
     answer: Future[T] = Future()
 
     def work() -> None:
         try:
             answer.set_result(ask())
-        except Exception as error:  # handed on to whoever asked
+        except Exception as error:  # passed on to the caller
             answer.set_exception(error)
         finally:
             afterwards()

@@ -155,12 +155,14 @@ class _Page:
         known: list[_Entry | _Attempt] = [*page, *(one for family in self.family.values() for one in family)]
         # Rows first: what ends after this is in flight here, whatever its learner's state says by then.
         grace = timedelta(seconds=settings.delivery_grace_seconds)
-        self.rows = score_events.rows({one.target_submission_id or 0 for one in known} - {0}, since=moment - grace)
+        self.rows = score_events.progress_of(
+            {one.target_submission_id or 0 for one in known} - {0}, since=moment - grace
+        )
         theirs = {one.legacy_id or 0 for one in known if one.authority == Authority.LEGACY} - {0}
         self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
         if theirs and away is None:
             try:
-                self.open = on_legacy.unretired(theirs)
+                self.open = on_legacy.ids_unretired(theirs)
             except timeouts.AWAY as error:
                 self.away = error
         if self.away is not None:

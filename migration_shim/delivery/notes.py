@@ -92,7 +92,7 @@ def _raise(
         permits.withdraw([course_id])
     differs = buckets.differences_of(alarms)
     found = {}
-    for pk, old in buckets.stored(alarms).items():
+    for pk, old in buckets.counted_entries(alarms).items():
         named = {*filter(None, old.row.divergences.split(",")), DivergenceClass.UNDELIVERED.value}
         result, divergences, bucket = PairStatus.DIVERGED, ",".join(sorted(named))[:255], old.bucket_id
         if bucket is not None:

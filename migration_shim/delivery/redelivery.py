@@ -27,7 +27,7 @@ from ..lms import receivers, state
 from ..metrics import count
 from ..models import LedgerEntry
 from ..target import results, score_events
-from ..target.score_events import Again
+from ..target.score_events import ResendResult
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
     wanted = wanted.filter(delivery_tries__lt=TRIES)  # of one that died with its last try the next look says so
     if not wanted.exists():
         return {}
-    if not receivers.deliver(settings.score_receivers):
+    if not receivers.reaches_platform(settings.score_receivers):
         return {"no_receiver": wanted.count()}
     done: Counter[str] = Counter()
     due = Q(delivery_tried_at=None) | Q(delivery_tried_at__lte=now() - PAUSE)
@@ -68,18 +68,18 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
     if not mine.update(delivery_tries=F("delivery_tries") + 1, delivery_tried_at=now()):
         return "by_another"
     told = json.dumps(results.COULD_NOT_BE_GRADED) if settings.tell_learner_of_failure else None
-    came = score_events.again(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
+    came = score_events.resend(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
     still = invariants.wait_now([entry])
     if still is not None and not still:
         with counted([entry.pk]):  # the next comparison notes what is there
             LedgerEntry.objects.filter(pk=entry.pk).update(learner_said="")
-        if came is Again.SENT:
+        if came is ResendResult.SENT:
             count("delivered_again")
             return "delivered"
         count("delivery_not_awaited")
         return "not_awaited"
     word = "without_effect"
-    if came is Again.NOTHING and entry.superseded_at is not None:
+    if came is ResendResult.NOTHING and entry.superseded_at is not None:
         LedgerEntry.objects.filter(pk=entry.pk, supersession_due=None).update(supersession_due=now())
         word = "looked_at_again"
     count("delivery_without_effect")

@@ -26,7 +26,7 @@ def counted(course_id: str, settings: ShimSettings) -> dict[str, Any]:
         (sides if place.kind == Kind.THIRD_SIDE else said)[place.bin] += number
     return {
         "applies": state.is_lms(),
-        "receiver": receivers.deliver(settings.score_receivers),
+        "receiver": receivers.reaches_platform(settings.score_receivers),
         "waiting": waiting.count(),
         "undeliverable": waiting.exclude(undeliverable="").count(),
         "third_side": {

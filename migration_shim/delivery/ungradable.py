@@ -30,7 +30,7 @@ def rows(courses: Collection[str], settings: ShimSettings) -> dict[str, list[int
     # From the target's side: there are fewer rows that graders have had than entries that are not settled.
     often = LedgerEntry.objects.filter(leases__gte=settings.hand_out_limit, settled_at=None)
     often = often.filter(course_id__in=list(courses))
-    handed_out, found = sorted(open_rows.handed_out()), defaultdict(list)
+    handed_out, found = sorted(open_rows.ids_handed_out()), defaultdict(list)
     for start in range(0, len(handed_out), _AT_ONCE):
         entries = often.filter(target_submission_id__in=handed_out[start : start + _AT_ONCE])
         for submission_id, course_id in entries.order_by("target_submission_id").values_list(*_COLUMNS):
@@ -73,7 +73,7 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
     }
     if execute:
         with runs.running("fail", course_id) as record:
-            content["failed"] = sum(results.fail(row["submission"], settings) for row in found)
+            content["failed"] = sum(results.fail_row(row["submission"], settings) for row in found)
             record.document, record.complete = content, True
     return Document(content=content, exit_code=ExitCode.LEFT_BEHIND if content["not_found"] else ExitCode.OK)
 
@@ -92,5 +92,5 @@ def _found(course_id: str, submissions: Collection[int], settings: ShimSettings)
 def _unanswered(submissions: list[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     for start in range(0, len(submissions), _AT_ONCE):
-        found |= open_rows.in_flight(submissions[start : start + _AT_ONCE])
+        found |= open_rows.queues_of_in_flight(submissions[start : start + _AT_ONCE])
     return found

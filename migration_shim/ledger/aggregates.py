@@ -1,4 +1,4 @@
-"""Counts over the ledger of a course: documents, reports and the gate say what is stored, whatever one run saw."""
+"""Counts over the ledger of a course, for documents, reports and the gate: what is stored, whatever one run saw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ..core.buckets import Bin, Flag, Kind, lower_edge, quantile, read, upper_edge
+from ..core.buckets import Bin, Flag, Kind, lower_edge, parse_differences, quantile, upper_edge
 from ..core.data import DivergenceClass, PairStatus
 from ..models import Divergence
 from . import counts
@@ -19,15 +19,15 @@ _SIDES = (("legacy", Kind.LEGACY_SECONDS, lower_edge), ("target", Kind.TARGET_SE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tallies:
+class CourseAggregates:
     """
-    What the results on a course's entries add up to.
+    The totals of the results on a course's entries.
 
     Args:
         queues: by the names that CAPA gave them.
         statuses: how many entries have each result.
         known: how many entries have each known difference, by its name or its number in the register.
-        cohorts: how the pairs of each queue and problem came out.
+        cohorts: the outcomes of the pairs of each queue and problem.
         payloads_compared: how many entries had their payload compared.
     """
 
@@ -38,8 +38,8 @@ class Tallies:
     payloads_compared: int
 
 
-def of_course(course_id: str, numbers: counts.Numbers) -> Tallies:
-    """All that is told by queue, problem and result. ``numbers`` are the course's, as ``counts.facts`` gives them."""
+def of_course(course_id: str, numbers: counts.Numbers) -> CourseAggregates:
+    """Return the totals of a course by queue, problem and result. ``numbers`` come from ``counts.facts``."""
     statuses: Counter[str] = Counter()
     known: Counter[str] = Counter()
     cohorts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -48,7 +48,7 @@ def of_course(course_id: str, numbers: counts.Numbers) -> Tallies:
         if facts.known and facts.result != PairStatus.WAITING:  # of one that waits it says for what
             known[facts.known] += number
         cohorts[facts.queue_name, facts.item_id][facts.result] += number
-    return Tallies(
+    return CourseAggregates(
         queues=sorted({facts.queue_name for facts, _ in numbers}),
         statuses=statuses,
         known=dict(sorted(known.items())),
@@ -68,16 +68,16 @@ def _cohort(course_id: str, queue_name: str, item_id: str, found: Counter[str]) 
 
 
 def classes(numbers: counts.Numbers) -> dict[str, int]:
-    """How many divergences there are of each class, the registered ones included; without those signed for."""
+    """Return how many divergences of each class there are, the registered ones included, the signed ones not."""
     found: Counter[DivergenceClass] = Counter()
     for facts, number in numbers:
         if facts.differences:
-            found.update(dict.fromkeys(read(facts.differences), number))
+            found.update(dict.fromkeys(parse_differences(facts.differences), number))
     return {klass.value: found[klass] for klass in DivergenceClass}
 
 
 def confusion(course_id: str) -> list[dict[str, Any]]:
-    """What legacy's graders said against what the target's said, in a few words or tenths of a score."""
+    """Return how legacy's results compare with the target's, in a few words or tenths of a score."""
     pairs: Counter[tuple[str, str]] = Counter()
     for place, number in counts.bins(course_id, Kind.CONFUSION):
         one, other = place.bin.split("|")
@@ -86,7 +86,7 @@ def confusion(course_id: str) -> list[dict[str, Any]]:
 
 
 def daily(numbers: counts.Numbers) -> list[dict[str, Any]]:
-    """By day of arrival (UTC): how many entries were compared, and how many diverge."""
+    """Return, by day of arrival (UTC), how many entries were compared and how many diverge."""
     compared: Counter[date] = Counter()
     diverged: Counter[date] = Counter()
     for facts, number in numbers:
@@ -100,15 +100,15 @@ def daily(numbers: counts.Numbers) -> list[dict[str, Any]]:
 
 
 def seconds(course_id: str, **wanted: Any) -> list[tuple[Bin, int]]:
-    """How long the pairs of a course took that both systems got in the same moment, for ``latency``."""
+    """Return how long the pairs of a course took that both systems received at the same moment, for ``latency``."""
     return counts.bins(course_id, Kind.LEGACY_SECONDS, Kind.TARGET_SECONDS, **wanted)
 
 
 def latency(places: Iterable[tuple[Bin, int]]) -> dict[str, dict[str, Any]]:
     """
-    Seconds from arrival to return on each side, over pairs that both systems got in the same moment.
+    Return the seconds from arrival to return on each side, over pairs that both systems received at the same moment.
 
-    Quantiles out of a histogram: legacy's may be up to 2 % too low, and the target's up to 2 % too high.
+    The quantiles come from a histogram: legacy's may be up to 2 % too low, the target's up to 2 % too high.
     """
     numbers: dict[str, Counter[int]] = {kind: Counter() for _, kind, _ in _SIDES}
     for place, number in places:
@@ -122,7 +122,7 @@ def latency(places: Iterable[tuple[Bin, int]]) -> dict[str, dict[str, Any]]:
 
 
 def divergences(course_id: str) -> Iterator[dict[str, Any]]:
-    """Every divergence on record that nobody has signed for, in keyset pages, with what finds its rows again."""
+    """Yield every divergence on record that is not signed for, in keyset pages, with what finds its rows again."""
     columns = {
         "entry": "entry_id",
         "legacy_id": "entry__legacy_id",

@@ -19,17 +19,17 @@ SCHEMA = "migration_shim.xqueue_audit/1"
 
 def run(courses: Collection[str], noted: Any = None) -> Document:
     """
-    Show and verify the logs of courses, of every course that has one where none is named.
+    Show and verify the logs of the named courses, or of every course that has a log where none is named.
+
+    The exit code is 2 where a log is broken.
 
     Args:
         courses: their ids.
-        noted: the content of an earlier audit: each log must still hold the entry that was its newest then. Of the
-            courses named only, if any are.
-
-    Exit code 2 says that a log is broken.
+        noted: the content of an earlier audit. Each log must still hold the entry that was its newest then. If courses
+            are named, only theirs are checked.
 
     Raises:
-        ShimError: ``noted`` is no such content.
+        ShimError: ``noted`` is not the content of an audit.
     """
     heads_then = {} if noted is None else heads_of(noted)
     wanted = sorted(courses or _courses() | heads_then.keys())
@@ -50,10 +50,10 @@ def run(courses: Collection[str], noted: Any = None) -> Document:
 
 def heads_of(content: Any) -> dict[str, Head]:
     """
-    The heads in the document of an earlier audit.
+    Return the heads in the document of an earlier audit.
 
     Raises:
-        ShimError: it is not such a document.
+        ShimError: ``content`` is not such a document.
     """
     try:
         if content["schema"] != SCHEMA:
@@ -94,7 +94,7 @@ def _link(row: PhaseChange) -> Link:
 
 
 def _phase_breaks(record: CoursePhase | None, rows: list[PhaseChange]) -> Iterator[str]:
-    """A phase on record that no entry led to was not set by this app."""
+    """Yield a break where the phase on record is one that no entry led to: this app did not set it."""
     recorded = record.phase if record else Phase.LEGACY
     logged = rows[-1].step_to if rows else Phase.LEGACY
     if recorded != logged:

@@ -1,13 +1,13 @@
 """
-Counters over the ledger: each entry that was compared stands in one bucket and in some bins, and is counted there.
+Counters over the ledger: each compared entry stands in one bucket and in some bins, and is counted there.
 
-For each bucket ``number`` is how many entries have its id. So whoever changes what an entry is counted by changes the
-counters in the same transaction: it locks the entries, and writes to the counters last and in the order of their ids.
-Nobody waits for an entry while holding a counter, and two who write at once wait for each other in one order only. See
-docs/decisions/0032.
+``number`` of a bucket is how many entries have its id. So whoever changes what an entry is counted by changes the
+counters in the same transaction: it locks the entries first, and writes the counters last and in the order of their
+ids. Nobody waits for an entry while holding a counter, and two who write at once wait for each other in one order only.
+See docs/decisions/0032.
 
-An entry without a bucket is loose: nothing was compared yet, and whoever counts reads it itself (``counts.py``). The
-router and the import write such ones, and touch no counter.
+An entry without a bucket is loose: it was not compared yet, and counting reads it itself (``counts.py``). The router
+and the import write loose entries, and touch no counter.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from django.db import connection, models, transaction
 from ..core.buckets import Bin, Facts, Row, bin_id, bins_of, bucket_id, facts_of
 from ..models import Bucket, Divergence, Histogram, LedgerEntry
 
-#: What is read of an entry to count it, in the order of ``Row``.
+#: The columns that are read of an entry to count it, in the order of ``Row``.
 COLUMNS = Row._fields
 #: Rows of one statement; a transaction rarely has more.
 AT_ONCE = 500
-#: In the place of facts that nobody knows: the row is there, and only its number is changed.
+#: Stands for unknown facts of a bucket whose row exists and only changes its number.
 _NOBODY = Facts("", "", "", date(1970, 1, 1), None, None, "", "", "", "", "", "", "", "", 0)
 
 
-class Stored(NamedTuple):
-    """Where an entry is counted now; read under its lock."""
+class CountedEntry(NamedTuple):
+    """Where an entry is counted now, read under its lock."""
 
     bucket_id: int | None
     row: Row
@@ -41,9 +41,10 @@ class Stored(NamedTuple):
 
 class Changes:
     """
-    What one transaction changes of the counters. Plain tuples, no instances: a comparison makes thousands at a time.
+    What one transaction changes of the counters.
 
-    ``write`` comes last in the transaction, once, and the entries that are counted have to be locked by it.
+    These are plain tuples, no instances: a comparison makes thousands at a time. ``write`` has to come last in the
+    transaction, once, and the transaction has to hold the locks of the entries.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,10 @@ class Changes:
         self._bins: Counter[Bin] = Counter()
 
     def add(self, facts: Facts, number: int = 1) -> int:
-        """Count so many entries in the bucket of these facts; its id, which they have to get."""
+        """
+        Count ``number`` entries in the bucket of these facts, and return the bucket's id, which the entries have to
+        get.
+        """
         found = self._ids.get(facts)
         if found is None:
             found = self._ids[facts] = bucket_id(facts)
@@ -62,25 +66,25 @@ class Changes:
         return found
 
     def name(self, bucket: int, facts: Facts) -> None:
-        """Say what a bucket is of whose row may not be there."""
+        """Give the facts of a bucket whose row may not exist yet."""
         self._facts[bucket] = facts
 
     def leave(self, old: int | None, number: int = 1) -> None:
-        """Take so many entries out of a bucket, by its id. Loose ones stand in none."""
+        """Take ``number`` entries out of a bucket, by its id; None, for loose entries, changes nothing."""
         if old is not None:
             self._numbers[old] -= number
 
     def place(self, bins: Iterable[Bin], number: int = 1) -> None:
-        """Count so many entries in each of these bins; a negative number takes them back."""
+        """Count ``number`` entries in each of these bins; a negative number takes them back."""
         for one in bins:
             self._bins[one] += number
 
-    def move(self, old: Stored, row: Row, differences: Mapping[str, int | None] | None = None) -> int:
+    def move(self, old: CountedEntry, row: Row, differences: Mapping[str, int | None] | None = None) -> int:
         """
-        Count an entry as it is now, and no more as it was; the id of its bucket.
+        Count an entry as it is now and no longer as it was, and return the id of its bucket.
 
         Args:
-            old: as it was read under the entry's lock.
+            old: the entry as it was read under its lock.
             row: its columns as they are now.
             differences: as ``facts_of`` takes them.
         """
@@ -91,7 +95,9 @@ class Changes:
         return self.add(facts_of(row, differences))
 
     def write(self) -> None:
-        """Add all to the counters: one statement a table (and ``AT_ONCE`` rows), and none where nothing has changed."""
+        """
+        Add everything to the counters, in one statement per table and ``AT_ONCE`` rows. Without changes there is none.
+        """
         _add(Bucket, Facts._fields, {key: self._facts.get(key, _NOBODY) for key in self._numbers}, self._numbers)
         bins = {bin_id(place): place for place in self._bins}
         _add(Histogram, Bin._fields, bins, {key: self._bins[place] for key, place in bins.items()})
@@ -102,7 +108,7 @@ class Changes:
 def _add(
     model: type[models.Model], names: tuple[str, ...], rows: Mapping[int, Any], numbers: Mapping[int, int]
 ) -> None:
-    """Add to rows, and make those that are not there yet, in the order of their ids."""
+    """Add to rows in the order of their ids, and create those that do not exist yet."""
     quote = connection.ops.quote_name
     number = quote("number")
     ids = sorted(key for key, change in numbers.items() if change)
@@ -123,25 +129,33 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def stored(ids: Collection[int], *also: str) -> dict[int, Stored]:
-    """Where entries are counted, and what these other columns say, under their locks: inside a transaction."""
+def counted_entries(ids: Collection[int], *also: str) -> dict[int, CountedEntry]:
+    """
+    Lock these entries and return where each is counted, with its values of the columns ``also``.
+
+    To be called inside a transaction.
+    """
     rows = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
     names = list(dict.fromkeys((*COLUMNS, *also)))  # named twice it would be read once
     places = [names.index(name) for name in also]
     return {
-        pk: Stored(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
+        pk: CountedEntry(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
         for pk, old, *row in rows.values_list("pk", "bucket_id", *names)
     }
 
 
 def rows_of(ids: Collection[int]) -> dict[int, Row]:
-    """The columns of these entries, without their locks."""
+    """Return the columns of these entries, without locking them."""
     rows = LedgerEntry.objects.filter(pk__in=ids).order_by()
     return {pk: Row._make(row) for pk, *row in rows.values_list("pk", *COLUMNS)}
 
 
 def differences_of(ids: Collection[int]) -> dict[int, dict[str, int | None]]:
-    """By entry: its divergences that nobody has signed for, each with what covers it. Without them it is left out."""
+    """
+    Return each entry's divergences that are not signed for, each with the number of what covers it.
+
+    An entry without any is left out.
+    """
     found: dict[int, dict[str, int | None]] = defaultdict(dict)
     rows = Divergence.objects.filter(entry__in=ids, cured_at=None).order_by()
     for pk, klass, known in rows.values_list("entry_id", "klass", "known_id"):
@@ -152,16 +166,17 @@ def differences_of(ids: Collection[int]) -> dict[int, dict[str, int | None]]:
 @contextmanager
 def counted(ids: Collection[int], changes: Changes | None = None) -> Iterator[None]:
     """
-    Count entries anew that are changed inside, in one transaction. Loose ones stay loose.
+    Recount entries that the block changes, in one transaction. Loose entries stay loose.
 
-    Not one inside another of the same entries: each takes them out of the bucket that they stood in before it.
+    Such blocks must not be nested over the same entries: each takes them out of the bucket that they stood in before
+    it.
 
     Args:
         ids: the entries that may be changed; they are locked.
-        changes: of a transaction that goes on, and locks more entries: it writes them itself, at its end.
+        changes: those of a longer transaction that locks more entries and writes them itself, at its end.
     """
     with transaction.atomic():
-        before = {pk: old for pk, old in stored(ids).items() if old.bucket_id is not None}
+        before = {pk: old for pk, old in counted_entries(ids).items() if old.bucket_id is not None}
         yield
         mine = Changes() if changes is None else changes
         _count_again(before, mine)
@@ -170,10 +185,10 @@ def counted(ids: Collection[int], changes: Changes | None = None) -> Iterator[No
 
 
 def take_in(ids: Collection[int]) -> None:
-    """Count entries that are loose, as they are now."""
+    """Count loose entries as they are now."""
     changes = Changes()
     with transaction.atomic():
-        loose = {pk: old for pk, old in stored(ids).items() if old.bucket_id is None}
+        loose = {pk: old for pk, old in counted_entries(ids).items() if old.bucket_id is None}
         differences = differences_of(loose) if loose else {}
         to: dict[int, list[int]] = defaultdict(list)
         for pk, old in loose.items():
@@ -183,13 +198,13 @@ def take_in(ids: Collection[int]) -> None:
 
 
 def _give(to: Mapping[int, list[int]]) -> None:
-    """Write down in which bucket entries stand, by bucket."""
+    """Store on the entries in which bucket they stand. ``to`` has their ids by bucket."""
     for bucket, pks in sorted(to.items()):
         LedgerEntry.objects.filter(pk__in=pks).update(bucket_id=bucket)
 
 
-def _count_again(before: dict[int, Stored], changes: Changes) -> None:
-    after = stored(before) if before else {}
+def _count_again(before: dict[int, CountedEntry], changes: Changes) -> None:
+    after = counted_entries(before) if before else {}
     differences = differences_of(after) if after else {}
     to: dict[int, list[int]] = defaultdict(list)
     for pk, old in before.items():

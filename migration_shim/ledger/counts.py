@@ -1,7 +1,7 @@
 """
-Reading the counters of courses. What is loose, because no comparison has counted it yet, is read entry by entry.
+Read the counters of courses. Loose entries, which no comparison has counted yet, are read one by one.
 
-So a count costs as much as there are buckets (problems times days, some for each) and entries that have come since the
+So a count costs as much as there are buckets (problems times days, with some for each) and entries that came since the
 last reconcile, however large the ledger is.
 """
 
@@ -23,13 +23,13 @@ Numbers = list[tuple[Facts, int]]
 
 
 def loose_of(course_id: str) -> QuerySet[LedgerEntry]:
-    """The entries of a course that stand in no bucket."""
+    """Return the entries of a course that stand in no bucket."""
     return LedgerEntry.objects.filter(course_id=course_id, bucket_id=None)
 
 
 def facts(course_id: str, wanted: Q | None = None) -> Numbers:
     """
-    All that a course's entries are counted by, with how many are alike.
+    Return the facts of a course's entries, with how many entries share them.
 
     Args:
         course_id: the course.
@@ -39,7 +39,7 @@ def facts(course_id: str, wanted: Q | None = None) -> Numbers:
 
 
 def joined(compared: Numbers, still_loose: Counter[Facts]) -> Numbers:
-    """Both together: what is alike is one number, whether it stands in a bucket or not."""
+    """Return the numbers of counted and loose entries together: equal facts have one number."""
     found = Counter(still_loose)
     for one, number in compared:
         found[one] += number
@@ -47,13 +47,13 @@ def joined(compared: Numbers, still_loose: Counter[Facts]) -> Numbers:
 
 
 def bucketed(course_id: str) -> Numbers:
-    """The same of the entries that stand in a bucket."""
+    """Return the facts of a course's entries that stand in a bucket, with how many entries share them."""
     rows = Bucket.objects.filter(course_id=course_id).exclude(number=0)
     return [(Facts._make(values), number) for number, *values in rows.values_list("number", *Facts._fields)]
 
 
 def loose(course_id: str, wanted: Q | None = None) -> Counter[Facts]:
-    """The same of the loose entries alone."""
+    """Return the facts of a course's loose entries, with how many entries share them. ``wanted`` is as in ``facts``."""
     found: Counter[Facts] = Counter()
     for page in _loose_rows(course_id, wanted):
         differences = differences_of([pk for pk, _ in page])
@@ -63,9 +63,10 @@ def loose(course_id: str, wanted: Q | None = None) -> Counter[Facts]:
 
 def among(course_id: str, asked: Collection[Facts], wanted: Q) -> Counter[Facts]:
     """
-    How many entries of some buckets are such as is asked for; the entries of these buckets are read.
+    Return how many entries of the buckets ``asked`` meet the condition ``wanted``. All entries of these buckets are
+    read.
 
-    For what happened within a day: a bucket knows no hour.
+    This serves questions about times within a day, because a bucket knows no hour.
     """
     by_id = {bucket_id(facts): facts for facts in asked}
     rows = LedgerEntry.objects.filter(wanted, course_id=course_id, bucket_id__in=by_id).order_by()
@@ -75,7 +76,9 @@ def among(course_id: str, asked: Collection[Facts], wanted: Q) -> Counter[Facts]
 
 
 def bins(course_id: str, *kinds: Kind, wanted: Q | None = None) -> list[tuple[Bin, int]]:
-    """The bins of some histograms of a course, with how many entries each holds. ``wanted`` as in ``facts``."""
+    """
+    Return the bins of some histograms of a course, with how many entries each holds. ``wanted`` is as in ``facts``.
+    """
     more: Counter[Bin] = Counter()
     for page in _loose_rows(course_id, wanted):
         more.update(place for _, row in page for place in bins_of(row) if place.kind in kinds)
@@ -83,17 +86,17 @@ def bins(course_id: str, *kinds: Kind, wanted: Q | None = None) -> list[tuple[Bi
 
 
 def counted_bins(course_id: str, *kinds: Kind) -> list[tuple[Bin, int]]:
-    """The same of the entries that stand in a bucket."""
+    """Return the bins of some histograms of a course, with how many entries that stand in a bucket each holds."""
     rows = Histogram.objects.filter(course_id=course_id, kind__in=kinds).exclude(number=0)
     return [(Bin._make(values), number) for number, *values in rows.values_list("number", *Bin._fields)]
 
 
 def pages(entries: QuerySet[LedgerEntry], size: int = PAGE) -> Iterator[list[int]]:
     """
-    The ids of loose entries, in pages, by one statement.
+    Yield the ids of loose entries in pages of ``size``, by one statement.
 
-    Not in keyset pages: where nothing stands in a bucket yet MariaDB reads the course's index from its beginning for
-    each of them.
+    These are not keyset pages: while nothing stands in a bucket, MariaDB would read the course's index from its
+    beginning for each of them.
     """
     ids = sorted(entries.order_by().values_list("pk", flat=True))
     yield from (ids[start : start + size] for start in range(0, len(ids), size))
@@ -106,31 +109,31 @@ def _loose_rows(course_id: str, wanted: Q | None) -> Iterator[list[tuple[int, Ro
 
 
 def queues(course_id: str) -> list[str]:
-    """The queues of a course, by the names that CAPA gave them."""
+    """Return the queues of a course, by the names that CAPA gave them."""
     counted = Bucket.objects.filter(course_id=course_id).exclude(number=0)
     return sorted({*exact(counted, "queue_name"), *exact(loose_of(course_id), "queue_name")})
 
 
 def courses() -> list[str]:
-    """All courses that have an entry: the database skips from one to the next in the index."""
+    """Return all courses that have an entry. The database skips from one to the next in the index."""
     return sorted(LedgerEntry.objects.order_by().values_list("course_id", flat=True).distinct())
 
 
 def known_courses() -> list[str]:
-    """Every course that has a phase on record or a ledger entry."""
+    """Return every course that has a phase on record or a ledger entry."""
     phases = set(CoursePhase.objects.values_list("course_id", flat=True))
     return sorted(phases | set(courses()))
 
 
 class Size(NamedTuple):
-    """How many entries there are, and from how many of them the residue was dropped."""
+    """The number of a course's entries, and of those whose residue was dropped."""
 
     entries: int
     dropped: int
 
 
 def sizes() -> dict[str, Size]:
-    """The size of every course's ledger. Three statements, however many courses."""
+    """Return the size of every course's ledger, by course. Three statements, however many courses there are."""
     found = dict.fromkeys(courses(), Size(0, 0))
     compared = Bucket.objects.order_by().annotate(bit=F("flags").bitand(int(Flag.PURGED))).values_list("course_id")
     still_loose = LedgerEntry.objects.filter(course_id__in=found, bucket_id=None).order_by().values_list("course_id")

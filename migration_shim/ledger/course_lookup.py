@@ -1,8 +1,8 @@
 """
-What a submission has to know of its course, in one statement: the phase on record, the flags, and the kill switch.
+What a submission has to know of its course, in one statement: the phase on record, the flags and the kill switch.
 
-The rows are those that ``toggles`` reads one after the other, found by the same conditions; the learner waits for one
-answer and not for three. Inside an LMS the flags are the platform's, and are asked of its own models.
+The rows are those that ``toggles`` reads one after the other, found by the same conditions. The learner waits for one
+answer instead of three. Inside an LMS the flags are the platform's, and are asked of its own models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..models import CoursePhase, FlagOverride
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CourseLookup:
     """
-    What was found. ``switch`` is whether the kill switch is on; None where nobody has made one.
+    The result of ``look_up``. ``switch`` is whether the kill switch is on; None where it was never created.
 
     ``overrides`` are (flag, scope, enabled, force) of our own overrides, the oldest first; empty if not asked for.
     """
@@ -33,7 +33,7 @@ class CourseLookup:
 
 def look_up(course_id: str, switch: str, flags: Iterable[str] = (), org: str = "") -> CourseLookup:
     """
-    Ask for a course's phase and a switch, and for our own overrides of these flags if any are named.
+    Return a course's phase and the kill switch, and our own overrides of the named flags if any are named.
 
     Raises:
         DatabaseError: one of the tables cannot be read.
@@ -58,8 +58,10 @@ def look_up(course_id: str, switch: str, flags: Iterable[str] = (), org: str = "
 @functools.cache
 def _statement(vendor: str, flags: int) -> str:
     """
-    One row where there is no override, else one for each. It begins at a row of its own: none of the tables need have
-    one. ``vendor`` is the database's, whose way of quoting this is.
+    Return the statement, which gives one row where there is no override, else one row per override.
+
+    It begins at a row of its own, because each of the tables may be empty. ``vendor`` is the database's, whose way of
+    quoting is used.
     """
     quote = connection.ops.quote_name
     phases, switches, overrides = (

@@ -1,4 +1,4 @@
-"""Making ledger entries out of envelopes: one place that knows which part of an envelope is kept where."""
+"""Make ledger entries out of envelopes. Only this module knows which part of an envelope is kept where."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNWRITTEN = (Leg.MISSING, Leg.FAILED)
 
 
 def owed_since(moment: datetime) -> Q:
-    """Entries whose copy stands in the outbox, unwritten, since before a moment."""
+    """Return the condition for entries whose copy has waited unwritten in the outbox since before ``moment``."""
     unwritten = Q(authority=Authority.LEGACY, target_leg__in=UNWRITTEN) | Q(
         authority=Authority.TARGET, legacy_leg__in=UNWRITTEN
     )
@@ -32,10 +32,10 @@ def owed_since(moment: datetime) -> Q:
 @sensitive_variables()
 def legacy_body(entry: LedgerEntry, answer: object) -> str:
     """
-    The ``xqueue_body`` of an entry, made again out of its residue and the answer, in CAPA's order of keys.
+    Rebuild the ``xqueue_body`` of an entry from its residue and the answer, in CAPA's order of keys.
 
     Raises:
-        Malformed: it cannot be read back. What was taken before there was a limit of depth may be such.
+        Malformed: it cannot be read back, which may happen with what was stored before there was a limit of depth.
     """
     body = {"grader_payload": entry.grader_payload, "student_info": entry.student_info, "student_response": answer}
     try:
@@ -69,7 +69,7 @@ KEPT = (
 
 
 def kept(envelope: Envelope, digests: Digests, input_key: str) -> tuple[str | None, ...]:
-    """What an entry keeps of an envelope."""
+    """Return the values that an entry keeps of an envelope, in the order of ``KEPT``."""
     callback, body = envelope.callback, envelope.body
     return (
         digests.identity,
@@ -95,7 +95,7 @@ def new_entry(
     arrived_at: datetime,
     input_key: str,
 ) -> LedgerEntry:
-    """An unsaved entry for one submission, both legs NONE. The caller says what became of them."""
+    """Return an unsaved entry for one submission, with both legs NONE. The caller sets what became of them."""
     return LedgerEntry(
         **dict(zip(KEPT, kept(envelope, digests, input_key), strict=True)),
         phase=phase,
@@ -108,7 +108,7 @@ def new_entry(
 
 
 def refill(entry: LedgerEntry, envelope: Envelope, digests: Digests, input_key: str) -> None:
-    """Give an entry whose residue was dropped all that it keeps of its envelope again, and save it."""
+    """Give an entry whose residue was dropped everything again that it keeps of its envelope, and save it."""
     for name, value in zip(KEPT, kept(envelope, digests, input_key), strict=True):
         setattr(entry, name, value)
     entry.purged_at = entry.settled_at = entry.learner_settled_at = None

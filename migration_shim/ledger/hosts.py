@@ -1,8 +1,8 @@
 """
 The hosts that our LMS's callbacks name, and those of other LMSs on the same XQueue. See docs/decisions/0022.
 
-Asked where legacy's rows are read, and cached for one request at most: a long-running command clears the request cache
-before every batch.
+They are asked for where legacy's rows are read, and cached for one request at most: a long-running command clears the
+request cache before every batch.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ log = logging.getLogger(__name__)
 
 _CACHE = "migration_shim.hosts"
 _SITES = "openedx.core.djangoapps.site_configuration"
-#: No LMS has so many. What is sent to a door is an account's to say, and the table is not to grow with it.
+#: No LMS has so many hosts. Any account can send any host to a door, and the table must not grow with that.
 DOOR_LIMIT = 100
 #: Seconds after a host could not be noted before it is tried again.
 _AGAIN = 60.0
-#: What this process has noted of the door's hosts: it need not be noted again.
+#: The door's hosts that this process has noted, and need not note again.
 _noted: set[str] = set()
 _not_before = 0.0
 
 
 def known() -> Hosts:
     """
-    All hosts that are known now.
+    Return all hosts that are known now.
 
     Raises:
-        DatabaseError: they cannot be read; then nobody's rows can be told apart.
+        DatabaseError: the hosts cannot be read, and so no row can be told to be ours or not.
     """
     cache = RequestCache(_CACHE)
     if (cached := cache.get_cached_response("known")).is_found:
@@ -58,12 +58,12 @@ def known() -> Hosts:
 
 
 def own() -> str:
-    """The host that this LMS goes by: of ``LMS_ROOT_URL``, else of its callbacks. Empty where neither is set."""
+    """Return the host of this LMS: that of ``LMS_ROOT_URL``, else that of its callbacks. Empty where neither is set."""
     return next((host for url in _of_settings() if (host := host_of(url))), "")
 
 
 def of_header(header: str) -> Whose:
-    """Whose a legacy row is, by its raw header."""
+    """Return whose a legacy row is, by its raw header."""
     return whose_header(header, known())
 
 
@@ -75,7 +75,7 @@ def _of_settings() -> tuple[str, str]:
 
 def _of_sites() -> Iterable[str]:
     """
-    The URLs of the platform's site configurations: an LMS may serve several sites.
+    Return the URLs of the platform's site configurations: an LMS may serve several sites.
 
     Source: edx-platform, ``site_configuration/models.py``.
     """
@@ -91,10 +91,10 @@ def _of_sites() -> Iterable[str]:
 
 def seen_at_door(url: str) -> None:
     """
-    Note the host of a callback that has come through our own door, unless a setting names it. Raises nothing.
+    Note the host of a callback that came through our own door, unless a setting names it. Raises nothing.
 
-    A host that the settings name, or that this process has noted, costs nothing. Another one is looked for and written
-    once, outside any transaction of the caller's: inside one the row would be a lock that other doors wait for.
+    A host that the settings name, or that this process has noted, costs nothing. Any other is looked up and written
+    once, outside any transaction of the caller: inside one the row would be a lock that other doors wait for.
     """
     host = host_of(url)
     if not host or host in _noted or host in callback_hosts()[0] or host in map(host_of, _of_settings()):
@@ -121,7 +121,7 @@ def _note(host: str) -> None:
 
 
 def _not_noted(error: DatabaseError | None) -> None:
-    """The door goes on, and tries again with a later submission."""
+    """Count that a host was not noted. The door goes on, and notes it with a later submission."""
     global _not_before  # noqa: PLW0603  (a clock of the process)
     _not_before = time.monotonic() + _AGAIN
     count("callback_host_not_noted", error)

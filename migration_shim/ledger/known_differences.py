@@ -1,8 +1,8 @@
 """
-The register of known differences: somebody has looked into a difference, answers for it, and until when.
+The register of known differences. For each, somebody has investigated it, is responsible for it, and until when.
 
-What it covers is counted in every report and never hidden. Once an entry has expired or was withdrawn, what it covered
-counts against the course again, at the next verdict, without a new reconcile.
+What an entry covers is counted in every report and never hidden. Once the entry has expired or was withdrawn, what it
+covered counts against the course again, at the next verdict and without a new reconcile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils.timezone import now
 
-from ..core.buckets import Facts, Flag, read
+from ..core.buckets import Facts, Flag, parse_differences
 from ..core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from ..core.errors import ShimError
 from ..db import text_columns
@@ -25,19 +25,19 @@ from . import counts
 from .buckets import Changes, counted, differences_of
 
 SCHEMA = "migration_shim.xqueue_known/1"
-#: Never to be explained away. What ends them is a signed cure; see cures.py.
+#: Classes that cannot be registered. Only a signed cure ends them; see cures.py.
 NOT_EXCUSABLE = GRAVE
-#: Entries restated in one transaction: graders' sessions write to the same rows.
+#: Entries restated in one transaction; it is few, because graders' sessions write to the same rows.
 BATCH = 200
 
 
 def in_force(moment: datetime) -> Q:
-    """The entries of the register that count at a moment."""
+    """Return the condition for the entries of the register that count at a moment."""
     return Q(withdrawn_at=None, expires_at__gt=moment)
 
 
 def of_course(course_id: str, moment: datetime) -> list[KnownDifference]:
-    """What the register says of a course at a moment, the most specific entries first."""
+    """Return the entries of the register that apply to a course at a moment, the most specific first."""
     scope = Q(course_id__in=("", course_id))
     entries = KnownDifference.objects.filter(scope, in_force(moment)).exclude(klass__in=NOT_EXCUSABLE)
     return sorted(entries, key=lambda entry: (not entry.item_id, not entry.queue_name, not entry.course_id, entry.pk))
@@ -46,7 +46,11 @@ def of_course(course_id: str, moment: datetime) -> list[KnownDifference]:
 def match(
     register: Iterable[KnownDifference], klass: DivergenceClass, queue_name: str, item_id: str
 ) -> KnownDifference | None:
-    """The first entry of ``of_course`` that covers a difference of this class, queue and problem."""
+    """
+    Return the first entry of ``register`` that covers a difference of this class, queue and problem, or None.
+
+    ``register`` comes from ``of_course``.
+    """
     for entry in register:
         scope = ((entry.queue_name, queue_name), (entry.item_id, item_id))
         if entry.klass == klass and all(wanted in ("", found) for wanted, found in scope):
@@ -70,9 +74,11 @@ def add(
     Args:
         klass: the class of divergence that is understood.
         reason: why it is harmless.
-        owner: who answers for it.
-        days: after how many it bites again.
-        course_id: the course; empty for all. So are the queue and the problem.
+        owner: who is responsible for it.
+        days: after how many days it counts against the course again.
+        course_id: the course; empty for all courses. The same goes for the queue and the problem.
+        queue_name: the queue.
+        item_id: the problem.
 
     Raises:
         ShimError: the class cannot be excused.
@@ -95,7 +101,7 @@ def add(
 
 def withdraw(number: int) -> Document:
     """
-    Take an entry out of force. It stays on record.
+    Take the entry with this number out of force. It stays on record.
 
     Raises:
         ShimError: there is no such entry in force.
@@ -107,7 +113,7 @@ def withdraw(number: int) -> Document:
 
 
 def listing() -> Document:
-    """The whole register, what has expired and was withdrawn included, and all cures that were signed."""
+    """Return the whole register, expired and withdrawn entries included, and all cures that were signed."""
     moment, rows = now(), KnownDifference.objects.order_by("pk")
     hits = hits_of(rows)
     entries = [described(entry, moment, hits[entry.pk]) for entry in rows]
@@ -130,7 +136,7 @@ def _cures() -> list[dict[str, Any]]:
 
 
 def described(entry: KnownDifference, moment: datetime, covers: int) -> dict[str, Any]:
-    """One entry as plain data, for documents and reports. ``covers``: so many divergences."""
+    """Return one entry as plain data, for documents and reports. ``covers`` is how many divergences it covers."""
     state = "withdrawn" if entry.withdrawn_at else "in force" if entry.expires_at > moment else "expired"
     return {
         "id": entry.pk,
@@ -148,25 +154,25 @@ def described(entry: KnownDifference, moment: datetime, covers: int) -> dict[str
 
 
 def described_of(course_id: str, moment: datetime) -> list[dict[str, Any]]:
-    """What the register says, or has said, of a course, as plain data: what has expired is shown too."""
+    """Return the register's entries for a course as plain data, expired ones included."""
     rows = KnownDifference.objects.filter(course_id__in=("", course_id)).order_by("pk")
     hits = hits_of(rows)
     return [described(entry, moment, hits[entry.pk]) for entry in rows]
 
 
 def summary(numbers: Iterable[int], *, cured: bool = False) -> str:
-    """The name of a known difference that entries of the register make, or a signed cure, for the ledger."""
+    """Return the name that the ledger keeps for a difference that entries of the register, or a signed cure, cover."""
     registered = ", ".join(map(str, sorted(set(numbers))))
     return ", ".join(filter(None, ["cured" * cured, f"register {registered}" if registered else ""]))[:64]
 
 
 def apply(course_id: str, moment: datetime) -> None:
     """
-    Bring the divergences on record in line with the register as it is now.
+    Bring the divergences on record of a course in line with the register as it is at ``moment``.
 
-    An entry all of whose divergences are covered is ``known``; one that has an uncovered one is ``diverged``, however
-    long it was known before. Nothing is written where nothing has changed. Which entries it would change is told by
-    their buckets: where the register says what it said, no entry is read.
+    An entry of the ledger is ``known`` if all of its divergences are covered, and ``diverged`` if any is not, however
+    long it was known before. Nothing is written where nothing changes. The buckets tell which entries would change:
+    while the register says what it said before, no entry is read.
     """
     register = of_course(course_id, moment)
     # In a transaction of the caller's the counters are written once all entries are locked.
@@ -182,7 +188,7 @@ def apply(course_id: str, moment: datetime) -> None:
 
 
 def _astray(course_id: str, register: list[KnownDifference]) -> Iterator[list[int]]:
-    """The entries of which the register, or their own divergences, say something else than their result does."""
+    """Yield the ids of entries whose result disagrees with the register or with their own divergences."""
     entries = LedgerEntry.objects.filter(course_id=course_id)
     rows = Bucket.objects.filter(course_id=course_id).exclude(number=0)
     astray = [pk for pk, *facts in rows.values_list("id", *Facts._fields) if _is_astray(Facts._make(facts), register)]
@@ -198,7 +204,7 @@ def _astray(course_id: str, register: list[KnownDifference]) -> Iterator[list[in
 def _is_astray(facts: Facts, register: list[KnownDifference]) -> bool:
     if not (facts.differences or facts.has(Flag.DIFFERS)):
         return False
-    return _says_other(facts.result, facts.queue_name, facts.item_id, read(facts.differences), register)
+    return _says_other(facts.result, facts.queue_name, facts.item_id, parse_differences(facts.differences), register)
 
 
 def _says_other(
@@ -217,27 +223,30 @@ def _says_other(
 
 
 def hits_of(register: Iterable[KnownDifference]) -> Counter[int]:
-    """How many divergences each of these entries of the register covers, by its number."""
+    """Return how many divergences each of these entries of the register covers, by its number."""
     everywhere = counts.courses() if any(not entry.course_id for entry in register) else []
     found: Counter[int] = Counter()
     for course_id in {*everywhere, *(entry.course_id for entry in register)} - {""}:
         for facts, number in counts.facts(course_id):
-            found.update({known: number for known in read(facts.differences).values() if known is not None})
+            found.update(
+                {known: number for known in parse_differences(facts.differences).values() if known is not None}
+            )
     return found
 
 
 def restate(entries: Iterable[int], register: list[KnownDifference], changes: Changes | None = None) -> None:
     """
-    Say of these entries which of their divergences are covered, and whether all are.
+    Store on these entries which of their divergences are covered, and whether all are.
 
-    Everything is read again under the entries' locks, which a reconcile that stores takes, too: what it has stored
-    meanwhile is neither hidden nor counted twice. The locks are those of a locking read, so that a transaction of the
-    caller's sees what is there now and not what was there when it began.
+    Everything is read again under the entries' locks, which a reconcile takes too when it stores results. So what it
+    has stored meanwhile is neither hidden nor counted twice. The read is a locking read, so a transaction of the caller
+    sees what is there now and not what was there when it began.
 
     Args:
         entries: their ids.
-        register: as ``of_course`` gives it.
-        changes: of a transaction that goes on; it writes them at its end. Without them each batch is one of its own.
+        register: as ``of_course`` returns it.
+        changes: those of a longer transaction, which writes them at its end. Without them each batch is a transaction
+            of its own.
     """
     ids = sorted(set(entries))
     for start in range(0, len(ids), BATCH):
@@ -246,7 +255,11 @@ def restate(entries: Iterable[int], register: list[KnownDifference], changes: Ch
 
 
 def cover(ids: Collection[int], register: list[KnownDifference]) -> None:
-    """The same, of entries that the caller has locked and counts anew (``ledger.buckets.counted``)."""
+    """
+    Store what is covered on entries that the caller has locked and recounts (``ledger.buckets.counted``).
+
+    ``register`` comes from ``of_course``.
+    """
     columns = ("pk", "result", "queue_name", "item_id")
     wanted = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
     entries = {pk: rest for pk, *rest in wanted.values_list(*columns)}

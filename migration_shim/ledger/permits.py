@@ -1,7 +1,7 @@
 """
-Permits: what lets a flag make the target authoritative, what each is bound to, and what takes it away.
+Permits: what lets a flag make the target authoritative, what each permit is bound to, and what withdraws it.
 
-A permit holds for what its verdict was made of and for nothing else. See docs/decisions/0023.
+A permit holds only for what its verdict was based on. See docs/decisions/0023.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..conf import load
 from ..core.data import Phase
 from ..core.errors import ConfigurationError
 from ..models import CoursePhase, KnownDifference, Run
-from ..runs import records as runs
+from ..runs import records as run_records
 
-#: The settings that a verdict depends on beside the gate's thresholds. None that one container has and another has not
-#: (a pause file, a URL, a time-out): a permit would hold in some processes and not in others.
+#: The settings that a verdict depends on besides the gate's thresholds. Settings that may differ between containers
+#: (a pause file, a URL, a time-out) are left out: with them a permit would hold in some processes and not in others.
 BOUND_TO = (
     "presence_grace_seconds",
     "grading_deadline_seconds",
@@ -46,13 +46,13 @@ _REGISTER = ("pk", "klass", "course_id", "queue_name", "item_id", "expires_at")
 
 def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
     """
-    All that a permit for this step rests on now.
+    Return everything that a permit for this step rests on now.
 
     Raises:
         ConfigurationError: the settings are not usable.
     """
     settings = load()
-    ended = Run.objects.filter(scope=runs.scope_name(course_id), complete=True).order_by("-id")
+    ended = Run.objects.filter(scope=run_records.scope_name(course_id), complete=True).order_by("-id")
     in_force = KnownDifference.objects.filter(
         course_id__in=("", course_id), withdrawn_at=None, expires_at__gt=now()
     ).order_by("pk")
@@ -60,17 +60,17 @@ def basis(course_id: str, phase: str, step: str) -> dict[str, Any]:
         "step": [str(phase), str(step)],
         # Without their documents, which are long: this is asked in a learner's submission.
         "runs": {kind: ended.filter(kind=kind).values_list("pk", flat=True).first() for kind in _EVIDENCE},
-        "versions": runs.versions(),
+        "versions": run_records.versions(),
         "thresholds": dataclasses.asdict(settings.thresholds()),
         "settings": {name: getattr(settings, name) for name in BOUND_TO},
-        # By scope, class and validity: how often an entry has hit says nothing of what it covers.
+        # By scope, class and validity, not by hits: how often an entry was hit says nothing about what it covers.
         "register": [list(map(str, row)) for row in in_force.values_list(*_REGISTER)],
     }
 
 
 def holds(record: CoursePhase) -> bool:
     """
-    Whether what a course's permit was given for is what there is now. Five statements; the caller has the row's lock.
+    Tell whether the basis of a course's permit is still the same. Five statements; the caller holds the row's lock.
 
     Settings that are not usable are no basis: the course stays where it is.
     """
@@ -78,39 +78,44 @@ def holds(record: CoursePhase) -> bool:
         found = basis(record.course_id, record.phase, record.permit)
     except ConfigurationError:
         return False
-    return record.permit_basis == runs.digest(found)
+    return record.permit_basis == run_records.digest(found)
 
 
-def give(record: CoursePhase, step: Phase, until: datetime, run: Run | None = None) -> None:
-    """Give a permit, or renew it, for what there is now. The caller has the row's lock, and saw the evidence in it."""
+def grant(record: CoursePhase, step: Phase, until: datetime, run: Run | None = None) -> None:
+    """
+    Grant or renew a permit on the present basis.
+
+    The caller holds the row's lock, and has seen the evidence under it. ``run`` is the run that the verdict rests on.
+    """
     record.permit, record.permit_until = step.value, until
-    record.permit_basis = runs.digest(basis(record.course_id, record.phase, step))
+    record.permit_basis = run_records.digest(basis(record.course_id, record.phase, step))
     if run is not None:
         record.permit_run = run
     record.save(update_fields=["permit", "permit_until", "permit_basis", "permit_run"])
 
 
-def take(record: CoursePhase) -> None:
-    """Take the permit off a course's record. The caller has the row's lock, and saves the record."""
+def clear(record: CoursePhase) -> None:
+    """Clear the permit on a course's record. The caller holds the row's lock, and saves the record."""
     record.permit, record.permit_until, record.permit_run, record.permit_basis = "", None, None, ""
 
 
 def lock(course_ids: Collection[str]) -> None:
     """
-    Take the locks of courses before something is stored that ends a permit, in their order.
+    Lock courses, in their order, before something is stored that ends a permit.
 
-    Whoever judges holds the same lock. So a verdict sees what was stored before it, and what is stored after it finds
-    the permit. Entries are locked after courses, never before.
+    A verdict takes the same lock. So a verdict sees everything that was stored before it, and whatever is stored after
+    it finds the permit. Entries are locked after courses, never before.
     """
     list(CoursePhase.objects.select_for_update().filter(course_id__in=course_ids).order_by("pk").values_list("pk"))
 
 
 def withdraw(course_ids: Collection[str]) -> None:
-    """Withdraw the permits of courses, in the transaction of the caller, which holds their locks."""
+    """Withdraw the permits of courses. The caller's transaction holds their locks."""
     rows = CoursePhase.objects.filter(course_id__in=course_ids).exclude(permit="")
     rows.update(permit="", permit_until=None, permit_run=None, permit_basis="")
 
 
 def at_work(course_id: str) -> bool:
-    """Whether a run is at work that will judge the course when it ends."""
-    return any((run := runs.last(kind, course_id)) is not None and runs.is_alive(run.pk) for kind in _EVIDENCE)
+    """Tell whether a run is at work that will judge the course when it ends."""
+    last = (run_records.last(kind, course_id) for kind in _EVIDENCE)
+    return any(run is not None and run_records.is_alive(run.pk) for run in last)

@@ -1,8 +1,8 @@
 """
-What the LMS's cache remembers of each course's phase, for the moment in which the database does not tell it.
+The last known phase of each course in the LMS's cache, for when the database cannot be read.
 
-Every step leaves its phase here, and every round of ``xqueue_watch`` does, for a cache that was emptied. It decides
-nothing while the phase can be read. A cache that raises is an empty one.
+Every step stores its phase here, and so does every round of ``xqueue_watch``, in case the cache was emptied. While the
+phase can be read, this decides nothing. A cache that raises counts as empty.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def _key(course_id: str) -> str:
     return f"migration_shim.phase.{digest}"
 
 
-def leave(course_id: str, phase: Phase) -> None:
-    """Remember the phase in force of a course, for as long as the cache keeps it. Raises nothing."""
+def remember(course_id: str, phase: Phase) -> None:
+    """Remember the phase in force of a course for as long as the cache keeps it. Raises nothing."""
     try:
         cache.set(_key(course_id), phase.value, timeout=None)
     except Exception as error:  # whatever a cache backend raises: no step waits for it
         log.warning("migration_shim: the cache does not take the phase of a course: %s", type(error).__name__)
 
 
-def last(course_id: str) -> Phase | None:
-    """The phase that was left here last; None where nothing is known. Raises nothing."""
+def recall(course_id: str) -> Phase | None:
+    """Return the phase that was remembered last; None where none is known. Raises nothing."""
     try:
         return Phase(cache.get(_key(course_id)))
     except Exception:  # nothing there, rubbish, or whatever a cache backend raises

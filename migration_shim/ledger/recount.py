@@ -1,8 +1,9 @@
 """
-Whether the counters of a course say what its entries say. They always should: a difference is an alarm, and is mended.
+Check that the counters of a course agree with its entries, which they always should. A difference raises an alarm and
+is mended.
 
-Entries and counters are read in one snapshot of the database, so that what others write meanwhile is in both or in
-neither. The difference is added to the counters, as any other change is: what others have written since stays.
+Entries and counters are read in one snapshot of the database, so what others write meanwhile is in both or in neither.
+The difference is added to the counters like any other change, so what others have written since stays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..core.buckets import Flag, Kind, bins_of, facts_of
 from ..core.data import State
 from ..metrics import count
 from ..models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from . import counts
 from .buckets import Changes, differences_of, rows_of, take_in
 
@@ -46,8 +47,10 @@ _TABLES = {"entries": LedgerEntry, "buckets": Bucket, "bins": Histogram}
 
 class Difference(NamedTuple):
     """
-    What does not add up in a course: by bucket how many more entries stand in it than it says; the histograms that hold
-    another number of pairs than the buckets do.
+    What does not add up in a course.
+
+    By bucket, how many more entries stand in it than it says; and the histograms that hold another number of pairs than
+    the buckets do.
     """
 
     buckets: dict[int, int]
@@ -55,24 +58,27 @@ class Difference(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many counters are wrong, at least."""
+        """The least number of counters that are wrong."""
         return len(self.buckets) + len(self.kinds)
 
 
 def is_of_counters(reconciled: Run | None) -> bool:
     """
-    Whether a reconcile has counted what it stored. One of a release before, whose processes still run while an upgrade
-    is rolled out, changes results and no counters: only a full one after it finds that.
+    Tell whether a reconcile has counted what it stored.
+
+    Processes of the previous release, which still run while an upgrade is rolled out, change results and no counters.
+    Only a full reconcile after theirs finds that.
     """
     return reconciled is not None and "counters_differed" in reconciled.document
 
 
 def difference(course_id: str) -> Difference:
     """
-    Ask for it. Each of two statements is one snapshot, whatever the isolation level of the connection.
+    Return the difference between the counters of a course and its entries.
 
-    The first reads an index on the course's entries, and no entry. Of histograms the sums are held against the buckets:
-    that each pair stands in its own bin is not asked, for it would read every entry.
+    Each of the two statements is one snapshot, whatever the isolation level of the connection. The first reads an index
+    on the course's entries, and no entry. The sums of the histograms are compared with the buckets; that each pair
+    stands in its own bin is not checked, because that would read every entry.
     """
     buckets = _ask(_BUCKETS, [course_id, course_id])
     return Difference(buckets={int(key): int(number) for key, number in buckets}, kinds=_kinds(course_id))
@@ -94,13 +100,13 @@ def _ask(statement: str, parameters: Sequence[str | int]) -> list[tuple[str | in
 
 def mend(course_id: str) -> int:
     """
-    Count the entries of a course, and set its counters right; how many were wrong.
+    Count the entries of a course, set its counters right, and return how many were wrong.
 
-    A difference is logged as an error and counted (``counters_differ``): no part of the app leaves one. Entries that a
-    release before has compared get their buckets; that is none.
+    A difference is logged as an error and counted (``counters_differ``), because no part of the app leaves one. Entries
+    that the previous release has compared get their buckets, which counts as no difference.
     """
     _take_in(course_id)
-    name = f"recount:{runs.digest({'course': course_id})[:32]}"
+    name = f"recount:{run_records.digest({'course': course_id})[:32]}"
     place, _ = Checkpoint.objects.get_or_create(name=name)
     if connection.vendor == "mysql" and not connection.in_atomic_block:
         with connection.cursor() as cursor:  # of the next transaction: all its reads are of one moment
@@ -123,14 +129,14 @@ def mend(course_id: str) -> int:
 
 
 def _take_in(course_id: str) -> None:
-    """Count the loose entries that were compared: a process of the release before knows no buckets."""
+    """Count the loose entries that were compared: a process of the previous release knows no buckets."""
     for ids in counts.pages(counts.loose_of(course_id).filter(compared_at__isnull=False), BATCH):
         take_in(ids)
 
 
 def _add(course_id: str, found: dict[int, int]) -> None:
     changes = Changes()
-    # One that was left when its row was gone is there, and of no course: nobody would ever count what stands in it.
+    # A bucket that was left when its row was gone exists without a course; what stands in it would never be counted.
     Bucket.objects.filter(id__in=found).exclude(course_id=course_id).delete()
     there = set(Bucket.objects.filter(id__in=found).values_list("id", flat=True))
     for bucket, number in found.items():
@@ -149,7 +155,7 @@ def _add_bins(course_id: str) -> None:
 
 
 def _add_row(changes: Changes, course_id: str, bucket: int, number: int) -> None:
-    """Make a bucket that entries stand in and that is not there: its facts are those of one of them."""
+    """Create a bucket that entries stand in but that does not exist, with the facts of one of these entries."""
     # By the course, too: there is no index on the bucket alone.
     pk = LedgerEntry.objects.filter(course_id=course_id, bucket_id=bucket).values_list("pk", flat=True).first()
     if pk is not None:
@@ -158,7 +164,7 @@ def _add_row(changes: Changes, course_id: str, bucket: int, number: int) -> None
 
 
 def _bins(course_id: str) -> Counter:
-    """By place: how many more entries stand in it than it says. Reads every entry of the course."""
+    """Return by place how many more entries stand in it than it says. Reads every entry of the course."""
     found: Counter = Counter()
     entries, after = LedgerEntry.objects.filter(course_id=course_id, bucket_id__isnull=False).order_by("pk"), 0
     while ids := list(entries.filter(pk__gt=after).values_list("pk", flat=True)[: counts.PAGE]):
@@ -170,7 +176,7 @@ def _bins(course_id: str) -> Counter:
 
 
 def _sweep(course_id: str) -> None:
-    """Remove the counters that nobody stands in any more."""
+    """Delete the counters in which no entry stands any more."""
     for model in (Bucket, Histogram):
         empty = sorted(model.objects.filter(course_id=course_id, number=0).values_list("id", flat=True))
         for start in range(0, len(empty), BATCH):

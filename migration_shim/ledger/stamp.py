@@ -1,8 +1,8 @@
 """
-Whose the ledger is. A cloned database brings another LMS's ledger with it, whose rows, files and learners are not ours.
+Whose the ledger is. A cloned database brings another LMS's ledger along, whose rows, files and learners are not ours.
 
-The ledger is stamped with its LMS's host by the first command that would act on it; under another host whatever writes
-on legacy or drops something refuses, until somebody says that the ledger is this LMS's now.
+The first command that acts on the ledger stamps it with its LMS's host. Under another host, whatever writes to legacy
+or drops something refuses to run, until an operator says that the ledger is this LMS's now.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _REASON = LedgerStamp._meta.get_field("reason").max_length
 
 
 def stamped() -> str:
-    """The host that the ledger is stamped with; empty where it is not yet."""
+    """Return the host that the ledger is stamped with; empty where there is no stamp yet."""
     return LedgerStamp.objects.order_by("-id").values_list("host", flat=True).first() or ""
 
 
 def complaint() -> str:
-    """Why the ledger may not be acted on, or empty. Nothing is written: a screen asks too."""
+    """Return why the ledger may not be acted on, or an empty text. Nothing is written, because a screen asks too."""
     found, here = stamped(), hosts.own()
     if found in ("", here):
         return ""
@@ -40,10 +40,10 @@ def complaint() -> str:
 
 def check() -> None:
     """
-    Refuse to act on another LMS's ledger; one without a stamp gets it. Asked once a request, like the flags.
+    Refuse to act on another LMS's ledger, and stamp one that has no stamp. Checked once a request, like the flags.
 
     Raises:
-        LedgerNotOurs: with what to do.
+        LedgerNotOurs: the ledger is another LMS's; the message says what to do.
     """
     cache = RequestCache(_CACHE)
     if cache.get_cached_response("ours").is_found:
@@ -60,13 +60,13 @@ def adopt(host: str, *, reason: str, execute: bool, user: str) -> Document:
     Stamp the ledger with this LMS's host, or say what would be done.
 
     Args:
-        host: must be that host: a command line that came with a copied database names the other one.
+        host: must be this LMS's host. A command line that came along with a copied database names the other one.
         reason: why, for the record.
-        execute: write it.
+        execute: whether to write it.
         user: the operating system's name of the operator, for the record.
 
     Raises:
-        LedgerNotOurs: this LMS is at another host, or at none that a setting names.
+        LedgerNotOurs: this LMS has another host, or none that a setting names.
     """
     here, found = hosts.own(), stamped()
     if not here or host != here:

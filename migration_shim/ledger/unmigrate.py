@@ -1,4 +1,4 @@
-"""Refuses to take the app's migrations back while a course needs what is in its tables."""
+"""Refuse to reverse the app's migrations while a course needs what is in its tables."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def refuse_to_unmigrate(
     sender: Any, using: str = DEFAULT_DB_ALIAS, plan: Any = (), app_config: Any = None, **kwargs: Any
 ) -> None:
     """
-    Stop ``migrate migration_shim zero``, and any other way back through our migrations, before anything is undone.
+    Stop ``migrate migration_shim zero``, and any other reversal of our migrations, before anything is undone.
 
-    The release before runs on this schema as it is; there is no reason to take one back but a removal.
+    The previous release runs on this schema as it is, so a removal is the only reason to reverse one.
 
     Raises:
-        CommandError: a course still needs the shim; it says which, and what to do.
+        CommandError: a course still needs the shim; the message says which, and what to do.
     """
     backwards = any(is_backwards and migration.app_label == APP for migration, is_backwards in plan)
     if not backwards or getattr(app_config, "label", APP) != APP:
@@ -34,7 +34,7 @@ def refuse_to_unmigrate(
 
 
 def in_the_way(using: str = DEFAULT_DB_ALIAS) -> list[str]:
-    """Why the app cannot be removed now: courses that it moves, and rows between the two systems."""
+    """Return why the app cannot be removed now: courses that it moves, and rows between the two systems."""
     tables = set(connections[using].introspection.table_names())
     if not {CoursePhase._meta.db_table, LedgerEntry._meta.db_table} <= tables:
         return []
@@ -50,5 +50,5 @@ def in_the_way(using: str = DEFAULT_DB_ALIAS) -> list[str]:
 
 
 def connect() -> None:
-    """Connect the receiver once."""
+    """Connect the receiver. Calling it again changes nothing."""
     pre_migrate.connect(refuse_to_unmigrate, dispatch_uid="migration_shim.refuse_to_unmigrate")

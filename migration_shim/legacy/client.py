@@ -21,7 +21,7 @@ from ..core import json_text
 log = logging.getLogger(__name__)
 
 LOGIN_REQUIRED = "login_required"
-#: Errors that say nothing of the submission: XQueue was not reached, or does not know our account.
+#: Errors that say nothing about the submission: XQueue was not reached, or does not know our account.
 _UNANSWERED = (
     "cannot connect to server",
     "failed to read from the server",
@@ -38,12 +38,15 @@ _SIGNER = "migration_shim.sent"
 
 
 def sent_by_shim(correlation: str) -> str:
-    """The header's value: the name by which a submission is followed through logs, signed, so that nobody forges it."""
+    """
+    Return the value of the shim's header: the name by which a submission is followed through logs, signed against
+    forgery.
+    """
     return signing.Signer(salt=_SIGNER).sign(correlation)
 
 
 def is_sent_by_shim(value: str | None) -> bool:
-    """Whether a header's value was made by this LMS's router."""
+    """Tell whether a header's value was made by this LMS's router."""
     try:
         return value is not None and bool(signing.Signer(salt=_SIGNER).unsign(value))
     except signing.BadSignature:
@@ -55,7 +58,7 @@ class UploadedFile(Protocol):
 
     @property
     def name(self) -> str | None:
-        """What it is called on its way."""
+        """The file's name."""
 
     def read(self, size: int = -1) -> bytes:
         """Read the contents."""
@@ -66,7 +69,9 @@ class UploadedFile(Protocol):
 
 @functools.lru_cache(maxsize=4)
 def _session(pid: int, access: LegacyAccess) -> requests.Session:
-    """One pooled session a process; the process id keeps a forked worker from using its parent's connections."""
+    """
+    Return one pooled session per process. The process id keeps a forked worker from using its parent's connections.
+    """
     session = requests.Session()
     session.auth = access.basic_auth
     session.headers[SENT_BY_SHIM] = sent_by_shim("1")
@@ -91,7 +96,7 @@ class LegacyClient:
         correlation: str = "1",
     ) -> tuple[int, Any]:
         """
-        Submit once; where XQueue asks for a login, log in and submit once more, with the files rewound.
+        Submit once. Where XQueue asks for a login, log in and submit once more, with the files rewound.
 
         ``deadline`` is on the clock of ``time.monotonic``; no request waits longer than what is left of it.
         ``correlation`` names the submission in a header, for whoever follows it through logs and traces.
@@ -104,11 +109,14 @@ class LegacyClient:
         return self._logged_in("/xqueue/submit/", deadline, data=data, files=files, headers=headers)
 
     def queue_length(self, queue_name: str) -> tuple[int, Any]:
-        """(0, length) of a queue that XQueue knows, (1, text) for another one or when XQueue cannot be asked."""
+        """Return (0, length) of a queue that XQueue knows, else (1, text), also where XQueue cannot be asked."""
         return self._logged_in("/xqueue/get_queuelen/", None, params={"queue_name": queue_name})
 
     def refusal(self, queue_name: str) -> str:
-        """Why XQueue cannot be relied on for a queue: it must take a login and tell its length now. Empty if it did."""
+        """
+        Return why XQueue cannot be relied on for a queue: it must accept a login and tell the length now. Empty if it
+        did.
+        """
         error, content = self._log_in(None)
         if not error:
             error, content = self.queue_length(queue_name)
@@ -161,21 +169,21 @@ class LegacyClient:
 
 def answered(message: object) -> bool:
     """
-    Whether an error of ``submit`` is XQueue's own answer about this submission: it works, and does not take this one.
+    Tell whether an error of ``submit`` is XQueue's own answer about this submission: it works, but refuses this one.
 
-    A form that is too large is answered with a bare 400.
+    XQueue answers a form that is too large with a bare 400.
     """
     text = str(message)
     return is_about_size(text) or not (text in _UNANSWERED or text.startswith("unexpected HTTP status code"))
 
 
 def is_about_size(message: object) -> bool:
-    """Whether an error of ``submit`` is about this one submission, and says nothing of the others of its queue."""
+    """Tell whether an error of ``submit`` concerns only this submission, and says nothing of others of its queue."""
     return str(message) in ("unexpected HTTP status code [400]", "unexpected HTTP status code [413]")
 
 
 def parse_reply(text: str) -> tuple[int, Any]:
-    """XQueue's ``{"return_code": 0|1, "content": ...}``; anything else is an error of its own."""
+    """Parse XQueue's ``{"return_code": 0|1, "content": ...}``. Anything else gives an error of its own."""
     try:
         reply = json_text.loads(text)
         return reply["return_code"], reply["content"]

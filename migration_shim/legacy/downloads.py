@@ -1,8 +1,8 @@
 """
 Legacy files over HTTP, for where XQueue's storage cannot be read: only from the hosts that a setting names.
 
-A legacy row is no licence to fetch any URL: what it holds must name a listed host, and the very object that the row's
-key names. No redirect is followed, no proxy, cookie or account of this machine is used, and time and size are bounded.
+A legacy row is no licence to fetch any URL: its URL must name a listed host, and the very object that the row's key
+names. No redirect is followed, no proxy, cookie or account of this machine is used, and time and size are bounded.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SECONDS = 60.0
 
 
 class Downloads:
-    """Files by their URLs; has of a Django storage what reading takes."""
+    """Files by their URLs, with the part of a Django storage's interface that reading needs."""
 
     def __init__(self, hosts: Iterable[str], timeout: float) -> None:
         self.hosts = frozenset(host.lower() for host in hosts)
         self.timeout = timeout
 
     def allows(self, url: str, name: str) -> bool:
-        """Whether a URL is that of the object ``<queue>/<key>`` at one of the hosts."""
+        """Tell whether a URL is that of the object ``<queue>/<key>`` at one of the hosts."""
         try:
             parts = _parts(url)
             port = parts.port
@@ -46,13 +46,14 @@ class Downloads:
         Start reading a URL that ``allows`` has passed.
 
         Raises:
-            OSError: it is not to be had; FileNotFoundError where the host says that there is no such file.
+            FileNotFoundError: the host says that there is no such file.
+            OSError: the file cannot be fetched.
         """
         return Download(_parts(url), self.timeout)
 
 
 def _parts(url: str) -> SplitResult:
-    """A URL in pieces. Raises ValueError for all that two readers could read in two ways."""
+    """Split a URL. Raises ValueError for all that two readers could read in two ways."""
     if not _PRINTABLE.fullmatch(url):
         raise ValueError("a character that no URL has")
     parts = urlsplit(url)
@@ -62,7 +63,7 @@ def _parts(url: str) -> SplitResult:
 
 
 class Download:
-    """One answer being read. ``size`` is what the host announced; 0 where it sends chunks."""
+    """One HTTP answer being read. ``size`` is what the host announced, in bytes; 0 where it sends chunks."""
 
     def __init__(self, parts: SplitResult, timeout: float) -> None:
         self._until = time.monotonic() + SECONDS
@@ -83,7 +84,7 @@ class Download:
             raise ConnectionError("no usable answer") from error
         if response.status in (404, 410):
             raise FileNotFoundError("no such file")
-        # Anything else, a redirect among it, is not the file. Without a length a broken answer looks like a whole one.
+        # Anything else, a redirect included, is not the file. Without a length a broken answer looks like a whole one.
         encoded = response.getheader("Content-Encoding", "identity") != "identity"
         if response.status != 200 or encoded or (response.length is None and not response.chunked):
             raise ConnectionError("not the file as it is")
@@ -94,7 +95,7 @@ class Download:
         Read up to ``limit`` bytes.
 
         Raises:
-            OSError: it broke off or took too long.
+            OSError: the transfer broke off or took too long.
         """
         data = bytearray()
         wanted = limit if self._response.chunked else min(limit, self.size)

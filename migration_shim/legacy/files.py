@@ -1,7 +1,7 @@
 """
-Uploaded files of legacy rows: their names, where they are, whether they are to be had, and what is in them.
+Uploaded files of legacy rows: their names, where they are, whether they can be read, and their contents.
 
-Everything here may read a storage or a host, so none of it belongs into a transaction. Nothing is written.
+Everything here may read a storage or a host, so none of it belongs in a transaction. Nothing is written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..core.wire import is_folder
 from ..db.storage import storage_errors
 from .downloads import Downloads
 
-#: XQueue writes these where the dictionaries outgrow their columns; they lead to a stored document with both.
+#: XQueue writes these keys where the dictionaries outgrow their columns; they lead to a stored document with both.
 EXTERNAL_KEY = "KEY_FOR_EXTERNAL_DICTS"
 EXTERNAL_URL = "URL_FOR_EXTERNAL_DICTS"
 DOCUMENT_LIMIT = 1024 * 1024
@@ -34,7 +34,7 @@ FILES_LIMIT = 100
 #: What XQueue names its objects by. Nothing else is opened, whatever a row says.
 _KEY = re.compile(r"[0-9a-f]{32}")
 
-#: What may be otherwise another time: the storage does not answer, is not mounted, or is not named yet.
+#: Reasons that may pass: the storage does not answer, is not mounted, or is not configured yet.
 _PASSING = frozenset({"file_unreadable", "file_missing", "no_legacy_storage"})
 
 Source = Storage | Downloads | None
@@ -42,10 +42,10 @@ Source = Storage | Downloads | None
 
 def legacy_storage(settings: ShimSettings) -> Source:
     """
-    XQueue's storage as configured, else the hosts that its files may be fetched from, else None.
+    Return XQueue's storage as configured, else the hosts that its files may be fetched from, else None.
 
     Raises:
-        ConfigurationError: there is no such storage.
+        ConfigurationError: the configured storage does not exist.
     """
     if not settings.legacy_storage:
         hosts = settings.legacy_file_hosts
@@ -59,7 +59,7 @@ def legacy_storage(settings: ShimSettings) -> Source:
 
 def file_keys(row: LegacyRow, source: Source) -> dict[str, str]:
     """
-    The files of a row: storage key by original name.
+    Return the storage keys of a row's files by original name.
 
     Raises:
         FileUnavailable: the column or the external document cannot be read.
@@ -72,13 +72,13 @@ def file_keys(row: LegacyRow, source: Source) -> dict[str, str]:
 
 
 def may_pass(error: FileUnavailable | None) -> bool:
-    """Whether another try may find what this one has not."""
+    """Tell whether another try may succeed where this one failed. ``error`` is None where it did not fail."""
     return error is not None and error.reason in _PASSING
 
 
 def check(row: LegacyRow, keys: dict[str, str], source: Source, settings: ShimSettings) -> None:
     """
-    Find out, without reading them, whether the files of a row are to be had.
+    Check that the files of a row are available, without reading them.
 
     Raises:
         FileUnavailable: with the key of the first that is not.
@@ -90,7 +90,7 @@ def check(row: LegacyRow, keys: dict[str, str], source: Source, settings: ShimSe
 
 def contents(row: LegacyRow, keys: dict[str, str], source: Source, limit: int) -> dict[str, ContentFile]:
     """
-    The contents of a row's files, by original name; ``limit`` is the largest file in bytes.
+    Return the contents of a row's files by original name. ``limit`` is the size of the largest allowed file in bytes.
 
     Raises:
         FileUnavailable: with the key of the first that cannot be read.
@@ -101,10 +101,10 @@ def contents(row: LegacyRow, keys: dict[str, str], source: Source, limit: int) -
 
 def check_total(total: int, settings: ShimSettings) -> None:
     """
-    Refuse a row whose files are together larger than settings allow; ``total`` is in bytes.
+    Refuse a row whose files are together larger than the settings allow. ``total`` is in bytes.
 
     Raises:
-        FileUnavailable: they are.
+        FileUnavailable: they are too large.
     """
     if total > settings.legacy_row_limit:
         raise FileUnavailable("files_over_limit", "")
@@ -112,10 +112,10 @@ def check_total(total: int, settings: ShimSettings) -> None:
 
 def places(row: LegacyRow, keys: dict[str, str], source: Source) -> dict[str, str]:
     """
-    Where to read each file: its name in the storage, or its URL, by original name.
+    Return where to read each file by original name: its name in the storage, or its URL.
 
     Raises:
-        FileUnavailable: there are too many, or one is named by nothing that may be opened.
+        FileUnavailable: there are too many files, or one has no name or URL that may be opened.
     """
     if len(keys) > FILES_LIMIT:
         raise FileUnavailable("too_many_files", "")
@@ -140,7 +140,7 @@ def _object(queue_name: str, key: str) -> str:
 
 
 def _external(row: LegacyRow, key: str, source: Source, part: str) -> dict[str, str]:
-    """One of the two dictionaries of a row's external document."""
+    """Return one of the two dictionaries of a row's external document."""
     place = places(row, {EXTERNAL_KEY: key}, source)[EXTERNAL_KEY]
     data = read(source, place, key, DOCUMENT_LIMIT)
     try:
@@ -169,10 +169,10 @@ def _checked(value: Any, key: str) -> dict[str, str]:
 
 def size(source: Source, place: str, key: str, limit: int) -> int:
     """
-    The size in bytes of the file at one of ``places``.
+    Return the size in bytes of the file at one of ``places``.
 
     Raises:
-        FileUnavailable: with its ``key``: it is not there, or larger than ``limit``.
+        FileUnavailable: with its ``key``: it does not exist, or is larger than ``limit``.
     """
     with _opened(source, place, key, limit) as file:
         return file.size
@@ -180,7 +180,7 @@ def size(source: Source, place: str, key: str, limit: int) -> int:
 
 def read(source: Source, place: str, key: str, limit: int) -> bytes:
     """
-    The contents of the file at one of ``places``.
+    Return the contents of the file at one of ``places``.
 
     Raises:
         FileUnavailable: with its ``key``: it cannot be read, or is larger than ``limit``.
@@ -194,7 +194,7 @@ def read(source: Source, place: str, key: str, limit: int) -> bytes:
 
 @contextmanager
 def _opened(source: Source, place: str, key: str, limit: int) -> Iterator[Any]:
-    """One file, open, and not larger than it may be: some storages fetch all of it at the first byte read."""
+    """Open one file that is not larger than it may be. Some storages fetch the whole file at the first byte read."""
     if source is None:
         raise FileUnavailable("no_legacy_storage", key)
     try:

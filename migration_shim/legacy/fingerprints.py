@@ -1,4 +1,7 @@
-"""What can change about a legacy row, as a digest that XQueue's database makes: cheap, and enough to tell."""
+"""
+Everything about a legacy row that can change, as a digest that XQueue's database computes: cheap, and enough to
+compare.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _TEXTS = ("xqueue_header", "s3_keys", "grader_id", "pullkey", "grader_reply")
 
 
 def digest(alias: str) -> str:
-    """The digest of all that is compared of a row of the table ``alias``, as SQL."""
+    """Return the SQL for the digest of all that is compared of a row of the table ``alias``."""
     here = connections[LEGACY_ALIAS]
     parts = [f"{alias}.{name}" for name in _PLAIN]
     parts += [fingerprint.nullable(f"{alias}.{name}") for name in _NULLABLE]
@@ -28,7 +31,7 @@ def digest(alias: str) -> str:
 
 
 def digests(ids: Iterable[int]) -> dict[int, str]:
-    """The digests of the rows that are there, by id; ``db.fingerprint.UNKNOWN`` where none could be made."""
+    """Return the digests of the rows that exist, by id; ``db.fingerprint.UNKNOWN`` where none could be made."""
     wanted = bulk.numbers(ids)
     if not wanted:
         return {}
@@ -39,16 +42,16 @@ def digests(ids: Iterable[int]) -> dict[int, str]:
         return dict(cursor.fetchall())
 
 
-#: So many rows that share a truncated callback are held against each other by the server.
+#: Up to this many rows that share a truncated callback are compared with each other by the server.
 CROWD = 100
-#: What must hold of a row ``q`` that is to be judged without the rules, by name: each by itself, so that a test can
-#: leave one out. With them, and a reply, the row is graded, and has no file and no double.
+#: The conditions, by name, under which a row ``q`` may be judged without the rules. Each is separate, so that a test
+#: can leave one out. A row that meets them and has a reply is graded, and has no file and no duplicate.
 PLAIN: dict[str, str] = {
     "acknowledged": "q.retired AND q.lms_ack AND q.return_time IS NOT NULL",
     "not_handed_off": f"SUBSTR(q.grader_id, 1, {len(MARK)}) <> '{MARK}'",
     "no_legacy_files": "q.s3_keys IN ('', '{}')",
-    # Of the rows that share its truncated callback: the same submission again, or one that came before the reply did.
-    # Where one callback covers a whole course, the rules tell (``core/family.py``), without the square of the rows.
+    # No row with its truncated callback is the same submission again, or a newer one that arrived before the reply.
+    # Where one callback covers a whole course, the rules decide (``core/siblings.py``), without quadratic time.
     "alone": "CASE WHEN (SELECT o.id FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
     f" LIMIT 1 OFFSET {CROWD}) IS NULL"
     " THEN NOT EXISTS (SELECT 1 FROM queue_submission o WHERE o.lms_callback_url = q.lms_callback_url"
@@ -57,8 +60,8 @@ PLAIN: dict[str, str] = {
 }
 
 
-#: The same of a row that nobody has graded, and whose submission a newer attempt has replaced by what the ledger says.
-#: Whatever stands beside it, and whether XQueue or a handoff has retired it, that is what the rules call superseded.
+#: The conditions for an ungraded row whose submission a newer attempt has superseded by what the ledger says. The
+#: rules call such a row superseded, whatever its siblings are, and whether XQueue or a handoff has retired it.
 REPLACED: dict[str, str] = {
     "unanswered": "q.retired AND NOT q.lms_ack",
     "never_failed": "q.num_failures = 0",
@@ -75,8 +78,10 @@ def plain_rows(
     ids: Iterable[int], ended_before: datetime, conditions: Mapping[str, str] = PLAIN
 ) -> dict[int, tuple[Any, ...]]:
     """
-    Of the rows that may be judged without the rules, by id: digest, header, body, reply, microseconds from arrival to
-    return, and whether they were returned before a moment.
+    Return the rows that may be judged without the rules, by id.
+
+    Each is (digest, header, body, reply, microseconds from arrival to return, whether it was returned before
+    ``ended_before``).
     """
     wanted = bulk.numbers(ids)
     if not wanted:
@@ -93,8 +98,12 @@ def plain_rows(
         return {row_id: tuple(rest) for row_id, *rest in cursor.fetchall()}
 
 
-def pulled_since(queues: Iterable[str], moment: datetime) -> list[int]:
-    """The ids of the rows of these queues that were pulled since; XQueue has an index on queue, retired, pull_time."""
+def ids_pulled_since(queues: Iterable[str], moment: datetime) -> list[int]:
+    """
+    Return the ids of the rows of these queues that were pulled since ``moment``, one statement per queue and state.
+
+    XQueue's index on (queue_name, retired, pull_time) serves it.
+    """
     lately = LegacySubmission.objects.using(LEGACY_ALIAS).filter(pull_time__gte=moment)
     ids: list[int] = []
     for queue in queues:

@@ -1,8 +1,8 @@
 """
 Legacy's rows of submissions that come back from the target: found, revived or inserted, one transaction each.
 
-Written straight into XQueue's table. A submit over HTTP would retire every unretired row with the same 128 characters
-of callback, other problems of the learner among them.
+They are written straight into XQueue's table. A submit over HTTP would retire every unretired row with the same 128
+characters of callback, including other problems of the learner.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Returning:
     mark: str
 
 
-class Way(enum.StrEnum):
+class WayBack(enum.StrEnum):
     """How a submission gets back to legacy."""
 
     REVIVED = "revived"
@@ -55,27 +55,27 @@ class Way(enum.StrEnum):
     THERE = "already_there"
 
 
-def family(item: Returning) -> list[LegacyRow]:
-    """All rows with the truncated callback of a submission; an index of XQueue's serves it."""
+def siblings(item: Returning) -> list[LegacyRow]:
+    """Return all rows with the truncated callback of a submission. XQueue's index on it serves this."""
     return rows.with_callback(item.callback_url)
 
 
 def own_row(item: Returning, family: list[LegacyRow]) -> LegacyRow | None:
-    """Legacy's row of a submission: the one handed off, else one with this very header and body."""
+    """Return legacy's row of a submission: the one handed off, else one with this very header and body, or None."""
     handed_off = [row for row in family if (row.id, row.xqueue_header) == (item.legacy_id, item.header)]
     same = handed_off or [row for row in family if (row.xqueue_header, row.xqueue_body) == (item.header, item.body)]
     return max(same, key=lambda row: (not row.retired, row.id), default=None)
 
 
-def way(item: Returning, row: LegacyRow | None) -> Way:
-    """What has to be done with ``own_row``."""
+def way_back(item: Returning, row: LegacyRow | None) -> WayBack:
+    """Return what has to be done with ``row``, the result of ``own_row``."""
     if row is None:
-        return Way.INSERTED
-    return Way.REVIVED if row.retired and row.grader_id == item.mark else Way.THERE
+        return WayBack.INSERTED
+    return WayBack.REVIVED if row.retired and row.grader_id == item.mark else WayBack.THERE
 
 
 def has_newer(item: Returning, family: list[LegacyRow], gap: timedelta) -> bool:
-    """Whether legacy has had an attempt of the same learner at the same input, newer by more than ``gap``."""
+    """Tell whether legacy has an attempt by the same learner at the same input that is newer by more than ``gap``."""
     if not item.input_key:
         return False
     own = own_row(item, family)
@@ -94,16 +94,17 @@ def _is_newer(row: LegacyRow, item: Returning, gap: timedelta) -> bool:
     if input_key(envelope) != item.input_key:
         return False
     theirs = (envelope.body.submission_time, row.arrival_time)
-    return is_later(*theirs, item.submission_time, item.arrived_at, gap)
+    return was_made_after(*theirs, item.submission_time, item.arrived_at, gap)
 
 
-def is_later(
+def was_made_after(
     time: str, arrived_at: datetime, than_time: str, than_arrived_at: datetime, gap: timedelta = timedelta(0)
 ) -> bool:
     """
-    Whether one attempt at an input was made after another, by more than ``gap`` where one is given.
+    Tell whether one attempt at an input was made after another, by more than ``gap``.
 
-    Submission times are both the LMS's; arrival times may be of two clocks, and decide only where the others do not.
+    Submission times are the LMS's on both sides, as CAPA writes them. Arrival times may come from two clocks, and
+    decide only where the submission times do not.
     """
     made, than_made = _moment(time), _moment(than_time)
     if made and than_made and made != than_made:
@@ -112,7 +113,7 @@ def is_later(
 
 
 def _moment(time: str) -> datetime | None:
-    """A submission time as CAPA writes it."""
+    """Parse a submission time as CAPA writes it; None where it cannot be parsed."""
     try:
         return datetime.strptime(time, "%Y%m%d%H%M%S")
     except ValueError:
@@ -121,17 +122,17 @@ def _moment(time: str) -> datetime | None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """One transaction on legacy."""
+    """Open one transaction on legacy."""
     with transaction.atomic(using=LEGACY_ALIAS):
         yield
 
 
 def check_fits(item: Returning) -> None:
     """
-    Refuse what XQueue's table cannot hold, before anything is fenced; a plan asks it too.
+    Refuse what XQueue's table cannot hold, before anything is fenced. A plan calls this too.
 
     Raises:
-        Unfit: with the column that is at fault.
+        Unfit: a column cannot hold its value; the reason names the column.
     """
     for column, text in (("queue_name", item.queue_name), ("xqueue_header", item.header), ("xqueue_body", item.body)):
         field = LegacySubmission._meta.get_field(column)
@@ -142,7 +143,9 @@ def check_fits(item: Returning) -> None:
 
 def insert(item: Returning, keys: str, urls: str) -> int:
     """
-    Write a new row, as XQueue's submit would have written it at the time of arrival; its id.
+    Insert a new row, as XQueue's submit would have written it at the time of arrival, and return its id.
+
+    ``keys`` and ``urls`` are the texts of ``s3_keys`` and ``s3_urls`` (``uploads.store``).
 
     Raises:
         LedgerNotOurs: the ledger belongs to another LMS.
@@ -166,9 +169,10 @@ def insert(item: Returning, keys: str, urls: str) -> int:
 
 def knows_queue(queue_name: str) -> bool:
     """
-    Whether XQueue may know a queue: False only if it says that it does not. In its table anything can be written.
+    Tell whether XQueue may know a queue: False only where XQueue says that it does not know it.
 
-    The target takes any name, so a row of a live course may be on a queue that legacy's graders could never poll.
+    Its table takes any name, and so does the target. A row of a live course may be on a queue that legacy's graders
+    could never poll.
     """
     try:
         error, content = LegacyClient().queue_length(queue_name)

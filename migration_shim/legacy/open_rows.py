@@ -1,9 +1,9 @@
 """
-What legacy holds that is not finished, by course and queue, whose it is, and which of its queues hand rows out.
+Legacy's unfinished rows by course and queue, whose they are, and which of legacy's queues hand rows out.
 
-The database cuts host and course out of its rows, so that one row a course and queue comes back however many wait;
-which course that is, and whose, is decided by parsing what comes back. A course id is never searched for in a header:
-Django's ``reverse()`` percent-encodes its letters.
+The database cuts host and course out of its rows, so that one row per course and queue comes back however many wait.
+Which course that is, and whose, is decided by parsing what comes back. A course id is never searched for in a header,
+because Django's ``reverse()`` percent-encodes some of its letters.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from ..fields import exact
 from ..ledger import hosts
 from ..models import LegacySubmission
 
-#: What stands around the course in the callback of a header.
+#: The texts before and after the course in the callback of a header.
 _BEFORE, _BEHIND = "/courses/", "/xqueue/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class OpenRows:
     """
-    Rows of one course and queue. ``course`` is in canonical form, and empty where none is named: the rows of reverse
-    shadows are such. ``host`` is the callback's. ``oldest`` is the arrival of the oldest.
+    Unfinished rows of one course and queue.
+
+    ``course`` is in canonical form, and empty where none is named, as in the rows of reverse shadows. ``host`` is the
+    callback's. ``oldest`` is the arrival of the oldest row.
     """
 
     course: str
@@ -45,46 +47,49 @@ class Held:
     whose: Whose = Whose.OURS
 
 
-def held() -> list[Held]:
-    """Everything of ours that is not retired."""
-    return ours(everything())
+def our_rows() -> list[OpenRows]:
+    """Return all of our rows that are not retired."""
+    return only_ours(all_rows())
 
 
-def everything() -> list[Held]:
-    """Everything that is not retired, of every LMS. One statement, which XQueue's index on ``retired`` serves."""
+def all_rows() -> list[OpenRows]:
+    """Return all rows that are not retired, of every LMS. One statement, which XQueue's index on ``retired`` serves."""
     return _grouped(_all().filter(retired=False))
 
 
-class Lately:
+class CachedRows:
     """
-    ``everything`` for who asks for one course after another: what was read so many seconds ago at most. Else each of
-    many courses would read what all of them have in flight.
+    A cache of ``all_rows`` for a caller that looks at one course after another; it is kept for ``seconds``.
+
+    Without it, each of many courses would read what all of them have in flight.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._read_at = seconds, 0.0
-        self._found: list[Held] | None = None
+        self._found: list[OpenRows] | None = None
 
-    def everything(self) -> list[Held]:
-        """What is not retired, or was not a moment ago."""
+    def all_rows(self) -> list[OpenRows]:
+        """Return all rows that are not retired, or were not when they were last read."""
         if self._found is None or time.monotonic() - self._read_at > self._seconds:
-            self._read_at, self._found = time.monotonic(), everything()
+            self._read_at, self._found = time.monotonic(), all_rows()
         return self._found
 
 
-def ours(found: Iterable[Held]) -> list[Held]:
-    """What is ours of it."""
+def only_ours(found: Iterable[OpenRows]) -> list[OpenRows]:
+    """Return the rows that are ours."""
     return [item for item in found if item.whose is Whose.OURS]
 
 
-def unretired(ids: Iterable[int]) -> set[int]:
-    """Those of these rows that a grader may still answer. One statement."""
+def ids_unretired(ids: Iterable[int]) -> set[int]:
+    """Return which of these ids are unretired rows, which a grader may still answer. One statement."""
     found = bulk.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids), retired=[False])
     return {pk for (pk,) in found}
 
 
-def strangers(found: Iterable[Held], course_id: str) -> dict[str, int]:
-    """By host, how many of these rows name a course, and nobody has said whether they are ours or another LMS's."""
+def count_unclaimed(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
+    """
+    Return by host how many of these rows name a course while no setting says whether the host is ours or another LMS's.
+    """
     counts: dict[str, int] = {}
     for item in found:
         if item.whose is Whose.UNKNOWN and item.course == course_id:
@@ -92,37 +97,37 @@ def strangers(found: Iterable[Held], course_id: str) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def of_course(found: Iterable[Held], course_id: str) -> dict[str, int]:
-    """How many of these rows are ours and name a course, by ``queued`` and ``pulled``."""
+def count_ours(found: Iterable[OpenRows], course_id: str) -> dict[str, int]:
+    """Return how many of these rows are ours and name a course, by ``queued`` and ``pulled``."""
     counts = {"queued": 0, "pulled": 0}
-    for item in ours(found):
+    for item in only_ours(found):
         if item.course == course_id:
             counts["pulled" if item.pulled else "queued"] += item.rows
     return {state: number for state, number in counts.items() if number}
 
 
-def naming(course_id: str, queue_names: Iterable[str]) -> int:
+def count_naming(course_id: str, queue_names: Iterable[str]) -> int:
     """
-    How many of our rows in these queues, retired or not, name a course in their callback, which no copy's may.
+    Return how many of our rows in these queues, retired or not, name a course in their callback. No copy's may.
 
-    XQueue's index on the queue serves it, and the database leaves the copies out: a sink names no course.
+    XQueue's index on the queue serves it, and the database leaves the copies out, because a sink names no course.
     """
     rows = _grouped(_all().filter(queue_name__in=list(queue_names), xqueue_header__contains=_BEFORE))
-    return sum(item.rows for item in ours(rows) if item.course == course_id)
+    return sum(item.rows for item in only_ours(rows) if item.course == course_id)
 
 
 def _all() -> QuerySet[LegacySubmission]:
     return LegacySubmission.objects.using(LEGACY_ALIAS).order_by()
 
 
-def _grouped(rows: QuerySet[LegacySubmission]) -> list[Held]:
+def _grouped(rows: QuerySet[LegacySubmission]) -> list[OpenRows]:
     known = hosts.known()
     found = []
     for row in _cut(rows):
         course = course_of(row["named"])
         host = host_of(row["at"]) if course else ""  # what names no course is no LMS's (``core.hosts.whose_header``)
         found.append(
-            Held(
+            OpenRows(
                 course=course,
                 queue=row["queue"],
                 pulled=bool(row["pulled"]),
@@ -137,10 +142,10 @@ def _grouped(rows: QuerySet[LegacySubmission]) -> list[Held]:
 
 def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, Any]:
     """
-    Rows by course, host, queue and whether they were pulled, as their callbacks name them.
+    Return rows by course, host, queue and whether they were pulled, as their callbacks name them.
 
-    The host is cut out of the column, in which the callback begins: XQueue cuts its end, where a course may stand. The
-    header has the whole callback, but other keys may come before it.
+    The host is cut out of the callback's column, which holds the callback's beginning: XQueue cuts its end, where a
+    course may stand. The header has the whole callback, but other keys may come before it.
     """
     nothing = Value("")
     after = Substr("xqueue_header", F("start") + len(_BEFORE))
@@ -160,7 +165,7 @@ def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, Any]:
         .annotate(end=StrIndex("rest", Value(_BEHIND)))
         .annotate(host_end=StrIndex("lms_callback_url", Value(_BEFORE)))
         .annotate(course=course, at_host=at, pulled=Case(When(pull_time=None, then=Value(0)), default=Value(1)))
-        # XQueue's database takes courses that differ in case only for one: the digest keeps them apart.
+        # XQueue's database takes courses for the same that differ only in case; the digest keeps them apart.
         .annotate(exact=MD5("course"), exact_queue=MD5("queue_name"), exact_host=MD5("at_host"))
         .values("exact", "exact_queue", "exact_host", "pulled")
         .annotate(
@@ -173,8 +178,8 @@ def _cut(rows: QuerySet[LegacySubmission]) -> QuerySet[LegacySubmission, Any]:
     )
 
 
-def pulled_since(queues: Iterable[str], moment: datetime) -> set[str]:
-    """Those of these queues from which a grader has pulled since then. One statement."""
+def queues_pulled_since(queues: Iterable[str], moment: datetime) -> set[str]:
+    """Return which of these queues a grader has pulled from since ``moment``. One statement."""
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     wanted = set(queues)
     pulled = Q(queue_name__in=wanted, retired__in=(False, True), pull_time__gte=moment)

@@ -15,15 +15,15 @@ from ..models import LegacySubmission
 
 def check_is_primary(who: str) -> None:
     """
-    Refuse a server that is read-only or a replica, or where nobody can tell; ``who`` is what needs the primary.
+    Refuse a server that is read-only or a replica, or of which that cannot be told. ``who`` is what needs the primary.
 
-    What is read of a row must be what graders have made of it by then: on a replica that lags it would be the past, and
-    what is written there is seen by nobody.
+    A row has to be read as graders have left it by then; a lagging replica would show the past. What is written on a
+    replica, XQueue never sees.
 
     Raises:
         LegacyNotWritable: with what to do.
     """
-    reason, unknown = replica()
+    reason, unknown = why_not_primary()
     if reason:
         raise LegacyNotWritable(
             f"The database behind the alias {LEGACY_ALIAS!r} is {reason}. {who} needs the primary: what it reads of a "
@@ -33,8 +33,8 @@ def check_is_primary(who: str) -> None:
         raise LegacyNotWritable(f"{unknown} {who} needs the primary. Nothing was changed.")
 
 
-def replica() -> tuple[str, str]:
-    """(why the server is no primary, or empty; why nobody can tell, and what to do, or empty)."""
+def why_not_primary() -> tuple[str, str]:
+    """Return why the server is no primary, and why that cannot be told; each text is empty where it does not apply."""
     if connections[LEGACY_ALIAS].vendor != "mysql":
         return "", ""
     with connections[LEGACY_ALIAS].cursor() as cursor:
@@ -59,26 +59,28 @@ def replica() -> tuple[str, str]:
 
 def seen_until(clock: datetime) -> datetime:
     """
-    Until when this server is known to have what XQueue has written; ``clock`` is its own time, which a primary keeps.
+    Return until when this server is known to have what XQueue has written. ``clock`` is its own time.
 
-    A replica that lags has its clock right and its rows late. It takes over commits in their order, so it has all that
-    was committed before its newest row arrived.
+    On a primary that is ``clock``. A lagging replica has its clock right and its rows late. It applies commits in their
+    order, so it has all that was committed before its newest row arrived.
     """
-    if replica() == ("", ""):
+    if why_not_primary() == ("", ""):
         return clock
     newest = LegacySubmission.objects.using(LEGACY_ALIAS).order_by("-id").values_list("arrival_time", flat=True).first()
     return clock if newest is None else min(clock, newest)
 
 
 def grant_to_ask() -> str:
-    """The statement that lets the account of the alias ask whether the server is a replica; it shows no data."""
+    """
+    Return the GRANT that lets the alias's account ask whether the server is a replica; it gives no access to data.
+    """
     connection: Any = connections[LEGACY_ALIAS]  # MySQL's wrapper, which cannot be imported without its driver
     newer = connection.mysql_is_mariadb and connection.mysql_version >= (10, 5, 9)
     return f"GRANT {'REPLICA MONITOR' if newer else 'REPLICATION CLIENT'} ON *.* TO {account()};"
 
 
 def account() -> str:
-    """The account of the alias, as a GRANT names it."""
+    """Return the account of the alias, as a GRANT names it."""
     with connections[LEGACY_ALIAS].cursor() as cursor:
         cursor.execute("SELECT CURRENT_USER()")
         user, _, host = cursor.fetchone()[0].rpartition("@")

@@ -1,8 +1,8 @@
 """
 What the account of the alias ``xqueue`` may do on XQueue's server: too little, and too much. For MySQL and MariaDB.
 
-What it may is asked by statements about no row (roles, wildcards and columns all grant); what it should not, by SHOW
-GRANTS.
+What it may do is tested by statements that touch no row, because rights also come with roles, wildcards and columns.
+What it should not be able to do is read from SHOW GRANTS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .timeouts import AWAY
 UPDATE = "SELECT, UPDATE (retired, pullkey, grader_id)"
 #: What reviving and inserting rows needs.
 WRITE = "SELECT, INSERT, UPDATE (retired, pull_time, pullkey, grader_id)"
-#: The server's words for a privilege that lacks, of a table or a column; and for a server or session that only reads.
+#: The server's errors for a missing privilege on a table or a column, and for a read-only server or session.
 _DENIED, _READ_ONLY = (1142, 1143), (1290, 1792)
 _TABLE = LegacySubmission._meta.db_table
 _NOBODY = -1  # no row has this id
@@ -29,9 +29,9 @@ _QUOTED = r"`(?:[^`]|``)+`"
 #: A line of SHOW GRANTS; one that names a role, or a proxy, has another form. What follows may be a password's hash.
 _LINE = re.compile(rf"GRANT (?P<rights>.+?) ON (?P<scope>\*\.\*|{_QUOTED}\.(?:\*|{_QUOTED})) TO ")
 _OPTION = "WITH GRANT OPTION"
-#: UPDATE stands for whole rows here: of columns, in brackets, it is what the app asks for.
+#: UPDATE here means whole rows. UPDATE of columns, in brackets, is what the app asks for.
 _USED = {"SELECT", "INSERT"}
-#: Rights that let an account look at the server, not at its data; a throttle and ``primary`` look.
+#: Rights that let an account look at the server, not at its data. The throttle and ``primary`` do so.
 _LOOKING = {
     "USAGE",
     "PROCESS",
@@ -44,7 +44,7 @@ _LOOKING = {
 
 def check_may_update() -> None:
     """
-    Refuse an alias that leads to no primary, or to nobody knows what, or may not UPDATE.
+    Refuse an alias that may not UPDATE, or that does not certainly lead to the primary.
 
     Raises:
         LegacyNotWritable: with what to do.
@@ -55,7 +55,7 @@ def check_may_update() -> None:
 
 def check_may_write() -> None:
     """
-    Refuse an alias that may not write what a return writes, or leads to no primary, or to nobody knows what.
+    Refuse an alias that may not write what a return writes, or that does not certainly lead to the primary.
 
     Raises:
         LegacyNotWritable: with the GRANT to run, or what else is in the way.
@@ -66,7 +66,7 @@ def check_may_write() -> None:
 
 def probe_write() -> None:
     """
-    Ask the database itself, by an UPDATE and an INSERT of no rows: grants come with roles, wildcards and columns.
+    Test the right to write by an UPDATE and an INSERT of no rows.
 
     Raises:
         LegacyNotWritable: with the GRANT to run.
@@ -94,7 +94,7 @@ def probe_write() -> None:
 
 def probe_update() -> None:
     """
-    Ask the database itself for the right, by an UPDATE of no rows: grants come with roles, wildcards and columns.
+    Test the right to update by an UPDATE of no rows.
 
     Raises:
         LegacyNotWritable: with the GRANT to run.
@@ -112,7 +112,7 @@ def probe_update() -> None:
 
 
 def _is_denied(error: Exception) -> bool:
-    """Whether a right lacks. SQLite's errors have no number: there nothing else is in the way of such a statement."""
+    """Tell whether a right is missing. SQLite's errors have no number: there nothing else can fail such a statement."""
     return _number(error) is None or _number(error) in _DENIED
 
 
@@ -121,7 +121,7 @@ def _number(error: Exception) -> int | None:
 
 
 def grant(rights: str) -> str:
-    """The statement that gives the account of the alias these rights on XQueue's table."""
+    """Return the GRANT that gives the account of the alias these rights on XQueue's table."""
     connection = connections[LEGACY_ALIAS]
     if connection.vendor != "mysql":
         return "make the file and its directory writable."
@@ -129,7 +129,7 @@ def grant(rights: str) -> str:
 
 
 def read_complaint() -> str:
-    """Why XQueue's table cannot be read: the GRANT to run if it is a right that lacks. Empty where it can."""
+    """Return why XQueue's table cannot be read: the GRANT to run if a right is missing. Empty where it can be read."""
     try:
         LegacySubmission.objects.using(LEGACY_ALIAS).filter(pk=-1).first()
     except AWAY as error:
@@ -141,7 +141,7 @@ def read_complaint() -> str:
 
 
 def update_complaint() -> str:
-    """The GRANT without which rows cannot be retired, or empty."""
+    """Return the GRANT without which rows cannot be retired, or an empty text."""
     try:
         probe_update()
     except LegacyNotWritable:
@@ -150,7 +150,7 @@ def update_complaint() -> str:
 
 
 def return_complaint() -> str:
-    """The GRANT without which nothing can be given back, or empty."""
+    """Return the GRANT without which nothing can be given back, or an empty text."""
     try:
         probe_write()
     except LegacyNotWritable:
@@ -159,7 +159,7 @@ def return_complaint() -> str:
 
 
 def excess() -> list[str]:
-    """The rights that this app has no use for, each with where it holds: ``DELETE ON *.*``."""
+    """Return the rights that this app has no use for, each with where it holds: ``DELETE ON *.*``."""
     with connections[LEGACY_ALIAS].cursor() as cursor:
         cursor.execute("SHOW GRANTS")
         lines = [row[0] for row in cursor.fetchall()]
@@ -167,7 +167,7 @@ def excess() -> list[str]:
 
 
 def excess_of(lines: list[str], database: str) -> list[str]:
-    """The same of given lines of SHOW GRANTS, where XQueue's table is in ``database``."""
+    """Return the excess rights in given lines of SHOW GRANTS, where XQueue's table is in ``database``."""
     own = f"`{database}`.`{LegacySubmission._meta.db_table}`"
     found = []
     for line in lines:

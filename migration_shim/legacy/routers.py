@@ -1,4 +1,4 @@
-"""Keeps the LMS's database and XQueue's apart: what is routed where, and that XQueue's is never migrated."""
+"""Keep the LMS's database and XQueue's apart: which tables are routed where, and that XQueue's is never migrated."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class LegacyRouter:
         return getattr(model, "is_legacy", False)
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        """The alias for reading ``model``; None leaves the answer to the next router."""
+        """Return the alias for reading ``model``; None leaves the answer to the next router."""
         return LEGACY_ALIAS if self._is_legacy(model) else None
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
-        """The alias for writing ``model``; None leaves the answer to the next router."""
+        """Return the alias for writing ``model``; None leaves the answer to the next router."""
         return LEGACY_ALIAS if self._is_legacy(model) else None
 
     def allow_relation(self, obj1: Model, obj2: Model, **hints: Any) -> bool | None:
-        """No relation crosses the two databases."""
+        """Forbid relations between the two databases."""
         if self._is_legacy(type(obj1)) != self._is_legacy(type(obj2)):
             return False
         return None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
-        """Nothing of ours, or of the LMS's, is ever migrated on XQueue's database."""
+        """Forbid every migration on XQueue's database, ours and the LMS's."""
         return False if db == LEGACY_ALIAS else None
 
 
@@ -58,5 +58,5 @@ def refuse_legacy_alias(sender: Any, using: str, **kwargs: Any) -> None:
 
 
 def connect() -> None:
-    """Connect the receiver once."""
+    """Connect the receiver. Calling it again changes nothing."""
     pre_migrate.connect(refuse_legacy_alias, dispatch_uid="migration_shim.refuse_legacy_alias")

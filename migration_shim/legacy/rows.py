@@ -1,8 +1,9 @@
 """
-Reading XQueue's table: frozen rows, in keyset pages. Nothing here writes.
+Read XQueue's table: frozen rows, in keyset pages. Nothing here writes.
 
-Every row says whose it is: another LMS may use the same XQueue, with the same course ids. What is ours is decided here,
-once, and whoever classes, links, counts or supersedes goes by it (``core.classification.parse_row``).
+Every row says whose it is, because another LMS may use the same XQueue, with the same course ids. What is ours is
+decided here, once; code that classifies, links, counts or supersedes rows goes by it
+(``core.classification.parse_row``).
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ def _rows(queryset: QuerySet[LegacySubmission]) -> list[LegacyRow]:
     if not (rows := _converted(queryset.values_list(*_COLUMNS))):
         return []
     known = hosts.known()
-    # One value a column: mypy takes the star for any number of them.
+    # One value per column; mypy takes the star for any number of values.
     return [LegacyRow(*values, whose_header(values[_HEADER], known)) for values in rows]  # type: ignore[call-arg]
 
 
 def _converted(queryset: QuerySet[LegacySubmission, Any]) -> Sequence[Sequence[Any]]:
-    """The rows of a ``values_list``; on MySQL without Django's look at every value for what it might have to be."""
+    """Return the rows of a ``values_list``. On MySQL, Django's check of every value for conversions is skipped."""
     here = connections[LEGACY_ALIAS]
     if here.vendor != "mysql":
         return list(queryset)
@@ -57,7 +58,7 @@ def _all() -> QuerySet[LegacySubmission]:
 
 
 def id_pages(*, after: int, size: int) -> Iterator[list[int]]:
-    """The ids of all rows above ``after``, in ascending order, in pages: no row is read for it."""
+    """Yield the ids of all rows above ``after``, in ascending order, in pages of ``size``. No row is read for it."""
     ids = _walk(after, unretired_only=False).values_list("id", flat=True)
     while page := list(ids.filter(id__gt=after)[:size]):
         yield page
@@ -65,22 +66,22 @@ def id_pages(*, after: int, size: int) -> Iterator[list[int]]:
 
 
 def newest_arrival(*, after: int, upto: int) -> datetime | None:
-    """When the newest of the rows of a range of ids arrived; None where retention has taken them all."""
+    """Return when the newest row with an id above ``after`` and up to ``upto`` arrived; None where none is left."""
     return _walk(after, unretired_only=False, upto=upto).aggregate(newest=Max("arrival_time"))["newest"]
 
 
 def page(*, after: int, unretired_only: bool, size: int, upto: int | None = None) -> list[LegacyRow]:
     """
-    The first ``size`` rows with an id above ``after`` and, where one is given, not above ``upto``, by id.
+    Return the first ``size`` rows with an id above ``after`` and, where it is given, not above ``upto``, by id.
 
-    Keyset pages: Django's ``iterator()`` holds the whole result in memory on MySQL. Unretired rows are served by
-    XQueue's index on ``retired``, all rows by the primary key.
+    Keyset pages are used because Django's ``iterator()`` holds the whole result in memory on MySQL. XQueue's index on
+    ``retired`` serves unretired rows, the primary key serves all rows.
     """
     return _rows(_walk(after, unretired_only, upto)[:size])
 
 
 def range_ends(*, after: int, unretired_only: bool, size: int) -> Iterator[int]:
-    """The ids that cut the rows above ``after`` into ranges of ``size`` rows; the last range may hold fewer."""
+    """Yield the ids that cut the rows above ``after`` into ranges of ``size`` rows; the last range may hold fewer."""
     last = _walk(0, unretired_only).order_by("-id").values_list("id", flat=True).first() or 0
     while after < last:
         end = _walk(after, unretired_only, last).values_list("id", flat=True)[size - 1 : size].first()
@@ -95,28 +96,32 @@ def _walk(after: int, unretired_only: bool, upto: int | None = None) -> QuerySet
 
 
 def count(*, after: int, unretired_only: bool) -> int:
-    """How many rows there are above ``after``."""
+    """Return how many rows have an id above ``after``."""
     return _walk(after, unretired_only).count()
 
 
 def by_id(ids: Iterable[int]) -> dict[int, LegacyRow]:
-    """The rows with these ids that exist."""
+    """Return the rows with these ids, by id. Missing rows are left out."""
     return {row.id: row for row in _rows(_all().filter(id__in=list(ids)))}
 
 
 def existing(ids: Iterable[int]) -> set[int]:
-    """Those of these ids that are there."""
+    """Return which of these ids exist."""
     return {row_id for (row_id,) in bulk.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, id=list(ids))}
 
 
 def callback_key(url: str) -> str:
-    """Two rows supersede each other when these are equal: XQueue's database compares without regard to case."""
+    """
+    Return the key by which XQueue compares callbacks: two rows supersede each other where it is equal.
+
+    XQueue's database compares the first 128 characters, without regard to case.
+    """
     return url[:128].lower()
 
 
 def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
     """
-    All rows that share the truncated callback of any of ``rows`` (these included), by ``callback_key``.
+    Return all rows that share the truncated callback of any of ``rows``, these included, by ``callback_key``.
 
     XQueue's index on ``lms_callback_url`` serves it.
     """
@@ -127,13 +132,17 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
 
 
 def _callbacks(page: Iterable[LegacyRow]) -> list[str]:
-    """The truncated callbacks of these rows that the column can hold."""
+    """Return the truncated callbacks of these rows, without those that the column cannot hold."""
     here, field = connections[LEGACY_ALIAS], LegacySubmission._meta.get_field("lms_callback_url")
     return [url for url in {row.lms_callback_url for row in page} if holds(here, field, url)]
 
 
 def sibling_ids(page: Iterable[LegacyRow]) -> dict[str, list[int]]:
-    """The ids of all rows that share a truncated callback with one of ``page``, by ``callback_key``: an index alone."""
+    """
+    Return the ids of all rows that share a truncated callback with one of ``page``, by ``callback_key``.
+
+    Only the index is read.
+    """
     found: dict[str, list[int]] = defaultdict(list)
     wanted = ("id", "lms_callback_url")
     for row_id, url in bulk.select(LegacySubmission, wanted, using=LEGACY_ALIAS, lms_callback_url=_callbacks(page)):
@@ -143,11 +152,11 @@ def sibling_ids(page: Iterable[LegacyRow]) -> dict[str, list[int]]:
 
 def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) -> list[LegacyRow]:
     """
-    The rows that share the truncated callback of a row of ``page`` and are not in it themselves.
+    Return the rows that share the truncated callback of a row of ``page`` and are not in the page themselves.
 
-    Ids first, which XQueue's index on ``lms_callback_url`` holds: most rows have no sibling, and theirs are not read
-    twice. What became of a row that is not retired cannot depend on one that is, so a page of such rows asks for no
-    more of a learner's past, unless ``retired_too`` asks for it.
+    The ids come first, from XQueue's index on ``lms_callback_url``. Most rows have no sibling, so their rows are not
+    read twice. What became of an unretired row cannot depend on a retired one. So for a page of unretired rows no more
+    of a learner's past is read, unless ``retired_too`` asks for it.
     """
     rows = {row.id: row for row in page}
     urls = _callbacks(rows.values())
@@ -163,15 +172,15 @@ def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) ->
 
 def safe_checkpoint(overlap_seconds: int, now: datetime, *, after: int = 0) -> int:
     """
-    The highest id that a checkpoint may name: that of the last row below all that arrived within the overlap.
+    Return the highest id that a checkpoint may name: that of the last row below all that arrived within the overlap.
 
-    Ids are handed out before a transaction commits, so a lower id may still appear after a higher one was read; an id
-    that no row has yet is never named.
+    Ids are handed out before a transaction commits, so a lower id may still appear after a higher one was read. An id
+    that no row has yet is never returned.
 
     Args:
         overlap_seconds: how long a transaction of XQueue may take to commit.
         now: until when the server has all rows: ``primary.seen_until()``.
-        after: where a checkpoint stands. It has passed over nothing recent, and what it has passed is not read again:
+        after: where the checkpoint stands. It has passed nothing recent, and rows below it are not read again, because
             no index of XQueue's serves the time of arrival.
     """
     recent = _all().filter(id__gt=after, arrival_time__gte=now - timedelta(seconds=overlap_seconds)).order_by("id")
@@ -181,7 +190,7 @@ def safe_checkpoint(overlap_seconds: int, now: datetime, *, after: int = 0) -> i
 
 
 def clock() -> datetime:
-    """The legacy database's own time, aware, in UTC."""
+    """Return the legacy database's own time, aware, in UTC."""
     connection = connections[LEGACY_ALIAS]
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
@@ -192,9 +201,9 @@ def clock() -> datetime:
 
 
 def acknowledged_headers(*, size: int) -> Iterator[tuple[int, str]]:
-    """(id, xqueue_header) of our rows whose return the LMS acknowledged, in ascending order of id."""
+    """Yield (id, xqueue_header) of our rows whose return the LMS acknowledged, in ascending order of id."""
     after = 0
-    # What XQueue could not push it has told the LMS itself; see core.mapping.is_failed_push.
+    # XQueue itself has reported to the LMS what it could not push; see core.classification.is_failed_push.
     failed_push = Q(push_time__isnull=False, num_failures__gt=0, grader_reply="")
     queryset = _all().filter(~failed_push, lms_ack=True, retired=True)
     while page := list(queryset.filter(id__gt=after).order_by("id").values_list("id", "xqueue_header")[:size]):
@@ -203,50 +212,53 @@ def acknowledged_headers(*, size: int) -> Iterator[tuple[int, str]]:
 
 
 def headers(*, size: int) -> Iterator[list[tuple[int, str]]]:
-    """(id, xqueue_header) of every LMS's rows by ascending id, in pages: what tells whose they are, without answers."""
+    """
+    Yield pages of (id, xqueue_header) of every LMS's rows, by ascending id. Headers show whose a row is, without
+    answers.
+    """
     after = 0
     while page := list(_walk(after, unretired_only=False).values_list("id", "xqueue_header")[:size]):
         yield page
         after = page[-1][0]
 
 
-def ends() -> tuple[LegacyRow, LegacyRow] | None:
-    """The oldest and the newest row by id, or None where there are no rows."""
+def oldest_and_newest() -> tuple[LegacyRow, LegacyRow] | None:
+    """Return the oldest and the newest row by id, or None where there are no rows."""
     ids = _all().aggregate(first=Min("id"), last=Max("id"))
     found = by_id(set(ids.values()) - {None})
     return (found[min(found)], found[max(found)]) if found else None
 
 
 def newest(*, upto: int) -> LegacyRow | None:
-    """The row with the highest id that is not above ``upto``."""
+    """Return the row with the highest id that is not above ``upto``, or None."""
     return next(iter(_rows(_all().filter(id__lte=upto).order_by("-id")[:1])), None)
 
 
 def open_rows(callback_url: str) -> list[LegacyRow]:
-    """Our unretired rows with the truncated callback of ``callback_url``; an index of XQueue's serves it."""
+    """Return our unretired rows with the truncated callback of ``callback_url``. XQueue's index on it serves this."""
     found = _rows(_all().filter(lms_callback_url=callback_url[:128], retired=False).order_by("id"))
     return [row for row in found if row.whose is Whose.OURS]
 
 
 def with_callback(callback_url: str) -> list[LegacyRow]:
-    """Every row with that truncated callback, retired ones and other LMSs' among them."""
+    """Return every row with the truncated callback of ``callback_url``, including retired rows and other LMSs' rows."""
     return _rows(_all().filter(lms_callback_url=callback_url[:128]).order_by("id"))
 
 
 def with_callbacks(callback_urls: Iterable[str]) -> list[LegacyRow]:
-    """The same of many, in one statement."""
+    """Return every row with the truncated callback of any of these URLs, in one statement."""
     urls = {url[:128] for url in callback_urls}
     return _rows(_all().filter(lms_callback_url__in=urls).order_by("id")) if urls else []
 
 
-def pulled_since(queue_name: str, moment: datetime) -> bool:
-    """Whether a grader has pulled a row of this queue since then, by the clock of XQueue's service."""
+def was_pulled_since(queue_name: str, moment: datetime) -> bool:
+    """Tell whether a grader has pulled a row of this queue since ``moment``, by the clock of XQueue's service."""
     # ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     rows = _all().filter(queue_name=queue_name, retired__in=(False, True), pull_time__gte=moment)
     return queue_name in exact(rows, "queue_name")
 
 
 def has_queue(queue_name: str) -> bool:
-    """Whether XQueue has ever had a row of exactly this queue."""
+    """Tell whether XQueue has a row, finished or not, of exactly this queue."""
     rows = _all().filter(queue_name=queue_name, retired__in=(False, True))  # as above
     return rows.filter(queue_name__startswith=queue_name).exists()  # byte for byte, which the collation is not

@@ -1,7 +1,8 @@
 """
-How long XQueue's database is waited for, in every process: to connect, to be answered, for a lock, for a statement.
+How long every process waits for XQueue's database: to connect, for an answer, for a lock, for a statement.
 
-On the alias of XQueue only: ``default`` is the LMS's own connection, and what is set there would hit CAPA's save.
+The limits apply to XQueue's alias only. ``default`` is the LMS's own connection, and limits there would hit CAPA's
+save.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from ..db import timeouts
 
 T = TypeVar("T")
 
-#: Seconds. A page of a backfill is read in far less; a server that is silent for longer is taken for gone.
+#: Seconds. A page of a backfill is read in far less. A server that is silent for longer counts as gone.
 LOCK_SECONDS, STATEMENT_SECONDS = 5, 60
-#: What asking it raises where it is away; the last one where XQueue was switched off for good, and its alias with it.
+#: The errors of asking while it is away; the last one where XQueue was switched off for good, and its alias removed.
 AWAY = (Error, ConnectionDoesNotExist)
 
 
 def connect() -> None:
-    """Have every new session on the alias limited."""
+    """Limit every new session on the alias."""
     connection_created.connect(_limit, dispatch_uid="migration_shim.legacy.timeouts")
 
 
@@ -45,13 +46,14 @@ def _limit(connection: Any, **kwargs: Any) -> None:
 
 def soon(ask: Callable[[], T], seconds: float) -> T:
     """
-    What ``ask()`` returns or raises, if it does so in time.
+    Return what ``ask()`` returns, or raise what it raises, if it ends within ``seconds``.
 
-    On MySQL and MariaDB in a thread and a session of its own, which is left behind if it does not: no timeout of a
-    session is short enough for a database that is silent. Inside a transaction on the alias it is asked there.
+    On MySQL and MariaDB it runs in a thread and a session of its own, which is left behind if it does not end in time:
+    no timeout of a session is short enough for a database that is silent. Inside a transaction on the alias it runs
+    there.
 
     Raises:
-        TimeoutError: it did neither in time.
+        TimeoutError: it did not end in time.
     """
     connection = connections[LEGACY_ALIAS]
     if connection.vendor == "sqlite" or connection.in_atomic_block:

@@ -1,5 +1,5 @@
 """
-Files of a row as XQueue's submit stores them: ``<queue>/<md5 of header and name>``, and the two columns that name them.
+Store the files of a row as XQueue's submit does: ``<queue>/<md5 of header and name>``, named by two columns of the row.
 
 Source: ``submission_queue/lms_interface.py`` of XQueue.
 """
@@ -28,7 +28,7 @@ def check(queue_name: str, names: Mapping[str, bytes], storage: Storage | None) 
     Refuse files that XQueue's graders could not be given.
 
     Raises:
-        FileUnavailable: there is no storage, it knows no URLs for them, or the queue's name is no folder.
+        FileUnavailable: there is no storage, it has no URLs for the files, or the queue's name cannot name a folder.
     """
     if not names:
         return
@@ -42,7 +42,7 @@ def check(queue_name: str, names: Mapping[str, bytes], storage: Storage | None) 
 
 
 def _knows_urls(storage: Storage, name: str) -> bool:
-    """Whether a storage knows whole URLs, and not the LMS's own for want of better."""
+    """Tell whether a storage has whole URLs of its own, and does not fall back to the LMS's."""
     if isinstance(storage, FileSystemStorage) and storage.base_url == settings.MEDIA_URL:
         return False
     try:
@@ -54,11 +54,11 @@ def _knows_urls(storage: Storage, name: str) -> bool:
 
 def store(queue_name: str, header: str, contents: Mapping[str, bytes], storage: Storage | None) -> tuple[str, str]:
     """
-    Store files, and return the texts of the columns ``s3_keys`` and ``s3_urls``. What is stored already stays.
+    Store files, and return the texts of the columns ``s3_keys`` and ``s3_urls``. Files that are stored already stay.
 
     Raises:
         FileUnavailable: see ``check``.
-        OSError: or what else the storage raises.
+        OSError: the storage failed; it may raise other errors of its own.
     """
     check(queue_name, contents, storage)
     if not contents:
@@ -78,8 +78,8 @@ def _store(queue_name: str, text: str, content: bytes, storage: Storage) -> str:
     """
     Store one file under XQueue's key, and return the key.
 
-    Where that name is taken by something else (the same header was sent twice, or a crash has left half a file) the
-    next key is tried: a file that another row may name is never written over.
+    Where something else has that name (the same header was sent twice, or a crash left half a file), the next key is
+    tried: a file that another row may name is never overwritten.
     """
     for number in range(_TRIES):
         key = hashlib.md5((text + (str(number) if number else "")).encode(), usedforsecurity=False).hexdigest()

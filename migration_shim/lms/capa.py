@@ -2,11 +2,11 @@
 The platform's ``XQueueInterface``, whose ``send_to_queue`` is replaced so that each submission is handed to a route.
 
 The platform has no seam for it: its ``XQueueService`` makes an ``XQueueInterface`` for each block and calls
-``send_to_queue`` on it. So that one method is replaced, and only where the class is of a generation that is known; else
-nothing is touched, and the check ``migration_shim.E010`` says so. What a course does that was released to the
-platform's own path differs:
+``send_to_queue`` on it. So that one method is replaced, and only where the class is of a known generation. Elsewhere
+nothing is touched, and the check ``migration_shim.E010`` says so. The generations differ in how a course is treated
+that was released to the platform's own path:
 
-- before that path (``xmodule``): there is none, every submission is the route's;
+- before that path (``xmodule``): every submission goes to the route;
 - V1 and V1b (``xmodule``): the flag is read inside the method, so the route has to ask it before; V1 hands
   edx-submissions no ``queue_key``;
 - V2 (``xmodule``, then xblocks-contrib 0.13 to 1.0): the platform asks its flag and gives the interface the answer.
@@ -36,11 +36,11 @@ _MARK = "migration_shim_original"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """
-    One call of ``send_to_queue``, as a route gets it.
+    One call of ``send_to_queue``, as a route receives it.
 
     ``block`` is None in releases before the platform's own submission service, whose interface knows none. ``released``
-    is whether the platform's flag gives the course to the platform's own path, None where it reads the flag inside and
-    it has to be asked before. ``own`` makes the call as the platform would.
+    is whether the platform's flag gives the course to the platform's own path; None where the method itself reads the
+    flag, and the route has to ask it before. ``own`` makes the call as the platform would.
     """
 
     block: Any
@@ -53,7 +53,7 @@ class Call:
 
     @property
     def course_id(self) -> str:
-        """The course of the block; there has to be one."""
+        """The course of the block. The block must not be None."""
         return str(self.block.scope_ids.usage_id.context_key)
 
 
@@ -61,7 +61,7 @@ Route = Callable[[Call], tuple[Any, Any]]
 
 
 def platform_classes() -> list[type[Any]]:
-    """The platform's interface classes that can be imported here."""
+    """Return the platform's interface classes that can be imported here."""
     found = []
     for name in MODULES:
         try:
@@ -72,7 +72,7 @@ def platform_classes() -> list[type[Any]]:
 
 
 def problems() -> list[str]:
-    """Why the door cannot be installed; empty when it can."""
+    """Return why the door cannot be installed; empty when it can."""
     classes = platform_classes()
     if not classes:
         return [f"None of {', '.join(MODULES)} has an XQueueInterface: this is no LMS that the Python door knows."]
@@ -88,10 +88,10 @@ def problems() -> list[str]:
 
 def uncallable(*, needs_queue_key: bool) -> list[str]:
     """
-    The platform's senders that edx-submissions refuses every submission of, each as a sentence.
+    Return the platform's senders whose every submission edx-submissions refuses, each as a sentence.
 
     Args:
-        needs_queue_key: whether the installed edx-submissions takes nothing without one.
+        needs_queue_key: whether the installed edx-submissions accepts nothing without one.
     """
     return [
         f"{cls.__module__} hands edx-submissions no queue_key, and the installed one takes nothing without: with "
@@ -106,7 +106,7 @@ def _module(cls: type[Any]) -> ModuleType:
 
 
 def _reads_flag_inside(cls: type[Any]) -> bool:
-    """V1 and V1b: the class knows the platform's own path, and is not told whether to take it."""
+    """Tell whether a class is V1 or V1b: it knows the platform's own path, and is not told whether to take it."""
     told = "use_submission_service" in inspect.signature(cls.__init__).parameters
     return hasattr(_module(cls), "XQueueInterfaceSubmission") and not told
 
@@ -117,7 +117,7 @@ def _flag_is_known(cls: type[Any]) -> bool:
 
 
 def _hands_queue_key(cls: type[Any]) -> bool:
-    """Whether the platform's own path hands edx-submissions a ``queue_key``; True where there is no such path."""
+    """Tell whether the platform's own path hands edx-submissions a ``queue_key``; True where there is no such path."""
     sender = getattr(_module(cls), "XQueueInterfaceSubmission", None)
     if sender is None:
         return True
@@ -132,7 +132,7 @@ def _original(cls: type[Any]) -> Any:
 
 def install(route: Route) -> bool:
     """
-    Hand what every class found is given to a route, once. False, and nothing touched, where one looks unexpected.
+    Hand every call of the known classes to a route, once. False, and nothing touched, where a class looks unexpected.
 
     Args:
         route: called instead of ``send_to_queue``; what it returns and raises is what CAPA gets.

@@ -1,8 +1,8 @@
 """
-What the platform pins, beside what is installed; and its own sender, beside what edx-submissions asks of it.
+The versions that the platform pins against those installed, and the platform's own sender against edx-submissions.
 
-pip replaces a pin without a question where an app asks for another version, and the LMS then runs on what nobody has
-tested it with. The pins are read from edx-platform's ``requirements/edx/base.txt``, which is there wherever the
+pip replaces a pinned version silently where an app asks for another one, and the LMS then runs on a combination that
+was never tested. The pins are read from edx-platform's ``requirements/edx/base.txt``, which exists wherever the
 platform runs from a checkout, as in Tutor's images.
 """
 
@@ -39,14 +39,14 @@ class Pin:
         return f"{self.name} {self.installed} (the platform pins {self.pinned})"
 
 
-def pinned() -> dict[str, str]:
-    """What the platform pins, by name; nothing where it cannot be told: no LMS, or one without its requirements."""
+def pinned_versions() -> dict[str, str]:
+    """Return the versions that the platform pins, by name; empty outside an LMS, or in one without its requirements."""
     return {_normal(name): version for name, version in _PIN.findall(_read(BASE))}
 
 
-def replaced() -> list[Pin]:
-    """Of what this app asks for, what is installed in another version than the platform pins."""
-    pins, found = pinned(), []
+def replaced_pins() -> list[Pin]:
+    """Return those of this app's requirements that are installed in another version than the platform pins."""
+    pins, found = pinned_versions(), []
     for name in OURS:
         installed = _installed(name)
         if name in pins and installed not in (None, pins[name]):
@@ -56,17 +56,18 @@ def replaced() -> list[Pin]:
 
 def sender_without_queue_key() -> str:
     """
-    The platform's own sender, by its file, where it hands edx-submissions no ``queue_key``; empty where it does.
+    Return the file of the platform's own sender if that hands edx-submissions no ``queue_key``; empty where it does.
 
-    V2 takes it as an argument, V1b out of the header; a V1, of the releases up to Ulmo, does not know the name. Read
-    and not imported: a check must not load half the platform into every command, nor fail where that fails.
+    V2 takes the key as an argument, V1b out of the header; a V1, of the releases up to Ulmo, does not know the name.
+    The file is read and not imported: a check must not load half the platform into every command, nor fail where that
+    fails.
     """
     text = _read(SENDER)
     return str(SENDER) if text and "queue_key" not in text else ""
 
 
 def _read(path: Path) -> str:
-    """A file of the platform's checkout; empty where there is none."""
+    """Return a file of the platform's checkout; empty where there is none."""
     root = getattr(settings, "REPO_ROOT", None)
     if not root:
         return ""

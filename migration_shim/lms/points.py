@@ -15,13 +15,13 @@ _COURSEWARE = "lms.djangoapps.courseware"
 
 def points_possible(block: Any, course_id: str, item_id: str, *, resolver: str) -> tuple[int, bool]:
     """
-    (points, whether they were assumed) for one problem.
+    Return (points, whether they were assumed) for one problem.
 
     Args:
         block: the problem block, or None.
         course_id: the course.
         item_id: the problem's usage key.
-        resolver: where there is no block, the dotted path of the function that is asked (``POINTS_RESOLVER``).
+        resolver: the dotted path of the function that is asked where there is no block (``POINTS_RESOLVER``).
     """
     if block is not None:
         return max(int(block.max_score()), 0), False
@@ -36,7 +36,7 @@ def points_possible(block: Any, course_id: str, item_id: str, *, resolver: str) 
 
 def from_student_modules(course_id: str, item_id: str) -> float | None:
     """
-    A problem's maximum as the LMS's StudentModule rows know it; None outside an LMS, or where nobody was graded yet.
+    Return a problem's maximum by the LMS's StudentModule rows; None outside an LMS, or where no learner was graded yet.
 
     ``max_grade`` holds what the block published as ``max_value``, which is ``block.max_score()`` (edx-platform,
     ``courseware/models.py`` and ``capa_block.publish_grade``).

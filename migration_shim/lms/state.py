@@ -1,10 +1,10 @@
 """
-What a learner's own state says: what it waits for, and what it holds, in ``courseware.StudentModule``.
+A learner's own state in ``courseware.StudentModule``: the reply that it waits for, and the grade that it holds.
 
-That state alone decides whose grade reaches the learner: CAPA takes a reply only for the key that it holds. The only
-module that knows the table. Sources: edx-platform's ``lms/djangoapps/courseware/models.py``, CAPA's ``correctmap.py``,
-``capa_block.py``. What it reads a learner has made grow: each state is read to a bound, and one that cannot be read is
-named and stops nobody.
+That state alone decides whose grade reaches the learner, because CAPA takes a reply only for the key that it holds. No
+other module knows the table. Sources: edx-platform's ``lms/djangoapps/courseware/models.py``, CAPA's ``correctmap.py``,
+``capa_block.py``. Learners can make a state grow, so each is read up to a limit. One that cannot be read is named, and
+stops nothing else.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from django.db import connections, router
 from django.db.models import BigIntegerField
 
 from ..core import json_text
-from ..core.attempts import Queued
+from ..core.supersession import Queued
 from ..db import bulk
 
-#: States read together; each may be as large as is read of one.
+#: How many states are read together; each may be as large as the limit for one.
 AT_ONCE = 200
 
 
@@ -47,12 +47,14 @@ class Input(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """The problem that it is an input of."""
+        """The problem that the input belongs to."""
         return Place(*self[:3])
 
 
-class Held(NamedTuple):
-    """What a state holds of one input: the key that it waits for, and the grade; None where there is none."""
+class InputState(NamedTuple):
+    """
+    What a state holds of one input: the key that it waits for, and the grade; None for either where there is none.
+    """
 
     key: str | None = None
     correct: bool | None = None
@@ -61,34 +63,35 @@ class Held(NamedTuple):
 
 class Problem(NamedTuple):
     """
-    A learner's state of one problem. ``inputs`` are the answered ones by id, ``submitted_at`` is the last submission.
+    A learner's state of one problem.
 
-    ``unreadable`` says why it cannot be read; empty where it was.
+    ``inputs`` are the answered inputs by id, ``submitted_at`` is the time of the last submission. ``unreadable`` says
+    why the state cannot be read; it is empty where it was read.
     """
 
-    inputs: Mapping[str, Held] = MappingProxyType({})
+    inputs: Mapping[str, InputState] = MappingProxyType({})
     submitted_at: datetime | None = None
     unreadable: str = ""
 
     def waits_for(self, key: str) -> bool:
-        """Whether any of its inputs waits for the reply to this key."""
+        """Tell whether any of its inputs waits for the reply to this key."""
         return bool(key) and any(held.key == key for held in self.inputs.values())
 
 
 def is_lms() -> bool:
-    """Whether there are learners' states here: outside an LMS nobody can be asked."""
+    """Tell whether learners' states exist here; outside an LMS they do not."""
     return _model() is not None
 
 
 def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Problem]:
     """
-    The states of these problems, in two statements for each ``AT_ONCE``, on the primary. Not to be called inside a
-    transaction, whose snapshot may be older, but to ``lock`` them: then they are read as they are, and nobody changes
-    them until it ends.
+    Return the states of these problems, read on the primary in two statements per ``AT_ONCE``.
 
-    Left out are, outside an LMS, all of them, and learners who are not there.
+    Do not call it inside a transaction, whose snapshot may be older, except with ``lock``: then the states are read as
+    they are now, and cannot change until the transaction ends. Learners who do not exist are left out; outside an LMS,
+    all are.
     """
-    # A callback may name a user that no database can: nobody.
+    # A callback may name a user id that no database can hold; no user has it.
     wanted = {one for one in places if int(one.user_id) <= BigIntegerField.MAX_BIGINT}
     model = _model()
     if model is None:
@@ -103,12 +106,12 @@ def problems(places: Iterable[Place], *, lock: bool = False) -> dict[Place, Prob
 def _problems(model: Any, wanted: list[Place], *, lock: bool) -> dict[Place, Problem]:
     alias = router.db_for_write(model)
     there = _there({int(one.user_id) for one in wanted}, alias)
-    # Problem by problem: a state is large, and of every learner with every other one's problem nobody has asked.
+    # Problem by problem, because a state is large, and not every combination of learner and problem was asked for.
     learners: dict[tuple[str, str], set[int]] = defaultdict(set)
     for one in wanted:
         learners[one.course_id, one.item_id].add(int(one.user_id))
     rows = _rows(model, learners, alias, lock=lock)
-    # The platform's columns are compared without case: what came back is looked at exactly, as the text that it is.
+    # The platform's columns are compared without case, so the texts that came back are compared exactly here.
     states = {(user_id, course_id, item_id): _read(text) for user_id, course_id, item_id, text in rows}
     nothing = Problem()  # nothing was saved yet, or it was taken away
     return {
@@ -122,15 +125,15 @@ def _rows(
     model: Any, learners: Mapping[tuple[str, str], set[int]], alias: str, *, lock: bool
 ) -> list[tuple[int, str, str, str | None]]:
     """
-    Learner, course, problem and the beginning of each state, as the database has them: one statement.
+    Return (learner, course, problem, beginning of the state) as the database has them, in one statement.
 
-    Written by hand, for a query's conditions would look at each learner's number several times.
+    The statement is written by hand, because a query's conditions would look at each learner's number several times.
     """
     here = connections[alias]
     quote = here.ops.quote_name
     fields = [model._meta.get_field(name) for name in ("student_id", "course_id", "module_state_key", "state")]
     student, course, item, state = (quote(field.column) for field in fields)
-    # One character more than is read: what is longer is not fetched, and known to be.
+    # One character more than the limit, so that a longer state is recognized without being fetched.
     parameters: list[Any] = [json_text.SIZE_LIMIT + 1]
     asked = []
     for place, its in learners.items():
@@ -145,7 +148,7 @@ def _rows(
 
 
 def queued(inputs: Iterable[Input]) -> dict[Input, Queued]:
-    """What the learners' states wait for at these inputs; left out where nobody can say."""
+    """Return what the learners' states wait for at these inputs. Inputs whose state cannot be read are left out."""
     wanted = set(inputs)
     found = problems({one.place for one in wanted})
     return {
@@ -156,7 +159,7 @@ def queued(inputs: Iterable[Input]) -> dict[Input, Queued]:
 
 
 def _there(users: set[int], alias: str) -> set[int]:
-    """Those of these users that there are."""
+    """Return which of these users exist."""
     model = get_user_model()
     key = model._meta.pk.attname
     among: dict[str, Any] = {key: users}
@@ -184,14 +187,14 @@ def _read(text: str | None) -> Problem:
     answered = state.get("correct_map") or {}
     if not isinstance(answered, dict) or not all(isinstance(one, dict | None) for one in answered.values()):
         return Problem(unreadable="no_correct_map")
-    inputs = {answer_id: _held(one or {}) for answer_id, one in answered.items()}
+    inputs = {answer_id: _input_state(one or {}) for answer_id, one in answered.items()}
     return Problem(inputs=inputs, submitted_at=_time(state.get("last_submission_time")))
 
 
-def _held(entry: dict[str, Any]) -> Held:
+def _input_state(entry: dict[str, Any]) -> InputState:
     waits, correctness = entry.get("queuestate"), entry.get("correctness")
     key = waits.get("key") if isinstance(waits, dict) else None
-    return Held(
+    return InputState(
         key=key if isinstance(key, str) else None,
         correct={"correct": True, "incorrect": False}.get(correctness) if isinstance(correctness, str) else None,
         score=_score(entry.get("npoints")),
@@ -199,7 +202,7 @@ def _held(entry: dict[str, Any]) -> Held:
 
 
 def _score(value: Any) -> float | None:
-    """As the ledger keeps scores; None for what is no number, or none that a database holds."""
+    """Return a score as the ledger keeps it; None for what is no number, or none that a database can hold."""
     if not isinstance(value, int | float):
         return None
     try:

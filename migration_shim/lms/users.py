@@ -1,4 +1,4 @@
-"""The anonymous ids of a user: what an LMS names a learner by towards graders and edx-submissions."""
+"""The anonymous ids of a user, by which an LMS names a learner towards graders and edx-submissions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from django.apps import apps
 
 
 def anonymous_ids(user: Any) -> list[str]:
-    """All of them, whatever course they are for. Only inside an LMS."""
+    """Return all anonymous ids of a user, for whatever course. Works only inside an LMS."""
     model = apps.get_model("student", "AnonymousUserId")
     return list(model.objects.filter(user=user).values_list("anonymous_user_id", flat=True))

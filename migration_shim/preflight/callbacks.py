@@ -22,7 +22,7 @@ def findings(course_id: str, rows: Counter[str]) -> Iterator[Finding]:
         rows: how many rows of the course there are, retired or not, by host.
     """
     known = hosts.known()
-    waiting = on_legacy.strangers(on_legacy.everything(), course_id)
+    waiting = on_legacy.count_unclaimed(on_legacy.all_rows(), course_id)
     for host, number in sorted((Counter(waiting) | rows).items()):
         if (klass := whose(host, known)) is Whose.FOREIGN:
             yield found(RULES["other_lms"], about=host, rows=number)

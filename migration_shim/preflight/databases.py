@@ -82,7 +82,7 @@ def _legacy() -> Iterator[Finding]:
         return
     yield from _server(LEGACY_ALIAS)
     yield from _charset(LEGACY_ALIAS)
-    reason, unknown = primary.replica()
+    reason, unknown = primary.why_not_primary()
     if unknown:
         yield found(RULES["legacy_primary_unknown"], about=unknown)
     if reason:

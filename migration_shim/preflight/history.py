@@ -10,7 +10,7 @@ from ..conf import ShimSettings
 from ..core.data import State
 from ..core.findings import Finding, found
 from ..core.martingale import pairs_needed
-from ..core.row_counts import LISTED, RowTally
+from ..core.row_counts import LISTED, CourseRowCounts
 from ..core.row_rules import RULES
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
@@ -23,7 +23,7 @@ PER_PROBLEM = 200
 
 def retention() -> dict[str, Any]:
     """How far back legacy's table goes, for all courses. ``missing_ids`` are between its oldest and newest row."""
-    ends, rows = legacy_rows.ends(), legacy_rows.count(after=0, unretired_only=False)
+    ends, rows = legacy_rows.oldest_and_newest(), legacy_rows.count(after=0, unretired_only=False)
     if ends is None:
         return {"rows": 0, "oldest_legacy_id": None, "oldest_arrival": None, "missing_ids": 0}
     oldest, newest = ends
@@ -61,7 +61,7 @@ def _deleted(course_id: str) -> Iterator[list[int]]:
         yield [legacy_id for legacy_id in ids if legacy_id not in there]
 
 
-def history(tally: RowTally, settings: ShimSettings) -> dict[str, Any]:
+def history(tally: CourseRowCounts, settings: ShimSettings) -> dict[str, Any]:
     """How many graded pairs the past could give, and how many the gate asks for if not one diverges."""
     by_problem: Counter[str] = Counter()
     for (_, problem), cohort in tally.cohorts.items():

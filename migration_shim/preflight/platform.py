@@ -31,7 +31,7 @@ from ..legacy import open_rows as on_legacy
 from ..legacy.downloads import Downloads
 from ..lms import receivers, state
 from ..status import graders as watchers
-from ..target import contents
+from ..target import file_storage
 from ..target import open_rows as on_target
 from ..target.logins import GROUP
 
@@ -60,8 +60,8 @@ def _receivers(settings: ShimSettings) -> Iterator[Finding]:
     """Whether a stored grade reaches anybody: without an LMS that cannot be said of this process."""
     if not state.is_lms():
         yield found(RULES["no_lms"])
-    elif not receivers.deliver(settings.score_receivers):
-        others = ", ".join(receivers.modules()) or "nothing"
+    elif not receivers.reaches_platform(settings.score_receivers):
+        others = ", ".join(receivers.receiver_modules()) or "nothing"
         yield found(RULES["no_score_receiver"], about=f"what listens: {others}")
 
 
@@ -91,10 +91,10 @@ def _single_login() -> bool:
 
 def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Iterator[Finding]:
     try:
-        held = on_legacy.held()
+        held = on_legacy.our_rows()
     except DatabaseError:  # a finding of its own
         held = []
-    for row in watchers.unserved(held, on_target.held(settings), {course_id: queues}, settings, now()):
+    for row in watchers.unserved(held, on_target.all_rows(settings), {course_id: queues}, settings, now()):
         if course_id in row["courses"]:
             about = f"{row['side']}: {row['rows']} rows, the oldest for {row['oldest_seconds']:.0f} s"
             yield found(RULES["unwatched"], queue=row["queue"], about=about)
@@ -136,7 +136,7 @@ def _celery(settings: ShimSettings) -> Iterator[Finding]:
 
 
 def _storages(settings: ShimSettings) -> Iterator[Finding]:
-    if complaint := _storage_complaint(contents.in_use, write=True):
+    if complaint := _storage_complaint(file_storage.storage_in_use, write=True):
         yield found(RULES["storage_unusable"], about=complaint)
     if settings.legacy_storage and (complaint := _storage_complaint(lambda: files.legacy_storage(settings))):
         yield found(RULES["legacy_storage_unusable"], about=complaint)

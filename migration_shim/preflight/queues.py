@@ -97,7 +97,7 @@ def _of_reverse(queue: str, settings: ShimSettings) -> Iterator[Finding]:
     """What is wrong with a queue of reverse shadows, if anything: XQueue must know it and a grader poll it."""
     if not known(queue):
         yield found(RULES["reverse_queue_unknown"], queue=queue)
-    elif not legacy_rows.pulled_since(queue, now() - timedelta(seconds=settings.evidence_max_age_seconds)):
+    elif not legacy_rows.was_pulled_since(queue, now() - timedelta(seconds=settings.evidence_max_age_seconds)):
         yield found(RULES["reverse_queue_not_polled"], queue=queue)
 
 

@@ -20,7 +20,7 @@ DJANGO = ((5, 2, 7), (5, 3))
 def findings() -> Iterator[Finding]:
     """What is wrong with versions, and what follows from those that are installed."""
     yield from _versions()
-    if replaced := pins.replaced():
+    if replaced := pins.replaced_pins():
         yield found(RULES["pins_replaced"], about="; ".join(map(str, replaced)))
     sender = pins.sender_without_queue_key()
     if sender and installed.needs_queue_key():

@@ -13,9 +13,9 @@ from ..backfill import classing
 from ..conf import ShimSettings
 from ..core.classification import ParsedRow, parse_row
 from ..core.data import LegacyRow, Whose
-from ..core.family import Family
 from ..core.hosts import course_of_header, host_of_header, whose
-from ..core.row_counts import Facts, RowTally
+from ..core.row_counts import CourseRowCounts, RowContext
+from ..core.siblings import Siblings
 from ..ledger import hosts
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
@@ -40,7 +40,7 @@ def tally(
     *,
     predictable: bool,
     by_host: Counter[str],
-) -> RowTally:
+) -> CourseRowCounts:
     """
     Count every legacy row of a course that is ours.
 
@@ -52,7 +52,7 @@ def tally(
         predictable: whether the installed edx-submissions can be asked what it would store.
         by_host: told how many rows of the course there are, whosever, by the host of their callbacks.
     """
-    counted, families = RowTally(facts(course_id, settings, predictable=predictable)), _Families()
+    counted, families = CourseRowCounts(facts(course_id, settings, predictable=predictable)), _Families()
     total = legacy_rows.count(after=0, unretired_only=False)
     read = 0
     for page in legacy_rows.headers(size=HEADERS):
@@ -69,14 +69,14 @@ def tally(
     return counted
 
 
-def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts:
+def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> RowContext:
     """What a tally of a course has to know besides its rows."""
 
     @functools.lru_cache(maxsize=1024)
     def points_of(item_id: str) -> tuple[int, bool]:
         return points_possible(None, course_id, item_id, resolver=settings.points_resolver)
 
-    return Facts(
+    return RowContext(
         policy=classing.policy(settings, history=True, unsampled=True),
         shadow_suffix=settings.shadow_queue_suffix,
         lease_seconds=settings.lease_seconds,
@@ -105,7 +105,7 @@ class _Families:
     """
 
     def __init__(self) -> None:
-        self.large: dict[str, Family] = {}
+        self.large: dict[str, Siblings] = {}
 
     def with_siblings(self, ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:
         """Each of these rows, with those by which it is told what it is."""
@@ -115,13 +115,13 @@ class _Families:
         unknown = [row for row in rows if legacy_rows.callback_key(row.lms_callback_url) not in self.large]
         for key, same in legacy_rows.sibling_ids(unknown).items():
             if len(same) > LARGE:
-                self.large[key] = Family(_read(same), light=True)
+                self.large[key] = Siblings(_read(same), light=True)
             else:
                 outside += [row_id for row_id in same if row_id not in there]
         small = [parsed for parsed in page if legacy_rows.callback_key(parsed.row.lms_callback_url) not in self.large]
-        families = self.large | reading.families([*small, *_read(outside)])
+        families = self.large | reading.siblings_by_callback([*small, *_read(outside)])
         for parsed in page:
-            yield parsed, reading.others(parsed, families)
+            yield parsed, reading.siblings_of(parsed, families)
 
 
 def _read(ids: list[int]) -> Iterator[ParsedRow]:

@@ -19,7 +19,7 @@ from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode
 from ..core.errors import PredictionUnavailable
 from ..core.findings import BLOCKER, Finding, found, in_order
-from ..core.row_counts import RowTally
+from ..core.row_counts import CourseRowCounts
 from ..core.row_rules import RULES
 from ..core.site_rules import SITE_RULES
 from ..cutover import gate
@@ -93,13 +93,13 @@ def _unpredictable() -> Iterator[Finding]:
         yield found(RULES["scores_unpredictable"], about=str(error))
 
 
-def _sent(tally: RowTally, queue: str, settings: ShimSettings) -> _probe.Probe:
+def _sent(tally: CourseRowCounts, queue: str, settings: ShimSettings) -> _probe.Probe:
     newest = tally.queues[queue].newest_graded
     row = None if newest is None else legacy_rows.by_id([newest]).get(newest)
     return _probe.send(row, queue, settings)
 
 
-def _cohorts(tally: RowTally) -> Iterator[dict[str, Any]]:
+def _cohorts(tally: CourseRowCounts) -> Iterator[dict[str, Any]]:
     """Every problem of every queue, with what a gate or a grader has to know of it."""
     for (queue, problem), cohort in sorted(tally.cohorts.items()):
         yield {

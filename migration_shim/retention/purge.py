@@ -92,7 +92,9 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
             break
         after = page[-1][0]
         purged.found += len(page)
-        status = open_rows.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})
+        status = open_rows.statuses_of_unfinished(
+            {row for _, _, _, _, _, *rows in page for row in rows if row is not None}
+        )
         mine = undelivered.filter(pk__in=[row[0] for row in page])
         wait = set() if failed_too else set(mine.values_list("pk", flat=True))
         free = []

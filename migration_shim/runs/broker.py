@@ -21,16 +21,16 @@ DRAIN_OUTBOX = "migration_shim.drain_outbox"
 BACKFILL_RANGE = "migration_shim.backfill_range"
 RECONCILE_RANGE = "migration_shim.reconcile_range"
 
-#: A nudge that no worker has taken so long after its time is of no use: there have been others.
+#: Seconds after which a nudge that no worker has taken is useless, because others have followed it.
 EXPIRES = 60.0
 
 
 def send(settings: ShimSettings, *, after: float) -> None:
     """
-    Have a worker look at the outbox, so many seconds from now: one try, with ``publish_seconds`` as the timeout of the
-    socket itself.
+    Have a worker look at the outbox in ``after`` seconds: one try, with ``publish_seconds`` as the socket's own
+    timeout.
 
-    Where all pooled connections of the process are waiting for the broker, that wait may come on top, once.
+    Where all pooled connections of the process are waiting for the broker, that wait may be added, once.
 
     Raises:
         Exception: whatever the broker's client raises.
@@ -43,20 +43,20 @@ def send(settings: ShimSettings, *, after: float) -> None:
 
 def send_backfill(range_id: int) -> None:
     """
-    Publish one range of a backfill: its number, and nothing else.
+    Send one range of a backfill to the workers: its number, and nothing else.
 
     Raises:
-        WorkersFailed: the broker does not take it.
+        WorkersFailed: the broker does not accept it.
     """
     _send_range(BACKFILL_RANGE, range_id)
 
 
 def send_reconcile(range_id: int) -> None:
     """
-    Publish one range of a reconcile: its number, and nothing else.
+    Send one range of a reconcile to the workers: its number, and nothing else.
 
     Raises:
-        WorkersFailed: the broker does not take it.
+        WorkersFailed: the broker does not accept it.
     """
     _send_range(RECONCILE_RANGE, range_id)
 
@@ -70,9 +70,9 @@ def _send_range(name: str, range_id: int) -> None:
 
 def _send(name: str, arguments: dict[str, Any], settings: ShimSettings, **options: Any) -> None:
     """
-    Send a task by its name. Nobody waits for a result of ours, and no backend is told of one.
+    Send a task by its name. Nothing waits for a result of ours, and no backend is told of one.
 
-    In eager mode Celery runs it here, and then it has to know it: elsewhere only workers look into ``tasks``.
+    In eager mode Celery runs the task here, and therefore has to know it. Elsewhere only workers import ``tasks``.
     """
     if is_eager():
         importlib.import_module("migration_shim.tasks")
@@ -82,17 +82,17 @@ def _send(name: str, arguments: dict[str, Any], settings: ShimSettings, **option
 
 
 def is_eager() -> bool:
-    """Whether Celery runs a task in the process that sends it."""
+    """Tell whether Celery runs a task in the process that sends it."""
     return bool(current_app.conf.task_always_eager)
 
 
 def connection(seconds: float) -> Connection:
-    """A connection to Celery's broker, not yet made, with this timeout of the socket itself."""
+    """Return a connection to Celery's broker, not opened yet, with ``seconds`` as the socket's own timeout."""
     return current_app.connection_for_write(connect_timeout=seconds, transport_options=_timeouts(seconds))
 
 
 def _timeouts(seconds: float) -> dict[str, object]:
-    """Socket timeouts in the words of each transport: Redis, and AMQP."""
+    """Return the socket timeouts in the words of each transport: Redis, and AMQP."""
     url = current_app.conf.broker_write_url or current_app.conf.broker_url or ""
     if str(url).startswith("redis"):
         return {

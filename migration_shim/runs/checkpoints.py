@@ -1,4 +1,4 @@
-"""How far a walk has come: a checkpoint that one process moves at a time."""
+"""How far a scan has come: a checkpoint that only one process moves at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..models import Checkpoint
 
 class Position:
     """
-    A checkpoint, with the id that this process believes it to be at.
+    A checkpoint, with the id at which this process believes it to be.
 
-    Every move is one conditional UPDATE. A process that was thought dead and comes back (a machine that slept, a task
-    delivered twice) finds that another has moved the checkpoint since, and its batch is rolled back.
+    Every move is one conditional UPDATE. A process that seemed dead and comes back (a machine that slept, a task
+    delivered twice) finds that another process has moved the checkpoint since, and its batch is rolled back.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -26,15 +26,15 @@ class Position:
 
     def move(self, last_id: int, **columns: object) -> None:
         """
-        Move it in the open transaction. That may be taken back and tried again: after its commit call ``moved``.
+        Move the checkpoint in the open transaction. After the commit call ``moved``, because a retry may undo this.
 
         Raises:
-            RunLocked: somebody else has moved it.
+            RunLocked: another process has moved it.
         """
         mine = Checkpoint.objects.filter(pk=self.checkpoint.pk, last_id=self.checkpoint.last_id)
         if not mine.update(last_id=last_id, updated_at=now(), **columns):
             raise RunLocked("Another run has taken this one's place; it was thought dead.")
 
     def moved(self, last_id: int) -> None:
-        """Remember a move that is committed."""
+        """Remember a move that was committed."""
         self.checkpoint.last_id = last_id

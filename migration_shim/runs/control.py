@@ -1,4 +1,4 @@
-"""When a long run stops or waits: signals, what its caller asks, a pause file, and the load of the two systems."""
+"""When a long run stops or waits: signals, its caller's reasons, a pause file, and the load of the two systems."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _innermost = threading.local()
 Progress = Callable[[int, int], None]
 
 STEP_SECONDS = 0.25
-#: A sign of life is shown no oftener than this; ``runs.records.HEARTBEAT_LIMIT`` is far above it.
+#: A sign of life is shown at most this often; ``runs.records.HEARTBEAT_LIMIT`` is far above it.
 BEAT_SECONDS = 5.0
-#: Shells and wrappers may deliver one Ctrl-C twice. Only what comes after this is a second one.
+#: Shells and wrappers may deliver one Ctrl-C twice. Only a signal after this time counts as a second one.
 TWICE_SECONDS = 1.0
 
 
@@ -39,18 +39,19 @@ def nothing(*args: object) -> None:
 
 class Control:
     """
-    Asked before every batch. As a context manager it takes SIGINT and SIGTERM, so that a run ends between two batches.
+    The controls of a run, asked before every batch.
 
-    A second signal breaks the run off at once: the open batch is rolled back.
+    As a context manager it handles SIGINT and SIGTERM, so that the run ends between two batches. A second signal breaks
+    the run off at once, and the open batch is rolled back.
 
     Args:
-        stop: why the run has to stop before its next batch, empty when it may go on; it drops what the process has
-            cached too. ``toggles.stop_reason``, or for a way back ``toggles.kill_switch_ignored``. It has no default:
-            whoever leads a run says whether the kill switch ends it.
-        settings: those in force, unless given.
+        stop: returns why the run has to stop before its next batch, or an empty text; it also drops what the process
+            has cached. ``toggles.stop_reason``, or for a way back ``toggles.kill_switch_ignored``. It has no default:
+            each caller decides whether the kill switch ends its run.
+        settings: the settings to use; those in force by default.
         beat: shows a sign of life; called every few seconds, also while the run waits. A run inside a run shows the
             outer one's too.
-        tell: called with the reason while the run waits, and with an empty one when it goes on.
+        tell: called with the reason while the run waits, and with an empty text when it goes on.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class Control:
             around._remember(number, frame)
 
     def stop_reason(self) -> str:
-        """Why the run has to stop before its next batch: a signal, or what its caller asks; empty when it may go on."""
+        """
+        Return why the run has to stop before its next batch: a signal, or its caller's reason. Empty when it may go on.
+        """
         return self.signal or self._stop()
 
     def beat(self) -> None:
@@ -108,7 +111,7 @@ class Control:
 
     def check(self) -> None:
         """
-        Show a sign of life, and stop where the run has to.
+        Show a sign of life, and stop the run if it has to stop.
 
         Raises:
             Stopped: with the reason.
@@ -119,10 +122,10 @@ class Control:
 
     def turn(self) -> None:
         """
-        Wait until the next batch may begin: while something speaks against more load, the run waits and says why.
+        Wait until the next batch may begin. While something speaks against more load, the run waits and says why.
 
         Raises:
-            Stopped: with the reason; also while it waits.
+            Stopped: with the reason; also while the run waits.
         """
         self.check()
         waiting, began = "", time.monotonic()
@@ -138,7 +141,8 @@ class Control:
 
     def sleep(self, seconds: float, *, kind: str = "") -> None:
         """
-        Sleep, alive and obedient. ``kind`` counts the time as waited for.
+        Sleep for ``seconds``, showing signs of life and stopping when asked to. ``kind`` adds the time to that wait's
+        total.
 
         Raises:
             Stopped: with the reason.

@@ -1,4 +1,4 @@
-"""What a long run spares Python's garbage collector."""
+"""Save a long run from needless work of Python's garbage collector."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 @contextmanager
 def left_alone() -> Iterator[None]:
     """
-    Keep what the process holds already out of each collection of garbage meanwhile.
+    Exclude the objects that the process already holds from garbage collection while the block runs.
 
-    A run makes millions of objects, and so many collections; an LMS holds hundreds of thousands, none of which becomes
-    garbage by that. Looked through each time, they take a seventh of an import's time.
+    A run makes millions of objects, and so causes many collections. An LMS holds hundreds of thousands, none of which
+    becomes garbage by that. Looking through them each time takes a seventh of an import's time.
     """
     gc.freeze()
     try:

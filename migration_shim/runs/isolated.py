@@ -1,4 +1,4 @@
-"""One of many, a course or a step: what goes wrong with it is said, and holds up none of the others."""
+"""One of many, a course or a step: an error in it is reported, and does not stop the others."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ T = TypeVar("T")
 SAID_LIMIT = 500
 
 
-def attempt(step: str, course_id: str, work: Callable[..., T], *args: object) -> tuple[T | None, str]:
+def run_step(step: str, course_id: str, work: Callable[..., T], *args: object) -> tuple[T | None, str]:
     """
-    Do one step of one course: (what it gives, ""), or (None, what went wrong).
+    Do one step of one course, and return (its result, ""), or (None, what went wrong).
 
-    Whatever it raises is survived, for the next course has done nothing wrong; it is logged, and whoever asked has to
-    show it and to end with an exit code that says so. An error of ours says what to do about it. Of any other one only
-    the type is told, and in the log the place: its text may be a learner's.
+    No error is passed on, because the next course has done nothing wrong. The error is logged, and the caller has to
+    show it and to end with an exit code that says so. An error of ours says what to do about it. Of any other error
+    only the type is told, and in the log the place: its text may contain what a learner wrote.
 
     Raises:
-        Stopped: with the reason, as the work does.
+        Stopped: with the reason, where the work raises it.
     """
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
@@ -48,7 +48,11 @@ def attempt(step: str, course_id: str, work: Callable[..., T], *args: object) ->
 
 
 def exit_code_of(problems: Iterable[dict[str, str]]) -> ExitCode:
-    """What the problems of a document ask for: another run at work is no error, and what it looks at is looked at."""
+    """
+    Return the exit code for the problems of a document.
+
+    Another run at work gives LOCKED and no ERROR, because that run looks at the same things.
+    """
     code = ExitCode.OK
     for problem in problems:
         code |= ExitCode.LOCKED if problem["said"].startswith(f"{RunLocked.__name__}: ") else ExitCode.ERROR
@@ -56,7 +60,7 @@ def exit_code_of(problems: Iterable[dict[str, str]]) -> ExitCode:
 
 
 def _place(error: Exception) -> str:
-    """The last line of ours that it came through."""
+    """Return the last line of our code that the error came through."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if _APP in Path(frame.filename).parents]
     return f"{Path(ours[-1].filename).relative_to(_APP)}:{ours[-1].lineno}"

@@ -1,9 +1,9 @@
 """
-Work spread over workers: ranges of ids, each a row of its own with what is to be done and what was counted.
+The worker's side of work that is spread over workers: ranges of ids, each a row with its task and its counts.
 
-A worker takes one range and moves its position, and the counts with it, batch by batch. So it may die at any point, a
-range may be handed out twice, and the counts still add up. Only the range's number leaves the database. The command
-holds the lock and the heartbeat; a worker goes on only while that run is alive.
+A worker takes one range and moves its position, and the counts with it, batch by batch. So a worker may die at any
+point, a range may be handed out twice, and the counts still add up. Only the range's number leaves the database. The
+command holds the lock and the heartbeat; a worker goes on only while that run is alive.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..core.errors import RunLocked, ShimError, TargetWriteFailed
 from ..models import Checkpoint
-from . import records as runs
+from . import records as run_records
 from .checkpoints import Position
 from .control import Control, Stopped
 
 
-class Tally(Protocol):
-    """What is counted of a range, kept on its row as plain data."""
+class Counts(Protocol):
+    """The counts of a range, kept on its row as plain data."""
 
     def join(self, other: Self) -> None:
-        """Count what another process has counted."""
+        """Add what another process has counted."""
 
     def to_json(self) -> dict[str, Any]:
-        """The tally as plain data."""
+        """Return the counts as plain data."""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The tally of a row; an empty one from a row that has counted nothing yet."""
+        """Return the counts of a row; empty counts from a row that has counted nothing yet."""
 
 
-T = TypeVar("T", bound=Tally)
+T = TypeVar("T", bound=Counts)
 
 
 class Range(Generic[T]):
@@ -42,15 +42,15 @@ class Range(Generic[T]):
     def __init__(self, checkpoint: Checkpoint, kind: type[T], stop: Callable[[], str]) -> None:
         self.plan, self.position = checkpoint.plan, Position(checkpoint)
         self.tally = kind.from_json(checkpoint.counts)
-        # Each look at the control shows that the range is in somebody's hands, also while it waits for its turn.
+        # Each look at the control shows that a worker has the range, also while it waits for its turn.
         self.control = Control(stop, beat=lambda: self.keep(begun=True))
 
     def is_wanted(self) -> bool:
-        """Whether the run that it belongs to is still alive."""
-        return runs.is_alive(self.plan["run"])
+        """Tell whether the run that the range belongs to is still alive."""
+        return run_records.is_alive(self.plan["run"])
 
     def keep(self, **marks: Any) -> None:
-        """Keep marks beside the counts, without a move."""
+        """Store marks beside the counts, without moving the position."""
         self.position.move(self.position.last_id, counts=self.tally.to_json() | marks)
 
 
@@ -60,12 +60,12 @@ def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str], stop: Call
 
     Args:
         range_id: its number.
-        kind: what is counted.
+        kind: the class of its counts.
         do: does the work of one range.
-        stop: why the work has to stop before its next batch; see ``Control``.
+        stop: returns why the work has to stop before its next batch; see ``Control``.
 
     Raises:
-        TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
+        TargetWriteFailed, DatabaseError: the target does not accept writes now; the command sends the range again.
     """
     checkpoint = Checkpoint.objects.filter(pk=range_id).first()
     if checkpoint is None or not checkpoint.plan or checkpoint.counts.get("done"):
@@ -80,7 +80,7 @@ def work(range_id: int, kind: type[T], do: Callable[[Range[T]], str], stop: Call
         return f"stopped: {stopped}"
     except TargetWriteFailed:
         raise
-    except ShimError as error:  # no other worker would fare better: the command has to hear of it
+    except ShimError as error:  # every other worker would meet it too, so the command has to know
         with contextlib.suppress(RunLocked):
             taken.keep(error=f"{type(error).__name__}: {error}")
         return "failed"

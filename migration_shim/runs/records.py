@@ -1,4 +1,4 @@
-"""Records of runs: what was done with which settings and versions, and whether it came to its end."""
+"""Records of runs: what was done with which settings and versions, and whether it was completed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage",
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
+    """Return the versions that a result depends on, by package."""
     return {
         "migration_shim": __version__,
         "django": django.get_version(),
@@ -36,23 +36,23 @@ def versions() -> dict[str, str]:
 
 
 def settings_of(settings: ShimSettings) -> dict[str, Any]:
-    """The settings as a run keeps them on record: no secrets."""
+    """Return the settings as a run keeps them on record, without secrets."""
     return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _SECRET}
 
 
 def scope_name(scope: str) -> str:
-    """A scope as it is kept on record: one that is too long for the column ends with a digest of the whole."""
+    """Return a scope as it is kept on record: one that is too long for the column ends with a digest of the whole."""
     return scope if len(scope) <= SCOPE_LIMIT else f"{scope[: SCOPE_LIMIT - 33]} {digest({'scope': scope})[:32]}"
 
 
 @contextmanager
 def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None = None) -> Iterator[Run]:
     """
-    A run record around some work, saved on the way out. It is complete only if the work says so on the record.
+    Keep a run record around some work, and save it on the way out. The work itself has to mark the record as complete.
 
-    Runs of one kind and scope exclude each other. Scopes that overlap do not: what they write has to be safe by itself.
-    ``judge`` is called in the transaction that finishes the run, however the work ended: what follows from the run is
-    on record with its end, or neither is.
+    Runs of one kind and scope exclude each other. Scopes that overlap do not, so what such runs write has to be safe by
+    itself. ``judge`` is called in the transaction that finishes the run, however the work ended: what follows from the
+    run is stored together with its end, or neither is.
 
     Raises:
         RunLocked: a run of this kind and scope is still at work.
@@ -79,18 +79,18 @@ def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None =
                 if judge is not None:
                     judge(run)
         except Exception:
-            run.save()  # it has ended, whatever came of the verdict; a permit that rests on an older run holds no more
+            run.save()  # it has ended, whatever the verdict; a permit that rests on an older run no longer holds
             raise
 
 
 def beat(run: Run) -> None:
-    """Show a sign of life."""
+    """Record a sign of life of a run."""
     Run.objects.filter(pk=run.pk).update(heartbeat_at=now())
 
 
 def keep_place(run: Run) -> None:
     """
-    Show a sign of life, unless another run of the scope has begun since: it found this one dead.
+    Record a sign of life, unless another run of the scope has begun since because this one seemed dead.
 
     Raises:
         RunLocked: this run has lost its place, and what it says is no evidence.
@@ -101,26 +101,26 @@ def keep_place(run: Run) -> None:
 
 
 def is_newest(run: Run) -> bool:
-    """Whether no other run of its kind and scope has begun since."""
+    """Tell whether no other run of the same kind and scope has begun since."""
     return not Run.objects.filter(kind=run.kind, scope=run.scope, id__gt=run.pk).exists()
 
 
 def is_alive(run_id: int) -> bool:
-    """Whether a run is at work, by its signs of life."""
+    """Tell whether a run is at work, by its signs of life."""
     return Run.objects.filter(pk=run_id, finished_at=None, heartbeat_at__gt=now() - HEARTBEAT_LIMIT).exists()
 
 
 def last_complete(kind: str, scope: str) -> Run | None:
-    """The newest run of a kind and scope that came to its end."""
+    """Return the newest complete run of a kind and scope, or None."""
     return Run.objects.filter(kind=kind, scope=scope, complete=True).order_by("-id").first()
 
 
 def last(kind: str, scope: str) -> Run | None:
-    """The newest run of a kind and scope, however it ended."""
+    """Return the newest run of a kind and scope, however it ended, or None."""
     return Run.objects.filter(kind=kind, scope=scope).order_by("-id").first()
 
 
 def digest(document: dict[str, Any]) -> str:
-    """A digest of a document, by which a record can say on what evidence it rests."""
+    """Return a digest of a document, by which a record can say on what evidence it rests: SHA-256 in hexadecimal."""
     text = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,8 @@
-"""The ranges of a run that is spread over workers, as the command that leads it sees them. See ``ranges``."""
+"""
+The command's side of work that is spread over workers: it sends the ranges, follows them and takes them back.
+
+See ``ranges`` for the worker's side.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from django.db import transaction
 from ..conf import ShimSettings
 from ..core.errors import RunLocked, WorkersFailed
 from ..models import Checkpoint, Run
-from . import records as runs
+from . import records as run_records
 from .control import Control, nothing
 from .ranges import T
 
@@ -23,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PREFIX = "range:"
 POLL_SECONDS = 0.5
-#: A range that was sent so often while no range moved will not move by being sent again.
+#: How often a range is sent while no range moves, before the command gives up.
 SENDS = 5
 
 
@@ -33,10 +37,10 @@ class Spread(Generic[T]):
 
     Args:
         record: the run; workers go on only while it is alive.
-        control: the run's.
-        settings: those in force.
-        kind: what is counted of a range.
-        follow: called with the id up to which all is done without a gap, at every look; in ``take_back`` inside its
+        control: the run's control.
+        settings: the settings in force.
+        kind: the class of a range's counts.
+        follow: called at every look with the id up to which all is done without a gap; in ``take_back`` inside its
             transaction.
     """
 
@@ -63,16 +67,16 @@ class Spread(Generic[T]):
         self, planned: Iterable[tuple[int, dict[str, Any]]], send: Callable[[int], None], progress: Callable[[T], None]
     ) -> None:
         """
-        Send every range, follow them to their end, and send again what does not move.
+        Send every range, follow them to their end, and send again those that do not move.
 
         Args:
-            planned: of each range, in order, the id that it begins behind and what a worker has to know of it.
+            planned: of each range, in order, the id that it begins after and what a worker has to know of it.
             send: hands the number of a range to the workers.
             progress: called with what was counted so far.
 
         Raises:
             Stopped: the ranges are to be taken back.
-            WorkersFailed: a worker met an error that no other would be spared, or nobody moves a range.
+            WorkersFailed: a worker met an error that every other would meet too, or no worker moves a range.
             RunLocked: another run has taken this one's place.
         """
         self._make(planned)
@@ -93,7 +97,7 @@ class Spread(Generic[T]):
         """
         Take all ranges out of the workers' hands, and return what was counted: all that is committed, and nothing else.
 
-        A batch that is being written at this moment finds its range gone, and is rolled back.
+        A worker that is writing a batch at this moment finds its range gone, and the batch is rolled back.
         """
         with transaction.atomic():
             list(Checkpoint.objects.select_for_update().filter(pk__in=self.open).order_by("pk").values_list("pk"))
@@ -103,9 +107,9 @@ class Spread(Generic[T]):
         return self._counted()
 
     def _make(self, planned: Iterable[tuple[int, dict[str, Any]]]) -> None:
-        """A row a range."""
+        """Create one row per range."""
         for name in Checkpoint.objects.filter(name__startswith=PREFIX).values_list("name", flat=True):
-            if not runs.is_alive(int(name.split(":")[1])):
+            if not run_records.is_alive(int(name.split(":")[1])):
                 Checkpoint.objects.filter(name=name).delete()  # of a command that was killed
         for number, (after, plan) in enumerate(planned):
             name = f"{PREFIX}{self.record.pk}:{number}"
@@ -116,7 +120,10 @@ class Spread(Generic[T]):
         self.number = len(self.open)
 
     def _look(self) -> bool:
-        """Read the open ranges, and let the run's own position follow. Whether anything has moved since."""
+        """
+        Read the open ranges, let the run's own position follow, and tell whether anything has moved since the last
+        look.
+        """
         rows = Checkpoint.objects.filter(pk__in=self.open).order_by("pk").defer("plan")
         found, moved, gap = {row.pk: row for row in rows}, False, False
         if len(found) < len(self.open):
@@ -151,7 +158,10 @@ class Spread(Generic[T]):
         self.control.tell(f"{done} of {self.number} ranges done, {begun} with workers")
 
     def _stalled(self, moved: bool) -> list[int]:
-        """Ranges that nobody seems to work on: begun and not moved; or never begun, while no other moves either."""
+        """
+        Return the ranges that no worker seems to work on: begun and not moved; or never begun, while no other moves
+        either.
+        """
         limit = self.settings.range_stall_seconds
         still = {range_id for range_id, sent in self.open.items() if sent.still() > limit}
         waiting = len(still) == len(self.open) and not moved
@@ -174,7 +184,7 @@ class Spread(Generic[T]):
 
 @dataclass(slots=True, kw_only=True)
 class _Sent(Generic[T]):
-    """What the command has last seen of one range."""
+    """What the command last saw of one range."""
 
     last_id: int
     tally: T
@@ -185,12 +195,12 @@ class _Sent(Generic[T]):
     since: float = field(default_factory=time.monotonic)
 
     def sent(self) -> None:
-        """It was sent."""
+        """Note that the range was sent."""
         self.times += 1
         self.since = time.monotonic()
 
     def seen(self, row: Checkpoint, kind: type[T]) -> bool:
-        """Take in its row; whether it shows a sign of life that is new."""
+        """Take in the range's row, and tell whether it shows a new sign of life."""
         if row.updated_at == self.updated_at:
             return False
         if row.last_id != self.last_id:
@@ -201,5 +211,5 @@ class _Sent(Generic[T]):
         return not first or self.begun
 
     def still(self) -> float:
-        """For how many seconds it has shown no sign of life."""
+        """Return for how many seconds the range has shown no sign of life."""
         return time.monotonic() - self.since

@@ -1,4 +1,6 @@
-"""What speaks against another batch now: a pause file, replication lag, load. Who may not be asked says nothing."""
+"""
+What speaks against another batch now: a pause file, replication lag or load. A server that may not be asked is ignored.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,21 @@ from django.db import DatabaseError, connections
 from ..conf import LEGACY_ALIAS, ShimSettings
 from ..db.replication import REPLICA_STATUS
 
-#: The databases are asked no oftener than this.
+#: The databases are asked at most this often.
 ASK_SECONDS = 1.0
 _BEHIND = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """A reason to wait: its kind, for the count of seconds, and what an operator reads."""
+    """A reason to wait: its kind, for the count of seconds, and the text for an operator."""
 
     kind: str
     text: str
 
 
 class Throttle:
-    """Looks at the pause file every time it is asked, and at the databases once a second."""
+    """Checks the pause file every time it is asked, and the databases once a second."""
 
     def __init__(self, settings: ShimSettings) -> None:
         self.settings = settings
@@ -39,7 +41,7 @@ class Throttle:
         self._last: Reason | None = None
 
     def reason(self) -> Reason | None:
-        """The first reason to wait, or None."""
+        """Return the first reason to wait, or None."""
         path = self.settings.pause_file
         if path and Path(path).exists():
             return Reason(kind="pause_file", text=f"the pause file {path} exists")
@@ -60,7 +62,9 @@ class Throttle:
 
 
 def lag(alias: str) -> int | None:
-    """Seconds that a replica is behind its source; None for what is no replica, has stopped, or may not be asked."""
+    """
+    Return how many seconds a replica is behind its source; None if it is no replica, has stopped, or may not be asked.
+    """
     for statement in REPLICA_STATUS:
         try:
             with connections[alias].cursor() as cursor:
@@ -75,7 +79,7 @@ def lag(alias: str) -> int | None:
 
 
 def threads_running(alias: str) -> int | None:
-    """How many threads the server runs at this moment, or None where it does not say."""
+    """Return how many threads the server runs at this moment, or None where it does not say."""
     try:
         with connections[alias].cursor() as cursor:
             cursor.execute("SHOW GLOBAL STATUS LIKE 'Threads_running'")

@@ -1,4 +1,4 @@
-"""Handing the ranges of a run to Celery's workers, where there is Celery: it is an extra."""
+"""Hand the ranges of a run to Celery's workers, where Celery is installed: it is an extra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ except ImportError:
 
 def sender(kind: str) -> Callable[[int], None]:
     """
-    What hands the number of a range to the workers.
+    Return the function that hands the number of a range to the workers.
 
     Args:
         kind: of the run: ``backfill`` or ``reconcile``.

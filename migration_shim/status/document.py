@@ -26,7 +26,7 @@ from ..legacy import open_rows as on_legacy
 from ..legacy.timeouts import AWAY
 from ..lms import flags as platform
 from ..lms import state as learners_state
-from ..runs.isolated import attempt, exit_code_of
+from ..runs.isolated import exit_code_of, run_step
 from ..target import logins
 from ..target import open_rows as on_target
 from . import graders
@@ -61,7 +61,7 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
         if len(courses) == 1:  # who has named it hears of it himself
             course, said = _described(course_id, facts, watcher_config), ""
         else:
-            course, said = attempt("status", course_id, _described, course_id, facts, watcher_config)
+            course, said = run_step("status", course_id, _described, course_id, facts, watcher_config)
         if course is None:
             problems.append({"course": course_id, "said": said})
         else:
@@ -115,8 +115,8 @@ class _Facts:
     moment: datetime
     phases: dict[str, status_queries.Standing]
     #: Of every LMS; what is counted is ours. None where nobody can say.
-    legacy: list[on_legacy.Held] | None
-    target: list[on_target.Held]
+    legacy: list[on_legacy.OpenRows] | None
+    target: list[on_target.OpenRows]
     unserved: list[dict[str, Any]]
     moves: dict[tuple[str, str], tuple[int, datetime | None]]
     shadows_owed: dict[str, dict[str, int]]
@@ -138,15 +138,15 @@ class _Facts:
 def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) -> _Facts:
     phases = status_queries.phases(courses)
     runs = status_queries.newest_runs(_KINDS, courses)
-    target, legacy = on_target.held(settings), None
+    target, legacy = on_target.all_rows(settings), None
     queues = {
         course: complete["document__queues"] or []
         for course in courses
         if (complete := _complete(runs["reconcile", course])) is not None
     }
     try:
-        legacy = on_legacy.everything()
-        unserved = graders.unserved(on_legacy.ours(legacy), target, queues, settings, moment)
+        legacy = on_legacy.all_rows()
+        unserved = graders.unserved(on_legacy.only_ours(legacy), target, queues, settings, moment)
     except AWAY:
         # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
         legacy, unserved = None, graders.unserved([], target, queues, settings, moment)
@@ -217,7 +217,7 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
                 for status in _by_status(target)
             },
         },
-        "strangers": None if facts.legacy is None else on_legacy.strangers(facts.legacy, course_id),
+        "strangers": None if facts.legacy is None else on_legacy.count_unclaimed(facts.legacy, course_id),
         "failed": sum(held.rows for held in real if held.status == "failed"),
         "stuck_leases": {
             "rows": sum(held.expired for held in expired),
@@ -299,14 +299,16 @@ def _on_legacy(course_id: str, facts: _Facts) -> tuple[dict[str, int] | None, di
     rows: dict[str, int] = {}
     oldest: dict[str, float | None] = {}
     for pulled, state in ((False, "queued"), (True, "pulled")):
-        held = [held for held in on_legacy.ours(facts.legacy) if held.course == course_id and held.pulled is pulled]
+        held = [
+            held for held in on_legacy.only_ours(facts.legacy) if held.course == course_id and held.pulled is pulled
+        ]
         if held:
             rows[state] = sum(item.rows for item in held)
             oldest[state] = _age(min(item.oldest for item in held), facts.moment)
     return rows, oldest
 
 
-def _by_status(held: list[on_target.Held]) -> dict[str, int]:
+def _by_status(held: list[on_target.OpenRows]) -> dict[str, int]:
     found: dict[str, int] = {}
     for item in held:
         found[item.status] = found.get(item.status, 0) + item.rows

@@ -70,8 +70,8 @@ def configuration(course_id: str) -> dict[str, Any]:
 
 
 def unserved(
-    legacy: Iterable[on_legacy.Held],
-    target: Iterable[on_target.Held],
+    legacy: Iterable[on_legacy.OpenRows],
+    target: Iterable[on_target.OpenRows],
     queues: Mapping[str, Collection[str]],
     settings: ShimSettings,
     moment: datetime,
@@ -97,7 +97,7 @@ def unserved(
             waiting.setdefault(("target", held.queue), []).append((held.course, held.rows, held.still_since))
     late = {queue: rows for queue, rows in waiting.items() if min(oldest for *_, oldest in rows) < since}
     served = set()
-    for side, pulled in (("legacy", on_legacy.pulled_since), ("target", on_target.handed_out_since)):
+    for side, pulled in (("legacy", on_legacy.queues_pulled_since), ("target", on_target.queues_handed_out_since)):
         if names := [name for other, name in late if other == side]:
             served |= {(side, name) for name in pulled(names, since)}
     found = []

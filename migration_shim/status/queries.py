@@ -113,7 +113,7 @@ def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
 def _platform_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
     """What the platform forces for each course; None: nothing."""
     platform.forget(*toggles.FLAGS)
-    return {(flag, course): platform.forced(course, flag) for flag in toggles.FLAGS for course in courses}
+    return {(flag, course): platform.forced_value(course, flag) for flag in toggles.FLAGS for course in courses}
 
 
 def _own_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:

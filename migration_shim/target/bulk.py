@@ -1,15 +1,15 @@
 """
-Writing many submissions at once, in five statements, as ``create_external_grader_detail`` would write each.
+Write many submissions at once, in five statements, as ``create_external_grader_detail`` would write each.
 
-Equal, column by column, to what the installed edx-submissions makes of the same rows (tests/backfill/test_bulk.py).
-What is passed over, and why it is not missed (edx-submissions 4.0):
+The rows equal, column by column, what the installed edx-submissions makes of them (tests/backfill/test_bulk.py). What
+is skipped, and why that does no harm (edx-submissions 4.0):
 
 - Signals. edx-submissions' own receivers listen to Score (``ScoreSummary``) and TeamSubmission, and neither is written
   here. ``post_save`` of the three models that are written is not sent; nothing in edx-submissions listens to it.
 - Caches. ``create_submission`` fills none; ``submissions.submission.<uuid>`` and ``submissions.student_item.<id>`` are
   filled by readers, under ids that are new here. The cached top submissions are those with a Score.
 - The serializers' checks: the size and shape of the answer (``writer.check_fits``) and of the names (``Placement``).
-- A log line a submission, which names the learner.
+- A log line per submission, which names the learner.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class NewRow:
 
 def insert(rows: Sequence[NewRow]) -> list[int | None]:
     """
-    Write the rows, attempts of one learner in their order, and return the Submission's id of each.
+    Write the rows, attempts of one learner in their order, and return the Submission id of each.
 
-    None stands for a row that was not written, because its StudentItem is one that only the database takes for the
-    same (another case, a blank at the end) or is of another type: ``writer.insert`` has the words for it.
+    The id is None for a row that was not written: only the database takes its StudentItem for an existing one (another
+    case, a trailing blank), or that one is of another type. ``writer.insert`` has the words for it.
 
     To be called inside a transaction. The StudentItems are locked, so that two workers do not give one attempt number
-    twice. No id is taken from the order of an INSERT or from ``RETURNING``: each is found again by a key.
+    twice. No id is taken from the order of an INSERT or of ``RETURNING``: each is found again by a key.
 
     Raises:
         DatabaseError: the transaction must be rolled back.
@@ -80,7 +80,7 @@ def insert(rows: Sequence[NewRow]) -> list[int | None]:
     return [None if key is None else ids[key] for key in keys]
 
 
-#: What a row is read back by: the names of ``columns_of``, in its order.
+#: The columns that a row is read back by: the names of ``columns_of``, in its order.
 COLUMNS = (
     "student_id",
     "course_id",
@@ -96,21 +96,21 @@ COLUMNS = (
 
 
 def columns_of(row: NewRow) -> tuple[Any, ...]:
-    """The values of a row by which it is told whether it is stored as it was meant."""
+    """Return the values by which a row is checked to be stored as it was meant, in the order of ``COLUMNS``."""
     to = row.placement
     placement = to.student_id, to.course_id, to.item_id, to.item_type, to.queue_name, to.queue_key
     return *placement, row.answer, row.grader_name, row.points_possible, row.arrived_at
 
 
-def stored(submission_ids: Sequence[int]) -> dict[int, tuple[int, tuple[Any, ...]]]:
+def read_back(submission_ids: Sequence[int]) -> dict[int, tuple[int, tuple[Any, ...]]]:
     """
-    How many submissions of its StudentItem have its attempt number, and its ``COLUMNS``, of each of these submissions.
+    Return, by Submission id, how many submissions of its StudentItem have its attempt number, and its ``COLUMNS``.
 
-    By id; what lacks its ExternalGraderDetail, or is not as new, is left out.
+    A submission without an ExternalGraderDetail, or whose detail is no longer as new, is left out.
     """
     item = "submission__student_item"
     details = ExternalGraderDetail.objects.filter(submission_id__in=submission_ids, status="pending", pullkey=None)
-    # Every time is the arrival; a row in which they differ is not what was written.
+    # All times are the arrival. A row in which they differ is no longer as it was written.
     details = details.filter(status_time=F("created_at")).order_by()
     placement = (f"{item}__student_id", f"{item}__course_id", f"{item}__item_id", f"{item}__item_type")
     answer = ExpressionWrapper(F("submission__answer"), TextField())  # the text itself, and not what it stands for
@@ -138,23 +138,23 @@ def _detail(submission_id: int, row: NewRow) -> tuple[Any, ...]:
 
 
 def key_of(placement: Placement) -> _Key:
-    """What edx-submissions tells StudentItems apart by; in this order they are inserted."""
+    """Return what edx-submissions tells StudentItems apart by. They are inserted in this order."""
     return placement.course_id, placement.student_id, placement.item_id
 
 
 def _student_items(wanted: dict[_Key, str]) -> dict[_Key, int]:
     """
-    The ids of the StudentItems, made where there are none.
+    Return the ids of the StudentItems, and create those that do not exist.
 
-    Whether two texts are the same is the database's word (its collation), so it is asked to insert all of them and to
-    keep what it has; what then is not found again, letter by letter, is left out.
+    The database decides (by its collation) whether two texts are the same. So it is asked to insert all of them and to
+    keep what it has. What is then not found again, letter by letter, is left out.
     """
     columns = ("course_id", "student_id", "item_id", "item_type")
     # In one order for all workers: those that insert the same items wait for each other instead of deadlocking.
     rows = ((*key, item_type) for key, item_type in sorted(wanted.items()))
     found = insert_rows(StudentItem, columns, rows, keep_existing=True, returning=("id", *columns))
     if found is None:
-        # By two of the three columns: with the third the server considers every combination (1 s instead of 6 ms).
+        # By two of the three columns, because with the third the server tries every combination (1 s instead of 6 ms).
         students, courses = {key[1] for key in wanted}, {key[0] for key in wanted}
         found = bulk.select(StudentItem, ("id", *columns), lock=True, student_id=students, course_id=courses)
     return {
@@ -171,12 +171,18 @@ def _highest_attempts(items: Collection[int]) -> dict[int, int]:
 
 
 def as_stored(answer: Any) -> str:
-    """What the field makes of an answer. It makes a JSON encoder for each; of a plain text there is one way only."""
+    """
+    Return what the field stores for an answer.
+
+    The field makes a JSON encoder for each answer; a plain text has only one encoding, and is encoded directly.
+    """
     return encode_basestring_ascii(answer) if type(answer) is str else _ANSWER.get_prep_value(answer)
 
 
 def _ids(keys: Collection[str], made: list[tuple[Any, ...]] | None) -> dict[str, int]:
-    """The ids of the rows with these keys, out of what the database has given back of them or asked for."""
+    """
+    Return the Submission ids by key, out of what the database returned from the INSERT, or else by asking for them.
+    """
     if made is None:
         field = Submission._meta.get_field("uuid")
         values = [field.get_db_prep_value(key, connection) for key in keys]

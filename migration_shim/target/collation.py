@@ -1,4 +1,6 @@
-"""Which texts edx-submissions' database takes for one: its columns have the database's collation, not a binary one."""
+"""
+Which texts edx-submissions' database takes for the same: its columns have the database's collation, not a binary one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from submissions.models import StudentItem
 
 from ..core.identity import FENCE, Placement
 from ..db import bulk
-from .courses import of_course
+from .exact_match import of_course
 
 #: Texts whose weights are asked in one statement.
 PAGE = 200
@@ -21,9 +23,10 @@ _NAME = re.compile(r"[A-Za-z0-9_]+")
 
 def alike(texts: Collection[str]) -> list[list[str]]:
     """
-    The groups of texts that a StudentItem's ``item_id`` takes for one, each of at least two, in order.
+    Return the groups of texts that a StudentItem's ``item_id`` takes for the same, each of at least two, in order.
 
-    Blanks at the end never count: most collations pad. On a database that compares byte for byte there are none.
+    Trailing blanks never count, because most collations pad. On a database that compares byte for byte there are no
+    groups.
     """
     if connection.vendor != "mysql":
         return []
@@ -35,9 +38,9 @@ def alike(texts: Collection[str]) -> list[list[str]]:
 
 class Taken:
     """
-    Which StudentItem the target would answer each of many submissions with, for a plan, which writes nothing.
+    Predicts which StudentItem the target would use for each of many submissions, for a plan, which writes nothing.
 
-    It remembers what it was asked, up to a bound: beyond it, only what is on the target counts.
+    It remembers what it was asked, up to a bound. Beyond the bound, only what is on the target counts.
     """
 
     LIMIT = 1_000_000
@@ -47,7 +50,9 @@ class Taken:
         self._seen: dict[int, int] = {}
 
     def refuses(self, placements: Sequence[Placement]) -> list[bool]:
-        """Whether each of these, written in this order, would be answered with another one's StudentItem."""
+        """
+        Tell of each of these, written in this order, whether the target would use another one's StudentItem for it.
+        """
         if connection.vendor != "mysql" or not placements:
             return [False] * len(placements)
         wanted = [(to.student_id, to.course_id, to.item_id) for to in placements]
@@ -67,7 +72,9 @@ class Taken:
 
 
 def _weights(texts: list[str]) -> Iterator[tuple[str, str]]:
-    """Each text with what its collation makes of it: equal for equal texts, whatever they look like."""
+    """
+    Yield each text with its weight in the collation. Texts that the collation takes for equal have the same weight.
+    """
     with connection.cursor() as cursor:
         charset, collation = _collation(cursor)
         one = f"HEX(WEIGHT_STRING(CONVERT(%s USING {charset}) COLLATE {collation}))"
@@ -89,7 +96,7 @@ def _collation(cursor: CursorWrapper) -> tuple[str, str]:
 
 
 def other_course(course_id: str) -> str | None:
-    """A course with submissions on the target that the database takes for this one, if there is one."""
+    """Return a course with submissions on the target that the database takes for this one, or None."""
     there = StudentItem.objects.filter(course_id__in=(course_id, FENCE + course_id)).exclude(of_course(course_id))
     found = there.values_list("course_id", flat=True).first()
     return None if found is None else found.removeprefix(FENCE)

@@ -1,4 +1,4 @@
-"""What can change about a target row once it is stored, as a digest that the database makes beside the ledger."""
+"""Everything about a stored target row that can change, as a digest that the database computes beside the ledger."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from django.db import connection
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
 from ..db import fingerprint
-from .courses import of_course
+from .exact_match import of_course
 
 _ITEM = "submission__student_item_id"
-#: What a result depends on of the ledger entry itself.
+#: The columns of the ledger entry itself that a result depends on.
 _OF_ENTRY = ("authority", "move", "legacy_leg", "target_leg", "double_authority", "leases", "echo")
 _NULLABLE = (
     *("l.legacy_id", "l.target_submission_id", "l.superseded_at"),
@@ -24,14 +24,14 @@ _TEXTS = (
 _DETAIL, _SUBMISSION, _STUDENT_ITEM, _SCORE, _FILE = (
     model._meta.db_table for model in (ExternalGraderDetail, Submission, StudentItem, Score, SubmissionFile)
 )
-#: So many rows beside one are held against it: all against all would take the square of a learner's attempts.
+#: Up to this many other rows are compared with a row: all with all would take quadratic time in a learner's attempts.
 CROWD = 100
-#: An attempt so early is held against however many, without asking for the crowd: a StudentItem has so few of these.
+#: An attempt with a number up to this is compared with however many, without counting: a StudentItem has few of these.
 #: It is the edx-submissions API that numbers the attempts.
 EARLY = 10
-#: The living rows that have the StudentItem and the key of ``d`` beside it: a shadow's key is its submission's own.
-#: NULL in a crowd: no digest is made there, and the rules compare, which read a StudentItem once.
-TWINS = (
+#: How many other living rows have the StudentItem and the key of ``d``; a shadow's key is its submission's own. NULL
+#: above ``CROWD``: then no digest is made, and the rules compare, which read a StudentItem once.
+DUPLICATES = (
     f"(CASE WHEN s.attempt_number <= {EARLY} OR (SELECT s3.id FROM {_SUBMISSION} s3"
     f" WHERE s3.student_item_id = s.student_item_id LIMIT 1 OFFSET {CROWD}) IS NULL THEN"
     f" (SELECT COUNT(*) FROM {_SUBMISSION} s2 JOIN {_DETAIL} d2 ON d2.submission_id = s2.id"
@@ -44,12 +44,13 @@ HAS_FILES = f"EXISTS (SELECT 1 FROM {_FILE} f WHERE f.external_grader_id = d.id)
 
 def joins(only: str = "") -> str:
     """
-    The target's rows of the ledger entries ``l``, as d, s, i and p; NULL where there are none.
+    Return the SQL that joins the target's rows to the ledger entries ``l``, as d, s, i and p; NULL where there are
+    none.
 
-    An entry with several Scores comes several times: whoever reads this counts it as changed, for the rules to see.
+    An entry with several Scores comes several times. Whoever reads this counts it as changed, so that the rules see it.
 
     Args:
-        only: a condition on ``l``, of which entries the rows are wanted. Of the others none is looked up.
+        only: a condition on ``l`` for the entries whose rows are wanted. Rows of the others are not looked up.
     """
     of_entry = f"= l.target_submission_id{only and f' AND {only}'}"
     return (
@@ -61,16 +62,19 @@ def joins(only: str = "") -> str:
 
 
 def digest() -> str:
-    """The digest of all that is compared of an entry ``l`` and its target row, over ``joins``, as SQL."""
+    """Return the SQL for the digest of all that is compared of an entry ``l`` and its target row, over ``joins``."""
     parts = [f"l.{name}" for name in _OF_ENTRY]
-    parts += [*map(fingerprint.nullable, _NULLABLE), TWINS]
+    parts += [*map(fingerprint.nullable, _NULLABLE), DUPLICATES]
     return fingerprint.sql(connection, [*parts, *fingerprint.texts(connection, _TEXTS, long="s.raw_answer")])
 
 
 def touched_since(course_id: str, moment: datetime) -> list[int]:
     """
-    The Submission ids of a course's rows whose status changed since, and of the others of their StudentItem and key,
-    which may have got a twin. The index on status_time serves it.
+    Return the Submission ids of a course's rows whose status changed since ``moment``, and of rows that share their
+    key.
+
+    The latter have the same StudentItem and queue key, and may have got a duplicate. The index on status_time serves
+    it.
     """
     lately = ExternalGraderDetail.objects.filter(status_time__gte=moment).order_by()
     lately = lately.filter(of_course(course_id, "submission__student_item__"))

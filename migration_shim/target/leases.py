@@ -1,11 +1,12 @@
 """
-Handing out rows of the target to graders: one row, one grader, a lease that ends and is renewed.
+Hand out rows of the target to graders: one row to one grader, with a lease that ends and is renewed.
 
 edx-submissions' own endpoint re-offers an expired row with its old key and time, on every poll and ahead of fresh rows.
 Here an expired lease gets a new key and a new time, comes after the fresh rows, and ends after a number of deaths.
 
-A hand-out that was lost on its way is no death. A lease counts if it was answered in time and its session's next
-request came after that: a watcher that gave up waiting polls again while it is served, and one that died never does.
+A hand-out that was lost on its way is no death. A lease counts as taken if it was answered in time and its session made
+another request after that. A watcher that gave up waiting polls again while it is still being served; a watcher that
+died never does.
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ from ..conf import ShimSettings
 from ..core.identity import is_fenced
 from ..db.bulk import select, update_where
 from ..models import LedgerEntry
-from .polling import leased_and_waiting, leased_to, of_queue, turns, waiting
+from .exact_match import rows_of_queue
+from .polling import hand_out_order, leased_and_waiting, leased_to, waiting
 
 _Status = ExternalGraderDetail.Status
-#: Rounds of looking again while rows wait that other sessions hold; with the pauses about a quarter of a second.
+#: How often a poll looks again while rows wait that other sessions hold: about a quarter of a second with the pauses.
 ROUNDS = 25
 _CANDIDATES = 8
 _NEEDED = ("id", "target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
-#: What a hand-out needs of an entry, its residue and whose lease it is: the key first, and in the model's order.
+#: The columns of an entry that a hand-out needs, its residue and the lease's session: in the model's order, key first.
 _HANDED_OUT = tuple(field.attname for field in LedgerEntry._meta.concrete_fields if field.attname in _NEEDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A row that was handed out: its key is with one grader now. ``entry`` is None where the shim did not write it."""
+    """
+    A row that was handed out, whose key is with one grader now. ``entry`` is None where the shim did not write the row.
+    """
 
     detail: ExternalGraderDetail
     entry: LedgerEntry | None
@@ -48,35 +52,41 @@ class Lease:
 
 @sensitive_variables()
 def session_of(session_key: str | None) -> str:
-    """What stands for a grader's session in the ledger; empty for none. The key itself would let anybody in."""
+    """
+    Return what stands for a grader's session in the ledger; empty for none. The key itself would let anybody log in.
+    """
     return salted_hmac("migration_shim.lease", session_key).hexdigest()[:32] if session_key else ""
 
 
-def heard_from(session: str) -> None:
-    """Note that a session asks again: what it was sent in time it has, and what it still waits for it never gets."""
+def note_heard_from(session: str) -> None:
+    """
+    Note that a session asks again.
+
+    So it has received what was sent to it in time, and will never receive what it was still waiting for.
+    """
     entries = leased_to(session)
     if session and (ids := list(entries.values_list("pk", flat=True))):
         entries.filter(pk__in=ids).update(lease_taken=F("lease_sent"), lease_session="")
 
 
-def polled(queue_name: str, settings: ShimSettings, session: str) -> bool:
-    """Note that a session asks again, and say whether a row of the queue waits: mostly one statement in all."""
+def note_poll(queue_name: str, settings: ShimSettings, session: str) -> bool:
+    """Note that a session asks again, and tell whether a row of the queue waits. Mostly one statement in all."""
     if not session:
         return waiting(queue_name, settings).exists()
     leased, waits = leased_and_waiting(queue_name, settings, session)
     if leased:
-        heard_from(session)
+        note_heard_from(session)
     return waits
 
 
-def sent(lease: Lease) -> None:
+def note_sent(lease: Lease) -> None:
     """Note that a hand-out was answered in time, unless its session has asked again meanwhile."""
     if lease.entry is not None and lease.entry.lease_session:
         same = {"id": lease.entry.pk, "lease_key": lease.detail.pullkey, "lease_session": lease.entry.lease_session}
         update_where(LedgerEntry, same, {"lease_sent": True})
 
 
-def take(
+def lease_next(
     queue_name: str, settings: ShimSettings, session: str = "", *, waits: bool = False
 ) -> tuple[Lease | None, list[ExternalGraderDetail]]:
     """
@@ -85,28 +95,28 @@ def take(
     Args:
         queue_name: the queue.
         settings: the settings in force.
-        session: who asks, as ``session_of`` gives it.
-        waits: whether ``polled`` has just said that one waits.
+        session: the session that asks, as ``session_of`` returns it.
+        waits: whether ``note_poll`` has just said that a row waits.
 
     Returns:
         The lease, or None when no row waits; and the rows that have died too often and were failed on the way.
     """
     given_up: list[ExternalGraderDetail] = []
     for _ in range(ROUNDS):
-        # SKIP LOCKED passes over rows that others are just taking: only a plain read can say that none is left. It is
-        # first, because most polls are of an empty queue, and no transaction is opened for them.
+        # SKIP LOCKED passes over rows that others are just taking, so only a plain read can tell that none is left. It
+        # comes first, because most polls are of an empty queue, and no transaction is opened for them.
         if not (waits or waiting(queue_name, settings).exists()):
             break
         waits = False
-        for status, before in turns(settings, now()):
-            lease = _take(queue_name, status, before, settings, session, given_up)
+        for status, before in hand_out_order(settings, now()):
+            lease = _lease_next_of(queue_name, status, before, settings, session, given_up)
             if lease is not None:
                 return lease, given_up
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  (out of step, no secret)
     return None, given_up
 
 
-def _take(
+def _lease_next_of(
     queue_name: str,
     status: str,
     before: datetime,
@@ -114,7 +124,7 @@ def _take(
     session: str,
     given_up: list[ExternalGraderDetail],
 ) -> Lease | None:
-    rows = of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
+    rows = rows_of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
     while True:
         with transaction.atomic():
             if connection.features.has_select_for_update_skip_locked:
@@ -132,13 +142,13 @@ def _take(
 @sensitive_variables("key")
 def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     """
-    Take a row, if it still is as it was read, with a new key and a new time.
+    Take a row with a new key and a new time if it is still as it was read, and tell whether it was.
 
-    A row whose lease ran out goes through retry, as edx-submissions' transitions ask, which counts as a failure; at the
-    limit it becomes failed instead. The condition on status and status_time is what makes this safe where the database
-    cannot skip locked rows.
+    A row whose lease ran out goes through retry, as edx-submissions' transitions ask, which counts as a failure. At the
+    limit it becomes failed instead. The condition on status and status_time makes this safe where the database cannot
+    skip locked rows.
     """
-    died, limit = _death(row, settings) if row.status == _Status.PULLED else (False, 0)
+    died, limit = _counts_as_death(row, settings) if row.status == _Status.PULLED else (False, 0)
     failures = row.num_failures + died
     status = _Status.FAILED if died and failures >= limit else _Status.PULLED
     key = "" if status == _Status.FAILED else str(uuid.uuid4())
@@ -151,11 +161,11 @@ def _claim(row: ExternalGraderDetail, settings: ShimSettings) -> bool:
     return True
 
 
-def _death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int]:
+def _counts_as_death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int]:
     """
-    Whether a lease that has run out counts as a grader's death, and how many the row may have.
+    Tell whether an expired lease counts as a grader's death, and how many deaths the row may have.
 
-    Of a row that is not the shim's nothing is known: each of its leases counts, and it may have more of them.
+    Nothing is known of a row that the shim did not write: each of its leases counts, and it may have more of them.
     """
     entries = LedgerEntry.objects.filter(target_submission_id=row.submission_id, lease_key=row.pullkey)
     taken = entries.values_list("lease_taken", flat=True).first()
@@ -163,7 +173,7 @@ def _death(row: ExternalGraderDetail, settings: ShimSettings) -> tuple[bool, int
 
 
 def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
-    # Found without a lock, and written by its id: by the other index InnoDB would lock the gap where the doors insert.
+    # Found without a lock and written by id: by the other index InnoDB would lock the gap where the doors insert.
     if found := select(LedgerEntry, _HANDED_OUT, target_submission_id=[row.submission_id]):
         entry = LedgerEntry.from_db(connection.alias, _HANDED_OUT, min(found))
         lease = {"lease_key": row.pullkey, "leased_at": row.status_time, "lease_session": session}
@@ -177,13 +187,22 @@ def _write_lease(row: ExternalGraderDetail, session: str) -> LedgerEntry | None:
     return entries.only(*_HANDED_OUT).get() if entries.update(twin_lease_key=row.pullkey) else None
 
 
+def is_leased(row: ExternalGraderDetail, lease_seconds: int) -> bool:
+    """
+    Tell whether a grader has the row now.
+
+    The row itself decides, because edx-submissions' own endpoint writes no lease to the ledger.
+    """
+    return row.status == _Status.PULLED and row.status_time > now() - timedelta(seconds=lease_seconds)
+
+
 def lease_one(submission_id: int, settings: ShimSettings) -> str | None:
     """
-    Lease one shadow that nobody holds, for echo grading; its key, or None when it is not free.
+    Lease one free shadow for echo grading, and return its key, or None when it is not free.
 
-    Never a row under a learner's own identity, whatever the caller believes. A lease that has run out is taken over, as
-    a grader's poll would do, which never comes to the queue of imported history: an echo may have died in the middle.
-    That is no failure of the row's.
+    A row under a learner's own identity is never leased here, whatever the caller believes. An expired lease is taken
+    over, as a grader's poll would do: an echo may have died in the middle, and no grader polls the queue of imported
+    history. That counts as no failure of the row.
     """
     run_out = now() - timedelta(seconds=settings.lease_seconds)
     with transaction.atomic():

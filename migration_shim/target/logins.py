@@ -1,5 +1,5 @@
 """
-Who logs in at edx-submissions' own grader endpoint, past the watcher seam: by address, so that status can name it.
+The addresses that log in at edx-submissions' own grader endpoint, past the watcher seam, for the status to name.
 
 A row that was pulled there is a divergence, but the row does not say by whom. A watcher logs in before it pulls.
 """
@@ -19,9 +19,9 @@ from submissions.views.xqueue import XQueueViewSet
 from ..metrics import count
 from ..models import WatcherLogin
 
-#: edx-submissions' own (``IsXQueueUser``): nobody else may pull there.
+#: edx-submissions' own group (``IsXQueueUser``): only its members may pull there.
 GROUP = "xqueue"
-#: Addresses that are kept, the newest: where watchers run in containers, each start may bring a new one.
+#: How many of the newest addresses are kept: where watchers run in containers, each start may bring a new one.
 KEPT = 20
 UNKNOWN = "unknown"
 
@@ -32,7 +32,7 @@ def connect() -> None:
 
 
 def on_login(sender: Any, request: Any = None, user: Any = None, **kwargs: Any) -> None:
-    """Note a login at edx-submissions' own endpoint, once its transaction is over: a login is never disturbed."""
+    """Note a login at edx-submissions' own endpoint, once its transaction is over. A login is never disturbed."""
     match = getattr(request, "resolver_match", None)
     if match is None or getattr(match.func, "cls", None) is not XQueueViewSet:
         return
@@ -44,9 +44,10 @@ def on_login(sender: Any, request: Any = None, user: Any = None, **kwargs: Any) 
 
 def _address(meta: dict[str, Any]) -> str:
     """
-    The peer of the connection: behind a proxy that is the proxy, unless the platform has put the client in its place.
+    Return the peer of the connection. Behind a proxy that is the proxy, unless the platform has put the client in its
+    place.
 
-    ``X-Forwarded-For`` is not read here: whoever sends a request writes it.
+    ``X-Forwarded-For`` is not read, because anybody who sends a request can write it.
     """
     try:
         return str(ipaddress.ip_address(meta.get("REMOTE_ADDR", "")))
@@ -70,7 +71,7 @@ def _record(user: Any, address: str) -> None:
 
 
 def seen() -> list[dict[str, Any]]:
-    """Every address, the newest login first."""
+    """Return every address, the newest login first."""
     return [
         {
             "address": login.address,

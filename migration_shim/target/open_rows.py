@@ -1,4 +1,4 @@
-"""What the target holds that is not finished, of all courses, of one, of single rows; which queues hand rows out."""
+"""The target's unfinished rows: of all courses, of one course, of given submissions; and which queues hand rows out."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import BooleanField, Case, Count, Exists, F, Min, OuterRef, Q, QuerySet, Value, When
-from django.db.models.functions import MD5, Length, Substr
-from django.db.models.lookups import Exact
+from django.db.models.functions import MD5, Substr
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
 from ..core.identity import FENCE
 from ..fields import exact
-from .courses import of_course
+from .exact_match import is_one_of, of_course
+from .leases import is_leased
 
 _Status = ExternalGraderDetail.Status
 _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_item__student_id"
-#: Shadows of before the course was fenced, and those of after it, are rows of one course.
+#: Shadows from before and after the course was fenced count as rows of one course.
 _OWN_COURSE = Case(When(**{f"{_COURSE}__startswith": FENCE}, then=Substr(_COURSE, len(FENCE) + 1)), default=F(_COURSE))
-#: A row in flight is handed out, or answered, yet. One that has failed is not, but it can be tried again.
+#: A row in flight can still be handed out or answered. A failed row is not in flight, but it can be tried again.
 IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
 _OPEN = (*IN_FLIGHT, _Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class OpenRows:
     """
-    Rows of one course, queue and status. ``real`` are learners' own, the others are shadows.
+    Unfinished rows of one course, queue and status. ``real`` rows are learners' own, the others are shadows.
 
-    ``oldest`` is the arrival of the oldest, ``still_since`` when the one that has not moved for longest moved last;
-    ``expired`` are leases that have run out, ``expired_since`` is the beginning of the oldest of them.
+    ``oldest`` is the arrival of the oldest row. ``still_since`` is the last change of the row that has not changed for
+    the longest time. ``expired`` counts the leases that have run out, and ``expired_since`` is when the oldest of them
+    began.
     """
 
     course: str
@@ -46,12 +47,12 @@ class Held:
     expired_since: datetime | None
 
 
-def held(settings: ShimSettings) -> list[Held]:
+def all_rows(settings: ShimSettings) -> list[OpenRows]:
     """
-    Everything that is not finished, failed rows among it. Two statements.
+    Return all unfinished rows, failed ones included. Two statements.
 
-    Only (queue_name, status) leads to such rows without reading every row there ever was, so the queues come first.
-    Imported history is left out: no learner waits for it, no grader polls it, and there may be a great deal of it.
+    Only an index on (queue_name, status) leads to such rows without reading every row there ever was, so the queues are
+    read first. Imported history is left out: no learner waits for it, no grader polls it, and it may be large.
     """
     names = ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct()
     queues = [name for name in names if not name.endswith(settings.echo_queue_suffix)]
@@ -66,7 +67,7 @@ def held(settings: ShimSettings) -> list[Held]:
                 output_field=BooleanField(),
             )
         )
-        # The database takes names for one that differ in case, or in blanks at the end: the digests keep them apart.
+        # The database takes names for the same that differ in case or trailing blanks; the digests keep them apart.
         .annotate(own_course=_OWN_COURSE, exact_course=MD5(_OWN_COURSE), exact_queue=MD5("queue_name"))
         .values_list("exact_course", "exact_queue", "status", "shadow")
         .annotate(
@@ -80,7 +81,7 @@ def held(settings: ShimSettings) -> list[Held]:
         )
     )
     return [
-        Held(
+        OpenRows(
             course=course,
             queue=queue,
             status=status,
@@ -95,8 +96,8 @@ def held(settings: ShimSettings) -> list[Held]:
     ]
 
 
-def by_status(course_id: str) -> dict[str, int]:
-    """How many rows of a course, real ones, the target has not finished, by status."""
+def count_by_status(course_id: str) -> dict[str, int]:
+    """Return how many of a course's real rows the target has not finished, by status."""
     rows = ExternalGraderDetail.objects.filter(
         submission__student_item__course_id=course_id, status__in=IN_FLIGHT
     ).exclude(submission__student_item__student_id__startswith=FENCE)
@@ -106,42 +107,46 @@ def by_status(course_id: str) -> dict[str, int]:
     return counts
 
 
-def in_queues(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
-    """The rows of a course in these queues that have no outcome, by Submission id, with their queue."""
+def in_flight_of_course(course_id: str, queue_names: Iterable[str]) -> dict[int, str]:
+    """Return the rows of a course in these queues that have no outcome: the queue by Submission id."""
     wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(
         of_course(course_id, "submission__student_item__"), status__in=IN_FLIGHT, queue_name__in=wanted
     )
-    # The database takes names for one that differ in case, or in blanks at the end.
+    # The database takes names for the same that differ in case or trailing blanks.
     found = rows.order_by().values_list("submission_id", "queue_name")
     return {submission_id: queue_name for submission_id, queue_name in found if queue_name in wanted}
 
 
-def handed_out() -> set[int]:
+def ids_handed_out() -> set[int]:
     """
-    The rows, of all courses, that graders have had and given no result of that counts, by Submission id.
+    Return the Submission ids, of all courses, that graders have pulled without a result that counts.
 
-    There are as many as graders hold, and those that none of them gets done, however many wait: what was handed out is
-    pending again only where it was superseded in error, and then it begins anew. (queue_name, status) leads to them.
+    However many rows wait, there are only as many of these as graders hold and as no grader gets done: a row that was
+    handed out becomes pending again only if it was superseded in error, and then it begins anew. The index on
+    (queue_name, status) serves it.
     """
     names = ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct()
     rows = ExternalGraderDetail.objects.filter(queue_name__in=list(names), status__in=(_Status.PULLED, _Status.RETRY))
     return set(rows.order_by().values_list("submission_id", flat=True))
 
 
-def in_flight(submission_ids: Iterable[int]) -> dict[int, str]:
-    """Those of these submissions that have no outcome, with their queue. Waits for no lock."""
+def queues_of_in_flight(submission_ids: Iterable[int]) -> dict[int, str]:
+    """Return the queue, by Submission id, of those of these submissions that have no outcome. Waits for no lock."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT)
     return dict(rows.order_by().values_list("submission_id", "queue_name"))
 
 
 def is_in_flight(column: str) -> Exists:
-    """A condition for another table's rows: the submission that ``column`` names is in flight."""
+    """Return a condition on another table's rows: the submission that ``column`` names is in flight."""
     return Exists(ExternalGraderDetail.objects.filter(submission_id=OuterRef(column), status__in=IN_FLIGHT))
 
 
-def unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
-    """Those of these submissions that are not retired, with their status: one that has failed may be tried again."""
+def statuses_of_unfinished(submission_ids: Iterable[int]) -> dict[int, str]:
+    """
+    Return the status, by Submission id, of those of these submissions that are not retired. A failed one may be
+    retried.
+    """
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).exclude(status=_Status.RETIRED)
     return dict(rows.order_by().values_list("submission_id", "status"))
 
@@ -160,9 +165,9 @@ def real_rows(
     lease_seconds: int, size: int, *, courses: frozenset[str] | None, queues: frozenset[str] | None
 ) -> Iterator[list[RealRow]]:
     """
-    The rows in flight under learners' own identities, in order of arrival, in keyset pages of ``size``.
+    Yield the rows in flight under learners' own identities, in order of arrival, in keyset pages of ``size``.
 
-    ``courses`` and ``queues`` are None for all.
+    ``courses`` and ``queues`` are None for all. ``lease_seconds`` decides which rows count as leased.
     """
     rows, after = _real(courses, queues).select_related("submission__student_item"), Q()
     while page := list(rows.filter(after)[:size]):
@@ -180,7 +185,7 @@ def real_rows(
 
 
 def count_real_rows(*, courses: frozenset[str] | None, queues: frozenset[str] | None) -> int:
-    """How many rows ``real_rows`` would give."""
+    """Return how many rows ``real_rows`` would yield."""
     return _real(courses, queues).count()
 
 
@@ -190,43 +195,32 @@ def _real(courses: frozenset[str] | None, queues: frozenset[str] | None) -> Quer
         | Q(submission__student_item__item_id__startswith=FENCE)
     )
     if courses is not None:
-        rows = rows.filter(_exactly("submission__student_item__course_id", courses))
+        rows = rows.filter(is_one_of("submission__student_item__course_id", courses))
     if queues is not None:
-        rows = rows.filter(_exactly("queue_name", queues))
+        rows = rows.filter(is_one_of("queue_name", queues))
     return rows.order_by("created_at", "pk")
 
 
-def _exactly(column: str, values: frozenset[str]) -> Q:
-    """By bytes: MySQL takes names for one that differ in case (not so at a beginning), or in blanks at the end."""
-    wanted = Q(pk__in=[])
-    for value in sorted(values):
-        as_long = Exact(Length(column), len(value))
-        wanted |= Q(as_long, **{column: value, f"{column}__startswith": value})
-    return wanted
-
-
-def is_leased(row: ExternalGraderDetail, lease_seconds: int) -> bool:
-    """Whether a grader has the row now; by the row itself, because edx-submissions' own endpoint writes no lease."""
-    return row.status == _Status.PULLED and row.status_time > now() - timedelta(seconds=lease_seconds)
-
-
-def failed_since(course_id: str, moment: datetime) -> int:
-    """How many of a course's submissions, learners' own, have failed for good since then. Served by status_time."""
+def count_failed_since(course_id: str, moment: datetime) -> int:
+    """
+    Return how many of a course's real submissions have failed for good since ``moment``. The index on status_time
+    serves it.
+    """
     rows = ExternalGraderDetail.objects.filter(status=_Status.FAILED, status_time__gte=moment)
     rows = rows.filter(submission__student_item__course_id=course_id)
-    rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # bytes: see of_course
+    rows = rows.filter(submission__student_item__course_id__startswith=course_id)  # by bytes: see exact_match
     return rows.exclude(submission__student_item__student_id__startswith=FENCE).count()
 
 
-def answered_since(queue_names: Iterable[str], moment: datetime) -> set[str]:
-    """Those of these queues of which a result was stored since then. One statement."""
+def queues_answered_since(queue_names: Iterable[str], moment: datetime) -> set[str]:
+    """Return which of these queues had a result stored since ``moment``. One statement."""
     wanted = set(queue_names)
     rows = ExternalGraderDetail.objects.filter(queue_name__in=wanted, status_time__gte=moment)
     return wanted.intersection(exact(rows.filter(status=_Status.RETIRED, grader_reply__isnull=False), "queue_name"))
 
 
-def handed_out_since(queues: Iterable[str], moment: datetime) -> set[str]:
-    """Those of these queues from which a grader has pulled, or to which it has answered, since then. One statement."""
+def queues_handed_out_since(queues: Iterable[str], moment: datetime) -> set[str]:
+    """Return which of these queues a grader has pulled from or answered to since ``moment``. One statement."""
     moved = (_Status.PULLED, _Status.RETIRED, _Status.RETRY, _Status.FAILED)
     wanted = set(queues)
     rows = ExternalGraderDetail.objects.filter(queue_name__in=wanted, status__in=moved, status_time__gte=moment)

@@ -2,8 +2,8 @@
 Removing contents without rows: stored for a transaction that never committed, by a process that died before it could
 clean up.
 
-They are found by what was written down before they were stored (``contents.intended``), never by listing a storage: in
-a bucket that two systems or two LMSs share, a listing shows what is somebody else's.
+They are found by the intents that were recorded before they were stored (``file_storage.record_intents``), never by
+listing a storage. In a bucket that two systems or two LMSs share, a listing also shows other people's files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from submissions.models import SubmissionFile
 from ..core.errors import TargetWriteFailed
 from ..ledger import stamp
 from ..models import StoredIntent
-from . import contents
+from . import file_storage
 
 BATCH = 200
 
@@ -27,8 +27,8 @@ BATCH = 200
 @dataclass(slots=True, kw_only=True)
 class Swept:
     """
-    What a sweep has seen: contents that are written down (``ours``), of them the ``young`` ones, whose transaction may
-    be at work, and the ``old`` ones that no row names.
+    What a sweep has seen: contents that are written down (``ours``), the ``young`` ones of them, whose transaction may
+    still be at work, and the ``old`` ones that no row names.
     """
 
     ours: int = 0
@@ -41,16 +41,16 @@ def sweep(before: datetime, *, execute: bool, check: Callable[[], None]) -> Swep
     """
     Count the contents that were written down and not struck out, and with ``execute`` remove those from ``before``.
 
-    Whatever a row names is kept all the same: rows are asked after what was written down was read.
+    What a row names is kept in any case: the rows are read after what was written down was read.
 
     Args:
-        before: no transaction that began before it may still be at work.
-        execute: remove; else only count.
+        before: no transaction that began before this moment may still be at work.
+        execute: whether to remove; otherwise only count.
         check: called before every batch; may raise.
 
     Raises:
         LedgerNotOurs: the ledger belongs to another LMS, and so do the contents that it names.
-        TargetWriteFailed: the storage did not remove what it was told to; it is tried again by the next sweep.
+        TargetWriteFailed: the storage did not remove what it was told to; the next sweep tries again.
     """
     if execute:
         stamp.check()
@@ -66,7 +66,7 @@ def sweep(before: datetime, *, execute: bool, check: Callable[[], None]) -> Swep
         swept.old += len(unnamed)
         for intent in old if execute else ():
             due = [(key, name) for key, name in unnamed.items() if str(key) in intent.names]
-            left = contents.delete(due)
+            left = file_storage.delete(due)
             swept.removed += len(due) - left
             failed += left
             if not left:
@@ -82,7 +82,9 @@ def _page(after: uuid.UUID | None) -> list[StoredIntent]:
 
 
 def _unnamed(names: dict[uuid.UUID, str]) -> dict[uuid.UUID, str]:
-    """Those that no row names, neither by its uuid nor as the place of its file. No index serves it: one statement."""
+    """
+    Return the files that no row names, neither by uuid nor as the place of its file. No index serves it: one statement.
+    """
     if not names:
         return {}
     rows = SubmissionFile.objects.filter(Q(uuid__in=names) | Q(file__in=list(names.values())))

@@ -41,7 +41,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSide:
-    """What the target says of one submission, and under which identity it holds it."""
+    """The target's outcome of one submission, and the identity under which it holds it."""
 
     outcome: Outcome
     student_id: str
@@ -58,14 +58,14 @@ class TargetSide:
 
     @property
     def half_fenced(self) -> bool:
-        """Whether a part is there without both halves; ``reader.half_fenced()`` counts these."""
+        """Whether some part of the fence is there without both halves; ``reader.half_fenced()`` counts these."""
         halves = self.student_id.startswith(FENCE), self.item_id.startswith(FENCE)
         return (any(halves) or self.course_id.startswith(FENCE)) and not all(halves)
 
 
 def sides(submission_ids: Iterable[int], *, stuck_before: datetime | None = None) -> dict[int, TargetSide]:
     """
-    The target's side of these submissions, by Submission id; what is not there is left out. Three statements.
+    Return the target's side of these submissions, by Submission id. Missing submissions are left out. Three statements.
 
     A row that has been with a grader since before ``stuck_before`` is stuck: its lease should have ended long ago.
     """
@@ -73,12 +73,12 @@ def sides(submission_ids: Iterable[int], *, stuck_before: datetime | None = None
     rows = list(ExternalGraderDetail.objects.filter(submission_id__in=wanted).order_by().values(*_COLUMNS))
     scores = Score.objects.filter(submission_id__in=wanted).order_by("id")
     stored = dict(scores.values_list("submission_id", "points_earned"))
-    twins = _twins(row["submission__student_item_id"] for row in rows)
-    return {row["submission_id"]: _side(row, stored, twins, stuck_before) for row in rows}
+    duplicates = _duplicates(row["submission__student_item_id"] for row in rows)
+    return {row["submission_id"]: _side(row, stored, duplicates, stuck_before) for row in rows}
 
 
 def _side(
-    row: Mapping[str, Any], stored: Mapping[int, int], twins: Counter[Any], stuck_before: datetime | None
+    row: Mapping[str, Any], stored: Mapping[int, int], duplicates: Counter[Any], stuck_before: datetime | None
 ) -> TargetSide:
     text = row["grader_reply"]
     # put_result keeps the reply of every row that it retires; a retired row without one was superseded.
@@ -94,7 +94,7 @@ def _side(
         predicted = points_for(reply.sent, possible) if known else predicted_points(text, possible)
         points = Points(stored=stored.get(row["submission_id"]), possible=possible, predicted=predicted)
     student_id, course_id, item_id = (row[name] for name in _IDENTITY)
-    duplicates = max(twins[row["submission__student_item_id"], row["queue_key"]] - 1, 0) if row["queue_key"] else 0
+    others = max(duplicates[row["submission__student_item_id"], row["queue_key"]] - 1, 0) if row["queue_key"] else 0
     return TargetSide(
         outcome=Outcome(
             state=state,
@@ -105,7 +105,7 @@ def _side(
             message_digest=digest,
             points=points,
             remarks=Remarks(
-                duplicates=duplicates, identity=f"{student_id.removeprefix(FENCE)} {item_id.removeprefix(FENCE)}"
+                duplicates=others, identity=f"{student_id.removeprefix(FENCE)} {item_id.removeprefix(FENCE)}"
             ),
         ),
         student_id=student_id,
@@ -117,8 +117,8 @@ def _side(
     )
 
 
-def _twins(items: Iterable[int]) -> Counter[Any]:
-    """How many living rows each (student item, queue_key) has: a shadow's key is its submission's own."""
+def _duplicates(items: Iterable[int]) -> Counter[Any]:
+    """Return how many living rows each (StudentItem, queue_key) has. A shadow's key belongs to its submission alone."""
     rows = ExternalGraderDetail.objects.filter(submission__student_item_id__in=set(items)).order_by()
     living = rows.exclude(status="retired", grader_reply=None)
     return Counter(living.values_list("submission__student_item_id", "queue_key"))

@@ -1,7 +1,7 @@
 """
-What a grader's poll asks: which rows of a queue may be handed out, and whether the session holds a lease.
+The question of a grader's poll: may a row of the queue be handed out, and does the session hold a lease?
 
-Most polls are of an empty queue, and most of what one costs is the making of its statement: it is made once a process.
+Most polls are of an empty queue, and most of a poll's cost is building its statement. So it is built once per process.
 """
 
 from __future__ import annotations
@@ -13,58 +13,50 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Length
-from django.db.models.lookups import Exact
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
 from ..models import LedgerEntry
+from .exact_match import rows_of_queue
 
 _Status = ExternalGraderDetail.Status
-#: What no poll asks for, to see where in a statement the values of one stand.
+#: Values that no poll asks for, to find the places of a poll's values in the statement.
 _SAMPLE = ("a queue's_name that nobody would ever choose", "the session of nobody")
 _SAMPLE_TIMES = tuple(datetime(1999, 9, day, 9, 9, 9, 999, tzinfo=UTC) for day in (1, 2, 3))
 
 
 def waiting(queue_name: str, settings: ShimSettings) -> QuerySet[ExternalGraderDetail]:
-    """The rows of a queue that may be handed out now."""
-    return _offered(queue_name, turns(settings, now()))
+    """Return the rows of a queue that may be handed out now."""
+    return _offered(queue_name, hand_out_order(settings, now()))
 
 
 def _offered(queue_name: str, statuses: tuple[tuple[str, datetime], ...]) -> QuerySet[ExternalGraderDetail]:
     wanted = Q()
     for status, before in statuses:
         wanted |= Q(status=status, status_time__lte=before)
-    return of_queue(queue_name).filter(wanted)
+    return rows_of_queue(queue_name).filter(wanted)
 
 
-def of_queue(queue_name: str) -> QuerySet[ExternalGraderDetail]:
+def hand_out_order(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
     """
-    The rows of a queue. Beside the index's word two more are asked on MySQL, which takes ``Q`` for ``q`` in it (not so
-    at a beginning), and blanks at the end for nothing.
+    Return (status, latest status_time) in the order in which rows are offered: fresh rows first, expired leases last.
     """
-    as_long = Exact(Length("queue_name"), len(queue_name))
-    return ExternalGraderDetail.objects.filter(as_long, queue_name=queue_name, queue_name__startswith=queue_name)
-
-
-def turns(settings: ShimSettings, moment: datetime) -> tuple[tuple[str, datetime], ...]:
-    """Which status is offered in which order, and up to which status_time: fresh rows first, dying ones last."""
     hold, lease = timedelta(seconds=settings.hold_seconds), timedelta(seconds=settings.lease_seconds)
     return ((_Status.PENDING, moment - hold), (_Status.RETRY, moment), (_Status.PULLED, moment - lease))
 
 
 def leased_to(session: str) -> QuerySet[LedgerEntry]:
-    """The entries whose leases are a session's."""
+    """Return the entries whose leases belong to a session."""
     return LedgerEntry.objects.filter(lease_session=session)
 
 
 @sensitive_variables()
 def leased_and_waiting(queue_name: str, settings: ShimSettings, session: str) -> tuple[bool, bool]:
-    """Whether a session holds a lease that is not over, and whether a row of the queue may be handed out."""
+    """Tell whether a session holds a lease that is not over, and whether a row of the queue may be handed out."""
     sql, places = _statement(connection.vendor)
-    values = _values(queue_name, session, [before for _, before in turns(settings, now())])
+    values = _values(queue_name, session, [before for _, before in hand_out_order(settings, now())])
     with connection.cursor() as cursor:
         cursor.execute(sql, [values[place] if known else place for place, known in places])
         leased, waits = cursor.fetchone()
@@ -74,8 +66,10 @@ def leased_and_waiting(queue_name: str, settings: ShimSettings, session: str) ->
 @functools.cache
 def _statement(vendor: str) -> tuple[str, list[tuple[Any, bool]]]:
     """
-    The statement, as the ORM makes it, and for each of its parameters either (its name among ``_values``, True) or
-    (the parameter, which is the same in all polls, False). ``vendor`` is the database's.
+    Return the statement, as the ORM builds it, and its parameters.
+
+    Each parameter is either (its name among ``_values``, True) or (its value, which is the same in all polls, False).
+    ``vendor`` is the database's.
     """
     queue_name, session = _SAMPLE
     states = zip((_Status.PENDING, _Status.RETRY, _Status.PULLED), _SAMPLE_TIMES, strict=True)
@@ -90,7 +84,7 @@ def _statement(vendor: str) -> tuple[str, list[tuple[Any, bool]]]:
 
 
 def _values(queue_name: str, session: str, times: Sequence[datetime]) -> dict[str, Any]:
-    """What differs from poll to poll, as the ORM's conditions put it to the database."""
+    """Return what differs from poll to poll, in the form that the ORM passes to the database."""
     pattern = f"{connection.ops.prep_for_like_query(queue_name)}%"
     values = {"session": session, "queue": queue_name, "length": len(queue_name), "pattern": pattern}
     as_asked = map(connection.ops.adapt_datetimefield_value, times)

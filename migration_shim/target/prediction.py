@@ -24,13 +24,13 @@ from . import installed
 
 _KEY = "key"
 _HEADER = json.dumps({"submission_id": 1, "submission_key": _KEY})
-#: What put_result may use of its module as it is: nothing of it reads or writes anything.
+#: The names of its module that put_result may use as they are, because they read and write nothing.
 _HARMLESS = {"DatabaseError", "ExternalGraderScoreData", "MAX_SCORE_UPDATE_RETRIES", "Response", "json", "status"}
 
 
 def predicted_points(reply: str, points_possible: int) -> int | None:
     """
-    The points that the installed edx-submissions would store for a reply, None where it would store none.
+    Return the points that the installed edx-submissions would store for a reply, None where it would store none.
 
     Raises:
         PredictionUnavailable: the installed put_result is made in a way that this module does not know.
@@ -50,17 +50,20 @@ def predicted_points(reply: str, points_possible: int) -> int | None:
 # Typed, because true and 1 are two scores to some versions. A course has few scores: nearly none is asked twice.
 @functools.lru_cache(maxsize=4096, typed=True)
 def points_for(score: float, points_possible: int) -> int | None:
-    """As ``predicted_points``, for a score as the grader sent it (``Reply.sent``); quick for one seen before."""
+    """
+    Return the same as ``predicted_points`` for a score as the grader sent it (``Reply.sent``); quick for one seen
+    before.
+    """
     return _ask(json.dumps({"correct": True, "score": score, "msg": ""}), points_possible)
 
 
 def scales() -> bool:
-    """Whether the installed version takes a score for a share of the points (from 4.0.2 on), or for points."""
+    """Tell whether the installed version takes a score for a share of the points (from 4.0.2 on), or for points."""
     return points_for(1, 2) == 2
 
 
 def worth(score: float, points_possible: int) -> float:
-    """A score in points, unrounded, as the installed version takes it; as a share where it cannot be asked."""
+    """Return a score in points, unrounded, as the installed version takes it; as a share where it cannot be asked."""
     try:
         return score * points_possible if scales() else score
     except PredictionUnavailable:
@@ -69,10 +72,10 @@ def worth(score: float, points_possible: int) -> float:
 
 def check() -> None:
     """
-    Make sure of the prediction: nothing for nothing, one point for full marks of one.
+    Check the prediction: no points for nothing, one point for full marks out of one.
 
     Raises:
-        PredictionUnavailable: there is none, and stored points cannot be judged.
+        PredictionUnavailable: there is no prediction, and stored points cannot be judged.
     """
     found = [_ask(json.dumps({"correct": True, "score": score, "msg": "m"}), 1) for score in (0, 1, -1)]
     if found != [0, 1, None]:
@@ -85,12 +88,12 @@ def _ask(reply: str, points_possible: int) -> int | None:
 
 @functools.cache
 def _installed() -> FunctionType:
-    return knowable(installed.put_result())
+    return plain_function(installed.put_result())
 
 
-def knowable(put_result: Callable[..., Any]) -> FunctionType:
+def plain_function(put_result: Callable[..., Any]) -> FunctionType:
     """
-    The plain function in a put_result, taken out of its decorators.
+    Return the plain function in a put_result, without its decorators.
 
     Raises:
         PredictionUnavailable: it uses names of its module that might write, so that it cannot be run for a prediction.
@@ -105,7 +108,7 @@ def knowable(put_result: Callable[..., Any]) -> FunctionType:
 
 
 def run(function: FunctionType, reply: str, points_possible: int) -> int | None:
-    """Run a put_result for one reply among stand-ins, and say what it would have stored."""
+    """Run a put_result for one reply among stand-ins, and return what it would have stored."""
     stored: list[int] = []
     names = {**function.__globals__, **_stand_ins(_Row(points_possible), stored)}
     viewset = xqueue.XQueueViewSet()
@@ -120,7 +123,9 @@ def run(function: FunctionType, reply: str, points_possible: int) -> int | None:
 
 
 class _Row:
-    """An ExternalGraderDetail as put_result uses it, with its manager and its query set; it keeps nothing."""
+    """
+    A stand-in for an ExternalGraderDetail with its manager and its query set, as put_result uses it. It keeps nothing.
+    """
 
     DoesNotExist = type("DoesNotExist", (Exception,), {})
 
@@ -141,10 +146,10 @@ class _Row:
         return self
 
     def save(self, **options: Any) -> None:
-        """Nothing is kept."""
+        """Keep nothing."""
 
     def update_status(self, status: str) -> None:
-        """Nothing is kept."""
+        """Keep nothing."""
 
 
 def _stand_ins(row: _Row, stored: list[int]) -> dict[str, Any]:
@@ -162,7 +167,7 @@ def _nothing(*args: Any, **options: Any) -> None:
 
 
 def _set_score(stored: list[int], submission_uuid: str, points_earned: Any, points_possible: Any) -> None:
-    """What ``set_score`` would put into a Score, by the fields of its own serializer; they look nothing up."""
+    """Keep what ``set_score`` would put into a Score, by the fields of its own serializer, which look nothing up."""
     fields = ScoreSerializer().fields
     points = fields["points_earned"].run_validation(points_earned)
     fields["points_possible"].run_validation(points_possible)

@@ -1,4 +1,4 @@
-"""Reading the target's side of submissions, in bulk, and what can be shown of the fence."""
+"""Read the target's side of submissions, in bulk, and find leaks of the fence."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 from ..core.errors import FileUnavailable, Malformed
 from ..core.identity import FENCE
 from ..db.storage import storage_errors
-from .courses import of_course
+from .exact_match import of_course
 
-#: Ids below the newest that are looked at again: one is handed out before its row is committed.
+#: How many ids below the newest are checked again: an id is handed out before its row is committed.
 _LATE_IDS = 2000
 
 
 def half_fenced(course_id: str, *, known_upto: int = 0) -> int:
     """
-    How many StudentItems of a course carry one half of the fence without the other, or a score among them.
+    Return how many StudentItems of a course carry one half of the fence without the other, or a fenced course alone.
 
-    Either half alone is a leak: the student's alone turns every grade into a server error that blocks the queue, the
-    item's alone fires the platform's receivers under the real learner. So does a fenced course.
+    Either half alone is a leak. The student's alone turns every grade into a server error that blocks the queue. The
+    item's alone triggers the platform's receivers under the real learner, and so does a fenced course alone.
 
     Args:
         course_id: the course.
-        known_upto: the items up to this id (``newest_item``) have been looked at, and none was such a one.
+        known_upto: an id (``newest_item``) up to which the items were checked before, without a leak among them.
     """
     course, student, item = (Q(**{f"{name}__startswith": FENCE}) for name in ("course_id", "student_id", "item_id"))
     items = StudentItem.objects.filter(of_course(course_id), course | student | item).exclude(student & item)
@@ -36,48 +36,49 @@ def half_fenced(course_id: str, *, known_upto: int = 0) -> int:
 
 
 def newest_item() -> int:
-    """The id of the newest StudentItem, of any course."""
+    """Return the id of the newest StudentItem, of any course."""
     return StudentItem.objects.order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def answers(submission_ids: Iterable[int]) -> dict[int, Any]:
-    """The answers of these submissions, by id."""
+    """Return the answers of these submissions, by Submission id."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).order_by()
     return dict(rows.values_list("submission_id", "submission__answer"))
 
 
 def with_files(submission_ids: Iterable[int]) -> set[int]:
-    """Those of these submissions that have files."""
+    """Return which of these submissions have files."""
     rows = SubmissionFile.objects.filter(external_grader__submission_id__in=list(submission_ids)).order_by()
     return set(rows.values_list("external_grader__submission_id", flat=True))
 
 
 def replies(submission_ids: Iterable[int]) -> dict[int, tuple[Any, str | None]]:
-    """(answer, grader's reply) by Submission id, as stored; what is not there is left out."""
+    """Return (answer, grader's reply) by Submission id, as stored. Missing submissions are left out."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).select_related("submission")
     return {row.submission_id: (row.submission.answer, row.grader_reply) for row in rows}
 
 
 def reply_texts(submission_ids: Iterable[int]) -> dict[int, str | None]:
-    """Grader's replies by Submission id, as stored; what is not there is left out."""
+    """Return the graders' replies by Submission id, as stored. Missing submissions are left out."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids)).order_by()
     return dict(rows.values_list("submission_id", "grader_reply"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What a submission holds: its answer, and its files under their original names."""
+class AnswerAndFiles:
+    """A submission's answer, and its files under their original names."""
 
     answer: Any
     files: list[ContentFile]
 
 
-def contents(submission_id: int) -> Contents | None:
+def answer_and_files(submission_id: int) -> AnswerAndFiles | None:
     """
-    The answer and the files of one submission; None where it is gone. Files are read whole (the LMS allows 4 MB).
+    Return the answer and the files of one submission; None where it is gone. Files are read whole (the LMS allows 4
+    MB).
 
     Raises:
-        Malformed: the answer was taken before there was a limit of depth, and cannot be read back.
+        Malformed: the answer was stored before there was a limit of depth, and cannot be read back.
     """
     rows = ExternalGraderDetail.objects.filter(submission_id=submission_id).select_related("submission")
     try:
@@ -87,32 +88,32 @@ def contents(submission_id: int) -> Contents | None:
     if detail is None:
         return None
     files = [ContentFile(row.file.read(), name=row.original_filename) for row in detail.files.order_by("id")]
-    return Contents(answer=detail.submission.answer, files=files)
+    return AnswerAndFiles(answer=detail.submission.answer, files=files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What a real row holds of its submission: the answer, and the names of its files in the order of upload."""
+class RowContents:
+    """A real row's answer, and the original names of its files in the order of upload."""
 
     answer: Any
     file_names: tuple[str, ...]
 
 
-def held(submission_id: int) -> Held | None:
-    """What a real row holds; None where it is gone."""
+def row_contents(submission_id: int) -> RowContents | None:
+    """Return the contents of a real row; None where it is gone."""
     row = ExternalGraderDetail.objects.filter(submission_id=submission_id).select_related("submission").first()
     if row is None:
         return None
     names = tuple(row.files.order_by("id").values_list("original_filename", flat=True))
-    return Held(answer=row.submission.answer, file_names=names)
+    return RowContents(answer=row.submission.answer, file_names=names)
 
 
 def file_contents(submission_id: int) -> dict[str, bytes]:
     """
-    The contents of a row's files by original name, read whole (the LMS allows 4 MB a file, 20 files an input).
+    Return the contents of a row's files by original name, read whole (the LMS allows 4 MB a file, 20 files an input).
 
     Raises:
-        FileUnavailable: one of them is not there.
+        FileUnavailable: one of them is missing.
     """
     contents = {}
     for file in SubmissionFile.objects.filter(external_grader__submission_id=submission_id).order_by("id"):

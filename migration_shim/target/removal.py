@@ -1,4 +1,4 @@
-"""Removing shadows when a migration is over: fenced rows only, in batches, stored files included."""
+"""Remove shadows when a migration is over: fenced rows only, in batches, stored files included."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..core.data import Leg
 from ..core.identity import FENCE, is_fenced
 from ..ledger import buckets
 from ..models import LedgerEntry
-from . import contents
-from .courses import of_course
+from . import file_storage
+from .exact_match import of_course
 
 BATCH = 200
 
 
-def shadows(course_id: str) -> int:
-    """How many shadows a course has on the target."""
+def count_shadows(course_id: str) -> int:
+    """Return how many shadows a course has on the target."""
     return _fenced(course_id).count()
 
 
@@ -33,11 +33,11 @@ def _fenced(course_id: str) -> QuerySet[Submission]:
     return rows.order_by("id")
 
 
-def has_unknown(course_id: str) -> bool:
+def has_unknown_shadow(course_id: str) -> bool:
     """
-    Whether there is a living shadow of a course that no entry of the ledger knows: an earlier installation has left it.
+    Tell whether a course has a living shadow that no ledger entry knows, which an earlier installation has left.
 
-    One that was superseded is nobody's duplicate, and a return forgets it: a handoff had set it aside and retired it.
+    A superseded shadow duplicates nothing, and a return forgets it: a handoff had set it aside and retired it.
     """
     dead = {"external_grader_detail__status": "retired", "external_grader_detail__grader_reply": None}
     living = _fenced(course_id).exclude(**dead)
@@ -56,10 +56,10 @@ def remove_shadows(course_id: str, progress: Callable[[int, int], None]) -> int:
     """
     Delete every shadow of a course, with its score and its files, and return how many there were.
 
-    May be stopped anywhere and run again. A row is checked once more, in Python, before it is deleted: real rows are
-    never touched.
+    It may be stopped anywhere and run again. Each row is checked once more, in Python, before it is deleted: real rows
+    are never touched. ``progress`` is called with (removed so far, total).
     """
-    total, removed, after = shadows(course_id), 0, 0
+    total, removed, after = count_shadows(course_id), 0, 0
     while page := list(_fenced(course_id).filter(id__gt=after).select_related("student_item")[:BATCH]):
         after = page[-1].pk
         own = [row for row in page if row.student_item.course_id in (course_id, FENCE + course_id)]
@@ -73,7 +73,7 @@ def _remove(rows: list[Submission]) -> int:
     ids = [row.pk for row in rows]
     files = SubmissionFile.objects.filter(external_grader__submission_id__in=ids)
     with transaction.atomic():
-        left = contents.abandoned(files.values_list("uuid", "file"))
+        left = file_storage.record_abandoned(files.values_list("uuid", "file"))
         files.delete()
         Submission._objects.filter(pk__in=ids).delete()
         StudentItem.objects.filter(pk__in=[row.student_item_id for row in rows], submission=None).delete()
@@ -85,6 +85,6 @@ def _remove(rows: list[Submission]) -> int:
             entries.filter(pk__in=pks).update(target_submission_id=None, **removed)
             graded_twice.filter(pk__in=pks).update(twin_submission_id=None)
             LedgerEntry.objects.filter(shadow_submission_id__in=ids).update(shadow_submission_id=None)  # set aside
-    # After the commit: contents without a row harm nobody, a row without its contents would.
-    contents.discard(left)
+    # After the commit, because contents without a row do no harm, and a row without its contents would.
+    file_storage.discard(left)
     return len(ids)

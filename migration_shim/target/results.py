@@ -1,5 +1,5 @@
 """
-Storing a grader's result through edx-submissions' own ``put_result``, or counting the failure where it cannot.
+Store a grader's result through edx-submissions' own ``put_result``, or count the failure where that cannot store it.
 
 Upstream answers some replies with a server error that leaves the row pulled and uncounted for ever (a list, a raising
 receiver). Here the attempt is undone, and a second short transaction counts it.
@@ -55,12 +55,12 @@ COULD_NOT_BE_GRADED = {
 }
 
 
-class Stored(enum.StrEnum):
+class ResultStatus(enum.StrEnum):
     """What became of a result."""
 
     STORED = "stored"
     REPEATED = "repeated"
-    COUNTED = "counted"  # not stored; the row will be offered again, or has failed for good
+    COUNTED = "counted"  # not stored; the row will be handed out again, or has failed for good
     UNKNOWN = "unknown"
     WRONG_KEY = "wrong_key"
     BUSY = "busy"
@@ -68,17 +68,22 @@ class Stored(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One put_result, validated: the row's Submission id, the key it was handed out with, and the reply as it came."""
+    """One validated put_result: the row's Submission id, the key it was handed out with, and the reply as it came."""
 
     submission_id: int
-    # Left out of the representation, as all that error reporters must not print.
+    # Left out of the representation, because error reporters must not print it.
     key: str = field(repr=False)
     reply: str = field(repr=False)
 
 
 @sensitive_variables()
 def parse(data: Any) -> Result:
-    """Read the form of a put_result; raises ``Malformed`` where XQueue says "Incorrect reply format"."""
+    """
+    Parse the form of a put_result.
+
+    Raises:
+        Malformed: where XQueue says "Incorrect reply format".
+    """
     if not isinstance(data, dict):  # sent as JSON it may be anything
         raise Malformed("not_a_form")
     header, reply = data.get("xqueue_header"), data.get("xqueue_body")
@@ -101,30 +106,33 @@ def parse(data: Any) -> Result:
 
 
 def queue_of(result: Result) -> str:
-    """The queue of the row that a result is for; empty where there is none."""
+    """Return the queue of the row that a result is for; empty where there is no such row."""
     rows = ExternalGraderDetail.objects.filter(submission_id=result.submission_id)
     return rows.values_list("queue_name", flat=True).first() or ""
 
 
-def store(result: Result, settings: ShimSettings) -> Stored:
-    """Store a result, once; say what became of it. No finished grade is refused because another session is quicker."""
+def store(result: Result, settings: ShimSettings) -> ResultStatus:
+    """
+    Store a result once, and return what became of it. No finished grade is refused because another session is quicker.
+    """
     for _ in range(TRIES):
         stored, reason = _attempt(result, settings)
-        if stored is Stored.BUSY:
+        if stored is ResultStatus.BUSY:
             time.sleep(PAUSE)
         elif stored is None:
             return _count_failure(result, reason, settings)
         else:
             return stored
-    return Stored.BUSY
+    return ResultStatus.BUSY
 
 
-def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str]:
+def _attempt(result: Result, settings: ShimSettings) -> tuple[ResultStatus | None, str]:
     """
-    Give the result to edx-submissions' own put_result: what became of it, or None and why it could not be stored.
+    Give the result to edx-submissions' own put_result. Return what became of it, or None and why it could not be
+    stored.
 
-    The row is looked at under its lock, in the transaction that put_result writes in: of two equal replies at the same
-    moment the second is a repetition, and sets off nothing.
+    The row is checked under its lock, in the transaction that put_result writes in. Of two equal replies at the same
+    moment the second is a repetition, and triggers nothing.
     """
     header = json.dumps({"submission_id": result.submission_id, "submission_key": result.key})
     request = SimpleNamespace(data={"xqueue_header": header, "xqueue_body": result.reply})
@@ -138,38 +146,41 @@ def _attempt(result: Result, settings: ShimSettings) -> tuple[Stored | None, str
             if _would_wipe_another(row, result.reply):
                 supersede([row.submission_id])
                 count("invalid_reply_not_delivered")
-                return Stored.STORED, ""
+                return ResultStatus.STORED, ""
             status = XQueueViewSet().put_result(request).status_code
             stored = status == 200 and _note_exact_points(row, result.reply)
     except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
         return None, type(error).__name__
     if stored:
-        return Stored.STORED, ""
+        return ResultStatus.STORED, ""
     return (_after(result, settings), "") if status == 200 else (None, f"status {status}")
 
 
-def _look(result: Result) -> tuple[ExternalGraderDetail | None, Stored | None]:
-    """The row, locked, and what can be said without writing: a wrong key, the same reply again. None: store it."""
+def _look(result: Result) -> tuple[ExternalGraderDetail | None, ResultStatus | None]:
+    """
+    Lock the row, and return it with what can be said without writing: a wrong key, the same reply again. None: store
+    it.
+    """
     rows = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
     try:
         row = rows.filter(submission_id=result.submission_id).first()
     except OperationalError:
-        return None, Stored.BUSY
+        return None, ResultStatus.BUSY
     if row is None:
-        return None, Stored.UNKNOWN
+        return None, ResultStatus.UNKNOWN
     if not row.pullkey or not constant_time_compare(row.pullkey, result.key):
-        return row, Stored.WRONG_KEY
+        return row, ResultStatus.WRONG_KEY
     if row.status == _Status.RETIRED:
-        return row, Stored.REPEATED if row.grader_reply == result.reply else Stored.WRONG_KEY
-    return row, None if row.status == _Status.PULLED else Stored.WRONG_KEY
+        return row, ResultStatus.REPEATED if row.grader_reply == result.reply else ResultStatus.WRONG_KEY
+    return row, None if row.status == _Status.PULLED else ResultStatus.WRONG_KEY
 
 
 def _would_wipe_another(row: ExternalGraderDetail, reply: str) -> bool:
     """
-    Whether a reply is one that CAPA calls invalid, to an attempt that the learner has left behind for another.
+    Tell whether CAPA calls a reply invalid that belongs to an attempt which the learner has left behind for another.
 
-    CAPA looks at no key of such a reply, and resets the learner's result: here the other attempt's. Its entry is then
-    superseded, as a worker would have done a moment later.
+    CAPA ignores the key of such a reply and resets the learner's result, here the other attempt's. The reply's entry is
+    then superseded, as a worker would have done a moment later.
     """
     if read_reply(reply).kind is not ReplyKind.INVALID:
         return False
@@ -186,10 +197,10 @@ def _would_wipe_another(row: ExternalGraderDetail, reply: str) -> bool:
 
 def _refusal(reply: str) -> str:
     """
-    Why upstream is not asked to store a reply; empty where it is.
+    Return why upstream is not asked to store a reply; empty where it is asked.
 
-    One that is no JSON object it writes into the log, as it came, or answers 500. Over some messages the platform's
-    receiver sits for minutes, with the row locked.
+    A reply that is no JSON object upstream writes to the log as it came, or answers with 500. Over some messages the
+    platform's receiver takes minutes, with the row locked.
     """
     try:
         value = json_text.loads(reply)
@@ -202,10 +213,10 @@ def _refusal(reply: str) -> str:
 
 def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
     """
-    Record what the score is worth unrounded, if it was stored, and say whether anything was recorded.
+    Record what the score is worth unrounded, if it was stored, and tell whether anything was recorded.
 
-    Upstream stores a rounded number of points; the exact one lets a reconcile tell rounding from error. One statement,
-    because every grade pays for it: upstream answers 200 for a score that it could not store, too.
+    Upstream stores a rounded number of points. With the exact one, a reconcile can tell rounding from error. It is one
+    statement, because every grade pays for it. Upstream answers 200 also for a score that it could not store.
     """
     score = read_reply(reply).score
     if score is None or not math.isfinite(score * row.points_possible):
@@ -215,33 +226,35 @@ def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
     return entries.update(exact_points=worth(score, row.points_possible), lease_session="") > 0
 
 
-def _after(result: Result, settings: ShimSettings) -> Stored:
-    """What became of a row that upstream has answered 200 for, whether or not it could store the score."""
+def _after(result: Result, settings: ShimSettings) -> ResultStatus:
+    """Return what became of a row that upstream answered with 200, whether or not it could store the score."""
     row = ExternalGraderDetail.objects.get(submission_id=result.submission_id)
     if row.status == _Status.RETIRED:
-        return Stored.STORED
+        return ResultStatus.STORED
     count("result_not_stored")
     if row.status == _Status.FAILED:
         tell_learner(row, settings)
-    return Stored.COUNTED
+    return ResultStatus.COUNTED
 
 
-def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Stored:
+def _count_failure(result: Result, reason: str, settings: ShimSettings) -> ResultStatus:
     with transaction.atomic():
         row = ExternalGraderDetail.objects.select_for_update().get(submission_id=result.submission_id)
         if row.pullkey != result.key or row.status != _Status.PULLED:
-            return Stored.WRONG_KEY
+            return ResultStatus.WRONG_KEY
         failed = row.num_failures + 1 >= MAX_SCORE_UPDATE_RETRIES
         row.update_status(_Status.FAILED if failed else _Status.RETRY)
     count("result_not_stored")
     log.warning("migration_shim: a result of submission %s could not be stored: %s", result.submission_id, reason)
     if failed:
         tell_learner(row, settings)
-    return Stored.COUNTED
+    return ResultStatus.COUNTED
 
 
-def fail(submission_id: int, settings: ShimSettings) -> bool:
-    """Fail a row whose graders give no result, whatever its lease; its learner is told. False where it is finished."""
+def fail_row(submission_id: int, settings: ShimSettings) -> bool:
+    """
+    Fail a row whose graders give no result, whatever its lease, and tell its learner. False where the row is finished.
+    """
     with transaction.atomic():
         row = ExternalGraderDetail.objects.select_for_update().filter(submission_id=submission_id).first()
         if row is None or row.status not in IN_FLIGHT:
@@ -253,7 +266,7 @@ def fail(submission_id: int, settings: ShimSettings) -> bool:
 
 
 def fail_unreadable(row: ExternalGraderDetail, settings: ShimSettings) -> None:
-    """Fail a row that was just leased and that nobody will ever be able to read back; its learner is told."""
+    """Fail a row that was just leased and that can never be read back, and tell its learner."""
     with transaction.atomic():
         locked = ExternalGraderDetail.objects.select_for_update().get(pk=row.pk)
         if locked.pullkey != row.pullkey or locked.status != _Status.PULLED:
@@ -268,7 +281,7 @@ def tell_learner(row: ExternalGraderDetail, settings: ShimSettings) -> None:
     """
     Give a learner whose submission has failed for good XQueue's "could not be graded" reply, through the score event.
 
-    Only for rows under a learner's own identity, and only where the setting asks for it.
+    This is done only for rows under a learner's own identity, and only where the setting asks for it.
     """
     item = StudentItem.objects.get(submission=row.submission_id)  # past the answer, which may be what cannot be read
     count("submission_failed")

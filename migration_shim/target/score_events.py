@@ -1,4 +1,4 @@
-"""Giving a learner a result by the score event: that of a failed row, or a stored one once more."""
+"""Give a learner a result by the score event: that of a failed row, or a stored one once more."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ log = logging.getLogger(__name__)
 _Status = ExternalGraderDetail.Status
 
 
-class Row(NamedTuple):
-    """How far a row is: in flight, or over (``rests``: since the moment asked for), with a reply or without."""
+class RowProgress(NamedTuple):
+    """
+    How far a row is: in flight or over, with a reply or without. ``rests``: it has been over since the moment asked
+    for.
+    """
 
     in_flight: bool
     rests: bool
@@ -37,8 +40,8 @@ class Row(NamedTuple):
     failed: bool
 
 
-class Again(enum.StrEnum):
-    """What came of a wish to deliver a result once more."""
+class ResendResult(enum.StrEnum):
+    """The result of ``resend``."""
 
     SENT = "sent"
     NOT_AWAITED = "not_awaited"
@@ -47,19 +50,19 @@ class Again(enum.StrEnum):
     RAISED = "raised"  # the platform's receiver did
 
 
-def rows(submission_ids: Iterable[int], *, since: datetime) -> dict[int, Row]:
+def progress_of(submission_ids: Iterable[int], *, since: datetime) -> dict[int, RowProgress]:
     """
-    These rows, by Submission id, on the primary; what is not there is left out. One statement.
+    Return the progress of these rows, by Submission id, on the primary. Missing rows are left out. One statement.
 
     Args:
-        submission_ids: which.
-        since: a row rests whose last change is not later.
+        submission_ids: the rows.
+        since: a finished row rests if its last change is not later than this.
     """
     all_of_them = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail)).order_by()
     told = LessThanOrEqual(F("status_time"), since), IsNull(F("grader_reply"), False)
     found = bulk.raw(all_of_them.values_list("submission_id", "status", *told), submission_id=submission_ids)
     return {
-        submission_id: Row(
+        submission_id: RowProgress(
             in_flight=status in IN_FLIGHT,
             rests=bool(old) and status not in IN_FLIGHT,
             graded=status == _Status.RETIRED and bool(replied),
@@ -70,13 +73,16 @@ def rows(submission_ids: Iterable[int], *, since: datetime) -> dict[int, Row]:
 
 
 def with_valid_reply(submission_ids: Iterable[int]) -> set[int]:
-    """Those of these submissions that hold a reply that can be delivered. One statement."""
+    """Return which of these submissions hold a reply that can be delivered. One statement."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status=_Status.RETIRED)
     return {pk for pk, reply in rows.order_by().values_list("submission_id", "grader_reply") if _is_valid(reply)}
 
 
 def _is_valid(reply: str | None) -> bool:
-    """Whether CAPA takes it: an invalid one wipes the learner's result, and over some messages CAPA sits for ever."""
+    """
+    Tell whether CAPA accepts a reply. An invalid one wipes the learner's result, and some messages keep CAPA busy for
+    ever.
+    """
     if reply is None or read_reply(reply).kind is not ReplyKind.VALID:
         return False
     return not slow_for_capa(json_text.loads(reply)["msg"])
@@ -84,7 +90,7 @@ def _is_valid(reply: str | None) -> bool:
 
 @sensitive_variables()
 def send(row: ExternalGraderDetail, item: StudentItem, reply: str, earned: int) -> None:
-    """Tell the platform of a result, as put_result does. Raises whatever its receivers raise."""
+    """Tell the platform of a result, as put_result does. Raises whatever the platform's receivers raise."""
     EXTERNAL_GRADER_SCORE_SUBMITTED.send_event(
         send_robust=False,
         score=ExternalGraderScoreData(
@@ -102,17 +108,17 @@ def send(row: ExternalGraderDetail, item: StudentItem, reply: str, earned: int) 
 
 
 @sensitive_variables()
-def again(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: str | None) -> Again:
+def resend(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: str | None) -> ResendResult:
     """
-    Deliver the stored reply of a finished row once more; no Score is stored again.
+    Deliver the stored reply of a finished row once more. No Score is stored again.
 
-    The row is locked, then the learner's state, in put_result's own order: while the state holds the key nobody else
-    delivers, and once it does not, nothing is sent.
+    The row is locked, then the learner's state, in put_result's own order. While the state holds the key nothing else
+    can deliver, and once it does not, nothing is sent.
 
     Args:
         submission_id: the row.
-        is_awaited: says of its key whether the learner's state holds it, and locks that state.
-        for_failed: what the learner of a failed row is told; None where nobody is to be told.
+        is_awaited: tells of the row's key whether the learner's state holds it, and locks that state.
+        for_failed: what the learner of a failed row is told; None where nothing is to be told.
     """
     lock = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
     try:
@@ -120,20 +126,20 @@ def again(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed: 
             try:
                 row = lock.filter(submission_id=submission_id).first()
             except OperationalError:
-                return Again.BUSY
+                return ResendResult.BUSY
             if row is None:
-                return Again.NOTHING
+                return ResendResult.NOTHING
             item = StudentItem.objects.get(submission=submission_id)
             reply = row.grader_reply if row.status == _Status.RETIRED and _is_valid(row.grader_reply) else None
             if row.status == _Status.FAILED:
                 reply = for_failed
             if reply is None or is_fenced(item.student_id, item.item_id):
-                return Again.NOTHING
+                return ResendResult.NOTHING
             if not is_awaited(row.queue_key or ""):
-                return Again.NOT_AWAITED
+                return ResendResult.NOT_AWAITED
             stored = Score.objects.filter(submission_id=submission_id).order_by("-id")
             send(row, item, reply, stored.values_list("points_earned", flat=True).first() or 0)
     except Exception as error:  # the platform's receiver may raise anything; the try is counted, and the row stays
         log.error("migration_shim: a result was not delivered again: %s", type(error).__name__)
-        return Again.RAISED
-    return Again.SENT
+        return ResendResult.RAISED
+    return ResendResult.SENT

@@ -28,7 +28,7 @@ from ..core import json_text
 from ..core.cross_site import from_another_site
 from ..core.errors import Malformed
 from ..db.storage import storage_errors
-from ..ledger import entries as ledger
+from ..ledger import entries as ledger_entries
 from ..metrics import count
 from . import leases, polling, results
 
@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 _UNREADABLE_A_POLL = 5
 
 _ANSWERS = {
-    results.Stored.STORED: (True, ""),
-    results.Stored.REPEATED: (True, ""),
-    results.Stored.COUNTED: (True, ""),
-    results.Stored.UNKNOWN: (False, "Submission does not exist"),
-    results.Stored.WRONG_KEY: (False, "Incorrect key for submission"),
-    results.Stored.BUSY: (False, "Submission is currently being processed"),
+    results.ResultStatus.STORED: (True, ""),
+    results.ResultStatus.REPEATED: (True, ""),
+    results.ResultStatus.COUNTED: (True, ""),
+    results.ResultStatus.UNKNOWN: (False, "Submission does not exist"),
+    results.ResultStatus.WRONG_KEY: (False, "Incorrect key for submission"),
+    results.ResultStatus.BUSY: (False, "Submission is currently being processed"),
 }
 
 
@@ -51,8 +51,8 @@ class GraderSession(SessionAuthentication):
     """
     Django's session without the CSRF token: XQueue asks for none, and graders that were made for it send none.
 
-    What the token is for, a page of another site that uses a logged-in browser, is told by what browsers say of
-    themselves. See docs/decisions/0024.
+    The token protects against another site's page that uses a logged-in browser. Here the headers that browsers send
+    about themselves do that. See docs/decisions/0024.
     """
 
     def enforce_csrf(self, request: Request) -> None:
@@ -63,12 +63,19 @@ class GraderSession(SessionAuthentication):
 
 
 class _BoundedJSON(BaseParser):
-    """What upstream takes beside XQueue's forms; to no greater depth than anything else here."""
+    """
+    A parser of the JSON that upstream accepts beside XQueue's forms, with the same limit of depth as everywhere here.
+    """
 
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """The value; ParseError where there is none."""
+        """
+        Return the value.
+
+        Raises:
+            ParseError: there is none.
+        """
         try:
             return json_text.loads(stream.read())
         except ValueError as error:
@@ -83,16 +90,18 @@ class WatcherSeam(XQueueViewSet):
     renderer_classes = [JSONRenderer]
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        """Look at the clock first."""
+        """Note the time before anything else."""
         self.began = time.monotonic()
         return super().initialize_request(request, *args, **kwargs)
 
     def in_time(self, settings: ShimSettings) -> bool:
-        """Whether a grader is still there to be answered: official watchers wait for a second."""
+        """Tell whether a grader still waits for the answer: official watchers wait for a second."""
         return time.monotonic() - self.began < settings.hand_out_seconds
 
     def get_permissions(self) -> list[Any]:
-        """As upstream: members of the group ``xqueue``; anybody may ask how this service is."""
+        """
+        Return upstream's permissions: members of the group ``xqueue``; anybody may ask for the status of the service.
+        """
         return [AllowAny()] if self.action == "status" else super().get_permissions()
 
     @action(detail=False, methods=["get"], url_name="get_submission")
@@ -105,11 +114,11 @@ class WatcherSeam(XQueueViewSet):
         settings, _ = usable()  # a bad key is no reason to let learners wait
         session = leases.session_of(request.session.session_key)
         if not self._may_pull(queue_name, settings):
-            leases.heard_from(session)
+            leases.note_heard_from(session)
             return self._reply(False, f"Queue '{queue_name}' not found")
-        waits = leases.polled(queue_name, settings, session)
+        waits = leases.note_poll(queue_name, settings, session)
         for _ in range(_UNREADABLE_A_POLL if waits else 0):
-            lease, given_up = leases.take(queue_name, settings, session, waits=waits)
+            lease, given_up = leases.lease_next(queue_name, settings, session, waits=waits)
             waits = False
             for row in given_up:
                 results.tell_learner(row, settings)
@@ -117,37 +126,37 @@ class WatcherSeam(XQueueViewSet):
                 break
             try:
                 payload = json.dumps(_payload(lease, request))
-            except (Malformed, RecursionError):  # it stays so: a grader that waits gets the next one
+            except (Malformed, RecursionError):  # this will not change, so a grader that waits gets the next row
                 results.fail_unreadable(lease.detail, settings)
             except storage_errors() as error:
-                # It may be over in a moment; the row is offered again when its lease has run out.
+                # This may pass; the row is handed out again when its lease has run out.
                 count("hand_out_failed", error)
                 log.error("migration_shim: files cannot be handed out: %s", type(error).__name__)
                 return self._reply(False, "Error fetching submission")
             else:
                 if self.in_time(settings):
-                    leases.sent(lease)
+                    leases.note_sent(lease)
                 return self._reply(True, payload)
         return self._reply(False, f"Queue '{queue_name}' is empty")
 
     @action(detail=False, methods=["post"], url_name="put_result")
     def put_result(self, request: Request) -> Response:
-        """Take a grader's result. Repeating one is no error, and no finished grade is refused because of a lock."""
+        """Store a grader's result. Repeating one is no error, and no finished grade is refused because of a lock."""
         try:
             result = results.parse(request.data)
         except (Malformed, ParseError, UnsupportedMediaType):
             return self._reply(False, "Incorrect reply format")
         settings = usable()[0]
-        # The row's key says that it was handed out; who may not pull it has the key from somebody else.
+        # The row's key proves that it was handed out. An account that may not pull it has the key from another one.
         if settings.grader_queues and not self._may_pull(results.queue_of(result), settings):
-            return self._reply(*_ANSWERS[results.Stored.WRONG_KEY])
+            return self._reply(*_ANSWERS[results.ResultStatus.WRONG_KEY])
         stored = results.store(result, settings)
         count(f"put_result_{stored}")
         return self._reply(*_ANSWERS[stored])
 
     @action(detail=False, methods=["get"], url_name="get_queuelen")
     def get_queuelen(self, request: Request) -> Response:
-        """How many submissions of a queue could be handed out now; a queue that has none is not told from no queue."""
+        """Return how many submissions of a queue could be handed out now. An unknown queue counts as an empty one."""
         queue_name = request.query_params.get("queue_name")
         if not queue_name:
             return self._reply(False, "'get_queuelen' must provide parameter 'queue_name'")
@@ -158,7 +167,7 @@ class WatcherSeam(XQueueViewSet):
 
     @action(detail=False, methods=["get", "post"], url_name="status")
     def status(self, request: Request) -> Response:
-        """Whether the seam answers."""
+        """Tell that the seam answers."""
         return self._reply(True, "OK")
 
     @action(detail=False, methods=["post"], url_name="logout")
@@ -179,7 +188,13 @@ class WatcherSeam(XQueueViewSet):
 
 @sensitive_variables()
 def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
-    """What a grader is handed, as XQueue's three texts; raises Malformed, RecursionError, or as the storage does."""
+    """
+    Return what a grader is handed, as XQueue's three texts.
+
+    Raises:
+        Malformed, RecursionError: the answer cannot be read back.
+        Exception: whatever the storage raises.
+    """
     detail = lease.detail
     header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
     # The answer with each file's name, in one statement; once, with no name, where there are no files.
@@ -190,7 +205,7 @@ def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
         count("handed_out_without_residue")
         body = _upstream_body(detail, answer)
     else:
-        body = ledger.legacy_body(lease.entry, answer)
+        body = ledger_entries.legacy_body(lease.entry, answer)
     files = {
         name: request.build_absolute_uri(SubmissionFile(file=stored).file.url)
         for _, name, stored in rows
@@ -201,7 +216,10 @@ def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
 
 @sensitive_variables()
 def _upstream_body(detail: ExternalGraderDetail, answer: Any) -> str:
-    """What edx-submissions' own endpoint hands out; for rows that the shim has no residue of (views/xqueue.py)."""
+    """
+    Return what edx-submissions' own endpoint hands out, for rows whose residue the shim does not have
+    (views/xqueue.py).
+    """
     info = {
         "anonymous_student_id": str(StudentItem.objects.get(submission=detail.submission_id).student_id),
         "submission_time": str(int(detail.created_at.timestamp())),

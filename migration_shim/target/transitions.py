@@ -1,9 +1,9 @@
 """
-What becomes of a target row, for whatever reason but a grader's: each a valid transition, none with a Score.
+Change the status of target rows for every reason but a grader's: each a valid transition, none with a Score.
 
-A row is superseded, revived, or fenced before it goes back to legacy. A held one, a learner's real submission on a
-queue that no grader polls until legacy is sure to have let go of it, is released or dropped. Nobody waits for a lock
-here. What graders do to rows is in ``leases`` and ``results``.
+A row is superseded, revived, or fenced before it goes back to legacy. A held row is a learner's real submission on a
+queue that no grader polls until legacy has certainly let go of it; it is released or dropped. Nothing here waits for a
+lock. What graders do to rows is in ``leases`` and ``results``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
-from .contents import abandoned, discard
-from .open_rows import IN_FLIGHT, is_leased
+from .file_storage import discard, record_abandoned
+from .leases import is_leased
+from .open_rows import IN_FLIGHT
 
 _Status = ExternalGraderDetail.Status
 
 
-class Fenced(enum.StrEnum):
-    """What became of the wish to fence a row."""
+class FenceResult(enum.StrEnum):
+    """The result of ``fence``."""
 
     FENCED = "fenced"
     LEASED = "under_live_lease"
@@ -35,9 +36,9 @@ def supersede(submission_ids: Iterable[int]) -> list[int]:
     """
     Retire those of these submissions that are in flight, and return their ids.
 
-    Pending and retry go through pulled, with a pullkey that is never handed out; the pullkey ends up empty, so that a
-    grader's late put_result is refused (403). A row that another session holds is having its result stored this very
-    moment and is left alone: nobody waits for a lock here.
+    Pending and retry go through pulled, with a pullkey that is never handed out. The pullkey ends up empty, so that a
+    grader's late put_result is refused (403). If another session holds a row, its result is being stored at this
+    moment; such a row is skipped without waiting for its lock.
     """
     superseded: list[int] = []
     ids = list(submission_ids)
@@ -55,32 +56,32 @@ def supersede(submission_ids: Iterable[int]) -> list[int]:
 
 
 def _locked(submission_ids: Iterable[int]) -> QuerySet[ExternalGraderDetail]:
-    """Those of these rows that are in flight, locked; one that another session holds is left out."""
+    """Return those of these rows that are in flight, locked. A row that another session holds is left out."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT)
     return rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
 
 
 def revive(submission_id: int) -> bool:
-    """Put a row that was superseded, and that nobody has answered, back into its queue; whether it was one."""
+    """Put a row that was superseded without an answer back into its queue, and tell whether it was such a row."""
     rows = ExternalGraderDetail.objects.filter(
         submission_id=submission_id, status=_Status.RETIRED, pullkey="", grader_reply=None
     )
     return rows.update(status=_Status.PENDING, status_time=now()) > 0
 
 
-def fence(submission_id: int, lease_seconds: int) -> Fenced:
+def fence(submission_id: int, lease_seconds: int) -> FenceResult:
     """
-    Retire a row without an outcome, as supersession does, unless a grader is at work on it.
+    Retire a row without an outcome, as supersession does, unless a grader is working on it.
 
-    To be called inside a transaction, in which the ledger takes note of it. Nobody waits for a lock here.
+    To be called inside a transaction in which the ledger records it. Nothing waits for a lock.
     """
     row = _locked([submission_id]).first()
     if row is None:
-        return Fenced.BUSY
+        return FenceResult.BUSY
     if is_leased(row, lease_seconds):
-        return Fenced.LEASED
+        return FenceResult.LEASED
     supersede([submission_id])
-    return Fenced.FENCED
+    return FenceResult.FENCED
 
 
 def release(submission_id: int, held_queue: str, queue_name: str) -> bool:
@@ -91,14 +92,15 @@ def release(submission_id: int, held_queue: str, queue_name: str) -> bool:
 
 def drop(submission_id: int, held_queue: str) -> None:
     """
-    Delete a held row, its files' contents after the commit. To be called inside a transaction; never for another row.
+    Delete a held row, and the contents of its files after the commit. Rows on any other queue are left alone.
 
-    The StudentItem stays: it is the learner's, and a submission of this very moment may be about to use it.
+    To be called inside a transaction. The StudentItem stays: it is the learner's, and a submission made at this moment
+    may be about to use it.
     """
     if not ExternalGraderDetail.objects.filter(submission_id=submission_id, queue_name=held_queue).exists():
         return
     files = SubmissionFile.objects.filter(external_grader__submission_id=submission_id)
-    left = abandoned(files.values_list("uuid", "file"))
+    left = record_abandoned(files.values_list("uuid", "file"))
     files.delete()
     Submission._objects.filter(pk=submission_id).delete()
     transaction.on_commit(partial(discard, left))

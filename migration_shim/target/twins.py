@@ -2,7 +2,7 @@
 Twins: shadows written a second time, to be graded a second time. See docs/decisions/0012.
 
 A twin is a shadow like the first one: fenced, on the shadow queue, with the same answer and files. It has a StudentItem
-and a key of its own, so that it is no further attempt and no duplicate of anything.
+and a key of its own, so it is neither a further attempt nor a duplicate of anything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from submissions.models import ExternalGraderDetail, SubmissionFile, get_storage
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.identity import Placement, twin_placement
 from ..db.storage import storage_errors
-from . import bulk, contents
+from . import bulk, file_storage
 from .open_rows import IN_FLIGHT
 
 _Status = ExternalGraderDetail.Status
@@ -27,20 +27,22 @@ class Twin:
     """A twin that is to be written, with the files that it shares with its shadow."""
 
     row: bulk.NewRow
-    files: list[contents.StoredFile]
+    files: list[file_storage.StoredFile]
 
 
 def prepare(submission_id: int, queue_name: str) -> Twin:
     """
-    What the twin of a graded shadow will be. To be called outside a transaction: a storage may be asked over HTTP.
+    Return what the twin of a graded shadow will be.
+
+    To be called outside a transaction, because a storage may be asked over HTTP.
 
     Args:
         submission_id: the shadow's.
         queue_name: the shadow queue.
 
     Raises:
-        Unfit: the shadow is not there, was not graded or is not fenced, or the target could not hold its twin.
-        FileUnavailable: a file of the shadow's is not there any more.
+        Unfit: the shadow is missing, not graded or not fenced, or the target could not hold its twin.
+        FileUnavailable: a file of the shadow is missing.
     """
     details = ExternalGraderDetail.objects.filter(submission_id=submission_id, status=_Status.RETIRED)
     shadow = details.exclude(grader_reply=None).select_related("submission__student_item").first()
@@ -65,20 +67,20 @@ def prepare(submission_id: int, queue_name: str) -> Twin:
     return Twin(row=row, files=[_shared(file) for file in shadow.files.order_by("id")])
 
 
-def _shared(file: SubmissionFile) -> contents.StoredFile:
-    """The very object that the first grader got; it is deleted with the shadow, not with the twin."""
+def _shared(file: SubmissionFile) -> file_storage.StoredFile:
+    """Return the very object that the first grader got. It is deleted with the shadow, not with the twin."""
     try:
         there = get_storage().exists(file.file.name)
     except storage_errors() as error:
         raise FileUnavailable("target_file_unreadable", file.file.name) from error
     if not there:
         raise FileUnavailable("target_file_missing", file.file.name)
-    return contents.link(file.file.name, file.original_filename)
+    return file_storage.link(file.file.name, file.original_filename)
 
 
 def write(twin: Twin) -> int:
     """
-    Write a twin, and return its Submission's id. To be called inside a transaction, in which the ledger takes note.
+    Write a twin, and return its Submission id. To be called inside a transaction in which the ledger records it.
 
     Raises:
         TargetWriteFailed: the transaction must be rolled back.
@@ -99,19 +101,19 @@ def write(twin: Twin) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graded:
-    """What a grader has said of a row, and the key that it was handed out with."""
+    """A grader's reply to a row, and the key that the row was handed out with."""
 
     reply: str
     pullkey: str
 
 
 def graded(submission_ids: Iterable[int]) -> dict[int, Graded]:
-    """Those of these submissions that were graded, by id."""
+    """Return those of these submissions that were graded, by Submission id."""
     rows = ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status=_Status.RETIRED)
     columns = rows.exclude(grader_reply=None).order_by().values_list("submission_id", "grader_reply", "pullkey")
     return {pk: Graded(reply=reply, pullkey=pullkey or "") for pk, reply, pullkey in columns}
 
 
-def waiting(submission_ids: Iterable[int]) -> int:
-    """How many of these submissions a grader has still to grade."""
+def count_ungraded(submission_ids: Iterable[int]) -> int:
+    """Return how many of these submissions a grader still has to grade."""
     return ExternalGraderDetail.objects.filter(submission_id__in=list(submission_ids), status__in=IN_FLIGHT).count()

@@ -1,4 +1,4 @@
-"""Writing one submission to edx-submissions: file contents first, then all rows in one transaction."""
+"""Write one submission to edx-submissions: file contents first, then all rows in one transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..core.errors import TargetWriteFailed, Unfit
 from ..core.identity import Placement, has_suffix
 from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
 from ..models import LedgerEntry
-from .contents import StoredFile, named, stored_files
+from .file_storage import StoredFile, clear_intents, stored_files
 
 __all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
 
@@ -39,15 +39,16 @@ def check_fits(
     suffixes: Iterable[str] | None = None,
 ) -> None:
     """
-    Refuse what the target cannot hold, before anything is written; a plan asks it too.
+    Refuse what the target cannot hold, before anything is written. A plan calls this too.
 
     Args:
         body: the body.
-        file_names: its files' names.
-        queue_name: the queue that the author has named: where it ends as those of copies and of held rows do, learners'
-            own would be mixed with them, or reach no grader.
-        folder: where files of another system would be copied to, if any; a learner's own upload is stored or fails.
-        suffixes: what those queues' names end in, where the settings are at hand; they are read anew where not.
+        file_names: the names of its files.
+        queue_name: the queue that the author has named. If it ends as the queues of copies and of held rows do,
+            learners' own rows would be mixed with those, or reach no grader.
+        folder: the folder that files of another system would be copied to, if any; a learner's own upload is stored or
+            fails.
+        suffixes: the endings of those queues' names; by default they are read from the settings.
 
     Raises:
         Unfit: edx-submissions itself would leave an orphan behind, or lose the submission without a word.
@@ -83,11 +84,11 @@ def insert(
     the others.
 
     Args:
-        placement: where it goes; fenced for a shadow.
+        placement: where the submission goes; fenced for a shadow.
         body: the body, which ``check_fits`` has passed.
         files: from ``stored_files``.
         points_possible: the problem's maximum.
-        arrived_at: the arrival at legacy of an imported row; graders get rows in this order.
+        arrived_at: when an imported row arrived at legacy; graders get rows in this order.
         entry: a ledger entry of the same transaction that is to get the id as its ``target_submission_id``.
 
     Raises:
@@ -114,7 +115,7 @@ def insert(
             )
             for file in files
         )
-        named(files)
+        clear_intents(files)
         if arrived_at is not None:
             times = {"created_at": arrived_at, "status_time": arrived_at}
             ExternalGraderDetail.objects.filter(pk=detail.pk).update(**times)
@@ -126,12 +127,12 @@ def insert(
 
 
 def _link(entry: LedgerEntry, submission: Submission, placement: Placement) -> None:
-    """Give an entry its Submission's id, if the StudentItem is the very one: one statement where a learner waits."""
+    """Give an entry its Submission's id, if the StudentItem is the very one. One statement, because a learner waits."""
     item = [getattr(placement, name) for name in _ITEM]
     with connection.cursor() as cursor:
         cursor.execute(_linking(connection.vendor), [submission.pk, entry.pk, submission.student_item_id, *item])
         linked = cursor.rowcount
-    if not linked:  # what the bytes do not say the texts may
+    if not linked:  # the bytes differ, but the texts may still be equal
         _refuse_another_item(submission.student_item_id, placement)
         LedgerEntry.objects.filter(pk=entry.pk).update(target_submission_id=submission.pk)
     entry.target_submission_id = submission.pk
@@ -139,7 +140,7 @@ def _link(entry: LedgerEntry, submission: Submission, placement: Placement) -> N
 
 @functools.cache
 def _linking(vendor: str) -> str:
-    """The UPDATE of ``_link``. ``vendor`` is the database's: bytes are compared, whatever its collations are."""
+    """Return the UPDATE of ``_link``. ``vendor`` is the database's: bytes are compared, whatever its collations are."""
     quote, exactly = connection.ops.quote_name, "CAST({} AS BINARY)" if vendor == "mysql" else "{}"
     same = [f"{exactly.format('i.' + quote(name))} = {exactly.format('%s')}" for name in _ITEM]
     return (
@@ -151,10 +152,10 @@ def _linking(vendor: str) -> str:
 
 def _refuse_another_item(item_id: int, placement: Placement) -> None:
     """
-    Compare letter by letter what edx-submissions has got or created by its database's word on what is the same text.
+    Compare the StudentItem with the placement letter by letter, since the database decided which one it is.
 
-    MySQL's and MariaDB's usual collations pass over case and trailing blanks: a usage key that differs from another
-    one's in case only is answered with the other problem's StudentItem, and the grade would go there.
+    MySQL's and MariaDB's usual collations ignore case and trailing blanks. For a usage key that differs from another
+    one only in case, edx-submissions gets the other problem's StudentItem, and the grade would go there.
     """
     found = StudentItem.objects.values_list(*_ITEM).get(pk=item_id)
     if found != tuple(getattr(placement, name) for name in _ITEM):
@@ -166,7 +167,7 @@ def _refuse_another_item(item_id: int, placement: Placement) -> None:
 
 def _is_taken(error: Exception) -> bool:
     """
-    Whether another session made the same StudentItem between edx-submissions' look and its check.
+    Tell whether another session created the same StudentItem between edx-submissions' look and its check.
 
     Its serializer then says that the fields "must make a unique set", and the next try finds the item.
     """

@@ -14,11 +14,11 @@ from django.utils.timezone import now
 
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.bounds import OUTCOME, Bounds, Breach, Seen, Stuck, breaches
+from ..core.bounds import OUTCOME, Bounds, Breach, Observed, Stuck, breaches
 from ..core.buckets import Flag, uncovered
 from ..core.data import Authority, DivergenceClass, Move, PairStatus, Phase, State
 from ..core.errors import ConfigurationError
-from ..core.evidence import Tally
+from ..core.evidence import CohortEvidence
 from ..core.reconcile_document import fence_known_upto
 from ..cutover import invariants
 from ..cutover import steps as cutover
@@ -57,7 +57,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
         reconciled: the course's part of a comparison that came to its end just now, or None.
     """
     decision = toggles.phase_of(course_id)
-    phase_memory.leave(course_id, decision.phase)  # the cache may have been emptied since the step
+    phase_memory.remember(course_id, decision.phase)  # the cache may have been emptied since the step
     record = CoursePhase.objects.filter(course_id=course_id).first()
     since = record.since if record else None
     seen = look(course_id, decision.phase, since, settings, reconciled)
@@ -90,7 +90,7 @@ def _is_legacy(phase: Phase, step: dict[str, Any]) -> bool:
 
 def look(
     course_id: str, phase: Phase, since: datetime | None, settings: ShimSettings, reconciled: dict[str, Any] | None
-) -> Seen:
+) -> Observed:
     """What there is to be seen of a course; of its submissions, of those that came ``since`` it is in its phase."""
     numbers = counts.facts(course_id)
     classes = aggregates.classes(numbers)
@@ -105,7 +105,7 @@ def look(
             "problems": _problems(mine),
             **_overdue(course_id, mine, phase, since, settings),
         }
-    return Seen(
+    return Observed(
         phase=phase,
         compared=reconciled is not None,
         shadow_leaks=shadow_leaks,
@@ -117,7 +117,7 @@ def look(
         wrong_side=invariants.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(ungradable.rows([course_id], settings).get(course_id, [])),
-        failed=open_rows.failed_since(course_id, now() - _LATELY),
+        failed=open_rows.count_failed_since(course_id, now() - _LATELY),
         unknown_queues=_unknown_queues(course_id, phase, settings),
         **compared,
     )
@@ -162,7 +162,7 @@ def _overdue(
     return late
 
 
-def _problems(mine: counts.Numbers) -> tuple[Tally, ...]:
+def _problems(mine: counts.Numbers) -> tuple[CohortEvidence, ...]:
     """
     The pairs of each problem on which both systems have said their last word, and how many of them differ in that.
 
@@ -180,7 +180,7 @@ def _problems(mine: counts.Numbers) -> tuple[Tally, ...]:
         pairs["twins"] += number * facts.has(Flag.TWIN_JUDGED)
         pairs["twins_differ"] += number * facts.has(Flag.TWIN_DIFFERS)
     return tuple(
-        Tally(
+        CohortEvidence(
             name=name,
             entries=pairs["pairs"],
             graded_pairs=pairs["pairs"],
@@ -205,8 +205,8 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
     if phase is Phase.SHADOW:
         names |= {queue + settings.shadow_queue_suffix: True for queue in list(names)}
     # Where graders give results whatever waits does so for its turn, and there may be a great deal of it: not read.
-    answered = open_rows.answered_since(names, before)
-    queue_of = open_rows.in_queues(course_id, names.keys() - answered)
+    answered = open_rows.queues_answered_since(names, before)
+    queue_of = open_rows.in_flight_of_course(course_id, names.keys() - answered)
     found: dict[str, list[datetime]] = defaultdict(list)
     ids = sorted(queue_of)
     for start in range(0, len(ids), 1000):
@@ -246,7 +246,7 @@ def _answered(course_id: str) -> int:
 
 
 def _step_back(
-    course_id: str, seen: Seen, since: datetime | None, failed: list[Breach], settings: ShimSettings
+    course_id: str, seen: Observed, since: datetime | None, failed: list[Breach], settings: ShimSettings
 ) -> dict[str, Any]:
     """To legacy, if the settings say so, legacy answers, and the course still stands where it was seen."""
     why_not = "WATCH_STEP_BACK is off" if not settings.watch_step_back else _legacy_refusal(course_id)

@@ -26,7 +26,7 @@ from ..models import CoursePhase, LedgerEntry, Run
 from ..retention import purge, user_retirement
 from ..runs import records as runs
 from ..runs.control import Control, Stopped
-from ..runs.isolated import attempt, exit_code_of
+from ..runs.isolated import exit_code_of, run_step
 from ..runs.throttle import Throttle
 from ..status import unknown_queues
 from ..target import orphaned_files
@@ -125,7 +125,7 @@ class _Round:
     def _try(self, step: str, course_id: str, work: Callable[..., T], *args: Any) -> T | None:
         """Do one step, whatever it raises: that is said, and the round goes on."""
         self.control.check()
-        done, said = attempt(step, course_id, work, *args)
+        done, said = run_step(step, course_id, work, *args)
         if said:
             self.problems.append({"step": step, "course": course_id, "said": said})
         return done

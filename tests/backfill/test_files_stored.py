@@ -15,7 +15,7 @@ from migration_shim.core.data import LegacyRow
 from migration_shim.core.errors import FileUnavailable
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import rows as legacy_rows
-from migration_shim.target import contents
+from migration_shim.target import file_storage
 from tests import rows
 from tests.backfill import buckets
 from tests.backfill.buckets import Bucket, OtherBucket
@@ -31,7 +31,7 @@ def s3(monkeypatch):
     """Botocore is at hand, edx-submissions' storage is the bucket ``lms``, and all buckets are empty."""
     monkeypatch.setitem(sys.modules, "botocore.exceptions", types.SimpleNamespace(ClientError=buckets.ClientError))
     storage = Bucket("lms")
-    monkeypatch.setattr(contents, "get_storage", lambda: storage)
+    monkeypatch.setattr(file_storage, "get_storage", lambda: storage)
     buckets.OBJECTS.clear()
     yield storage
     buckets.OBJECTS.clear()
@@ -47,7 +47,7 @@ def wanted(row: LegacyRow) -> files.Wanted:
     return files.Wanted(row=row, keys=legacy_files.file_keys(row, None), queue_name=QUEUE)
 
 
-def name_them(stored: list[contents.StoredFile]) -> None:
+def name_them(stored: list[file_storage.StoredFile]) -> None:
     """Write the rows that name stored files."""
     for file in stored:
         SubmissionFile.objects.create(uuid=file.uuid, file=file.stored_name, original_filename=file.original_name)
@@ -101,7 +101,7 @@ def test_where_the_commit_may_have_been_carried_out_contents_stay(monkeypatch):
     """A connection that was dropped at the commit has not said whether the rows are there."""
     row = a_row(a_py=buckets.put("xq", rows.QUEUE, b"one"))
     with pytest.raises(RuntimeError), files.stored([wanted(row)], Bucket("xq"), SETTINGS):
-        monkeypatch.setattr(contents, "connection", types.SimpleNamespace(connection=None))
+        monkeypatch.setattr(file_storage, "connection", types.SimpleNamespace(connection=None))
         raise RuntimeError
     assert list(in_lms().values()) == [b"one"]
 
@@ -122,7 +122,7 @@ def test_where_both_systems_share_a_bucket_files_are_linked_and_outlive_everythi
     with pytest.raises(RuntimeError), files.stored([wanted(row)], Bucket("lms"), SETTINGS):
         raise RuntimeError
     file.delete()
-    contents.delete([(file.uuid, file.file.name)])
+    file_storage.delete([(file.uuid, file.file.name)])
     assert dict(buckets.OBJECTS) == before
 
 
@@ -148,22 +148,22 @@ def test_a_linked_file_that_is_missing_fails_its_row():
     ],
 )
 def test_only_what_is_surely_the_same_place_is_linked(other, same):
-    assert contents.is_place_of(other) is same
+    assert file_storage.is_same_place(other) is same
 
 
 def test_folders_are_the_same_place_by_their_real_path(tmp_path, monkeypatch):
     (tmp_path / "media").mkdir()
     (tmp_path / "alias").symlink_to(tmp_path / "media")
-    monkeypatch.setattr(contents, "get_storage", lambda: FileSystemStorage(tmp_path / "media"))
-    assert contents.is_place_of(FileSystemStorage(tmp_path / "alias"))
-    assert not contents.is_place_of(FileSystemStorage(tmp_path / "media" / "sub"))
-    monkeypatch.setattr(contents, "get_storage", lambda: default_storage)  # a lazy proxy
-    assert contents.is_place_of(FileSystemStorage(default_storage.location))
+    monkeypatch.setattr(file_storage, "get_storage", lambda: FileSystemStorage(tmp_path / "media"))
+    assert file_storage.is_same_place(FileSystemStorage(tmp_path / "alias"))
+    assert not file_storage.is_same_place(FileSystemStorage(tmp_path / "media" / "sub"))
+    monkeypatch.setattr(file_storage, "get_storage", lambda: default_storage)  # a lazy proxy
+    assert file_storage.is_same_place(FileSystemStorage(default_storage.location))
 
 
 def test_a_storage_of_which_nothing_is_known_is_nobodys_place(monkeypatch):
-    monkeypatch.setattr(contents, "get_storage", lambda: Bucket(None))
-    assert not contents.is_place_of(Bucket(None))
+    monkeypatch.setattr(file_storage, "get_storage", lambda: Bucket(None))
+    assert not file_storage.is_same_place(Bucket(None))
 
 
 # --- what does not work -------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_the_second_file_that_is_missing_takes_the_first_one_back():
 def test_contents_that_will_not_go_are_left_and_said(s3, caplog):
     s3.broken = "delete"
     key = uuid.uuid4()
-    contents.delete([(key, f"{QUEUE}/{key}")])
+    file_storage.delete([(key, f"{QUEUE}/{key}")])
     assert "1 stored files without rows could not be deleted" in caplog.text
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from migration_shim.core.attempts import STALL, Attempt, Queued, replaced, submission_time
+from migration_shim.core.supersession import STALL, Attempt, Queued, submission_time, superseded
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -60,7 +60,7 @@ CASES = {
 def test_what_is_replaced(case):
     attempts, state, gone, again = CASES[case]
     for order in (attempts, attempts[::-1]):
-        assert replaced(order, state, NOW) == (gone, again)
+        assert superseded(order, state, NOW) == (gone, again)
 
 
 SAID = {

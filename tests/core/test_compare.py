@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_shim.core.compare import Patience, compare, overtaken, reached, vanished
+from migration_shim.core.compare import Patience, compare, overtaken, reached_learner, state_of_vanished
 from migration_shim.core.data import (
     DivergenceClass,
     Outcome,
@@ -238,7 +238,7 @@ def test_a_row_that_is_gone_keeps_its_state(state, known):
     ],
 )
 def test_what_a_row_that_is_not_there_is_called(last_read, found):
-    assert vanished(last_read) is found
+    assert state_of_vanished(last_read) is found
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_a_reply_that_reached_its_learner_on_one_side_only():
     ],
 )
 def test_what_reached_the_learner(state, acked, returned, did):
-    assert reached(state, acked=acked, returned=returned) is did
+    assert reached_learner(state, acked=acked, returned=returned) is did
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

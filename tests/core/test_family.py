@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core.classification import Policy, classify, legacy_state
-from migration_shim.core.family import Family
 from migration_shim.core.row_checks import of_siblings
+from migration_shim.core.siblings import Siblings
 from tests.core import rows
 from tests.core.rows import BLOCK, NOON, callback_url, key_of, parsed
 
@@ -45,7 +45,7 @@ def families(draw):
 @given(rows_of_one=families())
 @settings(max_examples=60, deadline=None)
 def test_a_row_is_the_same_beside_a_few_as_beside_all(light, rows_of_one):
-    family = Family(rows_of_one, light=light)
+    family = Siblings(rows_of_one, light=light)
     for row in rows_of_one:
         every = [other for other in rows_of_one if other.row.id != row.row.id]
         few = family.beside(row)
@@ -69,5 +69,5 @@ def test_how_many_that_are_does_not_depend_on_how_many_there_are(size):
             dataclasses.replace(row, row=dataclasses.replace(one.row, id=number), input_key=key(number))
             for number in range(size)
         ]
-        family = Family(made)
+        family = Siblings(made)
         assert max(len(family.beside(row)) for row in made) <= 3

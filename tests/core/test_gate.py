@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from migration_shim.core import martingale
 from migration_shim.core.data import DETERMINISTIC, DivergenceClass, Verdict
-from migration_shim.core.evidence import Evidence, Latency, Override, Tally, Thresholds
-from migration_shim.core.explain import explain
+from migration_shim.core.evidence import CohortEvidence, Evidence, Latency, Override, Thresholds
 from migration_shim.core.gate import evaluate
+from migration_shim.core.gate_explanation import explain
 from migration_shim.core.martingale import evidence_above, evidence_below, lower_bound, upper_bound
 
 DEFAULTS = Thresholds(
@@ -132,7 +132,7 @@ def test_looking_as_often_as_one_likes_adds_up_no_errors(evidence):
 
 
 def tally(name, graded, *, entries=None, diverged=0, deterministic=0):
-    return Tally(
+    return CohortEvidence(
         name=name,
         entries=graded if entries is None else entries,
         graded_pairs=graded,
@@ -332,7 +332,7 @@ def holds(found, thresholds):
 def tallies(draw, name, sizes):
     graded = draw(sizes)
     diverged = min(graded, draw(st.sampled_from([0, 0, 0, 0, 1, 2, 6])))
-    return Tally(
+    return CohortEvidence(
         name=name,
         entries=graded + draw(st.sampled_from([0, 0, 1, 15])),
         graded_pairs=graded,
@@ -397,7 +397,7 @@ TIMES = Latency(timed=40, legacy=30.0, target=45.0)
 
 
 def told(name, graded, **changes):
-    return Tally(
+    return CohortEvidence(
         **{"name": name, "entries": graded, "graded_pairs": graded, "diverged": 0, "deterministic": 0}
         | {"payload_compared": graded}
         | changes
@@ -495,7 +495,7 @@ def test_no_ingredient_can_be_left_out(field, value):
     ("field", "value"), [(field, value) for field, values in LESS_OF_A_PROBLEM.items() for value in values]
 )
 def test_no_count_of_a_problem_can_be_left_out(field, value):
-    assert {item.name for item in dataclasses.fields(Tally)} == LESS_OF_A_PROBLEM.keys()
+    assert {item.name for item in dataclasses.fields(CohortEvidence)} == LESS_OF_A_PROBLEM.keys()
     worse = told("p1", 300, **{field: value})
     assert evaluate(whole(problems=(worse, told("p2", 300))), WHOLE).verdict is not Verdict.PASS
 
@@ -726,7 +726,7 @@ ANY_COUNT = st.integers(0, 5000)
 def any_tally(draw):
     entries = draw(ANY_COUNT)
     graded = draw(st.integers(0, entries))
-    return Tally(
+    return CohortEvidence(
         name=draw(st.text(max_size=5)),
         entries=entries,
         graded_pairs=graded,

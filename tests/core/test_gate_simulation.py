@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from migration_shim.core.data import Verdict
-from migration_shim.core.evidence import Evidence, Latency, Tally, Thresholds
+from migration_shim.core.evidence import CohortEvidence, Evidence, Latency, Thresholds
 from migration_shim.core.gate import evaluate
 from migration_shim.core.martingale import evidence_below, pairs_needed
 
@@ -47,7 +47,7 @@ def course(problems, queues=None):
 
 
 def tally(name, entries, graded=None, diverged=0, deterministic=0):
-    return Tally(
+    return CohortEvidence(
         name=name,
         entries=entries,
         graded_pairs=entries if graded is None else graded,

@@ -8,7 +8,7 @@ import pytest
 
 from migration_shim.core.classification import Policy, is_handed_off
 from migration_shim.core.data import Authority, Move, Phase
-from migration_shim.core.handoff import HandoffPolicy, Standing, classify_for_handoff, is_reduced, under_live_pull
+from migration_shim.core.handoff import HandoffPolicy, LedgerFacts, classify_for_handoff, is_reduced, under_live_pull
 from migration_shim.core.wire import parse_body
 from tests.core import rows
 from tests.core.rows import NOON, SINK, callback_url, parsed
@@ -20,7 +20,7 @@ POLICY = HandoffPolicy(
     reduced_payloads=False,
 )
 CLOCK = NOON + timedelta(minutes=10)
-LIVE = Standing(phase=Phase.LIVE)
+LIVE = LedgerFacts(phase=Phase.LIVE)
 SECOND = timedelta(seconds=1)
 
 
@@ -33,12 +33,12 @@ def pulled(ago, **columns):
     return parsed(pull_time=CLOCK - timedelta(seconds=ago), pullkey="k", **columns)
 
 
-SHADOW_ONLY = Standing(phase=Phase.SHADOW)
+SHADOW_ONLY = LedgerFacts(phase=Phase.SHADOW)
 ROWS = {
     "queued": (parsed(), LIVE, ("imported", "")),
-    "in complete": (parsed(), Standing(phase=Phase.COMPLETE), ("imported", "")),
+    "in complete": (parsed(), LedgerFacts(phase=Phase.COMPLETE), ("imported", "")),
     "in shadow": (parsed(), SHADOW_ONLY, ("out_of_scope", "phase_shadow")),
-    "in legacy": (parsed(), Standing(phase=Phase.LEGACY), ("out_of_scope", "phase_legacy")),
+    "in legacy": (parsed(), LedgerFacts(phase=Phase.LEGACY), ("out_of_scope", "phase_legacy")),
     "unfit, in shadow": (parsed(xqueue_body=rows.body(None)), SHADOW_ONLY, ("out_of_scope", "phase_shadow")),
     "unfit": (parsed(xqueue_body=rows.body(None)), LIVE, ("drain", "answer_null")),
     "unreadable": (parsed(xqueue_body="no"), SHADOW_ONLY, ("malformed", "body_not_json")),
@@ -56,16 +56,16 @@ ROWS = {
         LIVE,
         ("drain", "push_queue"),
     ),
-    "held": (parsed(), Standing(phase=Phase.LIVE, move=Move.HELD), ("present", "held")),
-    "held, and pulled": (pulled(5), Standing(phase=Phase.LIVE, move=Move.FENCED), ("present", "held")),
-    "on its way back": (parsed(), Standing(phase=Phase.LIVE, move=Move.RETURNING), ("present", "returning")),
-    "back": (parsed(), Standing(phase=Phase.LIVE, move=Move.RETURNED), ("imported", "")),
+    "held": (parsed(), LedgerFacts(phase=Phase.LIVE, move=Move.HELD), ("present", "held")),
+    "held, and pulled": (pulled(5), LedgerFacts(phase=Phase.LIVE, move=Move.FENCED), ("present", "held")),
+    "on its way back": (parsed(), LedgerFacts(phase=Phase.LIVE, move=Move.RETURNING), ("present", "returning")),
+    "back": (parsed(), LedgerFacts(phase=Phase.LIVE, move=Move.RETURNED), ("imported", "")),
     "alive on both": (
         pulled(5),
-        Standing(phase=Phase.LIVE, move=Move.WATCHED, authority=Authority.TARGET),
+        LedgerFacts(phase=Phase.LIVE, move=Move.WATCHED, authority=Authority.TARGET),
         ("present", "double_authority"),
     ),
-    "replaced": (parsed(), Standing(phase=Phase.LIVE, replaced=True), ("superseded", "newer_attempt_on_target")),
+    "replaced": (parsed(), LedgerFacts(phase=Phase.LIVE, replaced=True), ("superseded", "newer_attempt_on_target")),
     "handed off": (parsed(retired=True, grader_id="migration_shim:7"), LIVE, ("present", "handed_off")),
     "graded": (parsed(retired=True, lms_ack=True, return_time=NOON), LIVE, ("final", "")),
     "given up": (parsed(retired=True, num_failures=4), LIVE, ("given_up", "")),

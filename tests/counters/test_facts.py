@@ -129,8 +129,8 @@ def test_a_reply_in_one_word(state, correct, score, word):
 
 @given(st.dictionaries(st.sampled_from([klass.value for klass in DivergenceClass]), st.none() | st.integers(1, 10**9)))
 def test_divergences_are_read_back_as_they_were_spelt(differences):
-    text = buckets.spelt(differences)
-    assert buckets.read(text) == differences
+    text = buckets.format_differences(differences)
+    assert buckets.parse_differences(text) == differences
     assert buckets.uncovered(text) == {klass for klass, known in differences.items() if known is None}
     assert len(text) <= 512
 

@@ -143,7 +143,7 @@ def test_a_step_reads_the_flags_anew_and_leaves_the_learners_request_alone(platf
 
 def test_a_library_has_no_overrides(platform, django_assert_num_queries):
     with django_assert_num_queries(0):
-        assert flags.forced("lib:ExU:problems", DUAL) is None
+        assert flags.forced_value("lib:ExU:problems", DUAL) is None
 
 
 def test_a_course_whose_sender_cannot_be_called_is_not_released(platform, monkeypatch):

@@ -94,7 +94,7 @@ def test_a_correctness_that_no_grader_gives(odd):
 
 
 def test_a_null_entry_is_an_empty_one():
-    assert read('{"correct_map": {"a_2_1": null}}').inputs == {"a_2_1": state.Held()}
+    assert read('{"correct_map": {"a_2_1": null}}').inputs == {"a_2_1": state.InputState()}
 
 
 @pytest.mark.parametrize("time", ["2026-11-22T12:00:00Z", "2026-11-22T13:00:00+01:00", "2026-11-22T12:00:00"])

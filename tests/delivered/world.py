@@ -53,7 +53,7 @@ def waiting(user: int = 7, age: timedelta = 2 * AGO, **options: Any) -> LedgerEn
 def grade(entry: LedgerEntry, reply: str = RIGHT, ago: timedelta = AGO) -> None:
     """The target's grader answers through the seam; so long ago."""
     settings = conf.load()
-    lease, _ = leases.take(QUEUE, settings)
+    lease, _ = leases.lease_next(QUEUE, settings)
     assert lease.detail.submission_id == entry.target_submission_id
     result = results.Result(submission_id=lease.detail.submission_id, key=lease.detail.pullkey, reply=reply)
     assert results.store(result, settings) == "stored"

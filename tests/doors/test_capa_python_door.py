@@ -289,7 +289,7 @@ def test_legacy_is_down(systems, learner, settings, phase):
 def test_a_phase_that_cannot_be_read_costs_the_learner_nothing(systems, learner, monkeypatch):
     """CAPA lets the exception through, and the platform keeps what it had; an answer of 1 would have wiped it."""
     enter(Phase.LIVE)
-    phase_memory.leave(COURSE, Phase.LIVE)
+    phase_memory.remember(COURSE, Phase.LIVE)
     learner.submit(SQUARE)
     grade_the_submission(systems, Phase.LIVE)
     assert learner.graded == [("correct", 1)]

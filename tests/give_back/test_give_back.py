@@ -566,7 +566,7 @@ def test_a_replica_is_refused_before_anything_is_fenced(monkeypatch):
     entry = live()
     if connection.vendor != "mysql":
         pytest.skip("SQLite has no replicas")
-    monkeypatch.setattr(primary, "replica", lambda: ("a replica", ""))
+    monkeypatch.setattr(primary, "why_not_primary", lambda: ("a replica", ""))
     with pytest.raises(LegacyNotWritable, match="primary"):
         give_back_all()
     (advice,) = give_back_all(execute=False).content["advice"]

@@ -77,11 +77,11 @@ def systems() -> dict[int, set[str]]:
 
 def grade_on_target(settings: conf.ShimSettings | None = None) -> int:
     """The target's graders take the next row of the real queue, if there is one; how many results were stored."""
-    lease, _ = leases.take(QUEUE, settings or conf.load())
+    lease, _ = leases.lease_next(QUEUE, settings or conf.load())
     if lease is None:
         return 0
     result = results.Result(submission_id=lease.detail.submission_id, key=lease.detail.pullkey, reply=rows.RIGHT)
-    return int(results.store(result, settings or conf.load()) is results.Stored.STORED)
+    return int(results.store(result, settings or conf.load()) is results.ResultStatus.STORED)
 
 
 def step() -> list[str]:

@@ -14,7 +14,7 @@ from migration_shim.core.hosts import Hosts
 from migration_shim.ledger import hosts
 from migration_shim.models import DoorHost, StoredIntent
 from migration_shim.reports import terminal
-from migration_shim.target import contents
+from migration_shim.target import file_storage
 from tests import rows
 from tests.rows import COURSE, fresh  # noqa: F401
 from tests.test_schemas import validate
@@ -138,7 +138,7 @@ def test_what_is_stored_is_written_down_before(monkeypatch):
         """Nobody lives to clean up."""
 
     monkeypatch.setattr(type(get_storage()), "save", save)
-    monkeypatch.setattr(contents, "discard_unnamed", dead)
+    monkeypatch.setattr(file_storage, "discard_unnamed", dead)
     watched.stand("live")
     monkeypatch.setattr("migration_shim.target.writer.SubmissionFile.objects.bulk_create", lambda rows: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -155,8 +155,8 @@ def test_a_transaction_that_fails_leaves_neither_contents_nor_what_was_written_d
         type(get_storage()), "save", lambda *args, **options: stored.append(original(*args, **options)) or stored[-1]
     )
     one = {"a.py": ContentFile(b"1")}
-    with pytest.raises(ZeroDivisionError), contents.stored_files("q", one) as files, transaction.atomic():
-        contents.named(files)
+    with pytest.raises(ZeroDivisionError), file_storage.stored_files("q", one) as files, transaction.atomic():
+        file_storage.clear_intents(files)
         raise ZeroDivisionError
     assert stored == [files[0].stored_name]
     assert not get_storage().exists(stored[0])

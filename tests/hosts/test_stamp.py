@@ -23,7 +23,7 @@ from migration_shim.ledger.entries import new_entry
 from migration_shim.legacy import give_back, writes
 from migration_shim.models import LedgerEntry, LedgerStamp, LegacySubmission, StoredIntent
 from migration_shim.reports import terminal
-from migration_shim.target import contents
+from migration_shim.target import file_storage
 from tests import rows
 from tests.handoff import world as handoff
 from tests.rows import COURSE, fresh  # noqa: F401
@@ -147,8 +147,8 @@ def test_nothing_is_purged_or_swept_and_every_round_says_so(clone):
     rows.graded_pairs(2)
     rows.reconcile()
     LedgerEntry.objects.update(settled_at=now() - timedelta(days=31))
-    (file,) = contents.intended(rows.QUEUE, ["a.py"])
-    contents.save(file, ContentFile(b"the other LMS's, in a bucket that is shared"))
+    (file,) = file_storage.record_intents(rows.QUEUE, ["a.py"])
+    file_storage.save(file, ContentFile(b"the other LMS's, in a bucket that is shared"))
     StoredIntent.objects.update(created_at=now() - timedelta(days=2))
     stamp.check()
     clone()

@@ -99,8 +99,8 @@ def test_a_reconcile_links_and_counts_ours_only(reason, grading):
 def test_what_is_in_flight_is_read_once_for_courses_that_follow_one_another(monkeypatch):
     clock, read = [0.0], []
     monkeypatch.setattr(open_rows, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(open_rows, "everything", lambda: read.append(clock[0]) or [len(read)])
-    lately, found = open_rows.Lately(30), []
+    monkeypatch.setattr(open_rows, "all_rows", lambda: read.append(clock[0]) or [len(read)])
+    lately, found = open_rows.CachedRows(30), []
     for clock[0] in (5.0, 6.0, 35.0, 35.5, 40.0):
         found.append(lately.everything())
     assert found == [[1], [1], [1], [2], [2]]

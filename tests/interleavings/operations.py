@@ -242,13 +242,13 @@ class World:
         """Graders of both systems, on every queue that one polls."""
         shadows = [] if self.echo else [f"{QUEUE}.shadow"]
         for queue in (QUEUE, *shadows):
-            while (lease := leases.take(queue, conf.load())[0]) is not None:
+            while (lease := leases.lease_next(queue, conf.load())[0]) is not None:
                 self.put_result(lease.detail.submission_id, lease.detail.pullkey)
         for queue in (QUEUE, f"{QUEUE}.reverse"):
             while (row := self.xqueue.read(queue)) is not None:
                 self.xqueue.put(row.pk, self.xqueue.hand_out(row), rows.RIGHT)
 
-    def put_result(self, submission_id: int, key: str) -> results.Stored:
+    def put_result(self, submission_id: int, key: str) -> results.ResultStatus:
         """A grader of the target answers."""
         result = results.Result(submission_id=submission_id, key=key, reply=rows.RIGHT)
         return results.store(result, conf.load())
@@ -352,13 +352,13 @@ def _queue(world: World) -> str:
 
 def _leased(world: World) -> None:
     """A grader has had the row for longer than a lease."""
-    leases.take(_queue(world), conf.load())
+    leases.lease_next(_queue(world), conf.load())
     world.clock.forward(seconds=conf.load().lease_seconds + 60)
 
 
 @operation("hand-out", EVERY, user=ON_TARGET, polls=True)
 def _hand_out(world: World, user: int) -> Callable[[], Any]:
-    return lambda: leases.take(_queue(world), conf.load())
+    return lambda: leases.lease_next(_queue(world), conf.load())
 
 
 @operation("put_result", EVERY, user=ON_TARGET, setup=_leased, polls=True)

@@ -229,7 +229,7 @@ def test_the_lines_of_mysql_8_are_read_too_and_no_hash_of_a_password_is_kept():
 @on_a_server
 @shared
 def test_an_alias_that_leads_to_no_primary_is_a_blocker_and_its_rights_are_not_judged(monkeypatch):
-    monkeypatch.setattr(primary, "replica", lambda: ("a replica", ""))
+    monkeypatch.setattr(primary, "why_not_primary", lambda: ("a replica", ""))
     with fit_account("SELECT"):
         assert {code: finding.about for code, finding in found().items()} == {"legacy_no_primary": "It is a replica."}
 

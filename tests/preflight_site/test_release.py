@@ -117,20 +117,20 @@ def test_what_is_only_said_keeps_nobody_from_anything(platform):
 
 def test_names_are_compared_as_pip_compares_them(platform):
     platform("edx_opaque.keys[django]==0.1 ; python_version >= '3'\n")
-    (pin,) = pins.replaced()
+    (pin,) = pins.replaced_pins()
     assert (pin.name, pin.pinned) == ("edx-opaque-keys", "0.1")
 
 
 def test_pins_that_are_kept_are_not_named(platform):
     lines = (f"{name}=={importlib.metadata.version(name)}" for name in pins.OURS)
     platform("\n".join(lines))
-    assert pins.replaced() == [] and checked() == []
+    assert pins.replaced_pins() == [] and checked() == []
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b""])
 def test_where_it_cannot_be_told_nothing_is_said(platform, content):
     platform(content)
-    assert pins.replaced() == [] and checked() == []
+    assert pins.replaced_pins() == [] and checked() == []
 
 
 def test_a_platform_without_its_requirements_is_no_error(settings, tmp_path):
@@ -139,7 +139,7 @@ def test_a_platform_without_its_requirements_is_no_error(settings, tmp_path):
 
 
 def test_outside_an_lms_nothing_is_said():
-    assert pins.pinned() == {} and pins.replaced() == []
+    assert pins.pinned_versions() == {} and pins.replaced_pins() == []
 
 
 def test_ours_are_those_of_the_package():

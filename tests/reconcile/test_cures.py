@@ -79,7 +79,7 @@ def test_no_override_passes_what_nobody_can_tell(shadowed, monkeypatch, error):
     def silent(*args):
         raise error
 
-    monkeypatch.setattr(open_rows, "naming", silent)
+    monkeypatch.setattr(open_rows, "count_naming", silent)
     with pytest.raises(IllegalStep, match="Nobody can tell"):
         step()
 

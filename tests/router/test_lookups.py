@@ -149,21 +149,21 @@ def test_a_step_that_is_rolled_back_is_not_remembered(legacy):
     with pytest.raises(RuntimeError), toggles.transaction.atomic():
         stepped("live")
         raise RuntimeError("somebody stops it")
-    assert phase_memory.last(COURSE) is Phase.SHADOW
+    assert phase_memory.recall(COURSE) is Phase.SHADOW
 
 
 def test_a_flip_by_hand_is_remembered_when_it_is_obeyed(legacy):
     stepped("live")
     toggles.force_flags(COURSE, False, False)
     assert attempt().send() == (0, "1")
-    assert phase_memory.last(COURSE) is Phase.LEGACY
+    assert phase_memory.recall(COURSE) is Phase.LEGACY
 
 
 @pytest.mark.parametrize("value", ["no phase", 7, b"live", None])
 def test_rubbish_in_the_cache_is_nothing(value, legacy):
     stepped("live")
     cache.set(phase_memory._key(COURSE), value)
-    assert phase_memory.last(COURSE) is None
+    assert phase_memory.recall(COURSE) is None
 
 
 @pytest.mark.parametrize(("phase", "code"), [("live", 1), ("shadow", 0)])

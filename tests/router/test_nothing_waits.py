@@ -140,7 +140,7 @@ class Grader(threading.Thread):
         settings = conf.load()
         try:
             while not self.over.wait(0.05):
-                lease, _ = leases.take(QUEUE, settings)
+                lease, _ = leases.lease_next(QUEUE, settings)
                 if lease is not None:
                     row = lease.detail
                     results.store(

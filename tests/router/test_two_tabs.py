@@ -104,7 +104,7 @@ def rounds_of(number):
 def grade_all(queue):
     """Let a grader answer all that waits in a queue."""
     settings = conf.load()
-    while (lease := leases.take(queue, settings)[0]) is not None:
+    while (lease := leases.lease_next(queue, settings)[0]) is not None:
         result = results.Result(submission_id=lease.detail.submission_id, key=lease.detail.pullkey, reply=RIGHT)
         assert results.store(result, settings) == "stored"
 
@@ -225,7 +225,7 @@ def test_an_invalid_reply_to_the_attempt_left_behind_wipes_nothing(awaited, lega
     held, other = both[awaited], both[1 - awaited]
     held.save()
     settings, left = conf.load(), other.entry().target_submission_id
-    while (lease := leases.take(QUEUE, settings)[0]) is not None:
+    while (lease := leases.lease_next(QUEUE, settings)[0]) is not None:
         reply = INVALID if lease.detail.submission_id == left else RIGHT
         result = results.Result(submission_id=lease.detail.submission_id, key=lease.detail.pullkey, reply=reply)
         assert results.store(result, settings) == "stored"

@@ -29,7 +29,7 @@ def puller(isolation, settings, grade_every):
 
     def pull():
         began = time.monotonic()
-        lease, given_up = leases.take(pulling.QUEUE, settings)
+        lease, given_up = leases.lease_next(pulling.QUEUE, settings)
         ended = time.monotonic()
         assert not given_up
         if lease is None:

@@ -133,7 +133,7 @@ def test_it_works_in_batches_and_says_how_far_it_is(monkeypatch):
     said = []
     assert removal.remove_shadows(rows.COURSE, lambda done, total: said.append((done, total))) == 5
     assert said == [(2, 5), (4, 5), (5, 5)]
-    assert removal.shadows(rows.COURSE) == Submission.objects.count() == StudentItem.objects.count() == 0
+    assert removal.count_shadows(rows.COURSE) == Submission.objects.count() == StudentItem.objects.count() == 0
 
 
 def test_a_second_run_finds_nothing_and_changes_nothing():
@@ -157,7 +157,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_next(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         removal.remove_shadows(rows.COURSE, stop)
-    assert removal.shadows(rows.COURSE) == 3
+    assert removal.count_shadows(rows.COURSE) == 3
     assert removal.remove_shadows(rows.COURSE, quiet) == 3
     assert StudentItem.objects.count() == 0
 
@@ -171,7 +171,7 @@ def test_a_file_that_is_gone_stops_nothing():
 def test_the_other_course_is_counted_apart():
     shadows(2)
     shadows(3, OTHER)
-    assert (removal.shadows(rows.COURSE), removal.shadows(OTHER)) == (2, 3)
+    assert (removal.count_shadows(rows.COURSE), removal.count_shadows(OTHER)) == (2, 3)
 
 
 def test_a_soft_deleted_shadow_goes_too():

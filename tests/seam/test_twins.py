@@ -377,7 +377,7 @@ def test_twins_are_removed_with_the_shadows():
     SubmissionFile.objects.create(external_grader=detail, file=name, original_filename="a.py")
     step()
     assert SubmissionFile.objects.filter(external_grader__in=twin_rows()).count() == 1
-    assert removal.shadows(COURSE) == 4
+    assert removal.count_shadows(COURSE) == 4
     assert removal.remove_shadows(COURSE, rows.ignore) == 4
     assert (marks(), StudentItem.objects.count(), SubmissionFile.objects.count()) == ([], 0, 0)
     get_storage().delete(name)

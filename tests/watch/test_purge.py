@@ -17,7 +17,7 @@ from migration_shim.copies import write as copies
 from migration_shim.models import LedgerEntry, StoredIntent
 from migration_shim.reports import terminal
 from migration_shim.retention import purge
-from migration_shim.target import contents, orphaned_files, transitions
+from migration_shim.target import file_storage, orphaned_files, transitions
 from tests import rows
 from tests.reconcile import changes
 from tests.rows import COURSE, QUEUE
@@ -292,8 +292,8 @@ def test_an_entry_that_never_settles_does_not_keep_its_learner_for_ever():
 
 def meant(queue=QUEUE, age=timedelta(days=2)):
     """A content that was stored so long ago for a transaction that never committed."""
-    (file,) = contents.intended(queue, ["a.py"])
-    contents.save(file, ContentFile(b"x"))
+    (file,) = file_storage.record_intents(queue, ["a.py"])
+    file_storage.save(file, ContentFile(b"x"))
     StoredIntent.objects.filter(pk=file.intent).update(created_at=now() - age)
     return file
 

@@ -81,7 +81,7 @@ def reverse(entry: LedgerEntry, **columns: Any) -> LegacySubmission:
 
 
 def _body(entry: LedgerEntry) -> str:
-    return legacy_body(entry, reader.contents(entry.target_submission_id).answer)
+    return legacy_body(entry, reader.answer_and_files(entry.target_submission_id).answer)
 
 
 def grade_target(entry: LedgerEntry, reply: str = rows.RIGHT, ago: timedelta = LONG) -> None:

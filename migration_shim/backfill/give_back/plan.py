@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from django.core.files.storage import Storage
 
-from ...core.attempts import submission_time
 from ...core.classification import Decision
 from ...core.data import LegacyRow, RowClass
 from ...core.errors import FileUnavailable, Malformed, Unfit
 from ...core.identity import digests
+from ...core.supersession import submission_time
 from ...core.wire import parse_header
 from ...db.storage import storage_errors
 from ...ledger import attempts
@@ -18,7 +18,7 @@ from ...ledger.entries import legacy_body
 from ...legacy import give_back as legacy
 from ...legacy import uploads
 from ...legacy.files import Source
-from ...legacy.give_back import Returning, Way
+from ...legacy.give_back import Returning, WayBack
 from ...legacy.writes import mark_of
 from ...models import LedgerEntry
 from ...target import reader
@@ -43,19 +43,19 @@ class Plan:
 
 def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bool) -> Plan:
     """What is to be done with a submission that the target holds; ``store`` stores its files where a row is due."""
-    held = reader.held(submission_id)
+    held = reader.row_contents(submission_id)
     if held is None:
         return _drain("target_row_gone")
     try:
         item = _returning(entry, held)
     except Malformed as error:
         return _drain(error.reason)
-    family = legacy.family(item)
+    family = legacy.siblings(item)
     if is_replaced(entry, item, family):
         return Plan(decision=SUPERSEDED, item=item)
-    way = legacy.way(item, legacy.own_row(item, family))
+    way = legacy.way_back(item, legacy.own_row(item, family))
     decision = Decision(row_class=RowClass.IMPORTED, reason=way)
-    if way is not Way.INSERTED:
+    if way is not WayBack.INSERTED:
         return Plan(decision=decision, item=item)
     identity = digests(parse_header(item.header), item.body, held.file_names).identity
     if LedgerEntry.objects.filter(identity=identity).exclude(pk=entry.pk).exists():
@@ -77,7 +77,7 @@ def _drain(reason: str) -> Plan:
     return Plan(decision=Decision(row_class=RowClass.DRAIN, reason=reason))
 
 
-def _returning(entry: LedgerEntry, held: reader.Held) -> Returning:
+def _returning(entry: LedgerEntry, held: reader.RowContents) -> Returning:
     return Returning(
         header=entry.raw_header,
         body=legacy_body(entry, held.answer),
@@ -98,12 +98,12 @@ def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) ->
     awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)
     if awaited:
         return False
-    gap = attempts.gap(awaited)
+    gap = attempts.supersession_gap(awaited)
     if legacy.has_newer(item, family, gap):
         return True
     others = LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk)
     own = (item.submission_time, item.arrived_at)
     return any(
-        legacy.is_later(submission_time(other.student_info), other.arrived_at, *own, gap)
+        legacy.was_made_after(submission_time(other.student_info), other.arrived_at, *own, gap)
         for other in others.only("student_info", "arrived_at")
     )

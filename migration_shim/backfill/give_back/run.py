@@ -23,7 +23,7 @@ from ...core.data import Authority, Document, Move, Phase, RowClass
 from ...core.errors import LegacyNotWritable
 from ...ledger import stamp
 from ...legacy.files import legacy_storage
-from ...legacy.give_back import Way, knows_queue
+from ...legacy.give_back import WayBack, knows_queue
 from ...legacy.privileges import check_may_write
 from ...models import CoursePhase, LedgerEntry
 from ...runs import records as runs
@@ -145,7 +145,7 @@ class _Return:
 
     def _count(self, decision: Decision) -> None:
         self.tally.classes[decision.row_class.value, decision.reason] += 1
-        self.tally.written += self.request.execute and decision.reason in (Way.REVIVED, Way.INSERTED)
+        self.tally.written += self.request.execute and decision.reason in (WayBack.REVIVED, WayBack.INSERTED)
         self.progress(self.tally.read, max(self.total, self.tally.read))
         if self.request.limit and self.tally.read >= self.request.limit:
             raise _LimitReached

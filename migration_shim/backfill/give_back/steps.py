@@ -23,11 +23,11 @@ from ...ledger.entries import REFUSED
 from ...legacy import give_back as legacy
 from ...legacy import writes
 from ...legacy.files import Source
-from ...legacy.give_back import Way
+from ...legacy.give_back import WayBack
 from ...models import LedgerEntry
 from ...target import outcomes, transitions
 from ...target.open_rows import RealRow
-from ...target.transitions import Fenced
+from ...target.transitions import FenceResult
 from .plan import SUPERSEDED, Plan, is_replaced, plan_of
 
 _CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
@@ -77,7 +77,7 @@ def _fence(row: RealRow, entry: LedgerEntry, values: dict[str, Any], settings: S
     with transaction.atomic():
         # The target row before its entry, as graders' sessions lock them.
         fenced = transitions.fence(row.submission_id, settings.lease_seconds)
-        if fenced is not Fenced.FENCED:
+        if fenced is not FenceResult.FENCED:
             return Decision(row_class=RowClass.DRAIN, reason=fenced)
         same = LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, target_submission_id=row.submission_id)
         if not same.update(**values):
@@ -104,12 +104,12 @@ def _write(pk: int, plan: Plan) -> Decision:
         if entry.move != Move.RETURNING:
             return Decision(row_class=RowClass.PRESENT, reason="returned_by_another_run")
         with legacy.writing():
-            family = legacy.family(item)
+            family = legacy.siblings(item)
             row = legacy.own_row(item, family)
-            way = legacy.way(item, row)
+            way = legacy.way_back(item, row)
             if is_replaced(entry, item, family):
                 # There: a run was cut off after legacy's commit, and its graders have had the row.
-                if row is not None and way is Way.THERE:
+                if row is not None and way is WayBack.THERE:
                     writes.retire([row.id])
                     _returned(entry, row.id)
                 _supersede(entry)
@@ -118,12 +118,12 @@ def _write(pk: int, plan: Plan) -> Decision:
                 if plan.columns is None:
                     return _CHANGED  # the row that was there a moment ago is gone; the next run stores its files
                 row_id = legacy.insert(item, *plan.columns)
-            elif way is Way.REVIVED and not writes.revive(row.id, item.mark):
+            elif way is WayBack.REVIVED and not writes.revive(row.id, item.mark):
                 return _CHANGED
             else:
                 row_id = row.id
             _returned(entry, row_id)
-    if way is not Way.THERE and is_replaced(entry, item, legacy.family(item)):
+    if way is not WayBack.THERE and is_replaced(entry, item, legacy.siblings(item)):
         # A live submit slipped in between the look and the commit, when XQueue had nothing to retire yet.
         writes.retire([row_id])
         _supersede(entry)

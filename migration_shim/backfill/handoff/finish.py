@@ -19,8 +19,8 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from ...conf import ShimSettings
-from ...core.attempts import submission_time
 from ...core.data import HELD, Authority, Leg, Move, PairStatus
+from ...core.supersession import submission_time
 from ...ledger import attempts, permits
 from ...ledger.buckets import counted
 from ...legacy import give_back, reading, writes
@@ -168,6 +168,6 @@ def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: da
     if not input_key or awaited:
         return False
     others = LedgerEntry.objects.filter(input_key=input_key, authority=Authority.TARGET).exclude(identity=identity)
-    own, gap = (submission_time(student_info), arrived_at), attempts.gap(awaited)
+    own, gap = (submission_time(student_info), arrived_at), attempts.supersession_gap(awaited)
     found = others.values_list("student_info", "arrived_at")
-    return any(give_back.is_later(submission_time(info), arrived, *own, gap) for info, arrived in found)
+    return any(give_back.was_made_after(submission_time(info), arrived, *own, gap) for info, arrived in found)

@@ -15,7 +15,7 @@ from ...conf import ShimSettings
 from ...core.classification import Decision, ParsedRow
 from ...core.data import Authority, LegacyRow, Move, Phase, RowClass
 from ...core.errors import FileUnavailable, LegacyNotWritable, Unfit
-from ...core.handoff import HandoffPolicy, Standing, classify_for_handoff
+from ...core.handoff import HandoffPolicy, LedgerFacts, classify_for_handoff
 from ...core.wire import Body
 from ...ledger import attempts, stamp
 from ...legacy import privileges, reading
@@ -60,7 +60,7 @@ def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
 
 def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[Candidate]:
     """Class every row of a page."""
-    families = reading.family(page, source)
+    families = reading.siblings_of_page(page, source)
     read = [reading.read(row, source) for row in page]
     identities = [parsed.digests.identity for parsed, _ in read if parsed.digests]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
@@ -70,7 +70,7 @@ def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> 
     clock = legacy_rows.clock()
     candidates = []
     for parsed, keys in read:
-        siblings = reading.others(parsed, families)
+        siblings = reading.siblings_of(parsed, families)
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         decision = classify_for_handoff(parsed, siblings, policy, _standing(parsed, entry, phases), clock)
         open_rows = [parsed.row, *(other.row for other in siblings if _is_open_twin(parsed, other))]
@@ -96,17 +96,17 @@ def _is_open_twin(parsed: ParsedRow, other: ParsedRow) -> bool:
     return parsed.digests is not None and other.digests == parsed.digests and not other.row.retired
 
 
-def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Phase]) -> Standing:
+def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Phase]) -> LedgerFacts:
     if parsed.envelope is None or parsed.digests is None:
-        return Standing(phase=Phase.LEGACY)
+        return LedgerFacts(phase=Phase.LEGACY)
     phase = phases[parsed.envelope.callback.course_id]
     body = parsed.envelope.body
     known = (parsed.input_key, parsed.digests.identity, body.student_info, parsed.row.arrival_time)
     replaced = phase.authority is Authority.TARGET and _is_replaced(parsed, body, known)
     if entry is None:
-        return Standing(phase=phase, replaced=replaced)
+        return LedgerFacts(phase=phase, replaced=replaced)
     replaced |= entry.superseded_at is not None
-    return Standing(phase=phase, authority=Authority(entry.authority), move=Move(entry.move), replaced=replaced)
+    return LedgerFacts(phase=phase, authority=Authority(entry.authority), move=Move(entry.move), replaced=replaced)
 
 
 def _is_replaced(parsed: ParsedRow, body: Body, known: tuple[str, str, str, datetime]) -> bool:
@@ -130,7 +130,7 @@ def queues(rows: Iterable[tuple[Decision, str]], settings: ShimSettings) -> list
             "move": number[RowClass.IMPORTED.value],
             "drain": number[RowClass.DRAIN.value],
             "other": number.total() - number[RowClass.IMPORTED.value] - number[RowClass.DRAIN.value],
-            "pull_seen": legacy_rows.pulled_since(name, since),
+            "pull_seen": legacy_rows.was_pulled_since(name, since),
         }
         for name, number in sorted(counts.items())
     ]

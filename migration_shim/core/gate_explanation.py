@@ -1,10 +1,10 @@
-"""What the gate says beside its verdict: notes, ways out, and its arithmetic."""
+"""What the gate says beside its verdict: notes, ways out and its arithmetic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .evidence import Evidence, Tally, Thresholds, thin_problems
+from .evidence import CohortEvidence, Evidence, Thresholds, thin_problems
 from .martingale import evidence_above, evidence_below, lower_bound, pairs_needed, upper_bound
 from .noise import problem_rate, rate_and_error
 
@@ -12,13 +12,18 @@ from .noise import problem_rate, rate_and_error
 SMALL_COURSE_RATE = 0.05
 
 
-def thin_names(problems: Iterable[Tally]) -> str:
-    """The names of thin problems, each with its graded pairs."""
+def thin_names(problems: Iterable[CohortEvidence]) -> str:
+    """Return the names of thin problems, each with its graded pairs."""
     return ", ".join(f"{problem.name} ({problem.graded_pairs} of {problem.entries})" for problem in problems)
 
 
 def ways_out(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tuple[str, ...]:
-    """What is left to a course that has fewer submissions than it needs pairs (``more``, None for out of reach)."""
+    """
+    Return what a course can do that has fewer submissions than the gate needs pairs.
+
+    ``more`` is how many more pairs it needs, None where no number would do. The result is empty for a large enough
+    course.
+    """
     entries = sum(problem.entries for problem in evidence.problems)
     if more == 0 or (more is not None and evidence.pairs + more <= entries):
         return ()
@@ -32,7 +37,7 @@ def ways_out(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tu
 
 
 def notes(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
-    """What holds beside any verdict and has to be known to whoever acts on it."""
+    """Return what holds whatever the verdict is, and what anybody who acts on it has to know."""
     found = [
         f"queue {queue.name} is declared to have side effects: {queue.by_graders} of its {queue.graded_pairs} pairs "
         "come from a real grader"
@@ -62,7 +67,7 @@ def notes(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
 
 
 def explain(evidence: Evidence, thresholds: Thresholds) -> list[str]:
-    """The gate's arithmetic, line by line: what it counted, what it asked for, and what came out."""
+    """Return the gate's arithmetic, line by line: what it counted, what it asked for, and the result."""
     n, k = evidence.pairs, evidence.diverged
     rate, error = rate_and_error(evidence, thresholds)
     more = pairs_needed(n, k, rate, error)
@@ -96,13 +101,13 @@ def explain(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     return lines + [f"note: {note}" for note in notes(evidence, thresholds)]
 
 
-def _asked(queue: Tally, thresholds: Thresholds) -> str:
+def _asked(queue: CohortEvidence, thresholds: Thresholds) -> str:
     if queue.side_effects or queue.idle:
         return f"none asked for: {'side effects' if queue.side_effects else 'idle'}"
     return f"{thresholds.pairs_per_queue} asked for"
 
 
-def _problem(problem: Tally, thresholds: Thresholds, error: float) -> str:
+def _problem(problem: CohortEvidence, thresholds: Thresholds, error: float) -> str:
     payloads = "not looked at" if problem.payload_compared is None else f"{problem.payload_compared} compared"
     text = (
         f"problem {problem.name}: {problem.graded_pairs} graded pairs of {problem.entries} submissions "

@@ -1,6 +1,8 @@
 """
-Rows that share a truncated callback. Where one such callback covers a whole course, a row that was held against each of
-the others would cost the square of them; here it is held against the few by which everything about it is told.
+Rows that share a truncated callback, which are each other's siblings.
+
+Where one truncated callback covers a whole course, comparing every row with every other would take quadratic time. Here
+each row is compared only with the few siblings that decide everything about it.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from .classification import ParsedRow
 from .row_checks import callback_url
 
 
-class Family:
-    """All rows of one truncated callback. With ``light`` they are kept without what was written and answered."""
+class Siblings:
+    """All rows of one truncated callback. With ``light`` they are kept without their bodies, replies and files."""
 
     def __init__(self, rows: Iterable[ParsedRow], *, light: bool = False) -> None:
         self._newest: ParsedRow | None = None
@@ -38,11 +40,11 @@ class Family:
 
     def beside(self, parsed: ParsedRow) -> list[ParsedRow]:
         """
-        Those of the others by which it is told what a row is: ``mapping.legacy_state`` and ``mapping.classify`` say the
-        same of it with these as with all.
+        Return the siblings that decide what a row is.
 
-        They are its twins (rows of the very same submission), of the newer attempts at its input the one that arrived
-        first, the newest row of all, and one with another whole callback.
+        ``classification.legacy_state`` and ``classification.classify`` give the same result with these as with all
+        siblings. They are the row's duplicates (rows of the very same submission), the one of the newer attempts at its
+        input that arrived first, the newest row of all, and one row with another full callback.
         """
         found = list(self._twins.get(parsed.digests.identity, ())) if parsed.digests is not None else []
         if (attempts := self._attempts.get(parsed.input_key)) is not None:
@@ -57,7 +59,7 @@ class Family:
 
 
 class _Attempts:
-    """The attempts at one input, by id; each with that one of those behind it which arrived first."""
+    """The attempts at one input, by id; each with the one of the attempts after it that arrived first."""
 
     def __init__(self, rows: list[ParsedRow]) -> None:
         rows.sort(key=lambda parsed: parsed.row.id)

@@ -1,11 +1,12 @@
 """
-Contents of files in edx-submissions' storage: stored before the transaction that names them, deleted with their rows.
+File contents in edx-submissions' storage: copied there before the transaction that names them, deleted with their rows.
 
-What is about to be stored is written down first (``intended``), and the transaction that names it strikes that out
-(``named``): what stays written down for a day was stored for nothing, and ``sweeping`` removes it.
+What is about to be stored is written down first, as an intent (``record_intents``), and the transaction that names it
+strikes that out (``clear_intents``). What stays written down for a day was stored for nothing, and ``orphaned_files``
+removes it.
 
-What is ours is told by its name: it holds the uuid of the SubmissionFile that names it. A linked file, an object of
-XQueue's that a row only points at, is named by an MD5 and never deleted by us.
+Our own files are told by their names, which hold the uuid of the SubmissionFile that names them. A linked file, an
+object of XQueue's that a row only points at, is named by an MD5 and never deleted by us.
 """
 
 from __future__ import annotations
@@ -47,19 +48,23 @@ class StoredFile:
     intent: UUID | None = None
 
 
-def in_use() -> Storage:
-    """edx-submissions' storage."""
+def storage_in_use() -> Storage:
+    """Return edx-submissions' storage."""
     return get_storage()
 
 
-def is_place_of(other: Storage) -> bool:
-    """Whether edx-submissions' storage surely holds the same objects under the same names as another one."""
+def is_same_place(other: Storage) -> bool:
+    """
+    Tell whether edx-submissions' storage certainly holds the same objects under the same names as another storage.
+    """
     here = _place(get_storage())
     return here is not None and here == _place(other)
 
 
 def _place(storage: Storage) -> tuple[Any, ...] | None:
-    """Where a storage keeps its objects; None where that is not known. Anything in doubt is another place."""
+    """
+    Return where a storage keeps its objects; None where that is not known. A storage in doubt counts as another place.
+    """
     kind = storage.__class__  # type() of Django's default storage is a proxy's
     if isinstance(storage, FileSystemStorage):
         return kind, os.path.realpath(storage.location)
@@ -68,13 +73,12 @@ def _place(storage: Storage) -> tuple[Any, ...] | None:
     return (kind, bucket, *(getattr(storage, name, None) for name in more)) if bucket else None
 
 
-def intended(queue_name: str, original_names: Iterable[str]) -> list[StoredFile]:
+def record_intents(queue_name: str, original_names: Iterable[str]) -> list[StoredFile]:
     """
-    Write down which contents are about to be stored, under their final names: those that SubmissionFile's own
-    ``upload_to`` would give. One INSERT, and none where there are no files.
+    Write down which contents are about to be stored, under the final names that SubmissionFile's ``upload_to`` gives.
 
-    To be called outside a transaction: it has to outlive what comes after it. Inside one of a caller's own it is as
-    good as that transaction.
+    One INSERT, and none where there are no files. To be called outside a transaction, because the record has to outlive
+    whatever comes after it. Inside a caller's transaction it lasts only as long as that one.
     """
     intent = uuid.uuid4()
     files = []
@@ -86,10 +90,11 @@ def intended(queue_name: str, original_names: Iterable[str]) -> list[StoredFile]
     return files
 
 
-def abandoned(names: Iterable[tuple[uuid.UUID, str]]) -> list[StoredFile]:
+def record_abandoned(names: Iterable[tuple[uuid.UUID, str]]) -> list[StoredFile]:
     """
-    The contents of rows, each given as (uuid, stored name), that the caller's transaction deletes: written down there,
-    for ``discard`` to be called after the commit, or for the sweeper where nobody lives to call it.
+    Write down the contents of rows that the caller's transaction deletes, each given as (uuid, stored name).
+
+    Call ``discard`` with the result after the commit. If the process dies before that, the sweeper removes them.
     """
     intent = uuid.uuid4()
     files = [
@@ -106,18 +111,18 @@ def _write_down(intent: uuid.UUID, files: list[StoredFile]) -> None:
     StoredIntent.objects.create(id=intent, names={str(file.uuid): file.stored_name for file in files})
 
 
-def named(files: Iterable[StoredFile]) -> None:
-    """Strike out what was written down of these files: to be called in the transaction that writes their rows."""
+def clear_intents(files: Iterable[StoredFile]) -> None:
+    """Strike out what was written down of these files. To be called in the transaction that writes their rows."""
     if intents := {file.intent for file in files if file.intent is not None}:
         StoredIntent.objects.filter(pk__in=intents).delete()
 
 
 def save(file: StoredFile, content: File) -> StoredFile:
     """
-    Store one content under the name that was written down.
+    Store one content under the name that was written down, and return the file with the name that the storage gave it.
 
     Raises:
-        TargetWriteFailed: the storage did not take it.
+        TargetWriteFailed: the storage did not accept it.
     """
     try:
         saved = get_storage().save(file.stored_name, content)
@@ -128,10 +133,10 @@ def save(file: StoredFile, content: File) -> StoredFile:
 
 def save_checked(file: StoredFile, data: bytes) -> StoredFile:
     """
-    Store one content, and read it back: what a grader will get is what was given.
+    Store one content, and read it back to make sure that graders get what was given.
 
     Raises:
-        TargetWriteFailed: the storage did not take it, or gives something else.
+        TargetWriteFailed: the storage did not accept it, or returns something else.
     """
     file = save(file, ContentFile(data))
     found = hashlib.sha256()
@@ -147,22 +152,26 @@ def save_checked(file: StoredFile, data: bytes) -> StoredFile:
 
 
 def link(stored_name: str, original_name: str) -> StoredFile:
-    """A file that stays where it is, in a storage that both systems share."""
+    """Return a file that stays where it is, in a storage that both systems share."""
     return StoredFile(uuid=uuid.uuid4(), stored_name=stored_name, original_name=original_name)
 
 
 @contextmanager
 def stored_files(queue_name: str, contents: Mapping[str, Any]) -> Iterator[list[StoredFile]]:
     """
-    File contents in edx-submissions' storage, under their final names, for the length of a transaction.
+    Store file contents in edx-submissions' storage, under their final names, around a transaction.
 
-    The block writes the rows (``writer.insert``). If it raises, what no row names is removed again; what a process
-    leaves that dies in it the sweeper removes. Contents are Django files or plain file objects, by original name.
+    The block writes the rows (``writer.insert``). If it raises, contents that no row names are removed again. What a
+    process leaves that dies in the block, the sweeper removes.
+
+    Args:
+        queue_name: the folder.
+        contents: Django files or plain file objects, by original name.
 
     Raises:
-        TargetWriteFailed: the storage did not take them.
+        TargetWriteFailed: the storage did not accept them.
     """
-    files = intended(queue_name, contents)
+    files = record_intents(queue_name, contents)
     stored: list[StoredFile] = []
     try:
         for file, content in zip(files, contents.values(), strict=True):
@@ -175,17 +184,18 @@ def stored_files(queue_name: str, contents: Mapping[str, Any]) -> Iterator[list[
 
 def discard_unnamed(files: Iterable[StoredFile]) -> None:
     """
-    Delete the contents that no row has come to name, and strike out that they were meant to be stored.
+    Delete the contents that no row names, and strike out that they were to be stored.
 
-    Where that cannot be known, both stay: contents without a row harm nobody, a row without its contents would. A
-    connection that was dropped may have been dropped by a commit, and the commit may have been carried out.
+    Where it cannot be known whether a row names them, both stay: contents without a row do no harm, a row without its
+    contents would. A dropped connection may have been dropped during a commit, and the commit may have succeeded.
     """
     files = [file for file in files if file.intent is not None]
     if not files or connection.connection is None:
         return
     try:
         if not connection.in_atomic_block:
-            # Struck out means named. Asked by their key: no index finds the rows of files by theirs.
+            # If an intent was struck out, a row names the file. Intents are looked up by key, because no index finds
+            # the rows of files by uuid.
             intents = StoredIntent.objects.filter(pk__in={file.intent for file in files})
             open_intents = set(intents.values_list("pk", flat=True))
             files = [file for file in files if file.intent in open_intents]
@@ -194,7 +204,7 @@ def discard_unnamed(files: Iterable[StoredFile]) -> None:
         rows = SubmissionFile.objects.filter(uuid__in={file.uuid for file in files})
         with_row = set(rows.values_list("uuid", flat=True))
         discard(file for file in files if file.uuid not in with_row)
-        named(file for file in files if file.uuid in with_row)
+        clear_intents(file for file in files if file.uuid in with_row)
     except Error as error:
         log.warning("migration_shim: %d stored files may be left without rows: %s", len(files), type(error).__name__)
 
@@ -203,18 +213,18 @@ def discard(files: Iterable[StoredFile]) -> None:
     """
     Delete the contents of files that no row names, and strike out that they were stored.
 
-    What the storage will not delete stays written down, for the sweeper.
+    What the storage fails to delete stays written down, for the sweeper.
     """
     files = list(files)
     if not delete((file.uuid, file.stored_name) for file in files):
-        named(files)
+        clear_intents(files)
 
 
 def delete(files: Iterable[tuple[uuid.UUID, str]]) -> int:
     """
-    Delete the contents of rows that are gone, each given as (uuid, stored name). Linked ones are left alone.
+    Delete the contents of rows that are gone, each given as (uuid, stored name), and return how many could not be.
 
-    One that the storage will not delete is left too, with a warning: it harms nobody. How many were left.
+    Linked files are left alone. Files that the storage fails to delete are left with a warning; they do no harm.
     """
     failed = 0
     for key, name in files:
