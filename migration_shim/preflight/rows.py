@@ -6,9 +6,6 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from django.apps import apps
-from opaque_keys.edx.keys import CourseKey
-
 from ..backfill import classing
 from ..conf import ShimSettings
 from ..core.classification import ParsedRow, parse_row
@@ -19,6 +16,7 @@ from ..core.row_counts import Facts, RowTally
 from ..ledger import hosts
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
+from ..lms import lti
 from ..lms.points import points_possible
 from ..models import Run
 from ..runs import records as runs
@@ -28,8 +26,6 @@ from ..target import prediction
 HEADERS, PAGE = 2000, 500
 #: Rows of one callback that are read once and for all.
 LARGE = 100
-
-_LTI = "lms.djangoapps.lti_provider"
 
 
 def tally(
@@ -82,20 +78,8 @@ def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts
         lease_seconds=settings.lease_seconds,
         points_of=points_of,
         predict=prediction.predicted_points if predictable else None,
-        lti=_sends_scores(course_id),
+        lti=lti.returns_scores(course_id),
     )
-
-
-def _sends_scores(course_id: str) -> bool:
-    """
-    Whether a learner has ever come to the course over LTI from a platform that wants the score back.
-
-    Source: edx-platform, ``lti_provider/models.py``.
-    """
-    if not apps.is_installed(_LTI):
-        return False
-    launches = apps.get_model("lti_provider", "GradedAssignment").objects  # type: ignore[misc]  # the platform's
-    return launches.filter(course_key=CourseKey.from_string(course_id)).exists()
 
 
 class _Families:
