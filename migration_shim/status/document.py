@@ -113,7 +113,7 @@ class _Facts:
     """What was read, by course. ``legacy`` is None where its database does not answer."""
 
     moment: datetime
-    phases: dict[str, status_queries.Standing]
+    phases: dict[str, status_queries.CourseState]
     #: Of every LMS; what is counted is ours. None where nobody can say.
     legacy: list[on_legacy.Held] | None
     target: list[on_target.Held]
@@ -136,7 +136,7 @@ class _Facts:
 
 
 def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) -> _Facts:
-    phases = status_queries.phases(courses)
+    phases = status_queries.course_states(courses)
     runs = status_queries.newest_runs(_KINDS, courses)
     target, legacy = on_target.held(settings), None
     queues = {
@@ -186,25 +186,25 @@ def _hosts() -> dict[str, list[str]]:
 
 
 def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
-    stands = facts.phases[course_id]
-    record, change = stands.record, stands.change
+    state = facts.phases[course_id]
+    record, change = state.record, state.change
     reconcile, gate = (_complete(facts.runs[kind, course_id]) for kind in ("reconcile", "gate"))
-    drift = stands.asked is not stands.phase
+    drift = state.asked is not state.phase
     legacy, legacy_oldest = _on_legacy(course_id, facts)
     real = [held for held in facts.target if held.course == course_id and held.real]
     target = [held for held in real if held.status != "failed"]
     expired = [held for held in facts.target if held.course == course_id and held.expired]
     return {
         "course": course_id,
-        "phase": stands.phase.value,
+        "phase": state.phase.value,
         "since": record.since.isoformat() if record else None,
         "changed_by": change.changed_by if change else None,
         "changed_at": change.changed_at.isoformat() if change else None,
         "reason": change.reason if change else None,
         "drift": drift,
-        "drift_because": _because(stands, facts.moment) if drift else None,
-        "asked": stands.asked.value,
-        "flags": dict(zip(toggles.FLAGS, stands.flags, strict=True)),
+        "drift_because": _why_drifted(state, facts.moment) if drift else None,
+        "asked": state.asked.value,
+        "flags": dict(zip(toggles.FLAGS, state.flags, strict=True)),
         "platform_flag": facts.platform_flag.get(course_id),
         "released_at": record.released_at.isoformat() if record and record.released_at else None,
         "permit": record.permit or None if record else None,
@@ -280,16 +280,16 @@ def _age(since: datetime | None, moment: datetime) -> float | None:
     return max(round((moment - since).total_seconds(), 1), 0.0) if since else None
 
 
-def _because(stands: status_queries.Standing, moment: datetime) -> str:
-    steps = allowed_steps(stands.phase)
-    if stands.asked not in steps:
-        return f"from {stands.phase} a course can go to {', '.join(steps)}"
-    record = stands.record
-    if record and record.permit == stands.asked and record.permit_until:
+def _why_drifted(state: status_queries.CourseState, moment: datetime) -> str:
+    steps = allowed_steps(state.phase)
+    if state.asked not in steps:
+        return f"from {state.phase} a course can go to {', '.join(steps)}"
+    record = state.record
+    if record and record.permit == state.asked and record.permit_until:
         if record.permit_until < moment:
             return f"the permit ended at {record.permit_until.isoformat()}"
         return "the permit was given for other evidence, settings or register: ask the gate again"
-    return f"the gate has given no permit for {stands.asked}"
+    return f"the gate has given no permit for {state.asked}"
 
 
 def _on_legacy(course_id: str, facts: _Facts) -> tuple[dict[str, int] | None, dict[str, float | None] | None]:

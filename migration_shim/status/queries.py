@@ -45,7 +45,7 @@ _ALARMS = (DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, Diverge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class CourseState:
     """The phase of one course, what its flags ask for, what is on record, and how it came there."""
 
     phase: Phase
@@ -55,7 +55,7 @@ class Standing:
     change: PhaseChange | None
 
 
-def phases(courses: Collection[Course]) -> dict[Course, Standing]:
+def course_states(courses: Collection[Course]) -> dict[Course, CourseState]:
     """
     The phase in force of each course. A flip by hand that has become due is recorded, as by any submission.
 
@@ -80,7 +80,7 @@ def phases(courses: Collection[Course]) -> dict[Course, Standing]:
     found = {}
     for course in courses:
         asked = asked_phase(**_named(flags[course]))
-        found[course] = Standing(
+        found[course] = CourseState(
             phase=decisions[course].phase if course in decisions else asked,
             asked=decisions[course].asked if course in decisions else asked,
             flags=flags[course],
