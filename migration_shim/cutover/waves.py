@@ -27,7 +27,7 @@ from . import steps as cutover
 SCHEMA = "migration_shim.xqueue_cutover_wave/1"
 
 
-class Stand(enum.StrEnum):
+class WaveState(enum.StrEnum):
     """Where one course of a wave stands after the call."""
 
     DONE = "done"  # in the phase, and healthy by fresh evidence
@@ -104,9 +104,9 @@ class _Wave:
         decision = toggles.phase_of(course_id)
         if decision.phase is not self.to or decision.drift:
             return
-        stand, reasons = (Stand.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
+        stand, reasons = (WaveState.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
         self._note(course_id, stand, decision.phase, reasons)
-        if stand is Stand.FAILED:
+        if stand is WaveState.FAILED:
             self.exit_code |= ExitCode.DIFFERENCES
             self.stopped = self.stopped or f"{course_id} is not well in {self.to}"
 
@@ -116,7 +116,7 @@ class _Wave:
         waits = self.stopped or self._wait()
         if waits:
             self.exit_code |= ExitCode.LEFT_BEHIND
-            self._note(course_id, Stand.WAITS, phase, [waits])
+            self._note(course_id, WaveState.WAITS, phase, [waits])
             return
         try:
             step = cutover.run(
@@ -134,25 +134,27 @@ class _Wave:
         if step.exit_code:
             self._refuse(course_id, phase, step.content["reasons"], step.content["needed"], step.exit_code)
             return
-        self._note(course_id, Stand.PLANNED if record is None else Stand.MOVED, phase, [], step.content)
+        self._note(course_id, WaveState.PLANNED if record is None else WaveState.MOVED, phase, [], step.content)
 
     def _wait(self) -> str | None:
         """Why no further course may be moved now, if so."""
         canary = self.courses[0]
-        if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != Stand.DONE:
+        if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != WaveState.DONE:
             return f"the canary {canary} is not healthy in {self.to} yet"
-        flying = sum(found["state"] in (Stand.WATCHED, Stand.MOVED, Stand.PLANNED) for found in self.found.values())
+        flying = sum(
+            found["state"] in (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED) for found in self.found.values()
+        )
         if flying >= self.limit:
             return f"{flying} courses are in flight, and --wave allows {self.limit}"
         return None
 
     def _refuse(self, course_id: str, phase: Phase, reasons: list[str], needed: list[str], code: ExitCode) -> None:
         self.exit_code |= code
-        self._note(course_id, Stand.REFUSED, phase, reasons)
+        self._note(course_id, WaveState.REFUSED, phase, reasons)
         self.found[course_id]["needed"] = needed
 
     def _note(
-        self, course_id: str, stand: Stand, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
+        self, course_id: str, stand: WaveState, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
     ) -> None:
         self.found[course_id] = {
             "course": course_id,
@@ -174,7 +176,7 @@ class _Wave:
             "reason": self.reason,
             "limit": self.limit,
             "canary": self.courses[0],
-            "counts": {stand.value: sum(found["state"] == stand for found in courses) for stand in Stand},
+            "counts": {stand.value: sum(found["state"] == stand for found in courses) for stand in WaveState},
             "stopped": self.stopped,
             "courses": courses,
             "next": list(self._next(courses)),
@@ -182,22 +184,22 @@ class _Wave:
         }
 
     def _next(self, courses: list[dict[str, Any]]) -> list[str]:
-        failed = [found["course"] for found in courses if found["state"] == Stand.FAILED]
+        failed = [found["course"] for found in courses if found["state"] == WaveState.FAILED]
         if failed:
             return [f"xqueue_gate --course {course_id} --explain" for course_id in failed]
-        evidence_of = [found["course"] for found in courses if found["state"] in (Stand.WATCHED, Stand.MOVED)]
+        evidence_of = [found["course"] for found in courses if found["state"] in (WaveState.WATCHED, WaveState.MOVED)]
         if evidence_of and self.to is not Phase.LEGACY:
             return ["xqueue_reconcile " + " ".join(f"--course {course_id}" for course_id in evidence_of)]
-        refused = [found["course"] for found in courses if found["state"] == Stand.REFUSED and found["needed"]]
+        refused = [found["course"] for found in courses if found["state"] == WaveState.REFUSED and found["needed"]]
         return [f"xqueue_gate --course {course_id} --explain" for course_id in refused]
 
 
-def _health(course_id: str) -> tuple[Stand, list[str]]:
+def _health(course_id: str) -> tuple[WaveState, list[str]]:
     """How a course does in the phase in which it is, by the evidence of after its step."""
     record = CoursePhase.objects.get(course_id=course_id)
     reconciled = runs.last_complete("reconcile", course_id)
     if reconciled is None or reconciled.finished_at is None or reconciled.started_at < record.since:
-        return Stand.WATCHED, ["no reconcile has begun and ended since its step"]
+        return WaveState.WATCHED, ["no reconcile has begun and ended since its step"]
     result, found = gate.evaluate_course(course_id)
     bad = {
         "fence leaks": found.fence_leaks,
@@ -214,9 +216,9 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
     if result.verdict is Verdict.FAIL:
         reasons += result.reasons
     if reasons:
-        return Stand.FAILED, reasons
+        return WaveState.FAILED, reasons
     if unknown := [f"nobody has looked for {what}" for what, number in bad.items() if number is None]:
-        return Stand.WATCHED, unknown
+        return WaveState.WATCHED, unknown
     graded = LedgerEntry.objects.filter(
         course_id=course_id,
         # In live the grade of a shadow shows nothing of those who grade there.
@@ -225,7 +227,7 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
         target_graded_at__gte=record.since,
     )
     if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete changes nobody's grader
-        return Stand.WATCHED, ["no reconcile has seen a grade of the target since its step"]
+        return WaveState.WATCHED, ["no reconcile has seen a grade of the target since its step"]
     if now() - reconciled.finished_at > timedelta(seconds=load().evidence_max_age_seconds):
-        return Stand.WATCHED, ["its last reconcile is too old"]
-    return Stand.DONE, []
+        return WaveState.WATCHED, ["its last reconcile is too old"]
+    return WaveState.DONE, []
