@@ -80,7 +80,7 @@ def undelivered(course_id: str) -> QuerySet[LedgerEntry]:
     return LedgerEntry.objects.filter(pk__in=ids, learner_settled_at=None, learner_said=Learner.WAITS)
 
 
-def nobody_asked(course_id: str) -> bool:
+def learners_unasked(course_id: str) -> bool:
     """Whether learners may wait for the target, and no complete reconcile says that their states were asked."""
     own = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
     if not state.is_lms() or not own.filter(authority=Authority.TARGET).exists():

@@ -69,7 +69,7 @@ def refuse_unpassable(course_id: str) -> None:
             f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."
         )
-    if invariants.nobody_asked(course_id):
+    if invariants.learners_unasked(course_id):
         raise IllegalStep(
             f"Nobody has asked what learners of {course_id} wait for. Run a reconcile first: "
             f"xqueue_reconcile --course {course_id}"
