@@ -89,7 +89,7 @@ def learners_unasked(course_id: str) -> bool:
     return looked is None or not looked.document.get("learners", {}).get("applies")
 
 
-def wait_now(entries: Iterable[LedgerEntry]) -> set[int] | None:
+def still_waiting(entries: Iterable[LedgerEntry]) -> set[int] | None:
     """Those of these entries whose learners wait at this moment; None where one of their states cannot be read."""
     wanted = {entry.pk: attempts.submitted(entry.raw_header, entry.student_info, entry.learner) for entry in entries}
     states = state.problems({one.place for one in wanted.values() if one is not None})

@@ -69,7 +69,7 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
         return "by_another"
     told = json.dumps(results.COULD_NOT_BE_GRADED) if settings.tell_learner_of_failure else None
     came = score_events.again(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
-    still = invariants.wait_now([entry])
+    still = invariants.still_waiting([entry])
     if still is not None and not still:
         with counted([entry.pk]):  # the next comparison notes what is there
             LedgerEntry.objects.filter(pk=entry.pk).update(learner_said="")
