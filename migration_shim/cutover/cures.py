@@ -53,7 +53,7 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
 
 
 def _refuse_what_is_there(course_id: str) -> None:
-    left = invariants.leaks_now(course_id)
+    left = invariants.current_fence_leaks(course_id)
     if left is None:
         raise ShimError("Nobody can tell whether the leak is mended: XQueue's database does not answer.")
     if left:

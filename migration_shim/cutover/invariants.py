@@ -23,7 +23,7 @@ from ..target import reader
 _TARGETS = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]
 
 
-def leaks_now(course_id: str) -> int | None:
+def current_fence_leaks(course_id: str) -> int | None:
     """
     How many copies stand on either system now without their whole fence, whether an entry knows them or not.
 
@@ -117,7 +117,7 @@ def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
 
 def fence_leaks(course_id: str) -> int | None:
     """All leaks of a course: on record and not signed for, or there now. None where that cannot be told."""
-    now_there = leaks_now(course_id)
+    now_there = current_fence_leaks(course_id)
     if now_there is None:
         return None
     record = CoursePhase.objects.filter(course_id=course_id).first()
