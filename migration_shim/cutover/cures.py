@@ -61,7 +61,7 @@ def _refuse_what_is_there(course_id: str) -> None:
 
 
 def _refuse_what_waits(course_id: str) -> None:
-    left = invariants.wrong_side_now(course_id)
+    left = invariants.current_wrong_side(course_id)
     if left is None:
         raise ShimError("Nobody can tell whether any of them waits on legacy still: XQueue's database does not answer.")
     if left:

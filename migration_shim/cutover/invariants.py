@@ -63,7 +63,7 @@ def wrong_side(course_id: str) -> int:
     return _on_the_wrong_side(course_id).count()
 
 
-def wrong_side_now(course_id: str) -> int | None:
+def current_wrong_side(course_id: str) -> int | None:
     """How many of these legacy has to this day: what has vanished waits for nobody. None where it does not answer."""
     known = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
     ids = [legacy_id for legacy_id in known if legacy_id is not None]
