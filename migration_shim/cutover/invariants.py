@@ -125,7 +125,7 @@ def fence_leaks(course_id: str) -> int | None:
     return max(found, record.fence_leaks if record else 0, _said(course_id, "fence_leaks") or 0)
 
 
-def doubles(course_id: str) -> int | None:
+def double_authority_count(course_id: str) -> int | None:
     """
     The submissions of a course that both systems have had for real. None where that cannot be told.
 
