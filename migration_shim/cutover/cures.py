@@ -88,7 +88,7 @@ def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
     rows = Divergence.objects.filter(course_id=course_id, klass=klass, cured_at=None)
     ids = set(rows.values_list("entry_id", flat=True))
     if klass is DivergenceClass.DOUBLE_AUTHORITY:
-        ids |= set(invariants.double_authority(course_id).values_list("pk", flat=True))
+        ids |= set(invariants.double_authority_entries(course_id).values_list("pk", flat=True))
     number = len(ids)
     if klass is DivergenceClass.FENCE_LEAK:
         number, record.fence_leaks = max(number, record.fence_leaks), 0

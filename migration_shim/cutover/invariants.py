@@ -45,11 +45,11 @@ def on_record(course_id: str) -> Counter[DivergenceClass]:
         {DivergenceClass(klass): number for klass, number in rows.values_list("klass").annotate(Count("id"))}
     )
     # What a handoff has seen since the last reconcile counts at once.
-    found[DivergenceClass.DOUBLE_AUTHORITY] = double_authority(course_id).count()
+    found[DivergenceClass.DOUBLE_AUTHORITY] = double_authority_entries(course_id).count()
     return found
 
 
-def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
+def double_authority_entries(course_id: str) -> QuerySet[LedgerEntry]:
     """The entries of a course that both systems have had for real, and that nobody has signed for."""
     seen = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.DOUBLE_AUTHORITY, cured_at=None)
     flagged = LedgerEntry.objects.filter(double_authority=True, course_id=course_id)
@@ -133,7 +133,7 @@ def double_authority_count(course_id: str) -> int | None:
     else one must have looked since the course is in its phase.
     """
     said = _said(course_id, "double_authority")
-    found = max(double_authority(course_id).count(), said or 0)
+    found = max(double_authority_entries(course_id).count(), said or 0)
     if found or not _was_the_targets(course_id):
         return found
     record = CoursePhase.objects.filter(course_id=course_id).first()

@@ -110,7 +110,7 @@ def look(
         compared=reconciled is not None,
         shadow_leaks=shadow_leaks,
         leaks_answered=_answered(course_id),
-        double_authority=invariants.double_authority(course_id).count(),
+        double_authority=invariants.double_authority_entries(course_id).count(),
         undelivered=invariants.undelivered(course_id).count(),
         undelivered_by_target=invariants.undelivered(course_id).filter(authority=Authority.TARGET).count(),
         undeliverable=invariants.undelivered(course_id).exclude(undeliverable="").count(),
