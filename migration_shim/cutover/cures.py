@@ -73,7 +73,7 @@ def _refuse_what_waits(course_id: str) -> None:
 
 def _refuse_who_waits(course_id: str) -> None:
     """Only those for whom nothing can be done are signed for while they wait; the others the watch delivers to."""
-    left = invariants.still_waiting(invariants.undelivered(course_id).filter(undeliverable=""))
+    left = invariants.still_waiting(invariants.undelivered_entries(course_id).filter(undeliverable=""))
     if left is None:
         raise ShimError("Nobody can tell whether any of them waits: a learner's state cannot be read. Reconcile.")
     if left:

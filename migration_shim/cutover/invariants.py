@@ -73,7 +73,7 @@ def current_wrong_side(course_id: str) -> int | None:
         return None
 
 
-def undelivered(course_id: str) -> QuerySet[LedgerEntry]:
+def undelivered_entries(course_id: str) -> QuerySet[LedgerEntry]:
     """The entries whose learners waited in vain when their states were asked last, and that nobody has signed for."""
     alarms = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.UNDELIVERED, cured_at=None)
     ids = list(alarms.values_list("entry_id", flat=True))  # few, and outside an LMS nobody else's learner is settled

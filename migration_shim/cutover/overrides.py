@@ -64,7 +64,7 @@ def refuse_unpassable(course_id: str) -> None:
             f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."
         )
-    if waiting := invariants.undelivered(course_id).count():
+    if waiting := invariants.undelivered_entries(course_id).count():
         raise IllegalStep(
             f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."

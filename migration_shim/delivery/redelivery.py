@@ -48,7 +48,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
         settings: the settings in force.
         check: called before each submission; it may raise to stop.
     """
-    wanted = invariants.undelivered(course_id).filter(authority=Authority.TARGET, undeliverable="")
+    wanted = invariants.undelivered_entries(course_id).filter(authority=Authority.TARGET, undeliverable="")
     wanted = wanted.filter(delivery_tries__lt=TRIES)  # of one that died with its last try the next look says so
     if not wanted.exists():
         return {}
