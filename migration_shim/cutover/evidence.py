@@ -56,7 +56,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     everything = told if unseen is None else counts.joined(told, counts.loose(course_id, unseen))
     numbers = cohorts.counting(told, authority)
     window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
-    classes, grave = cohorts.by_class(numbers), invariants.on_record(course_id)
+    classes, grave = cohorts.by_class(numbers), invariants.grave_on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
         reconcile_age=_age(reconciled),

@@ -38,7 +38,7 @@ def current_fence_leaks(course_id: str) -> int | None:
     return reader.half_fenced(course_id) + reverse
 
 
-def on_record(course_id: str) -> Counter[DivergenceClass]:
+def grave_on_record(course_id: str) -> Counter[DivergenceClass]:
     """The grave divergences of a course that nobody has signed for, by class: what a stopped run has found counts."""
     rows = Divergence.objects.filter(course_id=course_id, klass__in=GRAVE, cured_at=None).order_by()
     found = Counter(
@@ -121,7 +121,7 @@ def fence_leaks(course_id: str) -> int | None:
     if now_there is None:
         return None
     record = CoursePhase.objects.filter(course_id=course_id).first()
-    found = on_record(course_id)[DivergenceClass.FENCE_LEAK] + now_there
+    found = grave_on_record(course_id)[DivergenceClass.FENCE_LEAK] + now_there
     return max(found, record.fence_leaks if record else 0, _said(course_id, "fence_leaks") or 0)
 
 
