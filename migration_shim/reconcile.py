@@ -251,7 +251,7 @@ class _Reconcile:
             noise=twins.counted(numbers),
             confusion=aggregates.confusion(course_id),
             daily=aggregates.daily(numbers),
-            overrides=overrides.active(course_id, moment),
+            overrides=overrides.described(course_id, moment),
             register=known_differences.described_of(course_id, moment),
             versions=record.versions,
             settings_digest=runs.digest(record.settings),

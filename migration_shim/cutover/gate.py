@@ -110,7 +110,7 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
         "needed": list(result.needed),
         "ways_out": list(result.ways_out),
         "notes": list(result.notes),
-        "overrides": overrides.active(course_id, moment),
+        "overrides": overrides.described(course_id, moment),
         "register": known_differences.described_of(course_id, moment),
         "evidence": {
             "reconcile_age_seconds": evidence.reconcile_age,

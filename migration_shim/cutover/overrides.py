@@ -108,7 +108,7 @@ def in_force(course_id: str, moment: datetime) -> QuerySet[GateOverride]:
     return _in_force(moment).filter(course_id=course_id)
 
 
-def active(course_id: str, moment: datetime) -> list[dict[str, Any]]:
+def described(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     """The same as plain data, for documents and reports."""
     return active_of([course_id], moment)[course_id]
 

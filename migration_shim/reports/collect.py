@@ -47,7 +47,7 @@ def gather(
         made_at=moment.isoformat(),
         gates={course: gate.document(course, *gate.evaluate_course(course)) for course in courses},
         runs={course: _run(course) for course in courses},
-        overrides=[{"course": course} | item for course in courses for item in overrides.active(course, moment)],
+        overrides=[{"course": course} | item for course in courses for item in overrides.described(course, moment)],
         known_differences=[known_differences.described(item, moment, hits[item.pk]) for item in register],
         divergences=divergences,
         content=_content if include_content else None,
