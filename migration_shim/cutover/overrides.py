@@ -110,10 +110,10 @@ def in_force(course_id: str, moment: datetime) -> QuerySet[GateOverride]:
 
 def described(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     """The same as plain data, for documents and reports."""
-    return active_of([course_id], moment)[course_id]
+    return described_by_course([course_id], moment)[course_id]
 
 
-def active_of(course_ids: Collection[str], moment: datetime) -> dict[str, list[dict[str, Any]]]:
+def described_by_course(course_ids: Collection[str], moment: datetime) -> dict[str, list[dict[str, Any]]]:
     """The same for many courses, in one statement."""
     found: dict[str, list[dict[str, Any]]] = {course_id: [] for course_id in course_ids}
     for row in _in_force(moment).filter(course_id__in=course_ids):

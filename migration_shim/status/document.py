@@ -162,7 +162,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         alarms=status_queries.alarms(courses),
         runs=runs,
         backfills=status_queries.newest_backfills(courses),
-        overrides=overrides.active_of(courses, moment),
+        overrides=overrides.described_by_course(courses, moment),
         unknown_queues=status_unknown_queues.unknown(courses),
         new_queues=status_unknown_queues.last_seen_new(),
         reverse_suffix=settings.reverse_queue_suffix,
