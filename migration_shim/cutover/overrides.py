@@ -88,7 +88,7 @@ def refuse_unpassable(course_id: str) -> None:
         )
 
 
-def signer(login: str | None) -> Any:
+def lms_user(login: str | None) -> Any:
     """
     The LMS user with this name, to sign flags with; None for None.
 

@@ -82,7 +82,7 @@ def run(
         raise ShimError(
             f"{FLAG} is a flag of the platform's waffle_utils, which is not installed here: run this in an LMS."
         )
-    signer = overrides.signer(login)
+    signer = overrides.lms_user(login)
     content = _plan(course_id, reason, override)
     executed = False
     if execute and content["permitted"]:

@@ -86,7 +86,7 @@ def run(
         ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
-    signer = overrides.signer(login)
+    signer = overrides.lms_user(login)
     toggles.new_work_cycle()
     # Before the lock: the way back waits for no other step because XQueue's database is slow to answer that one.
     flying = impact.in_flight(course_id)
