@@ -84,7 +84,7 @@ def run(
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
         def one(course_id: str) -> dict[str, Any]:
-            with runs.running("reconcile", course_id, judge=gate.judge) as record:
+            with runs.running("reconcile", course_id, judge=gate.review_permit) as record:
                 at_work.append(record)
                 reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()

@@ -50,7 +50,7 @@ def run_gate(course_id: str) -> Document:
     return Document(content=record.document, exit_code=exit_code(result.verdict))
 
 
-def judge(run: Run) -> None:
+def review_permit(run: Run) -> None:
     """
     Renew the permit of a course by a run that ends in this transaction, or withdraw it. It never gives one.
 

@@ -48,7 +48,7 @@ def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
         ConfigurationError: the settings are not usable.
         LegacyNotReadable: XQueue's rows cannot be read.
     """
-    with runs.running("preflight", course_id, judge=gate.judge) as record:
+    with runs.running("preflight", course_id, judge=gate.review_permit) as record:
         site.check_readable()
         content = _content(course_id, record, progress, probe=probe)
         record.document, record.complete = content, True
