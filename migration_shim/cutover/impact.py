@@ -51,7 +51,7 @@ def in_flight(course_id: str) -> InFlight:
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.by_status(course_id)}
 
 
-def strangers(course_id: str) -> dict[str, int] | None:
+def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
     """
     By host, legacy's unretired rows of a course of which nobody has said whether they are another LMS's.
 

@@ -221,7 +221,7 @@ def _plan(
 
 def _strangers(course_id: str) -> str:
     """Why rows on legacy keep a course from going on: whether they are ours nobody has said. Empty where none do."""
-    rows = impact.strangers(course_id)
+    rows = impact.rows_of_unknown_lms(course_id)
     if rows is None:
         return "legacy's database does not answer: whether rows of an unknown LMS wait there cannot be told"
     named = ", ".join(f"{number} of {host}" for host, number in rows.items())
