@@ -63,7 +63,7 @@ def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
         return None
 
 
-def becomes(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]:
+def fate_of_rows(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]:
     """What a step makes of the rows in flight: who grades them, and the command by which they change sides instead."""
     found = []
     for side in Authority:

@@ -210,7 +210,7 @@ def _plan(
         "authoritative_after": to.authority.value,
         "platform_flag_before": past_the_shim,
         "in_flight": flying,
-        "becomes": impact.becomes(course_id, to, flying),
+        "becomes": impact.fate_of_rows(course_id, to, flying),
         **impact.asked_of_graders(course_id, to, flying),
         "remember": _AFTER[to],
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
