@@ -92,7 +92,7 @@ def fate_of_rows(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, 
     return found
 
 
-def asked_of_graders(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
+def grader_tasks(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
     """The queues to poll after a step, by name on each seam, and the entries that XQUEUES needs for them."""
     settings, _ = usable()
     polled = list(

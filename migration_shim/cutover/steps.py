@@ -211,7 +211,7 @@ def _plan(
         "platform_flag_before": past_the_shim,
         "in_flight": flying,
         "becomes": impact.fate_of_rows(course_id, to, flying),
-        **impact.asked_of_graders(course_id, to, flying),
+        **impact.grader_tasks(course_id, to, flying),
         "remember": _AFTER[to],
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
         "next": [command.format(course=course_id) for command in _NEXT[to]],
