@@ -52,7 +52,7 @@ PURGED = "residue_purged"
 _ACCEPTABLE = frozenset({"submission_time_format", PURGED})
 
 
-def turn_off(course_id: str, *, user: Any, note: str) -> bool:
+def turn_off_platform_flag(course_id: str, *, user: Any, note: str) -> bool:
     """Turn the platform's own flag off for a course, where it is on; whether it was."""
     on = platform.submission_flag_on(course_id)
     if on:

@@ -114,7 +114,7 @@ def run(
                 seconds=load().override_seconds,
                 result=result,
             )
-        turned_off = release.turn_off(course_id, user=signer, note=reason)
+        turned_off = release.turn_off_platform_flag(course_id, user=signer, note=reason)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
         proof = {
             "digest": runs.digest(content),
