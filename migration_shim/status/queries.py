@@ -184,7 +184,7 @@ def moves(courses: Collection[Course]) -> dict[tuple[Course, str], tuple[int, da
     return {(row["course_id"], row["move"]): (row["number"], row["oldest"]) for row in rows}
 
 
-def owed(courses: Collection[Course], leg: str, authority: Authority) -> dict[Course, dict[str, int]]:
+def owed_copies(courses: Collection[Course], leg: str, authority: Authority) -> dict[Course, dict[str, int]]:
     """
     By course: how many copies of a leg are missing, and how many have failed. One statement.
 
