@@ -156,7 +156,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         legacy=legacy,
         target=target,
         unserved=unserved,
-        moves=status_queries.moves(courses),
+        moves=status_queries.rows_between_systems(courses),
         shadows_owed=status_queries.owed_copies(courses, "target_leg", Authority.LEGACY),
         reverse_owed=status_queries.owed_copies(courses, "legacy_leg", Authority.TARGET),
         alarms=status_queries.alarms(courses),

@@ -177,7 +177,7 @@ def _read(ids: Collection[int]) -> list[dict[str, Any]]:
     )
 
 
-def moves(courses: Collection[Course]) -> dict[tuple[Course, str], tuple[int, datetime | None]]:
+def rows_between_systems(courses: Collection[Course]) -> dict[tuple[Course, str], tuple[int, datetime | None]]:
     """By course and move: how many entries are between the systems, and since when the oldest. One statement."""
     between = LedgerEntry.objects.filter(move__in=BETWEEN, course_id__in=courses)
     rows = between.order_by().values("course_id", "move").annotate(number=Count("id"), oldest=Min("moved_at"))
