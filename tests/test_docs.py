@@ -373,6 +373,6 @@ def test_json_in_the_runbook_is_what_the_command_prints(settings):
         arrived_at=now(),
     )
 
-    printed = graders.configuration("course-v1:ExU+PY1+2026")
+    printed = graders.watcher_configuration("course-v1:ExU+PY1+2026")
 
     assert [json.loads(block) for block in blocks] == list(printed.values())

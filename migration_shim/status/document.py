@@ -89,7 +89,7 @@ def _described(course_id: str, facts: _Facts, watcher_config: bool) -> dict[str,
     course = _course(course_id, facts)
     course["attention"] = attention(course)
     if watcher_config:
-        course["watcher_config"] = graders.configuration(course_id)
+        course["watcher_config"] = graders.watcher_configuration(course_id)
     return course
 
 

@@ -24,7 +24,7 @@ def seam_url() -> str:
     return getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
 
 
-def configuration(course_id: str) -> dict[str, Any]:
+def watcher_configuration(course_id: str) -> dict[str, Any]:
     """
     The entries of ``xqwatcher.json``, of ``xqueue_servers.json``, of ``conf.d``, of XQueue's ``XQUEUES``, and of
     our own ``GRADER_QUEUES``, for the queues of a course.
