@@ -94,7 +94,7 @@ def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Ite
         held = on_legacy.held()
     except DatabaseError:  # a finding of its own
         held = []
-    for row in watchers.unserved(held, on_target.held(settings), {course_id: queues}, settings, now()):
+    for row in watchers.queues_without_watcher(held, on_target.held(settings), {course_id: queues}, settings, now()):
         if course_id in row["courses"]:
             about = f"{row['side']}: {row['rows']} rows, the oldest for {row['oldest_seconds']:.0f} s"
             yield found(RULES["unwatched"], queue=row["queue"], about=about)

@@ -146,10 +146,10 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
     }
     try:
         legacy = on_legacy.everything()
-        unserved = graders.unserved(on_legacy.ours(legacy), target, queues, settings, moment)
+        unserved = graders.queues_without_watcher(on_legacy.ours(legacy), target, queues, settings, moment)
     except AWAY:
         # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
-        legacy, unserved = None, graders.unserved([], target, queues, settings, moment)
+        legacy, unserved = None, graders.queues_without_watcher([], target, queues, settings, moment)
     return _Facts(
         moment=moment,
         phases=phases,

@@ -69,7 +69,7 @@ def watcher_configuration(course_id: str) -> dict[str, Any]:
     }
 
 
-def unserved(
+def queues_without_watcher(
     legacy: Iterable[on_legacy.Held],
     target: Iterable[on_target.Held],
     queues: Mapping[str, Collection[str]],
