@@ -163,7 +163,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         runs=runs,
         backfills=status_queries.newest_backfills(courses),
         overrides=overrides.described_by_course(courses, moment),
-        unknown_queues=status_unknown_queues.unknown(courses),
+        unknown_queues=status_unknown_queues.unknown_to_xqueue(courses),
         new_queues=status_unknown_queues.last_seen_new(),
         reverse_suffix=settings.reverse_queue_suffix,
         undelivered=status_queries.undelivered(courses),

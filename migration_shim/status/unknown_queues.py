@@ -26,7 +26,7 @@ NOT_FOUND = "refused: Queue '"
 NEW_FOR = timedelta(days=1)
 
 
-def unknown(courses: Collection[str]) -> dict[str, dict[str, int]]:
+def unknown_to_xqueue(courses: Collection[str]) -> dict[str, dict[str, int]]:
     """
     By course and queue: how many reverse copies XQueue has refused because it does not know their queue. One statement.
 

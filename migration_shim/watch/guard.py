@@ -232,7 +232,7 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
 def _unknown_queues(course_id: str, phase: Phase, settings: ShimSettings) -> tuple[tuple[str, str, int], ...]:
     if phase is not Phase.LIVE:
         return ()  # nobody writes reverse shadows
-    refused = unknown_queues.unknown([course_id]).get(course_id, {})
+    refused = unknown_queues.unknown_to_xqueue([course_id]).get(course_id, {})
     return tuple((queue, queue + settings.reverse_queue_suffix, rows) for queue, rows in refused.items())
 
 
