@@ -46,7 +46,7 @@ def unknown_to_xqueue(courses: Collection[str]) -> dict[str, dict[str, int]]:
     return found
 
 
-def new(course_id: str, moment: datetime) -> list[dict[str, Any]]:
+def new_queues(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     """
     The queues of a course that nobody had seen before the last day: ``queue``, ``since`` and ``rows``.
 
@@ -82,7 +82,7 @@ def _on_legacy(queue: str) -> bool:
 
 
 def last_seen_new() -> dict[str, list[dict[str, Any]]]:
-    """What the last whole round of the watch has found by ``new``, by course. One statement."""
+    """What the last whole round of the watch has found by ``new_queues``, by course. One statement."""
     last = Run.objects.filter(kind="watch", finished_at__isnull=False).order_by("-id")
     courses = last.values_list("document__courses", flat=True).first() or []
     return {course["course"]: course.get("new_queues") or [] for course in courses}
