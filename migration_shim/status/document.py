@@ -164,7 +164,7 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         backfills=status_queries.newest_backfills(courses),
         overrides=overrides.described_by_course(courses, moment),
         unknown_queues=status_unknown_queues.unknown_to_xqueue(courses),
-        new_queues=status_unknown_queues.last_seen_new(),
+        new_queues=status_unknown_queues.new_queues_of_last_watch(),
         reverse_suffix=settings.reverse_queue_suffix,
         undelivered=status_queries.undelivered(courses),
         passed_through=status_queries.passed_through(courses),

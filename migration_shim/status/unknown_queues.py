@@ -81,7 +81,7 @@ def _on_legacy(queue: str) -> bool:
         return False
 
 
-def last_seen_new() -> dict[str, list[dict[str, Any]]]:
+def new_queues_of_last_watch() -> dict[str, list[dict[str, Any]]]:
     """What the last whole round of the watch has found by ``new_queues``, by course. One statement."""
     last = Run.objects.filter(kind="watch", finished_at__isnull=False).order_by("-id")
     courses = last.values_list("document__courses", flat=True).first() or []
