@@ -60,7 +60,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
     phase_memory.leave(course_id, decision.phase)  # the cache may have been emptied since the step
     record = CoursePhase.objects.filter(course_id=course_id).first()
     since = record.since if record else None
-    seen = look(course_id, decision.phase, since, settings, reconciled)
+    seen = observe(course_id, decision.phase, since, settings, reconciled)
     found = breaches(seen, Bounds(thresholds=settings.thresholds(), overdue=settings.watch_overdue_limit))
     failed = [breach for breach in found if breach.target_failed]
     step: dict[str, Any] = {"stepped_back": False, "not_stepped_back": ""}
@@ -88,7 +88,7 @@ def _is_legacy(phase: Phase, step: dict[str, Any]) -> bool:
     return step["stepped_back"] or phase.authority is Authority.LEGACY
 
 
-def look(
+def observe(
     course_id: str, phase: Phase, since: datetime | None, settings: ShimSettings, reconciled: dict[str, Any] | None
 ) -> Seen:
     """What there is to be seen of a course; of its submissions, of those that came ``since`` it is in its phase."""
