@@ -49,7 +49,9 @@ def _owe(forgotten: QuerySet[LedgerEntry]) -> None:
         LedgerEntry.objects.filter(pk__in=found, copy_due=None).update(copy_due=now())
 
 
-def shadows(courses: list[str], settings: ShimSettings, tell: Callable[[str], None]) -> dict[str, Any] | None:
+def write_owed_shadows(
+    courses: list[str], settings: ShimSettings, tell: Callable[[str], None]
+) -> dict[str, Any] | None:
     """
     Write the shadows that these courses are owed, as ``xqueue_backfill --mode shadow`` does; None where none is owed.
 

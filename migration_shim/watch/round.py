@@ -199,7 +199,7 @@ class _Round:
     def _repair(self, courses: list[str]) -> dict[str, Any] | None:
         if self._is_waiting():
             return None
-        done = repair.shadows(courses, self.settings, self._alive)
+        done = repair.write_owed_shadows(courses, self.settings, self._alive)
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
 
     def _forget(self) -> int:

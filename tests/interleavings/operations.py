@@ -531,7 +531,7 @@ def _link(world: World, user: int) -> Callable[[], Any]:
 @operation("repair", (SHADOW, LIVE), user=ON_TARGET, refusals=(RunLocked,))
 def _repair(world: World, user: int) -> Callable[[], Any]:
     if world.phase is SHADOW:
-        return lambda: repair.shadows([COURSE], conf.load(), nothing)
+        return lambda: repair.write_owed_shadows([COURSE], conf.load(), nothing)
     return lambda: repair.reverse_shadows(COURSE, conf.load(), nothing)
 
 

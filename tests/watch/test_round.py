@@ -314,7 +314,7 @@ STEPS = {
     "reconcile": (watch.reconcile, "run"),
     "guard": (watch.guard, "guard"),
     "reverse": (repair, "reverse_shadows"),
-    "shadows": (repair, "shadows"),
+    "shadows": (repair, "write_owed_shadows"),
     "forget": (user_retirement, "forget_due"),
     "purge": (purge, "purge"),
     "sweep": (watch.orphaned_files, "sweep"),
