@@ -69,7 +69,7 @@ def write_owed_shadows(
     return backfill.run(request, lambda done, total: tell(""), tell).content
 
 
-def reverse_shadows(course_id: str, settings: ShimSettings, check: Callable[[], object]) -> dict[str, int]:
+def write_owed_reverse_shadows(course_id: str, settings: ShimSettings, check: Callable[[], object]) -> dict[str, int]:
     """
     Write the reverse shadows that a course is owed; how many are ``owed``, and how many were ``started``.
 

@@ -175,7 +175,7 @@ class _Round:
         course |= self._try("guard", course_id, guard.guard, course_id, self.settings, whole) or {}
         if course["phase"] in (Phase.LIVE, Phase.COMPLETE):
             course["new_queues"] = self._try("queues", course_id, unknown_queues.new_queues, course_id, now()) or []
-        reverse = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)
+        reverse = self._try("reverse", course_id, repair.write_owed_reverse_shadows, course_id, self.settings, check)
         # What a submission is owed it is owed in whatever phase its course is by now.
         if reverse is not None and (reverse["owed"] or course["phase"] == Phase.LIVE):
             course["reverse"] = reverse

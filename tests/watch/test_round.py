@@ -313,7 +313,7 @@ STEPS = {
     "return": (unfinished, "finish_return"),
     "reconcile": (watch.reconcile, "run"),
     "guard": (watch.guard, "guard"),
-    "reverse": (repair, "reverse_shadows"),
+    "reverse": (repair, "write_owed_reverse_shadows"),
     "shadows": (repair, "write_owed_shadows"),
     "forget": (user_retirement, "forget_due"),
     "purge": (purge, "purge"),
