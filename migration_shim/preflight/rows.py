@@ -28,7 +28,7 @@ HEADERS, PAGE = 2000, 500
 LARGE = 100
 
 
-def tally(
+def count_rows(
     course_id: str,
     settings: ShimSettings,
     record: Run,

@@ -61,7 +61,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
     unpredictable = list(_unpredictable())
     by_host: Counter[str] = Counter()
     predictable = not unpredictable
-    tally = rows.tally(course_id, settings, record, progress, predictable=predictable, by_host=by_host)
+    tally = rows.count_rows(course_id, settings, record, progress, predictable=predictable, by_host=by_host)
     probes = [_sent(tally, name, settings) for name in sorted(tally.queues)] if probe else []
     kept, past = history.retention(), history.history(tally, settings)
     findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
