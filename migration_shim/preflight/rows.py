@@ -48,7 +48,7 @@ def count_rows(
         predictable: whether the installed edx-submissions can be asked what it would store.
         by_host: told how many rows of the course there are, whosever, by the host of their callbacks.
     """
-    counted, families = RowTally(facts(course_id, settings, predictable=predictable)), _Families()
+    counted, families = RowTally(counting_context(course_id, settings, predictable=predictable)), _Families()
     total = legacy_rows.count(after=0, unretired_only=False)
     read = 0
     for page in legacy_rows.headers(size=HEADERS):
@@ -65,7 +65,7 @@ def count_rows(
     return counted
 
 
-def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts:
+def counting_context(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts:
     """What a tally of a course has to know besides its rows."""
 
     @functools.lru_cache(maxsize=1024)
