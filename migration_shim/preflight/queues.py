@@ -31,7 +31,7 @@ def findings(queues: dict[str, Queue], settings: ShimSettings) -> Iterator[Findi
         yield from _of_files(name, queue, storage, settings)
         if has_suffix(name, settings.suffixes):
             yield found(RULES["queue_reserved"], queue=name)
-        if not known(name):
+        if not is_known_to_xqueue(name):
             yield found(RULES["queue_unknown"], queue=name)
         yield from _of_reverse(name + settings.reverse_queue_suffix, settings)
 
@@ -95,13 +95,13 @@ def _missing(row: LegacyRow, storage: files.Source, settings: ShimSettings) -> s
 
 def _of_reverse(queue: str, settings: ShimSettings) -> Iterator[Finding]:
     """What is wrong with a queue of reverse shadows, if anything: XQueue must know it and a grader poll it."""
-    if not known(queue):
+    if not is_known_to_xqueue(queue):
         yield found(RULES["reverse_queue_unknown"], queue=queue)
     elif not legacy_rows.pulled_since(queue, now() - timedelta(seconds=settings.evidence_max_age_seconds)):
         yield found(RULES["reverse_queue_not_polled"], queue=queue)
 
 
-def known(queue: str) -> bool:
+def is_known_to_xqueue(queue: str) -> bool:
     """Whether XQueue says that it has a queue."""
     try:
         error, _ = LegacyClient().queue_length(queue)
