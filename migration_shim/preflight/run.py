@@ -116,6 +116,6 @@ def _cohorts(tally: RowTally) -> Iterator[dict[str, Any]]:
         }
 
 
-def codes() -> Iterable[str]:
+def finding_codes() -> Iterable[str]:
     """Every code that a preflight can report."""
     return (*RULES, *SITE_RULES)
