@@ -31,7 +31,7 @@ _NAME_LIMIT = 150
 
 
 @sensitive_variables("password")
-def grader(request: HttpRequest, username: str, password: str) -> User | None:
+def authenticate_grader(request: HttpRequest, username: str, password: str) -> User | None:
     """
     The grader whose account and password these are, or None.
 

@@ -78,7 +78,7 @@ def login(request: HttpRequest) -> HttpResponse:
     if _is_submitter(username, password):
         submit_login.set_cookie(response, request, username, password)
         return response
-    user = grader_login.grader(request, username, password)
+    user = grader_login.authenticate_grader(request, username, password)
     if user is None:
         log.warning("migration_shim: a login was refused")
         return reply(False, "Incorrect login credentials")
