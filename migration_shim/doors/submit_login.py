@@ -25,7 +25,7 @@ COOKIE_AGE = 12 * 3600
 
 
 @sensitive_variables()
-def valid(username: str, password: str, settings: ShimSettings) -> bool:
+def is_account(username: str, password: str, settings: ShimSettings) -> bool:
     """Whether this is an account of the door; every account is compared, in constant time."""
     found = False
     for name, secret in settings.submit_users.items():
@@ -46,7 +46,7 @@ def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
     """
     cookie = request.COOKIES.pop(COOKIE, "")
     basic = _basic(request)
-    if basic is not None and valid(*basic, settings):
+    if basic is not None and is_account(*basic, settings):
         return True
     try:
         said = signing.loads(cookie, salt=_SALT, max_age=COOKIE_AGE)

@@ -89,7 +89,7 @@ def login(request: HttpRequest) -> HttpResponse:
 @sensitive_variables()
 def _is_submitter(username: str, password: str) -> bool:
     try:
-        return submit_login.valid(username, password, _settings())
+        return submit_login.is_account(username, password, _settings())
     except ConfigurationError as error:
         count("door_not_configured", error)
         return False
