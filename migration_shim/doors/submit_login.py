@@ -36,7 +36,7 @@ def is_account(username: str, password: str, settings: ShimSettings) -> bool:
 
 
 @sensitive_variables()
-def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
+def is_authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
     """
     Whether a request carries an account of the door, by HTTP Basic or by the door's cookie.
 

@@ -129,7 +129,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         # Whom to let in cannot be told, so nobody is; the LMS shows its learner today's text for it.
         count("door_not_configured", error)
         return reply(False, "cannot connect to server")
-    if not submit_login.authenticated(request, settings):
+    if not submit_login.is_authenticated(request, settings):
         return reply(False, "login_required")
     if request.method != "POST":
         return reply(False, "Queue requests should use HTTP POST")
