@@ -73,10 +73,12 @@ def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -
         stamp.check()
     before = now() - timedelta(seconds=settings.purge_after_seconds)
     due = LedgerEntry.objects.filter(purged_at=None, settled_at__lt=before)
-    return drop(due, execute=execute, check=check)
+    return drop_residue(due, execute=execute, check=check)
 
 
-def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None], failed_too: bool = False) -> Purged:
+def drop_residue(
+    due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None], failed_too: bool = False
+) -> Purged:
     """
     Drop the residue of those of these entries that can spare it.
 

@@ -21,7 +21,7 @@ from ..conf import ShimSettings, load
 from ..core.identity import RETIRED
 from ..lms.users import anonymous_ids
 from ..models import LedgerEntry
-from .purge import drop
+from .purge import drop_residue
 
 
 def retire_user(sender: Any, user: Any, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ def forget_due(
         marked = marked.filter(learner__in=learners)
     long_ago = now() - timedelta(seconds=settings.purge_after_seconds)
     due = marked.filter(Q(settled_at__isnull=False) | Q(arrived_at__lt=long_ago), purged_at=None)
-    drop(due, execute=True, check=check, failed_too=True)
+    drop_residue(due, execute=True, check=check, failed_too=True)
     forgotten = 0
     for learner in list(marked.order_by().values_list("learner", flat=True).distinct()):
         check()
