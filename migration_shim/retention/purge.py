@@ -135,7 +135,7 @@ def _drop(entries: QuerySet[LedgerEntry]) -> int:
     return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
 
 
-def size() -> dict[str, Any]:
+def ledger_size() -> dict[str, Any]:
     """How large the ledger is: its entries, those with residue, and since when the oldest of these is settled."""
     sizes = counts.sizes().values()
     entries, dropped = sum(size.entries for size in sizes), sum(size.dropped for size in sizes)

@@ -207,7 +207,7 @@ class _Round:
 
     def _purge(self) -> dict[str, Any]:
         found = purge.purge(self.settings, execute=self.purge, check=self.control.check).content()
-        return {"executed": self.purge, **found, "ledger": purge.size()}
+        return {"executed": self.purge, **found, "ledger": purge.ledger_size()}
 
     def _sweep(self) -> dict[str, Any]:
         before = now() - timedelta(seconds=self.settings.sweep_after_seconds)
