@@ -41,7 +41,7 @@ def complaints() -> list[checks.CheckMessage]:
     return [message for message in found if message.level >= checks.WARNING]
 
 
-def refuse() -> None:
+def refuse_on_complaints() -> None:
     """Raise ``ConfigurationError`` with every complaint: what moves a course on does not begin on a broken ground."""
     if found := complaints():
         raise ConfigurationError(" ".join(f"{message.msg} ({message.id})" for message in found))

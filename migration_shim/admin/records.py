@@ -239,7 +239,7 @@ class CoursePhaseAdmin(_ReadOnly):
     def _check(self, to: str) -> None:
         """As the command: nothing but the way back begins where the app's checks find anything."""
         if to != Phase.LEGACY:
-            checks.refuse()
+            checks.refuse_on_complaints()
 
     def _refuse(self, request: HttpRequest, form: forms.Form) -> HttpResponse:
         """A form that nobody got from a page of ours, or a course key with a slip in it."""

@@ -108,7 +108,7 @@ class _Round:
 
     def _work(self) -> None:
         # Said, and no refusal: a round finishes, guards and steps back, and learners wait for that.
-        self._try("checks", "", checks.refuse)
+        self._try("checks", "", checks.refuse_on_complaints)
         self._try("ledger", "", stamp.check)  # said every round, whether or not anything is to be done that it forbids
         courses = self._try("courses", "", self._courses) or []
         for course_id in courses:
