@@ -19,8 +19,8 @@ from .report import (
     Content,
     Report,
     counts,
-    facts,
     next_command,
+    provenance,
     quantiles,
     stream,
     words,
@@ -93,5 +93,5 @@ def _course(report: Report, course: Content) -> Iterator[dict[str, Any]]:
         }
     for name, legacy, target in quantiles(course["latency"]):
         yield {"row": "seconds", "class": name, "what": f"legacy {words(legacy)}, target {words(target)}"}
-    yield from ({"row": "fact", "class": name, "what": text} for name, text in facts(report, course))
+    yield from ({"row": "fact", "class": name, "what": text} for name, text in provenance(report, course))
     yield {"row": "next", "what": next_command(report, course)}

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .escape import shown, visible
-from .report import ABSENT, PROOFS, STATUSES, Content, Report, Sample, counts, facts, next_command, quantiles, words
+from .report import (
+    ABSENT,
+    PROOFS,
+    STATUSES,
+    Content,
+    Report,
+    Sample,
+    counts,
+    next_command,
+    provenance,
+    quantiles,
+    words,
+)
 
 #: Steps of shading in the table of scores; the page has a colour for each.
 SHADES = 5
@@ -37,7 +49,7 @@ def course_view(report: Report, course: Content, samples: list[Sample]) -> Conte
         "latency": _latency(clean["latency"]),
         "daily": _daily(clean.get("daily")),
         "samples": [_sample(sample) for sample in samples if sample.course == name],
-        "facts": shown(facts(report, course)),
+        "facts": shown(provenance(report, course)),
         "absent": ABSENT,
     }
 

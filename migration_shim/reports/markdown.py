@@ -17,8 +17,8 @@ from .report import (
     Report,
     Sample,
     counts,
-    facts,
     next_command,
+    provenance,
     quantiles,
     samples,
 )
@@ -88,7 +88,7 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     if found:
         yield "\nEvery divergence: `xqueue_reconcile` with `--divergences PATH.jsonl`.\n"
     yield "\n### What this rests on, and what it leaves out\n\n"
-    yield from _table(("fact", "value"), facts(report, course))
+    yield from _table(("fact", "value"), provenance(report, course))
 
 
 def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] | None:

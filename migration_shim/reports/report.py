@@ -144,7 +144,7 @@ def learners(course: Content) -> str:
     return f"{text}, {odd} not comparable; {found['waiting']} undelivered, {found['undeliverable']} undeliverable"
 
 
-def facts(report: Report, course: Content) -> list[tuple[str, str]]:
+def provenance(report: Report, course: Content) -> list[tuple[str, str]]:
     """What the figures of a course rest on, and what they leave out."""
     run = report.runs.get(course["course"], {})
     percent, full, looked_at = run.get("sample_percent"), course.get("full"), words(course.get("looked_at"))

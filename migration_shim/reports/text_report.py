@@ -14,9 +14,9 @@ from .report import (
     Content,
     Report,
     Sample,
-    facts,
     next_command,
     noise,
+    provenance,
     quantiles,
     samples,
     words,
@@ -109,7 +109,7 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
                 if item.get(key) is not None:
                     yield f"      {key.replace('_', ' ')}: {json.dumps(item[key], ensure_ascii=False)}"
     yield "  what this rests on, and what it leaves out:"
-    yield from (f"    {name}: {value}" for name, value in facts(report, course))
+    yield from (f"    {name}: {value}" for name, value in provenance(report, course))
 
 
 def _counts(course: Content) -> list[str]:
