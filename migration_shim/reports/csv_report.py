@@ -19,11 +19,11 @@ from .report import (
     Content,
     Report,
     counts,
+    in_words,
     next_command,
     provenance,
     quantiles,
     stream,
-    words,
 )
 
 COLUMNS = ("row", *DIVERGENCE, "count", "of")
@@ -92,6 +92,6 @@ def _course(report: Report, course: Content) -> Iterator[dict[str, Any]]:
             "of": day["compared"],
         }
     for name, legacy, target in quantiles(course["latency"]):
-        yield {"row": "seconds", "class": name, "what": f"legacy {words(legacy)}, target {words(target)}"}
+        yield {"row": "seconds", "class": name, "what": f"legacy {in_words(legacy)}, target {in_words(target)}"}
     yield from ({"row": "fact", "class": name, "what": text} for name, text in provenance(report, course))
     yield {"row": "next", "what": next_command(report, course)}

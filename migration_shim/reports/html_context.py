@@ -11,10 +11,10 @@ from .report import (
     Report,
     Sample,
     counts,
+    in_words,
     next_command,
     provenance,
     quantiles,
-    words,
 )
 
 #: Steps of shading in the table of scores; the page has a colour for each.
@@ -133,7 +133,7 @@ def _latency(latency: Content) -> Content:
             {
                 "name": name,
                 "bars": [
-                    {"side": side, "seconds": words(value), "width": _share(value or 0, most)}
+                    {"side": side, "seconds": in_words(value), "width": _share(value or 0, most)}
                     for side, value in (("legacy", legacy), ("target", target))
                 ],
             }

@@ -110,16 +110,16 @@ def counts(course: Content) -> dict[str, int]:
     return {key: course.get(key, sum(cohort.get(key, 0) for cohort in course["cohorts"])) for key in STATUSES}
 
 
-def words(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Any small value of a document in words."""
     if value is None:
         return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {words(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{key} {in_words(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join(words(item) for item in value) or "none"
+        return ", ".join(in_words(item) for item in value) or "none"
     return str(value)
 
 
@@ -147,22 +147,22 @@ def learners(course: Content) -> str:
 def provenance(report: Report, course: Content) -> list[tuple[str, str]]:
     """What the figures of a course rest on, and what they leave out."""
     run = report.runs.get(course["course"], {})
-    percent, full, looked_at = run.get("sample_percent"), course.get("full"), words(course.get("looked_at"))
+    percent, full, looked_at = run.get("sample_percent"), course.get("full"), in_words(course.get("looked_at"))
     settings = course.get("settings_digest") or run.get("settings_digest")
     return [
-        ("Run", f"{words(run.get('run'))}, finished {course['finished_at']}"),
-        ("Came to its end", words(course["complete"])),
+        ("Run", f"{in_words(run.get('run'))}, finished {course['finished_at']}"),
+        ("Came to its end", in_words(course["complete"])),
         ("Scope", ABSENT if full is None else f"{'full' if full else 'incremental'}, entries looked at: {looked_at}"),
-        ("Last full run", words(course.get("last_full_at"))),
-        ("Watermark", words(course.get("watermark"))),
+        ("Last full run", in_words(course.get("last_full_at"))),
+        ("Watermark", in_words(course.get("watermark"))),
         ("Sampling", ABSENT if percent is None else f"copies for {percent:g} % of the learners"),
-        ("Not compared", words(report.reconcile["not_compared"])),
-        ("Payloads compared", words(course.get("payloads_compared"))),
-        ("Points of each queue", words(course.get("styles"))),
+        ("Not compared", in_words(report.reconcile["not_compared"])),
+        ("Payloads compared", in_words(course.get("payloads_compared"))),
+        ("Points of each queue", in_words(course.get("styles"))),
         ("Noise of the graders", noise(course)),
         ("What learners have", learners(course)),
-        ("Settings", words(settings and settings[:12])),
-        ("Versions", words(course.get("versions") or run.get("versions"))),
+        ("Settings", in_words(settings and settings[:12])),
+        ("Versions", in_words(course.get("versions") or run.get("versions"))),
     ]
 
 

@@ -14,12 +14,12 @@ from .report import (
     Content,
     Report,
     Sample,
+    in_words,
     next_command,
     noise,
     provenance,
     quantiles,
     samples,
-    words,
 )
 
 #: Divergences shown of each class in each course.
@@ -76,7 +76,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
     yield from ("", "Overrides of the gate in force:")
     for item in report.overrides:
-        yield "  " + ", ".join(f"{key} {words(item[key])}" for key in OVERRIDE)
+        yield "  " + ", ".join(f"{key} {in_words(item[key])}" for key in OVERRIDE)
     yield from () if report.overrides else ("  none",)
     yield "Register of known differences:"
     for item in report.known_differences:
