@@ -25,14 +25,14 @@ def visible(text: str, *, lines: bool = False) -> str:
     )
 
 
-def shown(value: Any) -> Any:
+def escaped(value: Any) -> Any:
     """Plain data with every text in it made visible, keys included."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
-        return {shown(key): shown(item) for key, item in value.items()}
+        return {escaped(key): escaped(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [shown(item) for item in value]
+        return [escaped(item) for item in value]
     return value
 
 

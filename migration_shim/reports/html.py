@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.template import Context, Engine
 
-from .escape import shown
+from .escape import escaped
 from .html_context import course_view
 from .report import KNOWN, OVERRIDE, Report, samples
 
@@ -46,10 +46,10 @@ def render(report: Report) -> Iterator[str]:
         "complete": report.reconcile["complete"],
         "compared": report.reconcile["compared"],
         "of": report.reconcile["of"],
-        "problems": [{key: shown(item[key]) for key in item} for item in report.reconcile.get("problems", ())],
+        "problems": [{key: escaped(item[key]) for key in item} for item in report.reconcile.get("problems", ())],
         "courses": [course_view(report, course, shown_samples) for course in report.reconcile["courses"]],
-        "overrides": [{key: shown(item[key]) for key in OVERRIDE} for item in report.overrides],
-        "known_differences": [{key: shown(item[key]) for key in KNOWN} for item in report.known_differences],
+        "overrides": [{key: escaped(item[key]) for key in OVERRIDE} for item in report.overrides],
+        "known_differences": [{key: escaped(item[key]) for key in KNOWN} for item in report.known_differences],
         "with_content": report.content is not None,
     }
     # A number in the host's language ("12,5") would be no number in a chart.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .escape import shown, visible
+from .escape import escaped, visible
 from .report import (
     ABSENT,
     PROOFS,
@@ -31,13 +31,13 @@ _TEXTS = {"answer": "Answer", "legacy_message": "Legacy's message", "target_mess
 def course_view(report: Report, course: Content, samples: list[Sample]) -> Content:
     """One course, as the page's template reads it."""
     name = course["course"]
-    clean = shown(course)
+    clean = escaped(course)
     return {
         "name": clean["course"],
         "complete": course["complete"],
         "compared": course["compared"],
         "of": course["of"],
-        "gate": shown(report.gates.get(name)),
+        "gate": escaped(report.gates.get(name)),
         "sums": _sums(report.gates.get(name)),
         "next": visible(next_command(report, course)),
         "tiles": [(key, number, f"{_share(number, course['compared']):g} %") for key, number in counts(course).items()],
@@ -49,7 +49,7 @@ def course_view(report: Report, course: Content, samples: list[Sample]) -> Conte
         "latency": _latency(clean["latency"]),
         "daily": _daily(clean.get("daily")),
         "samples": [_sample(sample) for sample in samples if sample.course == name],
-        "facts": shown(provenance(report, course)),
+        "facts": escaped(provenance(report, course)),
         "absent": ABSENT,
     }
 
@@ -177,7 +177,7 @@ def _sample(sample: Sample) -> Content:
     items = []
     for item in sample.items:
         texts = [(label, _text(item[key])) for key, label in _TEXTS.items() if item.get(key) is not None]
-        items.append(shown(item) | {"texts": texts})
+        items.append(escaped(item) | {"texts": texts})
     return {"class": visible(sample.klass), "number": sample.number, "items": items}
 
 
