@@ -9,7 +9,7 @@ from typing import Any
 _FORMULA = re.compile(r"""(^|;)([\s"'`]*)([=+\-@＝＋－＠])""")  # noqa: RUF001  (the wide forms are formulas too)
 
 
-def visible(text: str, *, lines: bool = False) -> str:
+def printable(text: str, *, lines: bool = False) -> str:
     """
     ``text`` with everything that does not print (controls, bidi marks, surrogates, odd blanks) as Python's escapes.
 
@@ -28,7 +28,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 def escaped(value: Any) -> Any:
     """Plain data with every text in it made visible, keys included."""
     if isinstance(value, str):
-        return visible(value)
+        return printable(value)
     if isinstance(value, dict):
         return {escaped(key): escaped(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -38,13 +38,13 @@ def escaped(value: Any) -> Any:
 
 def cell(value: Any) -> Any:
     """A value for a spreadsheet: a backslash stands before what would start a formula. Numbers stay numbers."""
-    return _FORMULA.sub(r"\1\2\\\3", visible(value)) if isinstance(value, str) else value
+    return _FORMULA.sub(r"\1\2\\\3", printable(value)) if isinstance(value, str) else value
 
 
 def code(value: Any) -> str:
     """A value as a code span of Markdown, in a table or out of it: nothing in a code span is a link or markup."""
     # A table splits at a pipe even in code, and readers differ on a backslash before an escaped one.
-    text = visible(str(value)).replace("\\|", "\\\\x7c").replace("|", "\\|")
+    text = printable(str(value)).replace("\\|", "\\\\x7c").replace("|", "\\|")
     if not text.strip():
         return "–"  # noqa: RUF001
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .escape import escaped, visible
+from .escape import escaped, printable
 from .report import (
     ABSENT,
     PROOFS,
@@ -39,7 +39,7 @@ def course_view(report: Report, course: Content, samples: list[Sample]) -> Conte
         "of": course["of"],
         "gate": escaped(report.gates.get(name)),
         "sums": _sums(report.gates.get(name)),
-        "next": visible(next_command(report, course)),
+        "next": printable(next_command(report, course)),
         "tiles": [(key, number, f"{_share(number, course['compared']):g} %") for key, number in counts(course).items()],
         "proofs": [(key.replace("_", " "), course[key]) for key in PROOFS],
         "classes": [(key, number) for key, number in clean["classes"].items() if number],
@@ -178,10 +178,10 @@ def _sample(sample: Sample) -> Content:
     for item in sample.items:
         texts = [(label, _text(item[key])) for key, label in _TEXTS.items() if item.get(key) is not None]
         items.append(escaped(item) | {"texts": texts})
-    return {"class": visible(sample.klass), "number": sample.number, "items": items}
+    return {"class": printable(sample.klass), "number": sample.number, "items": items}
 
 
 def _text(text: str) -> str:
     """What a learner wrote or was told, as a block of text, cut where it would drown the page."""
     more = f"\n… and {len(text) - CONTENT_LIMIT} characters more" if len(text) > CONTENT_LIMIT else ""
-    return visible(text[:CONTENT_LIMIT], lines=True) + more
+    return printable(text[:CONTENT_LIMIT], lines=True) + more

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
-from .escape import counted, visible
+from .escape import counted, printable
 
 Content = dict[str, Any]
 
@@ -14,7 +14,7 @@ Content = dict[str, Any]
 def render(content: Content) -> str:
     """The text of any document, chosen by its schema. What a terminal would act on shows as an escape."""
     name = content["schema"].removeprefix("migration_shim.").partition("/")[0]
-    return "\n".join(visible(line) for line in _RENDERERS[name](content))
+    return "\n".join(printable(line) for line in _RENDERERS[name](content))
 
 
 def _backfill(content: Content) -> list[str]:

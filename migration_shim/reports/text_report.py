@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from .escape import counted, visible
+from .escape import counted, printable
 from .report import (
     ABSENT,
     KNOWN,
@@ -28,7 +28,7 @@ EACH = 3
 
 def render(report: Report) -> Iterator[str]:
     """The text."""
-    yield "".join(visible(line) + "\n" for line in _lines(report))
+    yield "".join(printable(line) + "\n" for line in _lines(report))
 
 
 def brief(content: Content) -> list[str]:
