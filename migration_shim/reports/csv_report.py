@@ -11,7 +11,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .escape import cell
+from .escape import csv_cell
 from .report import (
     DIVERGENCE,
     LEARNER_CONTENT,
@@ -42,7 +42,7 @@ def render(report: Report) -> Iterator[str]:
     writer = csv.DictWriter(_Echo(), columns, restval="", quoting=csv.QUOTE_ALL)
     yield writer.writeheader()
     for row in _rows(report):
-        yield writer.writerow({key: "" if value is None else cell(value) for key, value in row.items()})
+        yield writer.writerow({key: "" if value is None else csv_cell(value) for key, value in row.items()})
 
 
 def _rows(report: Report) -> Iterable[dict[str, Any]]:

@@ -36,7 +36,7 @@ def escaped(value: Any) -> Any:
     return value
 
 
-def cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A value for a spreadsheet: a backslash stands before what would start a formula. Numbers stay numbers."""
     return _FORMULA.sub(r"\1\2\\\3", printable(value)) if isinstance(value, str) else value
 

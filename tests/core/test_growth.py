@@ -93,7 +93,7 @@ READERS = {
         text,
         text,
     ),
-    "a spreadsheet's cell": escape.cell,
+    "a spreadsheet's cell": escape.csv_cell,
     "a code span": escape.code,
     "a URL": downloads._PRINTABLE.fullmatch,
     "the log": _FENCED.search,

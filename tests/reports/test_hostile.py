@@ -11,7 +11,7 @@ import pytest
 
 from migration_shim.reports import json_report
 from migration_shim.reports import terminal as text
-from migration_shim.reports.escape import cell, code, printable
+from migration_shim.reports.escape import code, csv_cell, printable
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples
 from tests.reports.examples import COURSE
@@ -111,9 +111,9 @@ def test_no_cell_of_a_table_is_a_formula(name):
 
 def test_a_cell_keeps_what_is_no_formula():
     for value in (COURSE, "block-v1:ExU+PY1+2026+type@problem+block@a", "legacy 1, target -1", "a;b", 12, 0.5):
-        assert cell(value) == value
-    assert cell("=1") == "\\=1"
-    assert cell(-5) == -5
+        assert csv_cell(value) == value
+    assert csv_cell("=1") == "\\=1"
+    assert csv_cell(-5) == -5
 
 
 CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
