@@ -41,7 +41,7 @@ def csv_cell(value: Any) -> Any:
     return _FORMULA.sub(r"\1\2\\\3", printable(value)) if isinstance(value, str) else value
 
 
-def code(value: Any) -> str:
+def code_span(value: Any) -> str:
     """A value as a code span of Markdown, in a table or out of it: nothing in a code span is a link or markup."""
     # A table splits at a pipe even in code, and readers differ on a backslash before an escaped one.
     text = printable(str(value)).replace("\\|", "\\\\x7c").replace("|", "\\|")

@@ -94,7 +94,7 @@ READERS = {
         text,
     ),
     "a spreadsheet's cell": escape.csv_cell,
-    "a code span": escape.code,
+    "a code span": escape.code_span,
     "a URL": downloads._PRINTABLE.fullmatch,
     "the log": _FENCED.search,
 }

@@ -11,7 +11,7 @@ import pytest
 
 from migration_shim.reports import json_report
 from migration_shim.reports import terminal as text
-from migration_shim.reports.escape import code, csv_cell, printable
+from migration_shim.reports.escape import code_span, csv_cell, printable
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples
 from tests.reports.examples import COURSE
@@ -128,12 +128,12 @@ def test_markdown_keeps_its_tables_and_has_no_markup_of_a_row(name):
 
 
 def test_a_code_span_holds_any_text():
-    assert code("a`b") == "`` a`b ``"
-    assert code("``") == "``` `` ```"
-    assert code("a|b") == "`a\\|b`"
+    assert code_span("a`b") == "`` a`b ``"
+    assert code_span("``") == "``` `` ```"
+    assert code_span("a|b") == "`a\\|b`"
     # After a backslash, readers of Markdown do not agree on what an escaped pipe is.
-    assert code("a\\|b") == "`a\\\\x7cb`"
-    assert code(" ") == code("") == "–"  # noqa: RUF001
+    assert code_span("a\\|b") == "`a\\\\x7cb`"
+    assert code_span(" ") == code_span("") == "–"  # noqa: RUF001
 
 
 @pytest.mark.parametrize("name", HOSTILE)
