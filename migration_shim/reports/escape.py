@@ -52,7 +52,7 @@ def code_span(value: Any) -> str:
     return f"{fence}{padding}{text}{padding}{fence}"
 
 
-def counted(counts: dict[str, int]) -> list[str]:
+def columns(counts: dict[str, int]) -> list[str]:
     """Names and numbers in two columns, for a terminal."""
     width = max((len(name) for name in counts), default=0)
     return [f"  {name:<{width}}  {number:>7}" for name, number in counts.items()]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
-from .escape import counted, printable
+from .escape import columns, printable
 
 Content = dict[str, Any]
 
@@ -26,10 +26,10 @@ def _backfill(content: Content) -> list[str]:
         lines.append(f"Stopped before the end{by}{left}; nothing is lost.")
         if content["executed"] and content["checkpoint"]:
             lines.append(f"Done up to legacy row {content['checkpoint']}: the next run goes on behind it.")
-    lines += counted({name: number for name, number in content["classes"].items() if number})
+    lines += columns({name: number for name, number in content["classes"].items() if number})
     for name, reasons in content["reasons"].items():
         lines.append(f"  {name}, by reason:")
-        lines += ["  " + line for line in counted(reasons)]
+        lines += ["  " + line for line in columns(reasons)]
     for missing in content.get("files_missing", ()):
         lines.append(f"  legacy row {missing['legacy_id']}: {missing['reason']}, key {missing['key']}")
     lines += _handoff(content) if content["mode"] == "handoff" else []
@@ -50,7 +50,7 @@ def _handoff(content: Content) -> list[str]:
         counts = f"{queue['move']} {verb}, {queue['drain']} left to legacy, {queue['other']} other"
         lines.append(f"  queue {queue['queue']}: {counts}; {pull}")
     if content["executed"]:
-        lines += counted({key.replace("_", " "): content[key] for key in ("released", "dropped", "double_authority")})
+        lines += columns({key.replace("_", " "): content[key] for key in ("released", "dropped", "double_authority")})
     if content["held"]:
         lines.append(f"HELD: {content['held']} rows that no grader has; run the same command again to finish them")
     return lines

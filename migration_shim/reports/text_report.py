@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from .escape import counted, printable
+from .escape import columns, printable
 from .report import (
     ABSENT,
     KNOWN,
@@ -119,11 +119,11 @@ def _counts(course: Content) -> list[str]:
         kind = "everything looked at" if course["full"] else f"incremental, {course['looked_at']} looked at"
         lines.append(f"  {kind}; last full run {course['last_full_at']}")
     keys = ("equal", "diverged", "waiting", "overdue", "fence_leaks", "double_authority")
-    lines += counted({key.replace("_", " "): course[key] for key in keys})
+    lines += columns({key.replace("_", " "): course[key] for key in keys})
     if course["known_differences"]:
-        lines += ["  known differences:", *("  " + line for line in counted(course["known_differences"]))]
+        lines += ["  known differences:", *("  " + line for line in columns(course["known_differences"]))]
     if found := {name: number for name, number in course["classes"].items() if number}:
-        lines += ["  divergences by class:", *("  " + line for line in counted(found))]
+        lines += ["  divergences by class:", *("  " + line for line in columns(found))]
     if course.get("noise", {}).get("twins"):
         lines.append(f"  noise of the graders: {noise(course)}")
     lines.append("  problem by problem:")
