@@ -135,7 +135,7 @@ def _undelivered(content: Content) -> list[str]:
 
 
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
-    "xqueue_preflight": terminal_preflight.render,
+    "xqueue_preflight": terminal_preflight.lines,
     "xqueue_backfill": _backfill,
     "xqueue_reconcile": text_report.brief,
     "xqueue_gate": _gate,

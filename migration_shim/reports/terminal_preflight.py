@@ -11,7 +11,7 @@ Content = dict[str, Any]
 PLACES, IDS = 10, 20
 
 
-def render(content: Content) -> list[str]:
+def lines(content: Content) -> list[str]:
     """The lines of a preflight."""
     by_code: dict[tuple[str, str], list[Content]] = {}
     for item in content["findings"]:
