@@ -145,12 +145,12 @@ class ShimCommand(BaseCommand):
         if self.exit_code:
             sys.exit(int(self.exit_code))
 
-    def progress(self, what: str) -> Bar:
+    def progress(self, what: str) -> ProgressBar:
         """A progress bar on stderr with rate and ETA, shown on a terminal only."""
-        return Bar(what)
+        return ProgressBar(what)
 
 
-class Bar:
+class ProgressBar:
     """A progress bar: called with (done, total), and told why nothing moves."""
 
     def __init__(self, what: str) -> None:
