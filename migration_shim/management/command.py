@@ -42,7 +42,7 @@ def positive(value: str) -> int:
     return int(value)
 
 
-def sentence(value: str) -> str:
+def nonempty_text(value: str) -> str:
     """An argparse type: a text that says something."""
     if not value.strip():
         raise argparse.ArgumentTypeError("the reason must not be empty")

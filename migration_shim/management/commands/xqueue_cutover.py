@@ -13,7 +13,7 @@ from ...core.data import Document, ExitCode, Phase
 from ...cutover import release, waves
 from ...cutover import steps as cutover
 from ...ledger import counts, stamp
-from ..command import ShimCommand, course_id, operator, positive, sentence
+from ..command import ShimCommand, course_id, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -47,7 +47,7 @@ class Command(ShimCommand):
             "must be this one",
         )
         parser.add_argument("--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt")
-        parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the record")
+        parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
         parser.add_argument(
             "--wave",

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...delivery import ungradable
-from ..command import ShimCommand, course_id, operator, positive, sentence
+from ..command import ShimCommand, course_id, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -31,7 +31,7 @@ class Command(ShimCommand):
             help="a submission's id on the target, as the plan shows it; may be repeated. Without it: all that were "
             "handed out in vain",
         )
-        parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the record")
+        parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--execute", action="store_true", help="do it")
 
     def document(
