@@ -104,9 +104,9 @@ class _Wave:
         decision = toggles.phase_of(course_id)
         if decision.phase is not self.to or decision.drift:
             return
-        stand, reasons = (WaveState.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
-        self._note(course_id, stand, decision.phase, reasons)
-        if stand is WaveState.FAILED:
+        state, reasons = (WaveState.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
+        self._note(course_id, state, decision.phase, reasons)
+        if state is WaveState.FAILED:
             self.exit_code |= ExitCode.DIFFERENCES
             self.stopped = self.stopped or f"{course_id} is not well in {self.to}"
 
@@ -154,11 +154,11 @@ class _Wave:
         self.found[course_id]["needed"] = needed
 
     def _note(
-        self, course_id: str, stand: WaveState, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
+        self, course_id: str, state: WaveState, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
     ) -> None:
         self.found[course_id] = {
             "course": course_id,
-            "state": stand.value,
+            "state": state.value,
             "from": phase.value,
             "verdict": step["verdict"] if step else None,
             "overridden": step["overridden"] if step else False,
@@ -176,7 +176,7 @@ class _Wave:
             "reason": self.reason,
             "limit": self.limit,
             "canary": self.courses[0],
-            "counts": {stand.value: sum(found["state"] == stand for found in courses) for stand in WaveState},
+            "counts": {state.value: sum(found["state"] == state for found in courses) for state in WaveState},
             "stopped": self.stopped,
             "courses": courses,
             "next": list(self._next(courses)),

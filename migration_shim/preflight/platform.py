@@ -37,7 +37,7 @@ from ..target.logins import GROUP
 
 #: A name that nothing has: it is asked for, never written.
 _NOTHING = "migration_shim/preflight"
-#: Each queue of a course has two on the target: its own, and that of its shadows (``status.graders.watcher_configuration``).
+#: Watchers that each queue needs on the target: for itself, and for its shadows (``status.graders``).
 _WATCHERS_A_QUEUE = 2
 
 
