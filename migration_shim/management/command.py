@@ -65,7 +65,7 @@ class ShimCommand(BaseCommand):
     ``ExitCode``); a call from Python (``call_command``) gets no exit, and finds the code in ``exit_code``.
 
     Where the app's checks find anything the command is refused with their text and exit code 1, before it looks at
-    anything: unless it ``goes_on``. Checks of other apps are not asked.
+    anything: unless it ``tolerates_complaints``. Checks of other apps are not asked.
     """
 
     requires_system_checks: Any = [TAG]
@@ -94,7 +94,7 @@ class ShimCommand(BaseCommand):
         """The option that all commands have."""
         parser.add_argument("--format", choices=tuple(self.formats), default="text", help="what to print on stdout")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """
         Whether this call does its work all the same, and only says on stderr what the checks have found.
 
@@ -109,7 +109,7 @@ class ShimCommand(BaseCommand):
     # The stubs have the result for that of another method.
     def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         """What Django hands to ``check``: our checks give warnings, and these stop who does not go on."""
-        level = CRITICAL if self.goes_on(options) else WARNING
+        level = CRITICAL if self.tolerates_complaints(options) else WARNING
         kwargs: Mapping[Any, Any] = super().get_check_kwargs(options)
         return {**kwargs, "fail_level": level}
 

@@ -33,7 +33,7 @@ class Command(ShimCommand):
             "log that was made anew as a whole",
         )
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """It only reads."""
         return True
 

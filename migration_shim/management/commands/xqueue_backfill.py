@@ -52,7 +52,7 @@ class Command(ShimCommand):
         )
         parser.add_argument("--workers", choices=("celery",), help="let the LMS's Celery workers do the writing")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """Rows on the target come back whatever a door is given."""
         return options["mode"] == Mode.RETURN
 

@@ -77,7 +77,7 @@ class Command(ShimCommand):
         )
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """Nothing keeps a course from its way back. Removing shadows is none."""
         return self.is_way_back(options)
 

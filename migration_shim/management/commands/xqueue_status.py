@@ -45,7 +45,7 @@ class Command(ShimCommand):
             "courses, and the XQUEUES lines",
         )
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """It only reads."""
         return True
 

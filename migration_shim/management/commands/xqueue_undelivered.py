@@ -26,7 +26,7 @@ class Command(ShimCommand):
         parser.add_argument("--learners", action="store_true", help="name the learners' user ids; needs --reason")
         parser.add_argument("--reason", type=nonempty_text, metavar="TEXT", help="why they are looked up, for the log")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """It looks, and changes nothing."""
         return True
 

@@ -45,7 +45,7 @@ class Command(ShimCommand):
             help="drop residue and stored contents that are due; else, unless WATCH_PURGE is on, they are only counted",
         )
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """It holds courses to their bounds and hands back; what the checks find is a problem of every round."""
         return True
 
