@@ -27,7 +27,7 @@ from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..runs import records as runs
 from ..target import prediction
-from . import callbacks, collisions, history, queues, rows, site
+from . import callbacks, history, queues, rows, similar_names, site
 from . import probe as _probe
 
 SCHEMA = "migration_shim.xqueue_preflight/1"
@@ -65,7 +65,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
     probes = [_sent(tally, name, settings) for name in sorted(tally.queues)] if probe else []
     kept, past = history.retention(), history.history(tally, settings)
     findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
-    findings += collisions.findings(course_id, tally.problems)
+    findings += similar_names.findings(course_id, tally.problems)
     findings += history.retention_findings(course_id, kept)
     findings += history.history_findings(past) if tally.rows else ()
     findings += [*callbacks.findings(course_id, by_host), *site.site_findings(course_id, settings)]
