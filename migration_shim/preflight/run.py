@@ -27,7 +27,7 @@ from ..legacy import rows as legacy_rows
 from ..models import Run
 from ..runs import records as runs
 from ..target import prediction
-from . import callbacks, history, queues, rows, similar_names, site
+from . import callback_hosts, history, queues, rows, similar_names, site
 from . import probe as _probe
 
 SCHEMA = "migration_shim.xqueue_preflight/1"
@@ -68,7 +68,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
     findings += similar_names.findings(course_id, tally.problems)
     findings += history.retention_findings(course_id, kept)
     findings += history.history_findings(past) if tally.rows else ()
-    findings += [*callbacks.findings(course_id, by_host), *site.site_findings(course_id, settings)]
+    findings += [*callback_hosts.findings(course_id, by_host), *site.site_findings(course_id, settings)]
     return {
         "schema": SCHEMA,
         "course": course_id,
