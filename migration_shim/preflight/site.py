@@ -6,7 +6,7 @@ from ..conf import ShimSettings
 from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
 from ..legacy import privileges
-from . import databases, reach, releases, tracking
+from . import connectivity, databases, releases, tracking
 from . import platform as preflight_platform
 
 
@@ -32,5 +32,5 @@ def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
         *databases.findings(),
         *preflight_platform.findings(course_id, settings),
         *tracking.findings(),
-        *reach.findings(settings),
+        *connectivity.findings(settings),
     ]
