@@ -6,7 +6,7 @@ from ..conf import ShimSettings
 from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
 from ..legacy import privileges
-from . import connectivity, databases, releases, tracking
+from . import connectivity, databases, releases, tracking_log
 from . import platform as preflight_platform
 
 
@@ -31,6 +31,6 @@ def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
         *releases.findings(),
         *databases.findings(),
         *preflight_platform.findings(course_id, settings),
-        *tracking.findings(),
+        *tracking_log.findings(),
         *connectivity.findings(settings),
     ]
