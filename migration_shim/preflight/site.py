@@ -6,7 +6,7 @@ from ..conf import ShimSettings
 from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
 from ..legacy import privileges
-from . import connectivity, databases, releases, tracking_log
+from . import connectivity, databases, tracking_log, versions
 from . import platform as preflight_platform
 
 
@@ -28,7 +28,7 @@ def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
     Whatever does not answer is a finding, within seconds each; a login is all that it leaves behind.
     """
     return [
-        *releases.findings(),
+        *versions.findings(),
         *databases.findings(),
         *preflight_platform.findings(course_id, settings),
         *tracking_log.findings(),
