@@ -34,8 +34,8 @@ def test_the_installed_versions_have_no_finding_but_scaling():
 
 def test_the_bounds_are_those_of_the_package():
     bounds = (REQUIREMENTS / "constraints.txt").read_text(encoding="utf-8")
-    for package, versions in (("edx-submissions", installed.SUPPORTED), ("Django", versions.DJANGO)):
-        first, second = (".".join(map(str, version)) for version in versions)
+    for package, supported in (("edx-submissions", installed.SUPPORTED), ("Django", versions.DJANGO)):
+        first, second = (".".join(map(str, version)) for version in supported)
         assert re.search(rf"^{package}>={re.escape(first)},<{re.escape(second)} ", bounds, re.MULTILINE)
 
 
