@@ -31,7 +31,7 @@ from opaque_keys.edx.keys import CourseKey
 from .. import checks
 from ..core.data import Phase
 from ..core.errors import ShimError
-from ..cutover import steps as cutover
+from ..cutover import steps as cutover_steps
 from ..models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
 from ..reports import terminal_cutover
 from ..status import document as status_document
@@ -210,7 +210,7 @@ class CoursePhaseAdmin(_ReadOnly):
         name = request.user.get_username()
         try:
             self._check(to)
-            content = cutover.run(
+            content = cutover_steps.run(
                 course_id,
                 Phase(to),
                 reason=form.cleaned_data["reason"],
@@ -261,7 +261,7 @@ class CoursePhaseAdmin(_ReadOnly):
         name = request.user.get_username()
         try:
             self._check(to)
-            content = cutover.run(course_id, Phase(to), reason="", execute=False, user=name, login=name).content
+            content = cutover_steps.run(course_id, Phase(to), reason="", execute=False, user=name, login=name).content
         except ShimError as error:
             messages.error(request, str(error))
             return self._course_page(request, course_id, status=409)

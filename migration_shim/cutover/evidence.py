@@ -19,7 +19,7 @@ from ..ledger import aggregates, counts, known_differences, recount
 from ..ledger import entries as ledger
 from ..lms import state
 from ..models import CoursePhase, LedgerEntry, PhaseChange, Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from . import invariants, overrides
 
 #: Grave classes that the evidence has a field of its own for.
@@ -40,9 +40,9 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
     """
     moment = now()
     known_differences.apply(course_id, moment)
-    newest = runs.last("reconcile", course_id)
-    reconciled = runs.last_complete("reconcile", course_id)
-    preflight = runs.last_complete("preflight", course_id)
+    newest = run_records.last("reconcile", course_id)
+    reconciled = run_records.last_complete("reconcile", course_id)
+    preflight = run_records.last_complete("preflight", course_id)
     findings = preflight.document.get("findings") if preflight else None
     record = CoursePhase.objects.filter(course_id=course_id).first()
     authority = Phase(record.phase).authority if record else Authority.LEGACY
@@ -82,7 +82,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         grave=tuple((klass, grave[klass]) for klass in sorted(GRAVE - _TOLD)),
         taken_back=window.taken_back_on is not None,
         # Last: what a reconcile that has begun meanwhile took from here to there may have been read on neither side.
-        reconcile_complete=newest is not None and newest.complete and runs.is_newest(newest),
+        reconcile_complete=newest is not None and newest.complete and run_records.is_newest(newest),
     )
 
 

@@ -16,7 +16,7 @@ from ..core.explain import explain
 from ..core.gate import evaluate
 from ..ledger import known_differences, permits
 from ..models import CoursePhase, Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from . import evidence as cutover_evidence
 from . import overrides
 
@@ -39,7 +39,7 @@ def run_gate(course_id: str) -> Document:
         ConfigurationError: the settings are not usable.
         RunLocked: somebody else is asking for the same.
     """
-    with runs.running("gate", course_id) as record:
+    with run_records.running("gate", course_id) as record:
         CoursePhase.objects.get_or_create(course_id=course_id)
         with transaction.atomic():
             # Under the lock of the step: what is stored from here on finds the permit, and takes it away.

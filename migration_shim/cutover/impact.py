@@ -11,10 +11,10 @@ from ..core.grader_queues import served
 from ..db import schema
 from ..fields import exact
 from ..ledger import counts
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy.timeouts import AWAY, soon
 from ..models import LedgerEntry
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import open_rows
 
 #: How long a step waits for legacy's counts.
@@ -34,7 +34,7 @@ def queues_of(course_id: str) -> list[str]:
         names = exact(LedgerEntry.objects.filter(course_id=course_id), "queue_name")
     else:
         names = counts.queues(course_id)
-    preflight = runs.last_complete("preflight", course_id)
+    preflight = run_records.last_complete("preflight", course_id)
     return sorted(set(names) | set(preflight.document.get("queues", []) if preflight else []))
 
 
@@ -45,7 +45,7 @@ def in_flight(course_id: str) -> InFlight:
     """What either side still holds of a course, by state; None where legacy's database does not answer in time."""
     legacy: dict[str, int] | None
     try:
-        legacy = soon(lambda: on_legacy.of_course(on_legacy.held(), course_id), COUNT_SECONDS)
+        legacy = soon(lambda: legacy_open_rows.of_course(legacy_open_rows.held(), course_id), COUNT_SECONDS)
     except (*AWAY, TimeoutError):
         legacy = None  # the way back waits for nothing, and flags can be flipped without it
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.by_status(course_id)}
@@ -58,7 +58,7 @@ def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
     None where legacy's database does not answer.
     """
     try:
-        return on_legacy.strangers(on_legacy.everything(), course_id)
+        return legacy_open_rows.strangers(legacy_open_rows.everything(), course_id)
     except AWAY:
         return None
 

@@ -11,12 +11,12 @@ from ..conf import load
 from ..core.data import GRAVE, Authority, DivergenceClass, Move, State
 from ..core.delivered import Learner
 from ..ledger import attempts, counts
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy import rows as legacy_rows
 from ..legacy import timeouts
 from ..lms import state
 from ..models import Bucket, CoursePhase, Divergence, LedgerEntry
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import reader
 
 #: Graders of the target have had these.
@@ -32,7 +32,7 @@ def current_fence_leaks(course_id: str) -> int | None:
     names = counts.queues(course_id)
     suffix = load().reverse_queue_suffix
     try:
-        reverse = on_legacy.naming(course_id, [name + suffix for name in names])
+        reverse = legacy_open_rows.naming(course_id, [name + suffix for name in names])
     except timeouts.AWAY:
         return None
     return reader.half_fenced(course_id) + reverse
@@ -85,7 +85,7 @@ def learners_unasked(course_id: str) -> bool:
     own = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
     if not state.is_lms() or not own.filter(authority=Authority.TARGET).exists():
         return False
-    looked = runs.last_complete("reconcile", course_id)
+    looked = run_records.last_complete("reconcile", course_id)
     return looked is None or not looked.document.get("learners", {}).get("applies")
 
 
@@ -137,7 +137,7 @@ def double_authority_count(course_id: str) -> int | None:
     if found or not _was_the_targets(course_id):
         return found
     record = CoursePhase.objects.filter(course_id=course_id).first()
-    looked = runs.last_complete("reconcile", course_id)
+    looked = run_records.last_complete("reconcile", course_id)
     late = looked is None or (record is not None and looked.started_at < record.since)
     return None if late else said
 
@@ -152,5 +152,5 @@ def _was_the_targets(course_id: str) -> bool:
 
 def _said(course_id: str, key: str) -> int | None:
     """What the last complete reconcile has counted; None where there was none, or where it does not say."""
-    looked = runs.last_complete("reconcile", course_id)
+    looked = run_records.last_complete("reconcile", course_id)
     return looked.document.get(key) if looked else None

@@ -15,7 +15,7 @@ from ..core.errors import IllegalStep, ShimError
 from ..core.evidence import GateResult
 from ..db import text_columns
 from ..models import GateOverride
-from ..runs import records as runs
+from ..runs import records as run_records
 from . import invariants
 
 
@@ -44,7 +44,7 @@ def sign(
         created_at=moment,
         expires_at=moment + timedelta(seconds=seconds),
         verdict=result.verdict,
-        evidence={"reasons": list(result.reasons), "digest": runs.digest({"reasons": result.reasons})},
+        evidence={"reasons": list(result.reasons), "digest": run_records.digest({"reasons": result.reasons})},
     )
 
 

@@ -24,14 +24,14 @@ from ..core.findings import NOTE
 from ..core.wire import parse_envelope
 from ..ledger.entries import legacy_body
 from ..lms import capa
-from ..lms import flags as platform
+from ..lms import flags as lms_flags
 from ..models import CoursePhase, LedgerEntry, PhaseChange
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import installed, writer
 from . import overrides
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
-FLAG = platform.SUBMISSION_FLAG
+FLAG = lms_flags.SUBMISSION_FLAG
 PAGE = 500
 #: What preflight finds in rows that only matters while legacy or its rows are in use.
 _OF_LEGACY = frozenset(
@@ -54,7 +54,7 @@ _ACCEPTABLE = frozenset({"submission_time_format", PURGED})
 
 def turn_off_platform_flag(course_id: str, *, user: Any, note: str) -> bool:
     """Turn the platform's own flag off for a course, where it is on; whether it was."""
-    on = platform.submission_flag_on(course_id)
+    on = lms_flags.submission_flag_on(course_id)
     if on:
         toggles.force_platform_flag(FLAG, course_id, False, user=user, note=note)
     return on
@@ -91,8 +91,8 @@ def run(
             toggles.new_work_cycle()
             content = _plan(course_id, reason, override)
             if content["permitted"]:
-                proof = {"platform_flag": "on", "digest": runs.digest(content), "accepted": content["accepted"]}
-                proof |= {"login": login or "", "settings": runs.settings_of(load())}
+                proof = {"platform_flag": "on", "digest": run_records.digest(content), "accepted": content["accepted"]}
+                proof |= {"login": login or "", "settings": run_records.settings_of(load())}
                 PhaseChange.objects.append(record, Phase.COMPLETE, by=user, reason=reason, evidence=proof)
                 record.released_at = now()
                 record.save()
@@ -111,11 +111,11 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
     if decision.phase is not Phase.COMPLETE or decision.drift:
         drift = f", and its flags ask for {decision.asked}" if decision.drift else ""
         raise IllegalStep(f"Only a course in complete can be released; {course_id} is in {decision.phase}{drift}.")
-    on = platform.submission_flag_on(course_id)
+    on = lms_flags.submission_flag_on(course_id)
     if on and not toggles.bypasses_shim(course_id):
         raise IllegalStep(f"{course_id} is released already.")
     missing, findings, moment = [], [], None
-    preflight = runs.last_complete("preflight", course_id)
+    preflight = run_records.last_complete("preflight", course_id)
     if preflight is None or preflight.finished_at is None or "findings" not in preflight.document:
         missing.append("there is no preflight of the course on record")
     else:
@@ -146,7 +146,7 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
 def _stale(moment: datetime, versions: Any) -> Iterator[str]:
     if now() - moment > timedelta(seconds=load().evidence_max_age_seconds):
         yield "the preflight is too old"
-    if versions != runs.versions():
+    if versions != run_records.versions():
         yield "the preflight was made with other versions than those installed"
 
 

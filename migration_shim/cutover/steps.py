@@ -14,9 +14,9 @@ from ..core.data import Authority, Document, ExitCode, Phase, Verdict
 from ..core.errors import IllegalStep
 from ..core.phases import allowed_steps, flags_of, needs_permit
 from ..ledger import recount, stamp
-from ..lms import flags as platform
+from ..lms import flags as lms_flags
 from ..models import CoursePhase
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import removal
 from . import gate, impact, overrides, release
 
@@ -117,12 +117,12 @@ def run(
         turned_off = release.turn_off_platform_flag(course_id, user=signer, note=reason)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
         proof = {
-            "digest": runs.digest(content),
+            "digest": run_records.digest(content),
             "verdict": content["verdict"],
             "overridden": content["overridden"],
             "login": login or "",
             # A mistake in a setting keeps no course from its way back.
-            "settings": runs.settings_of(usable()[0] if to is Phase.LEGACY else load()),
+            "settings": run_records.settings_of(usable()[0] if to is Phase.LEGACY else load()),
         }
         if turned_off:
             proof["platform_flag"] = "off"
@@ -162,7 +162,7 @@ def _plan(
     course_id: str, to: Phase, reason: str, override: bool, flying: impact.InFlight, complaint: str
 ) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
-    past_the_shim = platform.submission_flag_on(course_id)
+    past_the_shim = lms_flags.submission_flag_on(course_id)
     if past_the_shim and to not in (Phase.LEGACY, Phase.LIVE):
         raise IllegalStep(_PAST_THE_SHIM.format(course=course_id, flag=release.FLAG))
     if to is decision.phase and not decision.drift and not past_the_shim:

@@ -20,9 +20,8 @@ from ..conf import load
 from ..core.data import Document, ExitCode, Phase, State, Verdict
 from ..core.errors import IllegalStep
 from ..models import CoursePhase, LedgerEntry, Run
-from ..runs import records as runs
-from . import gate
-from . import steps as cutover
+from ..runs import records as run_records
+from . import gate, steps
 
 SCHEMA = "migration_shim.xqueue_cutover_wave/1"
 
@@ -69,7 +68,7 @@ def run(
     wave = _Wave(list(dict.fromkeys(courses)), to, reason, user, login, override, limit)
     if not execute:
         return wave.go(None)
-    with runs.running("wave") as record:
+    with run_records.running("wave") as record:
         document = wave.go(record)
         record.document, record.complete = document.content, True
     return document
@@ -95,7 +94,7 @@ class _Wave:
             if course_id not in self.found:
                 self._take(course_id, record)
             if record is not None:
-                runs.beat(record)
+                run_records.beat(record)
         return Document(content=self._content(record is not None), exit_code=self.exit_code)
 
     def _look(self, course_id: str) -> None:
@@ -119,7 +118,7 @@ class _Wave:
             self._note(course_id, WaveState.WAITS, phase, [waits])
             return
         try:
-            step = cutover.run(
+            step = steps.run(
                 course_id,
                 self.to,
                 reason=self.reason,
@@ -197,7 +196,7 @@ class _Wave:
 def _health(course_id: str) -> tuple[WaveState, list[str]]:
     """How a course does in the phase in which it is, by the evidence of after its step."""
     record = CoursePhase.objects.get(course_id=course_id)
-    reconciled = runs.last_complete("reconcile", course_id)
+    reconciled = run_records.last_complete("reconcile", course_id)
     if reconciled is None or reconciled.finished_at is None or reconciled.started_at < record.since:
         return WaveState.WATCHED, ["no reconcile has begun and ended since its step"]
     result, found = gate.evaluate_course(course_id)

@@ -10,7 +10,7 @@ from ..core.findings import WARNING, Finding, found
 from ..core.hosts import whose
 from ..core.site_rules import SITE_RULES as RULES
 from ..ledger import hosts, stamp
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 
 
 def findings(course_id: str, rows: Counter[str]) -> Iterator[Finding]:
@@ -22,7 +22,7 @@ def findings(course_id: str, rows: Counter[str]) -> Iterator[Finding]:
         rows: how many rows of the course there are, retired or not, by host.
     """
     known = hosts.known()
-    waiting = on_legacy.strangers(on_legacy.everything(), course_id)
+    waiting = legacy_open_rows.strangers(legacy_open_rows.everything(), course_id)
     for host, number in sorted((Counter(waiting) | rows).items()):
         if (klass := whose(host, known)) is Whose.FOREIGN:
             yield found(RULES["other_lms"], about=host, rows=number)

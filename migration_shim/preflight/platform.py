@@ -27,12 +27,12 @@ from ..cutover import impact
 from ..db import timeouts
 from ..db.storage import storage_errors
 from ..legacy import files
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy.downloads import Downloads
 from ..lms import receivers, state
-from ..status import graders as watchers
+from ..status import graders as status_graders
 from ..target import contents
-from ..target import open_rows as on_target
+from ..target import open_rows as target_open_rows
 from ..target.logins import GROUP
 
 #: A name that nothing has: it is asked for, never written.
@@ -91,10 +91,12 @@ def _single_login() -> bool:
 
 def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Iterator[Finding]:
     try:
-        held = on_legacy.held()
+        held = legacy_open_rows.held()
     except DatabaseError:  # a finding of its own
         held = []
-    for row in watchers.queues_without_watcher(held, on_target.held(settings), {course_id: queues}, settings, now()):
+    for row in status_graders.queues_without_watcher(
+        held, target_open_rows.held(settings), {course_id: queues}, settings, now()
+    ):
         if course_id in row["courses"]:
             about = f"{row['side']}: {row['rows']} rows, the oldest for {row['oldest_seconds']:.0f} s"
             yield found(RULES["unwatched"], queue=row["queue"], about=about)

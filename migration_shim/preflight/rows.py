@@ -19,7 +19,7 @@ from ..legacy import rows as legacy_rows
 from ..lms import lti
 from ..lms.points import points_possible
 from ..models import Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import prediction
 
 #: Headers, and rows with their answers, that are held at once.
@@ -52,7 +52,7 @@ def count_rows(
     total = legacy_rows.count(after=0, unretired_only=False)
     read = 0
     for page in legacy_rows.headers(size=HEADERS):
-        runs.beat(record)
+        run_records.beat(record)
         named = [(row_id, host_of_header(header)) for row_id, header in page if course_of_header(header) == course_id]
         by_host.update(host for _, host in named)
         known = hosts.known()

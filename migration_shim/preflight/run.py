@@ -25,7 +25,7 @@ from ..core.site_rules import SITE_RULES
 from ..cutover import gate
 from ..legacy import rows as legacy_rows
 from ..models import Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import prediction
 from . import callback_hosts, history, queues, rows, similar_names, site
 from . import probe as _probe
@@ -48,7 +48,7 @@ def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
         ConfigurationError: the settings are not usable.
         LegacyNotReadable: XQueue's rows cannot be read.
     """
-    with runs.running("preflight", course_id, judge=gate.review_permit) as record:
+    with run_records.running("preflight", course_id, judge=gate.review_permit) as record:
         site.check_readable()
         content = _content(course_id, record, progress, probe=probe)
         record.document, record.complete = content, True
@@ -81,7 +81,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
         "history": past,
         "findings": [item.document() for item in in_order(findings)],
         "probes": [dataclasses.asdict(sent) for sent in probes],
-        "versions": runs.versions(),
+        "versions": run_records.versions(),
     }
 
 

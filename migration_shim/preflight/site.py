@@ -6,8 +6,7 @@ from ..conf import ShimSettings
 from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
 from ..legacy import privileges
-from . import connectivity, databases, tracking_log, versions
-from . import platform as preflight_platform
+from . import connectivity, databases, platform, tracking_log, versions
 
 
 def check_readable() -> None:
@@ -30,7 +29,7 @@ def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
     return [
         *versions.findings(),
         *databases.findings(),
-        *preflight_platform.findings(course_id, settings),
+        *platform.findings(course_id, settings),
         *tracking_log.findings(),
         *connectivity.findings(settings),
     ]

@@ -17,7 +17,7 @@ from ..cutover import gate, overrides
 from ..ledger import known_differences
 from ..legacy import rows as legacy_rows
 from ..models import KnownDifference
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import reader
 from .report import Report
 
@@ -55,13 +55,13 @@ def gather(
 
 
 def _run(course_id: str) -> Content:
-    run = runs.last("reconcile", course_id)
+    run = run_records.last("reconcile", course_id)
     if run is None:
         return {}
     return {
         "run": run.pk,
         "versions": run.versions,
-        "settings_digest": runs.digest(run.settings),
+        "settings_digest": run_records.digest(run.settings),
         "sample_percent": load().sample_of(course_id),
     }
 

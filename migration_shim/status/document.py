@@ -20,18 +20,16 @@ from ..core.attention import attention
 from ..core.data import Authority, DivergenceClass, Document, ExitCode, Move
 from ..core.phases import allowed_steps
 from ..cutover import overrides
-from ..delivery import ungradable as in_vain
+from ..delivery import ungradable
 from ..ledger import counts, hosts, stamp
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy.timeouts import AWAY
-from ..lms import flags as platform
-from ..lms import state as learners_state
+from ..lms import flags as lms_flags
+from ..lms import state as lms_state
 from ..runs.isolated import attempt, exit_code_of
 from ..target import logins
-from ..target import open_rows as on_target
-from . import graders
-from . import queries as status_queries
-from . import unknown_queues as status_unknown_queues
+from ..target import open_rows as target_open_rows
+from . import graders, queries, unknown_queues
 
 SCHEMA = "migration_shim.xqueue_status/1"
 _KINDS = ("preflight", "reconcile", "gate")
@@ -113,10 +111,10 @@ class _Facts:
     """What was read, by course. ``legacy`` is None where its database does not answer."""
 
     moment: datetime
-    phases: dict[str, status_queries.CourseState]
+    phases: dict[str, queries.CourseState]
     #: Of every LMS; what is counted is ours. None where nobody can say.
-    legacy: list[on_legacy.Held] | None
-    target: list[on_target.Held]
+    legacy: list[legacy_open_rows.Held] | None
+    target: list[target_open_rows.Held]
     unserved: list[dict[str, Any]]
     moves: dict[tuple[str, str], tuple[int, datetime | None]]
     shadows_owed: dict[str, dict[str, int]]
@@ -131,22 +129,22 @@ class _Facts:
     new_queues: dict[str, list[dict[str, Any]]]
     reverse_suffix: str
     sizes: dict[str, counts.Size]
-    in_vain: dict[str, list[int]]
+    ungradable: dict[str, list[int]]
     platform_flag: dict[str, bool]
 
 
 def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) -> _Facts:
-    phases = status_queries.course_states(courses)
-    runs = status_queries.newest_runs(_KINDS, courses)
-    target, legacy = on_target.held(settings), None
+    phases = queries.course_states(courses)
+    runs = queries.newest_runs(_KINDS, courses)
+    target, legacy = target_open_rows.held(settings), None
     queues = {
         course: complete["document__queues"] or []
         for course in courses
         if (complete := _complete(runs["reconcile", course])) is not None
     }
     try:
-        legacy = on_legacy.everything()
-        unserved = graders.queues_without_watcher(on_legacy.ours(legacy), target, queues, settings, moment)
+        legacy = legacy_open_rows.everything()
+        unserved = graders.queues_without_watcher(legacy_open_rows.ours(legacy), target, queues, settings, moment)
     except AWAY:
         # An operator whose legacy is down needs the rest of the screen most. It is said, and never shown as nothing.
         legacy, unserved = None, graders.queues_without_watcher([], target, queues, settings, moment)
@@ -156,22 +154,22 @@ def _gather(courses: Collection[str], settings: ShimSettings, moment: datetime) 
         legacy=legacy,
         target=target,
         unserved=unserved,
-        moves=status_queries.rows_between_systems(courses),
-        shadows_owed=status_queries.owed_copies(courses, "target_leg", Authority.LEGACY),
-        reverse_owed=status_queries.owed_copies(courses, "legacy_leg", Authority.TARGET),
-        alarms=status_queries.alarms(courses),
+        moves=queries.rows_between_systems(courses),
+        shadows_owed=queries.owed_copies(courses, "target_leg", Authority.LEGACY),
+        reverse_owed=queries.owed_copies(courses, "legacy_leg", Authority.TARGET),
+        alarms=queries.alarms(courses),
         runs=runs,
-        backfills=status_queries.newest_backfills(courses),
+        backfills=queries.newest_backfills(courses),
         overrides=overrides.described_by_course(courses, moment),
-        unknown_queues=status_unknown_queues.unknown_to_xqueue(courses),
-        new_queues=status_unknown_queues.new_queues_of_last_watch(),
+        unknown_queues=unknown_queues.unknown_to_xqueue(courses),
+        new_queues=unknown_queues.new_queues_of_last_watch(),
         reverse_suffix=settings.reverse_queue_suffix,
-        undelivered=status_queries.undelivered(courses),
-        passed_through=status_queries.passed_through(courses),
+        undelivered=queries.undelivered(courses),
+        passed_through=queries.passed_through(courses),
         sizes=counts.sizes(),
-        in_vain=in_vain.rows(courses, settings),
+        in_vain=ungradable.rows(courses, settings),
         # The platform's own; where there is no platform nobody has to ask.
-        platform_flag=platform.submission_flags_on(courses) if toggles.in_platform() else {},
+        platform_flag=lms_flags.submission_flags_on(courses) if toggles.in_platform() else {},
     )
 
 
@@ -217,7 +215,7 @@ def _course(course_id: str, facts: _Facts) -> dict[str, Any]:
                 for status in _by_status(target)
             },
         },
-        "strangers": None if facts.legacy is None else on_legacy.strangers(facts.legacy, course_id),
+        "strangers": None if facts.legacy is None else legacy_open_rows.strangers(facts.legacy, course_id),
         "failed": sum(held.rows for held in real if held.status == "failed"),
         "stuck_leases": {
             "rows": sum(held.expired for held in expired),
@@ -269,7 +267,7 @@ def _learners(course_id: str, reconcile: dict[str, Any] | None, facts: _Facts) -
     waiting, lost = facts.undelivered.get(course_id, (0, 0))
     asked = reconcile is not None and (reconcile["document__learners"] or {}).get("applies")
     return {
-        "learners_asked": learners_state.is_lms(),
+        "learners_asked": lms_state.is_lms(),
         "undelivered": waiting if waiting or asked else None,
         "undeliverable": lost if waiting or asked else None,
     }
@@ -280,7 +278,7 @@ def _age(since: datetime | None, moment: datetime) -> float | None:
     return max(round((moment - since).total_seconds(), 1), 0.0) if since else None
 
 
-def _why_drifted(state: status_queries.CourseState, moment: datetime) -> str:
+def _why_drifted(state: queries.CourseState, moment: datetime) -> str:
     steps = allowed_steps(state.phase)
     if state.asked not in steps:
         return f"from {state.phase} a course can go to {', '.join(steps)}"
@@ -299,14 +297,16 @@ def _on_legacy(course_id: str, facts: _Facts) -> tuple[dict[str, int] | None, di
     rows: dict[str, int] = {}
     oldest: dict[str, float | None] = {}
     for pulled, state in ((False, "queued"), (True, "pulled")):
-        held = [held for held in on_legacy.ours(facts.legacy) if held.course == course_id and held.pulled is pulled]
+        held = [
+            held for held in legacy_open_rows.ours(facts.legacy) if held.course == course_id and held.pulled is pulled
+        ]
         if held:
             rows[state] = sum(item.rows for item in held)
             oldest[state] = _age(min(item.oldest for item in held), facts.moment)
     return rows, oldest
 
 
-def _by_status(held: list[on_target.Held]) -> dict[str, int]:
+def _by_status(held: list[target_open_rows.Held]) -> dict[str, int]:
     found: dict[str, int] = {}
     for item in held:
         found[item.status] = found.get(item.status, 0) + item.rows

@@ -10,8 +10,8 @@ from django.conf import settings as django_settings
 
 from ..conf import ShimSettings, legacy_access, load
 from ..ledger import counts
-from ..legacy import open_rows as on_legacy
-from ..target import open_rows as on_target
+from ..legacy import open_rows as legacy_open_rows
+from ..target import open_rows as target_open_rows
 
 #: Seconds that a watcher should wait for an answer. By default it is 1: whatever takes longer is handed out to nobody,
 #: and a result that is being stored is taken for lost. XQueue itself may take 25 over a result.
@@ -70,8 +70,8 @@ def watcher_configuration(course_id: str) -> dict[str, Any]:
 
 
 def queues_without_watcher(
-    legacy: Iterable[on_legacy.Held],
-    target: Iterable[on_target.Held],
+    legacy: Iterable[legacy_open_rows.Held],
+    target: Iterable[target_open_rows.Held],
     queues: Mapping[str, Collection[str]],
     settings: ShimSettings,
     moment: datetime,
@@ -97,7 +97,7 @@ def queues_without_watcher(
             waiting.setdefault(("target", held.queue), []).append((held.course, held.rows, held.still_since))
     late = {queue: rows for queue, rows in waiting.items() if min(oldest for *_, oldest in rows) < since}
     served = set()
-    for side, pulled in (("legacy", on_legacy.pulled_since), ("target", on_target.handed_out_since)):
+    for side, pulled in (("legacy", legacy_open_rows.pulled_since), ("target", target_open_rows.handed_out_since)):
         if names := [name for other, name in late if other == side]:
             served |= {(side, name) for name in pulled(names, since)}
     found = []

@@ -23,7 +23,7 @@ from ..core.delivered import Learner
 from ..core.phases import asked_phase
 from ..core.wrong_side import PASSED_THROUGH
 from ..cutover import invariants
-from ..lms import flags as platform
+from ..lms import flags as lms_flags
 from ..models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
 #: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
@@ -112,8 +112,8 @@ def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
 
 def _platform_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
     """What the platform forces for each course; None: nothing."""
-    platform.forget(*toggles.FLAGS)
-    return {(flag, course): platform.forced(course, flag) for flag in toggles.FLAGS for course in courses}
+    lms_flags.forget(*toggles.FLAGS)
+    return {(flag, course): lms_flags.forced(course, flag) for flag in toggles.FLAGS for course in courses}
 
 
 def _own_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:

@@ -21,14 +21,14 @@ from ..core.errors import ConfigurationError
 from ..core.evidence import Tally
 from ..core.reconcile_document import fence_known_upto
 from ..cutover import invariants
-from ..cutover import steps as cutover
+from ..cutover import steps as cutover_steps
 from ..delivery import ungradable
 from ..ledger import aggregates, counts, phase_memory
 from ..ledger.entries import owed_since
 from ..legacy.client import LegacyClient
 from ..metrics import count
 from ..models import Checkpoint, CoursePhase, LedgerEntry
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..signals import course_out_of_bounds
 from ..status import unknown_queues
 from ..target import open_rows, reader
@@ -237,7 +237,7 @@ def _unknown_queues(course_id: str, phase: Phase, settings: ShimSettings) -> tup
 
 
 def _memory(course_id: str) -> str:
-    return f"watch:{runs.digest({'course': course_id})[:32]}"
+    return f"watch:{run_records.digest({'course': course_id})[:32]}"
 
 
 def _answered(course_id: str) -> int:
@@ -258,7 +258,7 @@ def _step_back(
         record = CoursePhase.objects.select_for_update().get(course_id=course_id)
         if (record.phase, record.since) != (seen.phase, since):
             return {"stepped_back": False, "not_stepped_back": "somebody has moved the course meanwhile"}
-        cutover.run(course_id, Phase.LEGACY, reason=reason, execute=True, user=WATCH, login=None)
+        cutover_steps.run(course_id, Phase.LEGACY, reason=reason, execute=True, user=WATCH, login=None)
         Checkpoint.objects.update_or_create(
             name=_memory(course_id), defaults={"counts": {"shadow_leaks": seen.shadow_leaks}}
         )

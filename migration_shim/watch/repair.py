@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from .. import toggles
-from ..backfill import run as backfill
+from ..backfill import run as backfill_run
 from ..backfill.request import Mode, Request
 from ..conf import ShimSettings
 from ..copies import outbox
@@ -66,7 +66,7 @@ def write_owed_shadows(
     if not owed.exists() or toggles.kill_switch_on():
         return None
     request = Request(mode=Mode.SHADOW, courses=frozenset(courses), execute=True)
-    return backfill.run(request, lambda done, total: tell(""), tell).content
+    return backfill_run.run(request, lambda done, total: tell(""), tell).content
 
 
 def write_owed_reverse_shadows(course_id: str, settings: ShimSettings, check: Callable[[], object]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from ..delivery import learner_side, redelivery
 from ..ledger import counts, stamp
 from ..models import CoursePhase, LedgerEntry, Run
 from ..retention import purge, user_retirement
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.control import Control, Stopped
 from ..runs.isolated import attempt, exit_code_of
 from ..runs.throttle import Throttle
@@ -53,8 +53,8 @@ def run(courses: list[str] | None = None, *, purge: bool = False) -> Document:
     """
     settings = load()
     with (
-        runs.running("watch") as record,
-        Control(toggles.kill_switch_ignored, settings=settings, beat=lambda: runs.beat(record)) as control,
+        run_records.running("watch") as record,
+        Control(toggles.kill_switch_ignored, settings=settings, beat=lambda: run_records.beat(record)) as control,
     ):
         return _Round(courses, settings, control, record, purge=purge).run()
 

@@ -11,7 +11,7 @@ from opaque_keys.edx.keys import CourseKey
 
 from ...core.data import Document, ExitCode, Phase
 from ...cutover import release, waves
-from ...cutover import steps as cutover
+from ...cutover import steps as cutover_steps
 from ...ledger import counts, stamp
 from ..command import ShimCommand, course_id, nonempty_text, operator, positive
 
@@ -103,11 +103,11 @@ class Command(ShimCommand):
             )
         if options["remove_shadows"]:
             progress = self.progress("removing shadows")
-            return cutover.remove_shadows(courses[0], execute=execute, progress=progress)
+            return cutover_steps.remove_shadows(courses[0], execute=execute, progress=progress)
         if options["release"]:
             return release.run(courses[0], override=options["override"], **who)
         if options["course"] and len(courses) == 1:
-            return cutover.run(courses[0], to, override=options["override"], **who)
+            return cutover_steps.run(courses[0], to, override=options["override"], **who)
         return waves.run(courses, to, override=options["override"], limit=options["wave"], **who)
 
 

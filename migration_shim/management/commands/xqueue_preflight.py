@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document
-from ...preflight import run as preflight
+from ...preflight import run as preflight_run
 from ..command import ShimCommand, course_id
 
 
@@ -37,4 +37,4 @@ class Command(ShimCommand):
 
     def document(self, *, course: str, probe: bool, **options: Any) -> Document:
         """The findings."""
-        return preflight.run(course, self.progress("preflight"), probe=probe)
+        return preflight_run.run(course, self.progress("preflight"), probe=probe)

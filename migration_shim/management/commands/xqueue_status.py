@@ -11,7 +11,7 @@ from django.db import OperationalError, close_old_connections
 from ... import toggles
 from ...core.data import Document
 from ...reports import prometheus
-from ...status import document as status
+from ...status import document as status_document
 from ..command import ShimCommand, course_id
 
 #: Seconds between two screens; longer where reading takes long, so that watching never becomes a load.
@@ -51,7 +51,7 @@ class Command(ShimCommand):
 
     def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:
         """The status."""
-        return status.run(course, watcher_config=watcher_config)
+        return status_document.run(course, watcher_config=watcher_config)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print it once, or until somebody ends it."""

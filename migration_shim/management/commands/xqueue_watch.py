@@ -10,7 +10,7 @@ from django.db import connections
 from ...core.data import Document, ExitCode
 from ...runs.control import Control, Stopped
 from ...toggles import kill_switch_ignored
-from ...watch import round as watch
+from ...watch import round as watch_round
 from ..command import ShimCommand, course_id, positive
 
 EVERY = 300
@@ -51,7 +51,7 @@ class Command(ShimCommand):
 
     def document(self, **options: Any) -> Document:
         """One round."""
-        return watch.run(options["course"], purge=options["purge"])
+        return watch_round.run(options["course"], purge=options["purge"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         """One round, or round after round until a signal ends it."""
