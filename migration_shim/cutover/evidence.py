@@ -16,7 +16,7 @@ from ..core.buckets import Flag
 from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from ..core.evidence import Evidence, Latency, Override, Tally
 from ..ledger import aggregates, counts, known_differences, recount
-from ..ledger import entries as ledger
+from ..ledger.entries import owed_since
 from ..lms import state
 from ..models import CoursePhase, LedgerEntry, PhaseChange, Run
 from ..runs import records as run_records
@@ -147,7 +147,7 @@ def _overdue(
     moment: datetime,
 ) -> int:
     """What is overdue by its comparison, and copies that stand in the outbox for too long, as the outbox has them."""
-    late = ledger.owed_since(moment - timedelta(seconds=settings.grading_deadline_seconds))
+    late = owed_since(moment - timedelta(seconds=settings.grading_deadline_seconds))
     asked = Q(authority=authority)
     if authority is Authority.LEGACY:
         asked |= Q(authority=Authority.TARGET, result=PairStatus.DIVERGED)

@@ -17,8 +17,8 @@ from ..core.gate import evaluate
 from ..ledger import known_differences, permits
 from ..models import CoursePhase, Run
 from ..runs import records as run_records
-from . import evidence as cutover_evidence
 from . import overrides
+from .evidence import gather
 
 SCHEMA = "migration_shim.xqueue_gate/1"
 _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
@@ -27,7 +27,7 @@ _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
 def evaluate_course(course_id: str) -> tuple[GateResult, Evidence]:
     """The verdict of one course from its stored evidence, with the evidence."""
     settings = load()
-    evidence = cutover_evidence.gather(course_id, settings)
+    evidence = gather(course_id, settings)
     return evaluate(evidence, settings.thresholds()), evidence
 
 

@@ -94,9 +94,10 @@ def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Ite
         held = legacy_open_rows.held()
     except DatabaseError:  # a finding of its own
         held = []
-    for row in status_graders.queues_without_watcher(
+    unwatched = status_graders.queues_without_watcher(
         held, target_open_rows.held(settings), {course_id: queues}, settings, now()
-    ):
+    )
+    for row in unwatched:
         if course_id in row["courses"]:
             about = f"{row['side']}: {row['rows']} rows, the oldest for {row['oldest_seconds']:.0f} s"
             yield found(RULES["unwatched"], queue=row["queue"], about=about)

@@ -30,7 +30,7 @@ class Probe:
     said: str = ""
 
 
-def send(row: LegacyRow | None, queue: str, settings: ShimSettings) -> Probe:
+def send_probe(row: LegacyRow | None, queue: str, settings: ShimSettings) -> Probe:
     """
     Send ``row`` once more, to the reverse-shadow queue of ``queue``, through XQueue's own submit.
 

@@ -28,7 +28,7 @@ from ..models import Run
 from ..runs import records as run_records
 from ..target import prediction
 from . import callback_hosts, history, queues, rows, similar_names, site
-from . import probe as _probe
+from .probe import Probe, send_probe
 
 SCHEMA = "migration_shim.xqueue_preflight/1"
 
@@ -93,10 +93,10 @@ def _unpredictable() -> Iterator[Finding]:
         yield found(RULES["scores_unpredictable"], about=str(error))
 
 
-def _sent(tally: RowTally, queue: str, settings: ShimSettings) -> _probe.Probe:
+def _sent(tally: RowTally, queue: str, settings: ShimSettings) -> Probe:
     newest = tally.queues[queue].newest_graded
     row = None if newest is None else legacy_rows.by_id([newest]).get(newest)
-    return _probe.send(row, queue, settings)
+    return send_probe(row, queue, settings)
 
 
 def _cohorts(tally: RowTally) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ..backfill import run as backfill_run
 from ..backfill.request import Mode, Request
 from ..conf import ShimSettings
 from ..copies import outbox
-from ..copies import write as copies
+from ..copies.write import FOR_GOOD
 from ..core.data import Authority, Leg
 from ..models import LedgerEntry
 
@@ -78,7 +78,7 @@ def write_owed_reverse_shadows(course_id: str, settings: ShimSettings, check: Ca
     owed = _owed(settings).filter(
         course_id=course_id, authority=Authority.TARGET, legacy_leg__in=_OWED, superseded_at=None
     )
-    owed = owed.exclude(legacy_reason__in=copies.FOR_GOOD)
+    owed = owed.exclude(legacy_reason__in=FOR_GOOD)
     found = owed.count()
     _owe(owed.filter(copy_due=None))
     done = outbox.drain(settings, courses=[course_id], check=check)
