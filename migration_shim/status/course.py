@@ -142,7 +142,7 @@ def _why_drifted(state: queries.CourseState, moment: datetime) -> str:
 
 
 def _on_legacy(course_id: str, snapshot: Snapshot) -> tuple[dict[str, int] | None, dict[str, float | None] | None]:
-    """Return, by state, how many unretired rows of ours there are, and the age of the oldest; None while legacy is down."""
+    """Return the unretired rows of ours by state, and the age of the oldest of each; None while legacy is down."""
     if snapshot.legacy is None:
         return None, None
     rows: dict[str, int] = {}
