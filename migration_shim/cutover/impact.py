@@ -1,4 +1,4 @@
-"""What a step asks of those who run graders and XQueue: queues to poll, settings, and what comes of rows in flight."""
+"""What a step means for operations: queues that graders must poll, XQueue's settings, and the rows in flight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..models import LedgerEntry
 from ..runs import records as run_records
 from ..target import open_rows
 
-#: How long a step waits for legacy's counts.
+#: Seconds that a step waits for legacy's counts.
 COUNT_SECONDS = 1.0
 _MOVES = {
     Authority.LEGACY: (
@@ -29,8 +29,8 @@ _MOVES = {
 
 
 def queues_of(course_id: str) -> list[str]:
-    """The queues that submissions of a course go to, as the ledger and the last preflight have seen them."""
-    if schema.is_behind():  # the way back is taken on the tables of any release
+    """Return the queues that submissions of a course go to, by name, from the ledger and the last preflight."""
+    if schema.is_behind():  # a step back to legacy must work on the tables of an older release
         names = exact(LedgerEntry.objects.filter(course_id=course_id), "queue_name")
     else:
         names = counts.queues(course_id)
@@ -38,22 +38,23 @@ def queues_of(course_id: str) -> list[str]:
     return sorted(set(names) | set(preflight.document.get("queues", []) if preflight else []))
 
 
+#: By side: rows by state, or None where the side's database does not answer.
 InFlight = dict[str, dict[str, int] | None]
 
 
 def in_flight(course_id: str) -> InFlight:
-    """What either side still holds of a course, by state; None where legacy's database does not answer in time."""
+    """Count the rows of a course in flight by side and state; None for legacy if it does not answer in time."""
     legacy: dict[str, int] | None
     try:
         legacy = soon(lambda: legacy_open_rows.of_course(legacy_open_rows.held(), course_id), COUNT_SECONDS)
     except (*AWAY, TimeoutError):
-        legacy = None  # the way back waits for nothing, and flags can be flipped without it
+        legacy = None  # flags can be flipped without the counts, and a step back must not wait for them
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.by_status(course_id)}
 
 
 def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
     """
-    By host, legacy's unretired rows of a course of which nobody has said whether they are another LMS's.
+    Count legacy's unretired rows of a course by callback host, of hosts that no setting names as anybody's.
 
     None where legacy's database does not answer.
     """
@@ -64,7 +65,19 @@ def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
 
 
 def fate_of_rows(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]:
-    """What a step makes of the rows in flight: who grades them, and the command by which they change sides instead."""
+    """
+    Describe what a step does to the rows in flight.
+
+    Args:
+        course_id: the course.
+        to: the phase to step to.
+        flying: the counts of ``in_flight``.
+
+    Returns:
+        For each side that holds rows, and for rows between the systems: ``side``, ``rows`` (None where unknown),
+        ``what`` (``stay``, ``drain``, ``held`` or ``returning``), ``how`` in words, and ``instead``: the command by
+        which the rows change sides or are finished, or None.
+    """
     found = []
     for side in Authority:
         counts = flying[side]
@@ -93,7 +106,11 @@ def fate_of_rows(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, 
 
 
 def grader_tasks(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
-    """The queues to poll after a step, by name on each seam, and the entries that XQUEUES needs for them."""
+    """
+    Return which queues graders must poll after a step (``serve``), and the entries of XQUEUES for them (``xqueues``).
+
+    A queue is polled on a side for as long as that side holds rows of it, or may hold some.
+    """
     settings, _ = usable()
     polled = list(
         served(
@@ -106,6 +123,6 @@ def grader_tasks(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
     )
     return {
         "serve": [dataclasses.asdict(queue) for queue in polled],
-        # A queue to be polled has no URL: XQueue pushes to those that have one.
+        # No URL: XQueue pushes the submissions of a queue that has one.
         "xqueues": {queue.queue: None for queue in polled if queue.seam is Authority.LEGACY},
     }

@@ -1,4 +1,4 @@
-"""Signed permissions to pass a gate that is not open. They do not change the verdict: they are printed beside it."""
+"""Overrides: signed permissions to pass a closed gate. The verdict stays as it is; documents show both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ def sign(
     result: GateResult,
 ) -> GateOverride:
     """
-    Put an override on record, with what the gate said at the time.
+    Put an override on record, with the gate's verdict and reasons at the time.
+
+    Args:
+        course_id: the course.
+        step_to: the phase that the override lets the course step to.
+        reason: why, cut to the column.
+        signed_by: the signer's name.
+        seconds: how long the override is in force.
+        result: the gate's verdict.
 
     Raises:
         IllegalStep: see ``refuse_unpassable``.
@@ -50,13 +58,13 @@ def sign(
 
 def refuse_unpassable(course_id: str) -> None:
     """
-    Refuse to sign for what no signature makes harmless: a copy that has reached, or could reach, a learner, and a
-    submission that both systems had for real.
+    Refuse an override where no signature makes the step harmless.
 
-    The data is asked, not the last reconcile: it may never have run. The caller that takes the step holds its lock.
+    That is so with fence leaks, double authority, submissions on the wrong side, and undelivered grades. The data is
+    read, not only the last reconcile, which may never have run. A caller that takes the step holds the course's lock.
 
     Raises:
-        IllegalStep: with what was found, or because nobody can tell.
+        IllegalStep: with what was found, or with what could not be read.
     """
     leaks, doubles = invariants.fence_leaks(course_id), invariants.double_authority_count(course_id)
     if wrong := invariants.wrong_side(course_id):
@@ -90,10 +98,10 @@ def refuse_unpassable(course_id: str) -> None:
 
 def lms_user(login: str | None) -> Any:
     """
-    The LMS user with this name, to sign flags with; None for None.
+    Return the LMS user with this name, whom flag overrides name as their author; None for None.
 
     Raises:
-        ShimError: there is none.
+        ShimError: there is no such user.
     """
     if login is None:
         return None
@@ -104,17 +112,17 @@ def lms_user(login: str | None) -> Any:
 
 
 def in_force(course_id: str, moment: datetime) -> QuerySet[GateOverride]:
-    """The overrides of a course that have not expired, the oldest first."""
+    """Return the overrides of a course that have neither expired nor been withdrawn, the oldest first."""
     return _in_force(moment).filter(course_id=course_id)
 
 
 def described(course_id: str, moment: datetime) -> list[dict[str, Any]]:
-    """The same as plain data, for documents and reports."""
+    """Return the overrides in force of a course as plain data, for documents and reports."""
     return described_by_course([course_id], moment)[course_id]
 
 
 def described_by_course(course_ids: Collection[str], moment: datetime) -> dict[str, list[dict[str, Any]]]:
-    """The same for many courses, in one statement."""
+    """Return the overrides in force as plain data, by course, in one statement; an empty list for a course without."""
     found: dict[str, list[dict[str, Any]]] = {course_id: [] for course_id in course_ids}
     for row in _in_force(moment).filter(course_id__in=course_ids):
         found[row.course_id].append(

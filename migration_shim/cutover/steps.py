@@ -1,4 +1,4 @@
-"""Moving a course from one phase to the next: the plan by default, flags and record in one transaction on execute."""
+"""Steps of a course from phase to phase: a plan, or the flags and the record in one transaction."""
 
 from __future__ import annotations
 
@@ -73,30 +73,35 @@ def run(
 
     Args:
         course_id: the course.
-        to: the phase to step to; the neighbours of the one in force, or legacy from anywhere.
+        to: the phase to step to: a neighbour of the one in force, or legacy from anywhere.
         reason: why, for the record.
-        execute: flip the flags and write the record; else only say what would happen.
+        execute: flip the flags and put the step on record; without it only plan.
         user: the operating system's name of the operator, for the record.
-        login: the LMS user to sign the flag overrides with, if any.
-        override: pass a gate that is not open, signed by the operator with the reason.
-        expected: the phase that the operator has seen a plan for; from any other the step is not taken.
+        login: the LMS user whom the flag overrides name as their author, if any.
+        override: pass a closed gate; the override is signed by the operator with the reason.
+        expected: the phase that the operator planned from; from any other the step is not taken.
+
+    Returns:
+        The plan, with ``executed``. An exit code other than 0 says that the step is not permitted: the gate's code, or
+        2 for another reason.
 
     Raises:
-        IllegalStep: the phase machine does not allow the step, or the course is not where it was expected.
+        IllegalStep: the phases do not allow the step, an override cannot pass the gate (``refuse_unpassable``), or the
+            course is not in the expected phase.
         ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
     signer = overrides.lms_user(login)
     toggles.new_work_cycle()
-    # Before the lock: the way back waits for no other step because XQueue's database is slow to answer that one.
+    # Before the lock is taken: XQueue's database may be slow, and other steps of the course would wait for it.
     flying = impact.in_flight(course_id)
-    complaint = _strangers(course_id) if to.authority is Authority.TARGET else ""
+    complaint = _unknown_lms_complaint(course_id) if to.authority is Authority.TARGET else ""
     if not execute:
         content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
-        # The course's row is the lock: of two operators one waits here, and then sees what the other did.
+        # The course's row is the lock: the second of two operators waits here, and then reads what the first did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
         content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
@@ -121,7 +126,7 @@ def run(
             "verdict": content["verdict"],
             "overridden": content["overridden"],
             "login": login or "",
-            # A mistake in a setting keeps no course from its way back.
+            # A step to legacy must work with unusable settings.
             "settings": run_records.settings_of(usable()[0] if to is Phase.LEGACY else load()),
         }
         if turned_off:
@@ -132,9 +137,14 @@ def run(
 
 def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, int], None]) -> Document:
     """
-    Remove the shadows of a course that needs them no more, or say how many there are.
+    Remove the shadows of a course from the target with their files, or count them.
 
-    In ``legacy`` they may be those of an earlier installation, which no entry knows.
+    In ``legacy`` they may be left from an earlier installation, without ledger entries.
+
+    Args:
+        course_id: a course in ``complete`` or ``legacy``.
+        execute: remove them; without it only count.
+        progress: called with (removed so far, all).
 
     Raises:
         IllegalStep: the course is in ``shadow`` or ``live``: its shadows are the evidence for the next step.
@@ -184,11 +194,11 @@ def _plan(
         reasons.append(_UNKNOWN.format(course=course_id))
         exit_code |= ExitCode.DIFFERENCES
     if gated and complaint:
-        # No signature passes this: one line in the settings does, and says whose the rows are.
+        # No override passes this: a setting has to say whose the rows are.
         reasons.append(complaint)
         exit_code |= ExitCode.DIFFERENCES
     if gated and (differ := recount.difference(course_id).number):
-        # Nor this one: the verdict that it would pass was counted wrong.
+        # No override passes this either: the verdict rests on wrong counts.
         reasons.append(_MISCOUNTED.format(course=course_id, number=differ))
         exit_code |= ExitCode.DIFFERENCES
     before, after = toggles.flags_for(course_id), flags_of(to)
@@ -219,8 +229,8 @@ def _plan(
     return content, exit_code
 
 
-def _strangers(course_id: str) -> str:
-    """Why rows on legacy keep a course from going on: whether they are ours nobody has said. Empty where none do."""
+def _unknown_lms_complaint(course_id: str) -> str:
+    """Return why rows on legacy from hosts that no setting names hold the course back; empty where there are none."""
     rows = impact.rows_of_unknown_lms(course_id)
     if rows is None:
         return "legacy's database does not answer: whether rows of an unknown LMS wait there cannot be told"

@@ -1,9 +1,8 @@
 """
-Moving many courses: a canary first, then no more at a time than the operator says, and a stop at the first that fails.
+Waves: steps of many courses, a canary first, then a limited number at a time, with a stop at the first that fails.
 
-A course that was moved is in flight until a reconcile that began after its step shows it healthy, and is fresh; without
-a grade of the target since then nothing shows it. Running the same wave again goes on where it stands; nothing but the
-courses' own records says how far it is.
+A course that was moved is in flight until a fresh reconcile that began after its step shows it healthy, a grade by the
+target included. Running the same wave again continues it: how far it has come is read from the courses' own records.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ SCHEMA = "migration_shim.xqueue_cutover_wave/1"
 
 
 class WaveState(enum.StrEnum):
-    """Where one course of a wave stands after the call."""
+    """The state of one course of a wave after a call."""
 
     DONE = "done"  # in the phase, and healthy by fresh evidence
-    WATCHED = "watched"  # in the phase; no fresh evidence of after its step yet
-    FAILED = "failed"  # in the phase, and its evidence says that it is not well
-    MOVED = "moved"  # by this call
+    WATCHED = "watched"  # in the phase, without fresh evidence since its step
+    FAILED = "failed"  # in the phase, and not healthy by its evidence
+    MOVED = "moved"  # moved by this call
     PLANNED = "planned"  # would be moved by this call with --execute
-    REFUSED = "refused"  # by the gate, or by the phase machine
-    WAITS = "waits"  # for its turn
+    REFUSED = "refused"  # refused by the gate, or a step that the phases do not allow
+    WAITS = "waits"  # waits for its turn
 
 
 def run(
@@ -50,15 +49,16 @@ def run(
     limit: int = 1,
 ) -> Document:
     """
-    Plan a wave, or take its next part.
+    Plan a wave, or take its next steps.
 
     Args:
-        courses: in the order in which they are to be moved, the canary first; each counts once.
-        limit: how many courses may be in flight. A step to legacy is the way back: it knows neither canary nor limit.
+        courses: the courses in the order in which they are to be moved, the canary first; duplicates count once.
         to, reason, execute, user, login, override: as for one course, see ``cutover.steps.run``.
+        limit: how many courses may be in flight. Neither limit nor canary applies to a wave back to legacy.
 
-    Exit codes: 2 a course failed or its gate says FAIL, 2|8 a gate is not open for want of evidence, 1 a course cannot
-    take the step, 4 courses wait for their turn.
+    Returns:
+        The wave's document. Exit code 2: a course failed, or its gate says FAIL. 2|8: a gate lacks evidence. 1: one
+        cannot take the step. 4: courses wait for their turn.
 
     Raises:
         RunLocked: another wave is at work.
@@ -75,7 +75,7 @@ def run(
 
 
 class _Wave:
-    """One call of a wave, with what it has found out so far."""
+    """One call of a wave, with what it has found so far."""
 
     def __init__(
         self, courses: list[str], to: Phase, reason: str, user: str, login: str | None, override: bool, limit: int
@@ -87,7 +87,7 @@ class _Wave:
         self.exit_code = ExitCode.OK
 
     def go(self, record: Run | None) -> Document:
-        # First those that are there: a failure among the last stops what would come before it in the list, too.
+        # Courses already in the phase come first: a failure among them stops the whole list, whatever the order.
         for course_id in self.courses:
             self._look(course_id)
         for course_id in self.courses:
@@ -98,7 +98,7 @@ class _Wave:
         return Document(content=self._content(record is not None), exit_code=self.exit_code)
 
     def _look(self, course_id: str) -> None:
-        """Note a course that is in the phase already. Back on legacy there is no evidence to wait for."""
+        """Note the state of a course that is in the phase already; in legacy it is done without evidence."""
         toggles.new_work_cycle()
         decision = toggles.phase_of(course_id)
         if decision.phase is not self.to or decision.drift:
@@ -110,7 +110,7 @@ class _Wave:
             self.stopped = self.stopped or f"{course_id} is not well in {self.to}"
 
     def _take(self, course_id: str, record: Run | None) -> None:
-        """Move a course, or say why it is not moved now."""
+        """Move a course, or note why it is not moved now."""
         phase = toggles.phase_of(course_id).phase
         waits = self.stopped or self._wait()
         if waits:
@@ -136,7 +136,7 @@ class _Wave:
         self._note(course_id, WaveState.PLANNED if record is None else WaveState.MOVED, phase, [], step.content)
 
     def _wait(self) -> str | None:
-        """Why no further course may be moved now, if so."""
+        """Return why no further course may be moved now; None if one may."""
         canary = self.courses[0]
         if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != WaveState.DONE:
             return f"the canary {canary} is not healthy in {self.to} yet"
@@ -194,7 +194,7 @@ class _Wave:
 
 
 def _health(course_id: str) -> tuple[WaveState, list[str]]:
-    """How a course does in the phase in which it is, by the evidence of after its step."""
+    """Return the state of a course in its phase by the evidence since its step, and the reasons for it."""
     record = CoursePhase.objects.get(course_id=course_id)
     reconciled = run_records.last_complete("reconcile", course_id)
     if reconciled is None or reconciled.finished_at is None or reconciled.started_at < record.since:
@@ -220,12 +220,12 @@ def _health(course_id: str) -> tuple[WaveState, list[str]]:
         return WaveState.WATCHED, unknown
     graded = LedgerEntry.objects.filter(
         course_id=course_id,
-        # In live the grade of a shadow shows nothing of those who grade there.
+        # In live a shadow's grade shows nothing about the graders of the learners' own submissions.
         authority=Phase(record.phase).authority,
         target_state=State.GRADED,
         target_graded_at__gte=record.since,
     )
-    if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete changes nobody's grader
+    if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete does not change who grades
         return WaveState.WATCHED, ["no reconcile has seen a grade of the target since its step"]
     if now() - reconciled.finished_at > timedelta(seconds=load().evidence_max_age_seconds):
         return WaveState.WATCHED, ["its last reconcile is too old"]
