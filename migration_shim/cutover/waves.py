@@ -57,8 +57,8 @@ def run(
         limit: how many courses may be in flight. Neither limit nor canary applies to a wave back to legacy.
 
     Returns:
-        The wave's document. Exit code 2: a course failed, or its gate says FAIL. 2|8: a gate lacks evidence. 1: one
-        cannot take the step. 4: courses wait for their turn.
+        The wave's document. Exit code 2: a course failed, or its gate says FAIL. 2|8: a gate lacks evidence. 1: the
+        phases do not allow a step. 4: courses wait for their turn.
 
     Raises:
         RunLocked: another wave is at work.
