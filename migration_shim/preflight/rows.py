@@ -1,4 +1,4 @@
-"""All legacy rows of a course, read once in the order of their ids, each with the rows that share its callback."""
+"""Count a course's legacy rows: read once in the order of their ids, each with the rows that share its callback."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ..models import Run
 from ..runs import records as run_records
 from ..target import prediction
 
-#: Headers, and rows with their answers, that are held at once.
+#: Headers, and rows with their answers, that are held in memory at once.
 HEADERS, PAGE = 2000, 500
-#: Rows of one callback that are read once and for all.
+#: A callback with more rows than this has them read once and kept without answers.
 LARGE = 100
 
 
@@ -38,15 +38,15 @@ def count_rows(
     by_host: Counter[str],
 ) -> RowTally:
     """
-    Count every legacy row of a course that is ours.
+    Count every legacy row of a course, except those of other LMSs.
 
     Args:
         course_id: the course, in its canonical form.
         settings: the settings in force.
-        record: the run's record, for signs of life.
-        progress: told (headers read, rows of all courses).
-        predictable: whether the installed edx-submissions can be asked what it would store.
-        by_host: told how many rows of the course there are, whosever, by the host of their callbacks.
+        record: the run's record, whose heartbeat is kept alive.
+        progress: called with (headers read, rows of all courses).
+        predictable: whether the installed edx-submissions can tell what it would store for a reply.
+        by_host: a counter to which the course's rows are added by callback host, those of other LMSs included.
     """
     counted, families = RowTally(counting_context(course_id, settings, predictable=predictable)), _Families()
     total = legacy_rows.count(after=0, unretired_only=False)
@@ -66,7 +66,7 @@ def count_rows(
 
 
 def counting_context(course_id: str, settings: ShimSettings, *, predictable: bool) -> Facts:
-    """What a tally of a course has to know besides its rows."""
+    """Return what counting the rows of a course needs besides the rows."""
 
     @functools.lru_cache(maxsize=1024)
     def points_of(item_id: str) -> tuple[int, bool]:
@@ -84,15 +84,16 @@ def counting_context(course_id: str, settings: ShimSettings, *, predictable: boo
 
 class _Families:
     """
-    The rows that share the callbacks of a page's. A family that goes over many pages is read once, and kept without
-    answers: its rows would else be read again with every page.
+    The rows that share a callback with a row of the page.
+
+    A large family reaches over many pages: it is read once and kept without answers, not read again with each page.
     """
 
     def __init__(self) -> None:
         self.large: dict[str, Family] = {}
 
     def with_siblings(self, ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:
-        """Each of these rows, with those by which it is told what it is."""
+        """Yield each of these rows with the others of its callback, by which it is classified."""
         rows = [row for _, row in sorted(legacy_rows.by_id(ids).items())]
         page, there = [_parse(row) for row in rows], {row.id for row in rows}
         outside: list[int] = []
@@ -115,8 +116,9 @@ def _read(ids: list[int]) -> Iterator[ParsedRow]:
 
 def _parse(row: LegacyRow) -> ParsedRow:
     """
-    One row read, without a look into a storage: names of files may lie there, and a history holds many.
+    Parse one row without reading file names from a storage, which would take too long for a whole history.
 
-    The column stands in for the names: XQueue makes its keys of header and name, so equal names give equal columns.
+    The column ``s3_keys`` stands in for the names: XQueue derives keys from header and name, so equal names give equal
+    columns.
     """
     return parse_row(row, () if row.s3_keys in ("", "{}") else (row.s3_keys,))

@@ -1,9 +1,9 @@
 """
-What would break on the target, counted over all legacy rows of a course, before anything is written.
+The preflight of a course: what would break on the target, counted over all its legacy rows before anything is written.
 
-Much of what edx-submissions' own endpoint would lose the watcher seam hands out as it came; such findings are notes,
-for whoever still thinks of polling it. The rules are in ``core.row_rules`` and ``core.site_rules``; here they meet the
-rows, the queues and the site.
+Much of what edx-submissions' own endpoint would lose is handed out unchanged by the watcher seam; such findings are
+notes, for sites whose graders poll that endpoint. The rules are in ``core.row_rules`` and ``core.site_rules``; this
+module applies them to the rows, the queues and the site.
 """
 
 from __future__ import annotations
@@ -37,11 +37,18 @@ Progress = Callable[[int, int], None]
 
 def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
     """
-    Look at every legacy row of a course, and at the queues it uses, and put the findings on record.
+    Examine every legacy row of a course, its queues and the site, and put the findings on record.
 
-    Nothing is written on legacy or on the target, but for one thing: with ``probe``, the newest graded submission of
-    each queue is sent to XQueue once more, for the grader of its reverse shadows. Whether one pulled it is seen by a
-    later run.
+    Nothing is written on legacy or the target, unless ``probe`` is given.
+
+    Args:
+        course_id: the course, in its canonical form.
+        progress: called with (rows read, all rows).
+        probe: send the newest graded submission of each queue to XQueue again, for the grader of its reverse shadows. A
+            later run sees whether a grader pulled it.
+
+    Returns:
+        The preflight's document. Exit code 2: there are blockers.
 
     Raises:
         RunLocked: a preflight of this course is at work.
@@ -86,7 +93,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
 
 
 def _unpredictable() -> Iterator[Finding]:
-    """Whether the installed edx-submissions cannot be asked what it would store for a reply."""
+    """Yield a finding if the installed edx-submissions cannot tell what it would store for a reply."""
     try:
         prediction.check()
     except PredictionUnavailable as error:
@@ -100,7 +107,7 @@ def _sent(tally: RowTally, queue: str, settings: ShimSettings) -> Probe:
 
 
 def _cohorts(tally: RowTally) -> Iterator[dict[str, Any]]:
-    """Every problem of every queue, with what a gate or a grader has to know of it."""
+    """Yield the counts of each problem of each queue, for the document."""
     for (queue, problem), cohort in sorted(tally.cohorts.items()):
         yield {
             "queue": queue,
@@ -117,5 +124,5 @@ def _cohorts(tally: RowTally) -> Iterator[dict[str, Any]]:
 
 
 def finding_codes() -> Iterable[str]:
-    """Every code that a preflight can report."""
+    """Return every code that a preflight can report."""
     return (*RULES, *SITE_RULES)
