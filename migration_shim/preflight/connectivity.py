@@ -62,7 +62,7 @@ def _xqueue() -> Iterator[Finding]:
 
 
 def _door() -> Iterator[Finding]:
-    """Yield the findings about the address of the LMS's submissions. Source: edx-platform, ``capa/xqueue_interface.py``."""
+    """Yield the findings about where the LMS submits. Source: edx-platform, ``capa/xqueue_interface.py``."""
     platform = getattr(django_settings, "XQUEUE_INTERFACE", None) or {}
     if not platform.get("url"):
         yield found(RULES["no_door"], about='XQUEUE_INTERFACE["url"] is not set')

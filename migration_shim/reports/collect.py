@@ -1,4 +1,4 @@
-"""Gathering what a report of a reconcile says beside the comparison itself: verdicts, exceptions, the run's record."""
+"""Collect what a reconcile's report says besides the comparison: verdicts, overrides, known differences, the run."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def gather(
     reconcile: Content, divergences: Callable[[], Iterator[Content]], *, include_content: bool = False
 ) -> Report:
     """
-    The report of a comparison that has just ended. Nothing is written: no verdict on record, no permit.
+    Return the report of a reconcile that has just ended. Nothing is written: no verdict and no permit.
 
     Args:
         reconcile: the document of ``reconcile.run``.
-        divergences: opens a pass over what that run gave to its ``on_divergence``.
-        include_content: let the report show what learners wrote and were told.
+        divergences: opens a new pass over the divergences that the run gave to its ``on_divergence``.
+        include_content: let the report show learners' answers and graders' messages.
 
     Raises:
         ConfigurationError: the settings are not usable.
@@ -67,7 +67,7 @@ def _run(course_id: str) -> Content:
 
 
 def _content(divergences: list[Content]) -> list[Content]:
-    """What the learner wrote, and the grader's message on either side; two queries, however many."""
+    """Return the learner's answer and the grader's message on either side, for each divergence; two queries in all."""
     rows = legacy_rows.by_id(_ids(divergences, "legacy_id"))
     target = reader.replies(_ids(divergences, "submission_id"))
     found = []
@@ -84,7 +84,7 @@ def _content(divergences: list[Content]) -> list[Content]:
 
 
 def _answer(row: LegacyRow, answer: Any) -> Any:
-    """The answer as legacy holds it; what the target holds where legacy's body cannot be read."""
+    """Return the answer as legacy holds it, or the given one of the target where legacy's body cannot be read."""
     try:
         return parse_body(row.xqueue_body).student_response
     except Malformed:
@@ -100,7 +100,7 @@ def _ids(divergences: Iterable[Content], key: str) -> set[int]:
 
 
 def _message(reply: str | None) -> str | None:
-    """A grader's message; the reply itself where there is none to be found in it."""
+    """Return a grader's message, or the whole reply if it holds no message."""
     if not reply:
         return None
     try:

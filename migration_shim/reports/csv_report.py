@@ -1,8 +1,8 @@
 """
-The report as one CSV table, safe to open in a spreadsheet: what it counts first, then every divergence.
+The report as one CSV table, safe to open in a spreadsheet: the counts first, then every divergence.
 
-The first column says what a row is, so that a filter on ``divergence`` leaves the divergences alone. Every cell is
-quoted, and a backslash stands before what a spreadsheet would take for a formula.
+The first column says what a row is: a filter on ``divergence`` shows the divergences only. Every cell is quoted, and a
+backslash stands before whatever a spreadsheet would take for a formula.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Echo:
 
 
 def render(report: Report) -> Iterator[str]:
-    """The table, line by line."""
+    """Yield the table line by line, the header first."""
     columns = COLUMNS if report.content is None else COLUMNS + LEARNER_CONTENT
     writer = csv.DictWriter(_Echo(), columns, restval="", quoting=csv.QUOTE_ALL)
     yield writer.writeheader()

@@ -1,4 +1,4 @@
-"""Which renderer writes which kind of file."""
+"""The renderers of a report by the ending of the file."""
 
 from __future__ import annotations
 

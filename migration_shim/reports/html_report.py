@@ -1,7 +1,7 @@
 """
-The report as one HTML file that asks nothing of the network and runs no script.
+The report as one HTML file that loads nothing from the network and runs no script.
 
-Django's template engine escapes every value. The page's own policy allows nothing but its one style sheet, by digest.
+Django's template engine escapes every value. The page's own policy allows only its one style sheet, by digest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FOLDER = Path(__file__).parent / "templates"
 
 @cache
 def _engine() -> Engine:
-    """An engine of our own: the host project's may be configured in any way, or be another one."""
+    """Return an engine of our own: that of the host project may be configured in any way, or be another one."""
     return Engine(dirs=[str(_FOLDER)])
 
 
@@ -35,7 +35,7 @@ def _style() -> str:
 
 
 def render(report: Report) -> Iterator[str]:
-    """The page."""
+    """Yield the page in one piece."""
     shown_samples = samples(report, EACH)
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""The report as Markdown, for an issue or a wiki. What comes from rows stands in code spans: none of it is markup."""
+"""The report as Markdown, for an issue or a wiki. Text from rows stands in code spans, so that none of it is markup."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EACH = 10
 
 
 def render(report: Report) -> Iterator[str]:
-    """The text."""
+    """Yield the text in parts."""
     content = report.reconcile
     yield "# Reconcile report\n\n"
     yield f"Compared {content['compared']} of {content['of']}. Made {report.made_at}.\n"
@@ -97,7 +97,7 @@ def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] 
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]] | None) -> Iterator[str]:
-    """A table; ``rows`` None says that the document has none, which is not the same as none found."""
+    """Yield a table. ``rows`` is None if the document lacks the key, and empty if nothing was found."""
     if rows is None:
         yield f"{ABSENT.capitalize()}.\n"
         return

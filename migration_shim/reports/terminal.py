@@ -1,4 +1,4 @@
-"""Every document as text for a terminal: the answer first, then the figures, then the next command."""
+"""Any document as text for a terminal: the result first, then the figures, then the next command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Content = dict[str, Any]
 
 
 def render(content: Content) -> str:
-    """The text of any document, chosen by its schema. What a terminal would act on shows as an escape."""
+    """Return a document as text; its schema picks the renderer. Control characters are shown as escapes."""
     name = content["schema"].removeprefix("migration_shim.").partition("/")[0]
     return "\n".join(printable(line) for line in _RENDERERS[name](content))
 

@@ -1,4 +1,4 @@
-"""The whole report as text: verdict and reasons first, then the figures, some divergences, and what it rests on."""
+"""The report as text: verdict and reasons first, then the figures, some divergences, and what they rest on."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ EACH = 3
 
 
 def render(report: Report) -> Iterator[str]:
-    """The text."""
+    """Yield the text in one piece."""
     yield "".join(printable(line) + "\n" for line in _lines(report))
 
 
 def brief(content: Content) -> list[str]:
-    """The document alone, for a terminal: what was counted, and the next commands."""
+    """Return the lines of a reconcile document for a terminal: the counts, and the next commands."""
     lines = []
     for course in content["courses"]:
         lines += [*_counts(course), *_exceptions(course), ""]
@@ -52,7 +52,7 @@ def brief(content: Content) -> list[str]:
 
 
 def _exceptions(course: Content) -> Iterator[str]:
-    """What is in force beside the verdict."""
+    """Yield the overrides and known differences in force."""
     for item in course.get("overrides", ()):
         yield f"  OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}"
     for item in course.get("register", ()):
@@ -113,7 +113,7 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
 
 
 def _counts(course: Content) -> list[str]:
-    """What one course's comparison has counted."""
+    """Return the lines with the counts of one course's comparison."""
     lines = [f"{course['course']}: compared {course['compared']} of {course['of']}"]
     if "full" in course:
         kind = "everything looked at" if course["full"] else f"incremental, {course['looked_at']} looked at"
