@@ -1,4 +1,4 @@
-"""What an LMS and other apps may call; nothing else of the app is an entrance. Our own commands call the use cases."""
+"""The public API: what an LMS and other apps may call. All else is internal; the app's own commands call the use cases directly."""
 
 from .backfill.request import Request as BackfillRequest
 from .backfill.start import start as backfill

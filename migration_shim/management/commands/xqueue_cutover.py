@@ -26,7 +26,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument(
@@ -78,15 +78,15 @@ class Command(ShimCommand):
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
     def tolerates_complaints(self, options: dict[str, Any]) -> bool:
-        """Nothing keeps a course from its way back. Removing shadows is none."""
+        """Return whether the call is a step back to legacy, which no complaint may hold up."""
         return self.is_way_back(options)
 
     def is_way_back(self, options: dict[str, Any]) -> bool:
-        """A step to legacy."""
+        """Return whether the call is a step to legacy; the removal of shadows is not."""
         return options["to"] is Phase.LEGACY and not options["remove_shadows"]
 
     def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
-        """The plan, or what was done."""
+        """Return the plan, or what was done."""
         if (options["adopt"] is None) is (to is None):
             self.usage_error("--to goes with every step, and not with --adopt")
         if to is None:
@@ -112,7 +112,7 @@ class Command(ShimCommand):
 
 
 def _courses_of(org: str | None, file: Path | None) -> list[str]:
-    """The courses of an organisation or of a file; a wrong call where there are none."""
+    """Return the courses of an organisation or of a file; raise ``CommandError`` if there are none."""
     if file is None:
         courses = [known for known in counts.known_courses() if CourseKey.from_string(known).org == org]
         if not courses:

@@ -1,4 +1,4 @@
-"""``xqueue_fail``: end what no grader gives a result for."""
+"""``xqueue_fail``: fail submissions on the target for which no grader returns a result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
         parser.add_argument(
@@ -37,5 +37,5 @@ class Command(ShimCommand):
     def document(
         self, *, course: str, submission: list[int] | None, reason: str, execute: bool, **options: Any
     ) -> Document:
-        """What is to be failed, or was."""
+        """Return which submissions are to be failed, or were."""
         return ungradable.fail(course, submission or [], reason=reason, user=operator(), execute=execute)

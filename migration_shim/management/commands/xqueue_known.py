@@ -21,7 +21,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument(
@@ -55,7 +55,7 @@ class Command(ShimCommand):
         parser.add_argument("--user", metavar="NAME", help="who answers for it (default: who runs this)")
 
     def document(self, **options: Any) -> Document:
-        """The register, as it is afterwards."""
+        """Return the register as it is afterwards."""
         if options["withdraw"] is not None:
             return known_differences.withdraw(options["withdraw"])
         if options["cure"] is not None:

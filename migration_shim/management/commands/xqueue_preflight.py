@@ -20,7 +20,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course to look at")
 
@@ -32,9 +32,9 @@ class Command(ShimCommand):
         )
 
     def tolerates_complaints(self, options: dict[str, Any]) -> bool:
-        """It reads, and has what the checks find among its findings, as blockers."""
+        """Return True: the command only reads, and reports the complaints of the checks as blockers."""
         return True
 
     def document(self, *, course: str, probe: bool, **options: Any) -> Document:
-        """The findings."""
+        """Return the findings."""
         return preflight_run.run(course, self.progress("preflight"), probe=probe)
