@@ -1,4 +1,4 @@
-"""The public API: what an LMS and other apps may call. All else is internal; the app's own commands call the use cases directly."""
+"""The public API for an LMS and other apps. All else is internal; our own commands call the use cases directly."""
 
 from .backfill.request import Request as BackfillRequest
 from .backfill.start import start as backfill
