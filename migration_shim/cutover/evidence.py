@@ -17,7 +17,7 @@ from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from ..core.evidence import Evidence, Latency, Override, Tally
 from ..ledger import aggregates, counts, known_differences, recount
 from ..ledger.entries import owed_since
-from ..lms import state
+from ..lms import state as lms_state
 from ..models import CoursePhase, LedgerEntry, PhaseChange, Run
 from ..runs import records as run_records
 from . import invariants, overrides
@@ -75,7 +75,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
         double_authority=_counted(reconciled, "double_authority", grave[DivergenceClass.DOUBLE_AUTHORITY]),
         undelivered=_undelivered(reconciled, grave[DivergenceClass.UNDELIVERED], record),
-        learners_asked=state.is_lms(),
+        learners_asked=lms_state.is_lms(),
         wrong_side=grave[DivergenceClass.WRONG_SIDE] or (0 if reconciled else None),
         lost=grave[DivergenceClass.LOST] if reconciled or grave[DivergenceClass.LOST] else None,
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
@@ -187,7 +187,7 @@ def _undelivered(reconciled: Run | None, found: int, record: CoursePhase | None)
     Outside an LMS their states cannot be read. Before ``live`` they need not be: legacy delivers, and holds no course
     back.
     """
-    if found or not state.is_lms():
+    if found or not lms_state.is_lms():
         return found or None
     if record is None or Phase(record.phase).authority is Authority.LEGACY:
         return 0

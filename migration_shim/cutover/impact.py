@@ -15,7 +15,7 @@ from ..legacy import open_rows as legacy_open_rows
 from ..legacy.timeouts import AWAY, soon
 from ..models import LedgerEntry
 from ..runs import records as run_records
-from ..target import open_rows
+from ..target import open_rows as target_open_rows
 
 #: Seconds that a step waits for legacy's counts.
 COUNT_SECONDS = 1.0
@@ -49,7 +49,7 @@ def in_flight(course_id: str) -> InFlight:
         legacy = soon(lambda: legacy_open_rows.of_course(legacy_open_rows.held(), course_id), COUNT_SECONDS)
     except (*AWAY, TimeoutError):
         legacy = None  # flags can be flipped without the counts, and a step back must not wait for them
-    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.by_status(course_id)}
+    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: target_open_rows.by_status(course_id)}
 
 
 def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
@@ -64,14 +64,14 @@ def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
         return None
 
 
-def fate_of_rows(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]:
+def fate_of_rows(course_id: str, to: Phase, in_flight_now: InFlight) -> list[dict[str, Any]]:
     """
     Describe what a step does to the rows in flight.
 
     Args:
         course_id: the course.
         to: the phase to step to.
-        flying: the counts of ``in_flight``.
+        in_flight_now: the counts of ``in_flight``.
 
     Returns:
         For each side that holds rows, and for rows between the systems: ``side``, ``rows`` (None where unknown),
@@ -80,14 +80,14 @@ def fate_of_rows(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, 
     """
     found = []
     for side in Authority:
-        counts = flying[side]
-        if counts is None or counts:
+        by_state = in_flight_now[side]
+        if by_state is None or by_state:
             mode, drain = _MOVES[side]
             stays = side is to.authority
             found.append(
                 {
                     "side": side.value,
-                    "rows": None if counts is None else sum(counts.values()),
+                    "rows": None if by_state is None else sum(by_state.values()),
                     "what": "stay" if stays else "drain",
                     "how": f"They are graded on {side}, as new ones are." if stays else drain,
                     "instead": None if stays else f"xqueue_backfill --mode {mode} --course {course_id}",
@@ -105,7 +105,7 @@ def fate_of_rows(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, 
     return found
 
 
-def grader_tasks(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
+def grader_tasks(course_id: str, to: Phase, in_flight_now: InFlight) -> dict[str, Any]:
     """
     Return which queues graders must poll after a step (``serve``), and the entries of XQUEUES for them (``xqueues``).
 
@@ -118,7 +118,7 @@ def grader_tasks(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
             queues_of(course_id),
             shadow_suffix=settings.shadow_queue_suffix,
             reverse_suffix=settings.reverse_queue_suffix,
-            left=frozenset(side for side in Authority if flying[side] != {}),
+            left=frozenset(side for side in Authority if in_flight_now[side] != {}),
         )
     )
     return {

@@ -18,7 +18,7 @@ from ..ledger import attempts, counts
 from ..legacy import open_rows as legacy_open_rows
 from ..legacy import rows as legacy_rows
 from ..legacy import timeouts
-from ..lms import state
+from ..lms import state as lms_state
 from ..models import Bucket, CoursePhase, Divergence, LedgerEntry
 from ..runs import records as run_records
 from ..target import reader
@@ -87,7 +87,7 @@ def undelivered_entries(course_id: str) -> QuerySet[LedgerEntry]:
 def learners_unasked(course_id: str) -> bool:
     """Return whether learners may wait for the target while no complete reconcile has read their states."""
     own = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
-    if not state.is_lms() or not own.filter(authority=Authority.TARGET).exists():
+    if not lms_state.is_lms() or not own.filter(authority=Authority.TARGET).exists():
         return False
     looked = run_records.last_complete("reconcile", course_id)
     return looked is None or not looked.document.get("learners", {}).get("applies")
@@ -96,7 +96,7 @@ def learners_unasked(course_id: str) -> bool:
 def still_waiting(entries: Iterable[LedgerEntry]) -> set[int] | None:
     """Return the ids of the entries whose learners wait at this moment; None where the state of one is unreadable."""
     wanted = {entry.pk: attempts.submitted(entry.raw_header, entry.student_info, entry.learner) for entry in entries}
-    states = state.problems({one.place for one in wanted.values() if one is not None})
+    states = lms_state.problems({one.place for one in wanted.values() if one is not None})
     found = set()
     for pk, one in wanted.items():
         problem = states.get(one.place) if one is not None else None
@@ -109,7 +109,7 @@ def still_waiting(entries: Iterable[LedgerEntry]) -> set[int] | None:
 
 def waits_on_legacy() -> Q:
     """Return a condition on divergences: the submission is legacy's, was not moved, and is not answered."""
-    final = [state.value for state in State if state.is_final]
+    final = [one.value for one in State if one.is_final]
     here = Q(entry__authority=Authority.LEGACY, entry__move=Move.NONE)
     return here & ~Q(entry__legacy_state__in=final)
 

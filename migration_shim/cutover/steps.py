@@ -94,17 +94,17 @@ def run(
     signer = overrides.lms_user(login)
     toggles.new_work_cycle()
     # Before the lock is taken: XQueue's database may be slow, and other steps of the course would wait for it.
-    flying = impact.in_flight(course_id)
+    in_flight_now = impact.in_flight(course_id)
     complaint = _unknown_lms_complaint(course_id) if to.authority is Authority.TARGET else ""
     if not execute:
-        content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
+        content, exit_code = _plan(course_id, to, reason, override, in_flight_now, complaint)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: the second of two operators waits here, and then reads what the first did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
-        content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
+        content, exit_code = _plan(course_id, to, reason, override, in_flight_now, complaint)
         if expected is not None and content["from"] != expected:
             raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
         if exit_code:
@@ -169,7 +169,7 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
 
 
 def _plan(
-    course_id: str, to: Phase, reason: str, override: bool, flying: impact.InFlight, complaint: str
+    course_id: str, to: Phase, reason: str, override: bool, in_flight_now: impact.InFlight, complaint: str
 ) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
     past_the_shim = lms_flags.submission_flag_on(course_id)
@@ -219,9 +219,9 @@ def _plan(
         "flags_after": dict(zip(toggles.FLAGS, after, strict=True)),
         "authoritative_after": to.authority.value,
         "platform_flag_before": past_the_shim,
-        "in_flight": flying,
-        "becomes": impact.fate_of_rows(course_id, to, flying),
-        **impact.grader_tasks(course_id, to, flying),
+        "in_flight": in_flight_now,
+        "becomes": impact.fate_of_rows(course_id, to, in_flight_now),
+        **impact.grader_tasks(course_id, to, in_flight_now),
         "remember": _AFTER[to],
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
         "next": [command.format(course=course_id) for command in _NEXT[to]],

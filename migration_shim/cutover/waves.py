@@ -67,9 +67,9 @@ def run(
     """
     wave = _Wave(list(dict.fromkeys(courses)), to, reason, user, login, override, limit)
     if not execute:
-        return wave.go(None)
+        return wave.run(None)
     with run_records.running("wave") as record:
-        document = wave.go(record)
+        document = wave.run(record)
         record.document, record.complete = document.content, True
     return document
 
@@ -86,7 +86,7 @@ class _Wave:
         self.stopped: str | None = None
         self.exit_code = ExitCode.OK
 
-    def go(self, record: Run | None) -> Document:
+    def run(self, record: Run | None) -> Document:
         # Courses already in the phase come first: a failure among them stops the whole list, whatever the order.
         for course_id in self.courses:
             self._look(course_id)
@@ -140,11 +140,11 @@ class _Wave:
         canary = self.courses[0]
         if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != WaveState.DONE:
             return f"the canary {canary} is not healthy in {self.to} yet"
-        flying = sum(
+        number = sum(
             found["state"] in (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED) for found in self.found.values()
         )
-        if flying >= self.limit:
-            return f"{flying} courses are in flight, and --wave allows {self.limit}"
+        if number >= self.limit:
+            return f"{number} courses are in flight, and --wave allows {self.limit}"
         return None
 
     def _refuse(self, course_id: str, phase: Phase, reasons: list[str], needed: list[str], code: ExitCode) -> None:

@@ -29,7 +29,8 @@ from ..db.storage import storage_errors
 from ..legacy import files
 from ..legacy import open_rows as legacy_open_rows
 from ..legacy.downloads import Downloads
-from ..lms import receivers, state
+from ..lms import receivers
+from ..lms import state as lms_state
 from ..status import graders as status_graders
 from ..target import contents
 from ..target import open_rows as target_open_rows
@@ -58,7 +59,7 @@ def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
 
 def _receivers(settings: ShimSettings) -> Iterator[Finding]:
     """Yield a finding if no receiver delivers stored grades, or if that cannot be told outside an LMS."""
-    if not state.is_lms():
+    if not lms_state.is_lms():
         yield found(RULES["no_lms"])
     elif not receivers.deliver(settings.score_receivers):
         others = ", ".join(receivers.modules()) or "nothing"

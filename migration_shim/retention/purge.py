@@ -22,7 +22,7 @@ from ..core.delivered import Learner
 from ..ledger import counts, stamp
 from ..ledger.buckets import counted
 from ..models import CoursePhase, LedgerEntry, Run
-from ..target import open_rows
+from ..target import open_rows as target_open_rows
 
 #: Entries dropped in one statement; writers of the ledger wait for no longer than that.
 BATCH = 500
@@ -104,7 +104,7 @@ def drop_residue(
             break
         after = page[-1][0]
         purged.found += len(page)
-        status = open_rows.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})
+        status = target_open_rows.unfinished({row for _, _, _, _, _, *rows in page for row in rows if row is not None})
         mine = undelivered.filter(pk__in=[row[0] for row in page])
         wait = set() if failed_too else set(mine.values_list("pk", flat=True))
         free = []

@@ -239,7 +239,7 @@ def passed_through(courses: Collection[Course]) -> dict[Course, int]:
     They have no copy, so they are looked for only in the buckets of entries without one, and among entries that are not
     yet in a bucket. Two statements.
     """
-    final = [state.value for state in State if state.is_final]
+    final = [one.value for one in State if one.is_final]
     alike = Bucket.objects.annotate(bit=F("flags").bitand(int(Flag.NO_COPY))).exclude(bit=0)
     alike = alike.filter(course_id__in=courses).exclude(number=0).exclude(legacy_state__in=final)
     places = Q(bucket_id__in=list(alike.values_list("id", flat=True))) | Q(bucket_id=None)

@@ -21,7 +21,8 @@ from ..ledger import aggregates, counts
 from ..ledger.entries import owed_since
 from ..models import LedgerEntry
 from ..status import unknown_queues
-from ..target import open_rows, reader
+from ..target import open_rows as target_open_rows
+from ..target import reader
 from . import step_back
 
 #: For how long a submission that failed for good counts as a breach.
@@ -70,7 +71,7 @@ def observe(
         wrong_side=invariants.wrong_side(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(ungradable.rows([course_id], settings).get(course_id, [])),
-        failed=open_rows.failed_since(course_id, now() - _LATELY),
+        failed=target_open_rows.failed_since(course_id, now() - _LATELY),
         unknown_queues=_unknown_queues(course_id, phase, settings),
         **compared,
     )
@@ -159,8 +160,8 @@ def _stuck(course_id: str, phase: Phase, since: datetime | None, settings: ShimS
     if phase is Phase.SHADOW:
         names |= {queue + settings.shadow_queue_suffix: True for queue in list(names)}
     # In a queue that gets results whatever waits is only waiting for its turn. It may be long, so it is not read.
-    answered = open_rows.answered_since(names, before)
-    queue_of = open_rows.in_queues(course_id, names.keys() - answered)
+    answered = target_open_rows.answered_since(names, before)
+    queue_of = target_open_rows.in_queues(course_id, names.keys() - answered)
     found: dict[str, list[datetime]] = defaultdict(list)
     ids = sorted(queue_of)
     for start in range(0, len(ids), 1000):
