@@ -58,7 +58,7 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
 def _refuse_present_leaks(course_id: str) -> None:
     left = invariants.current_fence_leaks(course_id)
     if left is None:
-        raise ShimError("Nobody can tell whether the leak is mended: XQueue's database does not answer.")
+        raise ShimError("It cannot be told whether the leak is mended: XQueue's database does not answer.")
     if left:
         raise ShimError(f"{left} copies of {course_id} still lack their fence: mend them first. See the runbook.")
 
@@ -66,7 +66,9 @@ def _refuse_present_leaks(course_id: str) -> None:
 def _refuse_waiting_rows(course_id: str) -> None:
     left = invariants.current_wrong_side(course_id)
     if left is None:
-        raise ShimError("Nobody can tell whether any of them waits on legacy still: XQueue's database does not answer.")
+        raise ShimError(
+            "It cannot be told whether any of them waits on legacy still: XQueue's database does not answer."
+        )
     if left:
         raise ShimError(
             f"{left} submissions of {course_id} wait on legacy still: hand them off, or let legacy's graders answer, "
@@ -78,7 +80,7 @@ def _refuse_waiting_learners(course_id: str) -> None:
     """Refuse while learners wait to whom the watch can still deliver; the undeliverable may be signed for."""
     left = invariants.still_waiting(invariants.undelivered_entries(course_id).filter(undeliverable=""))
     if left is None:
-        raise ShimError("Nobody can tell whether any of them waits: a learner's state cannot be read. Reconcile.")
+        raise ShimError("It cannot be told whether any of them waits: a learner's state cannot be read. Reconcile.")
     if left:
         raise ShimError(
             f"{len(left)} learners of {course_id} wait still: let xqueue_watch deliver again, and reconcile."

@@ -79,14 +79,14 @@ def refuse_unpassable(course_id: str) -> None:
         )
     if invariants.learners_unasked(course_id):
         raise IllegalStep(
-            f"Nobody has asked what learners of {course_id} wait for. Run a reconcile first: "
+            f"No reconcile has read whether learners of {course_id} wait for a grade. Run one first: "
             f"xqueue_reconcile --course {course_id}"
         )
     if leaks is None:
-        raise IllegalStep(f"Nobody can tell whether {course_id} has fence leaks: XQueue's database does not answer.")
+        raise IllegalStep(f"It cannot be told whether {course_id} has fence leaks: XQueue's database does not answer.")
     if doubles is None:
         raise IllegalStep(
-            f"Nobody has looked whether both systems have submissions of {course_id} for real. Run a reconcile first: "
+            f"No reconcile has checked {course_id} for double authority in its present phase. Run one first: "
             f"xqueue_reconcile --course {course_id}"
         )
     if leaks or doubles:

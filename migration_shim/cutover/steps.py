@@ -23,8 +23,8 @@ from . import gate, impact, overrides, release
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
 _UNKNOWN = (
-    "the target holds shadows that no entry knows, of an earlier installation: each would be a duplicate of the next "
-    "one. Remove them first: xqueue_cutover --course {course} --to legacy --remove-shadows --reason TEXT --execute"
+    "the target holds shadows without a ledger entry, left by an earlier installation: each would get a duplicate. "
+    "Remove them first: xqueue_cutover --course {course} --to legacy --remove-shadows --reason TEXT --execute"
 )
 _WAY_BACK = "xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
 

@@ -140,9 +140,8 @@ class _Wave:
         canary = self.courses[0]
         if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != WaveState.DONE:
             return f"the canary {canary} is not healthy in {self.to} yet"
-        number = sum(
-            found["state"] in (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED) for found in self.found.values()
-        )
+        in_flight = (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED)
+        number = sum(found["state"] in in_flight for found in self.found.values())
         if number >= self.limit:
             return f"{number} courses are in flight, and --wave allows {self.limit}"
         return None

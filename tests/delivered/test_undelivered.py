@@ -116,7 +116,7 @@ def test_none_passes_what_nobody_has_asked_either():
     Divergence.objects.all().delete()
     LedgerEntry.objects.update(learner_said="")
     assert world.gate()["evidence"]["undelivered"] is None
-    with pytest.raises(IllegalStep, match="Nobody has asked"):
+    with pytest.raises(IllegalStep, match="No reconcile has read"):
         overrides.refuse_unpassable(COURSE)
 
 
