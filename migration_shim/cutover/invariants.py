@@ -80,7 +80,7 @@ def current_wrong_side(course_id: str) -> int | None:
 def undelivered_entries(course_id: str) -> QuerySet[LedgerEntry]:
     """Return the entries whose learners waited in vain when their states were last read, and that no cure covers."""
     alarms = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.UNDELIVERED, cured_at=None)
-    ids = list(alarms.values_list("entry_id", flat=True))  # few, where entries without a settled learner may be many
+    ids = list(alarms.values_list("entry_id", flat=True))  # few; outside an LMS no learner is ever settled
     return LedgerEntry.objects.filter(pk__in=ids, learner_settled_at=None, learner_said=Learner.WAITS)
 
 
