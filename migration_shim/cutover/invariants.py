@@ -119,7 +119,7 @@ def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
     return rows.filter(waits_on_legacy())
 
 
-def fence_leaks(course_id: str) -> int | None:
+def fence_leak_count(course_id: str) -> int | None:
     """Count the fence leaks of a course, on record without a cure or there now; None where legacy does not answer."""
     now_there = current_fence_leaks(course_id)
     if now_there is None:
