@@ -56,7 +56,7 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
 
 
 def _refuse_present_leaks(course_id: str) -> None:
-    left = invariants.current_fence_leaks(course_id)
+    left = invariants.current_fence_leak_count(course_id)
     if left is None:
         raise ShimError("It cannot be told whether the leak is mended: XQueue's database does not answer.")
     if left:

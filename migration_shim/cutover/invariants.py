@@ -27,7 +27,7 @@ from ..target import reader
 _REACHED_TARGET = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]
 
 
-def current_fence_leaks(course_id: str) -> int | None:
+def current_fence_leak_count(course_id: str) -> int | None:
     """
     Count the copies that lack part of their fence on either system at this moment, with or without a ledger entry.
 
@@ -121,7 +121,7 @@ def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
 
 def fence_leak_count(course_id: str) -> int | None:
     """Count the fence leaks of a course, on record without a cure or there now; None where legacy does not answer."""
-    now_there = current_fence_leaks(course_id)
+    now_there = current_fence_leak_count(course_id)
     if now_there is None:
         return None
     record = CoursePhase.objects.filter(course_id=course_id).first()
