@@ -62,13 +62,13 @@ def double_authority_entries(course_id: str) -> QuerySet[LedgerEntry]:
     return LedgerEntry.objects.filter(pk__in=ids)
 
 
-def wrong_side(course_id: str) -> int:
+def wrong_side_count(course_id: str) -> int:
     """Count the submissions that reached legacy while the target was authoritative and wait there for a handoff."""
     return _on_the_wrong_side(course_id).count()
 
 
 def current_wrong_side(course_id: str) -> int | None:
-    """Count the submissions of ``wrong_side`` whose row legacy still has; None where its database does not answer."""
+    """Count the submissions of ``wrong_side_count`` whose row legacy still has; None where its database does not answer."""
     known = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
     ids = [legacy_id for legacy_id in known if legacy_id is not None]
     try:

@@ -67,7 +67,7 @@ def refuse_unpassable(course_id: str) -> None:
         IllegalStep: with what was found, or with what could not be read.
     """
     leaks, doubles = invariants.fence_leak_count(course_id), invariants.double_authority_count(course_id)
-    if wrong := invariants.wrong_side(course_id):
+    if wrong := invariants.wrong_side_count(course_id):
         raise IllegalStep(
             f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."

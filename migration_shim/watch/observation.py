@@ -68,7 +68,7 @@ def observe(
         undelivered=invariants.undelivered_entries(course_id).count(),
         undelivered_by_target=invariants.undelivered_entries(course_id).filter(authority=Authority.TARGET).count(),
         undeliverable=invariants.undelivered_entries(course_id).exclude(undeliverable="").count(),
-        wrong_side=invariants.wrong_side(course_id),
+        wrong_side=invariants.wrong_side_count(course_id),
         stuck=_stuck(course_id, phase, since, settings),
         in_vain=len(ungradable.rows([course_id], settings).get(course_id, [])),
         failed=target_open_rows.failed_since(course_id, now() - _LATELY),

@@ -267,7 +267,7 @@ def test_nobody_signs_for_what_still_waits_on_the_wrong_side(astray, monkeypatch
     monkeypatch.setattr(legacy_rows, "existing", silent)
     with pytest.raises(ShimError, match="It cannot be told"):
         cure(DivergenceClass.WRONG_SIDE)
-    assert (wrong(), invariants.wrong_side(COURSE)) == (1, 1)
+    assert (wrong(), invariants.wrong_side_count(COURSE)) == (1, 1)
     with pytest.raises(IllegalStep, match="1 submissions on legacy"):
         overrides.refuse_unpassable(COURSE)
 
@@ -277,7 +277,7 @@ def test_a_signature_ends_what_legacy_has_graded(astray):
     rows.reconcile()
     cure(DivergenceClass.WRONG_SIDE)
     rows.reconcile()
-    assert (wrong(), invariants.wrong_side(COURSE)) == (0, 0)
+    assert (wrong(), invariants.wrong_side_count(COURSE)) == (0, 0)
 
 
 def test_what_has_vanished_from_the_wrong_side_ends_with_a_signature(astray):
@@ -287,4 +287,4 @@ def test_what_has_vanished_from_the_wrong_side_ends_with_a_signature(astray):
     cure(DivergenceClass.WRONG_SIDE, "the learner was asked to send it again")
     rows.reconcile(full=True)
     rows.reconcile(full=True)
-    assert (wrong(), invariants.wrong_side(COURSE)) == (0, 0)
+    assert (wrong(), invariants.wrong_side_count(COURSE)) == (0, 0)
