@@ -64,7 +64,7 @@ def _refuse_present_leaks(course_id: str) -> None:
 
 
 def _refuse_waiting_rows(course_id: str) -> None:
-    left = invariants.current_wrong_side(course_id)
+    left = invariants.current_wrong_side_count(course_id)
     if left is None:
         raise ShimError(
             "It cannot be told whether any of them waits on legacy still: XQueue's database does not answer."

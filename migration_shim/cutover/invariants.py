@@ -67,7 +67,7 @@ def wrong_side_count(course_id: str) -> int:
     return _on_the_wrong_side(course_id).count()
 
 
-def current_wrong_side(course_id: str) -> int | None:
+def current_wrong_side_count(course_id: str) -> int | None:
     """Count the submissions of ``wrong_side_count`` whose row legacy still has; None where its database does not answer."""
     known = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
     ids = [legacy_id for legacy_id in known if legacy_id is not None]
