@@ -38,7 +38,7 @@ _ROUTINE = ("reconcile", "watch", "backfill")
 
 
 @dataclass(slots=True, kw_only=True)
-class Purged:
+class PurgeCounts:
     """
     The counts of a purge.
 
@@ -64,7 +64,7 @@ class Purged:
         }
 
 
-def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -> Purged:
+def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -> PurgeCounts:
     """
     Drop the residue of entries that were settled ``PURGE_AFTER_SECONDS`` ago.
 
@@ -85,7 +85,7 @@ def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -
 
 def drop_residue(
     due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None], failed_too: bool = False
-) -> Purged:
+) -> PurgeCounts:
     """
     Drop the residue of the given entries where it is no longer needed.
 
@@ -94,7 +94,7 @@ def drop_residue(
         execute, check: as for ``purge``.
         failed_too: drop also that of rows that failed for good on the target, which somebody may want to try again.
     """
-    purged, after = Purged(), 0
+    purged, after = PurgeCounts(), 0
     undelivered = due.filter(learner_said=Learner.WAITS, learner_settled_at=None)
     columns = ("pk", "authority", "move", "legacy_leg", "target_leg", *_ROWS)
     while page := list(due.filter(id__gt=after).order_by("id").values_list(*columns)[:BATCH]):
