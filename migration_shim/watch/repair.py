@@ -22,7 +22,7 @@ PAGE = 500
 _OWED = (Leg.MISSING, Leg.FAILED)
 
 
-def _owed(settings: ShimSettings) -> QuerySet[LedgerEntry]:
+def _past_grace(settings: ShimSettings) -> QuerySet[LedgerEntry]:
     """Return the entries that are old enough for a worker to have written their copies."""
     before = now() - timedelta(seconds=settings.presence_grace_seconds)
     return LedgerEntry.objects.filter(created_at__lt=before, purged_at=None)
@@ -38,7 +38,7 @@ def drain(settings: ShimSettings, check: Callable[[], object]) -> dict[str, int]
         settings: the settings in force.
         check: called between copies; it may raise to stop.
     """
-    forgotten = _owed(settings).filter(
+    forgotten = _past_grace(settings).filter(
         authority=Authority.LEGACY, target_leg=Leg.MISSING, superseded_at=None, copy_due=None
     )
     _put_in_outbox(forgotten)
@@ -69,7 +69,7 @@ def write_owed_shadows(
     Raises:
         RunLocked: another backfill of these courses is at work.
     """
-    owed = _owed(settings).filter(
+    owed = _past_grace(settings).filter(
         course_id__in=courses, authority=Authority.LEGACY, target_leg__in=_OWED, superseded_at=None
     )
     if not owed.exists() or toggles.kill_switch_on():
@@ -89,7 +89,7 @@ def write_owed_reverse_shadows(course_id: str, settings: ShimSettings, check: Ca
         settings: the settings in force.
         check: called between copies; it may raise to stop.
     """
-    owed = _owed(settings).filter(
+    owed = _past_grace(settings).filter(
         course_id=course_id, authority=Authority.TARGET, legacy_leg__in=_OWED, superseded_at=None
     )
     owed = owed.exclude(legacy_reason__in=FOR_GOOD)
