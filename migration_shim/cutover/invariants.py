@@ -68,7 +68,7 @@ def wrong_side_count(course_id: str) -> int:
 
 
 def current_wrong_side_count(course_id: str) -> int | None:
-    """Count the submissions of ``wrong_side_count`` whose row legacy still has; None where its database does not answer."""
+    """Count the submissions on the wrong side whose row legacy still has; None where legacy does not answer."""
     known = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
     ids = [legacy_id for legacy_id in known if legacy_id is not None]
     try:
@@ -84,7 +84,7 @@ def undelivered_entries(course_id: str) -> QuerySet[LedgerEntry]:
     return LedgerEntry.objects.filter(pk__in=ids, learner_settled_at=None, learner_said=Learner.WAITS)
 
 
-def learners_unasked(course_id: str) -> bool:
+def learner_states_unread(course_id: str) -> bool:
     """Return whether learners may wait for the target while no complete reconcile has read their states."""
     own = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
     if not lms_state.is_lms() or not own.filter(authority=Authority.TARGET).exists():

@@ -77,7 +77,7 @@ def refuse_unpassable(course_id: str) -> None:
             f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."
         )
-    if invariants.learners_unasked(course_id):
+    if invariants.learner_states_unread(course_id):
         raise IllegalStep(
             f"No reconcile has read whether learners of {course_id} wait for a grade. Run one first: "
             f"xqueue_reconcile --course {course_id}"
