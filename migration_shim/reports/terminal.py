@@ -137,7 +137,7 @@ def _undelivered(content: Content) -> list[str]:
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_preflight": terminal_preflight.lines,
     "xqueue_backfill": _backfill,
-    "xqueue_reconcile": text_report.brief,
+    "xqueue_reconcile": text_report.reconcile_lines,
     "xqueue_gate": _gate,
     "xqueue_cutover": terminal_cutover.cutover,
     "xqueue_cutover_wave": terminal_cutover.wave,

@@ -31,7 +31,7 @@ def render(report: Report) -> Iterator[str]:
     yield "".join(printable(line) + "\n" for line in _lines(report))
 
 
-def brief(content: Content) -> list[str]:
+def reconcile_lines(content: Content) -> list[str]:
     """Return the lines of a reconcile document for a terminal: the counts, and the next commands."""
     lines = []
     for course in content["courses"]:
