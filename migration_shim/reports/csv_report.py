@@ -23,7 +23,7 @@ from .report import (
     next_command,
     provenance,
     quantiles,
-    stream,
+    shown_divergences,
 )
 
 COLUMNS = ("row", *DIVERGENCE, "count", "of")
@@ -58,7 +58,7 @@ def _rows(report: Report) -> Iterable[dict[str, Any]]:
         what = f"{item['state']}, {item['owner']} until {item['expires_at']}: {item['reason']}"
         scope = {key: item[key] for key in ("class", "course", "queue", "problem")}
         yield {"row": "known difference", **scope, "what": what, "count": item["covers"]}
-    for item in stream(report):
+    for item in shown_divergences(report):
         yield {"row": "divergence"} | item
 
 

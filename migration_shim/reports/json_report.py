@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .report import KNOWN, OVERRIDE, Report, stream
+from .report import KNOWN, OVERRIDE, Report, shown_divergences
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -29,5 +29,5 @@ def render(report: Report) -> Iterator[str]:
 
 def lines(report: Report) -> Iterator[str]:
     """Yield every divergence as one line of JSON with every key; learners' content only if the report holds it."""
-    for item in stream(report):
+    for item in shown_divergences(report):
         yield json.dumps(item, allow_nan=False) + "\n"

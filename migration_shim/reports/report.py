@@ -72,7 +72,7 @@ class Sample:
     items: list[Content]
 
 
-def stream(report: Report) -> Iterator[Content]:
+def shown_divergences(report: Report) -> Iterator[Content]:
     """Yield every divergence, reduced to what may be shown; they are read in batches to keep memory flat."""
     divergences = report.divergences()
     while batch := list(islice(divergences, BATCH)):
