@@ -21,7 +21,7 @@ PAGE = 1000
 PER_PROBLEM = 200
 
 
-def retention() -> dict[str, Any]:
+def legacy_extent() -> dict[str, Any]:
     """
     Return how far back legacy's table goes, for all courses.
 
@@ -46,7 +46,7 @@ def retention_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding
 
     Args:
         course_id: the course.
-        kept: what ``retention`` returned.
+        kept: what ``legacy_extent`` returned.
     """
     deleted: list[int] = []
     number = 0
