@@ -40,7 +40,7 @@ def legacy_extent() -> dict[str, Any]:
     }
 
 
-def retention_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding]:
+def deletion_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding]:
     """
     Yield the findings about rows that legacy's retention has deleted.
 

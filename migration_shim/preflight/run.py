@@ -73,7 +73,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
     kept, past = history.legacy_extent(), history.history(tally, settings)
     findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
     findings += similar_names.findings(course_id, tally.problems)
-    findings += history.retention_findings(course_id, kept)
+    findings += history.deletion_findings(course_id, kept)
     findings += history.history_findings(past) if tally.rows else ()
     findings += [*callback_hosts.findings(course_id, by_host), *site.site_findings(course_id, settings)]
     return {
