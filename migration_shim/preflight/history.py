@@ -72,7 +72,7 @@ def _deleted(course_id: str) -> Iterator[list[int]]:
         yield [legacy_id for legacy_id in ids if legacy_id not in there]
 
 
-def history(tally: RowTally, settings: ShimSettings) -> dict[str, Any]:
+def graded_history(tally: RowTally, settings: ShimSettings) -> dict[str, Any]:
     """
     Return how many graded pairs legacy's history can give, and how many the gate needs.
 
@@ -96,7 +96,7 @@ def history(tally: RowTally, settings: ShimSettings) -> dict[str, Any]:
 
 
 def history_findings(past: dict[str, Any]) -> Iterator[Finding]:
-    """Yield a finding if the history that ``history`` returned is too short for the gate."""
+    """Yield a finding if the history that ``graded_history`` returned is too short for the gate."""
     if past["pairs"] < past["needed"]:
         about = f"{past['pairs']} graded pairs of {past['needed']}"
         yield found(RULES["history_short"], about=about)

@@ -70,7 +70,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
     predictable = not unpredictable
     tally = rows.count_rows(course_id, settings, record, progress, predictable=predictable, by_host=by_host)
     probes = [_sent(tally, name, settings) for name in sorted(tally.queues)] if probe else []
-    kept, past = history.legacy_extent(), history.history(tally, settings)
+    kept, past = history.legacy_extent(), history.graded_history(tally, settings)
     findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
     findings += similar_names.findings(course_id, tally.problems)
     findings += history.deletion_findings(course_id, kept)
