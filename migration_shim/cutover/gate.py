@@ -62,6 +62,8 @@ def review_permit(run: Run) -> None:
     """
     Renew or withdraw the permit of a course after a run; only ``run_gate`` gives one.
 
+    Fence leaks that a reconcile counted are kept on the course's row until a cure, if they are more than before.
+
     Args:
         run: a reconcile or preflight that ends in this transaction. It is already on record as ended, and so part of
             the evidence.
