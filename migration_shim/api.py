@@ -1,4 +1,4 @@
-"""What an LMS and other apps may call; nothing else of the app is an entrance. Our own commands call the use cases."""
+"""The public API for an LMS and other apps. All else is internal; our own commands call the use cases directly."""
 
 from .backfill.request import Request as BackfillRequest
 from .backfill.start import start as backfill

@@ -1,10 +1,10 @@
 """
-Start-up checks that stop nobody but those who ask.
+System checks of the app's settings and databases. They never stop another command of the LMS.
 
-Each gives a Warning, whatever its id begins with: a tag only selects, and an Error would stop every command of the LMS
-that runs checks, ``migrate`` and the kill switch among them. Whoever asks is refused by the same warnings: ``manage.py
-check --tag migration_shim --fail-level WARNING``, ``xqueue_preflight``, and the app's own commands
-(``management.command``). See docs/decisions/0030.
+Each check gives warnings, whatever their ids begin with: an Error would stop every command of the LMS that runs checks,
+``migrate`` and the kill switch among them. The same warnings do refuse ``manage.py check --tag migration_shim
+--fail-level WARNING`` and the app's own commands (``management.command``), and ``xqueue_preflight`` reports them. See
+docs/decisions/0030.
 """
 
 from __future__ import annotations
@@ -24,38 +24,43 @@ from .lms import capa, pins
 from .target import installed
 
 TAG = "migration_shim"
-#: Seconds; the platform's ``capa/xqueue_interface.py`` has it as a constant.
+#: Seconds that the LMS waits for an answer. Source: edx-platform, ``capa/xqueue_interface.py``.
 LMS_READ_TIMEOUT = 10
 _LIMITS = ("connect_timeout", "read_timeout", "write_timeout")
-#: Seconds that one request of XQueue may take; a worker that needs longer is killed.
+#: Seconds that one request may take in XQueue; a worker that needs longer is killed.
 XQUEUE_REQUEST_SECONDS = 10
 
 
 def complaints() -> list[checks.CheckMessage]:
     """
-    What all checks of this tag warn of, but for what the site has silenced (``SILENCED_SYSTEM_CHECKS``).
+    Return the warnings of the app's checks, without those that the site has silenced (``SILENCED_SYSTEM_CHECKS``).
 
-    What is below a warning is said by ``check`` and by a finding of its own, and refuses nobody here either.
+    Messages below a warning are left out: ``check`` prints them, and the preflight has findings of its own for them.
     """
     found = (message for message in checks.run_checks(tags=[TAG]) if not message.is_silenced())
     return [message for message in found if message.level >= checks.WARNING]
 
 
-def refuse() -> None:
-    """Raise ``ConfigurationError`` with every complaint: what moves a course on does not begin on a broken ground."""
+def refuse_on_complaints() -> None:
+    """
+    Refuse to go on while the app's checks complain.
+
+    Raises:
+        ConfigurationError: with every complaint.
+    """
     if found := complaints():
         raise ConfigurationError(" ".join(f"{message.msg} ({message.id})" for message in found))
 
 
 @checks.register(TAG)
 def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Unknown keys and wrong types of the ``MIGRATION_SHIM`` dictionary, by name."""
+    """Check ``MIGRATION_SHIM`` for unknown keys and wrong values."""
     return [checks.Warning(problem, id="migration_shim.E001") for problem in conf.problems()]
 
 
 @checks.register(TAG)
 def check_doors(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """What the Python door, the HTTP door, the watcher seam and a handoff must not be given."""
+    """Check the settings of the doors, the watcher seam and a handoff against the limits of XQueue and the LMS."""
     try:
         settings_in_force = conf.load()
     except ConfigurationError:
@@ -109,9 +114,9 @@ def check_databases(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage
 @checks.register(TAG, checks.Tags.database)
 def check_tables(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """
-    The app's own tables must be those of this release. A warning: ``migrate`` itself runs checks.
+    Check that the app's own tables are those of this release.
 
-    Without them no phase can be read, and submissions of courses that the cache does not know go to legacy.
+    Else no phase can be read, and submissions of courses that the cache does not know go to legacy.
     """
     said = schema.complaint()
     return [checks.Warning(said, id="migration_shim.W006")] if said else []
@@ -120,10 +125,10 @@ def check_tables(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
 @checks.register(TAG)
 def check_release(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """
-    What pip has put in the place of the platform's pins, and a sender of the platform's that cannot go on so.
+    Check for packages in other versions than the platform pins, and for a platform sender that no longer works.
 
-    Said, and nothing is refused for it: our commands have to work where a pin was raised on purpose, and where a V1
-    sender stands behind the Python door.
+    Both are only informed of: commands must work where a pin was raised on purpose, or a V1 sender is behind the Python
+    door.
     """
     found: list[checks.CheckMessage] = []
     for pin in pins.replaced_pins():

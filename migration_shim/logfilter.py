@@ -7,10 +7,11 @@ import re
 import threading
 
 from .core.identity import FENCE
+from .lms import loggers
 
 #: A fenced usage key or course. A record with only the learner's half is a leak, and has to be seen.
 _FENCED = re.compile(re.escape(FENCE) + r"(block-v1:|ccx-block-v1:|i4x://|course-v1:|ccx-v1:|[\w.~-]+/[\w.~-]+/)")
-_RECEIVERS = ("lms.djangoapps.grades", "sandbox.lms")
+_RECEIVERS = (loggers.GRADES, "sandbox.lms")
 #: How the receiver logs the whole event, reply and key included; what it logs next names learner and problem.
 _EVENT = "Received external grader score event"
 #: How it then logs a score, and nothing that says whose.

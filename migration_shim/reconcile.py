@@ -84,7 +84,7 @@ def run(
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
         def one(course_id: str) -> dict[str, Any]:
-            with runs.running("reconcile", course_id, judge=gate.judge) as record:
+            with runs.running("reconcile", course_id, judge=gate.review_permit) as record:
                 at_work.append(record)
                 reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()
@@ -251,7 +251,7 @@ class _Reconcile:
             noise=twins.counted(numbers),
             confusion=aggregates.confusion(course_id),
             daily=aggregates.daily(numbers),
-            overrides=overrides.active(course_id, moment),
+            overrides=overrides.described(course_id, moment),
             register=known_differences.described_of(course_id, moment),
             versions=record.versions,
             settings_digest=runs.digest(record.settings),

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from django.apps import apps
 from django.db import Error as DatabaseErrors
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q
@@ -207,7 +206,7 @@ def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user:
 
 def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object = None, note: str = "") -> None:
     """Force a flag for one course through the platform's own overrides. Only inside an LMS."""
-    model = apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
+    model = platform.course_override_model()
     _insert(
         model(
             waffle_flag=flag,

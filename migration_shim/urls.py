@@ -14,8 +14,13 @@ app_name = "migration_shim"
 
 def seam(action: str, *methods: str) -> Callable:
     """
-    One action of the watcher seam. It opens its own transactions, whatever ATOMIC_REQUESTS says, and no report of an
-    error holds what was posted to it.
+    Return the view of one action of the watcher seam.
+
+    The view opens its own transactions, whatever ``ATOMIC_REQUESTS`` says, and error reports hide what was posted.
+
+    Args:
+        action: the method of ``WatcherSeam``.
+        methods: the HTTP methods that it takes, in lower case.
     """
     view = sensitive_post_parameters()(WatcherSeam.as_view(dict.fromkeys(methods, action)))
     return transaction.non_atomic_requests(view)

@@ -31,7 +31,14 @@ WRITTEN = (
     "docs/reference/environment.rst",
 )
 #: Words that look like commands of ours and are names of XQueue's, of the platform's or of the watcher's.
-NOT_COMMANDS = {"xqueue_header", "xqueue_body", "xqueue_servers", "xqueue_watcher", "waffle_utils", *preflight.codes()}
+NOT_COMMANDS = {
+    "xqueue_header",
+    "xqueue_body",
+    "xqueue_servers",
+    "xqueue_watcher",
+    "waffle_utils",
+    *preflight.finding_codes(),
+}
 TOGGLES = {*toggles.FLAGS, toggles.KILL_SWITCH.name}
 SETTINGS = {field.name.upper(): field for field in fields(conf.ShimSettings)}
 
@@ -327,8 +334,8 @@ def test_every_blocker_of_preflight_is_in_the_runbook():
     }
     text = runbook()[0]
 
-    assert explained <= set(preflight.codes())
-    assert [code for code in preflight.codes() if f"`{code}`" not in text] == []
+    assert explained <= set(preflight.finding_codes())
+    assert [code for code in preflight.finding_codes() if f"`{code}`" not in text] == []
 
 
 def test_every_class_of_divergence_is_in_the_runbook():
@@ -373,6 +380,6 @@ def test_json_in_the_runbook_is_what_the_command_prints(settings):
         arrived_at=now(),
     )
 
-    printed = graders.configuration("course-v1:ExU+PY1+2026")
+    printed = graders.watcher_configuration("course-v1:ExU+PY1+2026")
 
     assert [json.loads(block) for block in blocks] == list(printed.values())

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(databases=["default", "xqueue"]), pytest.mar
 def no_site(monkeypatch):
     """Only rows are looked at."""
     monkeypatch.setattr("migration_shim.preflight.run.site.site_findings", lambda *args: ())
-    monkeypatch.setattr("migration_shim.preflight.run.queues.known", lambda queue: True)
+    monkeypatch.setattr("migration_shim.preflight.run.queues.is_known_to_xqueue", lambda queue: True)
 
 
 def under_one_callback(number):

@@ -77,10 +77,10 @@ def test_no_signature_passes_a_broken_promise(found):
 def test_an_expired_or_withdrawn_override_is_printed_no_more():
     in_shadow()
     step()
-    assert [item["signed_by"] for item in overrides.active(COURSE, now())] == ["ops"]
-    assert overrides.active(COURSE, now() + timedelta(hours=25)) == []
+    assert [item["signed_by"] for item in overrides.described(COURSE, now())] == ["ops"]
+    assert overrides.described(COURSE, now() + timedelta(hours=25)) == []
     GateOverride.objects.update(withdrawn_at=now())
-    assert overrides.active(COURSE, now()) == []
+    assert overrides.described(COURSE, now()) == []
 
 
 # The register of known differences

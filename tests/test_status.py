@@ -164,7 +164,7 @@ def test_legacy_that_does_not_answer_is_not_shown_as_nothing(monkeypatch):
     def down():
         raise OperationalError(2002, "down")
 
-    monkeypatch.setattr(status.on_legacy, "everything", down)
+    monkeypatch.setattr(status.snapshot.legacy_open_rows, "everything", down)
     document = read()
     assert not document["legacy_readable"]
     assert document["courses"][0]["in_flight"]["legacy"] is None
@@ -314,7 +314,7 @@ def test_the_text_says_that_a_course_was_released():
 def test_the_platforms_own_flag_past_the_shim(monkeypatch):
     assert course()["platform_flag"] is None
     monkeypatch.setattr(status.toggles, "in_platform", lambda: True)
-    monkeypatch.setattr(status.status_queries, "_platform_overrides", status.status_queries._own_overrides)
+    monkeypatch.setattr(status.snapshot.queries, "_platform_overrides", status.snapshot.queries._own_overrides)
     monkeypatch.setattr(flags, "submission_flags_on", lambda keys: dict.fromkeys(keys, True))
     rows.in_phase("complete")
     monkeypatch.setattr(status.toggles, "phase_of", lambda key: toggles.decide(Phase.LEGACY, Phase.LEGACY, permit=None))

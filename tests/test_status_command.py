@@ -139,7 +139,7 @@ def test_a_watch_on_a_terminal_clears_it(rounds, capsys, monkeypatch):
 
 def test_a_watch_outlives_a_database_that_goes_and_comes_back(rounds, capsys, monkeypatch):
     _, actions = rounds
-    real = xqueue_status.status.run
+    real = xqueue_status.status_document.run
     answers = iter([real, None, real])
 
     def flaky(*args, **options):
@@ -148,7 +148,7 @@ def test_a_watch_outlives_a_database_that_goes_and_comes_back(rounds, capsys, mo
             raise OperationalError(2006, "Server has gone away")
         return answer(*args, **options)
 
-    monkeypatch.setattr(xqueue_status.status, "run", flaky)
+    monkeypatch.setattr(xqueue_status.status_document, "run", flaky)
     closed = []
     monkeypatch.setattr(xqueue_status, "close_old_connections", lambda: closed.append(1))
     actions += [lambda: None, lambda: None]

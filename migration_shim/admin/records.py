@@ -1,82 +1,20 @@
 """
-The Django admin: the records, to read; and the dashboard, where a permitted operator steps a course.
+The records in Django's admin, to be read only: runs, the log of steps, divergences, known differences, overrides.
 
-A step takes the same way as that of the command (``cutover.steps.run``): the plan first, then the step with a reason.
-The ledger is not here: it holds what learners sent, and the key with which a grade can be posted.
+The ledger is not among them: it holds what learners sent, and the keys with which grades can be posted.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
-from functools import update_wrapper
-from typing import Any
-from urllib.parse import urlsplit
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
 
-from django import forms
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.templatetags.static import static
-from django.urls import URLPattern, path, reverse
-from django.utils.decorators import method_decorator
-from django.utils.http import urlencode
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST
-from opaque_keys import InvalidKeyError
-from opaque_keys.edx.keys import CourseKey
-
-from .. import checks
-from ..core.data import Phase
-from ..core.errors import ShimError
-from ..cutover import steps as cutover
-from ..models import CoursePhase, Divergence, GateOverride, KnownDifference, PhaseChange, Run
-from ..reports import terminal_cutover
-from ..status import document as status_document
-from . import dashboard
-
-STEP = "migration_shim.step_course"
-#: Steps of a course's log on its page; the admin's list of phase changes has all of them.
-LOG = 10
+from ..models import Divergence, GateOverride, KnownDifference, PhaseChange, Run
 
 
-def _course(value: str) -> str:
-    try:
-        return str(CourseKey.from_string(value))
-    except InvalidKeyError as error:
-        raise forms.ValidationError("This is no course key (course-v1:Org+Course+Run).") from error
-
-
-class CourseForm(forms.Form):
-    """Which course."""
-
-    course = forms.CharField(max_length=255, label="Course")
-
-    def clean_course(self) -> str:
-        """The key in its canonical form."""
-        return _course(self.cleaned_data["course"])
-
-
-_PHASES = [(phase.value, phase.value) for phase in Phase]
-
-
-class PlanForm(CourseForm):
-    """Where a course is to go."""
-
-    to = forms.ChoiceField(choices=_PHASES)
-
-
-class StepForm(PlanForm):
-    """The same, with why, and from where: what is taken is the step that was planned, or none."""
-
-    expected = forms.ChoiceField(choices=_PHASES)
-    reason = forms.CharField(max_length=1000)
-
-
-class _ReadOnly(admin.ModelAdmin):
-    """Records are written by the app, and by nobody's hand."""
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """An admin that lists records and changes none: the app alone writes them."""
 
     list_per_page = 50
     show_full_result_count = False
@@ -93,19 +31,19 @@ class _ReadOnly(admin.ModelAdmin):
 
 
 @admin.register(Run)
-class RunAdmin(_ReadOnly):
-    """Runs of commands."""
+class RunAdmin(ReadOnlyAdmin):
+    """The runs of commands."""
 
     list_display = ("id", "kind", "scope", "started_at", "finished_at", "complete")
     list_filter = ("kind", "complete")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Run]:
-        """Without the documents, which are long; the page of one run reads its own."""
+        """Return the runs without their documents, which are long and read on the page of one run only."""
         return super().get_queryset(request).defer("document", "settings")
 
 
 @admin.register(PhaseChange)
-class PhaseChangeAdmin(_ReadOnly):
+class PhaseChangeAdmin(ReadOnlyAdmin):
     """The log of steps."""
 
     list_display = ("changed_at", "course_id", "step_from", "step_to", "changed_by", "reason")
@@ -114,15 +52,15 @@ class PhaseChangeAdmin(_ReadOnly):
 
 
 @admin.register(Divergence)
-class DivergenceAdmin(_ReadOnly):
-    """Differences that were found."""
+class DivergenceAdmin(ReadOnlyAdmin):
+    """The divergences on record."""
 
     list_display = ("id", "course_id", "klass", "what", "entry_id", "found_at", "known_id")
     list_filter = ("klass",)
 
 
 @admin.register(KnownDifference)
-class KnownDifferenceAdmin(_ReadOnly):
+class KnownDifferenceAdmin(ReadOnlyAdmin):
     """The register of known differences; ``xqueue_known`` writes it."""
 
     list_display = ("id", "klass", "course_id", "queue_name", "item_id", "owner", "expires_at", "withdrawn_at", "hits")
@@ -130,175 +68,7 @@ class KnownDifferenceAdmin(_ReadOnly):
 
 
 @admin.register(GateOverride)
-class GateOverrideAdmin(_ReadOnly):
-    """Signed permissions to pass a gate that is not open."""
+class GateOverrideAdmin(ReadOnlyAdmin):
+    """The signed overrides of the gate."""
 
     list_display = ("id", "course_id", "step_to", "signed_by", "created_at", "expires_at", "withdrawn_at", "verdict")
-
-
-View = Callable[..., HttpResponse]
-
-
-@admin.register(CoursePhase)
-class CoursePhaseAdmin(_ReadOnly):
-    """The phase of each course, and the dashboard."""
-
-    list_display = ("course_id", "phase", "since", "permit", "permit_until")
-    list_filter = ("phase",)
-    search_fields = ("course_id",)
-    ordering = ("course_id",)
-
-    def get_urls(self) -> list[URLPattern]:
-        """The dashboard's, before those of every admin, whose last one takes any path."""
-        pages: tuple[tuple[str, View, str], ...] = (
-            ("dashboard/", self.overview, "dashboard"),
-            ("dashboard/course/", self.course, "course"),
-            ("dashboard/plan/", self.plan, "plan"),
-            ("dashboard/step/", self.step, "step"),
-        )
-        ours = [path(route, self._page(view), name=f"migration_shim_{name}") for route, view, name in pages]
-        return ours + super().get_urls()
-
-    def _page(self, view: View) -> View:
-        # A step locks the course's row and then looks again. In a transaction of the request's it would see what was
-        # there when the request began.
-        own = update_wrapper(lambda *args, **kwargs: view(*args, **kwargs), view)  # noqa: PLW0108  (a method takes no attributes)
-        wrapped = transaction.non_atomic_requests(own)
-        return self.admin_site.admin_view(wrapped)
-
-    @method_decorator([require_GET, never_cache])
-    def overview(self, request: HttpRequest) -> HttpResponse:
-        """All courses."""
-        self._may_view(request)
-        try:
-            content = status_document.run().content
-        except ShimError as error:
-            return self._render(request, "dashboard", {"title": "Courses", "refused": str(error)}, status=503)
-        return self._render(
-            request, "dashboard", {"title": "Courses", "site": content, "courses": dashboard.courses(content)}
-        )
-
-    @method_decorator([require_GET, never_cache])
-    def course(self, request: HttpRequest) -> HttpResponse:
-        """One course, and the steps that it may take."""
-        self._may_view(request)
-        form = CourseForm(request.GET)
-        if not form.is_valid():
-            return self._refuse(request, form)
-        return self._course_page(request, form.cleaned_data["course"])
-
-    @method_decorator([require_POST, never_cache])
-    def plan(self, request: HttpRequest) -> HttpResponse:
-        """What a step would do. It changes nothing."""
-        self._may_step(request)
-        form = PlanForm(request.POST)
-        if not form.is_valid():
-            return self._refuse(request, form)
-        return self._plan_page(request, form.cleaned_data["course"], form.cleaned_data["to"])
-
-    @method_decorator([require_POST, never_cache])
-    def step(self, request: HttpRequest) -> HttpResponse:
-        """Take the step that was planned, if the course still stands where it stood then."""
-        self._may_step(request)
-        form = StepForm(request.POST)
-        if not form.is_valid():
-            if set(form.errors) == {"reason"}:
-                messages.error(request, "Say why: the reason goes on record. Nothing was changed.")
-                return self._plan_page(request, form.cleaned_data["course"], form.cleaned_data["to"], status=400)
-            return self._refuse(request, form)
-        course_id, to = form.cleaned_data["course"], form.cleaned_data["to"]
-        name = request.user.get_username()
-        try:
-            self._check(to)
-            content = cutover.run(
-                course_id,
-                Phase(to),
-                reason=form.cleaned_data["reason"],
-                execute=True,
-                user=name,
-                login=name,
-                expected=Phase(form.cleaned_data["expected"]),
-            ).content
-        except ShimError as error:
-            messages.error(request, f"Nothing was changed. {error}")
-            return self._course_page(request, course_id, status=409)
-        if not content["executed"]:
-            messages.error(request, "The gate is closed by now. Nothing was changed.")
-            return self._show_plan(request, content, status=409)
-        messages.success(request, f"Done. {course_id} is in {to} now.")
-        return HttpResponseRedirect(f"{reverse('admin:migration_shim_course')}?{urlencode({'course': course_id})}")
-
-    def _may_view(self, request: HttpRequest) -> None:
-        if not (self.has_view_permission(request) or request.user.has_perm(STEP)):
-            raise PermissionDenied
-
-    def _may_step(self, request: HttpRequest) -> None:
-        if not request.user.has_perm(STEP):
-            raise PermissionDenied
-
-    def _check(self, to: str) -> None:
-        """As the command: nothing but the way back begins where the app's checks find anything."""
-        if to != Phase.LEGACY:
-            checks.refuse()
-
-    def _refuse(self, request: HttpRequest, form: forms.Form) -> HttpResponse:
-        """A form that nobody got from a page of ours, or a course key with a slip in it."""
-        reasons = " ".join(f"{name}: {text}" for name, texts in form.errors.items() for text in texts)
-        return self._render(request, "dashboard", {"title": "Courses", "refused": reasons}, status=400)
-
-    def _course_page(self, request: HttpRequest, course_id: str, *, status: int = 200) -> HttpResponse:
-        try:
-            content = status_document.run([course_id]).content
-        except ShimError as error:
-            return self._render(request, "dashboard", {"title": "Courses", "refused": str(error)}, status=503)
-        shown = dashboard.course(content["courses"][0], content["at"])
-        log = PhaseChange.objects.filter(course_id=course_id).order_by("-id")[:LOG]
-        return self._render(
-            request, "course", {"title": course_id, "site": content, "course": shown, "log": log}, status=status
-        )
-
-    def _plan_page(self, request: HttpRequest, course_id: str, to: str, *, status: int = 200) -> HttpResponse:
-        name = request.user.get_username()
-        try:
-            self._check(to)
-            content = cutover.run(course_id, Phase(to), reason="", execute=False, user=name, login=name).content
-        except ShimError as error:
-            messages.error(request, str(error))
-            return self._course_page(request, course_id, status=409)
-        return self._show_plan(request, content, status=status)
-
-    def _show_plan(self, request: HttpRequest, content: dict[str, Any], *, status: int) -> HttpResponse:
-        lines = [
-            line.removeprefix("  ") for line in terminal_cutover.cutover(content)[1:] if "the same command" not in line
-        ]
-        shown = {"title": "Plan of a step", "plan": content, "lines": "\n".join(lines)}
-        return self._render(request, "plan", shown, status=status)
-
-    def _render(self, request: HttpRequest, page: str, shown: dict[str, Any], *, status: int = 200) -> HttpResponse:
-        context = self.admin_site.each_context(request) | {"opts": self.opts, "may_step": request.user.has_perm(STEP)}
-        nonce = secrets.token_urlsafe(16)
-        headers = {"Content-Security-Policy": _policy(nonce)}
-        context |= {"style_nonce": nonce} | shown
-        return TemplateResponse(request, f"admin/migration_shim/{page}.html", context, status=status, headers=headers)
-
-
-def _policy(nonce: str) -> str:
-    """
-    What a browser may do with a page of the dashboard: the admin's own files, and the one style that stands in it.
-
-    Nothing that anybody has written, and that escaping has missed, runs there or is sent anywhere.
-    """
-    parts = urlsplit(static(""))
-    files = f"'self' {parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else "'self'"
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {files}",
-            f"style-src {files} 'nonce-{nonce}'",
-            f"img-src {files} data:",
-            f"font-src {files}",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'self'",
-        )
-    )

@@ -1,8 +1,8 @@
 """
-Cures: what ends a divergence that no register excuses. Somebody has mended it, or answers for what cannot be mended.
+Cures: signatures under grave divergences, which no register of known differences excuses.
 
-A cure is an entry in the course's log, with who, why and of how many. It ends what is on record until then; what is
-found again of a row that is still alive counts again.
+The signer has mended the cause, or answers for what cannot be mended. A cure is an entry in the course's log: who, why
+and of how many divergences. It covers what is on record until then; what a later reconcile finds counts again.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from . import invariants
 
 def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Document:
     """
-    Sign for all that is on record of one grave class in a course. The next reconcile looks at it once more.
+    Sign for all divergences of one grave class on record of a course, and have their entries compared again.
 
     Args:
-        klass: the class.
+        klass: a class of ``GRAVE``.
         course_id: the course.
-        reason: what was done about it.
-        by: who signs.
+        reason: what was done about the cause.
+        by: the signer's name.
+
+    Returns:
+        The register of known differences, with the cures.
 
     Raises:
-        ShimError: the class is to be registered instead, there is nothing of it on record, or it is still there.
+        ShimError: the class is not grave, nothing of it is on record, or what it tells of is still so.
     """
     if klass not in GRAVE:
         raise ShimError(f"A divergence of class {klass} is not cured: register it, or mend it and reconcile.")
     if klass is DivergenceClass.UNDELIVERED:
-        _refuse_who_waits(course_id)  # before the transaction, whose snapshot may be older than a delivery
+        _refuse_waiting_learners(course_id)  # before the transaction, whose snapshot may be older than a delivery
     with transaction.atomic():
         record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
         if record is None:
             raise ShimError(f"The shim knows no course {course_id}.")
         if klass is DivergenceClass.FENCE_LEAK:
-            _refuse_what_is_there(course_id)
+            _refuse_present_leaks(course_id)
         if klass is DivergenceClass.WRONG_SIDE:
-            _refuse_what_waits(course_id)
+            _refuse_waiting_rows(course_id)
         number = _sign(record, klass)
         if not number:
             raise ShimError(f"There is nothing of class {klass} on record of {course_id}.")
@@ -52,18 +55,20 @@ def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Doc
     return known_differences.listing()
 
 
-def _refuse_what_is_there(course_id: str) -> None:
-    left = invariants.leaks_now(course_id)
+def _refuse_present_leaks(course_id: str) -> None:
+    left = invariants.current_fence_leak_count(course_id)
     if left is None:
-        raise ShimError("Nobody can tell whether the leak is mended: XQueue's database does not answer.")
+        raise ShimError("It cannot be told whether the leak is mended: XQueue's database does not answer.")
     if left:
         raise ShimError(f"{left} copies of {course_id} still lack their fence: mend them first. See the runbook.")
 
 
-def _refuse_what_waits(course_id: str) -> None:
-    left = invariants.wrong_side_now(course_id)
+def _refuse_waiting_rows(course_id: str) -> None:
+    left = invariants.current_wrong_side_count(course_id)
     if left is None:
-        raise ShimError("Nobody can tell whether any of them waits on legacy still: XQueue's database does not answer.")
+        raise ShimError(
+            "It cannot be told whether any of them waits on legacy still: XQueue's database does not answer."
+        )
     if left:
         raise ShimError(
             f"{left} submissions of {course_id} wait on legacy still: hand them off, or let legacy's graders answer, "
@@ -71,11 +76,11 @@ def _refuse_what_waits(course_id: str) -> None:
         )
 
 
-def _refuse_who_waits(course_id: str) -> None:
-    """Only those for whom nothing can be done are signed for while they wait; the others the watch delivers to."""
-    left = invariants.wait_now(invariants.undelivered(course_id).filter(undeliverable=""))
+def _refuse_waiting_learners(course_id: str) -> None:
+    """Refuse while learners wait to whom the watch can still deliver; the undeliverable may be signed for."""
+    left = invariants.still_waiting(invariants.undelivered_entries(course_id).filter(undeliverable=""))
     if left is None:
-        raise ShimError("Nobody can tell whether any of them waits: a learner's state cannot be read. Reconcile.")
+        raise ShimError("It cannot be told whether any of them waits: a learner's state cannot be read. Reconcile.")
     if left:
         raise ShimError(
             f"{len(left)} learners of {course_id} wait still: let xqueue_watch deliver again, and reconcile."
@@ -83,18 +88,18 @@ def _refuse_who_waits(course_id: str) -> None:
 
 
 def _sign(record: CoursePhase, klass: DivergenceClass) -> int:
-    """Sign for all of a class, and have its entries compared again; how many there were."""
+    """Sign for all divergences of a class, have their entries compared again, and return how many there were."""
     course_id = record.course_id
     rows = Divergence.objects.filter(course_id=course_id, klass=klass, cured_at=None)
     ids = set(rows.values_list("entry_id", flat=True))
     if klass is DivergenceClass.DOUBLE_AUTHORITY:
-        ids |= set(invariants.double_authority(course_id).values_list("pk", flat=True))
+        ids |= set(invariants.double_authority_entries(course_id).values_list("pk", flat=True))
     number = len(ids)
     if klass is DivergenceClass.FENCE_LEAK:
         number, record.fence_leaks = max(number, record.fence_leaks), 0
     entries = LedgerEntry.objects.filter(pk__in=ids)
     if klass is DivergenceClass.UNDELIVERED:
-        # Whom nothing reaches is not asked again: who signs has told the learner.
+        # The states of undeliverable learners are not read again: the signer has told them.
         entries.exclude(undeliverable="").update(learner_settled_at=now())
     with buckets.counted(ids):
         rows.filter(entry__in=ids).update(cured_at=now())

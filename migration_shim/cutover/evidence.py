@@ -1,4 +1,4 @@
-"""Gathering a course's evidence for the gate out of run records, ledger entries and divergences."""
+"""A course's evidence for the gate, gathered from run records, ledger entries and divergences."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..core.buckets import Flag
 from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from ..core.evidence import CohortEvidence, Evidence, Latency, Override
 from ..ledger import aggregates, counts, known_differences, recount
-from ..ledger import entries as ledger
-from ..lms import state
+from ..ledger.entries import owed_since
+from ..lms import state as lms_state
 from ..models import CoursePhase, LedgerEntry, PhaseChange, Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from . import invariants, overrides
 
-#: Grave classes that the evidence has a field of its own for.
-_TOLD = {
+#: Grave classes for which the evidence has a field of its own.
+_OWN_FIELD = {
     DivergenceClass.FENCE_LEAK,
     DivergenceClass.DOUBLE_AUTHORITY,
     DivergenceClass.UNDELIVERED,
@@ -34,35 +34,40 @@ _TOLD = {
 
 def gather(course_id: str, settings: ShimSettings) -> Evidence:
     """
-    All that is on record of a course. What is not there stays None or empty, and the gate holds that against it.
+    Gather the evidence on record of a course.
 
-    The register of known differences is applied first: what has expired counts again from now on.
+    What was never measured is None or empty, and the gate holds that against the course. The register of known
+    differences is applied first, so that divergences whose entry has expired count again.
+
+    Args:
+        course_id: the course.
+        settings: the settings in force.
     """
     moment = now()
     known_differences.apply(course_id, moment)
-    newest = runs.last("reconcile", course_id)
-    reconciled = runs.last_complete("reconcile", course_id)
-    preflight = runs.last_complete("preflight", course_id)
+    newest = run_records.last("reconcile", course_id)
+    reconciled = run_records.last_complete("reconcile", course_id)
+    preflight = run_records.last_complete("preflight", course_id)
     findings = preflight.document.get("findings") if preflight else None
     record = CoursePhase.objects.filter(course_id=course_id).first()
     authority = Phase(record.phase).authority if record else Authority.LEGACY
     compared = counts.bucketed(course_id)
     if compared and not recount.is_of_counters(reconciled):
-        reconciled = None  # what it has found may be in no counter
-    # What has arrived since the last reconcile is the next one's.
+        reconciled = None  # it was made before there were counters, and they may lack what it found
+    # Submissions that arrived after the last reconcile are left to the next one.
     unseen = None if reconciled is None else Q(compared_at=None, created_at__gte=reconciled.started_at)
     seen = None if unseen is None else ~unseen
-    told = counts.joined(compared, counts.loose(course_id, seen))
-    everything = told if unseen is None else counts.joined(told, counts.loose(course_id, unseen))
-    numbers = cohorts.numbers_that_count(told, authority)
+    of_reconcile = counts.joined(compared, counts.loose(course_id, seen))
+    everything = of_reconcile if unseen is None else counts.joined(of_reconcile, counts.loose(course_id, unseen))
+    numbers = cohorts.numbers_that_count(of_reconcile, authority)
     window = _window(course_id, everything, moment - timedelta(days=settings.evidence_days))
-    classes, grave = cohorts.by_class(numbers), invariants.on_record(course_id)
+    classes, grave = cohorts.by_class(numbers), invariants.grave_on_record(course_id)
     leaks = max(grave[DivergenceClass.FENCE_LEAK], record.fence_leaks if record else 0)
     return Evidence(
         reconcile_age=_age(reconciled),
-        # One without findings, not even none, has not told what it found.
+        # A preflight whose document has no list of findings is none: it has not said what it found.
         preflight_age=_age(preflight) if findings is not None else None,
-        preflight_blockers=(*_blockers(findings or ()), *_strangers(findings or (), reconciled)),
+        preflight_blockers=(*_blockers(findings or ()), *_unknown_lms_blockers(findings or (), reconciled)),
         problems=_tallies(everything, numbers, "item_id", window, frozenset()),
         queues=_queues(everything, numbers, window, frozenset(settings.side_effect_queues)),
         missing=classes[DivergenceClass.PRESENCE],
@@ -70,7 +75,7 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         fence_leaks=_counted(reconciled, "fence_leaks", leaks),
         double_authority=_counted(reconciled, "double_authority", grave[DivergenceClass.DOUBLE_AUTHORITY]),
         undelivered=_undelivered(reconciled, grave[DivergenceClass.UNDELIVERED], record),
-        learners_asked=state.is_lms(),
+        learners_asked=lms_state.is_lms(),
         wrong_side=grave[DivergenceClass.WRONG_SIDE] or (0 if reconciled else None),
         lost=grave[DivergenceClass.LOST] if reconciled or grave[DivergenceClass.LOST] else None,
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
@@ -79,15 +84,15 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
             Override(owner=row.signed_by, reason=row.reason, expires_at=row.expires_at)
             for row in overrides.in_force(course_id, moment)
         ),
-        grave=tuple((klass, grave[klass]) for klass in sorted(GRAVE - _TOLD)),
+        grave=tuple((klass, grave[klass]) for klass in sorted(GRAVE - _OWN_FIELD)),
         taken_back=window.taken_back_on is not None,
-        # Last: what a reconcile that has begun meanwhile took from here to there may have been read on neither side.
-        reconcile_complete=newest is not None and newest.complete and runs.is_newest(newest),
+        # Last: a reconcile that began in the meantime may have moved counts that were then read on neither side.
+        reconcile_complete=newest is not None and newest.complete and run_records.is_newest(newest),
     )
 
 
 def _window(course_id: str, numbers: counts.Numbers, since: datetime) -> cohorts.Window:
-    """Since when pairs count, and which of those of the day of a step back were graded after it."""
+    """Return since when pairs count, and how many of the day of a step back were graded after it."""
     day, back = since.astimezone(UTC).date(), _taken_back_at(course_id)
     if back is None:
         return cohorts.Window(since=day)
@@ -101,9 +106,9 @@ def _window(course_id: str, numbers: counts.Numbers, since: datetime) -> cohorts
 
 def _taken_back_at(course_id: str) -> datetime | None:
     """
-    When the course was last stepped back from ``live`` or ``complete``, if it was.
+    Return when the course last went back from ``live`` or ``complete``; None if it never did.
 
-    Whatever reason was written down, that was for cause: that its graders work is to be shown anew.
+    Whatever the reason on record, its graders have to be shown to work anew.
     """
     order = list(Phase)
     back = [Q(step_from=one, step_to__in=order[: order.index(one)]) for one in (Phase.LIVE, Phase.COMPLETE)]
@@ -125,7 +130,7 @@ def _tallies(
 def _queues(
     everything: counts.Numbers, numbers: counts.Numbers, window: cohorts.Window, side_effects: frozenset[str]
 ) -> tuple[CohortEvidence, ...]:
-    """The queues, and those without a pair that learners have used lately while the target was authoritative."""
+    """Return the tallies of the queues, with those that learners used lately on the target and that have no pair."""
     tallied = _tallies(everything, numbers, "queue_name", window, side_effects)
     lately = {
         facts.queue_name
@@ -148,8 +153,8 @@ def _overdue(
     settings: ShimSettings,
     moment: datetime,
 ) -> int:
-    """What is overdue by its comparison, and copies that stand in the outbox for too long, as the outbox has them."""
-    late = ledger.owed_since(moment - timedelta(seconds=settings.grading_deadline_seconds))
+    """Count the submissions that are overdue by their comparison, and the copies that are overdue in the outbox."""
+    late = owed_since(moment - timedelta(seconds=settings.grading_deadline_seconds))
     asked = Q(authority=authority)
     if authority is Authority.LEGACY:
         asked |= Q(authority=Authority.TARGET, result=PairStatus.DIVERGED)
@@ -166,24 +171,25 @@ def _latency(course_id: str, authority: Authority, window: cohorts.Window, seen:
         for place, number in places
         if place.authority == authority and place.day is not None and place.day > window.since
     )
-    # Where no pair is timed there is none, and the gate is told that none is.
+    # Without timed pairs the quantiles are missing; ``timed`` says so to the gate.
     legacy, target = (found[side]["p95"] or 0.0 for side in ("legacy", "target"))
     return Latency(timed=found["legacy"]["graded"], legacy=legacy, target=target)
 
 
 def _counted(reconciled: Run | None, key: str, found: int) -> int | None:
-    """What is on record, or what the last reconcile has counted if that is more. None: nobody has looked."""
+    """Return the count on record, or that of the last reconcile if more; None where no reconcile has counted."""
     said = reconciled.document.get(key) if reconciled else None
     return found or None if said is None else max(found, said)
 
 
 def _undelivered(reconciled: Run | None, found: int, record: CoursePhase | None) -> int | None:
     """
-    How many learners are on record as undelivered. None: nobody has asked their states, or outside an LMS nobody can.
+    Return how many learners are on record as undelivered; None where no reconcile has read their states.
 
-    Before ``live`` nothing has to have been asked: what is legacy's to deliver holds no course back.
+    Outside an LMS their states cannot be read. Before ``live`` they need not be: legacy delivers, and holds no course
+    back.
     """
-    if found or not state.is_lms():
+    if found or not lms_state.is_lms():
         return found or None
     if record is None or Phase(record.phase).authority is Authority.LEGACY:
         return 0
@@ -196,7 +202,7 @@ def _age(run: Run | None) -> float | None:
 
 
 def _blockers(findings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
-    """One line for each kind of blocker, with the rows that it was found in, or else the queue or check it is about."""
+    """Return a line for each kind of blocker: its code, and in how many rows or about which queue it was found."""
     rows: dict[str, int] = {}
     for item in findings:
         if item["severity"] == "blocker":
@@ -206,8 +212,8 @@ def _blockers(findings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(f"{code} ({number} rows)" if number else code for code, number in rows.items())
 
 
-def _strangers(findings: Iterable[dict[str, Any]], reconciled: Run | None) -> tuple[str, ...]:
-    """The same of rows whose LMS nobody has named and that came after the preflight: a reconcile counts them too."""
+def _unknown_lms_blockers(findings: Iterable[dict[str, Any]], reconciled: Run | None) -> tuple[str, ...]:
+    """Return a line for each host that no setting names and whose rows came after the preflight, by the reconcile."""
     code = "callback_host_unknown"
     if reconciled is None or any(item["code"] == code and item["severity"] == "blocker" for item in findings):
         return ()

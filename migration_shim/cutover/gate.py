@@ -1,4 +1,4 @@
-"""The gate over a course's stored evidence: the verdict, its document, and the permit that a PASS gives."""
+"""The gate: the verdict on a course's stored evidence, its document, and the permit that a PASS gives."""
 
 from __future__ import annotations
 
@@ -16,33 +16,41 @@ from ..core.gate import evaluate
 from ..core.gate_explanation import explain
 from ..ledger import known_differences, permits
 from ..models import CoursePhase, Run
-from ..runs import records as runs
-from . import evidence as cutover_evidence
+from ..runs import records as run_records
 from . import overrides
+from .evidence import gather
 
 SCHEMA = "migration_shim.xqueue_gate/1"
 _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
 
 
 def evaluate_course(course_id: str) -> tuple[GateResult, Evidence]:
-    """The verdict of one course from its stored evidence, with the evidence."""
+    """
+    Return the verdict on a course's stored evidence, and that evidence. Nothing is put on record.
+
+    Raises:
+        ConfigurationError: the settings are not usable.
+    """
     settings = load()
-    evidence = cutover_evidence.gather(course_id, settings)
+    evidence = gather(course_id, settings)
     return evaluate(evidence, settings.thresholds()), evidence
 
 
 def run_gate(course_id: str) -> Document:
     """
-    The verdict, put on record. A PASS permits the course's next step until its evidence is stale.
+    Evaluate a course's evidence and record the verdict. A PASS permits the next step until the evidence is stale.
+
+    Returns:
+        The gate's document, with the exit code of ``exit_code``.
 
     Raises:
         ConfigurationError: the settings are not usable.
-        RunLocked: somebody else is asking for the same.
+        RunLocked: another gate run of this course is at work.
     """
-    with runs.running("gate", course_id) as record:
+    with run_records.running("gate", course_id) as record:
         CoursePhase.objects.get_or_create(course_id=course_id)
         with transaction.atomic():
-            # Under the lock of the step: what is stored from here on finds the permit, and takes it away.
+            # Under the lock of the step: evidence that is stored after this finds the permit, and can withdraw it.
             course = CoursePhase.objects.select_for_update().get(course_id=course_id)
             result, evidence = evaluate_course(course_id)
             record.document, record.complete = document(course_id, result, evidence), True
@@ -50,11 +58,15 @@ def run_gate(course_id: str) -> Document:
     return Document(content=record.document, exit_code=exit_code(result.verdict))
 
 
-def judge(run: Run) -> None:
+def review_permit(run: Run) -> None:
     """
-    Renew the permit of a course by a run that ends in this transaction, or withdraw it. It never gives one.
+    Renew or withdraw the permit of a course after a run; only ``run_gate`` gives one.
 
-    The run is on record as ended already, so that it is among the evidence.
+    Fence leaks that a reconcile counted are kept on the course's row until a cure, if they are more than before.
+
+    Args:
+        run: a reconcile or preflight that ends in this transaction. It is already on record as ended, and so part of
+            the evidence.
     """
     course = CoursePhase.objects.select_for_update().filter(course_id=run.scope).first()
     if course is None:
@@ -68,9 +80,10 @@ def judge(run: Run) -> None:
 
 def _settle_permit(course: CoursePhase, result: GateResult, evidence: Evidence, giver: Run | None) -> None:
     """
-    Bring the permit of a course, whose row is locked, in line with a verdict. Without a ``giver`` none is given anew.
+    Bring the permit of a course in line with a verdict; the caller holds the lock of the course's row.
 
-    A verdict that is open for want of evidence takes nothing away while a run is at work that will judge when it ends.
+    Without a ``giver`` (a gate run) a permit is renewed or withdrawn, and none is given. A verdict that lacks evidence
+    withdraws nothing while a run is at work: that run reviews the permit when it ends.
     """
     step = _NEXT_STEP.get(Phase(course.phase))
     if result.verdict is Verdict.PASS and step is not None and (giver is not None or course.permit == step):
@@ -84,7 +97,7 @@ def _settle_permit(course: CoursePhase, result: GateResult, evidence: Evidence, 
 
 
 def exit_code(verdict: Verdict) -> ExitCode:
-    """0 for PASS, 2 for FAIL, 2|8 for INCONCLUSIVE and STALE."""
+    """Return 0 for PASS, 2 for FAIL, 2|8 for INCONCLUSIVE and STALE."""
     if verdict is Verdict.PASS:
         return ExitCode.OK
     if verdict is Verdict.FAIL:
@@ -93,7 +106,7 @@ def exit_code(verdict: Verdict) -> ExitCode:
 
 
 def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str, Any]:
-    """The gate's document. ``evidence`` in it is all that the verdict was made of."""
+    """Return the gate's document; its ``evidence`` holds everything that the verdict rests on."""
     record = CoursePhase.objects.filter(course_id=course_id).first()
     phase = Phase(record.phase) if record else Phase.LEGACY
     step = _NEXT_STEP.get(phase)
@@ -110,7 +123,7 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
         "needed": list(result.needed),
         "ways_out": list(result.ways_out),
         "notes": list(result.notes),
-        "overrides": overrides.active(course_id, moment),
+        "overrides": overrides.described(course_id, moment),
         "register": known_differences.described_of(course_id, moment),
         "evidence": {
             "reconcile_age_seconds": evidence.reconcile_age,

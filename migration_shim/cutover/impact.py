@@ -1,4 +1,4 @@
-"""What a step asks of those who run graders and XQueue: queues to poll, settings, and what comes of rows in flight."""
+"""What a step means for operations: queues that graders must poll, XQueue's settings, and the rows in flight."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..core.grader_queues import served
 from ..db import schema
 from ..fields import exact
 from ..ledger import counts
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy.timeouts import AWAY, soon
 from ..models import LedgerEntry
-from ..runs import records as runs
-from ..target import open_rows
+from ..runs import records as run_records
+from ..target import open_rows as target_open_rows
 
-#: How long a step waits for legacy's counts.
+#: Seconds that a step waits for legacy's counts.
 COUNT_SECONDS = 1.0
 _MOVES = {
     Authority.LEGACY: (
@@ -29,52 +29,65 @@ _MOVES = {
 
 
 def queues_of(course_id: str) -> list[str]:
-    """The queues that submissions of a course go to, as the ledger and the last preflight have seen them."""
-    if schema.is_behind():  # the way back is taken on the tables of any release
+    """Return the queues that submissions of a course go to, by name, from the ledger and the last preflight."""
+    if schema.is_behind():  # a step back to legacy must work on the tables of an older release
         names = exact(LedgerEntry.objects.filter(course_id=course_id), "queue_name")
     else:
         names = counts.queues(course_id)
-    preflight = runs.last_complete("preflight", course_id)
+    preflight = run_records.last_complete("preflight", course_id)
     return sorted(set(names) | set(preflight.document.get("queues", []) if preflight else []))
 
 
+#: By side: rows by state, or None where the side's database does not answer.
 InFlight = dict[str, dict[str, int] | None]
 
 
 def in_flight(course_id: str) -> InFlight:
-    """What either side still holds of a course, by state; None where legacy's database does not answer in time."""
+    """Count the rows of a course in flight by side and state; None for legacy if it does not answer in time."""
     legacy: dict[str, int] | None
     try:
-        legacy = soon(lambda: on_legacy.count_ours(on_legacy.our_rows(), course_id), COUNT_SECONDS)
+        legacy = soon(lambda: legacy_open_rows.count_ours(legacy_open_rows.our_rows(), course_id), COUNT_SECONDS)
     except (*AWAY, TimeoutError):
-        legacy = None  # the way back waits for nothing, and flags can be flipped without it
-    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: open_rows.count_by_status(course_id)}
+        legacy = None  # flags can be flipped without the counts, and a step back must not wait for them
+    return {Authority.LEGACY.value: legacy, Authority.TARGET.value: target_open_rows.count_by_status(course_id)}
 
 
-def strangers(course_id: str) -> dict[str, int] | None:
+def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
     """
-    By host, legacy's unretired rows of a course of which nobody has said whether they are another LMS's.
+    Count legacy's unretired rows of a course by callback host, of hosts that no setting names as anybody's.
 
     None where legacy's database does not answer.
     """
     try:
-        return on_legacy.count_unclaimed(on_legacy.all_rows(), course_id)
+        return legacy_open_rows.count_unclaimed(legacy_open_rows.all_rows(), course_id)
     except AWAY:
         return None
 
 
-def becomes(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]:
-    """What a step makes of the rows in flight: who grades them, and the command by which they change sides instead."""
+def fate_of_rows(course_id: str, to: Phase, in_flight_now: InFlight) -> list[dict[str, Any]]:
+    """
+    Describe what a step does to the rows in flight.
+
+    Args:
+        course_id: the course.
+        to: the phase to step to.
+        in_flight_now: the counts of ``in_flight``.
+
+    Returns:
+        For each side that holds rows, and for rows between the systems: ``side``, ``rows`` (None where unknown),
+        ``what`` (``stay``, ``drain``, ``held`` or ``returning``), ``how`` in words, and ``instead``: the command by
+        which the rows change sides or are finished, or None.
+    """
     found = []
     for side in Authority:
-        counts = flying[side]
-        if counts is None or counts:
+        by_state = in_flight_now[side]
+        if by_state is None or by_state:
             mode, drain = _MOVES[side]
             stays = side is to.authority
             found.append(
                 {
                     "side": side.value,
-                    "rows": None if counts is None else sum(counts.values()),
+                    "rows": None if by_state is None else sum(by_state.values()),
                     "what": "stay" if stays else "drain",
                     "how": f"They are graded on {side}, as new ones are." if stays else drain,
                     "instead": None if stays else f"xqueue_backfill --mode {mode} --course {course_id}",
@@ -92,8 +105,12 @@ def becomes(course_id: str, to: Phase, flying: InFlight) -> list[dict[str, Any]]
     return found
 
 
-def asked_of_graders(course_id: str, to: Phase, flying: InFlight) -> dict[str, Any]:
-    """The queues to poll after a step, by name on each seam, and the entries that XQUEUES needs for them."""
+def grader_tasks(course_id: str, to: Phase, in_flight_now: InFlight) -> dict[str, Any]:
+    """
+    Return which queues graders must poll after a step (``serve``), and the entries of XQUEUES for them (``xqueues``).
+
+    A queue is polled on a side for as long as that side holds rows of it, or may hold some.
+    """
     settings, _ = usable()
     polled = list(
         served(
@@ -101,11 +118,11 @@ def asked_of_graders(course_id: str, to: Phase, flying: InFlight) -> dict[str, A
             queues_of(course_id),
             shadow_suffix=settings.shadow_queue_suffix,
             reverse_suffix=settings.reverse_queue_suffix,
-            left=frozenset(side for side in Authority if flying[side] != {}),
+            left=frozenset(side for side in Authority if in_flight_now[side] != {}),
         )
     )
     return {
         "serve": [dataclasses.asdict(queue) for queue in polled],
-        # A queue to be polled has no URL: XQueue pushes to those that have one.
+        # No URL: XQueue pushes the submissions of a queue that has one.
         "xqueues": {queue.queue: None for queue in polled if queue.seam is Authority.LEGACY},
     }

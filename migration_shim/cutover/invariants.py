@@ -1,4 +1,8 @@
-"""What must never be, asked of the data: copies that could reach a learner, rows that both systems have for real."""
+"""
+Checks of what must never be: fence leaks, double authority, submissions on the wrong side, undelivered grades.
+
+The data is read as it is now. Where it takes a reconcile to see something, its record is read.
+"""
 
 from __future__ import annotations
 
@@ -11,60 +15,60 @@ from ..conf import load
 from ..core.data import GRAVE, Authority, DivergenceClass, Move, State
 from ..core.delivered import Learner
 from ..ledger import attempts, counts
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy import rows as legacy_rows
 from ..legacy import timeouts
-from ..lms import state
+from ..lms import state as lms_state
 from ..models import Bucket, CoursePhase, Divergence, LedgerEntry
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import reader
 
-#: Graders of the target have had these.
-_TARGETS = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]
+#: Moves after which graders of the target have had the submission.
+_REACHED_TARGET = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]
 
 
-def leaks_now(course_id: str) -> int | None:
+def current_fence_leak_count(course_id: str) -> int | None:
     """
-    How many copies stand on either system now without their whole fence, whether an entry knows them or not.
+    Count the copies that lack part of their fence on either system at this moment, with or without a ledger entry.
 
-    None where legacy's database does not answer: nobody knows then.
+    None where legacy's database does not answer.
     """
     names = counts.queues(course_id)
     suffix = load().reverse_queue_suffix
     try:
-        reverse = on_legacy.count_naming(course_id, [name + suffix for name in names])
+        reverse = legacy_open_rows.count_naming(course_id, [name + suffix for name in names])
     except timeouts.AWAY:
         return None
     return reader.half_fenced(course_id) + reverse
 
 
-def on_record(course_id: str) -> Counter[DivergenceClass]:
-    """The grave divergences of a course that nobody has signed for, by class: what a stopped run has found counts."""
+def grave_on_record(course_id: str) -> Counter[DivergenceClass]:
+    """Count the grave divergences of a course without a cure, by class; those that a stopped run found included."""
     rows = Divergence.objects.filter(course_id=course_id, klass__in=GRAVE, cured_at=None).order_by()
     found = Counter(
         {DivergenceClass(klass): number for klass, number in rows.values_list("klass").annotate(Count("id"))}
     )
-    # What a handoff has seen since the last reconcile counts at once.
-    found[DivergenceClass.DOUBLE_AUTHORITY] = double_authority(course_id).count()
+    # A handoff flags entries too, and that counts before the next reconcile.
+    found[DivergenceClass.DOUBLE_AUTHORITY] = double_authority_entries(course_id).count()
     return found
 
 
-def double_authority(course_id: str) -> QuerySet[LedgerEntry]:
-    """The entries of a course that both systems have had for real, and that nobody has signed for."""
+def double_authority_entries(course_id: str) -> QuerySet[LedgerEntry]:
+    """Return the entries of a course that both systems had for real and that no cure covers."""
     seen = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.DOUBLE_AUTHORITY, cured_at=None)
     flagged = LedgerEntry.objects.filter(double_authority=True, course_id=course_id)
-    # Each by its own index: for both in one condition the database would read the whole course.
+    # Two queries, each by its own index: with both in one condition the database reads the whole course.
     ids = {*seen.values_list("entry_id", flat=True), *flagged.values_list("pk", flat=True)}
     return LedgerEntry.objects.filter(pk__in=ids)
 
 
-def wrong_side(course_id: str) -> int:
-    """How many submissions reached legacy while the target was authoritative, and wait there: a handoff takes them."""
+def wrong_side_count(course_id: str) -> int:
+    """Count the submissions that reached legacy while the target was authoritative and wait there for a handoff."""
     return _on_the_wrong_side(course_id).count()
 
 
-def wrong_side_now(course_id: str) -> int | None:
-    """How many of these legacy has to this day: what has vanished waits for nobody. None where it does not answer."""
+def current_wrong_side_count(course_id: str) -> int | None:
+    """Count the submissions on the wrong side whose row legacy still has; None where legacy does not answer."""
     known = _on_the_wrong_side(course_id).values_list("entry__legacy_id", flat=True)
     ids = [legacy_id for legacy_id in known if legacy_id is not None]
     try:
@@ -73,26 +77,26 @@ def wrong_side_now(course_id: str) -> int | None:
         return None
 
 
-def undelivered(course_id: str) -> QuerySet[LedgerEntry]:
-    """The entries whose learners waited in vain when their states were asked last, and that nobody has signed for."""
+def undelivered_entries(course_id: str) -> QuerySet[LedgerEntry]:
+    """Return the entries whose learners waited in vain when their states were last read, and that no cure covers."""
     alarms = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.UNDELIVERED, cured_at=None)
-    ids = list(alarms.values_list("entry_id", flat=True))  # few, and outside an LMS nobody else's learner is settled
+    ids = list(alarms.values_list("entry_id", flat=True))  # few; outside an LMS no learner is ever settled
     return LedgerEntry.objects.filter(pk__in=ids, learner_settled_at=None, learner_said=Learner.WAITS)
 
 
-def nobody_asked(course_id: str) -> bool:
-    """Whether learners may wait for the target, and no complete reconcile says that their states were asked."""
+def learner_states_unread(course_id: str) -> bool:
+    """Return whether learners may wait for the target while no complete reconcile has read their states."""
     own = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
-    if not state.is_lms() or not own.filter(authority=Authority.TARGET).exists():
+    if not lms_state.is_lms() or not own.filter(authority=Authority.TARGET).exists():
         return False
-    looked = runs.last_complete("reconcile", course_id)
+    looked = run_records.last_complete("reconcile", course_id)
     return looked is None or not looked.document.get("learners", {}).get("applies")
 
 
-def wait_now(entries: Iterable[LedgerEntry]) -> set[int] | None:
-    """Those of these entries whose learners wait at this moment; None where one of their states cannot be read."""
+def still_waiting(entries: Iterable[LedgerEntry]) -> set[int] | None:
+    """Return the ids of the entries whose learners wait at this moment; None where the state of one is unreadable."""
     wanted = {entry.pk: attempts.submitted(entry.raw_header, entry.student_info, entry.learner) for entry in entries}
-    states = state.problems({one.place for one in wanted.values() if one is not None})
+    states = lms_state.problems({one.place for one in wanted.values() if one is not None})
     found = set()
     for pk, one in wanted.items():
         problem = states.get(one.place) if one is not None else None
@@ -104,8 +108,8 @@ def wait_now(entries: Iterable[LedgerEntry]) -> set[int] | None:
 
 
 def waits_on_legacy() -> Q:
-    """Of divergences: those whose submission legacy has, neither moved nor answered."""
-    final = [state.value for state in State if state.is_final]
+    """Return a condition on divergences: the submission is legacy's, was not moved, and is not answered."""
+    final = [one.value for one in State if one.is_final]
     here = Q(entry__authority=Authority.LEGACY, entry__move=Move.NONE)
     return here & ~Q(entry__legacy_state__in=final)
 
@@ -115,42 +119,42 @@ def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
     return rows.filter(waits_on_legacy())
 
 
-def fence_leaks(course_id: str) -> int | None:
-    """All leaks of a course: on record and not signed for, or there now. None where that cannot be told."""
-    now_there = leaks_now(course_id)
+def fence_leak_count(course_id: str) -> int | None:
+    """Count the fence leaks of a course, on record without a cure or there now; None where legacy does not answer."""
+    now_there = current_fence_leak_count(course_id)
     if now_there is None:
         return None
     record = CoursePhase.objects.filter(course_id=course_id).first()
-    found = on_record(course_id)[DivergenceClass.FENCE_LEAK] + now_there
-    return max(found, record.fence_leaks if record else 0, _said(course_id, "fence_leaks") or 0)
+    found = grave_on_record(course_id)[DivergenceClass.FENCE_LEAK] + now_there
+    return max(found, record.fence_leaks if record else 0, _last_count(course_id, "fence_leaks") or 0)
 
 
-def doubles(course_id: str) -> int | None:
+def double_authority_count(course_id: str) -> int | None:
     """
-    The submissions of a course that both systems have had for real. None where that cannot be told.
+    Count the submissions of a course that both systems had for real; None where that cannot be told.
 
-    Only a reconcile sees it of all rows. Where nothing of the course was ever the target's own there is nothing to see;
-    else one must have looked since the course is in its phase.
+    Only a reconcile sees all rows, and one must have begun since the course is in its phase. Where nothing of the
+    course was ever the target's own, the count is 0 without one.
     """
-    said = _said(course_id, "double_authority")
-    found = max(double_authority(course_id).count(), said or 0)
+    said = _last_count(course_id, "double_authority")
+    found = max(double_authority_entries(course_id).count(), said or 0)
     if found or not _was_the_targets(course_id):
         return found
     record = CoursePhase.objects.filter(course_id=course_id).first()
-    looked = runs.last_complete("reconcile", course_id)
+    looked = run_records.last_complete("reconcile", course_id)
     late = looked is None or (record is not None and looked.started_at < record.since)
     return None if late else said
 
 
 def _was_the_targets(course_id: str) -> bool:
-    """Whether anything of a course is or was the target's own."""
-    moved = LedgerEntry.objects.filter(course_id=course_id, move__in=_TARGETS)
+    """Return whether any submission of a course is or was the target's own."""
+    moved = LedgerEntry.objects.filter(course_id=course_id, move__in=_REACHED_TARGET)
     compared = Bucket.objects.filter(course_id=course_id, authority=Authority.TARGET).exclude(number=0)
     loose = counts.loose_of(course_id).filter(authority=Authority.TARGET)
     return compared.exists() or loose.exists() or moved.exists()
 
 
-def _said(course_id: str, key: str) -> int | None:
-    """What the last complete reconcile has counted; None where there was none, or where it does not say."""
-    looked = runs.last_complete("reconcile", course_id)
+def _last_count(course_id: str, key: str) -> int | None:
+    """Return a count of the last complete reconcile; None where there was none, or its document lacks the key."""
+    looked = run_records.last_complete("reconcile", course_id)
     return looked.document.get(key) if looked else None

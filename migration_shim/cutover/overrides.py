@@ -1,4 +1,4 @@
-"""Signed permissions to pass a gate that is not open. They do not change the verdict: they are printed beside it."""
+"""Overrides: signed permissions to pass a closed gate. The verdict stays as it is; documents show both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core.errors import IllegalStep, ShimError
 from ..core.evidence import GateResult
 from ..db import text_columns
 from ..models import GateOverride
-from ..runs import records as runs
+from ..runs import records as run_records
 from . import invariants
 
 
@@ -29,7 +29,15 @@ def sign(
     result: GateResult,
 ) -> GateOverride:
     """
-    Put an override on record, with what the gate said at the time.
+    Put an override on record, with the gate's verdict and reasons at the time.
+
+    Args:
+        course_id: the course.
+        step_to: the phase that the override lets the course step to.
+        reason: why, cut to the column.
+        signed_by: the signer's name.
+        seconds: how long the override is in force.
+        result: the gate's verdict.
 
     Raises:
         IllegalStep: see ``refuse_unpassable``.
@@ -44,41 +52,41 @@ def sign(
         created_at=moment,
         expires_at=moment + timedelta(seconds=seconds),
         verdict=result.verdict,
-        evidence={"reasons": list(result.reasons), "digest": runs.digest({"reasons": result.reasons})},
+        evidence={"reasons": list(result.reasons), "digest": run_records.digest({"reasons": result.reasons})},
     )
 
 
 def refuse_unpassable(course_id: str) -> None:
     """
-    Refuse to sign for what no signature makes harmless: a copy that has reached, or could reach, a learner, and a
-    submission that both systems had for real.
+    Refuse an override where no signature makes the step harmless.
 
-    The data is asked, not the last reconcile: it may never have run. The caller that takes the step holds its lock.
+    That is so with fence leaks, double authority, submissions on the wrong side, and undelivered grades. The data is
+    read, not only the last reconcile, which may never have run. A caller that takes the step holds the course's lock.
 
     Raises:
-        IllegalStep: with what was found, or because nobody can tell.
+        IllegalStep: with what was found, or with what could not be read.
     """
-    leaks, doubles = invariants.fence_leaks(course_id), invariants.doubles(course_id)
-    if wrong := invariants.wrong_side(course_id):
+    leaks, doubles = invariants.fence_leak_count(course_id), invariants.double_authority_count(course_id)
+    if wrong := invariants.wrong_side_count(course_id):
         raise IllegalStep(
             f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."
         )
-    if waiting := invariants.undelivered(course_id).count():
+    if waiting := invariants.undelivered_entries(course_id).count():
         raise IllegalStep(
             f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."
         )
-    if invariants.nobody_asked(course_id):
+    if invariants.learner_states_unread(course_id):
         raise IllegalStep(
-            f"Nobody has asked what learners of {course_id} wait for. Run a reconcile first: "
+            f"No reconcile has read whether learners of {course_id} wait for a grade. Run one first: "
             f"xqueue_reconcile --course {course_id}"
         )
     if leaks is None:
-        raise IllegalStep(f"Nobody can tell whether {course_id} has fence leaks: XQueue's database does not answer.")
+        raise IllegalStep(f"It cannot be told whether {course_id} has fence leaks: XQueue's database does not answer.")
     if doubles is None:
         raise IllegalStep(
-            f"Nobody has looked whether both systems have submissions of {course_id} for real. Run a reconcile first: "
+            f"No reconcile has checked {course_id} for double authority in its present phase. Run one first: "
             f"xqueue_reconcile --course {course_id}"
         )
     if leaks or doubles:
@@ -88,12 +96,12 @@ def refuse_unpassable(course_id: str) -> None:
         )
 
 
-def signer(login: str | None) -> Any:
+def lms_user(login: str | None) -> Any:
     """
-    The LMS user with this name, to sign flags with; None for None.
+    Return the LMS user with this name, whom flag overrides name as their author; None for None.
 
     Raises:
-        ShimError: there is none.
+        ShimError: there is no such user.
     """
     if login is None:
         return None
@@ -104,17 +112,17 @@ def signer(login: str | None) -> Any:
 
 
 def in_force(course_id: str, moment: datetime) -> QuerySet[GateOverride]:
-    """The overrides of a course that have not expired, the oldest first."""
+    """Return the overrides of a course that have neither expired nor been withdrawn, the oldest first."""
     return _in_force(moment).filter(course_id=course_id)
 
 
-def active(course_id: str, moment: datetime) -> list[dict[str, Any]]:
-    """The same as plain data, for documents and reports."""
-    return active_of([course_id], moment)[course_id]
+def described(course_id: str, moment: datetime) -> list[dict[str, Any]]:
+    """Return the overrides in force of a course as plain data, for documents and reports."""
+    return described_by_course([course_id], moment)[course_id]
 
 
-def active_of(course_ids: Collection[str], moment: datetime) -> dict[str, list[dict[str, Any]]]:
-    """The same for many courses, in one statement."""
+def described_by_course(course_ids: Collection[str], moment: datetime) -> dict[str, list[dict[str, Any]]]:
+    """Return the overrides in force as plain data, by course, in one statement; an empty list for a course without."""
     found: dict[str, list[dict[str, Any]]] = {course_id: [] for course_id in course_ids}
     for row in _in_force(moment).filter(course_id__in=course_ids):
         found[row.course_id].append(

@@ -1,9 +1,9 @@
 """
-The last step: the platform's own ``send_to_submission_course.enable``, for a course that is ``complete``.
+The release: the last step, which turns on the platform's own ``send_to_submission_course.enable`` for a course.
 
-With it on, the platform writes to edx-submissions by itself: past the router, the ledger, the fence and what the
-watcher seam hands out. All that the seam takes care of is lost then, so whatever of that a course's history shows keeps
-it from being released. On without that it is a mistake: nothing of the shim's applies any more.
+With that flag on, the platform writes to edx-submissions by itself, past the router, the ledger, the fence and the
+watcher seam. What the seam does for submissions is lost then, so a course whose history shows that it needs the seam is
+not released. The flag without a release is a mistake, which the status and the preflight report.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ..core.findings import NOTE
 from ..core.wire import parse_envelope
 from ..ledger.entries import legacy_body
 from ..lms import capa
-from ..lms import flags as platform
+from ..lms import flags as lms_flags
 from ..models import CoursePhase, LedgerEntry, PhaseChange
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import installed, writer
 from . import overrides
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
-FLAG = platform.SUBMISSION_FLAG
+FLAG = lms_flags.SUBMISSION_FLAG
 PAGE = 500
-#: What preflight finds in rows that only matters while legacy or its rows are in use.
+#: Findings of a preflight that matter only while legacy is in use.
 _OF_LEGACY = frozenset(
     {
         "callback_collision",
@@ -45,16 +45,16 @@ _OF_LEGACY = frozenset(
         "push_queue",
     }
 )
-#: A submission of which nothing is kept any more that could show what it was.
+#: The code of submissions whose residue was purged, so that they cannot be examined.
 PURGED = "residue_purged"
-#: What an operator may answer for with a signature. CAPA sends a submission time every time, and xqueue-watcher never
-#: reads it. Everything else is lost, refused or graded otherwise.
+#: Findings that an operator may accept by signature. CAPA always sends a submission time and xqueue-watcher never reads
+#: it. With any other finding submissions would be lost, refused or graded differently.
 _ACCEPTABLE = frozenset({"submission_time_format", PURGED})
 
 
-def turn_off(course_id: str, *, user: Any, note: str) -> bool:
-    """Turn the platform's own flag off for a course, where it is on; whether it was."""
-    on = platform.submission_flag_on(course_id)
+def turn_off_platform_flag(course_id: str, *, user: Any, note: str) -> bool:
+    """Turn the platform's own flag off for a course, and return whether it was on."""
+    on = lms_flags.submission_flag_on(course_id)
     if on:
         toggles.force_platform_flag(FLAG, course_id, False, user=user, note=note)
     return on
@@ -64,15 +64,18 @@ def run(
     course_id: str, *, reason: str, execute: bool, user: str, login: str | None, override: bool = False
 ) -> Document:
     """
-    Plan the release of a course, or do it.
+    Plan the release of a course, or carry it out.
 
     Args:
         course_id: a course in ``complete``.
         reason: why, for the record.
-        execute: turn the flag on and write the record; else only say what would happen.
+        execute: turn the flag on and put the release on record; without it only plan.
         user: the operating system's name of the operator, for the record.
-        login: the LMS user to sign the flag override with, if any.
-        override: accept what an operator may answer for.
+        login: the LMS user whom the flag override names as its author, if any.
+        override: accept the findings that an operator may accept.
+
+    Returns:
+        The plan, with ``executed``. Exit code 2 where findings stand against it, 2|8 where evidence is missing.
 
     Raises:
         IllegalStep: the course is not in ``complete``, or released already.
@@ -82,7 +85,7 @@ def run(
         raise ShimError(
             f"{FLAG} is a flag of the platform's waffle_utils, which is not installed here: run this in an LMS."
         )
-    signer = overrides.signer(login)
+    signer = overrides.lms_user(login)
     content = _plan(course_id, reason, override)
     executed = False
     if execute and content["permitted"]:
@@ -91,8 +94,8 @@ def run(
             toggles.new_work_cycle()
             content = _plan(course_id, reason, override)
             if content["permitted"]:
-                proof = {"platform_flag": "on", "digest": runs.digest(content), "accepted": content["accepted"]}
-                proof |= {"login": login or "", "settings": runs.settings_of(load())}
+                proof = {"platform_flag": "on", "digest": run_records.digest(content), "accepted": content["accepted"]}
+                proof |= {"login": login or "", "settings": run_records.settings_of(load())}
                 PhaseChange.objects.append(record, Phase.COMPLETE, by=user, reason=reason, evidence=proof)
                 record.released_at = now()
                 record.save()
@@ -111,11 +114,11 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
     if decision.phase is not Phase.COMPLETE or decision.drift:
         drift = f", and its flags ask for {decision.asked}" if decision.drift else ""
         raise IllegalStep(f"Only a course in complete can be released; {course_id} is in {decision.phase}{drift}.")
-    on = platform.submission_flag_on(course_id)
+    on = lms_flags.submission_flag_on(course_id)
     if on and not toggles.bypasses_shim(course_id):
         raise IllegalStep(f"{course_id} is released already.")
     missing, findings, moment = [], [], None
-    preflight = runs.last_complete("preflight", course_id)
+    preflight = run_records.last_complete("preflight", course_id)
     if preflight is None or preflight.finished_at is None or "findings" not in preflight.document:
         missing.append("there is no preflight of the course on record")
     else:
@@ -146,12 +149,12 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
 def _stale(moment: datetime, versions: Any) -> Iterator[str]:
     if now() - moment > timedelta(seconds=load().evidence_max_age_seconds):
         yield "the preflight is too old"
-    if versions != runs.versions():
+    if versions != run_records.versions():
         yield "the preflight was made with other versions than those installed"
 
 
 def _blocks(item: dict[str, Any]) -> bool:
-    """Whether a finding of preflight is of rows, and of any harm without the watcher seam."""
+    """Return whether a finding of a preflight is about rows and does harm without the watcher seam."""
     return bool(item["rows"]) and item["code"] not in _OF_LEGACY and (item["seam"] or item["severity"] != NOTE)
 
 
@@ -160,7 +163,7 @@ def _shown(item: dict[str, Any], side: str) -> dict[str, Any]:
 
 
 def _of_ledger(course_id: str) -> list[dict[str, Any]]:
-    """The same of what learners have sent since the target became authoritative: legacy does not hold it as it came."""
+    """Return the findings in submissions that learners sent to the target, which no preflight of legacy's rows has."""
     suffix = load().shadow_queue_suffix
     counts: dict[tuple[str, str, str], int] = {}
     after = 0
@@ -178,7 +181,7 @@ def _of_ledger(course_id: str) -> list[dict[str, Any]]:
 
 
 def _codes(entry: LedgerEntry, suffix: str) -> set[str]:
-    """What one submission shows. Its answer is not asked: the target holds it."""
+    """Return the codes of one submission's findings. Its answer is left out: the target stores it as it is."""
     try:
         envelope = parse_envelope(entry.raw_header, legacy_body(entry, ""))
     except Malformed:

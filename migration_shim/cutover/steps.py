@@ -1,4 +1,4 @@
-"""Moving a course from one phase to the next: the plan by default, flags and record in one transaction on execute."""
+"""Steps of a course from phase to phase: a plan, or the flags and the record in one transaction."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..core.data import Authority, Document, ExitCode, Phase, Verdict
 from ..core.errors import IllegalStep
 from ..core.phases import allowed_steps, flags_of, needs_permit
 from ..ledger import recount, stamp
-from ..lms import flags as platform
+from ..lms import flags as lms_flags
 from ..models import CoursePhase
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import removal
 from . import gate, impact, overrides, release
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
 _UNKNOWN = (
-    "the target holds shadows that no entry knows, of an earlier installation: each would be a duplicate of the next "
-    "one. Remove them first: xqueue_cutover --course {course} --to legacy --remove-shadows --reason TEXT --execute"
+    "the target holds shadows without a ledger entry, left by an earlier installation: each would get a duplicate. "
+    "Remove them first: xqueue_cutover --course {course} --to legacy --remove-shadows --reason TEXT --execute"
 )
 _WAY_BACK = "xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
 
@@ -73,33 +73,38 @@ def run(
 
     Args:
         course_id: the course.
-        to: the phase to step to; the neighbours of the one in force, or legacy from anywhere.
+        to: the phase to step to: a neighbour of the one in force, or legacy from anywhere.
         reason: why, for the record.
-        execute: flip the flags and write the record; else only say what would happen.
+        execute: flip the flags and put the step on record; without it only plan.
         user: the operating system's name of the operator, for the record.
-        login: the LMS user to sign the flag overrides with, if any.
-        override: pass a gate that is not open, signed by the operator with the reason.
-        expected: the phase that the operator has seen a plan for; from any other the step is not taken.
+        login: the LMS user whom the flag overrides name as their author, if any.
+        override: pass a closed gate; the override is signed by the operator with the reason.
+        expected: the phase that the operator planned from; from any other the step is not taken.
+
+    Returns:
+        The plan, with ``executed``. An exit code other than 0 says that the step is not permitted: the gate's code, or
+        2 for another reason.
 
     Raises:
-        IllegalStep: the phase machine does not allow the step, or the course is not where it was expected.
+        IllegalStep: the phases do not allow the step, an override cannot pass the gate (``refuse_unpassable``), or the
+            course is not in the expected phase.
         ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
-    signer = overrides.signer(login)
+    signer = overrides.lms_user(login)
     toggles.new_work_cycle()
-    # Before the lock: the way back waits for no other step because XQueue's database is slow to answer that one.
-    flying = impact.in_flight(course_id)
-    complaint = _strangers(course_id) if to.authority is Authority.TARGET else ""
+    # Before the lock is taken: XQueue's database may be slow, and other steps of the course would wait for it.
+    in_flight_now = impact.in_flight(course_id)
+    complaint = _unknown_lms_complaint(course_id) if to.authority is Authority.TARGET else ""
     if not execute:
-        content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
+        content, exit_code = _plan(course_id, to, reason, override, in_flight_now, complaint)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
-        # The course's row is the lock: of two operators one waits here, and then sees what the other did.
+        # The course's row is the lock: the second of two operators waits here, and then reads what the first did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
-        content, exit_code = _plan(course_id, to, reason, override, flying, complaint)
+        content, exit_code = _plan(course_id, to, reason, override, in_flight_now, complaint)
         if expected is not None and content["from"] != expected:
             raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
         if exit_code:
@@ -114,15 +119,15 @@ def run(
                 seconds=load().override_seconds,
                 result=result,
             )
-        turned_off = release.turn_off(course_id, user=signer, note=reason)
+        turned_off = release.turn_off_platform_flag(course_id, user=signer, note=reason)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
         proof = {
-            "digest": runs.digest(content),
+            "digest": run_records.digest(content),
             "verdict": content["verdict"],
             "overridden": content["overridden"],
             "login": login or "",
-            # A mistake in a setting keeps no course from its way back.
-            "settings": runs.settings_of(usable()[0] if to is Phase.LEGACY else load()),
+            # A step to legacy must work with unusable settings.
+            "settings": run_records.settings_of(usable()[0] if to is Phase.LEGACY else load()),
         }
         if turned_off:
             proof["platform_flag"] = "off"
@@ -132,9 +137,14 @@ def run(
 
 def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, int], None]) -> Document:
     """
-    Remove the shadows of a course that needs them no more, or say how many there are.
+    Remove the shadows of a course from the target with their files, or count them.
 
-    In ``legacy`` they may be those of an earlier installation, which no entry knows.
+    In ``legacy`` they may be left from an earlier installation, without ledger entries.
+
+    Args:
+        course_id: a course in ``complete`` or ``legacy``.
+        execute: remove them; without it only count.
+        progress: called with (removed so far, all).
 
     Raises:
         IllegalStep: the course is in ``shadow`` or ``live``: its shadows are the evidence for the next step.
@@ -159,10 +169,10 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
 
 
 def _plan(
-    course_id: str, to: Phase, reason: str, override: bool, flying: impact.InFlight, complaint: str
+    course_id: str, to: Phase, reason: str, override: bool, in_flight_now: impact.InFlight, complaint: str
 ) -> tuple[dict[str, Any], ExitCode]:
     decision = toggles.phase_of(course_id)
-    past_the_shim = platform.submission_flag_on(course_id)
+    past_the_shim = lms_flags.submission_flag_on(course_id)
     if past_the_shim and to not in (Phase.LEGACY, Phase.LIVE):
         raise IllegalStep(_PAST_THE_SHIM.format(course=course_id, flag=release.FLAG))
     if to is decision.phase and not decision.drift and not past_the_shim:
@@ -184,11 +194,11 @@ def _plan(
         reasons.append(_UNKNOWN.format(course=course_id))
         exit_code |= ExitCode.DIFFERENCES
     if gated and complaint:
-        # No signature passes this: one line in the settings does, and says whose the rows are.
+        # No override passes this: a setting has to say whose the rows are.
         reasons.append(complaint)
         exit_code |= ExitCode.DIFFERENCES
     if gated and (differ := recount.difference(course_id).number):
-        # Nor this one: the verdict that it would pass was counted wrong.
+        # No override passes this either: the verdict rests on wrong counts.
         reasons.append(_MISCOUNTED.format(course=course_id, number=differ))
         exit_code |= ExitCode.DIFFERENCES
     before, after = toggles.flags_for(course_id), flags_of(to)
@@ -209,9 +219,9 @@ def _plan(
         "flags_after": dict(zip(toggles.FLAGS, after, strict=True)),
         "authoritative_after": to.authority.value,
         "platform_flag_before": past_the_shim,
-        "in_flight": flying,
-        "becomes": impact.becomes(course_id, to, flying),
-        **impact.asked_of_graders(course_id, to, flying),
+        "in_flight": in_flight_now,
+        "becomes": impact.fate_of_rows(course_id, to, in_flight_now),
+        **impact.grader_tasks(course_id, to, in_flight_now),
         "remember": _AFTER[to],
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
         "next": [command.format(course=course_id) for command in _NEXT[to]],
@@ -219,9 +229,9 @@ def _plan(
     return content, exit_code
 
 
-def _strangers(course_id: str) -> str:
-    """Why rows on legacy keep a course from going on: whether they are ours nobody has said. Empty where none do."""
-    rows = impact.strangers(course_id)
+def _unknown_lms_complaint(course_id: str) -> str:
+    """Return why rows on legacy from hosts that no setting names hold the course back; empty where there are none."""
+    rows = impact.rows_of_unknown_lms(course_id)
     if rows is None:
         return "legacy's database does not answer: whether rows of an unknown LMS wait there cannot be told"
     named = ", ".join(f"{number} of {host}" for host, number in rows.items())

@@ -1,9 +1,8 @@
 """
-Moving many courses: a canary first, then no more at a time than the operator says, and a stop at the first that fails.
+Waves: steps of many courses, a canary first, then a limited number at a time, with a stop at the first that fails.
 
-A course that was moved is in flight until a reconcile that began after its step shows it healthy, and is fresh; without
-a grade of the target since then nothing shows it. Running the same wave again goes on where it stands; nothing but the
-courses' own records says how far it is.
+A course that was moved is in flight until a fresh reconcile that began after its step shows it healthy, a grade by the
+target included. Running the same wave again continues it: how far it has come is read from the courses' own records.
 """
 
 from __future__ import annotations
@@ -20,23 +19,22 @@ from ..conf import load
 from ..core.data import Document, ExitCode, Phase, State, Verdict
 from ..core.errors import IllegalStep
 from ..models import CoursePhase, LedgerEntry, Run
-from ..runs import records as runs
-from . import gate
-from . import steps as cutover
+from ..runs import records as run_records
+from . import gate, steps
 
 SCHEMA = "migration_shim.xqueue_cutover_wave/1"
 
 
-class Stand(enum.StrEnum):
-    """Where one course of a wave stands after the call."""
+class WaveState(enum.StrEnum):
+    """The state of one course of a wave after a call."""
 
     DONE = "done"  # in the phase, and healthy by fresh evidence
-    WATCHED = "watched"  # in the phase; no fresh evidence of after its step yet
-    FAILED = "failed"  # in the phase, and its evidence says that it is not well
-    MOVED = "moved"  # by this call
+    WATCHED = "watched"  # in the phase, without fresh evidence since its step
+    FAILED = "failed"  # in the phase, and not healthy by its evidence
+    MOVED = "moved"  # moved by this call
     PLANNED = "planned"  # would be moved by this call with --execute
-    REFUSED = "refused"  # by the gate, or by the phase machine
-    WAITS = "waits"  # for its turn
+    REFUSED = "refused"  # refused by the gate, or a step that the phases do not allow
+    WAITS = "waits"  # waits for its turn
 
 
 def run(
@@ -51,15 +49,16 @@ def run(
     limit: int = 1,
 ) -> Document:
     """
-    Plan a wave, or take its next part.
+    Plan a wave, or take its next steps.
 
     Args:
-        courses: in the order in which they are to be moved, the canary first; each counts once.
-        limit: how many courses may be in flight. A step to legacy is the way back: it knows neither canary nor limit.
+        courses: the courses in the order in which they are to be moved, the canary first; duplicates count once.
         to, reason, execute, user, login, override: as for one course, see ``cutover.steps.run``.
+        limit: how many courses may be in flight. Neither limit nor canary applies to a wave back to legacy.
 
-    Exit codes: 2 a course failed or its gate says FAIL, 2|8 a gate is not open for want of evidence, 1 a course cannot
-    take the step, 4 courses wait for their turn.
+    Returns:
+        The wave's document. Exit code 2: a course failed, or its gate says FAIL. 2|8: a gate lacks evidence. 1: the
+        phases do not allow a step. 4: courses wait for their turn.
 
     Raises:
         RunLocked: another wave is at work.
@@ -68,15 +67,15 @@ def run(
     """
     wave = _Wave(list(dict.fromkeys(courses)), to, reason, user, login, override, limit)
     if not execute:
-        return wave.go(None)
-    with runs.running("wave") as record:
-        document = wave.go(record)
+        return wave.run(None)
+    with run_records.running("wave") as record:
+        document = wave.run(record)
         record.document, record.complete = document.content, True
     return document
 
 
 class _Wave:
-    """One call of a wave, with what it has found out so far."""
+    """One call of a wave, with what it has found so far."""
 
     def __init__(
         self, courses: list[str], to: Phase, reason: str, user: str, login: str | None, override: bool, limit: int
@@ -87,39 +86,39 @@ class _Wave:
         self.stopped: str | None = None
         self.exit_code = ExitCode.OK
 
-    def go(self, record: Run | None) -> Document:
-        # First those that are there: a failure among the last stops what would come before it in the list, too.
+    def run(self, record: Run | None) -> Document:
+        # Courses already in the phase come first: a failure among them stops the whole list, whatever the order.
         for course_id in self.courses:
             self._look(course_id)
         for course_id in self.courses:
             if course_id not in self.found:
                 self._take(course_id, record)
             if record is not None:
-                runs.beat(record)
+                run_records.beat(record)
         return Document(content=self._content(record is not None), exit_code=self.exit_code)
 
     def _look(self, course_id: str) -> None:
-        """Note a course that is in the phase already. Back on legacy there is no evidence to wait for."""
+        """Note the state of a course that is in the phase already; in legacy it is done without evidence."""
         toggles.new_work_cycle()
         decision = toggles.phase_of(course_id)
         if decision.phase is not self.to or decision.drift:
             return
-        stand, reasons = (Stand.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
-        self._note(course_id, stand, decision.phase, reasons)
-        if stand is Stand.FAILED:
+        state, reasons = (WaveState.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
+        self._note(course_id, state, decision.phase, reasons)
+        if state is WaveState.FAILED:
             self.exit_code |= ExitCode.DIFFERENCES
             self.stopped = self.stopped or f"{course_id} is not well in {self.to}"
 
     def _take(self, course_id: str, record: Run | None) -> None:
-        """Move a course, or say why it is not moved now."""
+        """Move a course, or note why it is not moved now."""
         phase = toggles.phase_of(course_id).phase
         waits = self.stopped or self._wait()
         if waits:
             self.exit_code |= ExitCode.LEFT_BEHIND
-            self._note(course_id, Stand.WAITS, phase, [waits])
+            self._note(course_id, WaveState.WAITS, phase, [waits])
             return
         try:
-            step = cutover.run(
+            step = steps.run(
                 course_id,
                 self.to,
                 reason=self.reason,
@@ -134,29 +133,30 @@ class _Wave:
         if step.exit_code:
             self._refuse(course_id, phase, step.content["reasons"], step.content["needed"], step.exit_code)
             return
-        self._note(course_id, Stand.PLANNED if record is None else Stand.MOVED, phase, [], step.content)
+        self._note(course_id, WaveState.PLANNED if record is None else WaveState.MOVED, phase, [], step.content)
 
     def _wait(self) -> str | None:
-        """Why no further course may be moved now, if so."""
+        """Return why no further course may be moved now; None if one may."""
         canary = self.courses[0]
-        if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != Stand.DONE:
+        if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != WaveState.DONE:
             return f"the canary {canary} is not healthy in {self.to} yet"
-        flying = sum(found["state"] in (Stand.WATCHED, Stand.MOVED, Stand.PLANNED) for found in self.found.values())
-        if flying >= self.limit:
-            return f"{flying} courses are in flight, and --wave allows {self.limit}"
+        in_flight = (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED)
+        number = sum(found["state"] in in_flight for found in self.found.values())
+        if number >= self.limit:
+            return f"{number} courses are in flight, and --wave allows {self.limit}"
         return None
 
     def _refuse(self, course_id: str, phase: Phase, reasons: list[str], needed: list[str], code: ExitCode) -> None:
         self.exit_code |= code
-        self._note(course_id, Stand.REFUSED, phase, reasons)
+        self._note(course_id, WaveState.REFUSED, phase, reasons)
         self.found[course_id]["needed"] = needed
 
     def _note(
-        self, course_id: str, stand: Stand, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
+        self, course_id: str, state: WaveState, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
     ) -> None:
         self.found[course_id] = {
             "course": course_id,
-            "state": stand.value,
+            "state": state.value,
             "from": phase.value,
             "verdict": step["verdict"] if step else None,
             "overridden": step["overridden"] if step else False,
@@ -174,7 +174,7 @@ class _Wave:
             "reason": self.reason,
             "limit": self.limit,
             "canary": self.courses[0],
-            "counts": {stand.value: sum(found["state"] == stand for found in courses) for stand in Stand},
+            "counts": {state.value: sum(found["state"] == state for found in courses) for state in WaveState},
             "stopped": self.stopped,
             "courses": courses,
             "next": list(self._next(courses)),
@@ -182,22 +182,22 @@ class _Wave:
         }
 
     def _next(self, courses: list[dict[str, Any]]) -> list[str]:
-        failed = [found["course"] for found in courses if found["state"] == Stand.FAILED]
+        failed = [found["course"] for found in courses if found["state"] == WaveState.FAILED]
         if failed:
             return [f"xqueue_gate --course {course_id} --explain" for course_id in failed]
-        evidence_of = [found["course"] for found in courses if found["state"] in (Stand.WATCHED, Stand.MOVED)]
+        evidence_of = [found["course"] for found in courses if found["state"] in (WaveState.WATCHED, WaveState.MOVED)]
         if evidence_of and self.to is not Phase.LEGACY:
             return ["xqueue_reconcile " + " ".join(f"--course {course_id}" for course_id in evidence_of)]
-        refused = [found["course"] for found in courses if found["state"] == Stand.REFUSED and found["needed"]]
+        refused = [found["course"] for found in courses if found["state"] == WaveState.REFUSED and found["needed"]]
         return [f"xqueue_gate --course {course_id} --explain" for course_id in refused]
 
 
-def _health(course_id: str) -> tuple[Stand, list[str]]:
-    """How a course does in the phase in which it is, by the evidence of after its step."""
+def _health(course_id: str) -> tuple[WaveState, list[str]]:
+    """Return the state of a course in its phase by the evidence since its step, and the reasons for it."""
     record = CoursePhase.objects.get(course_id=course_id)
-    reconciled = runs.last_complete("reconcile", course_id)
+    reconciled = run_records.last_complete("reconcile", course_id)
     if reconciled is None or reconciled.finished_at is None or reconciled.started_at < record.since:
-        return Stand.WATCHED, ["no reconcile has begun and ended since its step"]
+        return WaveState.WATCHED, ["no reconcile has begun and ended since its step"]
     result, found = gate.evaluate_course(course_id)
     bad = {
         "fence leaks": found.fence_leaks,
@@ -214,18 +214,18 @@ def _health(course_id: str) -> tuple[Stand, list[str]]:
     if result.verdict is Verdict.FAIL:
         reasons += result.reasons
     if reasons:
-        return Stand.FAILED, reasons
+        return WaveState.FAILED, reasons
     if unknown := [f"nobody has looked for {what}" for what, number in bad.items() if number is None]:
-        return Stand.WATCHED, unknown
+        return WaveState.WATCHED, unknown
     graded = LedgerEntry.objects.filter(
         course_id=course_id,
-        # In live the grade of a shadow shows nothing of those who grade there.
+        # In live a shadow's grade shows nothing about the graders of the learners' own submissions.
         authority=Phase(record.phase).authority,
         target_state=State.GRADED,
         target_graded_at__gte=record.since,
     )
-    if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete changes nobody's grader
-        return Stand.WATCHED, ["no reconcile has seen a grade of the target since its step"]
+    if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete does not change who grades
+        return WaveState.WATCHED, ["no reconcile has seen a grade of the target since its step"]
     if now() - reconciled.finished_at > timedelta(seconds=load().evidence_max_age_seconds):
-        return Stand.WATCHED, ["its last reconcile is too old"]
-    return Stand.DONE, []
+        return WaveState.WATCHED, ["its last reconcile is too old"]
+    return WaveState.DONE, []

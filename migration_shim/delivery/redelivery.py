@@ -48,7 +48,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
         settings: the settings in force.
         check: called before each submission; it may raise to stop.
     """
-    wanted = invariants.undelivered(course_id).filter(authority=Authority.TARGET, undeliverable="")
+    wanted = invariants.undelivered_entries(course_id).filter(authority=Authority.TARGET, undeliverable="")
     wanted = wanted.filter(delivery_tries__lt=TRIES)  # of one that died with its last try the next look says so
     if not wanted.exists():
         return {}
@@ -69,7 +69,7 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
         return "by_another"
     told = json.dumps(results.COULD_NOT_BE_GRADED) if settings.tell_learner_of_failure else None
     came = score_events.resend(entry.target_submission_id or 0, partial(_is_awaited, entry), for_failed=told)
-    still = invariants.wait_now([entry])
+    still = invariants.still_waiting([entry])
     if still is not None and not still:
         with counted([entry.pk]):  # the next comparison notes what is there
             LedgerEntry.objects.filter(pk=entry.pk).update(learner_said="")

@@ -19,7 +19,7 @@ def counted(course_id: str, settings: ShimSettings) -> dict[str, Any]:
     ``applies`` is False outside an LMS, where nobody can be asked: then all the rest says nothing. Of entries whose
     residue was dropped the grades are gone, and with them their places among the compared.
     """
-    waiting = invariants.undelivered(course_id)
+    waiting = invariants.undelivered_entries(course_id)
     sides: Counter[str] = Counter()
     said: Counter[str] = Counter()
     for place, number in counts.bins(course_id, Kind.THIRD_SIDE, Kind.LEARNER):

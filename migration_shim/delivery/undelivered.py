@@ -30,7 +30,7 @@ def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Docume
     Raises:
         ShimError: learners are to be named of a course that the shim does not know.
     """
-    entries = invariants.undelivered(course_id).order_by("pk")
+    entries = invariants.undelivered_entries(course_id).order_by("pk")
     alarms = Divergence.objects.filter(entry__in=entries.values("pk"), klass=DivergenceClass.UNDELIVERED)
     what = dict(alarms.values_list("entry_id", "what"))
     found: list[dict[str, Any]] = []

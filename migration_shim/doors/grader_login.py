@@ -1,9 +1,9 @@
 """
-The login of graders: Django users of the group ``xqueue``, whose door must tell nothing of the LMS's other accounts.
+The login of graders: Django users of the group ``xqueue``. It reveals nothing about other accounts of the LMS.
 
-The password of an account outside the group is never looked at, and every refusal costs the same hash and says the
-same. Wrong guesses are counted in the LMS's cache by account and address together, so that nobody is locked out by what
-others do elsewhere. See docs/decisions/0024.
+The password of an account outside the group is never checked, and every refusal costs the same hash and has the same
+text. Failures are counted in the LMS's cache by account and address together, so that a client cannot lock out an
+account for other addresses. See docs/decisions/0024.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 #: The Django group whose members may pull submissions and return results; edx-submissions' own.
 GROUP = "xqueue"
-#: Refusals of one account at one address after which its passwords are not looked at any more, for so many seconds.
+#: After so many failures of one account at one address its passwords are no longer checked, for so many seconds.
 FAILURES, SECONDS = 10, 300
 #: No user name is longer (AbstractUser).
 _NAME_LIMIT = 150
 
 
 @sensitive_variables("password")
-def grader(request: HttpRequest, username: str, password: str) -> User | None:
+def authenticate_grader(request: HttpRequest, username: str, password: str) -> User | None:
     """
-    The grader whose account and password these are, or None.
+    Return the grader with this account and password, or None.
 
-    Whoever is refused ten times is refused for some minutes, right or wrong, at that address.
+    After ``FAILURES`` failures an account is refused at that address for ``SECONDS``, even with the right password.
     """
     key = _key(username, request)
     if _failures(key) >= FAILURES:
@@ -45,8 +45,8 @@ def grader(request: HttpRequest, username: str, password: str) -> User | None:
     if _is_grader(username):
         user = authenticate(request, username=username, password=password)
     else:
-        make_password(password)  # as much work as a password that is looked at
-    # The platform's backend lets in who is not active, and every poll after that would be refused.
+        make_password(password)  # as much work as checking a password
+    # The platform's backend accepts inactive users, whose polls would all be refused.
     if user is None or not user.is_active or not user.groups.filter(name=GROUP).exists():
         _failed(key)
         return None
@@ -54,9 +54,9 @@ def grader(request: HttpRequest, username: str, password: str) -> User | None:
 
 
 def _is_grader(username: str) -> bool:
-    """Whether an account of this very name, not of one that the database takes for it, is in the group."""
+    """Return whether the group has an account of exactly this name; the database may ignore case when it compares."""
     if len(username) > _NAME_LIMIT or not username.isprintable() or any(char > "\uffff" for char in username):
-        return False  # no column holds it, and some databases raise
+        return False  # the column cannot hold it, and some databases raise
     users = get_user_model()
     field = users.USERNAME_FIELD
     found = users._default_manager.filter(**{field: username}, groups__name=GROUP).values_list(field, flat=True)
@@ -65,10 +65,10 @@ def _is_grader(username: str) -> bool:
 
 def _key(username: str, request: HttpRequest) -> str:
     """
-    A name in the cache for an account at an address.
+    Return the cache key of an account at an address.
 
-    The address is the connection's, which behind a proxy is the proxy's unless the platform has put the client in its
-    place (its middleware for ``X-Forwarded-For``). That header itself is not read: whoever sends a request writes it.
+    The address is that of the connection. Behind a proxy it is the proxy's, unless the platform's middleware for
+    ``X-Forwarded-For`` has replaced it by the client's. The header itself is not read: clients write it.
     """
     text = f"{request.META.get('REMOTE_ADDR', '')}\n{username}"
     return "migration_shim.login." + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -77,7 +77,7 @@ def _key(username: str, request: HttpRequest) -> str:
 def _failures(key: str) -> int:
     try:
         return cache.get(key, 0)
-    except Exception as error:  # backends raise what they like, and graders must get in
+    except Exception as error:  # a cache backend may raise anything, and graders must get in
         _unlimited(error)
         return 0
 
@@ -87,7 +87,7 @@ def _failed(key: str) -> None:
         if not cache.add(key, 1, SECONDS):
             cache.incr(key)
     except ValueError:
-        pass  # it has just run out
+        pass  # the count has just expired
     except Exception as error:  # see above
         _unlimited(error)
 

@@ -1,5 +1,5 @@
 """
-The Python door: which of the submissions that CAPA sends go to the router, and which past it.
+The Python door: it hands each submission that CAPA sends to the router, or to the platform's own path.
 
 Opt-in (``MIGRATION_SHIM["PYTHON_DOOR"]``); the app hands ``route`` to ``lms.capa.install``.
 """
@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 def route(call: Call) -> tuple[Any, Any]:
     """
-    Hand one submission to the router, or on to the platform's own path where the operator has released its course.
+    Hand one submission to the router, or to the platform's own path if its course was released.
 
     Returns:
-        What ``send_to_queue`` answers: (0, text) when it is stored, else (1, the reason that CAPA shows the learner).
+        What ``send_to_queue`` returns: (0, text) when it is stored, else (1, the reason that CAPA shows the learner).
 
     Raises:
-        SenderUnusable: the course was released, and nothing of this release can store the submission.
-        PhaseUnreadable: which system is authoritative cannot be told, and it may be the target.
+        SenderUnusable: the course was released, but the platform's sender cannot store the submission.
+        PhaseUnreadable: the phase cannot be read, and the target may be authoritative.
     """
     if not _is_released(call):
         return _to_router(call)
     if call.block is None or call.hands_queue_key or not installed.needs_queue_key():
-        return call.own()  # the router is no part of it
+        return call.own()  # the platform's own path, without the router
     _refuse_unless_targets(call.course_id)
     return _to_router(call)
 
@@ -52,12 +52,14 @@ def _to_router(call: Call) -> tuple[Any, Any]:
 
 def _refuse_unless_targets(course_id: str) -> None:
     """
-    Of a course that was released, and whose sender cannot be called, the router stores what belongs on the target.
+    Refuse a submission of a released course that the router would not store on the target.
 
-    Any other would send to XQueue what the operator wants on the target, where nobody may grade it.
+    The platform's sender cannot be called. The router may stand in for it only while the target is authoritative: else
+    it would send to XQueue what belongs on the target.
 
     Raises:
-        SenderUnusable: the course is another. CAPA keeps the learner's attempt, as with the platform's own error.
+        SenderUnusable: the target is not authoritative. CAPA keeps the learner's attempt, as with the platform's own
+            error.
     """
     phase, _ = phase_in_force(course_id)
     if phase is None or phase.authority is not Authority.TARGET:

@@ -1,8 +1,8 @@
 """
-Who may submit through the HTTP door: accounts of its own, by HTTP Basic or by a signed cookie.
+The login of the submit door: its own accounts (``SUBMIT_USERS``), by HTTP Basic or by a signed cookie.
 
-Not Django's session, users or ``login()``: an LMS's cookie domain, Secure flag and one-session rule would refuse real
-submissions, and the door's account must not be able to do anything else.
+Django's sessions and users are not used: an LMS's cookie domain, Secure flag and one-session rule would refuse real
+submissions, and an account of the door must not be able to do anything else.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf import ShimSettings
 
-#: The name stays as it is: during an upgrade one process answers the login, and one of the release before the submit.
+#: The name must not change: during an upgrade a process of one release may answer the login, of another the submit.
 COOKIE = "migration_shim_submit"
 _SALT = "migration_shim.submit"
-#: How long a login lasts, in seconds; the LMS logs in again when it is told ``login_required``.
+#: Seconds that a login lasts; the LMS logs in again when the answer is ``login_required``.
 COOKIE_AGE = 12 * 3600
 
 
 @sensitive_variables()
-def valid(username: str, password: str, settings: ShimSettings) -> bool:
-    """Whether this is an account of the door; every account is compared, in constant time."""
+def is_account(username: str, password: str, settings: ShimSettings) -> bool:
+    """Return whether name and password are an account of the door; every account is compared, in constant time."""
     found = False
     for name, secret in settings.submit_users.items():
         same_name = constant_time_compare(name, username)
@@ -36,17 +36,17 @@ def valid(username: str, password: str, settings: ShimSettings) -> bool:
 
 
 @sensitive_variables()
-def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
+def is_authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
     """
-    Whether a request carries an account of the door, by HTTP Basic or by the door's cookie.
+    Return whether a request carries an account of the door, by HTTP Basic or by the door's cookie.
 
-    Either will do: an LMS goes on sending the Basic account of the proxy that stood before XQueue, which the door need
-    not know, while it logs in with another one through the form. The cookie is taken off the request: a report of an
-    error further on would show it.
+    One of the two is enough: an LMS may still send the Basic account of the proxy before XQueue, which the door does
+    not know, and log in with another account through the form. The cookie is removed from the request, so that no error
+    report shows it.
     """
     cookie = request.COOKIES.pop(COOKIE, "")
     basic = _basic(request)
-    if basic is not None and valid(*basic, settings):
+    if basic is not None and is_account(*basic, settings):
         return True
     try:
         said = signing.loads(cookie, salt=_SALT, max_age=COOKIE_AGE)
@@ -56,21 +56,21 @@ def authenticated(request: HttpRequest, settings: ShimSettings) -> bool:
         return False
     name, mark = said
     secret = settings.submit_users.get(name)
-    # An account that was removed is out at once, and so is one whose password was changed.
+    # A removed account, or a changed password, ends its logins at once.
     return secret is not None and constant_time_compare(mark, _mark(secret))
 
 
 @sensitive_variables()
 def set_cookie(response: HttpResponse, request: HttpRequest, username: str, password: str) -> None:
-    """Log an account in: a cookie for this host only, which nothing but the door can read."""
+    """Log an account in: set a signed cookie for this host only."""
     value = signing.dumps([username, _mark(password)], salt=_SALT)
-    # Secure only over TLS: an LMS speaks plain HTTP to a door beside it, and would never send it back.
+    # Secure only over TLS: an LMS that speaks plain HTTP to the door would never send a Secure cookie back.
     response.set_cookie(COOKIE, value, max_age=COOKIE_AGE, httponly=True, samesite="Lax", secure=request.is_secure())
 
 
 @sensitive_variables()
 def _mark(password: str) -> str:
-    """What stands for a password in the cookie, as Django's sessions have it."""
+    """Return the keyed hash that stands for a password in the cookie, as in Django's sessions."""
     return salted_hmac(_SALT, password, algorithm="sha256").hexdigest()
 
 

@@ -1,9 +1,9 @@
 """
 The HTTP seams: the submit door for an LMS that cannot take the Python door, and the sink of reverse shadows.
 
-The submit door answers only in a process started with ``MIGRATION_SHIM_SUBMIT_DOOR=1``. Served by the workers that
-serve learners it would starve them: each submission would hold a second worker, and learners would be told "failed to
-read from the server" while XQueue has accepted.
+The submit door answers only in a process started with ``MIGRATION_SHIM_SUBMIT_DOOR=1``. In the workers that serve
+learners it would starve them: each submission would need a second worker, and learners would be told "failed to read
+from the server" though XQueue had accepted.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ from . import grader_login, submit_login
 log = logging.getLogger(__name__)
 
 DOOR_VARIABLE = "MIGRATION_SHIM_SUBMIT_DOOR"
-#: Why XQueue itself calls a request's format invalid (``submission_queue/lms_interface.py``).
+#: Reasons for which XQueue itself calls a request's format invalid (XQueue, ``submission_queue/lms_interface.py``).
 _REFUSED_BY_XQUEUE = frozenset({"header_not_json", "header_not_object", "header_incomplete"})
 DOOR_CLOSED = f"This process does not take submissions: it was started without {DOOR_VARIABLE}=1"
 
 
 def reply(success: bool, content: Any) -> HttpResponse:
     """
-    XQueue's reply, status 200 whatever it says.
+    Return a reply in XQueue's form, always with status 200.
 
-    It sends its JSON as text/html, and no client looks at that; but a browser does, and parts of it are others' text.
+    The content type is JSON, where XQueue's is text/html: its clients ignore the type, but a browser would render text
+    that others wrote.
     """
     content_type, headers = "application/json", {"X-Content-Type-Options": "nosniff"}
     text = json.dumps({"return_code": 0 if success else 1, "content": content})
@@ -60,15 +61,15 @@ def reply(success: bool, content: Any) -> HttpResponse:
 @sensitive_variables()
 def login(request: HttpRequest) -> HttpResponse:
     """
-    Log in: an account of the submit door first, else a grader, a Django user of the group ``xqueue``.
+    Log in an account of the submit door, or else a grader: a Django user of the group ``xqueue``.
 
-    GET answers 0 and sets the CSRF cookie, which a watcher asks for before it posts.
+    GET answers 0 and sets the CSRF cookie, which a watcher needs before it posts.
     """
     if request.method != "POST":
         get_token(request)
         return reply(True, "")
     if from_another_site(request.headers, request.get_host()):
-        # It would log its visitor in at this site, as whomever it likes.
+        # Another site could log its visitors in here under any account it has.
         count("seam_refused_other_site")
         return reply(False, "Requests of other sites are refused")
     if "username" not in request.POST or "password" not in request.POST:
@@ -78,7 +79,7 @@ def login(request: HttpRequest) -> HttpResponse:
     if _is_submitter(username, password):
         submit_login.set_cookie(response, request, username, password)
         return response
-    user = grader_login.grader(request, username, password)
+    user = grader_login.authenticate_grader(request, username, password)
     if user is None:
         log.warning("migration_shim: a login was refused")
         return reply(False, "Incorrect login credentials")
@@ -89,7 +90,7 @@ def login(request: HttpRequest) -> HttpResponse:
 @sensitive_variables()
 def _is_submitter(username: str, password: str) -> bool:
     try:
-        return submit_login.valid(username, password, _settings())
+        return submit_login.is_account(username, password, _settings())
     except ConfigurationError as error:
         count("door_not_configured", error)
         return False
@@ -97,10 +98,10 @@ def _is_submitter(username: str, password: str) -> bool:
 
 def _settings() -> ShimSettings:
     """
-    The settings in force, as far as they are usable.
+    Return the settings in force as far as they are usable.
 
     Raises:
-        ConfigurationError: whom to let in cannot be told.
+        ConfigurationError: the accounts of the door are not usable.
     """
     settings, not_usable = usable()
     if "SUBMIT_USERS" in not_usable:
@@ -113,9 +114,9 @@ def _settings() -> ShimSettings:
 @sensitive_post_parameters()
 @sensitive_variables()
 def submit(request: HttpRequest) -> HttpResponse:
-    """Take one submission, as XQueue's ``submit`` does, and answer in its words."""
-    # Read to its end before any answer: a server closes the connection of a large request that was not, and an LMS that
-    # should be told to log in would tell its learner "cannot connect to server".
+    """Take one submission as XQueue's ``submit`` does, and answer in XQueue's words."""
+    # Read the whole request before any answer: else the server closes the connection of a large one, and an LMS that
+    # only has to log in shows its learner "cannot connect to server".
     form = request.POST
     if os.environ.get(DOOR_VARIABLE) != "1":
         return reply(False, DOOR_CLOSED)
@@ -126,10 +127,10 @@ def submit(request: HttpRequest) -> HttpResponse:
     try:
         settings = _settings()
     except ConfigurationError as error:
-        # Whom to let in cannot be told, so nobody is; the LMS shows its learner today's text for it.
+        # Without usable accounts every submission is refused, with the text that the LMS shows for a missing server.
         count("door_not_configured", error)
         return reply(False, "cannot connect to server")
-    if not submit_login.authenticated(request, settings):
+    if not submit_login.is_authenticated(request, settings):
         return reply(False, "login_required")
     if request.method != "POST":
         return reply(False, "Queue requests should use HTTP POST")
@@ -139,7 +140,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     try:
         parse_header(header)
     except Malformed as odd:
-        # What else is odd about a header XQueue takes, or refuses in words of its own: the router passes it through.
+        # Any other odd header is passed on by the router: XQueue takes it, or refuses it in its own words.
         if odd.reason in _REFUSED_BY_XQUEUE:
             return _refused(odd.reason)
     files = [_named(name, upload) for name, upload in request.FILES.items() if isinstance(upload, UploadedFile)]
@@ -156,7 +157,7 @@ def _refused(reason: str) -> HttpResponse:
 
 
 def _named(name: str, upload: UploadedFile) -> UploadedFile:
-    # XQueue knows a file by its part's name, which need not be the name that the part says it had on disk.
+    # XQueue names a file by the name of its form part, which may differ from the file name that the part gives.
     upload._name = name  # type: ignore[attr-defined]  # the setter of ``name`` would take a path's last part
     return upload
 
@@ -167,9 +168,10 @@ def _named(name: str, upload: UploadedFile) -> UploadedFile:
 @sensitive_post_parameters()
 def sink(request: HttpRequest, token: str) -> HttpResponse:
     """
-    Take the grade of a reverse shadow, and deliver it to nobody.
+    Take the grade of a reverse shadow and deliver it to no learner.
 
-    Always 200, so that XQueue takes it for delivered and retires the row. A token that no entry has is counted.
+    The answer is always 200, so that XQueue regards the grade as delivered and retires the row. A token that no entry
+    has is counted.
     """
     if not is_token(token):
         count("sink_unknown_token")
@@ -189,6 +191,6 @@ def sink(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Whether this process answers, and whether it takes submissions."""
+    """Answer that this process is up, and whether its submit door is open."""
     door = "open" if os.environ.get(DOOR_VARIABLE) == "1" else "closed"
     return HttpResponse(json.dumps({"status": "ok", "submit_door": door}), content_type="application/json")

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
-from typing import Any
 
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.db import DatabaseError, transaction
 from edx_django_utils.cache import RequestCache
@@ -20,14 +17,14 @@ from edx_django_utils.cache import RequestCache
 from ..conf import callback_hosts
 from ..core.data import Whose
 from ..core.hosts import Hosts, host_of, whose_header
+from ..lms import sites
 from ..metrics import count
 from ..models import DoorHost
 
 log = logging.getLogger(__name__)
 
 _CACHE = "migration_shim.hosts"
-_SITES = "openedx.core.djangoapps.site_configuration"
-#: No LMS has so many hosts. Any account can send any host to a door, and the table must not grow with that.
+#: No LMS has so many. What is sent to a door is an account's to say, and the table is not to grow with it.
 DOOR_LIMIT = 100
 #: Seconds after a host could not be noted before it is tried again.
 _AGAIN = 60.0
@@ -47,7 +44,7 @@ def known() -> Hosts:
     if (cached := cache.get_cached_response("known")).is_found:
         return cached.value
     ours, foreign = callback_hosts()
-    named = {host_of(url) for url in (*_of_settings(), *_of_sites())} | ours
+    named = {host_of(url) for url in (*_of_settings(), *sites.urls())} | ours
     found = Hosts(
         named=frozenset(named - {""}),
         foreign=frozenset(foreign),
@@ -71,22 +68,6 @@ def _of_settings() -> tuple[str, str]:
     platform = getattr(django_settings, "XQUEUE_INTERFACE", None) or {}
     root, callback = getattr(django_settings, "LMS_ROOT_URL", None), platform.get("callback_url")
     return root if isinstance(root, str) else "", callback if isinstance(callback, str) else ""
-
-
-def _of_sites() -> Iterable[str]:
-    """
-    Return the URLs of the platform's site configurations: an LMS may serve several sites.
-
-    Source: edx-platform, ``site_configuration/models.py``.
-    """
-    if not apps.is_installed(_SITES):
-        return
-    rows = apps.get_model("site_configuration", "SiteConfiguration").objects  # type: ignore[misc]  # the platform's
-    for values, domain in rows.values_list("site_values", "site__domain"):
-        yield f"https://{domain}"
-        root: Any = values.get("LMS_ROOT_URL") if isinstance(values, dict) else None
-        if isinstance(root, str):
-            yield root
 
 
 def seen_at_door(url: str) -> None:

@@ -10,6 +10,7 @@ users, which a worker does not have. Sources: edx-platform's ``waffle_utils/__in
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from django.apps import apps
 from edx_django_utils.cache import RequestCache
@@ -43,6 +44,11 @@ def forced_value(course_id: str, flag: str) -> bool | None:
         if choice != model.ALL_CHOICES.unset:
             return choice == model.ALL_CHOICES.on
     return None
+
+
+def course_override_model() -> Any:
+    """Return the platform's model of a flag's override for one course. Only inside an LMS."""
+    return apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")
 
 
 def forget(*flags: str) -> None:

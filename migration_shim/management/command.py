@@ -1,6 +1,5 @@
 """
-What all commands share: the app's own checks, ``--format``, exit codes, and stdout that holds one document and nothing
-else.
+The base of all commands: the app's own checks, ``--format``, exit codes, and one document alone on stdout.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ..reports import terminal
 
 
 def course_id(value: str) -> str:
-    """An argparse type: a course key, in its canonical form."""
+    """Parse a course key to its canonical form, as an argparse type."""
     try:
         return str(CourseKey.from_string(value))
     except InvalidKeyError as error:
@@ -36,21 +35,21 @@ def course_id(value: str) -> str:
 
 
 def positive(value: str) -> int:
-    """An argparse type: a whole number above 0."""
+    """Parse a whole number above 0, as an argparse type."""
     if not value.isascii() or not value.isdigit() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above 0")
     return int(value)
 
 
-def sentence(value: str) -> str:
-    """An argparse type: a text that says something."""
+def nonempty_text(value: str) -> str:
+    """Parse a text that is not blank, as an argparse type."""
     if not value.strip():
         raise argparse.ArgumentTypeError("the reason must not be empty")
     return value.strip()
 
 
 def operator() -> str:
-    """The operating system's name of whoever runs the command, for the record."""
+    """Return the operating system's name of the user who runs the command, for the record."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
@@ -59,25 +58,25 @@ def operator() -> str:
 
 class ShimCommand(BaseCommand):
     """
-    A command that gets one document from the api and prints it.
+    A command that makes one document and prints it.
 
     A subclass adds its arguments and implements ``document``. The process exits with the document's exit code (see
-    ``ExitCode``); a call from Python (``call_command``) gets no exit, and finds the code in ``exit_code``.
+    ``ExitCode``); after a call from Python (``call_command``) the code is in ``exit_code``.
 
-    Where the app's checks find anything the command is refused with their text and exit code 1, before it looks at
-    anything: unless it ``goes_on``. Checks of other apps are not asked.
+    If the app's checks complain, the command is refused with their text and exit code 1 before it does anything, unless
+    it ``tolerates_complaints``. Checks of other apps are not run.
     """
 
     requires_system_checks: Any = [TAG]
     exit_code: ExitCode = ExitCode.OK
-    #: What ``--format`` may name, and what makes it out of a document.
+    #: The values of ``--format``, each with the function that renders a document.
     formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
         "text": terminal.render,
         "json": functools.partial(json.dumps, indent=2),
     }
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Django's parser, with our exit code for a wrong call: argparse's own 2 means differences here."""
+        """Return Django's parser with our exit code for wrong usage: argparse's 2 means differences here."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
 
         def usage_error(message: str) -> NoReturn:
@@ -91,34 +90,39 @@ class ShimCommand(BaseCommand):
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The option that all commands have."""
+        """Add the option that all commands have."""
         parser.add_argument("--format", choices=tuple(self.formats), default="text", help="what to print on stdout")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """
-        Whether this call does its work all the same, and only says on stderr what the checks have found.
+        Return whether this call goes on despite complaints of the checks, which are then only printed on stderr.
 
-        For what reads, watches or goes back to legacy: what such a call needs it asks for itself.
+        So do calls that read, watch or step back to legacy; they check for themselves what they need.
         """
         return False
 
     def is_way_back(self, options: dict[str, Any]) -> bool:
-        """Whether this call takes a course back to legacy: it is tried on the tables of an older release, too."""
+        """Return whether this call steps a course back to legacy, which is tried even on tables of an older release."""
         return False
 
     # The stubs have the result for that of another method.
     def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
-        """What Django hands to ``check``: our checks give warnings, and these stop who does not go on."""
-        level = CRITICAL if self.goes_on(options) else WARNING
+        """Return the arguments of Django's ``check``: our warnings fail it, unless this call tolerates complaints."""
+        level = CRITICAL if self.tolerates_complaints(options) else WARNING
         kwargs: Mapping[Any, Any] = super().get_check_kwargs(options)
         return {**kwargs, "fail_level": level}
 
     def document(self, *args: Any, **options: Any) -> Document:
-        """Do the command's work. It is called with the options by name; a subclass names those that it takes."""
+        """Do the command's work and return its document; the options are passed by name."""
         raise NotImplementedError
 
     def answer(self, options: dict[str, Any]) -> Document:
-        """The document, and what goes wrong on the way as Django's error with our exit code."""
+        """
+        Return the document.
+
+        Raises:
+            CommandError: the app's own errors, with our exit code.
+        """
         said = schema.complaint()
         if said and not self.is_way_back(options):
             raise CommandError(said, returncode=ExitCode.ERROR)
@@ -134,33 +138,33 @@ class ShimCommand(BaseCommand):
             raise CommandError(str(error), returncode=ExitCode.ERROR) from error
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Get the document, print it, keep the exit code."""
+        """Make the document, print it, and keep its exit code."""
         answer = self.answer(options)
         self.stdout.write(self.formats[options["format"]](answer.content))
         self.exit_code = answer.exit_code
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run, then leave with the document's exit code."""
+        """Run the command, then exit with the document's exit code."""
         super().run_from_argv(argv)
         if self.exit_code:
             sys.exit(int(self.exit_code))
 
-    def progress(self, what: str) -> Bar:
-        """A progress bar on stderr with rate and ETA, shown on a terminal only."""
-        return Bar(what)
+    def progress(self, what: str) -> ProgressBar:
+        """Return a progress bar on stderr with rate and ETA, shown on a terminal only."""
+        return ProgressBar(what)
 
 
-class Bar:
-    """A progress bar: called with (done, total), and told why nothing moves."""
+class ProgressBar:
+    """A progress bar, called with (done, total); ``tell`` shows why it does not move."""
 
     def __init__(self, what: str) -> None:
         self._bar = tqdm(desc=what, unit=" rows", file=sys.stderr, disable=None, leave=False)
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how far it is."""
+        """Show how much is done."""
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
     def tell(self, note: str) -> None:
-        """Show a note behind the figures, or take it away."""
+        """Show a note behind the figures; "" removes it."""
         self._bar.set_postfix_str(note)

@@ -1,1 +1,1 @@
-"""What would break on the target, found before anything is written."""
+"""The preflight: find what would break on the target, before anything is written."""

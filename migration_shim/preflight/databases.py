@@ -1,4 +1,4 @@
-"""The two databases behind the aliases, and their migrations. Nothing is written; SQLite says little."""
+"""Findings about the two databases and their migrations. Nothing is written; on SQLite few of them can be checked."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _CHARSET = "utf8mb4"
 _VARIABLES = ("character_set_client", "character_set_results", "sql_mode", "transaction_isolation", "tx_isolation")
 _ISOLATION = "READ-COMMITTED"
 _STRICT = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
-#: How many of a list a finding names.
+#: How many items of a list a finding names.
 _NAMED = 5
 
 
 def findings() -> Iterator[Finding]:
-    """What is wrong with migrations and databases."""
+    """Yield the findings about migrations and databases."""
     yield from _migrations()
     yield from _server(TARGET_ALIAS)
     yield from _uuid_columns()
@@ -58,7 +58,7 @@ def _migrations() -> Iterator[Finding]:
 
 
 def _uuid_columns() -> Iterator[Finding]:
-    """Who faked migration 0006 may have skipped what it was made for."""
+    """Yield a finding where migration 0006 was faked and its columns were not altered by hand."""
     connection = connections[TARGET_ALIAS]
     if not connection.features.has_native_uuid_field or not _is_mariadb(connection):
         return
@@ -87,7 +87,7 @@ def _legacy() -> Iterator[Finding]:
         yield found(RULES["legacy_primary_unknown"], about=unknown)
     if reason:
         yield found(RULES["legacy_no_primary"], about=f"It is {reason}.")
-    else:  # what a server that only reads would say of rights says nothing
+    else:  # a read-only server's grants say nothing
         if statement := privileges.update_complaint():
             yield found(RULES["grant_update"], about=statement)
         if statement := privileges.return_complaint():
@@ -97,7 +97,7 @@ def _legacy() -> Iterator[Finding]:
 
 
 def _server(alias: str) -> Iterator[Finding]:
-    """How the server treats this connection."""
+    """Yield the findings about charset, isolation and strictness of a connection."""
     if connections[alias].vendor != "mysql":
         return
     with connections[alias].cursor() as cursor:
@@ -114,7 +114,7 @@ def _server(alias: str) -> Iterator[Finding]:
 
 
 def _charset(alias: str) -> Iterator[Finding]:
-    """Columns that do not hold all of Unicode. On legacy that is so today, and only copies and returns are new."""
+    """Yield a finding for columns that do not hold all of Unicode; on legacy a warning, for it is so already."""
     if connections[alias].vendor != "mysql":
         return
     columns = _columns(alias, _tables(alias))
@@ -140,7 +140,7 @@ def _models() -> list[type[models.Model]]:
 
 
 def _columns(alias: str, tables: list[str]) -> list[tuple[str, str, str, str | None, str | None]]:
-    """(table, column, type, charset, collation) of the columns that the account may see."""
+    """Return (table, column, type, charset, collation) of the columns that the account may see."""
     with connections[alias].cursor() as cursor:
         cursor.execute(
             "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_SET_NAME, COLLATION_NAME "

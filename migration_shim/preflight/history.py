@@ -1,4 +1,4 @@
-"""What legacy still remembers: how far back, what was deleted too early, whether its past is enough for the gate."""
+"""Legacy's history: how far back its rows go, what was deleted too early, and whether they are enough for the gate."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from ..core.row_rules import RULES
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry
 
-#: Ledger entries looked up at once.
+#: Ledger entries read at once.
 PAGE = 1000
-#: Graded rows of a problem that ``xqueue_backfill --history`` imports unless told otherwise.
+#: Graded rows of a problem that ``xqueue_backfill --history`` imports by default.
 PER_PROBLEM = 200
 
 
-def retention() -> dict[str, Any]:
-    """How far back legacy's table goes, for all courses. ``missing_ids`` are between its oldest and newest row."""
+def legacy_extent() -> dict[str, Any]:
+    """
+    Return how far back legacy's table goes, for all courses.
+
+    The keys are ``rows``, ``oldest_legacy_id``, ``oldest_arrival`` (ISO 8601) and ``missing_ids``: how many ids between
+    the oldest and the newest row have no row.
+    """
     ends, rows = legacy_rows.oldest_and_newest(), legacy_rows.count(after=0, unretired_only=False)
     if ends is None:
         return {"rows": 0, "oldest_legacy_id": None, "oldest_arrival": None, "missing_ids": 0}
@@ -35,8 +40,14 @@ def retention() -> dict[str, Any]:
     }
 
 
-def retention_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding]:
-    """What retention has taken, as far as it shows."""
+def deletion_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding]:
+    """
+    Yield the findings about rows that legacy's retention has deleted.
+
+    Args:
+        course_id: the course.
+        kept: what ``legacy_extent`` returned.
+    """
     deleted: list[int] = []
     number = 0
     for page in _deleted(course_id):
@@ -49,7 +60,7 @@ def retention_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding
 
 
 def _deleted(course_id: str) -> Iterator[list[int]]:
-    """Legacy ids of rows that are gone and were not retired when they were last read, in pages."""
+    """Yield, in pages, the legacy ids of rows that are gone though they were not retired when last read."""
     open_entries = LedgerEntry.objects.filter(
         course_id=course_id, legacy_id__isnull=False, legacy_state__in=(State.QUEUED, State.PULLED)
     )
@@ -61,8 +72,13 @@ def _deleted(course_id: str) -> Iterator[list[int]]:
         yield [legacy_id for legacy_id in ids if legacy_id not in there]
 
 
-def history(tally: CourseRowCounts, settings: ShimSettings) -> dict[str, Any]:
-    """How many graded pairs the past could give, and how many the gate asks for if not one diverges."""
+def graded_history(tally: CourseRowCounts, settings: ShimSettings) -> dict[str, Any]:
+    """
+    Return how many graded pairs legacy's history can give, and how many the gate needs.
+
+    The keys are ``pairs`` (at most ``per_problem`` of each problem), ``graded`` (all of them), ``needed`` (if none
+    diverges) and ``thin_problems``: those with fewer pairs than the gate needs of a problem.
+    """
     by_problem: Counter[str] = Counter()
     for (_, problem), cohort in tally.cohorts.items():
         if problem:
@@ -80,7 +96,7 @@ def history(tally: CourseRowCounts, settings: ShimSettings) -> dict[str, Any]:
 
 
 def history_findings(past: dict[str, Any]) -> Iterator[Finding]:
-    """Whether the past is too short for the gate."""
+    """Yield a finding if the history that ``graded_history`` returned is too short for the gate."""
     if past["pairs"] < past["needed"]:
         about = f"{past['pairs']} graded pairs of {past['needed']}"
         yield found(RULES["history_short"], about=about)

@@ -1,4 +1,4 @@
-"""The platform that the app is installed in: checks, flags, graders, caches, Celery's broker, storages."""
+"""Findings about the platform that the app is installed in: checks, flags, graders, caches, broker, storages."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from ..cutover import impact
 from ..db import timeouts
 from ..db.storage import storage_errors
 from ..legacy import files
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy.downloads import Downloads
-from ..lms import receivers, state
-from ..status import graders as watchers
+from ..lms import receivers
+from ..lms import state as lms_state
+from ..status import graders as status_graders
 from ..target import file_storage
-from ..target import open_rows as on_target
+from ..target import open_rows as target_open_rows
 from ..target.logins import GROUP
 
-#: A name that nothing has: it is asked for, never written.
+#: A name that is never written, only asked for.
 _NOTHING = "migration_shim/preflight"
-#: Each queue of a course has two on the target: its own, and that of its shadows (``status.graders.configuration``).
+#: Watchers that each queue needs on the target: for itself, and for its shadows (``status.graders``).
 _WATCHERS_A_QUEUE = 2
 
 
 def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
-    """What is wrong with the platform, for this course."""
+    """Yield the findings about the platform, for one course."""
     for complaint in complaints():
         yield found(RULES["site"], about=complaint.msg)
     if toggles.bypasses_shim(course_id):
@@ -57,8 +58,8 @@ def findings(course_id: str, settings: ShimSettings) -> Iterator[Finding]:
 
 
 def _receivers(settings: ShimSettings) -> Iterator[Finding]:
-    """Whether a stored grade reaches anybody: without an LMS that cannot be said of this process."""
-    if not state.is_lms():
+    """Yield a finding if no receiver delivers stored grades, or if that cannot be told outside an LMS."""
+    if not lms_state.is_lms():
         yield found(RULES["no_lms"])
     elif not receivers.reaches_platform(settings.score_receivers):
         others = ", ".join(receivers.receiver_modules()) or "nothing"
@@ -84,17 +85,20 @@ def _graders(queues: int) -> Iterator[Finding]:
 
 
 def _single_login() -> bool:
-    """Newer releases of the platform have it as a setting of its own, older ones among the features."""
+    """Return whether a user may have one session only: a setting in newer releases, a feature flag in older ones."""
     features = getattr(django_settings, "FEATURES", {})
     return bool(getattr(django_settings, "PREVENT_CONCURRENT_LOGINS", features.get("PREVENT_CONCURRENT_LOGINS")))
 
 
 def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Iterator[Finding]:
     try:
-        held = on_legacy.our_rows()
+        held = legacy_open_rows.our_rows()
     except DatabaseError:  # a finding of its own
         held = []
-    for row in watchers.unserved(held, on_target.all_rows(settings), {course_id: queues}, settings, now()):
+    unwatched = status_graders.queues_without_watcher(
+        held, target_open_rows.all_rows(settings), {course_id: queues}, settings, now()
+    )
+    for row in unwatched:
         if course_id in row["courses"]:
             about = f"{row['side']}: {row['rows']} rows, the oldest for {row['oldest_seconds']:.0f} s"
             yield found(RULES["unwatched"], queue=row["queue"], about=about)
@@ -105,7 +109,7 @@ def _list_setting(name: str) -> list[str]:
 
 
 def _caches() -> Iterator[Finding]:
-    """Of the breakers, and of django-waffle."""
+    """Yield the findings about the caches of the breakers and of django-waffle."""
     for alias in sorted({"default", getattr(django_settings, "WAFFLE_CACHE_NAME", None) or "default"}):
         try:
             cache = caches[alias]
@@ -143,7 +147,7 @@ def _storages(settings: ShimSettings) -> Iterator[Finding]:
 
 
 def _storage_complaint(get: Callable[[], files.Source], *, write: bool = False) -> str:
-    """Why a storage cannot be used, or empty. Nothing is written: a directory's rights are looked at."""
+    """Return why a storage cannot be used, or "". Nothing is written: of a directory the rights are checked."""
     try:
         storage = get()
         if isinstance(storage, FileSystemStorage):

@@ -1,8 +1,8 @@
 """
-The probe of a reverse-shadow queue: one graded submission sent to XQueue once more, to see whether a grader pulls it.
+The probe of a reverse-shadow queue: one graded submission is sent to XQueue again, to see whether a grader pulls it.
 
-Rows of such a queue exist in ``live`` only, so before it nothing shows whether anybody polls there. A probe is fenced
-as a reverse shadow is: the sink's callback, a queue of its own and no learner's key. It belongs to no ledger entry.
+Such a queue gets rows in ``live`` only, so before that nothing shows whether a grader polls it. A probe is fenced like
+a reverse shadow: the sink's callback, a queue of its own and no learner's key. It has no ledger entry.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ _SAID_LIMIT = 200  # characters of XQueue's own text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What became of one probe. ``said`` is empty where it was sent, else the reason."""
+    """The result of one probe: its queue, whether it was sent, and why not in ``said`` (else "")."""
 
     queue: str
     sent: bool
     said: str = ""
 
 
-def send(row: LegacyRow | None, queue: str, settings: ShimSettings) -> Probe:
+def send_probe(row: LegacyRow | None, queue: str, settings: ShimSettings) -> Probe:
     """
-    Send ``row`` once more, to the reverse-shadow queue of ``queue``, through XQueue's own submit.
+    Send a row again, to the reverse-shadow queue of its queue, through XQueue's own submit.
 
     Args:
-        row: a graded submission of that queue, or None where it has none.
+        row: a graded submission of the queue, or None where it has none.
         queue: the queue that learners' submissions go to.
         settings: the settings in force.
+
+    Returns:
+        What became of it; what goes wrong is in ``said``.
     """
     reverse = queue + settings.reverse_queue_suffix
     if toggles.kill_switch_on():

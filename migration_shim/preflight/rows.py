@@ -1,13 +1,10 @@
-"""All legacy rows of a course, read once in the order of their ids, each with the rows that share its callback."""
+"""Count a course's legacy rows: read once in the order of their ids, each with the rows that share its callback."""
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
-
-from django.apps import apps
-from opaque_keys.edx.keys import CourseKey
 
 from ..backfill import classing
 from ..conf import ShimSettings
@@ -19,20 +16,19 @@ from ..core.siblings import Siblings
 from ..ledger import hosts
 from ..legacy import reading
 from ..legacy import rows as legacy_rows
+from ..lms import lti
 from ..lms.points import points_possible
 from ..models import Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import prediction
 
-#: Headers, and rows with their answers, that are held at once.
+#: Headers, and rows with their answers, that are held in memory at once.
 HEADERS, PAGE = 2000, 500
-#: Rows of one callback that are read once and for all.
+#: A callback with more rows than this has them read once and kept without answers.
 LARGE = 100
 
-_LTI = "lms.djangoapps.lti_provider"
 
-
-def tally(
+def count_rows(
     course_id: str,
     settings: ShimSettings,
     record: Run,
@@ -42,21 +38,21 @@ def tally(
     by_host: Counter[str],
 ) -> CourseRowCounts:
     """
-    Count every legacy row of a course that is ours.
+    Count every legacy row of a course, except those of other LMSs.
 
     Args:
         course_id: the course, in its canonical form.
         settings: the settings in force.
-        record: the run's record, for signs of life.
-        progress: told (headers read, rows of all courses).
-        predictable: whether the installed edx-submissions can be asked what it would store.
-        by_host: told how many rows of the course there are, whosever, by the host of their callbacks.
+        record: the run's record, whose heartbeat is kept alive.
+        progress: called with (headers read, rows of all courses).
+        predictable: whether the installed edx-submissions can tell what it would store for a reply.
+        by_host: a counter to which the course's rows are added by callback host, those of other LMSs included.
     """
-    counted, families = CourseRowCounts(facts(course_id, settings, predictable=predictable)), _Families()
+    counted, families = CourseRowCounts(counting_context(course_id, settings, predictable=predictable)), _Families()
     total = legacy_rows.count(after=0, unretired_only=False)
     read = 0
     for page in legacy_rows.headers(size=HEADERS):
-        runs.beat(record)
+        run_records.beat(record)
         named = [(row_id, host_of_header(header)) for row_id, header in page if course_of_header(header) == course_id]
         by_host.update(host for _, host in named)
         known = hosts.known()
@@ -69,8 +65,8 @@ def tally(
     return counted
 
 
-def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> RowContext:
-    """What a tally of a course has to know besides its rows."""
+def counting_context(course_id: str, settings: ShimSettings, *, predictable: bool) -> RowContext:
+    """Return what counting the rows of a course needs besides the rows."""
 
     @functools.lru_cache(maxsize=1024)
     def points_of(item_id: str) -> tuple[int, bool]:
@@ -82,33 +78,22 @@ def facts(course_id: str, settings: ShimSettings, *, predictable: bool) -> RowCo
         lease_seconds=settings.lease_seconds,
         points_of=points_of,
         predict=prediction.predicted_points if predictable else None,
-        lti=_sends_scores(course_id),
+        lti=lti.returns_scores(course_id),
     )
-
-
-def _sends_scores(course_id: str) -> bool:
-    """
-    Whether a learner has ever come to the course over LTI from a platform that wants the score back.
-
-    Source: edx-platform, ``lti_provider/models.py``.
-    """
-    if not apps.is_installed(_LTI):
-        return False
-    launches = apps.get_model("lti_provider", "GradedAssignment").objects  # type: ignore[misc]  # the platform's
-    return launches.filter(course_key=CourseKey.from_string(course_id)).exists()
 
 
 class _Families:
     """
-    The rows that share the callbacks of a page's. A family that goes over many pages is read once, and kept without
-    answers: its rows would else be read again with every page.
+    The rows that share a callback with a row of the page.
+
+    A large family reaches over many pages: it is read once and kept without answers, not read again with each page.
     """
 
     def __init__(self) -> None:
         self.large: dict[str, Siblings] = {}
 
     def with_siblings(self, ids: list[int]) -> Iterator[tuple[ParsedRow, list[ParsedRow]]]:
-        """Each of these rows, with those by which it is told what it is."""
+        """Yield each of these rows with the others of its callback, by which it is classified."""
         rows = [row for _, row in sorted(legacy_rows.by_id(ids).items())]
         page, there = [_parse(row) for row in rows], {row.id for row in rows}
         outside: list[int] = []
@@ -131,8 +116,9 @@ def _read(ids: list[int]) -> Iterator[ParsedRow]:
 
 def _parse(row: LegacyRow) -> ParsedRow:
     """
-    One row read, without a look into a storage: names of files may lie there, and a history holds many.
+    Parse one row without reading file names from a storage, which would take too long for a whole history.
 
-    The column stands in for the names: XQueue makes its keys of header and name, so equal names give equal columns.
+    The column ``s3_keys`` stands in for the names: XQueue derives keys from header and name, so equal names give equal
+    columns.
     """
     return parse_row(row, () if row.s3_keys in ("", "{}") else (row.s3_keys,))

@@ -1,9 +1,9 @@
 """
-What would break on the target, counted over all legacy rows of a course, before anything is written.
+The preflight of a course: what would break on the target, counted over all its legacy rows before anything is written.
 
-Much of what edx-submissions' own endpoint would lose the watcher seam hands out as it came; such findings are notes,
-for whoever still thinks of polling it. The rules are in ``core.row_rules`` and ``core.site_rules``; here they meet the
-rows, the queues and the site.
+Much of what edx-submissions' own endpoint would lose is handed out unchanged by the watcher seam; such findings are
+notes, for sites whose graders poll that endpoint. The rules are in ``core.row_rules`` and ``core.site_rules``; this
+module applies them to the rows, the queues and the site.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ..core.site_rules import SITE_RULES
 from ..cutover import gate
 from ..legacy import rows as legacy_rows
 from ..models import Run
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import prediction
-from . import callbacks, collisions, history, queues, rows, site
-from . import probe as _probe
+from . import callback_hosts, history, queues, rows, similar_names, site
+from .probe import Probe, send_probe
 
 SCHEMA = "migration_shim.xqueue_preflight/1"
 
@@ -37,18 +37,25 @@ Progress = Callable[[int, int], None]
 
 def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
     """
-    Look at every legacy row of a course, and at the queues it uses, and put the findings on record.
+    Examine every legacy row of a course, its queues and the site, and put the findings on record.
 
-    Nothing is written on legacy or on the target, but for one thing: with ``probe``, the newest graded submission of
-    each queue is sent to XQueue once more, for the grader of its reverse shadows. Whether one pulled it is seen by a
-    later run.
+    Nothing is written on legacy or the target, unless ``probe`` is given.
+
+    Args:
+        course_id: the course, in its canonical form.
+        progress: called with (rows read, all rows).
+        probe: send the newest graded submission of each queue to XQueue again, for the grader of its reverse shadows. A
+            later run sees whether a grader pulled it.
+
+    Returns:
+        The preflight's document. Exit code 2: there are blockers.
 
     Raises:
         RunLocked: a preflight of this course is at work.
         ConfigurationError: the settings are not usable.
         LegacyNotReadable: XQueue's rows cannot be read.
     """
-    with runs.running("preflight", course_id, judge=gate.judge) as record:
+    with run_records.running("preflight", course_id, judge=gate.review_permit) as record:
         site.check_readable()
         content = _content(course_id, record, progress, probe=probe)
         record.document, record.complete = content, True
@@ -61,14 +68,14 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
     unpredictable = list(_unpredictable())
     by_host: Counter[str] = Counter()
     predictable = not unpredictable
-    tally = rows.tally(course_id, settings, record, progress, predictable=predictable, by_host=by_host)
+    tally = rows.count_rows(course_id, settings, record, progress, predictable=predictable, by_host=by_host)
     probes = [_sent(tally, name, settings) for name in sorted(tally.queues)] if probe else []
-    kept, past = history.retention(), history.history(tally, settings)
+    kept, past = history.legacy_extent(), history.graded_history(tally, settings)
     findings = [*tally.findings(), *unpredictable, *queues.findings(tally.queues, settings)]
-    findings += collisions.findings(course_id, tally.problems)
-    findings += history.retention_findings(course_id, kept)
+    findings += similar_names.findings(course_id, tally.problems)
+    findings += history.deletion_findings(course_id, kept)
     findings += history.history_findings(past) if tally.rows else ()
-    findings += [*callbacks.findings(course_id, by_host), *site.site_findings(course_id, settings)]
+    findings += [*callback_hosts.findings(course_id, by_host), *site.site_findings(course_id, settings)]
     return {
         "schema": SCHEMA,
         "course": course_id,
@@ -81,26 +88,26 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
         "history": past,
         "findings": [item.document() for item in in_order(findings)],
         "probes": [dataclasses.asdict(sent) for sent in probes],
-        "versions": runs.versions(),
+        "versions": run_records.versions(),
     }
 
 
 def _unpredictable() -> Iterator[Finding]:
-    """Whether the installed edx-submissions cannot be asked what it would store for a reply."""
+    """Yield a finding if the installed edx-submissions cannot tell what it would store for a reply."""
     try:
         prediction.check()
     except PredictionUnavailable as error:
         yield found(RULES["scores_unpredictable"], about=str(error))
 
 
-def _sent(tally: CourseRowCounts, queue: str, settings: ShimSettings) -> _probe.Probe:
+def _sent(tally: CourseRowCounts, queue: str, settings: ShimSettings) -> Probe:
     newest = tally.queues[queue].newest_graded
     row = None if newest is None else legacy_rows.by_id([newest]).get(newest)
-    return _probe.send(row, queue, settings)
+    return send_probe(row, queue, settings)
 
 
 def _cohorts(tally: CourseRowCounts) -> Iterator[dict[str, Any]]:
-    """Every problem of every queue, with what a gate or a grader has to know of it."""
+    """Yield the counts of each problem of each queue, for the document."""
     for (queue, problem), cohort in sorted(tally.cohorts.items()):
         yield {
             "queue": queue,
@@ -116,6 +123,6 @@ def _cohorts(tally: CourseRowCounts) -> Iterator[dict[str, Any]]:
         }
 
 
-def codes() -> Iterable[str]:
-    """Every code that a preflight can report."""
+def finding_codes() -> Iterable[str]:
+    """Return every code that a preflight can report."""
     return (*RULES, *SITE_RULES)

@@ -1,4 +1,4 @@
-"""The installation as a whole: what a preflight of any course says of it."""
+"""Findings about the installation as a whole, which the preflight of any course reports."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from ..conf import ShimSettings
 from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
 from ..legacy import privileges
-from . import databases, reach, releases, tracking
-from . import platform as preflight_platform
+from . import connectivity, databases, platform, tracking_log, versions
 
 
 def check_readable() -> None:
     """
-    Refuse to begin without XQueue's rows: a preflight of none of them would look like one of a course that has none.
+    Refuse a preflight if XQueue's rows cannot be read: it would look like that of a course without rows.
 
     Raises:
-        LegacyNotReadable: with what to do.
+        LegacyNotReadable: with the complaint of the database.
     """
     if complaint := privileges.read_complaint():
         raise LegacyNotReadable(f"XQueue's table queue_submission cannot be read through the alias xqueue: {complaint}")
@@ -23,14 +22,14 @@ def check_readable() -> None:
 
 def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:
     """
-    What is wrong with databases, platform and services, from where this runs. Nothing is written on legacy or target.
+    Return the findings about versions, databases, platform and services, as seen from this process.
 
-    Whatever does not answer is a finding, within seconds each; a login is all that it leaves behind.
+    Nothing is written on legacy or the target but a login. What does not answer within some seconds is a finding.
     """
     return [
-        *releases.findings(),
+        *versions.findings(),
         *databases.findings(),
-        *preflight_platform.findings(course_id, settings),
-        *tracking.findings(),
-        *reach.findings(settings),
+        *platform.findings(course_id, settings),
+        *tracking_log.findings(),
+        *connectivity.findings(settings),
     ]

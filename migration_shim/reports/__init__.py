@@ -1,1 +1,1 @@
-"""One renderer a format. A renderer takes a document (plain data), returns text, and opens nothing."""
+"""Renderers, one for each format: each takes a document (plain data) and returns text, and opens nothing."""

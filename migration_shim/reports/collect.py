@@ -1,4 +1,4 @@
-"""Gathering what a report of a reconcile says beside the comparison itself: verdicts, exceptions, the run's record."""
+"""Collect what a reconcile's report says besides the comparison: verdicts, overrides, known differences, the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..cutover import gate, overrides
 from ..ledger import known_differences
 from ..legacy import rows as legacy_rows
 from ..models import KnownDifference
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import reader
 from .report import Report
 
@@ -28,12 +28,12 @@ def gather(
     reconcile: Content, divergences: Callable[[], Iterator[Content]], *, include_content: bool = False
 ) -> Report:
     """
-    The report of a comparison that has just ended. Nothing is written: no verdict on record, no permit.
+    Return the report of a reconcile that has just ended. Nothing is written: no verdict and no permit.
 
     Args:
         reconcile: the document of ``reconcile.run``.
-        divergences: opens a pass over what that run gave to its ``on_divergence``.
-        include_content: let the report show what learners wrote and were told.
+        divergences: opens a new pass over the divergences that the run gave to its ``on_divergence``.
+        include_content: let the report show learners' answers and graders' messages.
 
     Raises:
         ConfigurationError: the settings are not usable.
@@ -47,7 +47,7 @@ def gather(
         made_at=moment.isoformat(),
         gates={course: gate.document(course, *gate.evaluate_course(course)) for course in courses},
         runs={course: _run(course) for course in courses},
-        overrides=[{"course": course} | item for course in courses for item in overrides.active(course, moment)],
+        overrides=[{"course": course} | item for course in courses for item in overrides.described(course, moment)],
         known_differences=[known_differences.described(item, moment, hits[item.pk]) for item in register],
         divergences=divergences,
         content=_content if include_content else None,
@@ -55,19 +55,19 @@ def gather(
 
 
 def _run(course_id: str) -> Content:
-    run = runs.last("reconcile", course_id)
+    run = run_records.last("reconcile", course_id)
     if run is None:
         return {}
     return {
         "run": run.pk,
         "versions": run.versions,
-        "settings_digest": runs.digest(run.settings),
+        "settings_digest": run_records.digest(run.settings),
         "sample_percent": load().sample_of(course_id),
     }
 
 
 def _content(divergences: list[Content]) -> list[Content]:
-    """What the learner wrote, and the grader's message on either side; two queries, however many."""
+    """Return the learner's answer and the grader's message on either side, for each divergence; two queries in all."""
     rows = legacy_rows.by_id(_ids(divergences, "legacy_id"))
     target = reader.replies(_ids(divergences, "submission_id"))
     found = []
@@ -84,7 +84,7 @@ def _content(divergences: list[Content]) -> list[Content]:
 
 
 def _answer(row: LegacyRow, answer: Any) -> Any:
-    """The answer as legacy holds it; what the target holds where legacy's body cannot be read."""
+    """Return the answer as legacy holds it, or the given one of the target where legacy's body cannot be read."""
     try:
         return parse_body(row.xqueue_body).student_response
     except Malformed:
@@ -100,7 +100,7 @@ def _ids(divergences: Iterable[Content], key: str) -> set[int]:
 
 
 def _message(reply: str | None) -> str | None:
-    """A grader's message; the reply itself where there is none to be found in it."""
+    """Return a grader's message, or the whole reply if it holds no message."""
     if not reply:
         return None
     try:

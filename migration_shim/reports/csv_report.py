@@ -1,8 +1,8 @@
 """
-The report as one CSV table, safe to open in a spreadsheet: what it counts first, then every divergence.
+The report as one CSV table, safe to open in a spreadsheet: the counts first, then every divergence.
 
-The first column says what a row is, so that a filter on ``divergence`` leaves the divergences alone. Every cell is
-quoted, and a backslash stands before what a spreadsheet would take for a formula.
+The first column says what a row is: a filter on ``divergence`` shows the divergences only. Every cell is quoted, and a
+backslash stands before whatever a spreadsheet would take for a formula.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .escape import cell
+from .escape import csv_cell
 from .report import (
     DIVERGENCE,
     LEARNER_CONTENT,
@@ -19,11 +19,11 @@ from .report import (
     Content,
     Report,
     counts,
-    facts,
+    in_words,
     next_command,
+    provenance,
     quantiles,
-    stream,
-    words,
+    shown_divergences,
 )
 
 COLUMNS = ("row", *DIVERGENCE, "count", "of")
@@ -37,12 +37,12 @@ class _Echo:
 
 
 def render(report: Report) -> Iterator[str]:
-    """The table, line by line."""
+    """Yield the table line by line, the header first."""
     columns = COLUMNS if report.content is None else COLUMNS + LEARNER_CONTENT
     writer = csv.DictWriter(_Echo(), columns, restval="", quoting=csv.QUOTE_ALL)
     yield writer.writeheader()
     for row in _rows(report):
-        yield writer.writerow({key: "" if value is None else cell(value) for key, value in row.items()})
+        yield writer.writerow({key: "" if value is None else csv_cell(value) for key, value in row.items()})
 
 
 def _rows(report: Report) -> Iterable[dict[str, Any]]:
@@ -58,7 +58,7 @@ def _rows(report: Report) -> Iterable[dict[str, Any]]:
         what = f"{item['state']}, {item['owner']} until {item['expires_at']}: {item['reason']}"
         scope = {key: item[key] for key in ("class", "course", "queue", "problem")}
         yield {"row": "known difference", **scope, "what": what, "count": item["covers"]}
-    for item in stream(report):
+    for item in shown_divergences(report):
         yield {"row": "divergence"} | item
 
 
@@ -92,6 +92,6 @@ def _course(report: Report, course: Content) -> Iterator[dict[str, Any]]:
             "of": day["compared"],
         }
     for name, legacy, target in quantiles(course["latency"]):
-        yield {"row": "seconds", "class": name, "what": f"legacy {words(legacy)}, target {words(target)}"}
-    yield from ({"row": "fact", "class": name, "what": text} for name, text in facts(report, course))
+        yield {"row": "seconds", "class": name, "what": f"legacy {in_words(legacy)}, target {in_words(target)}"}
+    yield from ({"row": "fact", "class": name, "what": text} for name, text in provenance(report, course))
     yield {"row": "next", "what": next_command(report, course)}

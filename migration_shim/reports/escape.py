@@ -1,4 +1,4 @@
-"""Hostile text made safe to look at: what a terminal, a browser or a spreadsheet would act on shows as an escape."""
+"""Escapes that make hostile text safe to show: what a terminal, browser or spreadsheet would act on becomes visible."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 _FORMULA = re.compile(r"""(^|;)([\s"'`]*)([=+\-@＝＋－＠])""")  # noqa: RUF001  (the wide forms are formulas too)
 
 
-def visible(text: str, *, lines: bool = False) -> str:
+def printable(text: str, *, lines: bool = False) -> str:
     """
-    ``text`` with everything that does not print (controls, bidi marks, surrogates, odd blanks) as Python's escapes.
+    Return a text with all that does not print (controls, bidi marks, surrogates, odd blanks) as Python's escapes.
 
     Args:
-        text: anything.
-        lines: leave line breaks and tabs as they are, for a message that is shown as a block.
+        text: any text.
+        lines: keep line breaks and tabs, for a text that is shown as a block.
     """
     if text.isprintable():
         return text
@@ -25,26 +25,26 @@ def visible(text: str, *, lines: bool = False) -> str:
     )
 
 
-def shown(value: Any) -> Any:
-    """Plain data with every text in it made visible, keys included."""
+def escaped(value: Any) -> Any:
+    """Return plain data with every text in it made printable, keys included."""
     if isinstance(value, str):
-        return visible(value)
+        return printable(value)
     if isinstance(value, dict):
-        return {shown(key): shown(item) for key, item in value.items()}
+        return {escaped(key): escaped(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [shown(item) for item in value]
+        return [escaped(item) for item in value]
     return value
 
 
-def cell(value: Any) -> Any:
-    """A value for a spreadsheet: a backslash stands before what would start a formula. Numbers stay numbers."""
-    return _FORMULA.sub(r"\1\2\\\3", visible(value)) if isinstance(value, str) else value
+def csv_cell(value: Any) -> Any:
+    """Return a value for a spreadsheet: a backslash before what would start a formula. Numbers stay numbers."""
+    return _FORMULA.sub(r"\1\2\\\3", printable(value)) if isinstance(value, str) else value
 
 
-def code(value: Any) -> str:
-    """A value as a code span of Markdown, in a table or out of it: nothing in a code span is a link or markup."""
+def code_span(value: Any) -> str:
+    """Return a value as a Markdown code span, safe inside tables too: nothing in it is taken for markup."""
     # A table splits at a pipe even in code, and readers differ on a backslash before an escaped one.
-    text = visible(str(value)).replace("\\|", "\\\\x7c").replace("|", "\\|")
+    text = printable(str(value)).replace("\\|", "\\\\x7c").replace("|", "\\|")
     if not text.strip():
         return "–"  # noqa: RUF001
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
@@ -52,7 +52,7 @@ def code(value: Any) -> str:
     return f"{fence}{padding}{text}{padding}{fence}"
 
 
-def counted(counts: dict[str, int]) -> list[str]:
-    """Names and numbers in two columns, for a terminal."""
+def columns(counts: dict[str, int]) -> list[str]:
+    """Return names and numbers as lines of two columns, for a terminal."""
     width = max((len(name) for name in counts), default=0)
     return [f"  {name:<{width}}  {number:>7}" for name, number in counts.items()]

@@ -1,33 +1,45 @@
-"""What the page shows of one course: shares and lengths worked out, every text made visible."""
+"""The template context of one course on the HTML page: shares and lengths computed, every text made printable."""
 
 from __future__ import annotations
 
-from .escape import shown, visible
-from .report import ABSENT, PROOFS, STATUSES, Content, Report, Sample, counts, facts, next_command, quantiles, words
+from .escape import escaped, printable
+from .report import (
+    ABSENT,
+    PROOFS,
+    STATUSES,
+    Content,
+    Report,
+    Sample,
+    counts,
+    in_words,
+    next_command,
+    provenance,
+    quantiles,
+)
 
-#: Steps of shading in the table of scores; the page has a colour for each.
+#: Steps of shading in the table of scores; the style sheet has a colour for each.
 SHADES = 5
-#: The thinnest part of a bar, in percent of it.
+#: The smallest width of a part of a bar, in percent of the bar.
 THINNEST = 1.5
-#: A chart of a day or two is drawn as if there were so many, or one column would fill it.
+#: The smallest number of days that a chart has room for; else a single day would fill it.
 FEWEST_DAYS = 14
-#: Characters of an answer or a message that the page shows; JSON Lines have all of them.
+#: Characters of an answer or a message that the page shows; the JSON Lines have all of them.
 CONTENT_LIMIT = 4000
 _TEXTS = {"answer": "Answer", "legacy_message": "Legacy's message", "target_message": "The target's message"}
 
 
 def course_view(report: Report, course: Content, samples: list[Sample]) -> Content:
-    """One course, as the page's template reads it."""
+    """Return one course as the page's template reads it."""
     name = course["course"]
-    clean = shown(course)
+    clean = escaped(course)
     return {
         "name": clean["course"],
         "complete": course["complete"],
         "compared": course["compared"],
         "of": course["of"],
-        "gate": shown(report.gates.get(name)),
+        "gate": escaped(report.gates.get(name)),
         "sums": _sums(report.gates.get(name)),
-        "next": visible(next_command(report, course)),
+        "next": printable(next_command(report, course)),
         "tiles": [(key, number, f"{_share(number, course['compared']):g} %") for key, number in counts(course).items()],
         "proofs": [(key.replace("_", " "), course[key]) for key in PROOFS],
         "classes": [(key, number) for key, number in clean["classes"].items() if number],
@@ -37,13 +49,13 @@ def course_view(report: Report, course: Content, samples: list[Sample]) -> Conte
         "latency": _latency(clean["latency"]),
         "daily": _daily(clean.get("daily")),
         "samples": [_sample(sample) for sample in samples if sample.course == name],
-        "facts": shown(facts(report, course)),
+        "facts": escaped(provenance(report, course)),
         "absent": ABSENT,
     }
 
 
 def _sums(gate: Content | None) -> str:
-    """The arithmetic of a verdict in one sentence."""
+    """Return the arithmetic of a verdict in words."""
     sums = gate["evidence"]["arithmetic"] if gate else None
     if not sums:
         return ""
@@ -58,7 +70,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def _problems(cohorts: list[Content]) -> Content:
-    """The problems, worst first, each with the segments of its bar; and the part that all their names share."""
+    """Return the problems, worst first, with the segments of their bars, and the beginning that their names share."""
     names = {cohort["problem"] for cohort in cohorts}
     stems = {name[: name.rfind("@") + 1] for name in names}
     stem = stems.pop() if len(stems) == 1 else ""
@@ -82,7 +94,7 @@ def _problems(cohorts: list[Content]) -> Content:
 
 
 def _segments(cohort: Content, used: list[str]) -> list[Content]:
-    """The parts of a problem's bar. What is there at all can be seen, so small parts are drawn wider than they are."""
+    """Return the parts of a problem's bar; a small part is drawn wide enough to be seen."""
     widths = {key: max(_share(cohort[key], cohort["pairs"]), THINNEST) for key in used if cohort.get(key)}
     segments, start = [], 0.0
     for key, wanted in widths.items():
@@ -93,7 +105,7 @@ def _segments(cohort: Content, used: list[str]) -> list[Content]:
 
 
 def _confusion(cells: list[Content] | None) -> Content | None:
-    """A table of legacy's outcomes against the target's, each cell with a shade by its number of pairs."""
+    """Return the table of legacy's outcomes against the target's, each cell shaded by its number of pairs."""
     if not cells:
         return None if cells is None else {}
     pairs = {(str(item["legacy"]), str(item["target"])): item["pairs"] for item in cells}
@@ -112,7 +124,7 @@ def _confusion(cells: list[Content] | None) -> Content | None:
 
 
 def _latency(latency: Content) -> Content:
-    """Seconds of both systems, quantile by quantile, on one scale."""
+    """Return the grading seconds of both systems, quantile by quantile, on one scale."""
     rows = quantiles(latency)
     most = max((value for _, *values in rows for value in values if value is not None), default=0)
     return {
@@ -121,7 +133,7 @@ def _latency(latency: Content) -> Content:
             {
                 "name": name,
                 "bars": [
-                    {"side": side, "seconds": words(value), "width": _share(value or 0, most)}
+                    {"side": side, "seconds": in_words(value), "width": _share(value or 0, most)}
                     for side, value in (("legacy", legacy), ("target", target))
                 ],
             }
@@ -131,7 +143,7 @@ def _latency(latency: Content) -> Content:
 
 
 def _daily(days: list[Content] | None) -> Content | None:
-    """Pairs and divergences day by day, as columns of a chart that is 100 high and as wide as there are days."""
+    """Return pairs and divergences by day as columns of a chart, 100 high and one wide for each day."""
     if not days:
         return None if days is None else {}
     most = max(day["compared"] for day in days)
@@ -165,11 +177,11 @@ def _sample(sample: Sample) -> Content:
     items = []
     for item in sample.items:
         texts = [(label, _text(item[key])) for key, label in _TEXTS.items() if item.get(key) is not None]
-        items.append(shown(item) | {"texts": texts})
-    return {"class": visible(sample.klass), "number": sample.number, "items": items}
+        items.append(escaped(item) | {"texts": texts})
+    return {"class": printable(sample.klass), "number": sample.number, "items": items}
 
 
 def _text(text: str) -> str:
-    """What a learner wrote or was told, as a block of text, cut where it would drown the page."""
+    """Return a learner's or grader's text as a block, cut to ``CONTENT_LIMIT`` characters."""
     more = f"\n… and {len(text) - CONTENT_LIMIT} characters more" if len(text) > CONTENT_LIMIT else ""
-    return visible(text[:CONTENT_LIMIT], lines=True) + more
+    return printable(text[:CONTENT_LIMIT], lines=True) + more

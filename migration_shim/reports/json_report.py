@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .report import KNOWN, OVERRIDE, Report, stream
+from .report import KNOWN, OVERRIDE, Report, shown_divergences
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The reconcile document, with all that a report prints beside it under ``report``."""
+    """Return the reconcile document, with what a report adds to it under the key ``report``."""
     return report.reconcile | {
         "report": {
             "made_at": report.made_at,
@@ -23,11 +23,11 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def render(report: Report) -> Iterator[str]:
-    """The document, indented."""
+    """Yield the document as indented JSON, in one piece."""
     yield json.dumps(document(report), indent=2, allow_nan=False) + "\n"
 
 
 def lines(report: Report) -> Iterator[str]:
-    """Every divergence, one object a line: every key, no cap, no learner's content unless asked for."""
-    for item in stream(report):
+    """Yield every divergence as one line of JSON with every key; learners' content only if the report holds it."""
+    for item in shown_divergences(report):
         yield json.dumps(item, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""The status in Prometheus' text format: for a textfile collector, or whatever scrapes a file."""
+"""The status in Prometheus' text format, for a textfile collector or another scraper of files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from ..core.data import Phase, Verdict
 
 Content = dict[str, Any]
-#: The values of the labels, in their order, and the number; None where it is not known, which leaves the sample out.
+#: The values of the labels in their order, and the number; a sample whose number is None (not known) is left out.
 Sample = tuple[tuple[str, ...], float | int | bool | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A gauge: its name without the prefix, what it says, its labels, and its samples out of the status document."""
+    """A gauge: its name without the prefix, help text, labels, and how its samples are read from the document."""
 
     name: str
     help: str
@@ -28,7 +28,7 @@ PREFIX = "migration_shim_"
 
 
 def render(content: Content) -> str:
-    """The text, which ends with a line break."""
+    """Return the metrics of a status document as text that ends with a line break."""
     lines: list[str] = []
     for metric in METRICS:
         name = PREFIX + metric.name
@@ -42,7 +42,7 @@ def render(content: Content) -> str:
 
 
 def _escaped(text: str, *, quotes: bool = True) -> str:
-    # What has no UTF-8 is no text for a scraper.
+    # A scraper reads UTF-8 only, so lone surrogates are escaped.
     text = text.encode("utf-8", "backslashreplace").decode().replace("\\", "\\\\").replace("\n", "\\n")
     return text.replace('"', '\\"') if quotes else text
 
@@ -52,7 +52,7 @@ def _number(value: float | int | bool) -> str:
 
 
 def _site(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
-    """One sample of the site."""
+    """Return a reader that yields one sample for the site."""
 
     def samples(content: Content) -> Iterator[Sample]:
         yield (), read(content)
@@ -61,7 +61,7 @@ def _site(read: Callable[[Content], float | int | bool | None]) -> Callable[[Con
 
 
 def _courses(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
-    """One sample a course."""
+    """Return a reader that yields one sample for each course."""
 
     def samples(content: Content) -> Iterator[Sample]:
         for course in content["courses"]:
@@ -71,7 +71,7 @@ def _courses(read: Callable[[Content], float | int | bool | None]) -> Callable[[
 
 
 def _each(read: Callable[[Content], Iterator[Sample]]) -> Callable[[Content], Iterator[Sample]]:
-    """Some samples a course, each with labels of its own behind the course's."""
+    """Return a reader that yields several samples for each course, whose own labels follow the course's."""
 
     def samples(content: Content) -> Iterator[Sample]:
         for course in content["courses"]:
@@ -136,7 +136,7 @@ def _timestamp(text: str | None) -> float | None:
 
 _STATES = {"legacy": ("queued", "pulled"), "target": ("pending", "pulled", "retry")}
 
-#: Everything that there is, in the order in which it is written.
+#: All metrics, in the order in which they are written.
 METRICS: tuple[Metric, ...] = (
     Metric(
         name="status_timestamp_seconds",

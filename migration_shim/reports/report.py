@@ -1,4 +1,4 @@
-"""The evidence of one reconcile, as all renderers get it, and what they share: facts, samples, next commands."""
+"""The report of one reconcile as every renderer gets it, and what renderers share: counts, samples, next commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Content = dict[str, Any]
 
 ABSENT = "not in this report"
 BATCH = 200
-#: What a divergence shows of itself, in this order. Anything else that a producer leaves in it is not rendered.
+#: The keys of a divergence that are shown, in this order; any other key is left out.
 DIVERGENCE = (
     "entry",
     "legacy_id",
@@ -26,7 +26,7 @@ DIVERGENCE = (
     "what",
     "known",
 )
-#: What a learner wrote and was told; only where the report was asked to hold it.
+#: Keys with learners' content, shown only if the report was asked to hold it.
 LEARNER_CONTENT = ("answer", "legacy_message", "target_message")
 STATUSES = ("equal", "known", "diverged", "waiting", "overdue")
 PROOFS = ("fence_leaks", "double_authority", "echoed")
@@ -38,18 +38,18 @@ KNOWN = ("id", "class", "course", "queue", "problem", "reason", "owner", "expire
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """
-    All that a report says. Renderers read it and nothing else.
+    Everything that a report says; renderers read nothing else.
 
     Args:
         reconcile: the document of the comparison.
         made_at: when the report was made, as ISO 8601.
         gates: course -> the gate's document as of ``made_at``.
         runs: course -> what the run's record says: ``run``, ``versions``, ``settings_digest``, ``sample_percent``.
-        overrides: signed permissions to pass a gate that is not open, those in force (keys of ``OVERRIDE``).
-        known_differences: the register, what has expired included (keys of ``KNOWN``).
+        overrides: the overrides of the gate in force (keys of ``OVERRIDE``).
+        known_differences: the register, expired entries included (keys of ``KNOWN``).
         divergences: opens a new pass over all divergences (keys of ``DIVERGENCE``).
-        content: gives a batch of divergences what learners wrote and were told (keys of ``LEARNER_CONTENT``). None is
-            the rule: the report shows no learner's content. Each value is a text or None.
+        content: returns learners' answers and graders' messages for a batch of divergences (keys of
+            ``LEARNER_CONTENT``, each a text or None). None, the default: the report shows no learner's content.
     """
 
     reconcile: Content
@@ -64,7 +64,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Some divergences of one class in one course, and how many there are."""
+    """Some divergences of one class in one course, and the number of all of them."""
 
     course: str
     klass: str
@@ -72,8 +72,8 @@ class Sample:
     items: list[Content]
 
 
-def stream(report: Report) -> Iterator[Content]:
-    """Every divergence, reduced to what may be shown, in batches: memory stays flat."""
+def shown_divergences(report: Report) -> Iterator[Content]:
+    """Yield every divergence, reduced to what may be shown; they are read in batches to keep memory flat."""
     divergences = report.divergences()
     while batch := list(islice(divergences, BATCH)):
         yield from _reduced(report, batch)
@@ -91,7 +91,7 @@ def _reduced(report: Report, batch: list[Content]) -> list[Content]:
 
 
 def samples(report: Report, each: int) -> list[Sample]:
-    """The first ``each`` divergences of every class in every course, so that a rare class is not crowded out."""
+    """Return the first ``each`` divergences of every class in every course, so that rare classes are shown too."""
     numbers: dict[tuple[str, str], int] = {}
     kept: dict[tuple[str, str], list[Content]] = {}
     for item in report.divergences():
@@ -106,25 +106,25 @@ def samples(report: Report, each: int) -> list[Sample]:
 
 
 def counts(course: Content) -> dict[str, int]:
-    """How many pairs of a course ended in which status; they add up to what was compared."""
+    """Return the number of a course's pairs by status; they add up to what was compared."""
     return {key: course.get(key, sum(cohort.get(key, 0) for cohort in course["cohorts"])) for key in STATUSES}
 
 
-def words(value: Any) -> str:
-    """Any small value of a document in words."""
+def in_words(value: Any) -> str:
+    """Return a small value of a document in words; ``ABSENT`` for None."""
     if value is None:
         return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {words(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{key} {in_words(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join(words(item) for item in value) or "none"
+        return ", ".join(in_words(item) for item in value) or "none"
     return str(value)
 
 
 def noise(course: Content) -> str:
-    """How many shadows were graded twice on the target, and how often it disagrees with itself."""
+    """Return in words how many shadows were graded twice on the target, and in how many the grades differ."""
     found = course.get("noise")
     if found is None:
         return ABSENT
@@ -132,7 +132,7 @@ def noise(course: Content) -> str:
 
 
 def learners(course: Content) -> str:
-    """What learners have beside both grades, and who waits in vain."""
+    """Return in words how learners' states compare with both grades, and how many learners wait in vain."""
     found = course.get("learners")
     if found is None:
         return ABSENT
@@ -144,37 +144,37 @@ def learners(course: Content) -> str:
     return f"{text}, {odd} not comparable; {found['waiting']} undelivered, {found['undeliverable']} undeliverable"
 
 
-def facts(report: Report, course: Content) -> list[tuple[str, str]]:
-    """What the figures of a course rest on, and what they leave out."""
+def provenance(report: Report, course: Content) -> list[tuple[str, str]]:
+    """Return what a course's figures rest on and leave out, as (name, text): run, scope, sampling, versions."""
     run = report.runs.get(course["course"], {})
-    percent, full, looked_at = run.get("sample_percent"), course.get("full"), words(course.get("looked_at"))
+    percent, full, looked_at = run.get("sample_percent"), course.get("full"), in_words(course.get("looked_at"))
     settings = course.get("settings_digest") or run.get("settings_digest")
     return [
-        ("Run", f"{words(run.get('run'))}, finished {course['finished_at']}"),
-        ("Came to its end", words(course["complete"])),
+        ("Run", f"{in_words(run.get('run'))}, finished {course['finished_at']}"),
+        ("Came to its end", in_words(course["complete"])),
         ("Scope", ABSENT if full is None else f"{'full' if full else 'incremental'}, entries looked at: {looked_at}"),
-        ("Last full run", words(course.get("last_full_at"))),
-        ("Watermark", words(course.get("watermark"))),
+        ("Last full run", in_words(course.get("last_full_at"))),
+        ("Watermark", in_words(course.get("watermark"))),
         ("Sampling", ABSENT if percent is None else f"copies for {percent:g} % of the learners"),
-        ("Not compared", words(report.reconcile["not_compared"])),
-        ("Payloads compared", words(course.get("payloads_compared"))),
-        ("Points of each queue", words(course.get("styles"))),
+        ("Not compared", in_words(report.reconcile["not_compared"])),
+        ("Payloads compared", in_words(course.get("payloads_compared"))),
+        ("Points of each queue", in_words(course.get("styles"))),
         ("Noise of the graders", noise(course)),
         ("What learners have", learners(course)),
-        ("Settings", words(settings and settings[:12])),
-        ("Versions", words(course.get("versions") or run.get("versions"))),
+        ("Settings", in_words(settings and settings[:12])),
+        ("Versions", in_words(course.get("versions") or run.get("versions"))),
     ]
 
 
 def quantiles(latency: Content) -> list[tuple[str, float | None, float | None]]:
-    """(name, legacy's seconds, target's seconds) of every quantile that the document has."""
+    """Return (name, legacy's seconds, target's seconds) for each quantile that the document has."""
     legacy, target = latency.get("legacy", {}), latency.get("target", {})
     found = [(name, legacy.get(key), target.get(key)) for key, name in QUANTILES.items()]
     return [row for row in found if row[1] is not None or row[2] is not None]
 
 
 def next_command(report: Report, course: Content) -> str:
-    """What to type next for a course; empty where there is nothing to do."""
+    """Return the command to run next for a course; empty where there is nothing to do."""
     name = shlex.quote(course["course"])
     gate = report.gates.get(course["course"])
     if not course["complete"]:

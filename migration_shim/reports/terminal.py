@@ -1,4 +1,4 @@
-"""Every document as text for a terminal: the answer first, then the figures, then the next command."""
+"""Any document as text for a terminal: the result first, then the figures, then the next command."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from . import terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
-from .escape import counted, visible
+from .escape import columns, printable
 
 Content = dict[str, Any]
 
 
 def render(content: Content) -> str:
-    """The text of any document, chosen by its schema. What a terminal would act on shows as an escape."""
+    """Return a document as text; its schema picks the renderer. Control characters are shown as escapes."""
     name = content["schema"].removeprefix("migration_shim.").partition("/")[0]
-    return "\n".join(visible(line) for line in _RENDERERS[name](content))
+    return "\n".join(printable(line) for line in _RENDERERS[name](content))
 
 
 def _backfill(content: Content) -> list[str]:
@@ -26,10 +26,10 @@ def _backfill(content: Content) -> list[str]:
         lines.append(f"Stopped before the end{by}{left}; nothing is lost.")
         if content["executed"] and content["checkpoint"]:
             lines.append(f"Done up to legacy row {content['checkpoint']}: the next run goes on behind it.")
-    lines += counted({name: number for name, number in content["classes"].items() if number})
+    lines += columns({name: number for name, number in content["classes"].items() if number})
     for name, reasons in content["reasons"].items():
         lines.append(f"  {name}, by reason:")
-        lines += ["  " + line for line in counted(reasons)]
+        lines += ["  " + line for line in columns(reasons)]
     for missing in content.get("files_missing", ()):
         lines.append(f"  legacy row {missing['legacy_id']}: {missing['reason']}, key {missing['key']}")
     lines += _handoff(content) if content["mode"] == "handoff" else []
@@ -50,7 +50,7 @@ def _handoff(content: Content) -> list[str]:
         counts = f"{queue['move']} {verb}, {queue['drain']} left to legacy, {queue['other']} other"
         lines.append(f"  queue {queue['queue']}: {counts}; {pull}")
     if content["executed"]:
-        lines += counted({key.replace("_", " "): content[key] for key in ("released", "dropped", "double_authority")})
+        lines += columns({key.replace("_", " "): content[key] for key in ("released", "dropped", "double_authority")})
     if content["held"]:
         lines.append(f"HELD: {content['held']} rows that no grader has; run the same command again to finish them")
     return lines
@@ -135,9 +135,9 @@ def _undelivered(content: Content) -> list[str]:
 
 
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
-    "xqueue_preflight": terminal_preflight.render,
+    "xqueue_preflight": terminal_preflight.lines,
     "xqueue_backfill": _backfill,
-    "xqueue_reconcile": text_report.brief,
+    "xqueue_reconcile": text_report.reconcile_lines,
     "xqueue_gate": _gate,
     "xqueue_cutover": terminal_cutover.cutover,
     "xqueue_cutover_wave": terminal_cutover.wave,

@@ -1,4 +1,4 @@
-"""The steps of courses as text for a terminal: one course, a wave, the removal of shadows, a release, and the log."""
+"""Steps of courses as text for a terminal: one course, a wave, the removal of shadows, a release, and the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SEAM = {"legacy": "XQueue", "target": "the watcher seam"}
 
 
 def cutover(content: Content) -> list[str]:
-    """One course's step, planned or taken."""
+    """Return the lines of one course's step, planned or taken."""
     step = f"{content['course']}: {content['from']} -> {content['to']}"
     if not content["permitted"]:
         lines = [f"NOT PERMITTED. {step}", f"  gate: {content['verdict']}"]
@@ -43,7 +43,7 @@ def cutover(content: Content) -> list[str]:
 
 
 def in_flight(counts: dict[str, int] | None) -> str:
-    """Counts by state in words."""
+    """Return the counts of rows by state in words."""
     if counts is None:
         return "unknown, its database does not answer"
     return ", ".join(f"{number} {state}" for state, number in counts.items()) or "nothing"
@@ -71,7 +71,7 @@ def _asked(content: Content) -> Iterator[str]:
 
 
 def wave(content: Content) -> list[str]:
-    """Many courses' step: where each stands."""
+    """Return the lines of a wave, with the state of each course."""
     there = content["counts"]["done"]
     verb = "Wave" if content["executed"] else "Plan of a wave"
     lines = [
@@ -98,7 +98,7 @@ def wave(content: Content) -> list[str]:
 
 
 def removal(content: Content) -> list[str]:
-    """The removal of a course's shadows."""
+    """Return the lines of the removal of a course's shadows."""
     if content["executed"]:
         return [f"{content['course']}: {content['removed']} of {content['shadows']} shadows removed"]
     lines = [f"{content['course']}: {content['shadows']} shadows would be removed, with their files; no real row"]
@@ -106,7 +106,7 @@ def removal(content: Content) -> list[str]:
 
 
 def adoption(content: Content) -> list[str]:
-    """Whose the ledger is from now on."""
+    """Return the lines of the ledger's adoption by this LMS."""
     before = content["from"] or "nobody yet"
     if content["executed"]:
         return [f"Done. The ledger is that of the LMS at {content['to']}; before it was that of {before}."]
@@ -115,7 +115,7 @@ def adoption(content: Content) -> list[str]:
 
 
 def release(content: Content) -> list[str]:
-    """The release of a course to the platform's own flag."""
+    """Return the lines of a course's release to the platform's own path."""
     if content["executed"]:
         head = f"Done. {content['course']} is released: the platform sends its submissions itself."
     elif content["permitted"]:
@@ -142,7 +142,7 @@ def release(content: Content) -> list[str]:
 
 
 def audit(content: Content) -> list[str]:
-    """The log of phase changes."""
+    """Return the lines of the log of phase changes, and whether it is whole."""
     lines = []
     for course in content["courses"]:
         lines.append(f"{course['course']}: {course['phase'] or 'no phase on record'}")

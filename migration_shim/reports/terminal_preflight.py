@@ -1,4 +1,4 @@
-"""The document of a preflight as text: the worst first, a block for each finding, and the next command."""
+"""A preflight as text for a terminal: a block for each finding, the worst first, and the next command."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 Content = dict[str, Any]
 
-#: Places of one finding, and ids of listed rows, that are shown; all are in the JSON document.
+#: How many places of a finding and ids of rows are shown; the JSON document has all of them.
 PLACES, IDS = 10, 20
 
 
-def render(content: Content) -> list[str]:
-    """The lines of a preflight."""
+def lines(content: Content) -> list[str]:
+    """Return the lines of a preflight's document."""
     by_code: dict[tuple[str, str], list[Content]] = {}
     for item in content["findings"]:
         by_code.setdefault((item["severity"], item["code"]), []).append(item)
@@ -25,7 +25,7 @@ def render(content: Content) -> list[str]:
         lines.append("No legacy row names this course: is its id right?")
     for (severity, code), items in by_code.items():
         lines += ["", *_block(severity, code, items)]
-    lines += _memory(content)
+    lines += _history(content)
     if content["probes"]:
         lines += ["", "Probes, each one graded submission sent once more:"]
         lines += [f"  {sent['queue']}: {'sent' if sent['sent'] else sent['said']}" for sent in content["probes"]]
@@ -37,7 +37,7 @@ def render(content: Content) -> list[str]:
 
 
 def _block(severity: str, code: str, items: list[Content]) -> Iterator[str]:
-    """One finding: how many rows and one of them, what it does, what to do, and where. Of a note, where is left out."""
+    """Yield one finding: its rows with an example, its effect, what to do, and (unless it is a note) the places."""
     rows, first = sum(item["rows"] for item in items), items[0]
     example = next((item["example_legacy_id"] for item in items if item["example_legacy_id"]), None)
     count = f": {rows} rows" + (f", {example} for one" if example else "") if rows else ""
@@ -68,8 +68,8 @@ def _some(texts: Iterable[str], limit: int, between: str) -> str:
     return between.join(texts[:limit]) + more
 
 
-def _memory(content: Content) -> Iterator[str]:
-    """What legacy's past is good for."""
+def _history(content: Content) -> Iterator[str]:
+    """Yield how many graded pairs legacy's history can give."""
     past = content["history"]
     if content["rows"]:
         yield ""

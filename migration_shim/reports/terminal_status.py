@@ -1,4 +1,4 @@
-"""The status as text: a screen for the site, with a line a course, and a screen for each course that was asked for."""
+"""The status as text for a terminal: the site with one line for each course, or a screen for each course asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS = ("course", "phase", "since", "verdict", "on legacy", "on target", "lo
 
 
 def lines(content: Content) -> list[str]:
-    """The lines of the status document."""
+    """Return the lines of the status document."""
     found = list(_site(content))
     found += [f"{item['course']}: STATUS UNKNOWN: {item['said']}" for item in content.get("problems", ())]
     if not content["courses"]:
@@ -37,13 +37,13 @@ def _site(content: Content) -> Iterator[str]:
         yield f"breaker {leg}: {text}, {state['failures']} failures in a row"
     if not content["legacy_readable"]:
         yield "LEGACY'S DATABASE DOES NOT ANSWER: what it holds is not known."
-    astray = content["watchers_past_the_seam"]
-    if astray["logins"]:
+    past_the_seam = content["watchers_past_the_seam"]
+    if past_the_seam["logins"]:
         yield "watchers that poll edx-submissions' own endpoint:"
-        for login in astray["logins"]:
+        for login in past_the_seam["logins"]:
             yield f"  {login['address']}, last login {login['last_seen_at']}, {login['logins']} logins"
-        yield f"  point them at {astray['point_them_at']}: what they pull has lost payload keys and seeds"
-    # A course's screen has its own among what there is to look at.
+        yield f"  point them at {past_the_seam['point_them_at']}: what they pull has lost payload keys and seeds"
+    # A course's own screen has its queues among its points of attention.
     for queue in content["queues_without_watcher"] if content["site"] else ():
         yield (
             f"NO WATCHER: queue {queue['queue']} on {queue['side']}: {queue['rows']} rows wait, the oldest for "
@@ -86,7 +86,7 @@ def _table(content: Content) -> Iterator[str]:
 
 
 def _held(course: Content, side: str) -> str:
-    """What one side holds, in a cell: how many, and the age of the oldest."""
+    """Return a table cell with how many rows one side holds, and the age of the oldest."""
     rows = sum(course["in_flight"][side].values())
     return f"{rows} ({age(max(course['in_flight_oldest_seconds'][side].values()))})" if rows else "0"
 

@@ -8,7 +8,7 @@ Content = dict[str, Any]
 
 
 def lines(content: Content) -> list[str]:
-    """The round: every course, what was tidied up, what could not be done, and what is due."""
+    """Return the lines of a round: each course, what was tidied up, what failed, and the next commands."""
     ended = f"stopped by {content['stopped_by']}" if content["stopped_by"] else f"{content['seconds']} s"
     breaches = sum(len(course["breaches"]) for course in content["courses"])
     found = [f"Watch: {len(content['courses'])} courses, {breaches} breaches, {ended}"]

@@ -1,11 +1,11 @@
-"""The whole report as text: verdict and reasons first, then the figures, some divergences, and what it rests on."""
+"""The report as text: verdict and reasons first, then the figures, some divergences, and what they rest on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 
-from .escape import counted, visible
+from .escape import columns, printable
 from .report import (
     ABSENT,
     KNOWN,
@@ -14,12 +14,12 @@ from .report import (
     Content,
     Report,
     Sample,
-    facts,
+    in_words,
     next_command,
     noise,
+    provenance,
     quantiles,
     samples,
-    words,
 )
 
 #: Divergences shown of each class in each course.
@@ -27,12 +27,12 @@ EACH = 3
 
 
 def render(report: Report) -> Iterator[str]:
-    """The text."""
-    yield "".join(visible(line) + "\n" for line in _lines(report))
+    """Yield the text in one piece."""
+    yield "".join(printable(line) + "\n" for line in _lines(report))
 
 
-def brief(content: Content) -> list[str]:
-    """The document alone, for a terminal: what was counted, and the next commands."""
+def reconcile_lines(content: Content) -> list[str]:
+    """Return the lines of a reconcile document for a terminal: the counts, and the next commands."""
     lines = []
     for course in content["courses"]:
         lines += [*_counts(course), *_exceptions(course), ""]
@@ -52,7 +52,7 @@ def brief(content: Content) -> list[str]:
 
 
 def _exceptions(course: Content) -> Iterator[str]:
-    """What is in force beside the verdict."""
+    """Yield the overrides and known differences in force."""
     for item in course.get("overrides", ()):
         yield f"  OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}"
     for item in course.get("register", ()):
@@ -76,7 +76,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
     yield from ("", "Overrides of the gate in force:")
     for item in report.overrides:
-        yield "  " + ", ".join(f"{key} {words(item[key])}" for key in OVERRIDE)
+        yield "  " + ", ".join(f"{key} {in_words(item[key])}" for key in OVERRIDE)
     yield from () if report.overrides else ("  none",)
     yield "Register of known differences:"
     for item in report.known_differences:
@@ -109,21 +109,21 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
                 if item.get(key) is not None:
                     yield f"      {key.replace('_', ' ')}: {json.dumps(item[key], ensure_ascii=False)}"
     yield "  what this rests on, and what it leaves out:"
-    yield from (f"    {name}: {value}" for name, value in facts(report, course))
+    yield from (f"    {name}: {value}" for name, value in provenance(report, course))
 
 
 def _counts(course: Content) -> list[str]:
-    """What one course's comparison has counted."""
+    """Return the lines with the counts of one course's comparison."""
     lines = [f"{course['course']}: compared {course['compared']} of {course['of']}"]
     if "full" in course:
         kind = "everything looked at" if course["full"] else f"incremental, {course['looked_at']} looked at"
         lines.append(f"  {kind}; last full run {course['last_full_at']}")
     keys = ("equal", "diverged", "waiting", "overdue", "fence_leaks", "double_authority")
-    lines += counted({key.replace("_", " "): course[key] for key in keys})
+    lines += columns({key.replace("_", " "): course[key] for key in keys})
     if course["known_differences"]:
-        lines += ["  known differences:", *("  " + line for line in counted(course["known_differences"]))]
+        lines += ["  known differences:", *("  " + line for line in columns(course["known_differences"]))]
     if found := {name: number for name, number in course["classes"].items() if number}:
-        lines += ["  divergences by class:", *("  " + line for line in counted(found))]
+        lines += ["  divergences by class:", *("  " + line for line in columns(found))]
     if course.get("noise", {}).get("twins"):
         lines.append(f"  noise of the graders: {noise(course)}")
     lines.append("  problem by problem:")

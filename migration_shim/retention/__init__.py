@@ -1,1 +1,1 @@
-"""Dropping what is not needed any more, and forgetting learners."""
+"""Purging what is no longer needed, and forgetting retired learners."""

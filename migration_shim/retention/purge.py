@@ -1,8 +1,8 @@
 """
-Dropping the residue of entries that nobody needs any more: raw header, payload, student_info and extra keys.
+The purge: drop the residue of settled entries, which is raw header, payload, student_info and extra keys.
 
-Whatever a grader, a handoff, a return, an owed copy or a comparison may still ask for is kept. Counts and results stay
-as they are: they stand on the entry. See docs/decisions/0015.
+Residue is kept while a grader, a handoff, a return, an owed copy or a comparison may need it. Counts and results stay
+on the entry. See docs/decisions/0015.
 """
 
 from __future__ import annotations
@@ -22,27 +22,31 @@ from ..core.delivered import Learner
 from ..ledger import counts, stamp
 from ..ledger.buckets import counted
 from ..models import CoursePhase, LedgerEntry, Run
-from ..target import open_rows
+from ..target import open_rows as target_open_rows
 
-#: Entries dropped in one statement: whoever writes to the ledger waits for no more.
+#: Entries dropped in one statement; writers of the ledger wait for no longer than that.
 BATCH = 500
-#: Entries that a plan looks at: what it says of more is that there are more.
+#: Entries that a plan looks at; of a longer list it says only that there are more.
 PLANNED = 1000
-#: Moves with nothing left to be done about them.
+#: Moves that are finished, or never began.
 _AT_REST = (Move.NONE, Move.WATCHED, Move.RETURNED)
 _ROWS = ("target_submission_id", "real_submission_id", "shadow_submission_id", "twin_submission_id")
-#: Runs of one kind and scope that are kept, beside those that something refers to.
+#: Runs of one kind and scope that are kept, beside those that a permit refers to.
 RUNS_KEPT = 20
-#: Kinds of which a watch makes one a round.
+#: Kinds of runs that each round of the watch makes.
 _ROUTINE = ("reconcile", "watch", "backfill")
 
 
 @dataclass(slots=True, kw_only=True)
-class Purged:
+class PurgeCounts:
     """
-    What a purge has found: entries whose time has come, of which so many can be ``dropped``, and why others are kept.
+    The counts of a purge.
 
-    ``more``: there are more of them, which a plan has not looked at.
+    Args:
+        found: entries whose time has come.
+        dropped: those whose residue was dropped, or in a plan can be.
+        kept: those whose residue is still needed, by reason.
+        more: there are more entries, which a plan has not looked at.
     """
 
     found: int = 0
@@ -51,7 +55,7 @@ class Purged:
     more: bool = False
 
     def content(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the counts as plain data."""
         return {
             "found": self.found,
             "dropped": self.dropped,
@@ -60,29 +64,37 @@ class Purged:
         }
 
 
-def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -> Purged:
+def purge(settings: ShimSettings, *, execute: bool, check: Callable[[], None]) -> PurgeCounts:
     """
-    Drop the residue of what has been settled for long enough; without ``execute`` only count, and no more than some.
+    Drop the residue of entries that were settled ``PURGE_AFTER_SECONDS`` ago.
 
-    ``check`` is called before every batch, and may raise: what was dropped stays so, and the rest is found again.
+    Args:
+        settings: the settings in force.
+        execute: drop it; without it up to about ``PLANNED`` entries are counted.
+        check: called before every batch; it may raise to stop, and the next purge goes on with the rest.
 
     Raises:
-        LedgerNotOurs: the ledger belongs to another LMS, and something was to be dropped.
+        LedgerNotOurs: the ledger belongs to another LMS, and ``execute`` was asked for.
     """
     if execute:
         stamp.check()
     before = now() - timedelta(seconds=settings.purge_after_seconds)
     due = LedgerEntry.objects.filter(purged_at=None, settled_at__lt=before)
-    return drop(due, execute=execute, check=check)
+    return drop_residue(due, execute=execute, check=check)
 
 
-def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None], failed_too: bool = False) -> Purged:
+def drop_residue(
+    due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None], failed_too: bool = False
+) -> PurgeCounts:
     """
-    Drop the residue of those of these entries that can spare it.
+    Drop the residue of the given entries where it is no longer needed.
 
-    ``failed_too``: also of rows that have failed for good on the target, which somebody may want to try again.
+    Args:
+        due: the entries.
+        execute, check: as for ``purge``.
+        failed_too: drop also that of rows that failed for good on the target, which somebody may want to try again.
     """
-    purged, after = Purged(), 0
+    purged, after = PurgeCounts(), 0
     undelivered = due.filter(learner_said=Learner.WAITS, learner_settled_at=None)
     columns = ("pk", "authority", "move", "legacy_leg", "target_leg", *_ROWS)
     while page := list(due.filter(id__gt=after).order_by("id").values_list(*columns)[:BATCH]):
@@ -92,7 +104,7 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
             break
         after = page[-1][0]
         purged.found += len(page)
-        status = open_rows.statuses_of_unfinished(
+        status = target_open_rows.statuses_of_unfinished(
             {row for _, _, _, _, _, *rows in page for row in rows if row is not None}
         )
         mine = undelivered.filter(pk__in=[row[0] for row in page])
@@ -117,7 +129,7 @@ def drop(due: QuerySet[LedgerEntry], *, execute: bool, check: Callable[[], None]
 def _needed(
     authority: str, move: str, legacy_leg: str, target_leg: str, statuses: set[str | None], failed_too: bool
 ) -> str:
-    """Why the residue of an entry is needed; empty when it is not."""
+    """Return why the residue of an entry is needed; empty where it is not."""
     if move not in _AT_REST:
         return "on_its_way"
     if (target_leg if authority == Authority.LEGACY else legacy_leg) in (Leg.MISSING, Leg.FAILED):
@@ -129,14 +141,14 @@ def _needed(
 
 
 def _drop(entries: QuerySet[LedgerEntry]) -> int:
-    """In one statement, with its conditions once more: a handoff may have begun since they were looked at."""
+    """Drop the residue in one statement that checks the moves again: a handoff may have begun since."""
     entries = entries.filter(move__in=_AT_REST)
     residue = {"raw_header": "", "grader_payload": None, "student_info": "", "extra_body": ""}
     return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
 
 
-def size() -> dict[str, Any]:
-    """How large the ledger is: its entries, those with residue, and since when the oldest of these is settled."""
+def ledger_size() -> dict[str, Any]:
+    """Return the number of entries, of those that hold residue, and since when the oldest of these is settled."""
     sizes = counts.sizes().values()
     entries, dropped = sum(size.entries for size in sizes), sum(size.dropped for size in sizes)
     residue = LedgerEntry.objects.filter(purged_at=None, settled_at__isnull=False)
@@ -150,9 +162,10 @@ def size() -> dict[str, Any]:
 
 def prune_runs(before: datetime) -> int:
     """
-    Remove records of routine runs that ended before, and how many: a watch makes some in every round.
+    Remove the records of routine runs that ended before a moment, and return how many.
 
-    Of each kind and scope the newest stay, with the newest that came to its end and whatever a permit rests on.
+    Of each kind and scope the newest ``RUNS_KEPT`` stay, and the newest complete one; so does a run that a permit rests
+    on.
     """
     removed = 0
     runs = Run.objects.filter(kind__in=_ROUTINE)

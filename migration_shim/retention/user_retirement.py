@@ -1,8 +1,8 @@
 """
-Forgetting a learner whose LMS account is retired: the residue of the submissions, and the ids on the ledger.
+User retirement: forget a learner whose LMS account is retired, both the residue of the submissions and the ids.
 
-The entries stay, with their results: every count is what it was. The learner's name on them becomes a keyed hash, as
-the platform's own retired user names are.
+The entries stay with their results, so that no count changes. The learner's id on them becomes a keyed hash, as the
+platform's own retired user names are.
 """
 
 from __future__ import annotations
@@ -21,33 +21,32 @@ from ..conf import ShimSettings, load
 from ..core.identity import RETIRED
 from ..lms.users import anonymous_ids
 from ..models import LedgerEntry
-from .purge import drop
+from .purge import drop_residue
 
 
 def retire_user(sender: Any, user: Any, **kwargs: Any) -> None:
     """
-    Receive the LMS's ``USER_RETIRE_LMS_MISC``: its plugin loader connects this (``signals_config`` in ``apps.py``).
+    Receive the LMS's signal ``USER_RETIRE_LMS_MISC``; the plugin loader connects it (``signals_config``, ``apps.py``).
 
-    What it raises makes that step of the LMS's retirement fail, and the step is repeated: nobody is forgotten in part
-    without a word.
+    An error makes that step of the LMS's retirement fail, so that the LMS repeats it.
     """
     retire_learner(anonymous_ids(user))
 
 
 def retire_learner(anonymous_ids: Iterable[str]) -> dict[str, int]:
     """
-    Forget a learner, for the LMS's user retirement. Called again, it does what is left.
+    Forget a learner for the LMS's user retirement. A second call does what the first one had to leave.
 
-    A submission that a grader still has keeps what it needs until it is finished; the next rounds of ``xqueue_watch``
-    do the rest, whatever the settings for purging. Shadows on the target are not touched: they are edx-submissions'
-    rows, and ``xqueue_cutover --remove-shadows`` removes them.
+    A submission that a grader still has keeps what it needs until it is finished; later rounds of ``xqueue_watch`` then
+    forget it, whatever the settings for purging. Shadows on the target are edx-submissions' rows and not touched here;
+    ``xqueue_cutover --remove-shadows`` removes them.
 
     Args:
         anonymous_ids: every anonymous id that the LMS has for the user. CAPA submits under the one without a course.
 
     Returns:
-        How many entries are the learner's (``entries``), how many name nobody any more (``forgotten``), and how many
-        are ``waiting`` for a submission to be finished.
+        The number of the learner's ``entries``, of those ``forgotten`` (without the learner's id by now), and of those
+        ``waiting`` for a submission to be finished.
 
     Raises:
         ConfigurationError: the settings are not usable.
@@ -68,16 +67,19 @@ def forget_due(
     settings: ShimSettings, *, learners: list[str] | None = None, check: Callable[[], None] = _nothing
 ) -> int:
     """
-    Forget the learners that are to be forgotten, or those of them that are named, and return in how many entries.
+    Forget the learners who are marked for it, and return in how many entries.
 
-    ``check`` is called before every learner, and may raise.
+    Args:
+        settings: the settings in force.
+        learners: anonymous ids; None for all who are marked.
+        check: called before each learner; it may raise to stop.
     """
     marked = LedgerEntry.objects.filter(forget=True)
     if learners is not None:
         marked = marked.filter(learner__in=learners)
     long_ago = now() - timedelta(seconds=settings.purge_after_seconds)
     due = marked.filter(Q(settled_at__isnull=False) | Q(arrived_at__lt=long_ago), purged_at=None)
-    drop(due, execute=True, check=check, failed_too=True)
+    drop_residue(due, execute=True, check=check, failed_too=True)
     forgotten = 0
     for learner in list(marked.order_by().values_list("learner", flat=True).distinct()):
         check()
@@ -87,16 +89,16 @@ def forget_due(
 
 def _forget(learner: str) -> int:
     """
-    Take a learner's name off all entries at once, if none of them needs its residue.
+    Take a learner's id off all entries in one transaction, unless one of them still needs its residue.
 
-    All at once, because attempts at one input are told to be one learner's by it.
+    All at once, because the id tells which attempts at one input are the same learner's.
     """
     with transaction.atomic():
-        # Both values are named so that the index serves it.
+        # Both values of ``forget`` are named so that the index serves the query.
         entries = LedgerEntry.objects.filter(forget__in=(False, True), learner=learner)
         keys = dict(entries.select_for_update().values_list("pk", "input_key"))
         if entries.filter(purged_at=None).exists():
-            entries.update(forget=True)  # also of what has come since
+            entries.update(forget=True)  # entries that came since are marked too
             return 0
         for key in sorted(set(keys.values()) - {""}):
             entries.filter(input_key=key).update(input_key=_hash(key))

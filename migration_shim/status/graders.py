@@ -1,4 +1,4 @@
-"""What unchanged xqueue-watchers and XQueue need to serve all queues of a course, and which queues nobody serves."""
+"""Graders: the configuration with which watchers and XQueue serve a course's queues, and queues without a watcher."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from django.conf import settings as django_settings
 
 from ..conf import ShimSettings, legacy_access, load
 from ..ledger import counts
-from ..legacy import open_rows as on_legacy
-from ..target import open_rows as on_target
+from ..legacy import open_rows as legacy_open_rows
+from ..target import open_rows as target_open_rows
 
-#: Seconds that a watcher should wait for an answer. By default it is 1: whatever takes longer is handed out to nobody,
-#: and a result that is being stored is taken for lost. XQueue itself may take 25 over a result.
+#: Seconds that a watcher should wait for an answer. Its default is 1: a submission that takes longer to hand out is
+#: leased and not graded, and a result that is being stored is taken for lost. XQueue may take 25 to store a result.
 REQUESTS_TIMEOUT = 30
 _HANDLERS = [{"HANDLER": "KEEP-YOUR-OWN", "KWARGS": {}}]
 
 
 def seam_url() -> str:
-    """The server that a watcher names to reach the watcher seam; it appends ``/xqueue/<action>/`` itself."""
+    """Return the ``SERVER`` that a watcher needs for the watcher seam; it appends ``/xqueue/<action>/`` itself."""
     return getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
 
 
-def configuration(course_id: str) -> dict[str, Any]:
+def watcher_configuration(course_id: str) -> dict[str, Any]:
     """
-    The entries of ``xqwatcher.json``, of ``xqueue_servers.json``, of ``conf.d``, of XQueue's ``XQUEUES``, and of
-    our own ``GRADER_QUEUES``, for the queues of a course.
+    Return the configuration for all queues of a course, by file or setting.
 
-    Handlers and accounts are the operator's own, and named as places to fill in; the target's are Django users of the
-    group ``xqueue``. ``SERVER_REF`` picks a server and excludes ``SERVER`` and ``AUTH`` in the same entry
-    (xqueue-watcher, ``manager.py``).
+    The keys are ``xqwatcher.json``, ``xqueue_servers.json`` and ``conf.d`` (the watcher's), ``XQUEUES`` (XQueue's) and
+    ``MIGRATION_SHIM`` (``GRADER_QUEUES``). Handlers and accounts are placeholders that the operator fills in; accounts
+    on the target are Django users of the group ``xqueue``. An entry with ``SERVER_REF`` must have neither ``SERVER``
+    nor ``AUTH``. Source: xqueue-watcher, ``manager.py``.
     """
     settings = load()
     root = seam_url()
-    # An account of its own for each queue: by default an LMS lets a user have one session, and watchers of one account
-    # would log each other out for ever.
+    # Each queue has its own account: an LMS may allow one session per user, and watchers that share an account would
+    # log each other out again and again.
     servers: dict[str, Any] = {"legacy": {"SERVER": legacy_access().url, "AUTH": ["USER", "PASSWORD"]}}
     entries: dict[str, Any] = {}
     xqueues: dict[str, None] = {}
@@ -69,23 +69,28 @@ def configuration(course_id: str) -> dict[str, Any]:
     }
 
 
-def unserved(
-    legacy: Iterable[on_legacy.OpenRows],
-    target: Iterable[on_target.OpenRows],
+def queues_without_watcher(
+    legacy: Iterable[legacy_open_rows.OpenRows],
+    target: Iterable[target_open_rows.OpenRows],
     queues: Mapping[str, Collection[str]],
     settings: ShimSettings,
     moment: datetime,
 ) -> list[dict[str, Any]]:
     """
-    The queues in which something has waited for longer than a lease, and from which nobody has pulled for as long.
+    Return the queues in which rows have waited for longer than a lease while no grader pulled from them.
 
-    Left out are queues that no grader is meant to poll: those of held rows, and on legacy the ones that XQueue pushes.
-    Two statements at most, and none where nothing waits.
+    Queues that no grader is meant to poll are left out: those of held rows, and those that XQueue pushes. Two
+    statements at most, and none where no row waits for so long.
 
     Args:
-        legacy: what legacy holds.
-        target: what the target holds.
-        queues: the queues of each course, for rows that name none: those of reverse shadows.
+        legacy: the rows that legacy holds.
+        target: the rows that the target holds.
+        queues: the queues of each course, for rows that name no course: reverse shadows.
+        settings: the settings in force.
+        moment: the present.
+
+    Returns:
+        For each queue ``side``, ``queue``, ``rows``, ``oldest_seconds`` and ``courses`` (ids), by side and name.
     """
     since = moment - timedelta(seconds=settings.lease_seconds)
     waiting: dict[tuple[str, str], list[tuple[str, int, datetime]]] = {}
@@ -97,7 +102,10 @@ def unserved(
             waiting.setdefault(("target", held.queue), []).append((held.course, held.rows, held.still_since))
     late = {queue: rows for queue, rows in waiting.items() if min(oldest for *_, oldest in rows) < since}
     served = set()
-    for side, pulled in (("legacy", on_legacy.queues_pulled_since), ("target", on_target.queues_handed_out_since)):
+    for side, pulled in (
+        ("legacy", legacy_open_rows.queues_pulled_since),
+        ("target", target_open_rows.queues_handed_out_since),
+    ):
         if names := [name for other, name in late if other == side]:
             served |= {(side, name) for name in pulled(names, since)}
     found = []

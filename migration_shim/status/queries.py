@@ -1,8 +1,8 @@
 """
-Where many courses stand at once, out of the app's own tables: every question is one statement, however many courses.
-Flags of a platform are the exception: it has no question about many courses, and its answer is the one that counts.
+Queries about many courses at once on the app's own tables; more courses cost no more statements.
 
-Only indexes are used that serve it: what is owed, held or on its way back is found by those on the legs and the move.
+The platform's flags are the exception: the platform answers for one course at a time, and its answer is what counts.
+Each query is served by an index: owed copies by those on the legs, rows between the systems by that on the move.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ..core.delivered import Learner
 from ..core.phases import asked_phase
 from ..core.wrong_side import PASSED_THROUGH
 from ..cutover import invariants
-from ..lms import flags as platform
+from ..lms import flags as lms_flags
 from ..models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry, PhaseChange, Run
 
-#: What is read of a run's document: whole documents of reconciles are long, and there are many courses.
-_SAID = (
+#: The keys that are read of a run's document; a reconcile's whole document is long.
+_DOCUMENT_KEYS = (
     "verdict",
     "mode",
     "written",
@@ -45,8 +45,17 @@ _ALARMS = (DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, Diverge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """The phase of one course, what its flags ask for, what is on record, and how it came there."""
+class CourseState:
+    """
+    The phase of one course.
+
+    Args:
+        phase: the phase in force.
+        asked: the phase that its flags ask for.
+        flags: whether dual_write and target_primary are on.
+        record: the course's row, if it has one.
+        change: its newest step on record, if any.
+    """
 
     phase: Phase
     asked: Phase
@@ -55,11 +64,11 @@ class Standing:
     change: PhaseChange | None
 
 
-def phases(courses: Collection[Course]) -> dict[Course, Standing]:
+def course_states(courses: Collection[Course]) -> dict[Course, CourseState]:
     """
-    The phase in force of each course. A flip by hand that has become due is recorded, as by any submission.
+    Return the state of each course. A step that flags flipped by hand have made due is recorded, as by a submission.
 
-    Four statements (five in a platform), and more only for courses whose flags and record differ.
+    Four statements (five in an LMS), and more only for courses whose flags and record differ.
     """
     flags = _flags(courses)
     records = _records(courses)
@@ -68,11 +77,11 @@ def phases(courses: Collection[Course]) -> dict[Course, Standing]:
         for course in courses
         if asked_phase(**_named(flags[course])) is not Phase(records[course].phase if course in records else "legacy")
     ]
-    # Whether the flags are obeyed is decided in one place only.
+    # Only toggles decides whether the flags are obeyed.
     decisions = {course: toggles.phase_of(course) for course in moved}
     if moved:
         records |= _records(moved)
-    # The log also holds look-ups and signatures, which set no phase.
+    # Without look-ups and signatures, which the log holds too.
     steps = PhaseChange.objects.filter(course_id__in=courses).exclude(step_from=F("step_to"))
     newest = steps.order_by().values("course_id").annotate(last=Max("id"))
     changes = PhaseChange.objects.in_bulk([row["last"] for row in newest])
@@ -80,7 +89,7 @@ def phases(courses: Collection[Course]) -> dict[Course, Standing]:
     found = {}
     for course in courses:
         asked = asked_phase(**_named(flags[course]))
-        found[course] = Standing(
+        found[course] = CourseState(
             phase=decisions[course].phase if course in decisions else asked,
             asked=decisions[course].asked if course in decisions else asked,
             flags=flags[course],
@@ -99,7 +108,7 @@ def _records(courses: Collection[Course]) -> dict[Course, CoursePhase]:
 
 
 def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
-    """The flags of each course: its own, before its organisation's, before those for everyone."""
+    """Return the flags of each course: its own override, else its organisation's, else the value for everyone."""
     forced = _platform_overrides(courses) if toggles.in_platform() else _own_overrides(courses)
     everyone = {flag: toggles.for_everyone(flag) for flag in toggles.FLAGS}
     found = {}
@@ -111,13 +120,13 @@ def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
 
 
 def _platform_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
-    """What the platform forces for each course; None: nothing."""
-    platform.forget(*toggles.FLAGS)
-    return {(flag, course): platform.forced_value(course, flag) for flag in toggles.FLAGS for course in courses}
+    """Return what the platform's overrides force, by flag and course; None where they force nothing."""
+    lms_flags.forget(*toggles.FLAGS)
+    return {(flag, course): lms_flags.forced_value(course, flag) for flag in toggles.FLAGS for course in courses}
 
 
 def _own_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
-    """The same of the app's own overrides, for a site without a platform."""
+    """Return what the app's own overrides force, by flag and course, outside an LMS; None where they force nothing."""
     orgs = {course: CourseKey.from_string(course).org or "" for course in courses}
     scopes = Q(scope="course", key__in=courses) | Q(scope="org", key__in=set(orgs.values()))
     newest: dict[tuple[str, str, str], bool | None] = {}
@@ -133,9 +142,9 @@ def _own_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool
 
 def newest_runs(kinds: Collection[str], courses: Collection[Course]) -> dict[tuple[str, Course], list[dict[str, Any]]]:
     """
-    By kind and course: the newest run, and where that is not complete also the newest complete one, newest first.
+    Return, by kind and course, the newest run and, if that is not complete, the newest complete one behind it.
 
-    Each is a row of Run, with some of what its document says. Three statements.
+    Each run is a dict of columns, with keys of its document as ``document__<key>``. Three statements.
     """
     runs = Run.objects.filter(kind__in=kinds, scope__in=courses).order_by().values("kind", "scope")
     wanted: set[int] = set()
@@ -149,9 +158,9 @@ def newest_runs(kinds: Collection[str], courses: Collection[Course]) -> dict[tup
 
 def newest_backfills(courses: Collection[Course]) -> dict[Course, dict[str, Any]]:
     """
-    The newest backfill of each course that wrote: one that named it, or one over all courses. Two statements.
+    Return the newest backfill run of each course: one that named the course, or one of all courses. Two statements.
 
-    Backfills by queue name no course, and are left out.
+    Backfills by queue name no course and are left out. For the shape of a run see ``newest_runs``.
     """
     scopes = Run.objects.filter(kind="backfill").order_by().values("scope").annotate(last=Max("id"))
     newest: dict[Course | None, int] = {}
@@ -172,26 +181,26 @@ def newest_backfills(courses: Collection[Course]) -> dict[Course, dict[str, Any]
 
 def _read(ids: Collection[int]) -> list[dict[str, Any]]:
     columns = ("id", "kind", "scope", "started_at", "finished_at", "complete")
-    return list(
-        Run.objects.filter(id__in=ids).order_by("-id").values(*columns, *(f"document__{name}" for name in _SAID))
-    )
+    keys = [f"document__{name}" for name in _DOCUMENT_KEYS]
+    return list(Run.objects.filter(id__in=ids).order_by("-id").values(*columns, *keys))
 
 
-def moves(courses: Collection[Course]) -> dict[tuple[Course, str], tuple[int, datetime | None]]:
-    """By course and move: how many entries are between the systems, and since when the oldest. One statement."""
+def rows_between_systems(courses: Collection[Course]) -> dict[tuple[Course, str], tuple[int, datetime | None]]:
+    """Return, by course and move, how many entries are between the systems and since when. One statement."""
     between = LedgerEntry.objects.filter(move__in=BETWEEN, course_id__in=courses)
     rows = between.order_by().values("course_id", "move").annotate(number=Count("id"), oldest=Min("moved_at"))
     return {(row["course_id"], row["move"]): (row["number"], row["oldest"]) for row in rows}
 
 
-def owed(courses: Collection[Course], leg: str, authority: Authority) -> dict[Course, dict[str, int]]:
+def owed_copies(courses: Collection[Course], leg: str, authority: Authority) -> dict[Course, dict[str, int]]:
     """
-    By course: how many copies of a leg are missing, and how many have failed. One statement.
+    Count the copies of a leg that are missing or failed, by course and state of the leg. One statement.
 
     Args:
         courses: the courses.
-        leg: the copy's.
-        authority: the other system's: a leg that failed on the authoritative side is no copy, its learner was told.
+        leg: ``target_leg`` for shadows, ``legacy_leg`` for reverse shadows.
+        authority: the system that is authoritative for the submissions, and so not the copies' own. On its own leg a
+            failure is no missing copy: the learner was told.
     """
     rows = LedgerEntry.objects.filter(
         **{f"{leg}__in": (Leg.MISSING, Leg.FAILED)}, course_id__in=courses, authority=authority
@@ -203,16 +212,16 @@ def owed(courses: Collection[Course], leg: str, authority: Authority) -> dict[Co
 
 
 def alarms(courses: Collection[Course]) -> dict[tuple[Course, str], int]:
-    """By course and class: the alarms among the divergences on record. One statement."""
+    """Count the divergences on record that raise an alarm, by course and class. One statement."""
     rows = Divergence.objects.filter(course_id__in=courses, klass__in=_ALARMS, cured_at=None)
-    # What the target has by now, or legacy has answered, calls for no handoff.
+    # A submission that was moved since, or that legacy has answered, needs no handoff.
     rows = rows.filter(~Q(klass=DivergenceClass.WRONG_SIDE) | invariants.waits_on_legacy())
     counted = rows.order_by().values("course_id", "klass").annotate(number=Count("id"))
     return {(row["course_id"], row["klass"]): row["number"] for row in counted}
 
 
 def undelivered(courses: Collection[Course]) -> dict[Course, tuple[int, int]]:
-    """By course: how many learners wait in vain, and for how many of them nothing can be done. One statement."""
+    """Return, by course, how many learners wait in vain and how many of those cannot be reached. One statement."""
     rows = Divergence.objects.filter(course_id__in=courses, klass=DivergenceClass.UNDELIVERED, cured_at=None)
     rows = rows.filter(entry__learner_settled_at=None, entry__learner_said=Learner.WAITS)
     counted = (
@@ -225,12 +234,12 @@ def undelivered(courses: Collection[Course]) -> dict[Course, tuple[int, int]]:
 
 def passed_through(courses: Collection[Course]) -> dict[Course, int]:
     """
-    By course: what the router has to pass to legacy though the target is authoritative, and legacy has not answered.
-    Two statements.
+    Count, by course, the submissions that the router passed to legacy while the target was authoritative, unanswered.
 
-    No copy of it was wanted, so it is found in the buckets of such entries, or loose, and not among all that is open.
+    They have no copy, so they are looked for only in the buckets of entries without one, and among entries that are not
+    yet in a bucket. Two statements.
     """
-    final = [state.value for state in State if state.is_final]
+    final = [one.value for one in State if one.is_final]
     alike = Bucket.objects.annotate(bit=F("flags").bitand(int(Flag.NO_COPY))).exclude(bit=0)
     alike = alike.filter(course_id__in=courses).exclude(number=0).exclude(legacy_state__in=final)
     places = Q(bucket_id__in=list(alike.values_list("id", flat=True))) | Q(bucket_id=None)

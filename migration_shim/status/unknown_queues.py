@@ -1,7 +1,7 @@
 """
-Queues that only one side knows: XQueue refuses a queue that is not in its settings, the target accepts any name.
+Queues that XQueue does not know, and queues that are new: XQueue refuses unknown queues, the target accepts any name.
 
-A name with a typing error in it takes submissions on the target that no grader will ever poll.
+A submission whose queue is misspelt is stored on the target, where no grader will ever poll it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from ..legacy import rows as legacy_rows
 from ..legacy.timeouts import AWAY
 from ..models import LedgerEntry, Run
 
-#: How a reverse copy's reason begins when XQueue has said "Queue '...' not found" (``submission_queue/ext_interface``).
+#: How a reverse shadow's reason begins where XQueue answered "Queue '...' not found". Source: XQueue,
+#: ``submission_queue/ext_interface``.
 NOT_FOUND = "refused: Queue '"
-#: For so long a queue that was never seen before is shown.
+#: For how long a queue counts as new.
 NEW_FOR = timedelta(days=1)
 
 
-def unknown(courses: Collection[str]) -> dict[str, dict[str, int]]:
+def unknown_to_xqueue(courses: Collection[str]) -> dict[str, dict[str, int]]:
     """
-    By course and queue: how many reverse copies XQueue has refused because it does not know their queue. One statement.
+    Count, by course and queue, the reverse shadows that XQueue refused because it does not know their queue.
 
-    It ends once the copies are stored: the watch writes them again, and XQueue's answer is another one by then.
+    Once XQueue knows the queue, the watch writes them again and they are no longer counted. One statement.
     """
     refused = LedgerEntry.objects.filter(
         legacy_leg=Leg.FAILED,
@@ -46,12 +47,11 @@ def unknown(courses: Collection[str]) -> dict[str, dict[str, int]]:
     return found
 
 
-def new(course_id: str, moment: datetime) -> list[dict[str, Any]]:
+def new_queues(course_id: str, moment: datetime) -> list[dict[str, Any]]:
     """
-    The queues of a course that nobody had seen before the last day: ``queue``, ``since`` and ``rows``.
+    Return the queues of a course that were first used within the last day: ``queue``, ``since`` and ``rows``.
 
-    Neither the course's ledger nor XQueue has anything of them that is older. Where XQueue's database does not answer
-    its word is left out.
+    Neither the ledger nor XQueue has older submissions of them; XQueue is left out if its database does not answer.
     """
     found, cut = [], moment - NEW_FOR
     of_queue: dict[str, list[Facts]] = defaultdict(list)
@@ -61,7 +61,7 @@ def new(course_id: str, moment: datetime) -> list[dict[str, Any]]:
         day = cut.astimezone(UTC).date()
         if any(one.arrived_on < day for one in its):
             continue
-        # What a day has brought, and no more: a bucket knows no hour.
+        # Buckets count by day, so the entries of the last day are read one by one.
         entries = LedgerEntry.objects.filter(
             Q(bucket_id=None) | Q(bucket_id__in=[bucket_id(one) for one in its]),
             course_id=course_id,
@@ -81,8 +81,8 @@ def _on_legacy(queue: str) -> bool:
         return False
 
 
-def last_seen_new() -> dict[str, list[dict[str, Any]]]:
-    """What the last whole round of the watch has found by ``new``, by course. One statement."""
+def new_queues_of_last_watch() -> dict[str, list[dict[str, Any]]]:
+    """Return what ``new_queues`` found in the last finished round of the watch, by course. One statement."""
     last = Run.objects.filter(kind="watch", finished_at__isnull=False).order_by("-id")
     courses = last.values_list("document__courses", flat=True).first() or []
     return {course["course"]: course.get("new_queues") or [] for course in courses}

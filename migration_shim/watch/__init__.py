@@ -1,1 +1,1 @@
-"""One round over all courses: finish, compare, guard, repair, purge."""
+"""The watch: rounds over all courses that finish, compare, guard, repair and purge."""

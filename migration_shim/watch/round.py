@@ -1,9 +1,9 @@
 """
-One round of ``xqueue_watch``: what others have left is finished, every course is compared and held to its bounds, owed
-copies are written, and what nobody needs any more is dropped.
+One round of ``xqueue_watch``: finish interrupted moves, compare every course, hold it to its bounds, write owed copies,
+and purge.
 
-Each step stands for itself: what one of them cannot do is said and left to the next round, and holds up no other. A
-round may be killed anywhere and run again.
+The steps are independent: one that fails is reported and left to the next round, and the others go on. A round may be
+killed at any point and run again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..delivery import learner_side, redelivery
 from ..ledger import counts, stamp
 from ..models import CoursePhase, LedgerEntry, Run
 from ..retention import purge, user_retirement
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.control import Control, Stopped
 from ..runs.isolated import exit_code_of, run_step
 from ..runs.throttle import Throttle
@@ -33,7 +33,7 @@ from ..target import orphaned_files
 from . import guard, repair
 
 SCHEMA = "migration_shim.xqueue_watch/1"
-#: Records of routine runs are kept at least so long.
+#: How long records of routine runs are kept at least.
 RUNS_FOR = timedelta(hours=1)
 
 T = TypeVar("T")
@@ -41,11 +41,15 @@ T = TypeVar("T")
 
 def run(courses: list[str] | None = None, *, purge: bool = False) -> Document:
     """
-    Watch over courses once.
+    Run one round of the watch.
 
     Args:
-        courses: their ids; None for every course that is not in ``legacy``, or has work left there.
-        purge: drop what may be dropped now, whatever ``WATCH_PURGE`` says; without either it is only counted.
+        courses: course ids; None for every course that is not in ``legacy``, or has work left there.
+        purge: drop residue and stored contents that are due, even if ``WATCH_PURGE`` is off; else they are counted.
+
+    Returns:
+        The round's document. Exit code 2: a course is out of its bounds. 1: a step failed. Both codes may be combined,
+        also with that of a stop.
 
     Raises:
         RunLocked: another watch is at work.
@@ -53,14 +57,14 @@ def run(courses: list[str] | None = None, *, purge: bool = False) -> Document:
     """
     settings = load()
     with (
-        runs.running("watch") as record,
-        Control(toggles.kill_switch_ignored, settings=settings, beat=lambda: runs.beat(record)) as control,
+        run_records.running("watch") as record,
+        Control(toggles.kill_switch_ignored, settings=settings, beat=lambda: run_records.beat(record)) as control,
     ):
         return _Round(courses, settings, control, record, purge=purge).run()
 
 
 class _Round:
-    """One round, with what has come of it."""
+    """One round, with its document as far as it is made."""
 
     def __init__(
         self, courses: list[str] | None, settings: ShimSettings, control: Control, record: Run, *, purge: bool
@@ -107,9 +111,9 @@ class _Round:
         return code
 
     def _work(self) -> None:
-        # Said, and no refusal: a round finishes, guards and steps back, and learners wait for that.
-        self._try("checks", "", checks.refuse)
-        self._try("ledger", "", stamp.check)  # said every round, whether or not anything is to be done that it forbids
+        # Complaints are reported and stop nothing: learners wait for what a round finishes and steps back.
+        self._try("checks", "", checks.refuse_on_complaints)
+        self._try("ledger", "", stamp.check)  # reported in every round, even if no step needs the ledger to be ours
         courses = self._try("courses", "", self._courses) or []
         for course_id in courses:
             self._course(course_id)
@@ -123,7 +127,7 @@ class _Round:
         self._try("runs", "", purge.prune_runs, now() - RUNS_FOR)
 
     def _try(self, step: str, course_id: str, work: Callable[..., T], *args: Any) -> T | None:
-        """Do one step, whatever it raises: that is said, and the round goes on."""
+        """Do one step and return its result; None if it failed, which is then among the problems."""
         self.control.check()
         done, said = run_step(step, course_id, work, *args)
         if said:
@@ -140,7 +144,7 @@ class _Round:
         return [course for course in sorted(records | busy) if course in busy or self._is_moving(course)]
 
     def _is_moving(self, course_id: str) -> bool:
-        """Whether there is anything to do for a course; one that was stepped back may have learners who wait."""
+        """Return whether a course needs the round: it is not in ``legacy``, or learners there may wait for a grade."""
         decision = self._try("phase", course_id, toggles.phase_of, course_id)
         if decision is None or decision.phase is not Phase.LEGACY:
             return True
@@ -169,14 +173,14 @@ class _Round:
             course["reconcile"] = {name: reconciled[name] for name in names}
         if reconciled is None or not reconciled["complete"]:
             self._try("learners", course_id, learner_side.look, course_id, self.settings, check)
-        # Learners who wait are served whatever speaks against comparing.
+        # Grades are delivered even if nothing was compared.
         course["redelivery"] = self._try("redelivery", course_id, redelivery.run, course_id, self.settings, check)
         whole = reconciled if reconciled is not None and reconciled["complete"] else None
         course |= self._try("guard", course_id, guard.guard, course_id, self.settings, whole) or {}
         if course["phase"] in (Phase.LIVE, Phase.COMPLETE):
-            course["new_queues"] = self._try("queues", course_id, unknown_queues.new, course_id, now()) or []
-        reverse = self._try("reverse", course_id, repair.reverse_shadows, course_id, self.settings, check)
-        # What a submission is owed it is owed in whatever phase its course is by now.
+            course["new_queues"] = self._try("queues", course_id, unknown_queues.new_queues, course_id, now()) or []
+        reverse = self._try("reverse", course_id, repair.write_owed_reverse_shadows, course_id, self.settings, check)
+        # Copies are owed whatever phase the course is in by now.
         if reverse is not None and (reverse["owed"] or course["phase"] == Phase.LIVE):
             course["reverse"] = reverse
         if course["stepped_back"]:
@@ -188,7 +192,7 @@ class _Round:
         return reconcile.run([course_id], self._alive, tell=self._alive).content["courses"][0]
 
     def _is_waiting(self) -> bool:
-        """Whether something speaks against work that can wait: a pause file must not keep the guard from its post."""
+        """Return whether the throttle asks to put off what can wait; checking the bounds cannot."""
         reason = self.throttle.reason()
         self.content["waiting"] = reason.text if reason else ""
         return reason is not None
@@ -199,7 +203,7 @@ class _Round:
     def _repair(self, courses: list[str]) -> dict[str, Any] | None:
         if self._is_waiting():
             return None
-        done = repair.shadows(courses, self.settings, self._alive)
+        done = repair.write_owed_shadows(courses, self.settings, self._alive)
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
 
     def _forget(self) -> int:
@@ -207,7 +211,7 @@ class _Round:
 
     def _purge(self) -> dict[str, Any]:
         found = purge.purge(self.settings, execute=self.purge, check=self.control.check).content()
-        return {"executed": self.purge, **found, "ledger": purge.size()}
+        return {"executed": self.purge, **found, "ledger": purge.ledger_size()}
 
     def _sweep(self) -> dict[str, Any]:
         before = now() - timedelta(seconds=self.settings.sweep_after_seconds)

@@ -16,7 +16,7 @@ from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
 from migration_shim import api, toggles
-from migration_shim.admin import dashboard
+from migration_shim.admin import dashboard_context
 from migration_shim.core.data import Move, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
@@ -171,7 +171,7 @@ def test_live_with_an_open_gate_and_the_way_back(clean, operator):
 @pytest.mark.parametrize("phase", list(Phase))
 @pytest.mark.parametrize("drift", [True, False])
 def test_legacy_is_always_offered(phase, drift):
-    offered = dashboard.steps(phase, drift=drift)
+    offered = dashboard_context.steps(phase, drift=drift)
     assert ("legacy" in offered) is (phase is not Phase.LEGACY or drift)
     assert (phase.value in offered) is drift
 
@@ -299,7 +299,7 @@ def test_the_site_is_above_the_courses(viewer, monkeypatch):
         raise OperationalError(2002, "down")
 
     rows.in_phase("shadow")
-    monkeypatch.setattr(status.on_legacy, "everything", down)
+    monkeypatch.setattr(status.snapshot.legacy_open_rows, "everything", down)
     monkeypatch.setattr(status.toggles, "kill_switch_on", lambda: True)
     for url in (OVERVIEW, HERE):
         page = text(viewer.get(url))
@@ -378,7 +378,7 @@ def test_many_courses_take_as_many_statements_as_one(viewer):
 )
 def test_a_trend_in_bars_and_words(days, expected):
     today = now().date().replace(year=2026, month=11, day=22)
-    found = dashboard.trend([{"day": day, "compared": all_, "diverged": bad} for day, all_, bad in days], today)
+    found = dashboard_context.trend([{"day": day, "compared": all_, "diverged": bad} for day, all_, bad in days], today)
     assert found["text"] == expected
     assert len(found["bars"]) == 14
     for bar in found["bars"]:

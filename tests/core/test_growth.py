@@ -93,8 +93,8 @@ READERS = {
         text,
         text,
     ),
-    "a spreadsheet's cell": escape.cell,
-    "a code span": escape.code,
+    "a spreadsheet's cell": escape.csv_cell,
+    "a code span": escape.code_span,
     "a URL": downloads._PRINTABLE.fullmatch,
     "the log": _FENCED.search,
 }

@@ -35,13 +35,13 @@ def tick(phase=Phase.LIVE):
 
 def preflight():
     """A preflight that finds nothing, run as the command runs it."""
-    with runs.running("preflight", COURSE, judge=gate.judge) as record:
+    with runs.running("preflight", COURSE, judge=gate.review_permit) as record:
         record.document, record.complete = {"findings": []}, True
 
 
 def reconcile(*, complete=True, **said):
     """A reconcile that compares nothing, run as the command runs it."""
-    with runs.running("reconcile", COURSE, judge=gate.judge) as record:
+    with runs.running("reconcile", COURSE, judge=gate.review_permit) as record:
         record.document = {"fence_leaks": 0, "double_authority": 0} | said
         record.complete = complete
 
@@ -112,7 +112,7 @@ def test_a_run_without_a_permit_gives_none(clean):
 
 
 def test_a_preflight_with_a_blocker_takes_it_away(permitted):
-    with runs.running("preflight", COURSE, judge=gate.judge) as record:
+    with runs.running("preflight", COURSE, judge=gate.review_permit) as record:
         blocker = {"code": "x", "severity": "blocker", "rows": 1, "queue": "", "problem": ""}
         record.document, record.complete = {"findings": [blocker]}, True
     assert permit() == ""
@@ -125,7 +125,7 @@ def test_a_reconcile_that_is_stopped_takes_it_away(permitted):
 
 @pytest.mark.parametrize("kind", ["reconcile", "preflight"])
 def test_asking_while_a_run_is_at_work_takes_nothing_away(permitted, kind):
-    with runs.running(kind, COURSE, judge=gate.judge) as record:
+    with runs.running(kind, COURSE, judge=gate.review_permit) as record:
         content = api.gate(COURSE).content
         assert content["verdict"] == ("INCONCLUSIVE" if kind == "reconcile" else "PASS")
         assert permit() == "live"

@@ -96,7 +96,7 @@ def test_register_and_override_take_any_text():
     toggles.force_flags(COURSE, True, False)
     step = api.cutover(COURSE, Phase.LIVE, reason=FIRE, execute=True, user="ops", login=None, override=True)
     assert step.content["verdict"] == Verdict.INCONCLUSIVE
-    assert [item["reason"] for item in overrides.active(COURSE, entry.created_at)] == [ESCAPED]
+    assert [item["reason"] for item in overrides.described(COURSE, entry.created_at)] == [ESCAPED]
 
 
 def test_a_migration_makes_the_columns_hold_everything():

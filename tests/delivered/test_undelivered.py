@@ -16,7 +16,7 @@ from migration_shim.legacy import timeouts
 from migration_shim.lms import state
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from migration_shim.retention import purge
-from migration_shim.watch import guard
+from migration_shim.watch import step_back
 from sandbox.lms import receivers
 from sandbox.lms.courseware.models import StudentModule
 from tests import rows
@@ -116,7 +116,7 @@ def test_none_passes_what_nobody_has_asked_either():
     Divergence.objects.all().delete()
     LedgerEntry.objects.update(learner_said="")
     assert world.gate()["evidence"]["undelivered"] is None
-    with pytest.raises(IllegalStep, match="Nobody has asked"):
+    with pytest.raises(IllegalStep, match="No reconcile has read"):
         overrides.refuse_unpassable(COURSE)
 
 
@@ -413,7 +413,7 @@ def test_the_kill_switch_and_a_pause_stop_no_delivery(settings, tmp_path):
 
 def test_a_failing_platform_steps_the_course_back_where_that_is_asked_for(settings, monkeypatch):
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"WATCH_STEP_BACK": True, "WATCH_OVERDUE_LIMIT": 1}
-    monkeypatch.setattr(guard, "_legacy_refusal", lambda course_id: "")
+    monkeypatch.setattr(step_back, "_legacy_refusal", lambda course_id: "")
     with receivers.without_score_receiver():
         grade(waiting(1))
         assert not watched.course_of(watched.watch(COURSE))["stepped_back"]

@@ -12,6 +12,7 @@ from migration_shim import api
 from migration_shim.core.data import Whose
 from migration_shim.core.hosts import Hosts
 from migration_shim.ledger import hosts
+from migration_shim.lms import sites as platform_sites
 from migration_shim.models import DoorHost, StoredIntent
 from migration_shim.reports import terminal
 from migration_shim.target import file_storage
@@ -102,7 +103,7 @@ def test_the_hosts_of_site_configurations_are_ours(monkeypatch):
         is_installed=lambda name: name == "openedx.core.djangoapps.site_configuration",
         get_model=lambda *names: SimpleNamespace(objects=objects),
     )
-    monkeypatch.setattr(hosts, "apps", installed)
+    monkeypatch.setattr(platform_sites, "apps", installed)
     names = {"one.example.edu", "site-one.example.edu", "two.example.edu:8443", "three.example.edu", world.OURS}
     assert hosts.known() == Hosts(named=frozenset(names))
 

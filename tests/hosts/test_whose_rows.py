@@ -226,7 +226,7 @@ def test_what_cannot_be_counted_keeps_a_course_from_live_and_from_nothing_else(c
         raise DatabaseError
 
     toggles.force_flags(COURSE, True, False)
-    monkeypatch.setattr(impact.on_legacy, "everything", gone)
+    monkeypatch.setattr(impact.legacy_open_rows, "everything", gone)
     assert "cannot be told" in stepped(Phase.LIVE).content["reasons"][-1]
     assert stepped(Phase.LEGACY).content["executed"]
 

@@ -531,8 +531,8 @@ def _link(world: World, user: int) -> Callable[[], Any]:
 @operation("repair", (SHADOW, LIVE), user=ON_TARGET, refusals=(RunLocked,))
 def _repair(world: World, user: int) -> Callable[[], Any]:
     if world.phase is SHADOW:
-        return lambda: repair.shadows([COURSE], conf.load(), nothing)
-    return lambda: repair.reverse_shadows(COURSE, conf.load(), nothing)
+        return lambda: repair.write_owed_shadows([COURSE], conf.load(), nothing)
+    return lambda: repair.write_owed_reverse_shadows(COURSE, conf.load(), nothing)
 
 
 @operation("XQueue's submit", (LEGACY, SHADOW), user=ON_LEGACY)

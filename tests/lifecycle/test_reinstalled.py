@@ -28,7 +28,7 @@ def test_shadows_of_an_earlier_installation_are_said_and_can_be_removed_in_legac
     for execute in (False, True):
         refused = step("shadow", execute=execute)
         assert refused.exit_code & ExitCode.DIFFERENCES and not refused.content["executed"]
-        assert "no entry knows" in terminal.render(refused.content)
+        assert "without a ledger entry" in terminal.render(refused.content)
     assert toggles.phase_of(rows.COURSE).phase is Phase.LEGACY
     removed = api.remove_shadows(rows.COURSE, execute=True, progress=rows.ignore).content
     assert (removed["shadows"], removed["removed"]) == (3, 3)

@@ -14,5 +14,5 @@ def no_site(monkeypatch):
 @pytest.fixture
 def quiet(no_site, monkeypatch):
     """Besides, XQueue knows every queue, and graders poll it; test_run.py asks a real one."""
-    monkeypatch.setattr(queues, "known", lambda queue: True)
+    monkeypatch.setattr(queues, "is_known_to_xqueue", lambda queue: True)
     monkeypatch.setattr(queues.legacy_rows, "pulled_since", lambda queue, moment: True)

@@ -150,4 +150,4 @@ def test_places_over_the_bound_are_counted_together(captured, monkeypatch):
 
 
 def test_every_rule_can_be_reported():
-    assert set(preflight.codes()) >= set(row_rules.RULES)
+    assert set(preflight.finding_codes()) >= set(row_rules.RULES)

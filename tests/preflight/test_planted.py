@@ -11,6 +11,7 @@ from migration_shim import api
 from migration_shim.core.data import Leg, Origin
 from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.core.row_rules import RULES
+from migration_shim.lms import lti
 from migration_shim.models import LedgerEntry
 from migration_shim.preflight import queues
 from migration_shim.preflight import rows as preflight_rows
@@ -245,7 +246,7 @@ def test_over_lti_unknown_points_are_a_blocker(monkeypatch, settings):
         is_installed=lambda name: name == "lms.djangoapps.lti_provider",
         get_model=lambda app, model: models[app, model],
     )
-    monkeypatch.setattr(preflight_rows, "apps", apps)
+    monkeypatch.setattr(lti, "apps", apps)
     rows.legacy_row()
     (item,) = findings("lti_points_unknown")
     assert (item["severity"], item["rows"]) == ("blocker", 1)

@@ -123,7 +123,7 @@ def test_a_run_that_fails_is_on_record_as_incomplete(monkeypatch):
     def fail(queue):
         raise OSError("no route")
 
-    monkeypatch.setattr(queues, "known", fail)
+    monkeypatch.setattr(queues, "is_known_to_xqueue", fail)
     rows.legacy_row()
     with pytest.raises(OSError, match="no route"):
         api.preflight(COURSE, rows.ignore)

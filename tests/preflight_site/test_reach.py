@@ -14,7 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 from migration_shim.conf import load
 from migration_shim.db import timeouts
 from migration_shim.models import LegacySubmission
-from migration_shim.preflight import reach
+from migration_shim.preflight import connectivity
 from migration_shim.runs import records as runs
 from sandbox.network import free_port, proxied_session
 from tests.rows import fresh  # noqa: F401
@@ -51,7 +51,7 @@ def site(settings, xqueue_server, app_server, monkeypatch):  # noqa: F811
     """
     monkeypatch.setenv("MIGRATION_SHIM_SUBMIT_DOOR", "1")
     hosts = {"courses.example.edu": app_server.url.removeprefix("http://")}
-    monkeypatch.setattr(reach, "_session", lambda access: proxied_session(hosts))
+    monkeypatch.setattr(connectivity, "_session", lambda access: proxied_session(hosts))
     Group.objects.get(name="xqueue").user_set.set(get_user_model().objects.filter(username="preflight"))
     settings.LMS_ROOT_URL = LMS
     settings.XQUEUE_INTERFACE = {
@@ -89,7 +89,7 @@ def lms(settings):
 
 def found(findings=None):
     """What each finding says; no password is in any of it."""
-    findings = list(reach.findings(load()) if findings is None else findings)
+    findings = list(connectivity.findings(load()) if findings is None else findings)
     shown = repr([finding.document() for finding in findings])
     assert not [password for password in PASSWORDS if password in shown]
     return {finding.rule.code: finding.about for finding in findings}
@@ -286,7 +286,7 @@ def at_the_door(settings):
     def look(url):
         account = {"username": "lms", "password": "door-password"}
         settings.XQUEUE_INTERFACE = {"url": url, "django_auth": account}
-        return found(reach._door())
+        return found(connectivity._door())
 
     return look
 
@@ -303,7 +303,7 @@ def test_a_door_that_does_not_answer_or_is_not_named(at_the_door, settings):
     assert said in {("door_unreachable", f"no answer ({error})") for error in ("InvalidURL", "MissingSchema")}
     assert at_the_door(None) == {"no_door": 'XQUEUE_INTERFACE["url"] is not set'}
     settings.XQUEUE_INTERFACE = None
-    assert found(reach._door()) == {"no_door": 'XQUEUE_INTERFACE["url"] is not set'}
+    assert found(connectivity._door()) == {"no_door": 'XQUEUE_INTERFACE["url"] is not set'}
 
 
 def test_an_endless_answer_is_not_read_to_its_end(at_the_door, service):
@@ -325,7 +325,7 @@ def test_an_endless_answer_is_not_read_to_its_end(at_the_door, service):
 
 def test_a_service_that_says_nothing_is_given_up(at_the_door, service, monkeypatch):
     ended = threading.Event()
-    monkeypatch.setitem(reach._OPTIONS, "timeout", (1, 0.2))
+    monkeypatch.setitem(connectivity._OPTIONS, "timeout", (1, 0.2))
     began = time.monotonic()
     silent = service(lambda handler: ended.wait(60))
     assert at_the_door(silent) == {"door_unreachable": "no answer (ReadTimeout)"}

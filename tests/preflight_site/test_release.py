@@ -9,7 +9,7 @@ from django.core.checks import run_checks
 from migration_shim import checks
 from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.lms import pins
-from migration_shim.preflight import releases
+from migration_shim.preflight import versions
 from migration_shim.target import installed, prediction
 from sandbox.databases import PROJECT_ROOT
 
@@ -17,7 +17,7 @@ REQUIREMENTS = PROJECT_ROOT / "requirements"
 
 
 def found():
-    return {finding.rule.code: finding for finding in releases.findings()}
+    return {finding.rule.code: finding for finding in versions.findings()}
 
 
 def checked():
@@ -34,8 +34,8 @@ def test_the_installed_versions_have_no_finding_but_scaling():
 
 def test_the_bounds_are_those_of_the_package():
     bounds = (REQUIREMENTS / "constraints.txt").read_text(encoding="utf-8")
-    for package, versions in (("edx-submissions", installed.SUPPORTED), ("Django", releases.DJANGO)):
-        first, second = (".".join(map(str, version)) for version in versions)
+    for package, supported in (("edx-submissions", installed.SUPPORTED), ("Django", versions.DJANGO)):
+        first, second = (".".join(map(str, version)) for version in supported)
         assert re.search(rf"^{package}>={re.escape(first)},<{re.escape(second)} ", bounds, re.MULTILINE)
 
 
@@ -53,7 +53,7 @@ def test_another_edx_submissions_is_named(monkeypatch, version, said):
     ("version", "said"), [("4.2.30", True), ("5.2.6", True), ("5.2.7", False), ("5.2.19", False), ("6.0", True)]
 )
 def test_another_django_is_named(monkeypatch, version, said):
-    monkeypatch.setattr(releases.django, "get_version", lambda: version)
+    monkeypatch.setattr(versions.django, "get_version", lambda: version)
     assert ("django_unsupported" in found()) is said
 
 
@@ -112,7 +112,7 @@ def test_a_replaced_pin_is_named_by_check_and_preflight(platform):
 def test_what_is_only_said_keeps_nobody_from_anything(platform):
     platform("django==4.2.24\n")
     assert checked() and checks.complaints() == []
-    checks.refuse()
+    checks.refuse_on_complaints()
 
 
 def test_names_are_compared_as_pip_compares_them(platform):
@@ -192,4 +192,4 @@ def test_what_refuses_no_command_refuses_no_dashboard_watch_or_preflight_either(
     said = run_checks(tags=[checks.TAG])
     assert [message.id for message in said] == ["migration_shim.I020", "migration_shim.I021"]
     assert checks.complaints() == []
-    checks.refuse()
+    checks.refuse_on_complaints()

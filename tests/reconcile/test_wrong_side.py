@@ -59,7 +59,7 @@ def counted(document=None):
 def waiting():
     """How many of those on record wait on legacy: what the watch and the status call for a handoff for."""
     rows.reconcile()
-    return invariants.wrong_side(COURSE)
+    return invariants.wrong_side_count(COURSE)
 
 
 def cured():

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from migration_shim.reports import html as reports_html
+from migration_shim.reports import html_report as reports_html
 from migration_shim.reports import json_report
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples

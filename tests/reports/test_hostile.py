@@ -11,7 +11,7 @@ import pytest
 
 from migration_shim.reports import json_report
 from migration_shim.reports import terminal as text
-from migration_shim.reports.escape import cell, code, visible
+from migration_shim.reports.escape import code_span, csv_cell, printable
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples
 from tests.reports.examples import COURSE
@@ -84,13 +84,13 @@ def test_a_page_shows_hostile_text_and_no_more(name):
     page, calm = Page(render(".html", hostile(HOSTILE[name]))), Page(render(".html", hostile("calm")))
     shape = [(tag, sorted(attributes)) for tag, attributes, _ in page.elements]
     assert shape == [(tag, sorted(attributes)) for tag, attributes, _ in calm.elements]
-    shown = visible(HOSTILE[name])
+    shown = printable(HOSTILE[name])
     [(_, article)] = page.all("article")
     # three of the texts of a card, its own, and the two of its reasons
     assert article.count(shown.strip()) >= 8
     answers = [text for _, text in page.all("pre")]
     assert answers
-    assert set(answers) == {visible(HOSTILE[name], lines=True).strip()}
+    assert set(answers) == {printable(HOSTILE[name], lines=True).strip()}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -103,7 +103,7 @@ def test_no_cell_of_a_table_is_a_formula(name):
         for row in csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter):
             assert [value for value in row if value.strip(" \"'\u00a0`").startswith(tuple(starts))] == []
     # The text is there, apart from the backslash that keeps it from being a formula.
-    bare = visible(HOSTILE[name]).replace("\\", "")
+    bare = printable(HOSTILE[name]).replace("\\", "")
     found = {row["answer"].replace("\\", "") for row in rows if row["row"] == "divergence"}
     assert found == {bare}
     assert {row["queue"].replace("\\", "") for row in rows if row["row"] == "problem"} == {bare}
@@ -111,9 +111,9 @@ def test_no_cell_of_a_table_is_a_formula(name):
 
 def test_a_cell_keeps_what_is_no_formula():
     for value in (COURSE, "block-v1:ExU+PY1+2026+type@problem+block@a", "legacy 1, target -1", "a;b", 12, 0.5):
-        assert cell(value) == value
-    assert cell("=1") == "\\=1"
-    assert cell(-5) == -5
+        assert csv_cell(value) == value
+    assert csv_cell("=1") == "\\=1"
+    assert csv_cell(-5) == -5
 
 
 CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
@@ -128,12 +128,12 @@ def test_markdown_keeps_its_tables_and_has_no_markup_of_a_row(name):
 
 
 def test_a_code_span_holds_any_text():
-    assert code("a`b") == "`` a`b ``"
-    assert code("``") == "``` `` ```"
-    assert code("a|b") == "`a\\|b`"
+    assert code_span("a`b") == "`` a`b ``"
+    assert code_span("``") == "``` `` ```"
+    assert code_span("a|b") == "`a\\|b`"
     # After a backslash, readers of Markdown do not agree on what an escaped pipe is.
-    assert code("a\\|b") == "`a\\\\x7cb`"
-    assert code(" ") == code("") == "–"  # noqa: RUF001
+    assert code_span("a\\|b") == "`a\\\\x7cb`"
+    assert code_span(" ") == code_span("") == "–"  # noqa: RUF001
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -154,7 +154,7 @@ def test_the_terminal_gets_one_line_for_a_line(name):
     printed = text.render(report.reconcile)
     assert [char for char in printed if acts(char, "\n")] == []
     assert len(printed.split("\n")) == len(text.render(hostile("calm").reconcile).split("\n"))
-    assert visible(HOSTILE[name]) in printed
+    assert printable(HOSTILE[name]) in printed
 
 
 SECRETS = ("cafe1b3b73d49907bd901eacd552484d", "lms_key", "pullkey", "xqueue_header", "lms_callback_url", "s3cr3t")

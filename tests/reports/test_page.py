@@ -12,7 +12,7 @@ import pytest
 from django.template import Engine
 from django.utils import translation
 
-from migration_shim.reports import html as reports_html
+from migration_shim.reports import html_report as reports_html
 from tests.reports import examples
 from tests.reports.reading import Page
 

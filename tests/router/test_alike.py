@@ -133,7 +133,7 @@ def quiet(monkeypatch):
     from migration_shim.preflight import queues, site
 
     monkeypatch.setattr(site, "site_findings", lambda course_id, settings: [])
-    monkeypatch.setattr(queues, "known", lambda queue: True)
+    monkeypatch.setattr(queues, "is_known_to_xqueue", lambda queue: True)
 
 
 def test_an_entry_is_written_for_one_that_is_stored_only(legacy):

@@ -210,7 +210,7 @@ def test_a_body_that_cannot_be_made_again_is_owed_no_longer(residue, reason, leg
     drain()
     entry = one.entry()
     assert (entry.legacy_leg, entry.legacy_reason, entry.copy_due) == ("failed", reason, None)
-    assert repair.reverse_shadows(COURSE, conf.load(), lambda: None) == {"owed": 0, "started": 0}
+    assert repair.write_owed_reverse_shadows(COURSE, conf.load(), lambda: None) == {"owed": 0, "started": 0}
 
 
 # What is sent again

@@ -122,5 +122,5 @@ def test_where_xqueue_is_asked_first_nothing_is_new(phase, legacy):
 
 def test_before_the_first_round_nothing_is_said():
     put_course_in("live")
-    assert unknown_queues.last_seen_new() == {}
+    assert unknown_queues.new_queues_of_last_watch() == {}
     assert status()[0]["new_queues"] == []

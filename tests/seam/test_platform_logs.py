@@ -24,7 +24,7 @@ from migration_shim.doors import grader_login, submit_login, views
 from migration_shim.ledger import entries, hosts
 from migration_shim.logfilter import FencedResults
 from migration_shim.models import LedgerEntry
-from migration_shim.preflight import tracking as preflight_tracking
+from migration_shim.preflight import tracking_log as preflight_tracking
 from migration_shim.settings import common, production, tracking
 from migration_shim.target import results, writer
 from sandbox.lms.models import LearnerEffect

@@ -114,7 +114,7 @@ def test_a_map_of_another_shape_is_refused_by_name(settings, value):
 def test_the_configuration_of_watchers_offers_the_map(shim):
     rows.legacy_row(1)
     rows.backfill()
-    configuration = graders.configuration(rows.COURSE)
+    configuration = graders.watcher_configuration(rows.COURSE)
     offered = configuration["MIGRATION_SHIM"]["GRADER_QUEUES"]
     assert sorted(queue for queues in offered.values() for queue in queues) == [rows.QUEUE, SHADOW]
     accounts = {server["AUTH"][0] for server in configuration["xqueue_servers.json"].values()}

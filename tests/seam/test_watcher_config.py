@@ -79,7 +79,7 @@ def test_the_suffixes_are_the_settings(shim):
     shim(SHADOW_QUEUE_SUFFIX="-copy", REVERSE_QUEUE_SUFFIX="-back")
     rows.legacy_row(1)
     rows.backfill()
-    configuration = graders.configuration(rows.COURSE)
+    configuration = graders.watcher_configuration(rows.COURSE)
     assert set(polled(configuration)) == {
         ("legacy", "exu-py1"),
         ("legacy", "exu-py1-back"),
@@ -113,4 +113,4 @@ def test_it_names_no_account_and_no_password(printed):
 
 
 def test_a_course_without_entries_has_nothing_to_poll():
-    assert polled(graders.configuration("course-v1:ExU+NONE+1")) == []
+    assert polled(graders.watcher_configuration("course-v1:ExU+NONE+1")) == []

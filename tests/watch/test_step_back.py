@@ -198,7 +198,7 @@ def test_a_step_is_recorded_whole_or_not_at_all(answering, monkeypatch):
     def killed(*args, **kwargs):
         raise Killed
 
-    monkeypatch.setattr("migration_shim.watch.guard.Checkpoint.objects.update_or_create", killed)
+    monkeypatch.setattr("migration_shim.watch.step_back.Checkpoint.objects.update_or_create", killed)
     with pytest.raises(Killed):
         world.watch()
     assert (world.phase_of(), world.recorded()) == ("live", "live")

@@ -141,14 +141,14 @@ def test_a_reconcile_of_all_courses_passes_over_one_that_is_being_reconciled():
 def test_a_status_of_many_courses_survives_any_exception_of_one_and_names_it(monkeypatch, caplog):
     for course in (ODD, PLAIN):
         world.stand("shadow", course)
-    looked = status.attention
+    looked = status.course.attention
 
     def attention(course):
         if course["course"] == ODD:
             raise KeyError(SECRET)
         return looked(course)
 
-    monkeypatch.setattr(status, "attention", attention)
+    monkeypatch.setattr(status.course, "attention", attention)
     document = api.status([ODD, PLAIN])
     content = validate(document.content)
     assert content["problems"] == [{"course": ODD, "said": "KeyError"}]

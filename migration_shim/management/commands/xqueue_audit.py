@@ -22,7 +22,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
         parser.add_argument(
@@ -33,12 +33,12 @@ class Command(ShimCommand):
             "log that was made anew as a whole",
         )
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
-        """It only reads."""
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
+        """Return True: the command only reads."""
         return True
 
     def document(self, *, course: list[str] | None, against: Path | None, **options: Any) -> Document:
-        """The log."""
+        """Return the log."""
         if against is None:
             return audit.run(course or [])
         try:

@@ -11,7 +11,7 @@ from ...backfill.start import start
 from ...core.data import Document
 from ..command import ShimCommand, course_id, positive
 
-#: Options that mean something in one mode only.
+#: Options of ``--mode shadow`` only.
 _SHADOW_ONLY = ("history", "per_problem", "collided", "unsampled", "workers")
 
 
@@ -26,7 +26,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--mode", choices=[mode.value for mode in Mode], required=True, help="what to do")
         scope = parser.add_mutually_exclusive_group(required=True)
@@ -52,12 +52,12 @@ class Command(ShimCommand):
         )
         parser.add_argument("--workers", choices=("celery",), help="let the LMS's Celery workers do the writing")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
-        """Rows on the target come back whatever a door is given."""
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
+        """Return whether rows are returned to legacy, which no complaint may hold up."""
         return options["mode"] == Mode.RETURN
 
     def document(self, **options: Any) -> Document:
-        """What became of all rows read."""
+        """Return what became of all rows read."""
         if problem := _contradiction(options):
             self.usage_error(problem)
         request = Request(
@@ -80,7 +80,7 @@ class Command(ShimCommand):
 
 
 def _contradiction(options: dict[str, Any]) -> str:
-    """What is wrong with the options together; empty when they make sense."""
+    """Return which options contradict each other, in words; empty if none do."""
     mode = Mode(options["mode"])
     for name in _SHADOW_ONLY:
         if options[name] and mode is not Mode.SHADOW:

@@ -11,9 +11,9 @@ from opaque_keys.edx.keys import CourseKey
 
 from ...core.data import Document, ExitCode, Phase
 from ...cutover import release, waves
-from ...cutover import steps as cutover
+from ...cutover import steps as cutover_steps
 from ...ledger import counts, stamp
-from ..command import ShimCommand, course_id, operator, positive, sentence
+from ..command import ShimCommand, course_id, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -26,7 +26,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument(
@@ -47,7 +47,7 @@ class Command(ShimCommand):
             "must be this one",
         )
         parser.add_argument("--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt")
-        parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the record")
+        parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
         parser.add_argument(
             "--wave",
@@ -77,16 +77,16 @@ class Command(ShimCommand):
         )
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
-        """Nothing keeps a course from its way back. Removing shadows is none."""
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
+        """Return whether the call is a step back to legacy, which no complaint may hold up."""
         return self.is_way_back(options)
 
     def is_way_back(self, options: dict[str, Any]) -> bool:
-        """A step to legacy."""
+        """Return whether the call is a step to legacy; the removal of shadows is not."""
         return options["to"] is Phase.LEGACY and not options["remove_shadows"]
 
     def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
-        """The plan, or what was done."""
+        """Return the plan, or what was done."""
         if (options["adopt"] is None) is (to is None):
             self.usage_error("--to goes with every step, and not with --adopt")
         if to is None:
@@ -103,16 +103,16 @@ class Command(ShimCommand):
             )
         if options["remove_shadows"]:
             progress = self.progress("removing shadows")
-            return cutover.remove_shadows(courses[0], execute=execute, progress=progress)
+            return cutover_steps.remove_shadows(courses[0], execute=execute, progress=progress)
         if options["release"]:
             return release.run(courses[0], override=options["override"], **who)
         if options["course"] and len(courses) == 1:
-            return cutover.run(courses[0], to, override=options["override"], **who)
+            return cutover_steps.run(courses[0], to, override=options["override"], **who)
         return waves.run(courses, to, override=options["override"], limit=options["wave"], **who)
 
 
 def _courses_of(org: str | None, file: Path | None) -> list[str]:
-    """The courses of an organisation or of a file; a wrong call where there are none."""
+    """Return the courses of an organisation or of a file; raise ``CommandError`` if there are none."""
     if file is None:
         courses = [known for known in counts.known_courses() if CourseKey.from_string(known).org == org]
         if not courses:

@@ -1,4 +1,4 @@
-"""``xqueue_fail``: end what no grader gives a result for."""
+"""``xqueue_fail``: fail submissions on the target for which no grader returns a result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...delivery import ungradable
-from ..command import ShimCommand, course_id, operator, positive, sentence
+from ..command import ShimCommand, course_id, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -20,7 +20,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
         parser.add_argument(
@@ -31,11 +31,11 @@ class Command(ShimCommand):
             help="a submission's id on the target, as the plan shows it; may be repeated. Without it: all that were "
             "handed out in vain",
         )
-        parser.add_argument("--reason", type=sentence, required=True, metavar="TEXT", help="why, for the record")
+        parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--execute", action="store_true", help="do it")
 
     def document(
         self, *, course: str, submission: list[int] | None, reason: str, execute: bool, **options: Any
     ) -> Document:
-        """What is to be failed, or was."""
+        """Return which submissions are to be failed, or were."""
         return ungradable.fail(course, submission or [], reason=reason, user=operator(), execute=execute)

@@ -17,13 +17,13 @@ class Command(ShimCommand):
     help = "The verdict of a course, from stored evidence: PASS, FAIL, INCONCLUSIVE or STALE, with every reason."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
         parser.add_argument("--explain", action="store_true", help="show the counts and the arithmetic in the text")
 
     def document(self, *, course: str, explain: bool, **options: Any) -> Document:
-        """The verdict."""
+        """Return the verdict."""
         answer = gate.run_gate(course)
         if not explain and options["format"] == "text":
             content = {key: value for key, value in answer.content.items() if key != "evidence"}

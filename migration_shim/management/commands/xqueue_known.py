@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from ...core.data import GRAVE, DivergenceClass, Document, ExitCode
 from ...cutover import cures
 from ...ledger import known_differences
-from ..command import ShimCommand, course_id, operator, positive, sentence
+from ..command import ShimCommand, course_id, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -21,7 +21,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument(
@@ -44,7 +44,10 @@ class Command(ShimCommand):
         parser.add_argument("--queue", default="", metavar="NAME", help="with --add: only this queue")
         parser.add_argument("--problem", default="", metavar="KEY", help="with --add: only this problem (usage key)")
         parser.add_argument(
-            "--reason", type=sentence, metavar="TEXT", help="why it is harmless, or what was done about it (required)"
+            "--reason",
+            type=nonempty_text,
+            metavar="TEXT",
+            help="why it is harmless, or what was done about it (required)",
         )
         parser.add_argument(
             "--days", type=positive, default=30, metavar="N", help="with --add: it bites again after N days (30)"
@@ -52,7 +55,7 @@ class Command(ShimCommand):
         parser.add_argument("--user", metavar="NAME", help="who answers for it (default: who runs this)")
 
     def document(self, **options: Any) -> Document:
-        """The register, as it is afterwards."""
+        """Return the register as it is afterwards."""
         if options["withdraw"] is not None:
             return known_differences.withdraw(options["withdraw"])
         if options["cure"] is not None:

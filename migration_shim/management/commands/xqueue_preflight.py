@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document
-from ...preflight import run as preflight
+from ...preflight import run as preflight_run
 from ..command import ShimCommand, course_id
 
 
@@ -20,7 +20,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course to look at")
 
@@ -31,10 +31,10 @@ class Command(ShimCommand):
             "shadows, to see whether a grader polls it; run again without it once the graders had time",
         )
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
-        """It reads, and has what the checks find among its findings, as blockers."""
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
+        """Return True: the command only reads, and reports the complaints of the checks as blockers."""
         return True
 
     def document(self, *, course: str, probe: bool, **options: Any) -> Document:
-        """The findings."""
-        return preflight.run(course, self.progress("preflight"), probe=probe)
+        """Return the findings."""
+        return preflight_run.run(course, self.progress("preflight"), probe=probe)

@@ -22,7 +22,7 @@ from ..command import ShimCommand, course_id
 
 
 def output_path(value: str) -> Path:
-    """An argparse type: a path in a folder that is there; else an hour's run would end in nothing."""
+    """Parse a path in an existing folder, as an argparse type, so that a long run does not fail at its end."""
     path = Path(value)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
@@ -30,7 +30,7 @@ def output_path(value: str) -> Path:
 
 
 def report_path(value: str) -> Path:
-    """An argparse type: a path whose ending picks a format that is there."""
+    """Parse a path whose ending names a format of reports, as an argparse type."""
     path = output_path(value)
     if path.suffix not in RENDERERS:
         raise argparse.ArgumentTypeError(f"{value!r} does not end in {' or '.join(RENDERERS)}")
@@ -46,7 +46,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         scope = parser.add_mutually_exclusive_group(required=True)
         scope.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
@@ -88,14 +88,14 @@ class Command(ShimCommand):
         )
 
     def document(self, **options: Any) -> Document:
-        """The comparison."""
+        """Return the comparison's document, after the reports asked for are written."""
         courses = options["course"] or counts.known_courses()
         content = options["include_content"]
         if options["relink"]:
             lost = linking.relink()
             self.stderr.write(f"All rows are linked anew; {lost} entries had a row that is not there any more.")
         wanted = bool(options["report"] or options["divergences"])  # else none is read
-        # Divergences wait in a file, not in memory: there may be very many, and each report reads them once.
+        # Divergences are kept in a file, not in memory: there may be very many, and every report reads them once.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
 
             def keep(divergence: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ class Command(ShimCommand):
 
 
 def _write(path: Path, chunks: Iterable[str], *, private: bool) -> None:
-    """Write a file as a whole or not at all: an older report is never left half overwritten."""
+    """Write a file completely or not at all; an older report is never left half overwritten."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
 

@@ -11,12 +11,12 @@ from django.db import OperationalError, close_old_connections
 from ... import toggles
 from ...core.data import Document
 from ...reports import prometheus
-from ...status import document as status
+from ...status import document as status_document
 from ..command import ShimCommand, course_id
 
-#: Seconds between two screens; longer where reading takes long, so that watching never becomes a load.
+#: Seconds between two screens; longer where reading takes long, to keep the load low.
 PAUSE = 5.0
-#: Home, and clear to the end of the screen.
+#: Escape codes: cursor home, and clear the screen.
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -30,7 +30,7 @@ class Command(ShimCommand):
     formats = {**ShimCommand.formats, "prometheus": prometheus.render}
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
         parser.add_argument(
@@ -45,16 +45,16 @@ class Command(ShimCommand):
             "courses, and the XQUEUES lines",
         )
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
-        """It only reads."""
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
+        """Return True: the command only reads."""
         return True
 
     def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:
-        """The status."""
-        return status.run(course, watcher_config=watcher_config)
+        """Return the status."""
+        return status_document.run(course, watcher_config=watcher_config)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print it once, or until somebody ends it."""
+        """Print the status once, or with ``--watch`` until Ctrl-C."""
         if not options["watch"]:
             super().handle(*args, **options)
             return
@@ -63,21 +63,21 @@ class Command(ShimCommand):
         try:
             while True:
                 took = self._round(options)
-                # Nobody else ends a connection that has died in the meantime: there is no request here.
+                # There is no request whose end would close a connection that has died in the meantime.
                 close_old_connections()
                 time.sleep(max(PAUSE, 10 * took))
         except KeyboardInterrupt:
             self.stdout.write("")
 
     def _round(self, options: dict[str, Any]) -> float:
-        """One screen; how many seconds it took."""
+        """Print one screen, and return how many seconds it took."""
         began = time.monotonic()
         toggles.new_work_cycle()
         try:
             answer = self.answer(options)
             shown, self.exit_code = self.formats["text"](answer.content), answer.exit_code
         except OperationalError as error:
-            # It may be back in a moment, and that is what somebody who watches waits for.
+            # The database may be back in a moment, so watching goes on.
             shown = f"The LMS's database does not answer ({type(error).__name__}); trying again."
         self.stdout.write((CLEAR if self.stdout.isatty() else "") + shown)
         self.stdout.flush()

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...delivery import undelivered
-from ..command import ShimCommand, course_id, operator, sentence
+from ..command import ShimCommand, course_id, nonempty_text, operator
 
 
 class Command(ShimCommand):
@@ -20,18 +20,18 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
         parser.add_argument("--learners", action="store_true", help="name the learners' user ids; needs --reason")
-        parser.add_argument("--reason", type=sentence, metavar="TEXT", help="why they are looked up, for the log")
+        parser.add_argument("--reason", type=nonempty_text, metavar="TEXT", help="why they are looked up, for the log")
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
-        """It looks, and changes nothing."""
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
+        """Return True: the command only reads, and notes a look-up in the log."""
         return True
 
     def document(self, *, course: str, learners: bool, reason: str | None, **options: Any) -> Document:
-        """Who is undelivered."""
+        """Return the undelivered submissions."""
         if learners and not reason:
             self.usage_error("--learners needs --reason: looking a learner up is written down")
         return undelivered.listing(course, learners=learners, reason=reason or "", user=operator())

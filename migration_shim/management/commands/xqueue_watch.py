@@ -10,7 +10,7 @@ from django.db import connections
 from ...core.data import Document, ExitCode
 from ...runs.control import Control, Stopped
 from ...toggles import kill_switch_ignored
-from ...watch import round as watch
+from ...watch import round as watch_round
 from ..command import ShimCommand, course_id, positive
 
 EVERY = 300
@@ -26,7 +26,7 @@ class Command(ShimCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Options."""
+        """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--once", action="store_true", help="one round, for cron")
         parser.add_argument(
@@ -45,16 +45,16 @@ class Command(ShimCommand):
             help="drop residue and stored contents that are due; else, unless WATCH_PURGE is on, they are only counted",
         )
 
-    def goes_on(self, options: dict[str, Any]) -> bool:
-        """It holds courses to their bounds and hands back; what the checks find is a problem of every round."""
+    def tolerates_complaints(self, options: dict[str, Any]) -> bool:
+        """Return True: the watch must go on, and each round lists the complaints of the checks as a problem."""
         return True
 
     def document(self, **options: Any) -> Document:
-        """One round."""
-        return watch.run(options["course"], purge=options["purge"])
+        """Return the document of one round."""
+        return watch_round.run(options["course"], purge=options["purge"])
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """One round, or round after round until a signal ends it."""
+        """Run one round, or round after round until a signal ends it."""
         if options["once"]:
             super().handle(*args, **options)
             return
@@ -65,13 +65,13 @@ class Command(ShimCommand):
                     self.stdout.flush()
                     self._pause(control, options["every"])
                     super().handle(*args, **options)
-                except Stopped:  # in the pause, of which the last document knows nothing
+                except Stopped:  # during the pause, which is in no document
                     self.exit_code |= ExitCode.STOPPED
-                except Exception as error:  # a later round may fare better
+                except Exception as error:  # a later round may succeed
                     self.stderr.write(f"No round: {error if isinstance(error, CommandError) else type(error).__name__}")
 
     def _pause(self, control: Control, seconds: int) -> None:
-        """No connection outlives it: the server may have closed it by the end."""
+        """Close all connections, which the server may close in the meantime, and sleep."""
         for connection in connections.all():
             if not connection.in_atomic_block:
                 connection.close()

@@ -1,4 +1,4 @@
-"""Problems and courses that edx-submissions' database takes for one: a grade of the one would go to the other."""
+"""Findings about names that edx-submissions' database takes for one: a grade for one would go to the other."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ..target import collation
 
 def findings(course_id: str, problems: Collection[str]) -> Iterator[Finding]:
     """
-    What differs only in what the database passes over (case, and as the collation has it, accents and blanks).
+    Yield a finding for problems or courses whose names differ only in what the database ignores when it compares.
+
+    That is case and, depending on the collation, accents and blanks.
 
     Args:
         course_id: the course.
-        problems: the usage keys that its rows name; those of the ledger are looked at besides.
+        problems: the usage keys that its rows name; those of the ledger are added.
     """
     entries = LedgerEntry.objects.filter(course_id=course_id).order_by()
     known = {*problems, *entries.values_list("item_id", flat=True).distinct()}

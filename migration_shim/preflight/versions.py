@@ -1,4 +1,4 @@
-"""The release that the app is installed in: versions, the platform's pins, and who of both can call whom."""
+"""Findings about installed versions: supported ranges, the platform's pins, and whether its sender still works."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..core.site_rules import SITE_RULES as RULES
 from ..lms import pins
 from ..target import installed, prediction
 
-#: From the first version on, and under the second. As in requirements/constraints.txt.
+#: Supported from the first version on and below the second, as in requirements/constraints.txt.
 DJANGO = ((5, 2, 7), (5, 3))
 
 
 def findings() -> Iterator[Finding]:
-    """What is wrong with versions, and what follows from those that are installed."""
+    """Yield the findings about installed versions."""
     yield from _versions()
     if replaced := pins.replaced_pins():
         yield found(RULES["pins_replaced"], about="; ".join(map(str, replaced)))
@@ -36,10 +36,10 @@ def _versions() -> Iterator[Finding]:
 
 
 def _scaling() -> Iterator[Finding]:
-    """What a release of edx-submissions before 4.0.2 makes of a share of the points."""
+    """Yield a finding if edx-submissions stores scores unscaled, as releases before 4.0.2 do."""
     try:
         scales = prediction.scales()
     except PredictionUnavailable:
-        scales = True  # said once, for the course: scores_unpredictable
+        scales = True  # reported once, as scores_unpredictable
     if not scales:
         yield found(RULES["scores_not_scaled"], about=f"edx-submissions {installed.version()}")

@@ -1,7 +1,7 @@
 """
-Who answers where: XQueue, whatever the LMS submits to, and the watcher seam, each with the accounts configured here.
+Findings about connections: XQueue, the address that the LMS submits to, and the watcher seam, with their accounts.
 
-All from where this runs. A login is the only thing that it leaves behind, at the system that was logged in to.
+All are tried from this process. It leaves nothing behind but a login at each system.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from ..status.graders import seam_url
 
 #: Seconds to connect, and between two parts of an answer.
 TIMEOUT = (3.05, 5.0)
-#: No redirect: the LMS's client and the watchers see other statuses than 200 as errors, or log in again.
+#: No redirects: the LMS's client and the watchers take any status but 200 for an error, or log in again.
 _OPTIONS: dict[str, Any] = {"timeout": TIMEOUT, "allow_redirects": False, "stream": True}
-#: Bytes of an answer that are read, and characters of it that are shown: anything may answer.
+#: Bytes of an answer that are read, and characters of it that are shown: the answer may be anything.
 _READ, _SHOWN = 65536, 200
-#: A queue that nobody has: whoever says so has let us in.
+#: A queue that does not exist. Only a service that has accepted the login says so.
 _QUEUE = "migration_shim.preflight"
 _POLL = f"get_queuelen/?queue_name={_QUEUE}"
-#: What XQueue's ``submit``, and our door's, says to whoever is logged in and does not post.
+#: The answer of ``submit``, XQueue's and our door's, to a logged-in GET.
 _LET_IN = "Queue requests should use HTTP POST"
 
+#: Return code and content, as XQueue's replies have them.
 Answer = tuple[Any, Any]
 
 
 def findings(settings: ShimSettings) -> Iterator[Finding]:
-    """What answers at none of the places where something should, or is something else."""
+    """Yield a finding for each address that does not answer, refuses the account, or is another service."""
     yield from _xqueue()
     if not settings.python_door:  # with it, the platform's address of XQueue is not used
         yield from _door()
@@ -61,7 +62,7 @@ def _xqueue() -> Iterator[Finding]:
 
 
 def _door() -> Iterator[Finding]:
-    """What the LMS's own client would submit to; source: ``capa/xqueue_interface.py``."""
+    """Yield the findings about where the LMS submits. Source: edx-platform, ``capa/xqueue_interface.py``."""
     platform = getattr(django_settings, "XQUEUE_INTERFACE", None) or {}
     if not platform.get("url"):
         yield found(RULES["no_door"], about='XQUEUE_INTERFACE["url"] is not set')
@@ -100,14 +101,14 @@ def _seam(settings: ShimSettings) -> Iterator[Finding]:
         access = LegacyAccess(url=url, username=name, password=password, basic_auth=None, timeout=TIMEOUT)
         took: list[float] = []
         error, content = _answer(functools.partial(_polled, access, _POLL, took))
-        if error and content != f"Queue '{_QUEUE}' not found":  # which is what GRADER_QUEUES says to most
+        if error and content != f"Queue '{_QUEUE}' not found":  # the answer to an account that GRADER_QUEUES limits
             yield found(RULES["seam_refuses"], about=f"{name}: {_shown(content, access)}")
         elif took and took[0] > settings.hand_out_seconds:
             yield found(RULES["seam_slow"], about=f"{name}: {took[0]:.1f} s, of {settings.hand_out_seconds:g}")
 
 
 def _health(access: LegacyAccess) -> str | None:
-    """What a process of this app says of its submit door, "open" or "closed"; None where no such process answers."""
+    """Return the state of the submit door, "open" or "closed"; None where no process of this app answers."""
     error, content = _answer(lambda: (0, _text(_session(access).get(f"{access.url}/healthz", **_OPTIONS))))
     try:
         said = None if error else json_text.loads(content)
@@ -117,7 +118,7 @@ def _health(access: LegacyAccess) -> str | None:
 
 
 def _polled(access: LegacyAccess, action: str, took: list[float] | None = None) -> Answer:
-    """Log in, as a watcher and the LMS do, and ask once; what was answered, and in ``took`` after how many seconds."""
+    """Log in as a watcher and the LMS do, send one request and return the answer; ``took`` gets its seconds."""
     session, url = _session(access), f"{access.url}/xqueue"
     form = {"username": access.username, "password": access.password}
     error, content = _reply(session.post(f"{url}/login/", data=form, headers={"Referer": f"{url}/login/"}, **_OPTIONS))
@@ -158,7 +159,7 @@ def _text(response: requests.Response) -> str:
 
 
 def _answer(ask: Callable[[], Answer]) -> Answer:
-    """Return code and content of an answer; 1 and the kind of the failure where there is none."""
+    """Return code and content of the answer; 1 and the kind of failure where none came in time."""
     try:
         return timeouts.call(ask)
     except (requests.RequestException, TimeoutError) as error:
@@ -166,6 +167,6 @@ def _answer(ask: Callable[[], Answer]) -> Answer:
 
 
 def _shown(content: Any, access: LegacyAccess) -> str:
-    """An answer's words, cut; never those of a service that sends back what it was told."""
+    """Return the text of an answer, cut, and without the password if the service sent it back."""
     said = str(content)
     return "an answer with the password in it" if access.password and access.password in said else said[:_SHOWN]

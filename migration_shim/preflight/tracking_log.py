@@ -1,4 +1,4 @@
-"""Whether the platform's tracking log would hold what comes to our URLs: callback URLs, keys, replies."""
+"""Findings about the platform's tracking log, which may hold what is sent to our URLs: callback URLs, keys, replies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, get_script_prefix, reverse
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 
-#: Every URL of ours by its name, with what its path holds.
+#: Every URL of ours by its name, with the arguments of its path.
 URLS: dict[str, list[str]] = {
     "get_submission": [],
     "put_result": [],
@@ -23,12 +23,12 @@ URLS: dict[str, list[str]] = {
     "sink": ["0" * 32],
     "healthz": [],
 }
-#: In whichever module a release of the platform keeps it.
+#: The class; its module differs between releases of the platform.
 _MIDDLEWARE = "TrackMiddleware"
 
 
 def findings() -> Iterator[Finding]:
-    """Which of our paths the middleware would write down, matched as it matches them."""
+    """Yield a finding with those of our paths that the tracking middleware would log."""
     if not any(path.rpartition(".")[2] == _MIDDLEWARE for path in django_settings.MIDDLEWARE):
         return
     try:
@@ -44,7 +44,7 @@ def _paths() -> Iterator[str]:
     for name, held in URLS.items():
         try:
             path = reverse(f"migration_shim:{name}", args=held)
-        except NoReverseMatch:  # not mounted: nothing can come there
+        except NoReverseMatch:  # not mounted: no request can get there
             continue
         yield "/" + path.removeprefix(get_script_prefix())  # the middleware sees PATH_INFO
 

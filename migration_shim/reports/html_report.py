@@ -1,7 +1,7 @@
 """
-The report as one HTML file that asks nothing of the network and runs no script.
+The report as one HTML file that loads nothing from the network and runs no script.
 
-Django's template engine escapes every value. The page's own policy allows nothing but its one style sheet, by digest.
+Django's template engine escapes every value. The page's own policy allows only its one style sheet, by digest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.template import Context, Engine
 
-from .escape import shown
+from .escape import escaped
 from .html_context import course_view
 from .report import KNOWN, OVERRIDE, Report, samples
 
@@ -25,7 +25,7 @@ _FOLDER = Path(__file__).parent / "templates"
 
 @cache
 def _engine() -> Engine:
-    """An engine of our own: the host project's may be configured in any way, or be another one."""
+    """Return an engine of our own: that of the host project may be configured in any way, or be another one."""
     return Engine(dirs=[str(_FOLDER)])
 
 
@@ -35,7 +35,7 @@ def _style() -> str:
 
 
 def render(report: Report) -> Iterator[str]:
-    """The page."""
+    """Yield the page in one piece."""
     shown_samples = samples(report, EACH)
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -46,10 +46,10 @@ def render(report: Report) -> Iterator[str]:
         "complete": report.reconcile["complete"],
         "compared": report.reconcile["compared"],
         "of": report.reconcile["of"],
-        "problems": [{key: shown(item[key]) for key in item} for item in report.reconcile.get("problems", ())],
+        "problems": [{key: escaped(item[key]) for key in item} for item in report.reconcile.get("problems", ())],
         "courses": [course_view(report, course, shown_samples) for course in report.reconcile["courses"]],
-        "overrides": [{key: shown(item[key]) for key in OVERRIDE} for item in report.overrides],
-        "known_differences": [{key: shown(item[key]) for key in KNOWN} for item in report.known_differences],
+        "overrides": [{key: escaped(item[key]) for key in OVERRIDE} for item in report.overrides],
+        "known_differences": [{key: escaped(item[key]) for key in KNOWN} for item in report.known_differences],
         "with_content": report.content is not None,
     }
     # A number in the host's language ("12,5") would be no number in a chart.

@@ -1,11 +1,11 @@
-"""The report as Markdown, for an issue or a wiki. What comes from rows stands in code spans: none of it is markup."""
+"""The report as Markdown, for an issue or a wiki. Text from rows stands in code spans, so that none of it is markup."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .escape import code
+from .escape import code_span
 from .report import (
     ABSENT,
     KNOWN,
@@ -17,8 +17,8 @@ from .report import (
     Report,
     Sample,
     counts,
-    facts,
     next_command,
+    provenance,
     quantiles,
     samples,
 )
@@ -28,7 +28,7 @@ EACH = 10
 
 
 def render(report: Report) -> Iterator[str]:
-    """The text."""
+    """Yield the text in parts."""
     content = report.reconcile
     yield "# Reconcile report\n\n"
     yield f"Compared {content['compared']} of {content['of']}. Made {report.made_at}.\n"
@@ -50,18 +50,18 @@ def render(report: Report) -> Iterator[str]:
 
 
 def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[str]:
-    yield f"\n## {code(course['course'])}\n\n"
+    yield f"\n## {code_span(course['course'])}\n\n"
     gate = report.gates.get(course["course"])
     if gate is not None:
         yield f"**{gate['verdict']}**\n\n"
-        yield from (f"- because {code(reason)}\n" for reason in gate["reasons"])
-        yield from (f"- needed: {code(item)}\n" for item in gate["needed"])
-        yield from (f"- way out: {code(item)}\n" for item in gate.get("ways_out", ()))
-        yield from (f"- note: {code(item)}\n" for item in gate.get("notes", ()))
+        yield from (f"- because {code_span(reason)}\n" for reason in gate["reasons"])
+        yield from (f"- needed: {code_span(item)}\n" for item in gate["needed"])
+        yield from (f"- way out: {code_span(item)}\n" for item in gate.get("ways_out", ()))
+        yield from (f"- note: {code_span(item)}\n" for item in gate.get("notes", ()))
         yield "\n"
     yield f"Compared {course['compared']} of {course['of']}.\n\n"
     if command := next_command(report, course):
-        yield f"Next: {code(command)}\n\n"
+        yield f"Next: {code_span(command)}\n\n"
     numbers = counts(course) | {key.replace("_", " "): course[key] for key in PROOFS}
     yield from _table(("result", "count"), numbers.items())
     yield "\n### Problem by problem\n\n"
@@ -81,14 +81,14 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield "\n### By day of arrival\n\n"
     yield from _table(("day", "compared", "diverged"), _values(course, "daily", ("day", "compared", "diverged")))
     for sample in found:
-        yield f"\n### {code(sample.klass)}: {len(sample.items)} of {sample.number}\n\n"
+        yield f"\n### {code_span(sample.klass)}: {len(sample.items)} of {sample.number}\n\n"
         keys = ["what", "problem", "entry", "legacy_id", "submission_id", "learner", "arrived_at", "known"]
         keys += LEARNER_CONTENT if report.content is not None else ()
         yield from _table(keys, [[item[key] for key in keys] for item in sample.items])
     if found:
         yield "\nEvery divergence: `xqueue_reconcile` with `--divergences PATH.jsonl`.\n"
     yield "\n### What this rests on, and what it leaves out\n\n"
-    yield from _table(("fact", "value"), facts(report, course))
+    yield from _table(("fact", "value"), provenance(report, course))
 
 
 def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] | None:
@@ -97,7 +97,7 @@ def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] 
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]] | None) -> Iterator[str]:
-    """A table; ``rows`` None says that the document has none, which is not the same as none found."""
+    """Yield a table. ``rows`` is None if the document lacks the key, and empty if nothing was found."""
     if rows is None:
         yield f"{ABSENT.capitalize()}.\n"
         return
@@ -107,4 +107,4 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]] | None) -> Iterato
 
 
 def _cell(value: Any) -> str:
-    return str(value) if isinstance(value, int | float) else code("" if value is None else value)
+    return str(value) if isinstance(value, int | float) else code_span("" if value is None else value)

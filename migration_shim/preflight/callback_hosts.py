@@ -1,4 +1,4 @@
-"""Whose rows legacy holds of a course, and whose the ledger is: one XQueue can serve several LMSs."""
+"""Findings about callback hosts: one XQueue can serve several LMSs, so rows and the ledger may be another LMS's."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..core.findings import WARNING, Finding, found
 from ..core.hosts import whose
 from ..core.site_rules import SITE_RULES as RULES
 from ..ledger import hosts, stamp
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 
 
 def findings(course_id: str, rows: Counter[str]) -> Iterator[Finding]:
     """
-    What is wrong with the hosts that the course's callbacks name.
+    Yield the findings about the hosts that the callbacks of a course name, and about the owner of the ledger.
 
     Args:
         course_id: the course.
-        rows: how many rows of the course there are, retired or not, by host.
+        rows: rows of the course by host, retired ones included.
     """
     known = hosts.known()
-    waiting = on_legacy.count_unclaimed(on_legacy.all_rows(), course_id)
+    waiting = legacy_open_rows.count_unclaimed(legacy_open_rows.all_rows(), course_id)
     for host, number in sorted((Counter(waiting) | rows).items()):
         if (klass := whose(host, known)) is Whose.FOREIGN:
             yield found(RULES["other_lms"], about=host, rows=number)
