@@ -134,7 +134,7 @@ PLANTED = {
 
 def said(caplog):
     """What the guard has logged."""
-    return [record.getMessage() for record in caplog.records if record.name == "migration_shim.watch.round.guard"]
+    return [record.getMessage() for record in caplog.records if record.name == "migration_shim.watch.guard"]
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
@@ -147,7 +147,7 @@ def test_a_planted_breach_is_found_and_said(plant, caplog):
 
     course_out_of_bounds.connect(receiver)
     try:
-        with caplog.at_level(logging.ERROR, "migration_shim.watch.round.guard"):
+        with caplog.at_level(logging.ERROR, "migration_shim.watch.guard"):
             document = world.round_of()
     finally:
         course_out_of_bounds.disconnect(receiver)
@@ -172,7 +172,7 @@ def test_a_course_within_its_bounds_is_quiet(caplog):
     world.stand("live")
     for user in range(1, 4):
         world.pair(user)
-    with caplog.at_level(logging.ERROR, "migration_shim.watch.round.guard"):
+    with caplog.at_level(logging.ERROR, "migration_shim.watch.guard"):
         document = world.round_of()
     assert (document.exit_code, world.bounds_of(document.content)) == (ExitCode.OK, [])
     assert world.course_of(document.content)["reconcile"]["equal"] == 3
