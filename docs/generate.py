@@ -10,7 +10,6 @@ It needs the sandbox's requirements and no database. tests/test_docs.py runs the
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import importlib.util
 import os
@@ -135,26 +134,29 @@ def annotations(path: str, kind: str) -> list[dict[str, str]]:
 
 def settings_page() -> str:
     """The keys of ``MIGRATION_SHIM``, from the annotations beside their defaults."""
-    from migration_shim.conf import ShimSettings
+    from migration_shim.conf import reading
 
-    types = {field.name.upper(): str(field.type) for field in dataclasses.fields(ShimSettings)}
+    keys = reading.keys()
     parts = [
         paragraph(
             "All of them are keys of one dictionary in the Django settings, ``MIGRATION_SHIM``; each has a default. "
-            "Unknown keys and wrong types are named by ``manage.py check --tag migration_shim --fail-level WARNING``. "
-            "Every command that writes refuses them, but for the way back to legacy."
+            "Unknown keys, wrong types and values that must not be are named by ``manage.py check --tag migration_shim "
+            "--fail-level WARNING``. Every command that writes refuses them, but for the way back to legacy."
         )
     ]
-    for item in annotations("migration_shim/conf.py", "setting"):
-        key = re.search(r'"(\w+)"', item["name"])[1]
+    for item in annotations("migration_shim/conf/values.py", "setting"):
+        key = keys[re.search(r'"(\w+)"', item["name"])[1]]
+        type_name = key.type.__name__ if isinstance(key.type, type) else str(key.type)
+        fields = [f":Type: ``{type_name}``", f":Default: ``{item['default']}``"]
+        fields += [f":Must: {rule.must}" for rule in key.rules]
         parts += [
             heading(f"``{item['name']}``", "*"),
-            f":Type: ``{types[key]}``\n:Default: ``{item['default']}``",
+            "\n".join(fields),
             paragraph(item["description"]),
         ]
         if "warning" in item:
             parts.append(paragraph("Warning: " + item["warning"]))
-    return page("Settings", "the annotations in migration_shim/conf.py", *parts)
+    return page("Settings", "the annotations in migration_shim/conf/values.py", *parts)
 
 
 def toggles_page() -> str:

@@ -3,11 +3,13 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from django.utils.module_loading import import_string
 
 from migration_shim import conf
+from migration_shim.conf import reading, values
 from migration_shim.core.errors import ConfigurationError
 from migration_shim.core.gate import Thresholds
 from migration_shim.lms import points
@@ -18,6 +20,10 @@ PLATFORM = {
     "basic_auth": ["door", "key"],
     "django_auth": {"username": "lms", "password": SECRET},
 }
+
+
+#: Settings of earlier versions: docs/decisions/0039-settings.rst says why each is none any more.
+GONE = ("LATE_REPLY_SECONDS", "SWEEP_AFTER_SECONDS")
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +67,7 @@ def test_no_dictionary_at_all(settings, given):
     assert refused(settings, given) == "MIGRATION_SHIM must be a dictionary."
 
 
-@pytest.mark.parametrize("key", ["LEGACY_URI", "legacy_url", "", 1, None, "THRESHOLDS"])
+@pytest.mark.parametrize("key", ["LEGACY_URI", "legacy_url", "", 1, None, "THRESHOLDS", *GONE])
 def test_unknown_key_is_named(settings, key):
     assert refused(settings, {key: SECRET}) == f"MIGRATION_SHIM[{key!r}] is not a setting of migration_shim."
 
@@ -100,6 +106,7 @@ RANGES = [
     ("OVERLAP_SECONDS", -1),
     ("GATE_MIN_PAIRS_PER_QUEUE", -1),
     ("LEGACY_FILE_LIMIT", -1),
+    *((key, value) for key in ("HOLD_SECONDS", "GATE_LATENCY_FACTOR", "THROTTLE_LAG_SECONDS") for value in (-1, NAN)),
     ("SHADOW_QUEUE_SUFFIX", ""),
     ("ECHO_QUEUE_SUFFIX", ""),
     ("ECHO_QUEUE_SUFFIX", ".shadow"),
@@ -111,6 +118,47 @@ RANGES = [
 def test_value_out_of_range_is_named(settings, key, value):
     named = "ECHO_QUEUE_SUFFIX" if value in (".shadow", ".echo") else key
     assert re.match(rf"MIGRATION_SHIM\[['\"]{named}['\"]\] must ", refused(settings, {key: value}))
+
+
+SAID = [
+    ("GATE_ERROR", 1, "lie between 0 and 1"),
+    ("HTTP_DOOR_SECONDS", 0, "be a number of seconds above 0"),
+    ("TWIN_PERCENT", 101, "be a number from 0 to 100"),
+    ("LEASE_LIMIT", -1, "not be negative"),
+    ("THROTTLE_THREADS_RUNNING", -1, "not be negative"),
+    ("EVIDENCE_DAYS", 36501, "be a number of days above 0, of a hundred years at most"),
+    ("EVIDENCE_DAYS", -1, "be a number of days above 0, of a hundred years at most"),
+    ("RANGE_ROWS", 0, "be above 0"),
+    ("THROTTLE_REPLICAS", [None], "be a list of database aliases"),
+    ("PUSH_QUEUES", ["q", 1], "be a list of queue names"),
+    ("SIDE_EFFECT_QUEUES", [1], "be a list of queue names"),
+    ("SIDE_EFFECT_FREE_QUEUES", [1], "be a list of queue names"),
+    ("SCORE_RECEIVERS", ["lms", ""], "be a list of Python packages or modules"),
+    ("COPIES", "later", "be 'deferred' or 'inline'"),
+    ("SAMPLE_PERCENT", {"*": 101}, "map courses to numbers from 0 to 100"),
+    ("SAMPLE_PERCENT", {"*": True}, "map courses to numbers from 0 to 100"),
+    ("SUBMIT_USERS", {"lms": ""}, "map user names to passwords that are not empty"),
+    ("PREFLIGHT_GRADERS", {1: "pw"}, "map user names to passwords that are not empty"),
+    ("GRADER_QUEUES", {"*": "q"}, "map user names to lists of queue names"),
+    ("GRADER_QUEUES", {"*": ["q", 1]}, "map user names to lists of queue names"),
+    ("GRADER_QUEUES", {1: ["q"]}, "map user names to lists of queue names"),
+    ("LEGACY_FILE_HOSTS", ["https://x"], "be a list of host names, as name or name:port"),
+    ("CALLBACK_HOSTS", ["x:y"], "be a list of host names, as name or name:port"),
+    ("FOREIGN_CALLBACK_HOSTS", [1], "be a list of host names, as name or name:port"),
+    ("REVERSE_QUEUE_SUFFIX", "", "not be empty: a copy needs a queue of its own"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "must"), SAID)
+def test_what_a_value_must_be_is_said(settings, key, value, must):
+    assert refused(settings, {key: value}) == f"MIGRATION_SHIM[{key!r}] must {must}."
+
+
+def test_every_number_has_a_rule():
+    """A number without one may be negative, or no number at all (NaN), and is found out in a learner's request."""
+    numbers = {key: what for key, what in reading.keys().items() if {int, float} & {what.type, *get_args(what.type)}}
+    assert len(numbers) >= 40
+    assert [key for key, what in numbers.items() if not what.rules or what.rules[0].holds(NAN)] == []
 
 
 def test_every_bad_key_is_named_at_once(settings):
@@ -171,9 +219,15 @@ def test_thresholds(settings):
     )
 
 
+def test_a_late_reply_has_two_processing_delays_and_a_lease(settings):
+    assert conf.load().late_reply_seconds == 420
+    settings.MIGRATION_SHIM = {"PROCESSING_DELAY_SECONDS": 120, "LEASE_SECONDS": 900}
+    assert conf.load().late_reply_seconds == 1140
+
+
 def test_every_setting_is_annotated_with_its_default():
     """What operators read is generated from the annotations; one that lags behind the code misleads them."""
-    source = Path(conf.__file__).read_text()
+    source = Path(values.__file__).read_text()
     pattern = r'# \.\. setting_name: MIGRATION_SHIM\["(\w+)"\]\n\s+# \.\. setting_default: (.*)\n'
     annotated = {name: text.strip() for name, text in re.findall(pattern, source)}
     fields = {

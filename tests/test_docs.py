@@ -268,7 +268,7 @@ def test_every_setting_toggle_and_exit_code_is_in_the_reference():
 
 
 @pytest.mark.parametrize(
-    "item", generate.annotations("migration_shim/conf.py", "setting"), ids=lambda item: item["name"]
+    "item", generate.annotations("migration_shim/conf/values.py", "setting"), ids=lambda item: item["name"]
 )
 def test_annotated_defaults_are_the_defaults(item):
     """The default that the reference shows is the one in force."""
@@ -276,6 +276,14 @@ def test_annotated_defaults_are_the_defaults(item):
     default = field.default if field.default is not MISSING else field.default_factory()
 
     assert ast.literal_eval(item["default"]) == default
+
+
+def test_every_setting_is_named_where_operators_look_for_what_to_do():
+    """A setting that no page on what to do names cannot be found by whoever needs it."""
+    pages = [*ROOT.glob("docs/runbook*.md"), *ROOT.glob("docs/runbook/*.md")]
+    text = " ".join(page.read_text(encoding="utf-8") for page in pages)
+
+    assert [key for key in SETTINGS if not re.search(rf"\b{key}\b", text)] == []
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,6 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
         copy=copy,
         reply=read_reply(row.grader_reply) if graded else None,
         arrived_at=row.arrival_time,
-        pulled_at=row.pull_time,
         returned_at=row.return_time,
         attempts=row.num_failures,
         reached=None if copy else reached_learner(state, acked=row.lms_ack, returned=row.return_time is not None),

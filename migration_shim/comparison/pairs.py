@@ -123,7 +123,7 @@ def _target_outcome(
     arrived_at = side.outcome.arrived_at
     if entry.authority == Authority.LEGACY and entry.copied_at is not None and arrived_at is not None:
         arrived_at = max(arrived_at, entry.copied_at)  # before that no grader could have it
-    return replace(side.outcome, arrived_at=arrived_at, pulled_at=entry.leased_at, remarks=remarks)
+    return replace(side.outcome, arrived_at=arrived_at, remarks=remarks)
 
 
 def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[int]]:

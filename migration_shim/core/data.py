@@ -303,7 +303,6 @@ class Outcome:
     copy: bool = False
     reply: Reply | None = None
     arrived_at: datetime | None = None
-    pulled_at: datetime | None = None
     returned_at: datetime | None = None
     #: How often graders have tried, as far as this side keeps count.
     attempts: int = 0

@@ -15,8 +15,9 @@ from typing import Any
 import requests
 from django.conf import settings as django_settings
 
-from ..conf import ConfigurationError, LegacyAccess, ShimSettings, legacy_access
+from ..conf import LegacyAccess, ShimSettings, legacy_access
 from ..core import json_text
+from ..core.errors import ConfigurationError
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..db import timeouts

@@ -19,8 +19,9 @@ from django.utils.timezone import now
 
 from .. import toggles
 from ..checks import complaints
-from ..conf import ConfigurationError, ShimSettings
+from ..conf import ShimSettings
 from ..copies.publish import broker
+from ..core.errors import ConfigurationError
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
 from ..cutover import impact

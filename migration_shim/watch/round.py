@@ -35,6 +35,8 @@ from . import guard, repair
 SCHEMA = "migration_shim.xqueue_watch/1"
 #: How long records of routine runs are kept at least.
 RUNS_FOR = timedelta(hours=1)
+#: Contents are stored before the transaction that writes their rows; of one that began before, none is at work still.
+SWEEP_AFTER = timedelta(days=1)
 
 T = TypeVar("T")
 
@@ -214,6 +216,5 @@ class _Round:
         return {"executed": self.purge, **found, "ledger": purge.ledger_size()}
 
     def _sweep(self) -> dict[str, Any]:
-        before = now() - timedelta(seconds=self.settings.sweep_after_seconds)
-        swept = orphaned_files.sweep(before, execute=self.purge, check=self.control.check)
+        swept = orphaned_files.sweep(now() - SWEEP_AFTER, execute=self.purge, check=self.control.check)
         return {"at": now().isoformat(), "executed": self.purge, **asdict(swept)}

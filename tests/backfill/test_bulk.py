@@ -9,9 +9,9 @@ from django.db.models.signals import post_save, pre_save
 from submissions.api import create_external_grader_detail
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
-from migration_shim import conf
 from migration_shim.backfill import batch, classing, files, write_bulk
 from migration_shim.backfill.write import wanted_files, write_row
+from migration_shim.conf import reading
 from migration_shim.core.errors import Unfit
 from migration_shim.db import bulk_insert
 from migration_shim.models import LedgerEntry
@@ -119,8 +119,8 @@ def test_no_statement_uses_returning_and_their_number_does_not_grow_with_the_row
 @in_process
 def test_a_batch_asks_the_same_of_the_databases_and_of_the_settings_however_many_rows_it_has(monkeypatch):
     looked = []
-    right = conf._found
-    monkeypatch.setattr(conf, "_found", lambda: looked.append(1) or right())
+    right = reading._found
+    monkeypatch.setattr(reading, "_found", lambda: looked.append(1) or right())
     job, numbers = batches.job(verify=True), []
     for users in (range(5), range(100, 125)):
         for user in users:

@@ -199,7 +199,7 @@ def test_what_is_settled_is_looked_at_by_full_runs_only():
 
 
 def test_what_was_graded_a_moment_ago_is_not_settled_yet(settings):
-    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"LATE_REPLY_SECONDS": 600}
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"PROCESSING_DELAY_SECONDS": 120, "LEASE_SECONDS": 360}
     row = rows.legacy_row()
     rows.backfill()
     changes.both_graded(row, ago=timedelta(seconds=590))
@@ -213,7 +213,7 @@ def test_what_was_graded_a_moment_ago_is_not_settled_yet(settings):
 
 
 def test_what_was_retired_without_a_time_settles_after_it_was_seen_so(settings):
-    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"LATE_REPLY_SECONDS": 600}
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"PROCESSING_DELAY_SECONDS": 120, "LEASE_SECONDS": 360}
     row = rows.legacy_row(age=timedelta(hours=3))
     rows.backfill()
     rows.change([row], retired=True)
