@@ -135,7 +135,7 @@ class _Reconcile:
         self.last = _comparable(course_id, record)
         self.before = None if full else self.last
         self.styles = Styles.learnt(course_id, self.last.document["styles"] if self.last else {})
-        self.tally, self.total, self.stopped_by = scan.Tally(), 0, ""
+        self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before
 
     def run(self) -> dict[str, Any]:
@@ -163,9 +163,9 @@ class _Reconcile:
     def _walk(self) -> None:
         """Look at what there is to look at; again at everything if that has taught how a queue scores."""
         for _ in range(STYLES_SETTLE):
-            before = self.tally.compared
+            before = self.scanned.compared
             self._pass()
-            if self.tally.compared == before:  # then there is nothing to learn from
+            if self.scanned.compared == before:  # then there is nothing to learn from
                 return
             learnt = Styles.learnt(self.course_id, self.styles.known)
             if learnt.known == self.styles.known:
@@ -189,15 +189,15 @@ class _Reconcile:
         if self.send is None:
             pages = candidates.pages(walker.read, self.course_id, since=wanted.since, echo=self.echo, queues=queues)
         else:
-            scan.spread(wanted, self.record, self.control, self.settings, self.send, self.tally, self._show)
+            scan.spread(wanted, self.record, self.control, self.settings, self.send, self.scanned, self._show)
             pages = candidates.news(walker.read, self.course_id, since=wanted.since, queues=queues)
         for page in pages:
             self.control.turn()
-            self.tally.join(walker.look(page))
-            self._show(self.tally)
+            self.scanned.join(walker.look(page))
+            self._show(self.scanned)
 
-    def _show(self, tally: scan.Tally) -> None:
-        self.progress(tally.looked_at, max(self.total, tally.looked_at))
+    def _show(self, scanned: scan.ScanCounts) -> None:
+        self.progress(scanned.looked_at, max(self.total, scanned.looked_at))
 
     def _since(self) -> datetime | None:
         """News are what happened since; None looks at everything."""
@@ -214,7 +214,7 @@ class _Reconcile:
         full, before = self.before is None, self.last.document if self.last else {}
         # A run that looks at everything also counts everything; what it has found is said until one finds nothing.
         differed = recount.mend(course_id) if full and complete else before.get("counters_differed", 0)
-        waited = self.tally.waited + self.control.waited
+        waited = self.scanned.waited + self.control.waited
         numbers = counts.facts(course_id)
         classes = aggregates.classes(numbers)
         counted = aggregates.of_course(course_id, numbers)
@@ -234,8 +234,8 @@ class _Reconcile:
             stopped_by=self.stopped_by,
             waited={kind: round(seconds, 1) for kind, seconds in waited.items()},
             counters_differed=differed,
-            looked_at=self.tally.looked_at,
-            echoed=self.tally.echoed,
+            looked_at=self.scanned.looked_at,
+            echoed=self.scanned.echoed,
             classes=classes,
             known_differences=counted.known,
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,

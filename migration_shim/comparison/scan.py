@@ -78,7 +78,7 @@ class Pass:
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class ScanCounts:
     """Entries looked at, those of them that were compared, and copies echoed; seconds waited, by kind of reason."""
 
     looked_at: int = 0
@@ -86,7 +86,7 @@ class Tally:
     echoed: int = 0
     waited: Counter[str] = field(default_factory=Counter)
 
-    def join(self, other: Tally) -> None:
+    def join(self, other: ScanCounts) -> None:
         """Count what another process has counted."""
         self.looked_at += other.looked_at
         self.compared += other.compared
@@ -94,13 +94,13 @@ class Tally:
         self.waited.update(other.waited)
 
     def to_json(self) -> dict[str, Any]:
-        """The tally as plain data."""
+        """The counts as plain data."""
         counts = {"looked_at": self.looked_at, "compared": self.compared, "echoed": self.echoed}
         return counts | {"waited": dict(self.waited)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The tally of a range; an empty one from one that has counted nothing yet."""
+        """The counts of a range; empty ones from one that has counted nothing yet."""
         numbers = {name: data.get(name, 0) for name in ("looked_at", "compared", "echoed")}
         return cls(**numbers, waited=Counter(data.get("waited", {})))
 
@@ -126,7 +126,7 @@ class Walker:
             settings=settings, styles=walk.styles, register=known_differences.of_course(walk.course_id, walk.at)
         )
 
-    def look(self, page: list[candidates.Glance]) -> Tally:
+    def look(self, page: list[candidates.Glance]) -> ScanCounts:
         """
         Look at one page of entries, as ``read`` has given it.
 
@@ -134,7 +134,7 @@ class Walker:
             Stopped: with the reason, before a batch.
         """
         ids = candidates.changed(page)
-        tally = Tally(looked_at=len(page), compared=len(ids))
+        counts = ScanCounts(looked_at=len(page), compared=len(ids))
         left: list[int] = []
         for start in range(0, len(ids), BATCH):
             self.control.turn()
@@ -142,8 +142,8 @@ class Walker:
         # Together: they are few, and what the rules ask takes as many statements for a handful as for a batch.
         for start in range(0, len(left), BATCH):
             self.control.turn()
-            tally.echoed += self._compare(left[start : start + BATCH])
-        return tally
+            counts.echoed += self._compare(left[start : start + BATCH])
+        return counts
 
     def _left(self, ids: list[int]) -> list[int]:
         """Those of a batch that no short path has stored."""
@@ -177,27 +177,27 @@ def spread(
     control: Control,
     settings: ShimSettings,
     send: Callable[[int], None],
-    tally: Tally,
-    show: Callable[[Tally], None],
+    counts: ScanCounts,
+    show: Callable[[ScanCounts], None],
 ) -> None:
     """
-    Let the workers walk, range by range. What they have counted is joined to ``tally``, however it ends.
+    Let the workers walk, range by range. What they have counted is joined to ``counts``, however it ends.
 
     Raises:
         Stopped: with the reason.
         WorkersFailed: the workers do not come to an end.
         RunLocked: another run has taken this one's place.
     """
-    spreading, before = Spread(record, control, settings, Tally), Tally.from_json(tally.to_json())
+    spreading, before = Spread(record, control, settings, ScanCounts), ScanCounts.from_json(counts.to_json())
 
-    def show_all(counted: Tally) -> None:
+    def show_all(counted: ScanCounts) -> None:
         counted.join(before)
         show(counted)
 
     try:
         spreading.run(_planned(walk, settings.range_rows), send, show_all)
     finally:
-        tally.join(spreading.take_back())
+        counts.join(spreading.take_back())
 
 
 def work(range_id: int) -> str:
@@ -207,10 +207,10 @@ def work(range_id: int) -> str:
     Raises:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
     """
-    return ranges.work(range_id, Tally, _work, toggles.stop_reason)
+    return ranges.work(range_id, ScanCounts, _work, toggles.stop_reason)
 
 
-def _work(taken: Range[Tally]) -> str:
+def _work(taken: Range[ScanCounts]) -> str:
     """Page by page, to the end of the range."""
     walk, settings = Pass.from_json(taken.plan), load()
     if basis_of(runs.versions(), runs.settings_of(settings)) != walk.basis:
