@@ -86,7 +86,7 @@ def run(
         def one(course_id: str) -> dict[str, Any]:
             with runs.running("reconcile", course_id, judge=gate.judge) as record:
                 at_work.append(record)
-                reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, in_flight, full)
+                reconcile = _CourseRun(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()
                 record.document, record.complete = content, content["complete"]
             return content
@@ -113,7 +113,7 @@ def run(
     return Document(content=content, exit_code=exit_code)
 
 
-class _Reconcile:
+class _CourseRun:
     """One course's run."""
 
     def __init__(
@@ -151,7 +151,7 @@ class _Reconcile:
     def _stages(self) -> None:
         """All that a stop may cut short."""
         linking.link_new_rows(self.settings, self.control)
-        self._walk()
+        self._scan()
         if not self.echo:
             twins.step(self.course_id, self.settings, self.control.check)
         candidates.settle(
@@ -160,11 +160,11 @@ class _Reconcile:
         # Last: it goes by what the comparison has seen, and by rows and states as they are now.
         learner_side.look(self.course_id, self.settings, self.control.check)
 
-    def _walk(self) -> None:
+    def _scan(self) -> None:
         """Look at what there is to look at; again at everything if that has taught how a queue scores."""
         for _ in range(STYLES_SETTLE):
             before = self.scanned.compared
-            self._pass()
+            self._scan_once()
             if self.scanned.compared == before:  # then there is nothing to learn from
                 return
             learnt = Styles.learnt(self.course_id, self.styles.known)
@@ -173,9 +173,9 @@ class _Reconcile:
             # What was judged before this was known would be judged otherwise now.
             self.styles, self.before = learnt, None
 
-    def _pass(self) -> None:
+    def _scan_once(self) -> None:
         self.control.check()  # also where there is nothing to look at: a stopped run is no evidence
-        wanted = scan.Pass(
+        request = scan.ScanRequest(
             course_id=self.course_id,
             since=self._since(),
             echo=self.echo,
@@ -183,17 +183,17 @@ class _Reconcile:
             styles=self.styles,
             at=self.started,
         )
-        self.total = candidates.count(self.course_id, since=wanted.since)
-        walker = scan.Walker(wanted, self.settings, self.control)
+        self.total = candidates.count(self.course_id, since=request.since)
+        scanner = scan.Scanner(request, self.settings, self.control)
         queues = [queue + suffix for queue in counts.queues(self.course_id) for suffix in self._suffixes()]
         if self.send is None:
-            pages = candidates.pages(walker.read, self.course_id, since=wanted.since, echo=self.echo, queues=queues)
+            pages = candidates.pages(scanner.read, self.course_id, since=request.since, echo=self.echo, queues=queues)
         else:
-            scan.spread(wanted, self.record, self.control, self.settings, self.send, self.scanned, self._show)
-            pages = candidates.news(walker.read, self.course_id, since=wanted.since, queues=queues)
+            scan.scan_by_workers(request, self.record, self.control, self.settings, self.send, self.scanned, self._show)
+            pages = candidates.news(scanner.read, self.course_id, since=request.since, queues=queues)
         for page in pages:
             self.control.turn()
-            self.scanned.join(walker.look(page))
+            self.scanned.join(scanner.compare_page(page))
             self._show(self.scanned)
 
     def _show(self, scanned: scan.ScanCounts) -> None:

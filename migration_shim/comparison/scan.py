@@ -33,7 +33,7 @@ JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds", "evidence_day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class ScanRequest:
     """
     What all results of one walk over a course rest on: the same for every pair, in whatever process it is compared.
 
@@ -54,7 +54,7 @@ class Pass:
     at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """The pass as plain data, for a worker."""
+        """The request as plain data, for a worker."""
         return {
             "course": self.course_id,
             "since": self.since.isoformat() if self.since else None,
@@ -66,7 +66,7 @@ class Pass:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The pass that a range belongs to."""
+        """The request that a range belongs to."""
         return cls(
             course_id=data["course"],
             since=datetime.fromisoformat(data["since"]) if data["since"] else None,
@@ -115,18 +115,20 @@ def judged_by(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: settings.get(name) for name in JUDGED_BY}
 
 
-class Walker:
+class Scanner:
     """Compares what has to be compared of the pages that it is given."""
 
-    def __init__(self, walk: Pass, settings: ShimSettings, control: Control) -> None:
-        self.walk, self.control = walk, control
-        self.rules = candidates.Rules.of(walk.basis, walk.styles.known)
-        self.read = candidates.reader(self.rules, echo=walk.echo)
+    def __init__(self, request: ScanRequest, settings: ShimSettings, control: Control) -> None:
+        self.request, self.control = request, control
+        self.rules = candidates.Rules.of(request.basis, request.styles.known)
+        self.read = candidates.reader(self.rules, echo=request.echo)
         self.job = pairs.Job(
-            settings=settings, styles=walk.styles, register=known_differences.of_course(walk.course_id, walk.at)
+            settings=settings,
+            styles=request.styles,
+            register=known_differences.of_course(request.course_id, request.at),
         )
 
-    def look(self, page: list[candidates.Glance]) -> ScanCounts:
+    def compare_page(self, page: list[candidates.Glance]) -> ScanCounts:
         """
         Look at one page of entries, as ``read`` has given it.
 
@@ -154,7 +156,7 @@ class Walker:
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch by the rules; how many copies were given legacy's reply before."""
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
-        if self.walk.echo and (echoed := pairs.echo_entries(entries, self.job.settings)):
+        if self.request.echo and (echoed := pairs.echo_entries(entries, self.job.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
         # Read after the entries: what changes in between is found changed by the next run.
         seen = candidates.seen_now(ids, self.rules)
@@ -162,17 +164,17 @@ class Walker:
         return echoed
 
 
-def _planned(walk: Pass, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _planned_ranges(request: ScanRequest, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """What is to be done with each range. The last one is open at its end: what arrives meanwhile is in it."""
-    plan, after = walk.to_json(), 0
-    ends = list(candidates.range_ends(walk.course_id, since=walk.since, echo=walk.echo, size=size))
+    plan, after = request.to_json(), 0
+    ends = list(candidates.range_ends(request.course_id, since=request.since, echo=request.echo, size=size))
     for end in ends:
         yield after, plan | {"upto": None if end == ends[-1] else end}
         after = end
 
 
-def spread(
-    walk: Pass,
+def scan_by_workers(
+    request: ScanRequest,
     record: Run,
     control: Control,
     settings: ShimSettings,
@@ -195,7 +197,7 @@ def spread(
         show(counted)
 
     try:
-        spreading.run(_planned(walk, settings.range_rows), send, show_all)
+        spreading.run(_planned_ranges(request, settings.range_rows), send, show_all)
     finally:
         counts.join(spreading.take_back())
 
@@ -212,20 +214,22 @@ def work(range_id: int) -> str:
 
 def _work(taken: Range[ScanCounts]) -> str:
     """Page by page, to the end of the range."""
-    walk, settings = Pass.from_json(taken.plan), load()
-    if basis_of(runs.versions(), runs.settings_of(settings)) != walk.basis:
+    request, settings = ScanRequest.from_json(taken.plan), load()
+    if basis_of(runs.versions(), runs.settings_of(settings)) != request.basis:
         raise WorkersFailed(
             "This worker has other versions or settings than the command: what it finds is no evidence."
         )
-    walker = Walker(walk, settings, taken.control)
-    page_of = functools.partial(candidates.page, walker.read, walk.course_id, since=walk.since, echo=walk.echo)
+    scanner = Scanner(request, settings, taken.control)
+    page_of = functools.partial(
+        candidates.page, scanner.read, request.course_id, since=request.since, echo=request.echo
+    )
     while taken.is_wanted():
         taken.control.turn()
         page = page_of(after=taken.position.last_id, upto=taken.plan["upto"])
         if not page:
             taken.keep(done=True)
             return "done"
-        found = walker.look(page)
+        found = scanner.compare_page(page)
         found.waited.update(taken.control.waited)
         taken.tally.join(found)
         to = page[-1].id
