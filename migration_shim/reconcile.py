@@ -190,7 +190,7 @@ class _CourseRun:
             pages = candidates.pages(scanner.read, self.course_id, since=request.since, echo=self.echo, queues=queues)
         else:
             scan.scan_by_workers(request, self.record, self.control, self.settings, self.send, self.scanned, self._show)
-            pages = candidates.news(scanner.read, self.course_id, since=request.since, queues=queues)
+            pages = candidates.touched_pages(scanner.read, self.course_id, since=request.since, queues=queues)
         for page in pages:
             self.control.turn()
             self.scanned.join(scanner.compare_page(page))

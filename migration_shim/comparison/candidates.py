@@ -62,7 +62,7 @@ class Seen(NamedTuple):
     target_seen: str
 
 
-class Glance(NamedTuple):
+class EntrySnapshot(NamedTuple):
     """What is read of an entry: ``stands`` is whether rules and target row are those of its result."""
 
     id: int
@@ -102,10 +102,10 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class Read(Protocol):
-    """What reads entries; see ``reader``."""
+class SnapshotReader(Protocol):
+    """What reads entries; see ``snapshot_reader``."""
 
-    def __call__(self, where: str, parameters: list[Any], limit: int | None = None) -> list[Glance]:
+    def __call__(self, where: str, parameters: list[Any], limit: int | None = None) -> list[EntrySnapshot]:
         """
         Those of a condition on ``l`` and its parameters.
 
@@ -113,7 +113,7 @@ class Read(Protocol):
         """
 
 
-def reader(rules: Rules, *, echo: bool) -> Read:
+def snapshot_reader(rules: Rules, *, echo: bool) -> SnapshotReader:
     """
     What reads entries to see whether their results stand.
 
@@ -136,10 +136,10 @@ def reader(rules: Rules, *, echo: bool) -> Read:
         f" FROM {_TABLE} l {joins} WHERE "
     )
 
-    def read(where: str, parameters: list[Any], limit: int | None = None) -> list[Glance]:
+    def read(where: str, parameters: list[Any], limit: int | None = None) -> list[EntrySnapshot]:
         with connection.cursor() as cursor:
             cursor.execute(f"{sql}{where}{f' LIMIT {limit}' if limit else ''}", [*of_rules, *parameters])
-            rows = list(map(Glance._make, cursor.fetchall()))
+            rows = list(map(EntrySnapshot._make, cursor.fetchall()))
         if len(rows) == limit:
             rows = [row for row in rows if row.id != rows[-1].id] or rows
         found = {row.id: row for row in rows}
@@ -158,13 +158,13 @@ def _quoted(words: Iterable[str]) -> str:
 
 
 def pages(
-    read: Read, course_id: str, *, since: datetime | None, echo: bool, queues: Iterable[str] = ()
-) -> Iterator[list[Glance]]:
+    read: SnapshotReader, course_id: str, *, since: datetime | None, echo: bool, queues: Iterable[str] = ()
+) -> Iterator[list[EntrySnapshot]]:
     """
     The entries to look at, in pages.
 
     Args:
-        read: what reads them; see ``reader``.
+        read: what reads them; see ``snapshot_reader``.
         course_id: the course.
         since: news are what happened since; None looks at everything.
         echo: imported history is looked at too, to be echoed.
@@ -174,12 +174,12 @@ def pages(
     while page_ := page(read, course_id, since=since, echo=echo, after=after, upto=None):
         yield page_
         after = page_[-1].id
-    yield from news(read, course_id, since=since, queues=queues)
+    yield from touched_pages(read, course_id, since=since, queues=queues)
 
 
 def page(
-    read: Read, course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None
-) -> list[Glance]:
+    read: SnapshotReader, course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None
+) -> list[EntrySnapshot]:
     """The next entries of a range of ids: ``pages`` without the news. ``upto`` None: no end."""
     where, parameters = "l.course_id = %s AND l.id > %s", [course_id, after]
     if upto is not None:
@@ -207,7 +207,9 @@ def _walked(course_id: str, since: datetime | None, *, echo: bool) -> QuerySet[L
     return entries.filter(Q(settled_at=None) | Q(history=True, echo=False)) if echo else entries.filter(settled_at=None)
 
 
-def news(read: Read, course_id: str, *, since: datetime | None, queues: Iterable[str] = ()) -> Iterator[list[Glance]]:
+def touched_pages(
+    read: SnapshotReader, course_id: str, *, since: datetime | None, queues: Iterable[str] = ()
+) -> Iterator[list[EntrySnapshot]]:
     """The settled entries that were touched on either side since then, in pages. None: all are looked at anyway."""
     if since is None:
         return
@@ -220,8 +222,8 @@ def news(read: Read, course_id: str, *, since: datetime | None, queues: Iterable
         for start in range(0, len(ids), PAGE):
             among = f"l.{column} IN ({bulk.numbers(ids[start : start + PAGE])})"
             found = read(f"{among} AND l.course_id = %s AND l.settled_at IS NOT NULL", [course_id])
-            if page_ := [glance for glance in found if glance.id not in seen]:
-                seen.update(glance.id for glance in page_)
+            if page_ := [snapshot for snapshot in found if snapshot.id not in seen]:
+                seen.update(snapshot.id for snapshot in page_)
                 yield page_
 
 
@@ -230,7 +232,7 @@ def count(course_id: str, *, since: datetime | None) -> int:
     return _walked(course_id, since, echo=False).count()
 
 
-def changed(page: list[Glance]) -> list[int]:
+def changed(page: list[EntrySnapshot]) -> list[int]:
     """The entries of a page that have to be compared: those of which a digest is another one, or does not stand."""
     legacy = legacy_changing.digests([row_id for _, row_id, _, stands in page if stands and row_id is not None])
     return [

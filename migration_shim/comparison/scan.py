@@ -25,7 +25,7 @@ from ..runs.spread import Spread
 from . import candidates, equal_pairs, pairs, replaced_pairs
 from .score_styles import Styles
 
-#: Entries compared at once; a page of glances holds more, most of which need no comparing.
+#: Entries compared at once; a page of snapshots holds more, most of which need no comparing.
 BATCH = 500
 #: Settings of which other values would give a pair another result. None does with EVIDENCE_DAYS, but runs from before
 #: that setting have not written down when the target graded, without which no pair counts: all are looked at once.
@@ -121,14 +121,14 @@ class Scanner:
     def __init__(self, request: ScanRequest, settings: ShimSettings, control: Control) -> None:
         self.request, self.control = request, control
         self.rules = candidates.Rules.of(request.basis, request.styles.known)
-        self.read = candidates.reader(self.rules, echo=request.echo)
+        self.read = candidates.snapshot_reader(self.rules, echo=request.echo)
         self.job = pairs.Job(
             settings=settings,
             styles=request.styles,
             register=known_differences.of_course(request.course_id, request.at),
         )
 
-    def compare_page(self, page: list[candidates.Glance]) -> ScanCounts:
+    def compare_page(self, page: list[candidates.EntrySnapshot]) -> ScanCounts:
         """
         Look at one page of entries, as ``read`` has given it.
 

@@ -173,7 +173,7 @@ def test_what_has_one_side_is_compared_every_time_where_more_than_its_rows_tells
     one_sided("legacy")
     rows.reconcile()
     rules = candidates.Rules.of("basis", {})
-    read = candidates.reader(rules, echo=False)
+    read = candidates.snapshot_reader(rules, echo=False)
 
     def stands():
         pk = LedgerEntry.objects.get().pk
