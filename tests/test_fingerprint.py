@@ -29,7 +29,7 @@ def of_legacy(row):
 
 def of_target(row):
     entry = changes.entry_of(row)
-    return candidates.seen_now([entry.pk], RULES)[entry.pk].target_seen
+    return candidates.fingerprints_now([entry.pk], RULES)[entry.pk].target_seen
 
 
 @pytest.fixture(params=["checks", "MD5"])
@@ -214,7 +214,7 @@ def test_a_row_too_large_for_an_md5_is_compared_every_time(side, monkeypatch):
             cursor.execute(
                 "UPDATE submissions_externalgraderdetail SET grader_reply = REPEAT('x', @@max_allowed_packet - 100)"
             )
-    seen = candidates.seen_now([changes.entry_of(row).pk], RULES)[changes.entry_of(row).pk]
+    seen = candidates.fingerprints_now([changes.entry_of(row).pk], RULES)[changes.entry_of(row).pk]
     assert (seen.legacy_seen if side == "xqueue" else seen.target_seen) == fingerprint.UNKNOWN
     LedgerEntry.objects.update(**seen._asdict(), result="equal", payload_compared_at=now(), settled_at=now())
     page = candidates.snapshot_reader(RULES, echo=False)("l.id > %s", [0])
@@ -270,5 +270,5 @@ def test_a_row_that_is_gone_is_a_change_and_stays_none_after_it():
     page = candidates.snapshot_reader(RULES, echo=False)
     LedgerEntry.objects.update(seen=RULES.default)
     assert candidates.changed(page("l.id > %s", [0])) == [entry.pk]
-    LedgerEntry.objects.update(legacy_seen=candidates.seen_now([entry.pk], RULES)[entry.pk].legacy_seen)
+    LedgerEntry.objects.update(legacy_seen=candidates.fingerprints_now([entry.pk], RULES)[entry.pk].legacy_seen)
     assert candidates.changed(page("l.id > %s", [0])) == []

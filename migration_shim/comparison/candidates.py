@@ -54,7 +54,7 @@ DEPENDS_ON = (
 _TABLE = LedgerEntry._meta.db_table
 
 
-class Seen(NamedTuple):
+class Fingerprints(NamedTuple):
     """What a result was stored with: the rules that it was judged by, and the digests of both rows. ``""``: no row."""
 
     seen: str
@@ -242,7 +242,7 @@ def changed(page: list[EntrySnapshot]) -> list[int]:
     ]
 
 
-def seen_now(ids: Iterable[int], rules: Rules) -> dict[int, Seen]:
+def fingerprints_now(ids: Iterable[int], rules: Rules) -> dict[int, Fingerprints]:
     """What the results of these entries are to be stored with, as their rows are now; before they are compared."""
     wanted = bulk.numbers(ids)
     if not wanted:
@@ -254,11 +254,11 @@ def seen_now(ids: Iterable[int], rules: Rules) -> dict[int, Seen]:
         )
         rows = cursor.fetchall()
     legacy = legacy_changing.digests({legacy_id for _, legacy_id, *_ in rows if legacy_id is not None})
-    found: dict[int, Seen] = {}
+    found: dict[int, Fingerprints] = {}
     for pk, legacy_id, queue_name, target in rows:
         several = pk in found
         row = legacy.get(legacy_id or 0, "")
-        found[pk] = Seen(rules.of_queue(queue_name), row, fingerprint.UNKNOWN if several else target)
+        found[pk] = Fingerprints(rules.of_queue(queue_name), row, fingerprint.UNKNOWN if several else target)
     return found
 
 

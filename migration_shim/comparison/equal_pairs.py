@@ -28,7 +28,7 @@ from ..legacy import fingerprints as legacy_changing
 from ..models import LedgerEntry
 from ..target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
 from ..target.prediction import points_for
-from .candidates import DEPENDS_ON, Rules, Seen
+from .candidates import DEPENDS_ON, Fingerprints, Rules
 from .pairs import Job
 
 _TABLE = LedgerEntry._meta.db_table
@@ -91,7 +91,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         verdict = plain_pair.equal(pair, known, job.styles.style(pair.queue_name), latency, points_for)
         if verdict is None:
             continue
-        stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
+        stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
         equal[pk] = _Found(row.depends_on, columns)
     # In one transaction, however many: no grader's session has to do with what both systems have graded.
@@ -145,7 +145,7 @@ def read(
 _COLUMNS = (
     *("legacy_correct", "legacy_score", "legacy_seconds", "target_correct", "target_score", "target_seconds"),
     *("target_graded_at", "payload_compared_at", "settled_at"),
-    *Seen._fields,
+    *Fingerprints._fields,
 )
 _SAME: dict[str, Any] = {
     "result": PairStatus.EQUAL,
@@ -164,7 +164,7 @@ class _Found(NamedTuple):
     columns: tuple[Any, ...]
 
 
-def _columns(pair: Pair, verdict: Verdict, seen: Seen, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
+def _columns(pair: Pair, verdict: Verdict, seen: Fingerprints, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
     took = target_took = None
     if pair.is_timed and pair.took is not None and pair.target_took is not None:
         took, target_took = pair.took / 1e6, pair.target_took / 1e6

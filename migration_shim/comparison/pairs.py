@@ -20,7 +20,7 @@ from ..models import KnownDifference, LedgerEntry
 from ..target.outcomes import TargetSide, sides
 from . import echo, wrong_side
 from . import results as comparison_results
-from .candidates import Seen
+from .candidates import Fingerprints
 from .legacy_outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
 from .score_styles import Styles
@@ -46,7 +46,7 @@ def echo_entries(entries: list[LedgerEntry], settings: ShimSettings) -> int:
     return echo.feed(entries, rows, settings)
 
 
-def compare_entries(entries: list[LedgerEntry], seen: dict[int, Seen], job: Job) -> None:
+def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], job: Job) -> None:
     """
     Compare some entries and store what changed.
 

@@ -27,7 +27,7 @@ from ..ledger import buckets, hosts
 from ..legacy import fingerprints as legacy_changing
 from ..models import LedgerEntry
 from . import equal_pairs
-from .candidates import Rules, Seen
+from .candidates import Fingerprints, Rules
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
 from .pairs import Job
 
@@ -57,7 +57,7 @@ _SAME: dict[str, Any] = {
     "target_seconds": None,
     "target_graded_at": None,
 }
-_COLUMNS = ("payload_compared_at", *Seen._fields)
+_COLUMNS = ("payload_compared_at", *Fingerprints._fields)
 _SAME_COUNTED = {name: value for name, value in _SAME.items() if name in buckets.COLUMNS}
 
 
@@ -86,7 +86,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         seen, header, body, reply, took, _ = legacy
         pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
         if plain_pair.is_replaced(pair, known):
-            stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
+            stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
             equal[pk] = _Found(row.depends_on, (row.payload_compared_at, *stored_with))
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]

@@ -16,7 +16,7 @@ from ..db import bulk, bulk_insert, text_columns
 from ..db.retry import on_contention
 from ..ledger import buckets, known_differences, permits
 from ..models import Divergence, KnownDifference, LedgerEntry
-from .candidates import DEPENDS_ON, Seen
+from .candidates import DEPENDS_ON, Fingerprints
 from .legacy_outcomes import kept
 
 #: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
@@ -37,7 +37,7 @@ _STORED = (
     "target_graded_at",
     "payload_compared_at",
     "double_authority",
-    *Seen._fields,
+    *Fingerprints._fields,
 )
 #: Those of them that an entry is counted by. The others it is counted by are as they are under its lock.
 _COUNTED = tuple(name for name in _STORED if name in buckets.COLUMNS)
@@ -52,7 +52,7 @@ class Found:
     result: Comparison
     legacy: Outcome
     target: Outcome
-    seen: Seen
+    seen: Fingerprints
     payload_at: datetime | None
 
 

@@ -159,7 +159,7 @@ class Scanner:
         if self.request.echo and (echoed := pairs.echo_entries(entries, self.job.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
         # Read after the entries: what changes in between is found changed by the next run.
-        seen = candidates.seen_now(ids, self.rules)
+        seen = candidates.fingerprints_now(ids, self.rules)
         pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.job)
         return echoed
 

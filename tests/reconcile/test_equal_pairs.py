@@ -326,5 +326,5 @@ def test_a_crowd_is_never_held_against_itself(side):
         if side == "xqueue":
             legacy_changing.plain_rows(LegacySubmission.objects.values_list("pk", flat=True), now())
         else:
-            candidates.seen_now(ids, candidates.Rules.of("basis", {}))
+            candidates.fingerprints_now(ids, candidates.Rules.of("basis", {}))
         assert reads(cursor) - before < 125 * CROWD

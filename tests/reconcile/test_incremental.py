@@ -177,7 +177,7 @@ def test_what_has_one_side_is_compared_every_time_where_more_than_its_rows_tells
 
     def stands():
         pk = LedgerEntry.objects.get().pk
-        LedgerEntry.objects.update(**candidates.seen_now([pk], rules)[pk]._asdict())
+        LedgerEntry.objects.update(**candidates.fingerprints_now([pk], rules)[pk]._asdict())
         return [glance.stands for glance in read("l.id > %s", [0])]
 
     assert stands() == [1]
