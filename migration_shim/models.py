@@ -145,8 +145,7 @@ class LedgerEntry(models.Model):
     twin_lease_key = models.CharField(max_length=128, null=True)  # noqa: DJ001
     payload_compared_at = models.DateTimeField(null=True)
     # Digests of the rules that the result was judged by, and of the two rows as they were; see candidates.Fingerprints.
-    # While
-    # they hold, so does the result. An empty ``seen`` asks for a new comparison.
+    # While they hold, so does the result. An empty ``seen`` asks for a new comparison.
     seen = models.CharField(max_length=24, blank=True, default="", db_default="")
     legacy_seen = models.CharField(max_length=16, blank=True, default="", db_default="")
     target_seen = models.CharField(max_length=16, blank=True, default="", db_default="")

@@ -19,10 +19,10 @@ from ..core.wire import parse_header
 from ..models import KnownDifference, LedgerEntry
 from ..target.outcomes import TargetSide, sides
 from . import echo, wrong_side
-from . import results as comparison_results
 from .candidates import Fingerprints
 from .legacy_outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
+from .results import PairResult, store_results
 from .score_styles import Styles
 
 _ALIVE = (State.QUEUED, State.PULLED, State.STUCK, State.GRADED)
@@ -82,11 +82,9 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], j
         if extra:
             result = replace(result, status=PairStatus.DIVERGED, divergences={**result.divergences, **extra})
         results.append(
-            comparison_results.Found(
-                entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at
-            )
+            PairResult(entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at)
         )
-    comparison_results.store(results, job.register, moment, timedelta(seconds=settings.late_reply_seconds))
+    store_results(results, job.register, moment, timedelta(seconds=settings.late_reply_seconds))
 
 
 def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, job: Job) -> Comparison:

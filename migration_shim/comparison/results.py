@@ -45,7 +45,7 @@ _DIVERGENCE = ("entry_id", "course_id", "klass", "what", "found_at", "known_id",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class PairResult:
     """What was found of one entry."""
 
     entry: LedgerEntry
@@ -56,7 +56,9 @@ class Found:
     payload_at: datetime | None
 
 
-def store(results: Iterable[Found], register: list[KnownDifference], moment: datetime, horizon: timedelta) -> None:
+def store_results(
+    results: Iterable[PairResult], register: list[KnownDifference], moment: datetime, horizon: timedelta
+) -> None:
     """
     Store what changed.
 
@@ -84,7 +86,7 @@ def store(results: Iterable[Found], register: list[KnownDifference], moment: dat
         on_contention(functools.partial(_write, changed[start : start + BATCH], moment))
 
 
-Changed = tuple[Found, dict[DivergenceClass, KnownDifference | None], tuple]
+Changed = tuple[PairResult, dict[DivergenceClass, KnownDifference | None], tuple]
 
 
 def _write(batch: list[Changed], moment: datetime) -> None:
@@ -140,7 +142,7 @@ def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Diverg
 
 
 def _divergences(
-    one: Found,
+    one: PairResult,
     covers: dict[DivergenceClass, KnownDifference | None],
     before: dict[DivergenceClass, Divergence],
     moment: datetime,
@@ -180,7 +182,7 @@ def _divergences(
     return rows
 
 
-def _is_over(one: Found, klass: DivergenceClass) -> bool:
+def _is_over(one: PairResult, klass: DivergenceClass) -> bool:
     """
     Whether both sides have said their last word. What is lost says none any more; of what is on the wrong side there is
     legacy's row only, and found there after its end it has vanished.
@@ -201,7 +203,7 @@ def _update(entries: list[LedgerEntry]) -> None:
     bulk.update(LedgerEntry, names, rows, room="")
 
 
-def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:
+def _restate(one: PairResult, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:
     """Bring an entry up to date, in memory; whether anything changed."""
     entry, result, legacy, target = one.entry, one.result, one.legacy, one.target
     before = tuple(getattr(entry, name) for name in _STORED)
@@ -233,7 +235,7 @@ def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) 
     return before != tuple(getattr(entry, name) for name in _STORED)
 
 
-def _ended_before(one: Found, moment: datetime) -> bool:
+def _ended_before(one: PairResult, moment: datetime) -> bool:
     """Whether both sides have said when they were done, and that was before."""
     sides = (one.legacy, one.target)
     if one.entry.result not in (PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED):

@@ -53,10 +53,10 @@ def store(entry, status, classes=(), legacy=None, target=None):
     one = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if legacy is None else legacy
     other = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if target is None else target
     result = Comparison(status=status, divergences=dict.fromkeys(classes, "text"))
-    found = results.Found(
+    found = results.PairResult(
         entry=entry, result=result, legacy=one, target=other, seen=Fingerprints("x", "", ""), payload_at=now()
     )
-    results.store([found], known_differences.of_course(COURSE, now()), now(), HORIZON)
+    results.store_results([found], known_differences.of_course(COURSE, now()), now(), HORIZON)
 
 
 outcomes = st.builds(

@@ -51,11 +51,11 @@ def store_one(klass):
     entry = LedgerEntry.objects.latest("pk")
     gone = legacy_outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences={klass: "text"})
-    found = results.Found(
+    found = results.PairResult(
         entry=entry, result=result, legacy=gone, target=gone, seen=Fingerprints("x", "", ""), payload_at=None
     )
     with runs.running("reconcile", COURSE):
-        results.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
+        results.store_results([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
         raise KeyboardInterrupt
 
 

@@ -34,10 +34,10 @@ def store(*classes):
     entry = LedgerEntry.objects.get(item_id=B)
     gone = legacy_outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences=dict.fromkeys(classes, "text"))
-    found = results.Found(
+    found = results.PairResult(
         entry=entry, result=result, legacy=gone, target=gone, seen=Fingerprints("x", "", ""), payload_at=now()
     )
-    results.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
+    results.store_results([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
 
 
 def test_what_is_stored_while_the_register_is_applied_counts(clean):
