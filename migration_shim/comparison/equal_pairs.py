@@ -29,7 +29,7 @@ from ..models import LedgerEntry
 from ..target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
 from ..target.prediction import points_for
 from .candidates import DEPENDS_ON, Fingerprints, Rules
-from .pairs import Job
+from .pairs import ComparisonContext
 
 _TABLE = LedgerEntry._meta.db_table
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out.
@@ -68,7 +68,7 @@ class _Row(NamedTuple):
         return self.depends_on[_LEGACY_ID]
 
 
-def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
+def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[int]:
     """
     Store what is plainly equal of these entries; give back the ids of all others, in their order.
 
@@ -76,24 +76,24 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     """
     moment = now()
     stamp = str(connection.ops.adapt_datetimefield_value(moment))  # once, and not for every row
-    ended_before = moment - timedelta(seconds=job.settings.late_reply_seconds)
-    latency = job.settings.grading_deadline_seconds * 1_000_000
+    ended_before = moment - timedelta(seconds=context.settings.late_reply_seconds)
+    latency = context.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
     entries = read(ids, moment, ended_before)
     rows = legacy_changing.plain_rows((row.legacy_id for row in entries.values()), ended_before)
-    equal: dict[int, _Found] = {}
+    equal: dict[int, _EqualPair] = {}
     for pk, row in entries.items():
         legacy = rows.get(row.legacy_id)
         if legacy is None:
             continue
         seen, header, body, reply, took, ended = legacy
         pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
-        verdict = plain_pair.equal(pair, known, job.styles.style(pair.queue_name), latency, points_for)
+        verdict = plain_pair.equal(pair, known, context.styles.style(pair.queue_name), latency, points_for)
         if verdict is None:
             continue
         stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
-        equal[pk] = _Found(row.depends_on, columns)
+        equal[pk] = _EqualPair(row.depends_on, columns)
     # In one transaction, however many: no grader's session has to do with what both systems have graded.
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
@@ -157,7 +157,7 @@ _SAME: dict[str, Any] = {
 }
 
 
-class _Found(NamedTuple):
+class _EqualPair(NamedTuple):
     """A pair that is equal: what it was when it was read, and what is to be stored of it (``_COLUMNS``)."""
 
     depends_on: tuple[Any, ...]
@@ -180,7 +180,7 @@ COUNTED = (
 NEWS = 5
 
 
-def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
+def _write(batch: dict[int, _EqualPair], moment: datetime) -> set[int]:
     """Store a batch; the ids of what was stored."""
     end = 1 + len(AS_READ)
     changes = buckets.Changes()

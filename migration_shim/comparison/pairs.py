@@ -32,7 +32,7 @@ _BOTH = {DivergenceClass.DOUBLE_AUTHORITY: "both systems have it for real"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class ComparisonContext:
     """What the batches of one run share."""
 
     settings: ShimSettings
@@ -46,7 +46,7 @@ def echo_entries(entries: list[LedgerEntry], settings: ShimSettings) -> int:
     return echo.feed(entries, rows, settings)
 
 
-def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], job: Job) -> None:
+def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], context: ComparisonContext) -> None:
     """
     Compare some entries and store what changed.
 
@@ -55,9 +55,9 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], j
     Args:
         entries: the entries.
         seen: what their results are to be stored with: read before the rows of both sides.
-        job: what the run wants.
+        context: what the batches of the run share.
     """
-    settings, moment = job.settings, now()
+    settings, moment = context.settings, now()
     lease_limit = timedelta(seconds=settings.lease_seconds * settings.lease_limit)
     stuck_before = moment - max(lease_limit, timedelta(seconds=settings.grading_deadline_seconds))
     legacy_side = legacy_sides(entries, settings)
@@ -72,7 +72,7 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], j
         legacy, target = legacy_side.get(entry.legacy_id or 0), target_side.get(entry.target_submission_id or 0)
         one = legacy.outcome if legacy else vanished_side(entry)
         other = _target_outcome(entry, target, newer, late, overlapping)
-        result = _result(entry, one, other, moment, job)
+        result = _result(entry, one, other, moment, context)
         extra = _proofs(entry, one, target)
         payload_at = entry.payload_compared_at
         if result.status is not PairStatus.NONE:
@@ -84,25 +84,27 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], j
         results.append(
             PairResult(entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at)
         )
-    store_results(results, job.register, moment, timedelta(seconds=settings.late_reply_seconds))
+    store_results(results, context.register, moment, timedelta(seconds=settings.late_reply_seconds))
 
 
-def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, job: Job) -> Comparison:
+def _result(
+    entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, context: ComparisonContext
+) -> Comparison:
     stored_after_all = legacy.remarks is not None and legacy.remarks.refused and legacy.state is not State.MISSING
     one_sided = Leg.NONE in (entry.legacy_leg, entry.target_leg) and not stored_after_all
     if one_sided or (entry.history and not entry.echo):
         # No second side to compare with: not wanted, refused, or not echoed yet.
         return Comparison(status=PairStatus.NONE, divergences={})
-    settings, queue_name = job.settings, entry.queue_name
+    settings, queue_name = context.settings, entry.queue_name
     timed = entry.origin == Origin.ROUTER and not entry.echo
     patience = Patience(
         presence=timedelta(seconds=settings.presence_grace_seconds),
         grading=timedelta(seconds=settings.grading_deadline_seconds),
-        observed=job.styles.usual_time(queue_name),
+        observed=context.styles.usual_time(queue_name),
         latency=timedelta(seconds=settings.grading_deadline_seconds) if timed else None,
         moved_at=entry.moved_at if entry.move != Move.NONE else None,
     )
-    return compare(legacy, target, moment, patience, job.styles.style(queue_name))
+    return compare(legacy, target, moment, patience, context.styles.style(queue_name))
 
 
 def _target_outcome(

@@ -17,7 +17,7 @@ from ..target import reader
 from .legacy_outcomes import LegacySide
 
 _CLASSES = (DivergenceClass.PAYLOAD, DivergenceClass.FILES, DivergenceClass.IDENTITY)
-Found = dict[DivergenceClass, str]
+Differences = dict[DivergenceClass, str]
 
 
 class Payloads:
@@ -32,12 +32,12 @@ class Payloads:
         ids = [entry.target_submission_id for entry in entries if entry.target_submission_id is not None]
         self.answers = reader.answers(ids)
         self.with_files = reader.with_files(ids)
-        self.before: dict[int, Found] = defaultdict(dict)
+        self.before: dict[int, Differences] = defaultdict(dict)
         rows = Divergence.objects.filter(entry__in=[entry.pk for entry in entries if entry.divergences])
         for entry_id, klass, what in rows.filter(klass__in=_CLASSES).values_list("entry_id", "klass", "what"):
             self.before[entry_id][DivergenceClass(klass)] = what
 
-    def compare(self, entry: LedgerEntry, legacy: LegacySide | None, *, held: bool) -> tuple[Found, bool]:
+    def compare(self, entry: LedgerEntry, legacy: LegacySide | None, *, held: bool) -> tuple[Differences, bool]:
         """
         The differences of one entry, and whether its payload could be compared as a whole.
 

@@ -29,7 +29,7 @@ from ..models import LedgerEntry
 from . import equal_pairs
 from .candidates import Fingerprints, Rules
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
-from .pairs import Job
+from .pairs import ComparisonContext
 
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. In
 #: which order attempts were handed out is nobody's concern once one of them is superseded.
@@ -61,14 +61,14 @@ _COLUMNS = ("payload_compared_at", *Fingerprints._fields)
 _SAME_COUNTED = {name: value for name, value in _SAME.items() if name in buckets.COLUMNS}
 
 
-class _Found(NamedTuple):
+class _ReplacedPair(NamedTuple):
     """A pair that is equal: what it was when it was read, and what is to be stored of it (``_COLUMNS``)."""
 
     depends_on: tuple[Any, ...]
     columns: tuple[str, ...]
 
 
-def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
+def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[int]:
     """
     Store what was plainly replaced on both sides of these entries; give back the ids of all others, in their order.
 
@@ -78,7 +78,7 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
     entries = equal_pairs.read(ids, moment, moment, OF_ENTRY)
     legacy_ids = (row.legacy_id for row in entries.values())
     rows = legacy_changing.plain_rows(legacy_ids, moment, legacy_changing.REPLACED)
-    equal: dict[int, _Found] = {}
+    equal: dict[int, _ReplacedPair] = {}
     for pk, row in entries.items():
         legacy = rows.get(row.legacy_id)
         if legacy is None:
@@ -87,12 +87,12 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
         if plain_pair.is_replaced(pair, known):
             stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
-            equal[pk] = _Found(row.depends_on, (row.payload_compared_at, *stored_with))
+            equal[pk] = _ReplacedPair(row.depends_on, (row.payload_compared_at, *stored_with))
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 
-def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
+def _write(batch: dict[int, _ReplacedPair], moment: datetime) -> set[int]:
     """Store what has changed of a batch; the ids of all that were as they were read, changed or not."""
     end = 1 + len(AS_READ)
     changes = buckets.Changes()

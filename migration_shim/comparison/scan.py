@@ -122,7 +122,7 @@ class Scanner:
         self.request, self.control = request, control
         self.rules = candidates.Rules.of(request.basis, request.styles.known)
         self.read = candidates.snapshot_reader(self.rules, echo=request.echo)
-        self.job = pairs.Job(
+        self.context = pairs.ComparisonContext(
             settings=settings,
             styles=request.styles,
             register=known_differences.of_course(request.course_id, request.at),
@@ -150,17 +150,17 @@ class Scanner:
     def _left(self, ids: list[int]) -> list[int]:
         """Those of a batch that no short path has stored."""
         for path in (equal_pairs, replaced_pairs):
-            ids = path.store(ids, self.job, self.rules) if ids else ids
+            ids = path.store(ids, self.context, self.rules) if ids else ids
         return ids
 
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch by the rules; how many copies were given legacy's reply before."""
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
-        if self.request.echo and (echoed := pairs.echo_entries(entries, self.job.settings)):
+        if self.request.echo and (echoed := pairs.echo_entries(entries, self.context.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
         # Read after the entries: what changes in between is found changed by the next run.
         seen = candidates.fingerprints_now(ids, self.rules)
-        pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.job)
+        pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.context)
         return echoed
 
 

@@ -38,7 +38,7 @@ def pair(user=7, legacy=RIGHT, target=None, age=timedelta(hours=3), **columns):
 def left(*made):
     """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
     ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
-    job = pairs.Job(settings=load(), styles=Styles({}, {}), register=[])
+    job = pairs.ComparisonContext(settings=load(), styles=Styles({}, {}), register=[])
     return equal_pairs.store(ids, job, candidates.Rules.of("basis", {}))
 
 

@@ -45,7 +45,7 @@ def pair(user=7, **columns):
 def left(*made):
     """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
     ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
-    job = pairs.Job(settings=load(), styles=Styles({}, {}), register=[])
+    job = pairs.ComparisonContext(settings=load(), styles=Styles({}, {}), register=[])
     return replaced_pairs.store(ids, job, candidates.Rules.of("basis", {}))
 
 
