@@ -19,7 +19,7 @@ from django.utils.timezone import now
 
 from . import toggles
 from .comparison import candidates, linking, scan, twins
-from .comparison.score_styles import Styles
+from .comparison.score_styles import ScoreStyles
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
@@ -134,7 +134,7 @@ class _CourseRun:
         self.started = now()
         self.last = _comparable(course_id, record)
         self.before = None if full else self.last
-        self.styles = Styles.learnt(course_id, self.last.document["styles"] if self.last else {})
+        self.styles = ScoreStyles.learnt(course_id, self.last.document["styles"] if self.last else {})
         self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before
 
@@ -153,7 +153,7 @@ class _CourseRun:
         linking.link_new_rows(self.settings, self.control)
         self._scan()
         if not self.echo:
-            twins.step(self.course_id, self.settings, self.control.check)
+            twins.judge_and_write(self.course_id, self.settings, self.control.check)
         candidates.settle(
             self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check
         )
@@ -167,7 +167,7 @@ class _CourseRun:
             self._scan_once()
             if self.scanned.compared == before:  # then there is nothing to learn from
                 return
-            learnt = Styles.learnt(self.course_id, self.styles.known)
+            learnt = ScoreStyles.learnt(self.course_id, self.styles.known)
             if learnt.known == self.styles.known:
                 return
             # What was judged before this was known would be judged otherwise now.

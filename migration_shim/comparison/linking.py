@@ -153,7 +153,7 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings, before: datetime) 
     shadowed: dict[str, datetime] = dict(
         CoursePhase.objects.filter(phase=Phase.SHADOW).values_list("course_id", "since")
     )
-    logs = _logs_of([row for row in parsed if row.digests and row.digests.identity not in entries], settings)
+    logs = _phase_logs([row for row in parsed if row.digests and row.digests.identity not in entries], settings)
     taken = legacy_rows.by_id(entry.legacy_id for entry in entries.values() if entry.legacy_id is not None)
     for row in parsed:
         assert row.digests is not None and row.envelope is not None
@@ -176,9 +176,9 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings, before: datetime) 
             entries[row.digests.identity] = entry
 
 
-def _logs_of(rows: list[ParsedRow], settings: ShimSettings) -> wrong_side.Logs:
+def _phase_logs(rows: list[ParsedRow], settings: ShimSettings) -> wrong_side.PhaseLogs:
     courses = {row.envelope.callback.course_id for row in rows if row.envelope is not None}
-    return wrong_side.Logs(courses, settings)
+    return wrong_side.PhaseLogs(courses, settings)
 
 
 def _note(entry: LedgerEntry, row_id: int) -> None:

@@ -23,7 +23,7 @@ from .candidates import Fingerprints
 from .legacy_outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
 from .results import PairResult, store_results
-from .score_styles import Styles
+from .score_styles import ScoreStyles
 
 _ALIVE = (State.QUEUED, State.PULLED, State.STUCK, State.GRADED)
 _ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}
@@ -36,7 +36,7 @@ class ComparisonContext:
     """What the batches of one run share."""
 
     settings: ShimSettings
-    styles: Styles
+    styles: ScoreStyles
     register: list[KnownDifference]
 
 

@@ -23,7 +23,7 @@ from ..runs.control import Control
 from ..runs.ranges import Range
 from ..runs.spread import Spread
 from . import candidates, equal_pairs, pairs, replaced_pairs
-from .score_styles import Styles
+from .score_styles import ScoreStyles
 
 #: Entries compared at once; a page of snapshots holds more, most of which need no comparing.
 BATCH = 500
@@ -50,7 +50,7 @@ class ScanRequest:
     since: datetime | None
     echo: bool
     basis: str
-    styles: Styles
+    styles: ScoreStyles
     at: datetime
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class ScanRequest:
             since=datetime.fromisoformat(data["since"]) if data["since"] else None,
             echo=data["echo"],
             basis=data["basis"],
-            styles=Styles.from_json(data["styles"]),
+            styles=ScoreStyles.from_json(data["styles"]),
             at=datetime.fromisoformat(data["at"]),
         )
 

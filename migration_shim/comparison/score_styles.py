@@ -22,7 +22,7 @@ SAMPLE = 2000
 ENOUGH = 100
 
 
-class Styles:
+class ScoreStyles:
     """
     The queues of one course, as the ledger knows them at one moment: the same for every pair of a run.
 

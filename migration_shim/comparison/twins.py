@@ -33,7 +33,7 @@ AT_ONCE = 200
 PAGE = 500
 
 
-def step(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
+def judge_and_write(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
     """
     Judge the twins that were graded since, and write new ones.
 

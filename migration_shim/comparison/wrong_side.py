@@ -25,7 +25,7 @@ from ..models import CoursePhase, LedgerEntry, PhaseChange
 _TEXT = {DivergenceClass.WRONG_SIDE: "reached legacy while the target was authoritative"}
 
 
-class Logs:
+class PhaseLogs:
     """The phases of some courses, as far back as they are on record. Two statements, however many courses."""
 
     def __init__(self, courses: Collection[str], settings: ShimSettings) -> None:

@@ -7,7 +7,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission
 
 from migration_shim.comparison import candidates, pairs, replaced_pairs
-from migration_shim.comparison.score_styles import Styles
+from migration_shim.comparison.score_styles import ScoreStyles
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
 from migration_shim.core.classification import MARK
@@ -45,7 +45,7 @@ def pair(user=7, **columns):
 def left(*made):
     """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
     ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
-    job = pairs.ComparisonContext(settings=load(), styles=Styles({}, {}), register=[])
+    job = pairs.ComparisonContext(settings=load(), styles=ScoreStyles({}, {}), register=[])
     return replaced_pairs.store(ids, job, candidates.Rules.of("basis", {}))
 
 
