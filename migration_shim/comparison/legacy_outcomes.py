@@ -110,14 +110,14 @@ def vanished_side(entry: LedgerEntry) -> Outcome:
     if last_read is State.GRADED and not entry.seen:
         last_read = None  # a backfill saw that it was graded; nobody has read how
     state = vanished(last_read)
-    reply = read_again(entry.legacy_correct, entry.legacy_score) if last_read is State.GRADED else None
+    reply = reply_of_columns(entry.legacy_correct, entry.legacy_score) if last_read is State.GRADED else None
     remarks = Remarks(was=last_read if state is State.GONE else None, refused=was_refused(entry))
     return Outcome(state=state, reply=reply, arrived_at=entry.arrived_at, remarks=remarks)
 
 
-def kept(reply: Reply | None) -> tuple[bool | None, float | None]:
+def columns_of_reply(reply: Reply | None) -> tuple[bool | None, float | None]:
     """
-    ``correct`` and ``score`` of a reply as the ledger keeps them; ``read_again`` is the way back.
+    ``correct`` and ``score`` of a reply as the ledger keeps them; ``reply_of_columns`` is the way back.
 
     No database holds what is not a number. An invalid reply has neither; one that CAPA fails on has a score and no
     ``correct``.
@@ -132,8 +132,8 @@ def kept(reply: Reply | None) -> tuple[bool | None, float | None]:
     return reply.correct, min(score, sys.float_info.max)
 
 
-def read_again(correct: bool | None, score: float | None) -> Reply:
-    """The reply of which ``kept`` has made these two."""
+def reply_of_columns(correct: bool | None, score: float | None) -> Reply:
+    """The reply of which ``columns_of_reply`` has made these two."""
     if correct is None:
         return Reply(kind=ReplyKind.INVALID if score is None else ReplyKind.RAISES)
     if score is None:

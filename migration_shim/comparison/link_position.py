@@ -38,7 +38,7 @@ def position() -> Checkpoint:
     return checkpoint
 
 
-def saw(checkpoint: Checkpoint, arrived: datetime | None) -> None:
+def note_arrival(checkpoint: Checkpoint, arrived: datetime | None) -> None:
     """
     Remember when the newest row seen arrived. What a return has inserted bears the time of its first arrival.
 
@@ -50,13 +50,13 @@ def saw(checkpoint: Checkpoint, arrived: datetime | None) -> None:
     checkpoint.plan["arrived"] = max(arrived, datetime.fromisoformat(newest) if newest else arrived).isoformat()
 
 
-def kept(checkpoint: Checkpoint) -> list[int]:
+def rows_to_retry(checkpoint: Checkpoint) -> list[int]:
     """The rows that are to be tried again, those that wait for longest first."""
     again = checkpoint.counts.get("again", {})
     return [int(row_id) for row_id in sorted(again, key=lambda row_id: (again[row_id], int(row_id)))]
 
 
-def keep(checkpoint: Checkpoint, *, unread: Iterable[int], done: Iterable[int] = ()) -> None:
+def keep_for_retry(checkpoint: Checkpoint, *, unread: Iterable[int], done: Iterable[int] = ()) -> None:
     """Keep rows for another try, and forget those that are done with; what has waited for too long is said."""
     again, moment = dict(checkpoint.counts.get("again", {})), now()
     for row_id in done:
@@ -72,7 +72,7 @@ def keep(checkpoint: Checkpoint, *, unread: Iterable[int], done: Iterable[int] =
     checkpoint.counts["again"] = again
 
 
-def forget() -> None:
+def restart_scans() -> None:
     """Let the next walks begin at the first row."""
     Checkpoint.objects.filter(name=CHECKPOINT).update(last_id=0, plan={}, counts={}, updated_at=now())
     Checkpoint.objects.filter(name__startswith="backfill:").update(last_id=0, updated_at=now())

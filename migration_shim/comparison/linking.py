@@ -65,8 +65,8 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
             parsed += [plan.read(row, storage)[0] for row in _link_plain(plain)]
             _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
-            link_position.saw(checkpoint, arrived)
-            link_position.keep(checkpoint, unread=[one.row.id for one in unread])
+            link_position.note_arrival(checkpoint, arrived)
+            link_position.keep_for_retry(checkpoint, unread=[one.row.id for one in unread])
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1], safe))
             checkpoint.save()
 
@@ -98,7 +98,7 @@ def _link_again(
     checkpoint: Checkpoint, storage: files.Source, settings: ShimSettings, control: Control, before: datetime
 ) -> None:
     """Try the rows once more whose file names could not be read when their turn was."""
-    ids, astray = link_position.kept(checkpoint), 0
+    ids, astray = link_position.rows_to_retry(checkpoint), 0
     if not ids:
         return
     rows, parsed = legacy_rows.by_id(ids), []
@@ -114,7 +114,7 @@ def _link_again(
         checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
         _link_page(parsed, settings, before)
         gone = [row_id for row_id in ids if row_id not in rows]
-        link_position.keep(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
+        link_position.keep_for_retry(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
         checkpoint.save()
 
 
@@ -132,7 +132,7 @@ def relink() -> int:
         astray = [entry.pk for entry in page if not _is_row_of(rows.get(entry.legacy_id or 0), entry, storage)]
         changed = LedgerEntry.objects.filter(pk__in=astray, legacy_id__gt=0)
         lost += changed.update(legacy_id=0 - F("legacy_id"), seen="")
-    link_position.forget()
+    link_position.restart_scans()
     return lost
 
 

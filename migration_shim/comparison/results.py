@@ -17,7 +17,7 @@ from ..db.retry import on_contention
 from ..ledger import buckets, known_differences, permits
 from ..models import Divergence, KnownDifference, LedgerEntry
 from .candidates import DEPENDS_ON, Fingerprints
-from .legacy_outcomes import kept
+from .legacy_outcomes import columns_of_reply
 
 #: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
 BATCH = 200
@@ -219,8 +219,8 @@ def _restate(one: PairResult, covers: dict[DivergenceClass, KnownDifference | No
     diverged = bool(result.divergences) and state.is_final and target.state.is_final
     entry.graded_pair = graded or diverged
     if state is not State.LOST and not gone:  # what it said when it was there is kept
-        entry.legacy_state, (entry.legacy_correct, entry.legacy_score) = state.value, kept(legacy.reply)
-    entry.target_state, (entry.target_correct, entry.target_score) = target.state.value, kept(target.reply)
+        entry.legacy_state, (entry.legacy_correct, entry.legacy_score) = state.value, columns_of_reply(legacy.reply)
+    entry.target_state, (entry.target_correct, entry.target_score) = target.state.value, columns_of_reply(target.reply)
     timed = graded and entry.origin == Origin.ROUTER and not entry.echo
     if not gone:
         entry.legacy_seconds = _seconds(legacy) if timed else None
