@@ -21,7 +21,7 @@ FILES_SHOWN = 100
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class RowCounts:
     """Rows by (class, reason), and what came of them."""
 
     classes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -52,7 +52,7 @@ class Tally:
     def _missing(self, found: list[dict[str, Any]]) -> None:
         self.files_missing = (self.files_missing + found)[:FILES_SHOWN]
 
-    def join(self, other: Tally) -> None:
+    def join(self, other: RowCounts) -> None:
         """Count what another process has counted."""
         self.classes.update(other.classes)
         self.written += other.written
@@ -61,7 +61,7 @@ class Tally:
         self._missing(other.files_missing)
 
     def to_json(self) -> dict[str, Any]:
-        """The tally as plain data, for a checkpoint."""
+        """The counts as plain data, for a checkpoint."""
         return {
             "classes": [[*key, number] for key, number in self.classes.items()],
             "written": self.written,
@@ -71,8 +71,8 @@ class Tally:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Tally:
-        """The tally of a checkpoint; an empty one from one that has counted nothing yet."""
+    def from_json(cls, data: dict[str, Any]) -> RowCounts:
+        """The counts of a checkpoint; empty ones from one that has counted nothing yet."""
         return cls(
             classes=Counter({(klass, reason): number for klass, reason, number in data.get("classes", ())}),
             written=data.get("written", 0),

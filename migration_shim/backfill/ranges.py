@@ -15,7 +15,7 @@ from ..runs.ranges import Range
 from . import classing, verify
 from .batch import Job, write_page
 from .batch_size import Pace
-from .counts import Tally
+from .counts import RowCounts
 from .request import Request
 
 
@@ -46,10 +46,10 @@ def work(range_id: int) -> str:
         TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
     """
     with garbage.left_alone():
-        return ranges.work(range_id, Tally, _work, toggles.stop_reason)
+        return ranges.work(range_id, RowCounts, _work, toggles.stop_reason)
 
 
-def _work(taken: Range[Tally]) -> str:
+def _work(taken: Range[RowCounts]) -> str:
     """Batch by batch, to the end of the range."""
     request, settings = Request.from_json(taken.plan["request"]), load()
     own = job(request, settings, frozenset(taken.plan["wanted"]))
@@ -71,7 +71,7 @@ def _work(taken: Range[Tally]) -> str:
     return "the run is over"
 
 
-def _batch(taken: Range[Tally], page: list[LegacyRow], own: Job) -> None:
+def _batch(taken: Range[RowCounts], page: list[LegacyRow], own: Job) -> None:
     to, counted = page[-1].id, taken.tally
 
     def save(classed: list[classing.ClassedRow], written: int) -> None:

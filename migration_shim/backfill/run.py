@@ -24,7 +24,7 @@ from ..runs.spread import Spread
 from . import checkpoint, classing, ranges, verify
 from .batch import class_only, write_page
 from .batch_size import Pace
-from .counts import SCHEMA, Tally, document, next_commands
+from .counts import SCHEMA, RowCounts, document, next_commands
 from .request import Request, in_scope
 from .single import rows_of_all
 
@@ -76,7 +76,7 @@ class _Run:
         self.request, self.settings, self.control = request, settings, control
         self.progress, self.record = progress, record
         self.position = checkpoint.of_scope(request)
-        self.pace, self.tally = Pace(request.batch_size), Tally()
+        self.pace, self.row_counts = Pace(request.batch_size), RowCounts()
         self.total = self.batches = 0
 
     def document(self, send: Callable[[int], None] | None) -> Document:
@@ -91,7 +91,7 @@ class _Run:
         if complete and self.record is not None:
             self.position.move(0)
             self.position.moved(0)
-        self.tally.waited.update(self.control.waited)
+        self.row_counts.waited.update(self.control.waited)
         content = {
             "schema": SCHEMA,
             "mode": self.request.mode.value,
@@ -99,8 +99,8 @@ class _Run:
             "sample_percent": {} if self.request.unsampled else self.settings.sample_percent,
             "scope": self.request.scope,
             "finished_at": now().isoformat(),
-            **self.tally.content(),
-            "left": max(self.total - self.tally.read, 0),
+            **self.row_counts.content(),
+            "left": max(self.total - self.row_counts.read, 0),
             "checkpoint": self.position.last_id,
             "complete": complete,
             "stopped_by": stopped_by,
@@ -118,13 +118,13 @@ class _Run:
         self.job = ranges.job(self.request, self.settings, wanted)
         if send is not None and self.record is not None:
             spread = Spread(
-                self.record, self.control, self.settings, Tally, follow=lambda done: self._follow(min(done, safe))
+                self.record, self.control, self.settings, RowCounts, follow=lambda done: self._follow(min(done, safe))
             )
             planned = self._planned(unretired_only, sorted(wanted))
             try:
                 spread.run(planned, send, lambda counted: self.progress(counted.read, max(self.total, counted.read)))
             finally:
-                self.tally.join(spread.take_back())
+                self.row_counts.join(spread.take_back())
         else:
             after = self.position.last_id
             while page := self._page(after, unretired_only):
@@ -160,7 +160,7 @@ class _Run:
 
     def _room(self) -> int | None:
         """How many rows more ``--limit`` allows; None for any number."""
-        return None if self.request.limit is None else max(self.request.limit - self.tally.read, 0)
+        return None if self.request.limit is None else max(self.request.limit - self.row_counts.read, 0)
 
     def _page(self, after: int, unretired_only: bool) -> list[LegacyRow]:
         self.control.turn()
@@ -179,8 +179,8 @@ class _Run:
                 classed, written = write_page(page, job, lambda *_: self.position.move(to))
                 self.position.moved(to)
         self.batches += 1
-        self.tally.add(classed, written)
-        self.progress(self.tally.read, max(self.total, self.tally.read))
+        self.row_counts.add(classed, written)
+        self.progress(self.row_counts.read, max(self.total, self.row_counts.read))
 
     def _history(self) -> frozenset[int]:
         return classing.newest_per_problem(self.request.per_problem, self._watched(HEADERS))

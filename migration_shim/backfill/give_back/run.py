@@ -87,7 +87,7 @@ class _Return:
     def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
         self.request, self.settings, self.control, self.progress = request, settings, control, progress
         self.storage = legacy_storage(settings)
-        self.tally = counts.Tally()
+        self.row_counts = counts.RowCounts()
         self.known_queues: dict[str, bool] = {}
         self.refused = self.total = 0
 
@@ -144,14 +144,14 @@ class _Return:
         return decision
 
     def _count(self, decision: Decision) -> None:
-        self.tally.classes[decision.row_class.value, decision.reason] += 1
-        self.tally.written += self.request.execute and decision.reason in (Way.REVIVED, Way.INSERTED)
-        self.progress(self.tally.read, max(self.total, self.tally.read))
-        if self.request.limit and self.tally.read >= self.request.limit:
+        self.row_counts.classes[decision.row_class.value, decision.reason] += 1
+        self.row_counts.written += self.request.execute and decision.reason in (Way.REVIVED, Way.INSERTED)
+        self.progress(self.row_counts.read, max(self.total, self.row_counts.read))
+        if self.request.limit and self.row_counts.read >= self.request.limit:
             raise _LimitReached
 
     def _document(self, ending: dict[str, Any], seconds: float) -> Document:
-        self.tally.waited.update(self.control.waited)
+        self.row_counts.waited.update(self.control.waited)
         content = {
             "schema": counts.SCHEMA,
             "mode": self.request.mode.value,
@@ -159,8 +159,8 @@ class _Return:
             "scope": self.request.scope,
             "finished_at": now().isoformat(),
             "sample_percent": {},
-            **self.tally.content(),
-            "left": max(self.total - self.tally.read, 0),
+            **self.row_counts.content(),
+            "left": max(self.total - self.row_counts.read, 0),
             "checkpoint": 0,  # what is returned is in flight no more: a run needs no other memory
             **ending,
             "seconds": round(seconds, 3),

@@ -29,7 +29,7 @@ from ...runs.control import Control, Progress, Stopped, nothing
 from ...target import collation
 from ...target.transitions import supersede
 from .. import collisions
-from ..counts import SCHEMA, Tally, document, next_commands
+from ..counts import SCHEMA, RowCounts, document, next_commands
 from ..request import Request
 from . import plan as handoff_plan
 from .finish import ON_THE_WAY, finish_held, on_the_way, watch
@@ -105,7 +105,7 @@ class _Run:
 
     def _document(self, stopped_by: str, warnings: list[str], seconds: float) -> Document:
         classes = Counter((decision.row_class.value, decision.reason) for decision, _ in self.rows.values())
-        tally = Tally(classes=classes, written=self.done[Done.RELEASED], waited=self.control.waited)
+        row_counts = RowCounts(classes=classes, written=self.done[Done.RELEASED], waited=self.control.waited)
         queues = handoff_plan.queues(self.rows.values(), self.settings)
         held = self._on_the_way(HELD).count()
         content: dict[str, Any] = {
@@ -115,8 +115,8 @@ class _Run:
             "sample_percent": {},
             "scope": self.request.scope,
             "finished_at": now().isoformat(),
-            **tally.content(),
-            "left": max(self.total - tally.read, 0),
+            **row_counts.content(),
+            "left": max(self.total - row_counts.read, 0),
             "checkpoint": 0,
             "held": held,
             "released": self.done[Done.RELEASED],
