@@ -22,7 +22,7 @@ from ..target.contents import StoredFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedFiles:
     """A row whose files are wanted on the target, under the name of the queue that they go to."""
 
     row: LegacyRow
@@ -31,7 +31,7 @@ class Wanted:
 
 
 @dataclass(slots=True, kw_only=True)
-class Stored:
+class StoredFiles:
     """What became of the files of each row, by legacy id. A row without files is in neither."""
 
     files: dict[int, list[StoredFile]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Stored:
 
 
 @contextmanager
-def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> Iterator[Stored]:
+def stored(wanted: Iterable[WantedFiles], source: Source, settings: ShimSettings) -> Iterator[StoredFiles]:
     """
     The files of many rows in edx-submissions' storage, for the length of the transactions that write the rows.
 
@@ -47,7 +47,7 @@ def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> 
     the end every content that no SubmissionFile names is deleted again, whatever the reason: a row that was not written
     after all, a transaction that was rolled back. So the block must not be left inside a transaction.
     """
-    result = Stored()
+    result = StoredFiles()
     linked = isinstance(source, Storage) and target.is_place_of(source)
     every: list[StoredFile] = []
     try:
@@ -71,7 +71,7 @@ def stored(wanted: Iterable[Wanted], source: Source, settings: ShimSettings) -> 
         target.discard_unnamed([*every, *(file for files in result.files.values() for file in files)])
 
 
-def _linked(item: Wanted, places: dict[str, str], source: Source, settings: ShimSettings) -> list[StoredFile]:
+def _linked(item: WantedFiles, places: dict[str, str], source: Source, settings: ShimSettings) -> list[StoredFile]:
     total = 0
     for name, key in item.keys.items():
         total += legacy.size(source, places[name], key, settings.legacy_file_limit)
@@ -80,7 +80,7 @@ def _linked(item: Wanted, places: dict[str, str], source: Source, settings: Shim
 
 
 def _copied(
-    item: Wanted, places: dict[str, str], source: Source, settings: ShimSettings, meant: list[StoredFile]
+    item: WantedFiles, places: dict[str, str], source: Source, settings: ShimSettings, meant: list[StoredFile]
 ) -> list[StoredFile]:
     stored, total = [], 0
     for file, (name, key) in zip(meant, item.keys.items(), strict=True):

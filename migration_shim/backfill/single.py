@@ -98,7 +98,7 @@ def _write(item: classing.ClassedRow, settings: ShimSettings, source: Source) ->
     """Files, then the rows under the entry's lock: no storage and no network keeps it."""
     row, pk = item.parsed.row, item.entry.pk if item.entry else None
     queue_name = meant(item, settings, {}).new.placement.queue_name
-    wanted = files.Wanted(row=row, keys=item.keys, queue_name=queue_name)
+    wanted = files.WantedFiles(row=row, keys=item.keys, queue_name=queue_name)
     with files.stored([wanted], source, settings) as stored:
         if row.id in stored.failed:
             raise stored.failed[row.id]

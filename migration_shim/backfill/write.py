@@ -25,7 +25,7 @@ from .target_rows import Points, meant
 __all__ = ["WRITTEN", "plan_rows", "wanted_files", "write_row", "write_rows"]
 
 
-def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, last_try: bool = True) -> int:
+def write_rows(classed: list[ClassedRow], job: Job, stored: files.StoredFiles, *, last_try: bool = True) -> int:
     """
     Write the rows of a page that are to be written, and return how many were. To be called inside a transaction.
 
@@ -64,13 +64,13 @@ def _arrival(item: ClassedRow) -> tuple[datetime, int]:
     return item.parsed.row.arrival_time, item.parsed.row.id
 
 
-def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.Wanted]:
+def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.WantedFiles]:
     """The files that writing a page needs, to be stored before its transaction."""
     wanted = []
     for item in classed:
         if item.keys and item.decision.row_class in WRITTEN and (row := write_bulk.fitting(item, job)) is not None:
             queue_name = row.new.placement.queue_name
-            wanted.append(files.Wanted(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
+            wanted.append(files.WantedFiles(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
     return wanted
 
 
@@ -84,7 +84,7 @@ def plan_rows(classed: list[ClassedRow], job: Job) -> None:
                 item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
 
 
-def _write_alone(item: ClassedRow, job: Job, stored: files.Stored, last_try: bool) -> None:
+def _write_alone(item: ClassedRow, job: Job, stored: files.StoredFiles, last_try: bool) -> None:
     """Write one row through the public API; one that cannot be written becomes drain."""
     if _copied_meanwhile(item):
         item.decision = Decision(row_class=RowClass.PRESENT)

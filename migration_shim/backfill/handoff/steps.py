@@ -86,7 +86,7 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: Shim
     assert envelope is not None and parsed.digests is not None  # only a row that was read is moved
     placement = placed(parsed, keys, settings)
     clock = legacy_rows.clock()
-    wanted = files.Wanted(row=row, keys=keys, queue_name=envelope.header.queue_name)
+    wanted = files.WantedFiles(row=row, keys=keys, queue_name=envelope.header.queue_name)
     with files.stored([wanted], source, settings) as stored:
         if row.id in stored.failed:
             raise stored.failed[row.id]
