@@ -11,10 +11,10 @@ from django.db import transaction
 from ..core.data import LegacyRow
 from ..db.retry import collision, on_contention
 from . import classing, collisions, files
-from .classing import ClassedRow, Job
+from .classing import BatchContext, ClassedRow
 from .write import plan_rows, wanted_files, write_rows
 
-__all__ = ["Job", "class_only", "retried", "write_page"]
+__all__ = ["BatchContext", "class_only", "retried", "write_page"]
 
 Result = TypeVar("Result")
 
@@ -23,23 +23,25 @@ TRIES = 5
 FIRST_PAUSE = 0.4  # seconds, doubled each time
 
 
-def class_only(page: list[LegacyRow], job: Job) -> list[ClassedRow]:
+def class_only(page: list[LegacyRow], context: BatchContext) -> list[ClassedRow]:
     """Class a page as writing it would, without writing anything; its files are looked for, not read: the plan."""
-    classed = retried(lambda last_try: classing.class_page(page, job.policy, job.storage, job.wanted_history))
-    plan_rows(classed, job)
-    collisions.mark(classed, job)
+    classed = retried(
+        lambda last_try: classing.class_page(page, context.policy, context.storage, context.wanted_history)
+    )
+    plan_rows(classed, context)
+    collisions.mark(classed, context)
     return classed
 
 
 def write_page(
-    page: list[LegacyRow], job: Job, save_checkpoint: Callable[[list[ClassedRow], int], None]
+    page: list[LegacyRow], context: BatchContext, save_checkpoint: Callable[[list[ClassedRow], int], None]
 ) -> tuple[list[ClassedRow], int]:
     """
     Class a page and write what is to be written, with ``save_checkpoint`` last, in one transaction.
 
     Args:
         page: the rows.
-        job: what the batches of the run share.
+        context: what the batches of the run share.
         save_checkpoint: called with what is returned, anew in every try. What it raises takes the batch back.
 
     Returns:
@@ -52,10 +54,10 @@ def write_page(
 
     def work(last_try: bool) -> tuple[list[ClassedRow], int]:
         # Outside of the transaction: reading and storing files may take long, and may be HTTP.
-        classed = classing.class_page(page, job.policy, job.storage, job.wanted_history)
-        wanted = wanted_files(classed, job)
-        with files.stored(wanted, job.storage, job.settings) as stored, transaction.atomic():
-            written = write_rows(classed, job, stored, last_try=last_try)
+        classed = classing.class_page(page, context.policy, context.storage, context.wanted_history)
+        wanted = wanted_files(classed, context)
+        with files.stored(wanted, context.storage, context.settings) as stored, transaction.atomic():
+            written = write_rows(classed, context, stored, last_try=last_try)
             save_checkpoint(classed, written)
         return classed, written
 

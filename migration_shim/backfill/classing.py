@@ -36,7 +36,7 @@ class ClassedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class BatchContext:
     """What the batches of one run share."""
 
     policy: Policy

@@ -10,20 +10,20 @@ from ..core.errors import Unfit
 from ..core.identity import Placement, real_placement
 from ..target import bulk, collation
 from . import write_bulk
-from .classing import WRITTEN, ClassedRow, Job
+from .classing import WRITTEN, BatchContext, ClassedRow
 from .target_rows import meant
 
 _DRAIN = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
 
 
-def mark(classed: Iterable[ClassedRow], job: Job) -> None:
+def mark(classed: Iterable[ClassedRow], context: BatchContext) -> None:
     """Class as drain what a backfill would not write for that reason. In the order of the write: many, then alone."""
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=lambda item: (item.parsed.row.arrival_time, item.parsed.row.id))
-    together, alone = write_bulk.sorted_out(due, job)
+    together, alone = write_bulk.sorted_out(due, context)
     together.sort(key=lambda row: bulk.key_of(row.new.placement))
-    rows = [*together, *(meant(item, job.settings, job.points) for item in alone)]
-    refused = job.taken.refuses([row.new.placement for row in rows])
+    rows = [*together, *(meant(item, context.settings, context.points) for item in alone)]
+    refused = context.taken.refuses([row.new.placement for row in rows])
     for row, is_refused in zip(rows, refused, strict=True):
         if is_refused:
             row.item.decision = _DRAIN

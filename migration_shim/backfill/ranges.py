@@ -13,7 +13,7 @@ from ..legacy import rows as legacy_rows
 from ..runs import garbage, ranges
 from ..runs.ranges import Range
 from . import classing, verify
-from .batch import Job, write_page
+from .batch import BatchContext, write_page
 from .batch_size import Pace
 from .counts import RowCounts
 from .request import Request
@@ -24,7 +24,7 @@ def unretired_only(request: Request) -> bool:
     return not (request.history or request.collided)
 
 
-def job(request: Request, settings: ShimSettings, wanted_history: frozenset[int]) -> Job:
+def batch_context(request: Request, settings: ShimSettings, wanted_history: frozenset[int]) -> BatchContext:
     """What the batches of a request share, in whatever process they are made. Each has still to be told to verify."""
     policy = classing.policy(
         settings,
@@ -35,7 +35,7 @@ def job(request: Request, settings: ShimSettings, wanted_history: frozenset[int]
         unsampled=request.unsampled,
     )
     storage = files.legacy_storage(settings)
-    return Job(policy=policy, settings=settings, storage=storage, wanted_history=wanted_history, verify=False)
+    return BatchContext(policy=policy, settings=settings, storage=storage, wanted_history=wanted_history, verify=False)
 
 
 def work(range_id: int) -> str:
@@ -52,7 +52,7 @@ def work(range_id: int) -> str:
 def _work(taken: Range[RowCounts]) -> str:
     """Batch by batch, to the end of the range."""
     request, settings = Request.from_json(taken.plan["request"]), load()
-    own = job(request, settings, frozenset(taken.plan["wanted"]))
+    own = batch_context(request, settings, frozenset(taken.plan["wanted"]))
     pace, batch = Pace(request.batch_size), taken.plan["number"]
     while taken.is_wanted():
         taken.control.turn()
@@ -71,7 +71,7 @@ def _work(taken: Range[RowCounts]) -> str:
     return "the run is over"
 
 
-def _batch(taken: Range[RowCounts], page: list[LegacyRow], own: Job) -> None:
+def _batch(taken: Range[RowCounts], page: list[LegacyRow], own: BatchContext) -> None:
     to, counted = page[-1].id, taken.tally
 
     def save(classed: list[classing.ClassedRow], written: int) -> None:

@@ -115,7 +115,7 @@ class _Run:
         # Asked before the first row is read: what commits later with a lower id is read again by the next run.
         seen = primary.seen_until(legacy_rows.clock())
         safe = legacy_rows.safe_checkpoint(self.settings.overlap_seconds, seen)
-        self.job = ranges.job(self.request, self.settings, wanted)
+        self.context = ranges.batch_context(self.request, self.settings, wanted)
         if send is not None and self.record is not None:
             spread = Spread(
                 self.record, self.control, self.settings, RowCounts, follow=lambda done: self._follow(min(done, safe))
@@ -172,11 +172,11 @@ class _Run:
         """One batch, and the position with it: in one transaction, or not at all in a plan."""
         with self.pace.timed(len(page)):
             if self.record is None:
-                classed, written = class_only(page, self.job), 0
+                classed, written = class_only(page, self.context), 0
             else:
                 to = max(self.position.last_id, to)
-                job = dataclasses.replace(self.job, verify=verify.due(self.batches, self.total, self.settings))
-                classed, written = write_page(page, job, lambda *_: self.position.move(to))
+                context = dataclasses.replace(self.context, verify=verify.due(self.batches, self.total, self.settings))
+                classed, written = write_page(page, context, lambda *_: self.position.move(to))
                 self.position.moved(to)
         self.batches += 1
         self.row_counts.add(classed, written)

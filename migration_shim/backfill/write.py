@@ -19,13 +19,15 @@ from ..legacy import files as legacy_files
 from ..models import LedgerEntry
 from ..target import writer
 from . import files, verify, write_bulk
-from .classing import WRITTEN, ClassedRow, Job
+from .classing import WRITTEN, BatchContext, ClassedRow
 from .target_rows import Points, meant
 
 __all__ = ["WRITTEN", "plan_rows", "wanted_files", "write_row", "write_rows"]
 
 
-def write_rows(classed: list[ClassedRow], job: Job, stored: files.StoredFiles, *, last_try: bool = True) -> int:
+def write_rows(
+    classed: list[ClassedRow], context: BatchContext, stored: files.StoredFiles, *, last_try: bool = True
+) -> int:
     """
     Write the rows of a page that are to be written, and return how many were. To be called inside a transaction.
 
@@ -33,7 +35,7 @@ def write_rows(classed: list[ClassedRow], job: Job, stored: files.StoredFiles, *
 
     Args:
         classed: the page.
-        job: the run's.
+        context: what the batches of the run share.
         stored: what became of the rows' files, which were stored before the transaction.
         last_try: whether a row that collides with another is at fault itself, and not somebody who writes beside this.
 
@@ -44,19 +46,21 @@ def write_rows(classed: list[ClassedRow], job: Job, stored: files.StoredFiles, *
     """
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=_arrival)
-    together, alone = write_bulk.sorted_out(due, job)
+    together, alone = write_bulk.sorted_out(due, context)
     alone += write_bulk.write(together)
     for item in sorted(alone, key=_arrival):
-        _write_alone(item, job, stored, last_try)
+        _write_alone(item, context, stored, last_try)
     for item in classed:
         entry = item.entry
         if item.decision.row_class is RowClass.PRESENT and entry is not None and entry.legacy_id is None:
             entry.legacy_id = item.parsed.row.id
             entry.save(update_fields=["legacy_id"])
     written = [item for item in due if item.decision.row_class in WRITTEN]
-    if job.verify:
+    if context.verify:
         known = {row.item.parsed.row.id: row for row in together if row.item.entry is None}
-        verify.check([known.get(item.parsed.row.id) or meant(item, job.settings, job.points) for item in written])
+        verify.check(
+            [known.get(item.parsed.row.id) or meant(item, context.settings, context.points) for item in written]
+        )
     return len(written)
 
 
@@ -64,27 +68,27 @@ def _arrival(item: ClassedRow) -> tuple[datetime, int]:
     return item.parsed.row.arrival_time, item.parsed.row.id
 
 
-def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.WantedFiles]:
+def wanted_files(classed: list[ClassedRow], context: BatchContext) -> list[files.WantedFiles]:
     """The files that writing a page needs, to be stored before its transaction."""
     wanted = []
     for item in classed:
-        if item.keys and item.decision.row_class in WRITTEN and (row := write_bulk.fitting(item, job)) is not None:
+        if item.keys and item.decision.row_class in WRITTEN and (row := write_bulk.fitting(item, context)) is not None:
             queue_name = row.new.placement.queue_name
             wanted.append(files.WantedFiles(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
     return wanted
 
 
-def plan_rows(classed: list[ClassedRow], job: Job) -> None:
+def plan_rows(classed: list[ClassedRow], context: BatchContext) -> None:
     """Class what ``write_rows`` would: what is to be written and does not fit, or lacks a file, is drain."""
     for item in classed:
-        if item.decision.row_class in WRITTEN and write_bulk.fitting(item, job) is not None:
+        if item.decision.row_class in WRITTEN and write_bulk.fitting(item, context) is not None:
             try:
-                legacy_files.check(item.parsed.row, item.keys, job.storage, job.settings)
+                legacy_files.check(item.parsed.row, item.keys, context.storage, context.settings)
             except FileUnavailable as error:
                 item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
 
 
-def _write_alone(item: ClassedRow, job: Job, stored: files.StoredFiles, last_try: bool) -> None:
+def _write_alone(item: ClassedRow, context: BatchContext, stored: files.StoredFiles, last_try: bool) -> None:
     """Write one row through the public API; one that cannot be written becomes drain."""
     if _copied_meanwhile(item):
         item.decision = Decision(row_class=RowClass.PRESENT)
@@ -94,7 +98,7 @@ def _write_alone(item: ClassedRow, job: Job, stored: files.StoredFiles, last_try
         if row_id in stored.failed:
             raise stored.failed[row_id]
         with transaction.atomic():
-            write_row(item, job.settings, stored.files.get(row_id, []), job.points)
+            write_row(item, context.settings, stored.files.get(row_id, []), context.points)
     except FileUnavailable as error:
         item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
     except Unfit as error:

@@ -15,11 +15,11 @@ from ..db.retry import contention
 from ..ledger.entries import KEPT, kept
 from ..models import LedgerEntry
 from ..target import bulk
-from .classing import ClassedRow, Job
+from .classing import BatchContext, ClassedRow
 from .target_rows import Meant, meant
 
 
-def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[ClassedRow]]:
+def sorted_out(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[Meant], list[ClassedRow]]:
     """
     The rows that can be written together, and those that are written one by one. What fits nowhere becomes drain.
 
@@ -30,7 +30,7 @@ def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[C
     alone: list[ClassedRow] = []
     learners = set()
     for item in due:
-        row = fitting(item, job)
+        row = fitting(item, context)
         if row is None:
             continue
         if item.keys or item.entry is not None:
@@ -42,10 +42,10 @@ def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[C
     return [row for row in together if _attempts_of(row) not in learners], alone
 
 
-def fitting(item: ClassedRow, job: Job) -> Meant | None:
+def fitting(item: ClassedRow, context: BatchContext) -> Meant | None:
     """What is to be written of a row; one that the target cannot hold becomes drain. For the plan as for the write."""
     try:
-        return meant(item, job.settings, job.points)
+        return meant(item, context.settings, context.points)
     except Unfit as error:
         item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
         return None
