@@ -11,7 +11,7 @@ from ..core.identity import Placement, real_placement
 from ..target import bulk, collation
 from . import write_bulk
 from .classing import WRITTEN, BatchContext, ClassedRow
-from .target_rows import meant
+from .target_rows import target_row
 
 _DRAIN = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
 
@@ -22,7 +22,7 @@ def mark(classed: Iterable[ClassedRow], context: BatchContext) -> None:
     due.sort(key=lambda item: (item.parsed.row.arrival_time, item.parsed.row.id))
     together, alone = write_bulk.sorted_out(due, context)
     together.sort(key=lambda row: bulk.key_of(row.new.placement))
-    rows = [*together, *(meant(item, context.settings, context.points) for item in alone)]
+    rows = [*together, *(target_row(item, context.settings, context.points) for item in alone)]
     refused = context.taken.refuses([row.new.placement for row in rows])
     for row, is_refused in zip(rows, refused, strict=True):
         if is_refused:

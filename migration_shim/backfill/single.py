@@ -15,7 +15,7 @@ from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry
 from . import classing, files
-from .target_rows import meant
+from .target_rows import target_row
 from .write import WRITTEN, write_row
 
 
@@ -97,7 +97,7 @@ def _row_of(entry: LedgerEntry, settings: ShimSettings, source: Source) -> class
 def _write(item: classing.ClassedRow, settings: ShimSettings, source: Source) -> str:
     """Files, then the rows under the entry's lock: no storage and no network keeps it."""
     row, pk = item.parsed.row, item.entry.pk if item.entry else None
-    queue_name = meant(item, settings, {}).new.placement.queue_name
+    queue_name = target_row(item, settings, {}).new.placement.queue_name
     wanted = files.WantedFiles(row=row, keys=item.keys, queue_name=queue_name)
     with files.stored([wanted], source, settings) as stored:
         if row.id in stored.failed:

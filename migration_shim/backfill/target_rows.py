@@ -23,7 +23,7 @@ Points = dict[tuple[str, str], tuple[int, bool]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Meant:
+class TargetRow:
     """A classed row as it will be on the target."""
 
     item: ClassedRow
@@ -36,7 +36,7 @@ class Meant:
         return self.item.decision.row_class is RowClass.FINAL
 
 
-def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
+def target_row(item: ClassedRow, settings: ShimSettings, points: Points) -> TargetRow:
     """
     What is to be written of a row that is to be written.
 
@@ -69,7 +69,7 @@ def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
         points_possible=maximum,
         arrived_at=item.parsed.row.arrival_time,
     )
-    return Meant(item=item, new=new, points_assumed=assumed)
+    return TargetRow(item=item, new=new, points_assumed=assumed)
 
 
 def points_of(course_id: str, item_id: str, settings: ShimSettings) -> tuple[int, bool]:

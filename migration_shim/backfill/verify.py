@@ -9,7 +9,7 @@ from ..conf import ShimSettings
 from ..core.errors import VerificationFailed
 from ..models import LedgerEntry
 from ..target import bulk
-from .target_rows import Meant
+from .target_rows import TargetRow
 
 
 def due(batch: int, total: int, settings: ShimSettings) -> bool:
@@ -23,7 +23,7 @@ def due(batch: int, total: int, settings: ShimSettings) -> bool:
     return batch % math.ceil(max(total, 1) / settings.verify_rows) == 0
 
 
-def check(rows: Iterable[Meant]) -> None:
+def check(rows: Iterable[TargetRow]) -> None:
     """
     Read the rows back and compare.
 

@@ -20,7 +20,7 @@ from ..models import LedgerEntry
 from ..target import writer
 from . import files, verify, write_bulk
 from .classing import WRITTEN, BatchContext, ClassedRow
-from .target_rows import Points, meant
+from .target_rows import Points, target_row
 
 __all__ = ["WRITTEN", "plan_rows", "wanted_files", "write_row", "write_rows"]
 
@@ -59,7 +59,7 @@ def write_rows(
     if context.verify:
         known = {row.item.parsed.row.id: row for row in together if row.item.entry is None}
         verify.check(
-            [known.get(item.parsed.row.id) or meant(item, context.settings, context.points) for item in written]
+            [known.get(item.parsed.row.id) or target_row(item, context.settings, context.points) for item in written]
         )
     return len(written)
 
@@ -128,7 +128,7 @@ def write_row(
         Unfit: the target cannot hold it.
         TargetWriteFailed: nothing of it was written.
     """
-    row = meant(item, settings, {} if points is None else points)
+    row = target_row(item, settings, {} if points is None else points)
     parsed, new, entry = item.parsed, row.new, item.entry
     assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
     if entry is not None:

@@ -16,17 +16,17 @@ from ..ledger.entries import KEPT, kept
 from ..models import LedgerEntry
 from ..target import bulk
 from .classing import BatchContext, ClassedRow
-from .target_rows import Meant, meant
+from .target_rows import TargetRow, target_row
 
 
-def sorted_out(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[Meant], list[ClassedRow]]:
+def sorted_out(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[TargetRow], list[ClassedRow]]:
     """
     The rows that can be written together, and those that are written one by one. What fits nowhere becomes drain.
 
     Alone are rows with files and rows that have an entry; and with them the other attempts of their learners at their
     problems, because attempts are numbered as they are written.
     """
-    together: list[Meant] = []
+    together: list[TargetRow] = []
     alone: list[ClassedRow] = []
     learners = set()
     for item in due:
@@ -42,20 +42,20 @@ def sorted_out(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[M
     return [row for row in together if _attempts_of(row) not in learners], alone
 
 
-def fitting(item: ClassedRow, context: BatchContext) -> Meant | None:
+def fitting(item: ClassedRow, context: BatchContext) -> TargetRow | None:
     """What is to be written of a row; one that the target cannot hold becomes drain. For the plan as for the write."""
     try:
-        return meant(item, context.settings, context.points)
+        return target_row(item, context.settings, context.points)
     except Unfit as error:
         item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
         return None
 
 
-def _attempts_of(row: Meant) -> tuple[str, str]:
+def _attempts_of(row: TargetRow) -> tuple[str, str]:
     return row.new.placement.student_id, row.new.placement.item_id
 
 
-def write(rows: list[Meant]) -> list[ClassedRow]:
+def write(rows: list[TargetRow]) -> list[ClassedRow]:
     """
     Write rows together, and return those that have to be written one by one.
 
@@ -78,7 +78,7 @@ def write(rows: list[Meant]) -> list[ClassedRow]:
     return write(rows[:middle]) + write(rows[middle:])
 
 
-def _write(rows: list[Meant]) -> list[ClassedRow]:
+def _write(rows: list[TargetRow]) -> list[ClassedRow]:
     ids = bulk.insert([row.new for row in rows])
     written = [(row, pk) for row, pk in zip(rows, ids, strict=True) if pk is not None]
     insert(
@@ -106,7 +106,7 @@ _COLUMNS = (
 )
 
 
-def _entry(row: Meant, submission_id: int) -> tuple[Any, ...]:
+def _entry(row: TargetRow, submission_id: int) -> tuple[Any, ...]:
     parsed, new = row.item.parsed, row.new
     assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
     return (

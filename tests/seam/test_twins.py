@@ -397,7 +397,7 @@ def dying(twin):
     return written[-1]
 target.write = dying
 import dataclasses
-twins.step("{course}", dataclasses.replace(load(), twin_percent=100), lambda: None)
+twins.judge_and_write("{course}", dataclasses.replace(load(), twin_percent=100), lambda: None)
 """
 
 
