@@ -16,7 +16,7 @@ LEAST, MOST, FIRST = 20, 800, 200
 MEMORY = 0.75
 
 
-class Pace:
+class BatchSizer:
     """The size of the next batch: what was asked for, or what lately was a tenth of a second's work."""
 
     def __init__(self, fixed: int | None) -> None:

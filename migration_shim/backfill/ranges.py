@@ -14,7 +14,7 @@ from ..runs import garbage, ranges
 from ..runs.ranges import Range
 from . import classing, verify
 from .batch import BatchContext, write_page
-from .batch_size import Pace
+from .batch_size import BatchSizer
 from .counts import RowCounts
 from .request import Request
 
@@ -53,19 +53,19 @@ def _work(taken: Range[RowCounts]) -> str:
     """Batch by batch, to the end of the range."""
     request, settings = Request.from_json(taken.plan["request"]), load()
     own = batch_context(request, settings, frozenset(taken.plan["wanted"]))
-    pace, batch = Pace(request.batch_size), taken.plan["number"]
+    sizer, batch = BatchSizer(request.batch_size), taken.plan["number"]
     while taken.is_wanted():
         taken.control.turn()
         page = legacy_rows.page(
             after=taken.position.last_id,
             upto=taken.plan["upto"],
             unretired_only=unretired_only(request),
-            size=pace.size,
+            size=sizer.size,
         )
         if not page:
             taken.keep(done=True)
             return "done"
-        with pace.timed(len(page)):
+        with sizer.timed(len(page)):
             _batch(taken, page, dataclasses.replace(own, verify=verify.due(batch, taken.plan["total"], settings)))
         batch += 1
     return "the run is over"

@@ -23,7 +23,7 @@ from ..runs.control import Control, Progress, Stopped, nothing
 from ..runs.spread import Spread
 from . import checkpoint, classing, ranges, verify
 from .batch import class_only, write_page
-from .batch_size import Pace
+from .batch_size import BatchSizer
 from .counts import SCHEMA, RowCounts, document, next_commands
 from .request import Request, in_scope
 from .single import rows_of_all
@@ -76,7 +76,7 @@ class _Run:
         self.request, self.settings, self.control = request, settings, control
         self.progress, self.record = progress, record
         self.position = checkpoint.of_scope(request)
-        self.pace, self.row_counts = Pace(request.batch_size), RowCounts()
+        self.sizer, self.row_counts = BatchSizer(request.batch_size), RowCounts()
         self.total = self.batches = 0
 
     def document(self, send: Callable[[int], None] | None) -> Document:
@@ -164,13 +164,13 @@ class _Run:
 
     def _page(self, after: int, unretired_only: bool) -> list[LegacyRow]:
         self.control.turn()
-        size, room = self.pace.size, self._room()
+        size, room = self.sizer.size, self._room()
         size = size if room is None else min(size, room)
         return legacy_rows.page(after=after, unretired_only=unretired_only, size=size) if size else []
 
     def _batch(self, page: list[LegacyRow], to: int) -> None:
         """One batch, and the position with it: in one transaction, or not at all in a plan."""
-        with self.pace.timed(len(page)):
+        with self.sizer.timed(len(page)):
             if self.record is None:
                 classed, written = class_only(page, self.context), 0
             else:
@@ -201,7 +201,7 @@ class _Run:
         after = 0
         while self._room() != 0:
             self.control.turn()
-            entries = list(owed.filter(id__gt=after).order_by("id")[: self.pace.size])
+            entries = list(owed.filter(id__gt=after).order_by("id")[: self.sizer.size])
             if not entries:
                 return
             after = entries[-1].pk
