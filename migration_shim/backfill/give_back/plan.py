@@ -27,7 +27,7 @@ SUPERSEDED = Decision(row_class=RowClass.SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ReturnPlan:
     """
     What is to be done with one submission.
 
@@ -41,7 +41,7 @@ class Plan:
     columns: tuple[str, str] | None = None
 
 
-def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bool) -> Plan:
+def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bool) -> ReturnPlan:
     """What is to be done with a submission that the target holds; ``store`` stores its files where a row is due."""
     held = reader.held(submission_id)
     if held is None:
@@ -52,11 +52,11 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
         return _drain(error.reason)
     family = legacy.family(item)
     if is_replaced(entry, item, family):
-        return Plan(decision=SUPERSEDED, item=item)
+        return ReturnPlan(decision=SUPERSEDED, item=item)
     way = legacy.way(item, legacy.own_row(item, family))
     decision = Decision(row_class=RowClass.IMPORTED, reason=way)
     if way is not Way.INSERTED:
-        return Plan(decision=decision, item=item)
+        return ReturnPlan(decision=decision, item=item)
     identity = digests(parse_header(item.header), item.body, held.file_names).identity
     if LedgerEntry.objects.filter(identity=identity).exclude(pk=entry.pk).exists():
         return _drain("identity_taken")
@@ -70,11 +70,11 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
         return _drain(error.reason)
     except storage_errors():
         return _drain("legacy_storage_failed")
-    return Plan(decision=decision, item=item, identity=identity, columns=columns)
+    return ReturnPlan(decision=decision, item=item, identity=identity, columns=columns)
 
 
-def _drain(reason: str) -> Plan:
-    return Plan(decision=Decision(row_class=RowClass.DRAIN, reason=reason))
+def _drain(reason: str) -> ReturnPlan:
+    return ReturnPlan(decision=Decision(row_class=RowClass.DRAIN, reason=reason))
 
 
 def _returning(entry: LedgerEntry, held: reader.Held) -> Returning:

@@ -28,7 +28,7 @@ from ...models import LedgerEntry
 from ...target import outcomes, transitions
 from ...target.open_rows import RealRow
 from ...target.transitions import Fenced
-from .plan import SUPERSEDED, Plan, is_replaced, plan_of
+from .plan import SUPERSEDED, ReturnPlan, is_replaced, plan_of
 
 _CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
 #: Moves of a row that the target's graders have. A held one is the handoff's to finish first.
@@ -55,7 +55,7 @@ def give_back(
     if (reason := _stays(row, entry)) is not None:
         return Decision(row_class=RowClass.DRAIN, reason=reason)
     if entry.superseded_at is not None:
-        plan = Plan(decision=SUPERSEDED)
+        plan = ReturnPlan(decision=SUPERSEDED)
     else:
         plan = plan_of(entry, row.submission_id, source, store=execute)
     if not execute or plan.decision.row_class not in (RowClass.IMPORTED, RowClass.SUPERSEDED):
@@ -95,7 +95,7 @@ def finish(pk: int, source: Source, *, execute: bool) -> Decision:
     return on_contention(lambda: _write(pk, plan))
 
 
-def _write(pk: int, plan: Plan) -> Decision:
+def _write(pk: int, plan: ReturnPlan) -> Decision:
     """The second and third commit, legacy's first. Two returns take turns here, and the second finds nothing to do."""
     item = plan.item
     assert item is not None
