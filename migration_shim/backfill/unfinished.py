@@ -19,7 +19,7 @@ from ..legacy.files import legacy_storage
 from ..models import LedgerEntry
 from .give_back import steps as give_back_steps
 from .handoff import finish as handoff_finish
-from .handoff.steps import steady
+from .handoff.steps import retry_step
 
 #: So many rows in a row that could not be finished: it is not the rows.
 FAILED_LIMIT = 3
@@ -45,7 +45,7 @@ def finish_handoff(course_id: str, settings: ShimSettings, check: Callable[[], N
     clock = legacy_rows.clock()
 
     def finish(entry: LedgerEntry) -> str:
-        return steady(partial(handoff_finish.finish, entry, settings, clock)).value
+        return retry_step(partial(handoff_finish.finish, entry, settings, clock)).value
 
     return _each(entries.order_by("id"), finish, check)
 

@@ -28,7 +28,7 @@ from ...legacy import rows as legacy_rows
 from ...models import LedgerEntry
 from ...target import transitions
 from ..request import in_scope
-from .steps import Done, Side, drop, drop_locked, is_ours, legacy_side, note, same, steady
+from .steps import Done, Side, drop, drop_locked, is_ours, legacy_side, retry_step, unchanged, update_unchanged
 
 #: Moves that a handoff still has something to do about.
 ON_THE_WAY = (*HELD, Move.RELEASED)
@@ -54,7 +54,7 @@ def finish_held(
     while page := list(entries.filter(id__gt=after).order_by("id")[:PAGE]):
         after, clock = page[-1].pk, legacy_rows.clock()
         for entry in page:
-            yield entry, steady(partial(finish, entry, settings, clock))
+            yield entry, retry_step(partial(finish, entry, settings, clock))
 
 
 def finish(entry: LedgerEntry, settings: ShimSettings, clock: datetime) -> Done:
@@ -80,7 +80,7 @@ def _finish_unfenced(entry: LedgerEntry, settings: ShimSettings) -> Done:
     if side is not Side.OURS or entry.superseded_at is not None:
         return drop(entry, alive, settings)
     # When it was fenced is not known: the settle time begins now.
-    return Done.FENCED if note(entry, move=Move.FENCED, moved_at=legacy_rows.clock()) else Done.ELSEWHERE
+    return Done.FENCED if update_unchanged(entry, move=Move.FENCED, moved_at=legacy_rows.clock()) else Done.ELSEWHERE
 
 
 def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
@@ -89,7 +89,7 @@ def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
     side, alive = legacy_side(entry)
     awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)
     with counted([entry.pk]):
-        locked = same(entry).select_for_update().first()
+        locked = unchanged(entry).select_for_update().first()
         if locked is None:
             return Done.ELSEWHERE
         known = (locked.input_key, locked.identity, locked.student_info, locked.arrived_at)
@@ -136,7 +136,7 @@ def watch(entry: LedgerEntry) -> Done:
     The ledger is read after legacy: while it says that the row is the target's, no return has revived what was read.
     """
     main, rows = reading.rows_of(entry.raw_header, entry.legacy_id or 0)
-    fresh = same(entry).first()
+    fresh = unchanged(entry).first()
     if fresh is None or fresh.moved_at is None:
         return Done.ELSEWHERE
     alive = [row for row in rows if not row.retired]
@@ -145,12 +145,12 @@ def watch(entry: LedgerEntry) -> Done:
     if double:
         with transaction.atomic():  # before the row is retired again: a crash must not hide it
             permits.lock([entry.course_id])
-            note(entry, double_authority=True)
+            update_unchanged(entry, double_authority=True)
             permits.withdraw([entry.course_id])
     mark = writes.mark_of(entry.pk)
     fenced = [row for row in alive if writes.fence(row, mark)]
     _set_shadow_aside(fresh)  # a crash may have come between
-    if note(entry, move=Move.WATCHED):
+    if update_unchanged(entry, move=Move.WATCHED):
         return Done.DOUBLE if double else Done.WATCHED
     if LedgerEntry.objects.filter(pk=entry.pk, move__in=(Move.RETURNING, Move.RETURNED)).exists():
         # A return came between the look at the ledger and the fence: legacy's graders are to have these rows.

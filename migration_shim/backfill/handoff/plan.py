@@ -26,14 +26,14 @@ from .. import classing
 from ..request import Request
 from ..target_rows import points_of
 from .finish import is_replaced
-from .steps import placed
+from .steps import held_place
 
 #: A grader that has logged in at edx-submissions' own endpoint so lately may pull there.
 LOGIN_AGE = timedelta(days=1)
 
 
 @dataclass(slots=True, kw_only=True)
-class Candidate:
+class HandoffRow:
     """A row, its class, and what moving it would need; ``rows`` are all open rows of the submission, as classed."""
 
     parsed: ParsedRow
@@ -58,7 +58,7 @@ def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
     )
 
 
-def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[Candidate]:
+def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[HandoffRow]:
     """Class every row of a page."""
     families = reading.family(page, source)
     read = [reading.read(row, source) for row in page]
@@ -68,28 +68,28 @@ def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> 
     phases = {course_id: toggles.phase_of(course_id).phase for course_id in courses}
     # After the rows: one that was under no live pull by this clock is under none until somebody pulls it.
     clock = legacy_rows.clock()
-    candidates = []
+    items = []
     for parsed, keys in read:
         siblings = reading.others(parsed, families)
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         decision = classify_for_handoff(parsed, siblings, policy, _standing(parsed, entry, phases), clock)
         open_rows = [parsed.row, *(other.row for other in siblings if _is_open_twin(parsed, other))]
-        candidates.append(Candidate(parsed=parsed, decision=decision, keys=keys, entry=entry, rows=open_rows))
-    return candidates
+        items.append(HandoffRow(parsed=parsed, decision=decision, keys=keys, entry=entry, rows=open_rows))
+    return items
 
 
-def would(candidate: Candidate, source: Source, settings: ShimSettings) -> Decision:
+def planned_decision(item: HandoffRow, source: Source, settings: ShimSettings) -> Decision:
     """What a handoff would make of a row, asked of what ``hold`` asks: one that cannot be held stays with legacy."""
-    if candidate.decision.row_class is not RowClass.IMPORTED:
-        return candidate.decision
+    if item.decision.row_class is not RowClass.IMPORTED:
+        return item.decision
     try:
-        placement = placed(candidate.parsed, candidate.keys, settings)
-        if candidate.entry is None:
+        placement = held_place(item.parsed, item.keys, settings)
+        if item.entry is None:
             points_of(placement.course_id, placement.item_id, settings)
-        check(candidate.row, candidate.keys, source, settings)
+        check(item.row, item.keys, source, settings)
     except (Unfit, FileUnavailable) as error:
         return Decision(row_class=RowClass.DRAIN, reason=error.reason)
-    return candidate.decision
+    return item.decision
 
 
 def _is_open_twin(parsed: ParsedRow, other: ParsedRow) -> bool:

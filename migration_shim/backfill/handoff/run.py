@@ -33,8 +33,8 @@ from ..counts import SCHEMA, RowCounts, document, next_commands
 from ..request import Request
 from . import plan as handoff_plan
 from .finish import ON_THE_WAY, finish_held, on_the_way, watch
-from .plan import Candidate
-from .steps import Done, fence, hold, steady
+from .plan import HandoffRow
+from .steps import Done, fence, hold, retry_step
 
 PAGE = 200
 #: A row may come back to legacy between its fence and its release, and be free again later: so often it is tried.
@@ -168,13 +168,13 @@ class _Run:
         seen: set[int] = set()
         while page := self._page(after, len(seen)):
             after = page[-1].id
-            for candidate in self._planned(page):
+            for item in self._planned(page):
                 if self.request.execute:
-                    moved += self._act(candidate)
+                    moved += self._act(item)
                 else:
-                    candidate.decision = handoff_plan.would(candidate, self.source, self.settings)
-                self._count(candidate)
-                seen.add(candidate.row.id)
+                    item.decision = handoff_plan.planned_decision(item, self.source, self.settings)
+                self._count(item)
+                seen.add(item.row.id)
             if self.request.execute:
                 self._finish_due()  # the first rows need not wait for the last
             self.progress(len(self.rows), max(self.total, len(self.rows)))
@@ -188,71 +188,71 @@ class _Run:
             size = min(size, self.request.limit - read)
         return legacy_rows.page(after=after, unretired_only=True, size=size) if size > 0 else []
 
-    def _classed(self, page: list[LegacyRow]) -> list[Candidate]:
+    def _classed(self, page: list[LegacyRow]) -> list[HandoffRow]:
         return handoff_plan.class_page(page, self.policy, self.source)
 
-    def _planned(self, page: list[LegacyRow]) -> list[Candidate]:
+    def _planned(self, page: list[LegacyRow]) -> list[HandoffRow]:
         """Classed; in a plan also by what only the write finds out."""
-        candidates = self._classed(page)
+        items = self._classed(page)
         if not self.request.execute:
-            moving = [row.parsed for row in candidates if row.decision.row_class is RowClass.IMPORTED]
+            moving = [row.parsed for row in items if row.decision.row_class is RowClass.IMPORTED]
             refused = collisions.refused(moving, self.taken)
-            for candidate in candidates:
-                if candidate.row.id in refused:
-                    candidate.decision = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
-        return candidates
+            for item in items:
+                if item.row.id in refused:
+                    item.decision = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
+        return items
 
-    def _count(self, candidate: Candidate) -> None:
-        row_class = candidate.decision.row_class
+    def _count(self, item: HandoffRow) -> None:
+        row_class = item.decision.row_class
         self.open += row_class not in (RowClass.IMPORTED, RowClass.COPY, RowClass.OUT_OF_SCOPE)
-        self.rows[candidate.row.id] = candidate.decision, candidate.row.queue_name
+        self.rows[item.row.id] = item.decision, item.row.queue_name
 
     def _look_again(self, row_ids: list[int]) -> None:
         """What was left to legacy in an earlier pass and is not open any more has another class now."""
         left = [row_id for row_id in row_ids if self.rows[row_id][0].row_class is RowClass.DRAIN]
         for start in range(0, len(left), PAGE):
-            for candidate in self._classed(list(legacy_rows.by_id(left[start : start + PAGE]).values())):
-                self.rows[candidate.row.id] = candidate.decision, candidate.row.queue_name
+            for item in self._classed(list(legacy_rows.by_id(left[start : start + PAGE]).values())):
+                self.rows[item.row.id] = item.decision, item.row.queue_name
 
-    def _act(self, candidate: Candidate) -> bool:
+    def _act(self, item: HandoffRow) -> bool:
         """Do what a row's class asks for; whether the row was moved. The class may turn out to be another one."""
-        decision, entry = candidate.decision, candidate.entry
+        decision, entry = item.decision, item.entry
         if decision.row_class is RowClass.IMPORTED:
             self.control.check()
-            candidate.decision = self._move(candidate)
-            return candidate.decision.row_class is RowClass.IMPORTED
-        if decision.row_class is RowClass.SUPERSEDED and not candidate.row.retired:
+            item.decision = self._move(item)
+            return item.decision.row_class is RowClass.IMPORTED
+        if decision.row_class is RowClass.SUPERSEDED and not item.row.retired:
             # The router could not retire it when the newer attempt came.
-            writes.retire([candidate.row.id])
+            writes.retire([item.row.id])
             if entry is not None:
                 if entry.target_submission_id is not None:
                     supersede([entry.target_submission_id])  # its shadow, which graders would go on with
                 replaced = LedgerEntry.objects.filter(pk=entry.pk, superseded_at=None, authority=Authority.LEGACY)
                 replaced.update(superseded_at=now())
         elif decision.reason == "double_authority" and entry is not None and entry.move == Move.WATCHED:
-            self.done[steady(lambda: watch(entry))] += 1
+            self.done[retry_step(lambda: watch(entry))] += 1
         return False
 
-    def _move(self, candidate: Candidate) -> Decision:
+    def _move(self, item: HandoffRow) -> Decision:
         try:
-            entry = steady(lambda: hold(candidate.parsed, candidate.keys, self.source, self.settings))
+            entry = retry_step(lambda: hold(item.parsed, item.keys, self.source, self.settings))
         except (Unfit, FileUnavailable) as error:
             return Decision(row_class=RowClass.DRAIN, reason=error.reason)
         except TargetWriteFailed as error:
             return Decision(row_class=RowClass.DRAIN, reason=f"target_refused_{error.reason}")
         if entry is None:
             return Decision(row_class=RowClass.PRESENT, reason="held")  # by another session, since it was classed
-        done = steady(lambda: fence(entry, candidate.rows, self.settings))
+        done = retry_step(lambda: fence(entry, item.rows, self.settings))
         self.done[done] += 1
         if done is Done.DROPPED:
-            return self._class_again(candidate.row.id)
-        return candidate.decision if done is Done.FENCED else Decision(row_class=RowClass.PRESENT, reason="held")
+            return self._class_again(item.row.id)
+        return item.decision if done is Done.FENCED else Decision(row_class=RowClass.PRESENT, reason="held")
 
     def _class_again(self, row_id: int) -> Decision:
         """What a row is after its hold was undone. One that is free again waits for another pass."""
-        for candidate in self._classed(list(legacy_rows.by_id([row_id]).values())):
-            if candidate.decision.row_class is not RowClass.IMPORTED:
-                return candidate.decision
+        for item in self._classed(list(legacy_rows.by_id([row_id]).values())):
+            if item.decision.row_class is not RowClass.IMPORTED:
+                return item.decision
         return Decision(row_class=RowClass.DRAIN, reason="back_on_legacy")
 
     def _finish(self, moves: tuple[Move, ...]) -> None:

@@ -51,7 +51,7 @@ class Side(enum.Enum):
     OTHER = "other"  # retired, but not by us: graded, replaced, given up
 
 
-def steady(step: Callable[[], T]) -> T:
+def retry_step(step: Callable[[], T]) -> T:
     """
     Do a step; on contention, a collision or a dropped connection once more, a few times.
 
@@ -61,7 +61,7 @@ def steady(step: Callable[[], T]) -> T:
     return on_contention(step, also=collision)
 
 
-def placed(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> Placement:
+def held_place(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> Placement:
     """
     Where a row would be held. The plan asks it too.
 
@@ -84,7 +84,7 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: Shim
     """
     envelope, row = parsed.envelope, parsed.row
     assert envelope is not None and parsed.digests is not None  # only a row that was read is moved
-    placement = placed(parsed, keys, settings)
+    placement = held_place(parsed, keys, settings)
     clock = legacy_rows.clock()
     wanted = files.WantedFiles(row=row, keys=keys, queue_name=envelope.header.queue_name)
     with files.stored([wanted], source, settings) as stored:
@@ -152,7 +152,7 @@ def fence(entry: LedgerEntry, as_classed: list[LegacyRow], settings: ShimSetting
     side, alive = legacy_side(entry)
     if side is not Side.OURS:
         return drop(entry, alive, settings)
-    if note(entry, move=Move.FENCED, moved_at=legacy_rows.clock()):
+    if update_unchanged(entry, move=Move.FENCED, moved_at=legacy_rows.clock()):
         return Done.FENCED
     if LedgerEntry.objects.get(pk=entry.pk).real_submission_id != entry.real_submission_id:
         # Dropped by a session that took this one for dead: without a held row nobody would grade it.
@@ -175,20 +175,20 @@ def is_ours(row: LegacyRow | None, entry: LedgerEntry) -> bool:
     return row is None or (is_handed_off(row) and row.grader_id == writes.mark_of(entry.pk))
 
 
-def same(entry: LedgerEntry) -> QuerySet[LedgerEntry]:
+def unchanged(entry: LedgerEntry) -> QuerySet[LedgerEntry]:
     """The entry, if it still is on the way on which it was read."""
     return LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, real_submission_id=entry.real_submission_id)
 
 
-def note(entry: LedgerEntry, **values: object) -> bool:
+def update_unchanged(entry: LedgerEntry, **values: object) -> bool:
     """Write down how far an entry has come; False where another session was quicker."""
-    return same(entry).update(**values) > 0
+    return unchanged(entry).update(**values) > 0
 
 
 def drop(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> Done:
     """Undo a hold, if it is still there. ``alive`` are the submission's rows that legacy goes on with."""
     with transaction.atomic():
-        locked = same(entry).select_for_update().first()
+        locked = unchanged(entry).select_for_update().first()
         return Done.ELSEWHERE if locked is None else drop_locked(locked, alive, settings)
 
 
