@@ -24,14 +24,14 @@ from django.views.decorators.debug import sensitive_variables
 from . import toggles
 from .conf import COPY_KEYS, ShimSettings, usable
 from .copies import breaker, publish, sink
-from .copies import write as copies
+from .copies import write as copies_write
 from .core.data import BETWEEN, Authority, Leg, Move, Origin, Phase
 from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
 from .core.wire import Callback, Envelope, parse_envelope
 from .db.bulk_insert import insert_one
-from .ledger import entries as ledger
+from .ledger import entries as ledger_entries
 from .ledger import hosts
 from .ledger.buckets import counted
 from .legacy.client import LegacyClient, UploadedFile
@@ -153,7 +153,7 @@ class _Submission:
         return error, message
 
     def _entry(self, envelope: Envelope, phase: Phase) -> LedgerEntry:
-        return ledger.new_entry(
+        return ledger_entries.new_entry(
             envelope,
             digests(envelope.header, self.body, self.kept),
             phase=phase,
@@ -296,7 +296,7 @@ class _Submission:
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
-        entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger.REFUSED
+        entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger_entries.REFUSED
         _insert_alone(entry)
 
     def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> None:
@@ -312,7 +312,7 @@ class _Submission:
             return
         if self.deadline - time.monotonic() < COPY_NEEDS:
             count("shadow_left_no_time")
-        elif breaker.allows(copies.SHADOW):
+        elif breaker.allows(copies_write.SHADOW):
             self._shadow_inline(envelope, entry)
         else:
             count("shadow_paused_by_breaker")
@@ -336,11 +336,11 @@ class _Submission:
             failed |= {"copy_due": None} if isinstance(error, Unfit) else {}
             LedgerEntry.objects.filter(pk=entry.pk).update(**failed)
             if isinstance(error, TargetWriteFailed):
-                breaker.failed(copies.SHADOW, self.settings)
+                breaker.failed(copies_write.SHADOW, self.settings)
             count("shadow_failed", error)
             log.warning("migration_shim: a shadow was not written: %s", error.reason)
             return
-        breaker.succeeded(copies.SHADOW)
+        breaker.succeeded(copies_write.SHADOW)
 
 
 def _insert_alone(entry: LedgerEntry) -> bool:

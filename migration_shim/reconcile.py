@@ -25,11 +25,11 @@ from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
 from .cutover import gate, overrides
 from .delivery import learner_side
-from .delivery import totals as delivery_totals
+from .delivery.totals import learner_totals
 from .ledger import aggregates, counts, known_differences, recount
-from .legacy import open_rows as on_legacy
+from .legacy import open_rows as legacy_open_rows
 from .models import Run
-from .runs import records as runs
+from .runs import records as run_records
 from .runs.control import Control, Progress, Stopped, nothing
 from .runs.isolated import attempt, exit_code_of
 from .runs.workers import sender
@@ -74,17 +74,17 @@ def run(
     """
     settings, documents = load(), []
     at_work: list[Run] = []
-    in_flight = on_legacy.Lately(IN_FLIGHT_SECONDS)
+    in_flight = legacy_open_rows.Lately(IN_FLIGHT_SECONDS)
     problems: list[dict[str, str]] = []
 
     def keep_place() -> None:
-        runs.keep_place(at_work[-1])
+        run_records.keep_place(at_work[-1])
 
     send = None if workers is None else sender("reconcile")
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
         def one(course_id: str) -> dict[str, Any]:
-            with runs.running("reconcile", course_id, judge=gate.judge) as record:
+            with run_records.running("reconcile", course_id, judge=gate.judge) as record:
                 at_work.append(record)
                 reconcile = _CourseRun(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()
@@ -125,7 +125,7 @@ class _CourseRun:
         control: Control,
         progress: Progress,
         send: Callable[[int], None] | None,
-        in_flight: on_legacy.Lately,
+        in_flight: legacy_open_rows.Lately,
         full: bool,
     ) -> None:
         self.course_id, self.settings, self.record = course_id, settings, record
@@ -145,7 +145,7 @@ class _CourseRun:
             self.stopped_by = str(stopped)
         moment = now()
         known_differences.apply(self.course_id, moment)
-        runs.keep_place(self.record)
+        run_records.keep_place(self.record)
         return self._content(moment)
 
     def _stages(self) -> None:
@@ -221,7 +221,7 @@ class _CourseRun:
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
         fenced_upto = reader.newest_item()
         known_upto = 0 if full else fence_known_upto(before)
-        leaks = reader.half_fenced(course_id, known_upto=known_upto) + on_legacy.naming(course_id, reverse)
+        leaks = reader.half_fenced(course_id, known_upto=known_upto) + legacy_open_rows.naming(course_id, reverse)
         last_full_at = before.get("last_full_at")
         return course_content(
             course_id,
@@ -241,8 +241,8 @@ class _CourseRun:
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
             fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
-            learners=delivery_totals.counted(course_id, self.settings),
-            strangers=on_legacy.strangers(self.in_flight.everything(), course_id),
+            learners=learner_totals(course_id, self.settings),
+            strangers=legacy_open_rows.strangers(self.in_flight.everything(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
@@ -254,13 +254,13 @@ class _CourseRun:
             overrides=overrides.active(course_id, moment),
             register=known_differences.described_of(course_id, moment),
             versions=record.versions,
-            settings_digest=runs.digest(record.settings),
+            settings_digest=run_records.digest(record.settings),
         )
 
 
 def _comparable(course_id: str, record: Run) -> Run | None:
     """The last complete run whose results still hold: made by the same versions and rules. None asks for a full run."""
-    last = runs.last_complete("reconcile", course_id)
+    last = run_records.last_complete("reconcile", course_id)
     if last is None or last.document.get("last_full_at") is None or not recount.is_of_counters(last):
         return None
     same = last.versions == record.versions and scan.judged_by(last.settings) == scan.judged_by(record.settings)

@@ -9,10 +9,10 @@ from .backfill import ranges
 from .comparison import scan
 from .conf import load
 from .copies import outbox
-from .copies import write as copies
+from .copies import write as copies_write
 from .core.errors import RunLocked, TargetWriteFailed
 from .runs import broker
-from .watch import round as watching
+from .watch import round as watch_round
 
 __all__ = ["backfill_range", "drain_outbox", "reconcile_range", "watch", "write_reverse", "write_shadow"]
 
@@ -43,7 +43,7 @@ def reconcile_range(range_id: int) -> str:
 def watch() -> str:
     """One round of ``xqueue_watch``, for Celery beat; the word says what came of it."""
     try:
-        answer = watching.run()
+        answer = watch_round.run()
     except RunLocked:
         return "another watch is at work"
     return f"exit code {int(answer.exit_code)}"
@@ -56,7 +56,7 @@ def watch() -> str:
 def write_shadow(course_id: str, identity: str) -> str:
     """Write one shadow. ``course_id`` is for whoever looks at the queue."""
     try:
-        return copies.write_shadow(identity)
+        return copies_write.write_shadow(identity)
     except (TargetWriteFailed, OperationalError) as error:
         return f"left to the next backfill: {type(error).__name__}"
 
@@ -64,4 +64,4 @@ def write_shadow(course_id: str, identity: str) -> str:
 @shared_task(name="migration_shim.write_reverse", ignore_result=True)
 def write_reverse(course_id: str, identity: str) -> str:
     """Write one reverse shadow."""
-    return copies.write_reverse(identity)
+    return copies_write.write_reverse(identity)

@@ -27,7 +27,7 @@ from .core.data import Authority, Phase
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .db import text_columns
 from .ledger import course_lookup, permits, phase_memory
-from .lms import flags as platform
+from .lms import flags as lms_flags
 from .lms.flags import in_platform
 from .metrics import count
 from .models import CoursePhase, FlagOverride, PhaseChange
@@ -84,7 +84,7 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
     if cached.is_found:
         return cached.value
     if in_platform():
-        return _keep(course_id, {flag: platform.forced(course_id, flag) for flag in FLAGS})
+        return _keep(course_id, {flag: lms_flags.forced(course_id, flag) for flag in FLAGS})
     scopes = Q(scope="course", key=course_id) | Q(scope="org", key=_org(course_id))
     rows = FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id")
     return _keep(course_id, _forced(rows.values_list("flag", "scope", "enabled", "force")))
@@ -118,14 +118,14 @@ def passes_the_shim(course_id: str) -> bool:
 
     On for some of them does not count: a worker could not tell for whom.
     """
-    value = platform.forced(course_id, platform.SUBMISSION_FLAG)
-    return for_everyone(platform.SUBMISSION_FLAG) if value is None else value
+    value = lms_flags.forced(course_id, lms_flags.SUBMISSION_FLAG)
+    return for_everyone(lms_flags.SUBMISSION_FLAG) if value is None else value
 
 
 def bypasses_shim(course_id: str) -> bool:
     """Whether the platform's own flag is on for a course that was not released: its submissions pass the shim by."""
     released = CoursePhase.objects.filter(course_id=course_id, released_at__isnull=False)
-    return platform.submission_flag_on(course_id) and not released.exists()
+    return lms_flags.submission_flag_on(course_id) and not released.exists()
 
 
 def for_everyone(flag: str) -> bool:
@@ -187,7 +187,7 @@ def kill_switch_ignored() -> str:
 def _forget(course_id: str) -> None:
     """Forget what this request knows of a course's flags, and nothing else: it may be a learner's."""
     RequestCache(_CACHE).delete(course_id)
-    platform.forget(*FLAGS)
+    lms_flags.forget(*FLAGS)
 
 
 def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user: object = None, note: str = "") -> None:
@@ -218,7 +218,7 @@ def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object 
             changed_by=user,
         )
     )
-    platform.forget(flag)
+    lms_flags.forget(flag)
 
 
 def _insert(row: Any) -> None:

@@ -310,7 +310,7 @@ def test_what_a_killed_worker_had_taken_is_done_by_another_when_its_time_is_over
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(copies, "write", killed)
+        patch.setattr(copies, "write_copy", killed)
         with pytest.raises(SystemExit):
             drain()
     assert legs(sent) == ("stored", "missing")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ..models import Checkpoint
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.checkpoints import Position
 from .request import Request
 
 
 def of_scope(request: Request) -> Position:
     """The position of a request's scope and mode. A plan makes none on record, and moves none."""
-    name = f"backfill:{runs.digest({'scope': request.scope})[:32]}"
+    name = f"backfill:{run_records.digest({'scope': request.scope})[:32]}"
     if request.execute:
         checkpoint, _ = Checkpoint.objects.get_or_create(name=name)
     else:

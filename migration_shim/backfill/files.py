@@ -15,9 +15,9 @@ from django.core.files.storage import Storage
 from ..conf import ShimSettings
 from ..core.data import LegacyRow
 from ..core.errors import FileUnavailable, TargetWriteFailed
-from ..legacy import files as legacy
+from ..legacy import files as legacy_files
 from ..legacy.files import Source
-from ..target import contents as target
+from ..target import contents as target_contents
 from ..target.contents import StoredFile
 
 
@@ -48,7 +48,7 @@ def stored(wanted: Iterable[WantedFiles], source: Source, settings: ShimSettings
     after all, a transaction that was rolled back. So the block must not be left inside a transaction.
     """
     result = StoredFiles()
-    linked = isinstance(source, Storage) and target.is_place_of(source)
+    linked = isinstance(source, Storage) and target_contents.is_place_of(source)
     every: list[StoredFile] = []
     try:
         for item in wanted:
@@ -56,27 +56,27 @@ def stored(wanted: Iterable[WantedFiles], source: Source, settings: ShimSettings
                 continue
             meant: list[StoredFile] = []
             try:
-                places = legacy.places(item.row, item.keys, source)
+                places = legacy_files.places(item.row, item.keys, source)
                 if linked:
                     result.files[item.row.id] = _linked(item, places, source, settings)
                     continue
-                meant = target.intended(item.queue_name, item.keys)
+                meant = target_contents.intended(item.queue_name, item.keys)
                 every += meant
                 result.files[item.row.id] = _copied(item, places, source, settings, meant)
             except (FileUnavailable, TargetWriteFailed) as error:
                 result.failed[item.row.id] = error
-                target.discard(meant)
+                target_contents.discard(meant)
         yield result
     finally:
-        target.discard_unnamed([*every, *(file for files in result.files.values() for file in files)])
+        target_contents.discard_unnamed([*every, *(file for files in result.files.values() for file in files)])
 
 
 def _linked(item: WantedFiles, places: dict[str, str], source: Source, settings: ShimSettings) -> list[StoredFile]:
     total = 0
     for name, key in item.keys.items():
-        total += legacy.size(source, places[name], key, settings.legacy_file_limit)
-        legacy.check_total(total, settings)
-    return [target.link(places[name], name) for name in item.keys]
+        total += legacy_files.size(source, places[name], key, settings.legacy_file_limit)
+        legacy_files.check_total(total, settings)
+    return [target_contents.link(places[name], name) for name in item.keys]
 
 
 def _copied(
@@ -84,8 +84,8 @@ def _copied(
 ) -> list[StoredFile]:
     stored, total = [], 0
     for file, (name, key) in zip(meant, item.keys.items(), strict=True):
-        data = legacy.read(source, places[name], key, settings.legacy_file_limit)
+        data = legacy_files.read(source, places[name], key, settings.legacy_file_limit)
         total += len(data)
-        legacy.check_total(total, settings)
-        stored.append(target.save_checked(file, data))
+        legacy_files.check_total(total, settings)
+        stored.append(target_contents.save_checked(file, data))
     return stored

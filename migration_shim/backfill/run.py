@@ -18,7 +18,7 @@ from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run
 from ..runs import garbage
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.control import Control, Progress, Stopped, nothing
 from ..runs.spread import Spread
 from . import checkpoint, classing, ranges, verify
@@ -59,8 +59,8 @@ def run(
     if not request.execute:
         with Control(toggles.stop_reason, settings=settings, tell=tell) as control, garbage.left_alone():
             return _Run(request, settings, control, progress, None).document(None)
-    with runs.running("backfill", request.scope) as record:
-        beat = partial(runs.beat, record)
+    with run_records.running("backfill", request.scope) as record:
+        beat = partial(run_records.beat, record)
         with Control(toggles.stop_reason, settings=settings, tell=tell, beat=beat) as control, garbage.left_alone():
             answer = _Run(request, settings, control, progress, record).document(send)
         record.document, record.complete = answer.content, answer.content["complete"]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from ..core.data import Document
 from ..runs import workers
 from ..runs.control import Progress, nothing
-from . import run as shadow
-from .give_back import run as give_back
-from .handoff import run as handoff
+from . import run as shadow_run
+from .give_back import run as give_back_run
+from .handoff import run as handoff_run
 from .request import Mode, Request
 
 
@@ -27,8 +27,8 @@ def start(request: Request, progress: Progress, tell: Callable[[str], None] = no
         ShimError: what the ``run`` of the mode raises besides.
     """
     if request.mode is Mode.HANDOFF:
-        return handoff.run(request, progress, tell)
+        return handoff_run.run(request, progress, tell)
     if request.mode is Mode.RETURN:
-        return give_back.run(request, progress, tell)
+        return give_back_run.run(request, progress, tell)
     send = None if request.workers is None else workers.sender("backfill")
-    return shadow.run(request, progress, tell, send=send)
+    return shadow_run.run(request, progress, tell, send=send)

@@ -21,9 +21,9 @@ from django.db.models import Q, QuerySet
 
 from ..core.data import Leg, Move, PairStatus, ScoreStyle, State
 from ..db import bulk, fingerprint
-from ..legacy import fingerprints as legacy_changing
+from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
-from ..target import fingerprints as target_changing
+from ..target import fingerprints as target_fingerprints
 
 PAGE = 2000
 _FINAL = [state.value for state in State if state.is_final]
@@ -128,9 +128,9 @@ def snapshot_reader(rules: Rules, *, echo: bool) -> SnapshotReader:
     )
     if not echo:
         stands = f"({stands} OR l.result = '{PairStatus.NONE}')"
-    same = fingerprint.same("l.target_seen", target_changing.digest())
+    same = fingerprint.same("l.target_seen", target_fingerprints.digest())
     # The target's rows of an entry that nobody has compared are not read for this.
-    joins = target_changing.joins("l.seen <> ''")
+    joins = target_fingerprints.joins("l.seen <> ''")
     sql = (
         f"SELECT l.id, l.legacy_id, l.legacy_seen, CASE WHEN l.seen = {by_rules} AND {stands} THEN {same} ELSE 0 END"
         f" FROM {_TABLE} l {joins} WHERE "
@@ -215,8 +215,8 @@ def touched_pages(
         return
     seen: set[int] = set()
     touched = (
-        ("legacy_id", legacy_changing.pulled_since(queues, since)),
-        ("target_submission_id", target_changing.touched_since(course_id, since)),
+        ("legacy_id", legacy_fingerprints.pulled_since(queues, since)),
+        ("target_submission_id", target_fingerprints.touched_since(course_id, since)),
     )
     for column, ids in touched:
         for start in range(0, len(ids), PAGE):
@@ -234,7 +234,7 @@ def count(course_id: str, *, since: datetime | None) -> int:
 
 def changed(page: list[EntrySnapshot]) -> list[int]:
     """The entries of a page that have to be compared: those of which a digest is another one, or does not stand."""
-    legacy = legacy_changing.digests([row_id for _, row_id, _, stands in page if stands and row_id is not None])
+    legacy = legacy_fingerprints.digests([row_id for _, row_id, _, stands in page if stands and row_id is not None])
     return [
         pk
         for pk, row_id, seen, stands in page
@@ -249,11 +249,11 @@ def fingerprints_now(ids: Iterable[int], rules: Rules) -> dict[int, Fingerprints
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT l.id, l.legacy_id, l.queue_name, {fingerprint.known(target_changing.digest())}"
-            f" FROM {_TABLE} l {target_changing.joins()} WHERE l.id IN ({wanted})"
+            f"SELECT l.id, l.legacy_id, l.queue_name, {fingerprint.known(target_fingerprints.digest())}"
+            f" FROM {_TABLE} l {target_fingerprints.joins()} WHERE l.id IN ({wanted})"
         )
         rows = cursor.fetchall()
-    legacy = legacy_changing.digests({legacy_id for _, legacy_id, *_ in rows if legacy_id is not None})
+    legacy = legacy_fingerprints.digests({legacy_id for _, legacy_id, *_ in rows if legacy_id is not None})
     found: dict[int, Fingerprints] = {}
     for pk, legacy_id, queue_name, target in rows:
         several = pk in found

@@ -24,7 +24,7 @@ from ..core.plain_pair import Pair, Verdict
 from ..db import bulk, fingerprint
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
-from ..legacy import fingerprints as legacy_changing
+from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
 from ..target.fingerprints import CROWD, HAS_FILES, TWINS, digest, joins
 from ..target.prediction import points_for
@@ -80,7 +80,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     latency = context.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
     entries = read(ids, moment, ended_before)
-    rows = legacy_changing.plain_rows((row.legacy_id for row in entries.values()), ended_before)
+    rows = legacy_fingerprints.plain_rows((row.legacy_id for row in entries.values()), ended_before)
     equal: dict[int, _EqualPair] = {}
     for pk, row in entries.items():
         legacy = rows.get(row.legacy_id)

@@ -14,9 +14,8 @@ from ..core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..core.identity import FENCE, in_sample
 from ..core.wire import parse_header
 from ..db import bulk
-from ..ledger import entries as ledger
-from ..legacy import files, primary
-from ..legacy import reading as plan
+from ..ledger import entries as ledger_entries
+from ..legacy import files, primary, reading
 from ..legacy import rows as legacy_rows
 from ..models import Checkpoint, CoursePhase, LedgerEntry
 from ..runs.control import Control
@@ -58,12 +57,12 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
             if (identity := plain_identity(row)) is not None and identity not in plain:
                 plain[identity] = row
                 continue
-            one, later = plan.read_for_now(row, storage)
+            one, later = reading.read_for_now(row, storage)
             (unread if later else parsed).append(one)
         with transaction.atomic():
             # Runs of two courses may walk at once: here they take turns, and each sees what the other has linked.
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
-            parsed += [plan.read(row, storage)[0] for row in _link_plain(plain)]
+            parsed += [reading.read(row, storage)[0] for row in _link_plain(plain)]
             _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
             link_position.note_arrival(checkpoint, arrived)
             link_position.keep_for_retry(checkpoint, unread=[one.row.id for one in unread])
@@ -104,7 +103,7 @@ def _link_again(
     rows, parsed = legacy_rows.by_id(ids), []
     for row in (rows[row_id] for row_id in ids if row_id in rows):
         control.check()
-        one, later = plan.read_for_now(row, storage)
+        one, later = reading.read_for_now(row, storage)
         astray = astray + 1 if later else 0
         if not later:
             parsed.append(one)
@@ -141,7 +140,7 @@ def _is_row_of(row: LegacyRow | None, entry: LedgerEntry, storage: files.Source)
         return False
     if is_copy(row):
         return parse_header(row.xqueue_header).lms_key.removeprefix(FENCE) == entry.identity
-    digests = plan.read(row, storage)[0].digests
+    digests = reading.read(row, storage)[0].digests
     return row.xqueue_header == entry.raw_header or (digests is not None and digests.identity == entry.identity)
 
 
@@ -213,7 +212,7 @@ def _better(row: LegacyRow, held: LegacyRow) -> bool:
 def _adopted(parsed: ParsedRow) -> LedgerEntry:
     """An entry for a row that has none; somebody else's, if one was quicker."""
     assert parsed.envelope is not None and parsed.digests is not None
-    entry = ledger.new_entry(
+    entry = ledger_entries.new_entry(
         parsed.envelope,
         parsed.digests,
         phase=Phase.SHADOW,

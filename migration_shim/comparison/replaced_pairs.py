@@ -24,7 +24,7 @@ from ..core.plain_pair import Pair
 from ..db import bulk
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
-from ..legacy import fingerprints as legacy_changing
+from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
 from . import equal_pairs
 from .candidates import Fingerprints, Rules
@@ -77,7 +77,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     moment, known = now(), hosts.known()
     entries = equal_pairs.read(ids, moment, moment, OF_ENTRY)
     legacy_ids = (row.legacy_id for row in entries.values())
-    rows = legacy_changing.plain_rows(legacy_ids, moment, legacy_changing.REPLACED)
+    rows = legacy_fingerprints.plain_rows(legacy_ids, moment, legacy_fingerprints.REPLACED)
     equal: dict[int, _ReplacedPair] = {}
     for pk, row in entries.items():
         legacy = rows.get(row.legacy_id)

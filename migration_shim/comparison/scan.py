@@ -18,7 +18,7 @@ from ..core.errors import WorkersFailed
 from ..ledger import known_differences
 from ..models import LedgerEntry, Run
 from ..runs import ranges
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.control import Control
 from ..runs.ranges import Range
 from ..runs.spread import Spread
@@ -215,7 +215,7 @@ def work(range_id: int) -> str:
 def _work(taken: Range[ScanCounts]) -> str:
     """Page by page, to the end of the range."""
     request, settings = ScanRequest.from_json(taken.plan), load()
-    if basis_of(runs.versions(), runs.settings_of(settings)) != request.basis:
+    if basis_of(run_records.versions(), run_records.settings_of(settings)) != request.basis:
         raise WorkersFailed(
             "This worker has other versions or settings than the command: what it finds is no evidence."
         )

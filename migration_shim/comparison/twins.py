@@ -20,7 +20,7 @@ from ..core.buckets import Flag
 from ..core.data import Authority, Leg, Move, Phase, State
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.noise import same_outcome, sample_end
-from ..ledger.buckets import counted as counting
+from ..ledger import buckets
 from ..ledger.counts import Numbers
 from ..metrics import count
 from ..models import CoursePhase, LedgerEntry
@@ -79,7 +79,7 @@ def judge(course_id: str) -> int:
             if shadow is not None and twin is not None and lease_key and twin.pullkey == lease_key:
                 agree[same_outcome(shadow.reply, twin.reply, now())].append(pk)
         for agrees, ids in agree.items():
-            with counting(ids):
+            with buckets.counted(ids):
                 LedgerEntry.objects.filter(id__in=ids, twin_agrees=None).update(twin_agrees=agrees)
     return waiting
 
@@ -147,7 +147,7 @@ def _write(pk: int, shadow_id: int, queue_name: str, settings: ShimSettings) -> 
             if _locked(CoursePhase.objects.filter(course_id=entry.course_id, phase=Phase.SHADOW)) is None:
                 return False
             twin_id = twins.write(twin)
-            with counting([pk]):
+            with buckets.counted([pk]):
                 LedgerEntry.objects.filter(pk=pk).update(twin_submission_id=twin_id)
     except (FileUnavailable, TargetWriteFailed, Unfit) as error:
         count("twin_not_written", error)

@@ -27,7 +27,7 @@ from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry
 from . import breaker, supersession
-from . import write as copies
+from . import write as copies_write
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ def drain(
         if toggles.kill_switch_on():
             done["stopped_by_kill_switch"] += 1
             break
-        took = _copies(copies.SHADOW, scope.filter(authority=Authority.LEGACY), settings, check, done)
-        if not took + _copies(copies.REVERSE, scope.filter(authority=Authority.TARGET), settings, check, done):
+        took = _copies(copies_write.SHADOW, scope.filter(authority=Authority.LEGACY), settings, check, done)
+        if not took + _copies(copies_write.REVERSE, scope.filter(authority=Authority.TARGET), settings, check, done):
             break
     else:
         done["unfinished"] += 1
@@ -129,11 +129,11 @@ def _copies(
                 _failed(entry, "copy_due", tried=False)
                 continue
             try:
-                written = copies.write(kind, entry, settings)
+                written = copies_write.write_copy(kind, entry, settings)
             except Exception as error:  # as above
                 count("copy_failed", error)
                 log.warning("migration_shim: a %s copy was not written: %s", kind, type(error).__name__)
-                written = copies.Written(word="failed", again=True)
+                written = copies_write.Written(word="failed", again=True)
             done[f"{kind}_{'owed' if written.again else 'done'}"] += 1
             if written.refused:
                 refused.add(entry.queue_name)

@@ -18,7 +18,7 @@ from ..conf import ShimSettings, load
 from ..core.data import Leg, State
 from ..core.errors import Malformed, TargetWriteFailed, Unfit
 from ..core.identity import reverse_header
-from ..ledger import entries as ledger
+from ..ledger import entries as ledger_entries
 from ..legacy.client import LegacyClient, answered, is_about_size
 from ..metrics import count, timed
 from ..models import LedgerEntry
@@ -55,7 +55,7 @@ class Written:
     refused: bool = False
 
 
-def write(kind: str, entry: LedgerEntry, settings: ShimSettings) -> Written:
+def write_copy(kind: str, entry: LedgerEntry, settings: ShimSettings) -> Written:
     """
     Write the copy that an entry is owed.
 
@@ -90,7 +90,7 @@ def _write(kind: str, identity: str) -> str:
         count("worker_stopped_by_kill_switch")
         return "stopped by the kill switch"
     entry = LedgerEntry.objects.filter(identity=identity).first()
-    return "nothing to do" if entry is None else write(kind, entry, load()).word
+    return "nothing to do" if entry is None else write_copy(kind, entry, load()).word
 
 
 def _shadow(entry: LedgerEntry, settings: ShimSettings) -> Written:
@@ -122,7 +122,7 @@ def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
         submission = reader.contents(entry.target_submission_id or 0)
         if submission is None:
             return _reverse_failed(entry, "target_row_gone")
-        body = ledger.legacy_body(entry, submission.answer)
+        body = ledger_entries.legacy_body(entry, submission.answer)
         url = sink.url(entry.sink_token, settings)
         header = reverse_header(url, entry.identity, entry.queue_name + settings.reverse_queue_suffix)
     except (Malformed, Unfit) as odd:

@@ -26,7 +26,7 @@ from ..core.delivered import TRIES, Learner, comparable
 from ..db import bulk
 from ..ledger import attempts
 from ..ledger.attempts import Submitted
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy import timeouts
 from ..lms import state
 from ..models import CoursePhase, LedgerEntry
@@ -160,7 +160,7 @@ class _Page:
         self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
         if theirs and away is None:
             try:
-                self.open = on_legacy.unretired(theirs)
+                self.open = legacy_open_rows.unretired(theirs)
             except timeouts.AWAY as error:
                 self.away = error
         if self.away is not None:

@@ -12,7 +12,7 @@ from ..ledger import counts
 from ..lms import receivers, state
 
 
-def counted(course_id: str, settings: ShimSettings) -> dict[str, Any]:
+def learner_totals(course_id: str, settings: ShimSettings) -> dict[str, Any]:
     """
     What is on record of a course's learners. Never a reason for a gate but for ``waiting``: legacy loses results too.
 

@@ -16,7 +16,7 @@ from django.utils.timezone import now
 from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode
 from ..models import LedgerEntry
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import open_rows, results
 
 SCHEMA = "migration_shim.xqueue_fail/1"
@@ -72,7 +72,7 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
         "failed": 0,
     }
     if execute:
-        with runs.running("fail", course_id) as record:
+        with run_records.running("fail", course_id) as record:
             content["failed"] = sum(results.fail(row["submission"], settings) for row in found)
             record.document, record.complete = content, True
     return Document(content=content, exit_code=ExitCode.LEFT_BEHIND if content["not_found"] else ExitCode.OK)

@@ -217,7 +217,7 @@ def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(monkeyp
         LedgerEntry.objects.update(lease_key="another", leases=2)
         return real(*args, **options)
 
-    monkeypatch.setattr(replaced_pairs.legacy_changing, "plain_rows", leased_meanwhile)
+    monkeypatch.setattr(replaced_pairs.legacy_fingerprints, "plain_rows", leased_meanwhile)
     assert len(left(row)) == 1
     assert changes.entry_of(row).result == "none"
 

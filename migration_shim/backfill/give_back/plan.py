@@ -15,7 +15,7 @@ from ...core.wire import parse_header
 from ...db.storage import storage_errors
 from ...ledger import attempts
 from ...ledger.entries import legacy_body
-from ...legacy import give_back as legacy
+from ...legacy import give_back as legacy_give_back
 from ...legacy import uploads
 from ...legacy.files import Source
 from ...legacy.give_back import Returning, Way
@@ -50,10 +50,10 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
         item = _returning(entry, held)
     except Malformed as error:
         return _drain(error.reason)
-    family = legacy.family(item)
+    family = legacy_give_back.family(item)
     if is_replaced(entry, item, family):
         return ReturnPlan(decision=SUPERSEDED, item=item)
-    way = legacy.way(item, legacy.own_row(item, family))
+    way = legacy_give_back.way(item, legacy_give_back.own_row(item, family))
     decision = Decision(row_class=RowClass.IMPORTED, reason=way)
     if way is not Way.INSERTED:
         return ReturnPlan(decision=decision, item=item)
@@ -62,7 +62,7 @@ def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bo
         return _drain("identity_taken")
     storage = source if isinstance(source, Storage) else None
     try:
-        legacy.check_fits(item)
+        legacy_give_back.check_fits(item)
         contents = reader.file_contents(submission_id)
         uploads.check(item.queue_name, contents, storage)
         columns = uploads.store(item.queue_name, item.header, contents, storage) if store else None
@@ -99,11 +99,11 @@ def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) ->
     if awaited:
         return False
     gap = attempts.gap(awaited)
-    if legacy.has_newer(item, family, gap):
+    if legacy_give_back.has_newer(item, family, gap):
         return True
     others = LedgerEntry.objects.filter(input_key=entry.input_key).exclude(pk=entry.pk)
     own = (item.submission_time, item.arrived_at)
     return any(
-        legacy.is_later(submission_time(other.student_info), other.arrived_at, *own, gap)
+        legacy_give_back.is_later(submission_time(other.student_info), other.arrived_at, *own, gap)
         for other in others.only("student_info", "arrived_at")
     )

@@ -26,7 +26,7 @@ from ...legacy.files import legacy_storage
 from ...legacy.give_back import Way, knows_queue
 from ...legacy.privileges import check_may_write
 from ...models import CoursePhase, LedgerEntry
-from ...runs import records as runs
+from ...runs import records as run_records
 from ...runs.control import Control, Progress, Stopped, nothing
 from ...target import open_rows
 from ...target.open_rows import RealRow
@@ -60,10 +60,10 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     if not request.execute:
         with Control(toggles.kill_switch_ignored, settings=settings, tell=tell) as control:
             return _Return(request, settings, control, progress).run(_refusal())
-    with runs.running("backfill", request.scope) as record:
+    with run_records.running("backfill", request.scope) as record:
         stamp.check()
         check_may_write()
-        beat = partial(runs.beat, record)
+        beat = partial(run_records.beat, record)
         with Control(toggles.kill_switch_ignored, settings=settings, beat=beat, tell=tell) as control:
             document = _Return(request, settings, control, progress).run("")
         record.document, record.complete = document.content, document.content["complete"]

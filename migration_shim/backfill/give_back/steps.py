@@ -20,7 +20,7 @@ from ...core.data import Authority, Leg, Move, PairStatus, RowClass, State
 from ...db.retry import on_contention
 from ...ledger.buckets import counted
 from ...ledger.entries import REFUSED
-from ...legacy import give_back as legacy
+from ...legacy import give_back as legacy_give_back
 from ...legacy import writes
 from ...legacy.files import Source
 from ...legacy.give_back import Way
@@ -103,10 +103,10 @@ def _write(pk: int, plan: ReturnPlan) -> Decision:
         entry = LedgerEntry.objects.select_for_update().get(pk=pk)
         if entry.move != Move.RETURNING:
             return Decision(row_class=RowClass.PRESENT, reason="returned_by_another_run")
-        with legacy.writing():
-            family = legacy.family(item)
-            row = legacy.own_row(item, family)
-            way = legacy.way(item, row)
+        with legacy_give_back.writing():
+            family = legacy_give_back.family(item)
+            row = legacy_give_back.own_row(item, family)
+            way = legacy_give_back.way(item, row)
             if is_replaced(entry, item, family):
                 # There: a run was cut off after legacy's commit, and its graders have had the row.
                 if row is not None and way is Way.THERE:
@@ -117,13 +117,13 @@ def _write(pk: int, plan: ReturnPlan) -> Decision:
             if row is None:
                 if plan.columns is None:
                     return _CHANGED  # the row that was there a moment ago is gone; the next run stores its files
-                row_id = legacy.insert(item, *plan.columns)
+                row_id = legacy_give_back.insert(item, *plan.columns)
             elif way is Way.REVIVED and not writes.revive(row.id, item.mark):
                 return _CHANGED
             else:
                 row_id = row.id
             _returned(entry, row_id)
-    if way is not Way.THERE and is_replaced(entry, item, legacy.family(item)):
+    if way is not Way.THERE and is_replaced(entry, item, legacy_give_back.family(item)):
         # A live submit slipped in between the look and the commit, when XQueue had nothing to retire yet.
         writes.retire([row_id])
         _supersede(entry)

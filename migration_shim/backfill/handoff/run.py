@@ -24,7 +24,7 @@ from ...ledger import stamp
 from ...legacy import files, privileges, writes
 from ...legacy import rows as legacy_rows
 from ...models import LedgerEntry
-from ...runs import records as runs
+from ...runs import records as run_records
 from ...runs.control import Control, Progress, Stopped, nothing
 from ...target import collation
 from ...target.transitions import supersede
@@ -66,8 +66,10 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
             return _Run(request, settings, control, progress).document(handoff_plan.refusal())
     stamp.check()
     privileges.check_may_update()
-    with runs.running("backfill", request.scope) as record:
-        with Control(toggles.stop_reason, settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
+    with run_records.running("backfill", request.scope) as record:
+        with Control(
+            toggles.stop_reason, settings=settings, tell=tell, beat=lambda: run_records.beat(record)
+        ) as control:
             answer = _Run(request, settings, control, progress).document([])
         record.document, record.complete = answer.content, answer.content["complete"]
         return answer
