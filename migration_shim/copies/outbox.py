@@ -89,7 +89,7 @@ def _supersessions(
         for entry in turn:
             try:
                 known = attempts.queued([entry]) if states is None else states
-                again = supersession.settle(entry, known.get(entry.pk), settings)
+                again = supersession.retire_replaced_attempts(entry, known.get(entry.pk), settings)
             except Exception as error:  # whatever one row raises, the others go on; it is counted and tried again
                 count("supersession_failed", error)
                 log.warning("migration_shim: attempts were not superseded: %s", type(error).__name__)

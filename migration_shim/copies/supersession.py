@@ -36,7 +36,7 @@ BUSY = timedelta(seconds=5)
 AWAY = timedelta(days=1)
 
 
-def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> datetime | None:
+def retire_replaced_attempts(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> datetime | None:
     """
     Retire the attempts at an entry's input that are replaced; when to look again, None if waiting changes nothing.
 
