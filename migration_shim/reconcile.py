@@ -158,7 +158,7 @@ class _CourseRun:
             self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check
         )
         # Last: it goes by what the comparison has seen, and by rows and states as they are now.
-        learner_side.look(self.course_id, self.settings, self.control.check)
+        learner_side.ask_learners(self.course_id, self.settings, self.control.check)
 
     def _scan(self) -> None:
         """Look at what there is to look at; again at everything if that has taught how a queue scores."""

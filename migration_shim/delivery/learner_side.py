@@ -31,7 +31,7 @@ from ..legacy import timeouts
 from ..lms import state
 from ..models import CoursePhase, LedgerEntry
 from ..target import score_events
-from .notes import DEPENDS_ON, Told, note
+from .notes import DEPENDS_ON, LearnerNote, store_notes
 
 #: Entries looked at together.
 PAGE = 500
@@ -39,7 +39,7 @@ _FINAL = frozenset(one.value for one in State if one.is_final)
 _FAMILY = ("pk", "input_key", "raw_header", "authority", "move", "target_submission_id", "legacy_id")
 
 
-def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
+def ask_learners(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
     """
     Ask the states of all learners of a course whose submissions are over and not settled, and store what they say.
 
@@ -65,9 +65,9 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
     while after is not None and (page := _entries(course_id, after, settings, moment := now())):
         check()
         after = page[-1].pk if len(page) == PAGE else None
-        looked = _Page(page, settings, moment, target=target, away=away)
-        in_vain, away = looked.look(), looked.away
-        note(course_id, looked.told, in_vain, {entry.pk: entry[: len(DEPENDS_ON)] for entry in page}, moment)
+        asked = _Page(page, settings, moment, target=target, away=away)
+        in_vain, away = asked.take_notes(), asked.away
+        store_notes(course_id, asked.notes, in_vain, {entry.pk: entry[: len(DEPENDS_ON)] for entry in page}, moment)
     if away is not None:
         raise away
 
@@ -143,14 +143,14 @@ def _whether(**condition: Any) -> ExpressionWrapper:
 
 
 class _Page:
-    """Some entries, with their rows and their learners' states; ``told`` is what is to be noted of them."""
+    """Some entries, with their rows and their learners' states; ``notes`` is what is to be noted of them."""
 
     def __init__(
         self, page: list[_Entry], settings: ShimSettings, moment: datetime, *, target: bool, away: Exception | None
     ) -> None:
         self.page, self.settings, self.target = page, settings, target
         self.call_takes = timedelta(seconds=max(settings.python_door_seconds, settings.http_door_seconds))
-        self.told: dict[int, Told] = {}
+        self.notes: dict[int, LearnerNote] = {}
         self.family = _families({entry.input_key for entry in page} - {""})
         known: list[_Entry | _Attempt] = [*page, *(one for family in self.family.values() for one in family)]
         # Rows first: what ends after this is in flight here, whatever its learner's state says by then.
@@ -166,14 +166,14 @@ class _Page:
         if self.away is not None:
             self.page = [entry for entry in page if entry.authority != Authority.LEGACY]
 
-    def look(self) -> dict[int, str]:
+    def take_notes(self) -> dict[int, str]:
         """Take note of what the states say; those that are undelivered, and what became of the row."""
         over: list[tuple[_Entry, Submitted | None]] = []
         for entry in self.page:
             if self._is_over(entry):
                 over.append((entry, attempts.submitted(entry.raw_header, entry.student_info, entry.learner)))
             elif entry.learner_said == Learner.WAITS:
-                self.told[entry.pk] = Told("")  # somebody is at work again
+                self.notes[entry.pk] = LearnerNote("")  # somebody is at work again
         states = state.problems({one.place for _, one in over if one is not None and not one.plot})
         waiting = []
         for entry, one in over:
@@ -253,9 +253,9 @@ class _Page:
         if gone and entry.learner_said == Learner.WAITS and entry.authority == Authority.TARGET:
             # It waited when it was asked last, and nobody can ask any more.
             if entry.undeliverable != said:
-                self.told[entry.pk] = Told(Learner.WAITS.value, said.value)
+                self.notes[entry.pk] = LearnerNote(Learner.WAITS.value, said.value)
             return
-        self.told[entry.pk] = Told(said.value, settled=True, has=has)
+        self.notes[entry.pk] = LearnerNote(said.value, settled=True, has=has)
 
     def _undelivered(self, waiting: list[_Entry]) -> dict[int, str]:
         """Those who wait in vain, with what became of the row; and at once those whom no delivery can help."""
@@ -281,7 +281,7 @@ class _Page:
             found[entry.pk] = what
             # Of the row as it is now: one that was put back, or moved, may have come to another end since.
             why = why or ("three_deliveries" if entry.delivery_tries >= TRIES else "")
-            self.told[entry.pk] = Told(Learner.WAITS.value, why)
+            self.notes[entry.pk] = LearnerNote(Learner.WAITS.value, why)
         return found
 
 

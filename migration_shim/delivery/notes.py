@@ -26,7 +26,7 @@ _WRITTEN = ("learner_said", "learner_correct", "learner_score", "learner_settled
 _FOUND = ("result", "known", "divergences", "bucket_id")
 
 
-class Told(NamedTuple):
+class LearnerNote(NamedTuple):
     """What is to be written of one entry; ``has`` is the grade in the learner's state, None leaves what is there."""
 
     said: str
@@ -35,9 +35,9 @@ class Told(NamedTuple):
     has: tuple[bool | None, float | None] | None = None
 
 
-def note(
+def store_notes(
     course_id: str,
-    told: Mapping[int, Told],
+    notes: Mapping[int, LearnerNote],
     in_vain: Mapping[int, str],
     read: Mapping[int, tuple[Any, ...]],
     moment: datetime,
@@ -47,12 +47,12 @@ def note(
 
     Args:
         course_id: of all these entries.
-        told: by entry.
+        notes: by entry.
         in_vain: those of them whose learners wait for what nobody brings, each with what became of the row.
         read: by entry, what ``DEPENDS_ON`` said before its learner was asked, as the database has it.
         moment: when that was.
     """
-    if not told:
+    if not notes:
         return
     end = 2 + len(DEPENDS_ON)
     changes = buckets.Changes()
@@ -62,11 +62,11 @@ def note(
         if in_vain:
             permits.lock([course_id])
         columns = ("id", "bucket_id", *DEPENDS_ON, *Learned._fields)
-        for row in bulk.select(LedgerEntry, columns, lock=True, id=list(told)):
+        for row in bulk.select(LedgerEntry, columns, lock=True, id=list(notes)):
             pk, bucket = row[:2]
             if row[2:end] != read[pk]:
                 continue
-            old, one = Learned._make(row[end:]), told[pk]
+            old, one = Learned._make(row[end:]), notes[pk]
             has = one.has or (old.learner_correct, old.learner_score)
             rows[pk] = (one.said, *has, settled_at if one.settled else None, one.undeliverable)
             if bucket is not None and pk not in in_vain:
