@@ -248,7 +248,7 @@ class _CourseRun:
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
             cohorts=counted.cohorts,
             latency=aggregates.latency(aggregates.seconds(course_id)),
-            noise=twins.counted(numbers),
+            noise=twins.twin_counts(numbers),
             confusion=aggregates.confusion(course_id),
             daily=aggregates.daily(numbers),
             overrides=overrides.active(course_id, moment),

@@ -29,7 +29,7 @@ def class_only(page: list[LegacyRow], context: BatchContext) -> list[ClassedRow]
         lambda last_try: classing.class_page(page, context.policy, context.storage, context.wanted_history)
     )
     plan_rows(classed, context)
-    collisions.mark(classed, context)
+    collisions.mark_collisions(classed, context)
     return classed
 
 

@@ -8,7 +8,7 @@ from ..runs.checkpoints import Position
 from .request import Request
 
 
-def of_scope(request: Request) -> Position:
+def position_of_scope(request: Request) -> Position:
     """The position of a request's scope and mode. A plan makes none on record, and moves none."""
     name = f"backfill:{run_records.digest({'scope': request.scope})[:32]}"
     if request.execute:

@@ -16,11 +16,11 @@ from .target_rows import target_row
 _DRAIN = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
 
 
-def mark(classed: Iterable[ClassedRow], context: BatchContext) -> None:
+def mark_collisions(classed: Iterable[ClassedRow], context: BatchContext) -> None:
     """Class as drain what a backfill would not write for that reason. In the order of the write: many, then alone."""
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=lambda item: (item.parsed.row.arrival_time, item.parsed.row.id))
-    together, alone = write_bulk.sorted_out(due, context)
+    together, alone = write_bulk.split_rows(due, context)
     together.sort(key=lambda row: bulk.key_of(row.new.placement))
     rows = [*together, *(target_row(item, context.settings, context.points) for item in alone)]
     refused = context.taken.refuses([row.new.placement for row in rows])
@@ -29,7 +29,7 @@ def mark(classed: Iterable[ClassedRow], context: BatchContext) -> None:
             row.item.decision = _DRAIN
 
 
-def refused(rows: Iterable[ParsedRow], taken: collation.Taken) -> set[int]:
+def colliding_ids(rows: Iterable[ParsedRow], taken: collation.Taken) -> set[int]:
     """The legacy ids of those rows, of some that a handoff would move in this order, that the target would refuse."""
     placed = [(row.row.id, placement) for row in rows if (placement := _placement(row)) is not None]
     answers = taken.refuses([placement for _, placement in placed])

@@ -66,7 +66,7 @@ def _work(taken: Range[RowCounts]) -> str:
             taken.keep(done=True)
             return "done"
         with sizer.timed(len(page)):
-            _batch(taken, page, dataclasses.replace(own, verify=verify.due(batch, taken.plan["total"], settings)))
+            _batch(taken, page, dataclasses.replace(own, verify=verify.is_due(batch, taken.plan["total"], settings)))
         batch += 1
     return "the run is over"
 

@@ -26,7 +26,7 @@ from .batch import class_only, write_page
 from .batch_size import BatchSizer
 from .counts import SCHEMA, RowCounts, document, next_commands
 from .request import Request, in_scope
-from .single import rows_of_all
+from .single import legacy_rows_of_all
 
 #: How many headers of a page are read at once where history is selected.
 HEADERS = 2_000
@@ -75,7 +75,7 @@ class _Run:
     ) -> None:
         self.request, self.settings, self.control = request, settings, control
         self.progress, self.record = progress, record
-        self.position = checkpoint.of_scope(request)
+        self.position = checkpoint.position_of_scope(request)
         self.sizer, self.row_counts = BatchSizer(request.batch_size), RowCounts()
         self.total = self.batches = 0
 
@@ -175,7 +175,9 @@ class _Run:
                 classed, written = class_only(page, self.context), 0
             else:
                 to = max(self.position.last_id, to)
-                context = dataclasses.replace(self.context, verify=verify.due(self.batches, self.total, self.settings))
+                context = dataclasses.replace(
+                    self.context, verify=verify.is_due(self.batches, self.total, self.settings)
+                )
                 classed, written = write_page(page, context, lambda *_: self.position.move(to))
                 self.position.moved(to)
         self.batches += 1
@@ -205,6 +207,6 @@ class _Run:
             if not entries:
                 return
             after = entries[-1].pk
-            rows = {row_id: row for row_id, row in rows_of_all(entries).items() if row.retired}
+            rows = {row_id: row for row_id, row in legacy_rows_of_all(entries).items() if row.retired}
             if page := [rows[row_id] for row_id in sorted(rows)][: self._room()]:
                 yield page

@@ -19,7 +19,7 @@ from .target_rows import target_row
 from .write import WRITTEN, write_row
 
 
-def rows_of(entry: LedgerEntry) -> list[LegacyRow]:
+def legacy_rows_of(entry: LedgerEntry) -> list[LegacyRow]:
     """The legacy rows that may be an entry's: by its id where it is linked, else by the header it was sent with."""
     if entry.legacy_id is not None:
         return list(legacy_rows.by_id([entry.legacy_id]).values())
@@ -27,7 +27,7 @@ def rows_of(entry: LedgerEntry) -> list[LegacyRow]:
     return [row for row in legacy_rows.with_callback(url) if row.xqueue_header == entry.raw_header]
 
 
-def rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
+def legacy_rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
     """The same of many entries, by legacy id, in two statements."""
     linked, headers = [], {}
     for entry in entries:
@@ -88,7 +88,7 @@ def _failed(identity: str, reason: str) -> None:
 
 
 def _row_of(entry: LedgerEntry, settings: ShimSettings, source: Source) -> classing.ClassedRow | None:
-    classed = classing.class_page(rows_of(entry), classing.policy(settings), source, frozenset())
+    classed = classing.class_page(legacy_rows_of(entry), classing.policy(settings), source, frozenset())
     # A submission that was sent twice has several rows; all but one are duplicates, and only that one is written.
     own = [item for item in classed if item.entry is not None and item.entry.pk == entry.pk]
     return next((item for item in own if item.decision.row_class is not RowClass.DUPLICATE), None)

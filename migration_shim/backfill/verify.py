@@ -12,7 +12,7 @@ from ..target import bulk
 from .target_rows import TargetRow
 
 
-def due(batch: int, total: int, settings: ShimSettings) -> bool:
+def is_due(batch: int, total: int, settings: ShimSettings) -> bool:
     """
     Whether batch number ``batch`` of a run over ``total`` rows is read back.
 

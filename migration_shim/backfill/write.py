@@ -46,7 +46,7 @@ def write_rows(
     """
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=_arrival)
-    together, alone = write_bulk.sorted_out(due, context)
+    together, alone = write_bulk.split_rows(due, context)
     alone += write_bulk.write(together)
     for item in sorted(alone, key=_arrival):
         _write_alone(item, context, stored, last_try)
@@ -72,7 +72,11 @@ def wanted_files(classed: list[ClassedRow], context: BatchContext) -> list[files
     """The files that writing a page needs, to be stored before its transaction."""
     wanted = []
     for item in classed:
-        if item.keys and item.decision.row_class in WRITTEN and (row := write_bulk.fitting(item, context)) is not None:
+        if (
+            item.keys
+            and item.decision.row_class in WRITTEN
+            and (row := write_bulk.target_row_or_drain(item, context)) is not None
+        ):
             queue_name = row.new.placement.queue_name
             wanted.append(files.WantedFiles(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
     return wanted
@@ -81,7 +85,7 @@ def wanted_files(classed: list[ClassedRow], context: BatchContext) -> list[files
 def plan_rows(classed: list[ClassedRow], context: BatchContext) -> None:
     """Class what ``write_rows`` would: what is to be written and does not fit, or lacks a file, is drain."""
     for item in classed:
-        if item.decision.row_class in WRITTEN and write_bulk.fitting(item, context) is not None:
+        if item.decision.row_class in WRITTEN and write_bulk.target_row_or_drain(item, context) is not None:
             try:
                 legacy_files.check(item.parsed.row, item.keys, context.storage, context.settings)
             except FileUnavailable as error:

@@ -19,7 +19,7 @@ from .classing import BatchContext, ClassedRow
 from .target_rows import TargetRow, target_row
 
 
-def sorted_out(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[TargetRow], list[ClassedRow]]:
+def split_rows(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[TargetRow], list[ClassedRow]]:
     """
     The rows that can be written together, and those that are written one by one. What fits nowhere becomes drain.
 
@@ -30,7 +30,7 @@ def sorted_out(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[T
     alone: list[ClassedRow] = []
     learners = set()
     for item in due:
-        row = fitting(item, context)
+        row = target_row_or_drain(item, context)
         if row is None:
             continue
         if item.keys or item.entry is not None:
@@ -42,7 +42,7 @@ def sorted_out(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[T
     return [row for row in together if _attempts_of(row) not in learners], alone
 
 
-def fitting(item: ClassedRow, context: BatchContext) -> TargetRow | None:
+def target_row_or_drain(item: ClassedRow, context: BatchContext) -> TargetRow | None:
     """What is to be written of a row; one that the target cannot hold becomes drain. For the plan as for the write."""
     try:
         return target_row(item, context.settings, context.points)

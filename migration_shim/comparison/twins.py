@@ -52,7 +52,7 @@ def judge_and_write(course_id: str, settings: ShimSettings, check: Callable[[], 
         room -= _write(pk, shadow_id, queue_name, settings)
 
 
-def counted(numbers: Numbers) -> dict[str, int]:
+def twin_counts(numbers: Numbers) -> dict[str, int]:
     """How many shadows have a ``twin``, how many twins were ``judged``, and how many of these ``differ``."""
     found = {"twins": Flag.TWIN, "judged": Flag.TWIN | Flag.TWIN_JUDGED, "differ": Flag.TWIN | Flag.TWIN_DIFFERS}
     return {

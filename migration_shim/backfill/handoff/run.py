@@ -198,7 +198,7 @@ class _Run:
         items = self._classed(page)
         if not self.request.execute:
             moving = [row.parsed for row in items if row.decision.row_class is RowClass.IMPORTED]
-            refused = collisions.refused(moving, self.taken)
+            refused = collisions.colliding_ids(moving, self.taken)
             for item in items:
                 if item.row.id in refused:
                     item.decision = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
