@@ -21,7 +21,7 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def afterwards(work: Callable[[], None]) -> None:
+def run_after_answer(work: Callable[[], None]) -> None:
     """
     Do something after the answer of the request that this thread is at work on; where there is none, at once.
 
@@ -37,12 +37,12 @@ def afterwards(work: Callable[[], None]) -> None:
         work()
 
 
-def begins(**kwargs: Any) -> None:
+def on_request_started(**kwargs: Any) -> None:
     """This thread has begun to answer a request."""
     _thread.answers = True
 
 
-def ends(**kwargs: Any) -> None:
+def on_request_finished(**kwargs: Any) -> None:
     """The answer was sent, to its last byte, and the server has closed it."""
     _thread.answers = False
     left, _thread.left = _thread.left, []
@@ -52,5 +52,7 @@ def ends(**kwargs: Any) -> None:
 
 def connect() -> None:
     """Connect the receivers once."""
-    request_started.connect(begins, dispatch_uid="migration_shim.copies.after_request.begins")
-    request_finished.connect(ends, dispatch_uid="migration_shim.copies.after_request.ends")
+    request_started.connect(on_request_started, dispatch_uid="migration_shim.copies.after_request.on_request_started")
+    request_finished.connect(
+        on_request_finished, dispatch_uid="migration_shim.copies.after_request.on_request_finished"
+    )

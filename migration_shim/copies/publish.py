@@ -32,7 +32,7 @@ def nudge(settings: ShimSettings) -> None:
     nudge needs none of its own, and the last of a burst is not forgotten. Where it cannot be sent (no Celery, a broker
     that does not answer in time, an open breaker) the next one or the watch finds what is owed.
     """
-    after_request.afterwards(lambda: _send(settings))
+    after_request.run_after_answer(lambda: _send(settings))
 
 
 def _send(settings: ShimSettings) -> None:
