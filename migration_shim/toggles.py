@@ -107,19 +107,19 @@ def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool 
 def _keep(course_id: str, forced: dict[str, bool | None]) -> tuple[bool, bool]:
     """Keep for the request what a course's flags are; where nothing is forced that is what they are for everyone."""
     values = ((flag, forced[flag]) for flag in FLAGS)
-    dual_write, target_primary = (for_everyone(flag) if value is None else value for flag, value in values)
+    dual_write, target_primary = (is_on_for_everyone(flag) if value is None else value for flag, value in values)
     RequestCache(_CACHE).set(course_id, (dual_write, target_primary))
     return dual_write, target_primary
 
 
-def passes_the_shim(course_id: str) -> bool:
+def submission_flag_on_for_all(course_id: str) -> bool:
     """
     Whether the platform's own flag leads a course past the shim, for every learner.
 
     On for some of them does not count: a worker could not tell for whom.
     """
     value = lms_flags.forced(course_id, lms_flags.SUBMISSION_FLAG)
-    return for_everyone(lms_flags.SUBMISSION_FLAG) if value is None else value
+    return is_on_for_everyone(lms_flags.SUBMISSION_FLAG) if value is None else value
 
 
 def bypasses_shim(course_id: str) -> bool:
@@ -128,7 +128,7 @@ def bypasses_shim(course_id: str) -> bool:
     return lms_flags.submission_flag_on(course_id) and not released.exists()
 
 
-def for_everyone(flag: str) -> bool:
+def is_on_for_everyone(flag: str) -> bool:
     """Whether a flag is on where nothing is forced."""
     # Percentages and users are left out on purpose.
     return _waffle(get_waffle_flag_model(), flag).everyone is True

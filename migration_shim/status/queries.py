@@ -101,7 +101,7 @@ def _records(courses: Collection[Course]) -> dict[Course, CoursePhase]:
 def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
     """The flags of each course: its own, before its organisation's, before those for everyone."""
     forced = _platform_overrides(courses) if toggles.in_platform() else _own_overrides(courses)
-    everyone = {flag: toggles.for_everyone(flag) for flag in toggles.FLAGS}
+    everyone = {flag: toggles.is_on_for_everyone(flag) for flag in toggles.FLAGS}
     found = {}
     for course in courses:
         said = ((forced[flag, course], everyone[flag]) for flag in toggles.FLAGS)
