@@ -9,31 +9,29 @@ could wait. The ledger entry says what is owed, and a worker does it (``copies/o
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
-from . import toggles
+from . import repeats, toggles
 from .conf import COPY_KEYS, ShimSettings, usable
-from .copies import breaker, publish, sink
-from .copies import write as copies_write
-from .core.data import BETWEEN, Authority, Leg, Move, Origin, Phase
+from .copies import breaker, inline, publish, sink
+from .copies.write import SHADOW
+from .core.data import BETWEEN, Authority, Leg, Origin, Phase
 from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .core.file_names import kept_files
-from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
+from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement
 from .core.wire import Callback, Envelope, parse_envelope
-from .db.bulk_insert import insert_one
+from .db import bulk_insert
 from .ledger import entries as ledger_entries
 from .ledger import hosts
-from .ledger.buckets import counted
 from .legacy.client import LegacyClient, UploadedFile
 from .lms.points import points_possible
 from .metrics import attribute, count, timed
@@ -194,15 +192,15 @@ class _Submission:
         try:
             # That a submission is sent again is told by the entry's own INSERT, and no other pays for a question. But
             # its files would be stored for nothing.
-            refused = _find(entry) if self.kept else None
-            if _is_held(refused):
+            refused = repeats.find(entry) if self.kept else None
+            if repeats.is_held(refused):
                 return 0, ""
             try:
                 suffixes = self.settings.suffixes
                 writer.check_fits(envelope.body, self.kept, envelope.header.queue_name, suffixes=suffixes)
                 placement = real_placement(envelope)
             except Unfit:
-                if _is_held(_find(entry)):
+                if repeats.is_held(repeats.find(entry)):
                     return 0, ""  # legacy took it, while it was legacy's to take
                 raise
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
@@ -243,8 +241,8 @@ class _Submission:
                 # Of a caller's transaction an entry that is there already has undone nothing but our own part.
                 there = isinstance(error, IntegrityError)
                 if there or not connection.in_atomic_block:
-                    refused = _find_now(entry)
-                    if _is_held(refused):
+                    refused = repeats.find_committed(entry)
+                    if repeats.is_held(refused):
                         return 0, ""
                 passing = error.passing if isinstance(error, TargetWriteFailed) else there
                 if not passing or tried == TRIES or (connection.in_atomic_block and not there):
@@ -262,9 +260,9 @@ class _Submission:
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             if refused is None:
-                insert_one(entry)
+                bulk_insert.insert_one(entry)
             else:
-                _take(entry, refused)
+                repeats.replace_refused(entry, refused)
             writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible, entry=entry)
 
     def _follow_up(self, follow: Any, envelope: Envelope, entry: LedgerEntry) -> None:
@@ -291,20 +289,20 @@ class _Submission:
         elif _replaces_on_target(entry):
             # Nothing is copied: the entry is there for the older attempts that the target still has.
             entry.supersession_due = self._after_the_hold(entry)
-            _insert_alone(entry)
+            repeats.insert_if_new(entry)
         self._nudge(entry)
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
         entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger_entries.REFUSED
-        _insert_alone(entry)
+        repeats.insert_if_new(entry)
 
     def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Write the ledger entry of a shadow, which says that it is owed; with inline copies, make it here."""
         entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._after_the_hold(entry)
         callback = envelope.callback
         entry.points_possible, entry.points_assumed = self._points(callback)
-        if not _insert_alone(entry) and not _take_over(entry):
+        if not repeats.insert_if_new(entry) and not repeats.take_over_in_shadow(entry):
             entry.copy_due = entry.supersession_due = None
             count("repeated")
             return
@@ -312,49 +310,10 @@ class _Submission:
             return
         if self.deadline - time.monotonic() < COPY_NEEDS:
             count("shadow_left_no_time")
-        elif breaker.allows(copies_write.SHADOW):
-            self._shadow_inline(envelope, entry)
+        elif breaker.allows(SHADOW):
+            inline.write_inline_shadow(envelope, entry, self._contents(), self.settings)
         else:
             count("shadow_paused_by_breaker")
-
-    def _shadow_inline(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        try:
-            writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
-            placement = shadow_placement(envelope, entry.identity, self.settings.shadow_queue_suffix)
-            with (
-                timed("shadow_leg"),
-                writer.stored_files(placement.queue_name, self._contents()) as stored,
-                transaction.atomic(),
-            ):
-                submission_id = writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible)
-                stored_leg = {"target_leg": Leg.STORED, "target_submission_id": submission_id}
-                stored_leg |= {"copy_due": None, "copied_at": now()}
-                LedgerEntry.objects.filter(pk=entry.pk).update(**stored_leg)
-        except (Unfit, TargetWriteFailed) as error:
-            # What the target cannot hold it can never hold; anything else a worker tries again.
-            failed: dict[str, str | None] = {"target_leg": Leg.FAILED, "target_reason": error.reason[:64]}
-            failed |= {"copy_due": None} if isinstance(error, Unfit) else {}
-            LedgerEntry.objects.filter(pk=entry.pk).update(**failed)
-            if isinstance(error, TargetWriteFailed):
-                breaker.failed(copies_write.SHADOW, self.settings)
-            count("shadow_failed", error)
-            log.warning("migration_shim: a shadow was not written: %s", error.reason)
-            return
-        breaker.succeeded(copies_write.SHADOW)
-
-
-def _insert_alone(entry: LedgerEntry) -> bool:
-    """
-    Insert an entry that nothing else is written with; False where the same submission, sent again, has one already.
-
-    One statement is a transaction by itself. Only inside a caller's it is set apart, so that it fails without it.
-    """
-    try:
-        with transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext():
-            insert_one(entry)
-    except IntegrityError:
-        return False
-    return True
 
 
 def _kill_switch_on() -> bool:
@@ -364,96 +323,6 @@ def _kill_switch_on() -> bool:
     except DatabaseError as error:
         count("kill_switch_unreadable", error)
         return True
-
-
-def _find(entry: LedgerEntry) -> LedgerEntry | None:
-    """The entry that the same submission has already."""
-    return LedgerEntry.objects.filter(identity=entry.identity).first()
-
-
-def _find_now(entry: LedgerEntry) -> LedgerEntry | None:
-    """
-    The same, of whoever was quicker, too: a caller's transaction may see nothing that is newer than its first read.
-
-    With a shared lock, which a refused INSERT has left already: of two that asked for more each would wait for the
-    other.
-    """
-    if connection.vendor != "mysql" or not connection.in_atomic_block:
-        return _find(entry)
-    sql, parameters = LedgerEntry.objects.filter(identity=entry.identity).query.sql_with_params()
-    return next(iter(LedgerEntry.objects.raw(f"{sql} LOCK IN SHARE MODE", parameters)), None)
-
-
-def _is_held(found: LedgerEntry | None) -> bool:
-    """Whether one system holds a submission already, by the entry that it has."""
-    return found is not None and not _was_refused(found)
-
-
-def _was_refused(found: LedgerEntry) -> bool:
-    """Whether all that is on record of a submission is that legacy refused it: no system holds it for its sender."""
-    legs = (found.authority, found.legacy_leg, found.target_leg, found.move)
-    return legs == (Authority.LEGACY, Leg.FAILED, Leg.NONE, Move.NONE)
-
-
-def _lock(entry: LedgerEntry) -> LedgerEntry:
-    """
-    The entry that the same submission has already, locked without waiting.
-
-    Raises:
-        OperationalError: another session is at work on it.
-    """
-    nowait = connection.features.has_select_for_update_nowait
-    return LedgerEntry.objects.select_for_update(nowait=nowait).get(identity=entry.identity)
-
-
-def _counted(entry: LedgerEntry, needed: bool) -> contextlib.AbstractContextManager[None]:
-    """Count an entry anew where that cannot be left to its next comparison. Next to none: a learner waits meanwhile."""
-    return counted([entry.pk]) if needed else contextlib.nullcontext()
-
-
-def _take(entry: LedgerEntry, refused: LedgerEntry) -> None:
-    """
-    Save an entry in the place of one whose submission legacy had refused.
-
-    Raises:
-        TargetWriteFailed: another session is at work on it, or was.
-    """
-    try:
-        found = _lock(entry)
-    except OperationalError as error:
-        raise TargetWriteFailed(type(error).__name__, passing=True) from error
-    if not _was_refused(found):
-        raise TargetWriteFailed("changed", passing=True)
-    # The linker may have found that legacy has the row after all: then it is to be retired, and counted if it is not.
-    entry.pk, entry.legacy_id, entry.created_at = found.pk, found.legacy_id, found.created_at
-    entry.bucket_id = found.bucket_id
-    with _counted(found, found.bucket_id is not None):
-        entry.save(force_update=True)
-
-
-def _take_over(entry: LedgerEntry) -> bool:
-    """
-    Let a new entry of shadow take the place of the one there is; False when that is the very submission's own.
-
-    Refused the first time and stored the second, it is owed its shadow now. Of one that the linker has made out of
-    legacy's row the router knows more.
-
-    Raises:
-        OperationalError: another session is at work on it.
-    """
-    with transaction.atomic():
-        found = _lock(entry)
-        if not (_was_refused(found) or (found.origin == Origin.RECONCILE and found.authority == Authority.LEGACY)):
-            return False
-        found.legacy_leg, found.legacy_reason, found.origin = Leg.STORED, "", Origin.ROUTER
-        if found.target_leg in (Leg.NONE, Leg.MISSING):
-            found.target_leg, found.copy_due = Leg.MISSING, entry.copy_due
-        found.supersession_due, found.phase = entry.supersession_due, entry.phase
-        found.points_possible, found.points_assumed = entry.points_possible, entry.points_assumed
-        with _counted(found, found.target_score is not None):  # a score tells of its queue's style by the points
-            found.save()
-        entry.pk, entry.copy_due = found.pk, found.copy_due
-    return True
 
 
 def _replaces_on_target(entry: LedgerEntry) -> bool:
