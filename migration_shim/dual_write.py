@@ -1,10 +1,13 @@
 """
-The router: each submission to the authoritative system, and then, and only then, its copy.
+The router: it sends each submission to the authoritative system first, and only then sees to its copy.
 
-The caller is the LMS, and a learner waits. What the authoritative system answers is what the learner gets; nothing that
-a copy does can change it, raise into it, or touch the caller's transaction. CAPA saves its queue state only after the
-door has returned, and a grade that comes earlier is lost: so after the authoritative write nothing is done here that
-could wait. The ledger entry says what is owed, and a worker does it (``copies/outbox.py``).
+The caller is the LMS, and a learner waits. The learner gets the authoritative system's answer. No copy can change that
+answer, raise into it, or touch the caller's transaction. CAPA saves its queue state only after the door has returned,
+and a grade that comes earlier is lost. So after the authoritative write the router does nothing that could wait: the
+ledger entry says what is owed, and a worker does it (``copies/outbox.py``).
+
+What happens to a submission that was seen before is in ``repeats.py``, a shadow that is written at once in
+``copies/inline.py``.
 """
 
 from __future__ import annotations
@@ -44,12 +47,12 @@ log = logging.getLogger(__name__)
 
 TARGET_UNAVAILABLE = "the grading service could not store the submission"
 TRIES = 3
-#: A copy that would begin with less than this left of the door's deadline, in seconds, is left to the backfill.
+#: Seconds of the door's deadline that must be left for an inline copy to begin; else it is left to a worker.
 COPY_NEEDS = 0.5
 
 
 class QueueInterface:
-    """The Python door: stands where CAPA expects its ``XQueueInterface``."""
+    """The Python door: it takes the place of CAPA's ``XQueueInterface``."""
 
     def __init__(self, block: Any = None, *, seconds: float | None = None) -> None:
         """
@@ -69,12 +72,18 @@ class QueueInterface:
         """
         Submit one attempt.
 
+        Args:
+            header: XQueue's ``xqueue_header``, a JSON text.
+            body: XQueue's ``xqueue_body``, a JSON text.
+            files_to_upload: the uploaded files, which are read from their beginning.
+
         Returns:
-            (0, text) when the authoritative system holds it, else (1, the reason that CAPA shows the learner).
+            (0, text) when the authoritative system holds the submission, else (1, the reason that CAPA shows the
+            learner).
 
         Raises:
-            PhaseUnreadable: which system is authoritative cannot be told, and it may be the target. CAPA then keeps the
-                learner's attempt and earlier result; an answer of 1 would consume both.
+            PhaseUnreadable: nobody can tell which system is authoritative, and it may be the target. CAPA then keeps
+                the learner's attempt and earlier result. An answer of 1 would consume both.
         """
         settings, not_usable = usable()
         if not_usable:
@@ -98,9 +107,9 @@ def _to_legacy(
 
 
 class _Submission:
-    """One call of the router, with what it has found out so far."""
+    """One submission on its way through the router, with what the router has found out so far."""
 
-    #: Whether the settings say which copies are written, where and how.
+    #: Whether the settings that copies need are usable.
     copies_configured = True
     #: Whether the kill switch is on; None where it was not read with the phase.
     switch: bool | None = None
@@ -115,7 +124,8 @@ class _Submission:
         seconds: float,
     ) -> None:
         self.header, self.body, self.files, self.block, self.settings = header, body, files, block, settings
-        #: By the names that XQueue gives to its graders, so that the target's get the same, and the rows meet.
+        #: The files by the names that XQueue gives to its graders: the target's graders get the same names, and the
+        #: two rows have the same digest.
         self.kept = kept_files((file.name or "", file) for file in files)
         self.deadline = time.monotonic() + seconds
 
@@ -184,14 +194,14 @@ class _Submission:
 
     def _target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
         """
-        The authoritative write of ``live`` and ``complete``: all of it, or an error that the learner sees.
+        Write a submission of ``live`` or ``complete`` to the target: as a whole, or return an error for the learner.
 
         Raises:
-            PhaseUnreadable: the tables are those of an older release; an answer of 1 would consume the attempt.
+            PhaseUnreadable: the tables are those of an older release. An answer of 1 would consume the attempt.
         """
         try:
-            # That a submission is sent again is told by the entry's own INSERT, and no other pays for a question. But
-            # its files would be stored for nothing.
+            # The entry's own INSERT tells a repeat, so that no other submission pays for a query. With files there is a
+            # query all the same: a repeat's files would be stored for nothing.
             refused = repeats.find(entry) if self.kept else None
             if repeats.is_held(refused):
                 return 0, ""
@@ -219,7 +229,7 @@ class _Submission:
             return 1, TARGET_UNAVAILABLE
 
     def _after_the_hold(self, entry: LedgerEntry) -> datetime | None:
-        """When the learner's state may be asked which attempts are replaced; None where the input cannot be told."""
+        """Return when to ask the learner's state which attempts are replaced; None where the input is not known."""
         if not entry.input_key:
             count("supersession_input_unknown")
             return None
@@ -229,16 +239,16 @@ class _Submission:
         self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None
     ) -> tuple[int, str]:
         """
-        Insert ledger entry and target rows; on contention once more, unless the caller's transaction is at stake.
+        Insert ledger entry and target rows; on contention try again, unless the caller's transaction is at stake.
 
-        The same submission, sent again, is held by one system already: nothing is written.
+        Of a repeat, which one of the systems holds already, nothing is written.
         """
         for tried in range(1, TRIES + 1):
             try:
                 self._write(entry, envelope, placement, refused)
                 return 0, ""
             except (TargetWriteFailed, DatabaseError) as error:
-                # Of a caller's transaction an entry that is there already has undone nothing but our own part.
+                # An entry that is there already has undone only our savepoint, not the caller's transaction.
                 there = isinstance(error, IntegrityError)
                 if there or not connection.in_atomic_block:
                     refused = repeats.find_committed(entry)
@@ -251,9 +261,9 @@ class _Submission:
 
     def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None) -> None:
         """
-        Contents, then ledger entry and target rows in one transaction; the entry first, so that a repeat stops.
+        Store the files; then write ledger entry and target rows in one transaction, the entry first to stop a repeat.
 
-        What legacy had ``refused`` and is sent again has an entry, which becomes that of a submission like any other.
+        ``refused`` is the entry of a submission that legacy refused and that is sent again: the new entry replaces it.
         """
         callback = envelope.callback
         entry.points_possible, entry.points_assumed = self._points(callback)
@@ -266,7 +276,7 @@ class _Submission:
             writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible, entry=entry)
 
     def _follow_up(self, follow: Any, envelope: Envelope, entry: LedgerEntry) -> None:
-        """What comes after the authoritative write. Whatever happens is counted and never reaches the caller."""
+        """Do what follows the authoritative write. Whatever goes wrong is counted and never reaches the caller."""
         try:
             follow(envelope, entry)
         except Exception as error:  # the learner's submission is stored; nothing after it may raise into it
@@ -287,18 +297,18 @@ class _Submission:
         if entry.phase == Phase.SHADOW and self._copy_wanted(envelope):
             self._open_entry(envelope, entry)
         elif _replaces_on_target(entry):
-            # Nothing is copied: the entry is there for the older attempts that the target still has.
+            # Nothing is copied. The entry is for the older attempts, which the target still has.
             entry.supersession_due = self._after_the_hold(entry)
             repeats.insert_if_new(entry)
         self._nudge(entry)
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
+        """Record that legacy refused the submission or did not answer in time. It may have stored it nevertheless."""
         entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger_entries.REFUSED
         repeats.insert_if_new(entry)
 
     def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        """Write the ledger entry of a shadow, which says that it is owed; with inline copies, make it here."""
+        """Write a ledger entry that says that a shadow is owed; where copies are inline, write the shadow as well."""
         entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._after_the_hold(entry)
         callback = envelope.callback
         entry.points_possible, entry.points_assumed = self._points(callback)
@@ -317,7 +327,7 @@ class _Submission:
 
 
 def _kill_switch_on() -> bool:
-    """Whether copies are stopped. Where that cannot be read none is started: no submission is refused for a copy."""
+    """Tell whether copies are stopped. Where that cannot be read, no copy is started and no submission is refused."""
     try:
         return toggles.kill_switch_on()
     except DatabaseError as error:
@@ -327,9 +337,10 @@ def _kill_switch_on() -> bool:
 
 def _replaces_on_target(entry: LedgerEntry) -> bool:
     """
-    Whether the target may have an older attempt at the same input in flight, or one is on its way between the systems.
+    Tell whether an older attempt at the same input is in flight on the target, or on its way between the systems.
 
-    One statement, by index and without a lock: between two a return would fence the row that both look for.
+    This is one statement, by index and without a lock. Between two statements a return could fence the row that both
+    look for.
     """
     if not entry.input_key:
         return False
