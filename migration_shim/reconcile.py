@@ -1,10 +1,10 @@
 """
-The comparison run: outcome against outcome, payload against payload, one result on each ledger entry, and the proof of
-the fence.
+The run of ``xqueue_reconcile``: it compares what the two systems hold of each submission.
 
-The first run of a course looks at everything; later ones at what is open and what is new, unless asked for all. Only
-changed results are written, and every count of a document is a count over the ledger, so that a run that looked at a
-hundredth says the same as one that looked at all.
+It compares outcomes and payloads, stores one result on each ledger entry, and proves that no fence leaks. The first run
+of a course looks at all entries. Later runs look at what is open and at what is new, unless a full run is asked for.
+Only changed results are written, and every number of the document is a count over the ledger. So a run that looked at a
+hundredth of the entries gives the same document as one that looked at all.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from .runs.isolated import attempt, exit_code_of
 from .runs.workers import sender
 from .target import reader
 
-#: Passes after which a run stops asking whether it has learnt how a queue scores.
+#: How often a run scans a course at most, because each scan may teach it how a queue scores.
 STYLES_SETTLE = 3
-#: What legacy has in flight is read again for the next course after so many seconds. A step forward asks for itself.
+#: Seconds for which what legacy has in flight is kept for the next courses. A step forward reads it anew.
 IN_FLIGHT_SECONDS = 30
 
 Divergence = dict[str, Any]
@@ -54,22 +54,22 @@ def run(
     workers: str | None = None,
 ) -> Document:
     """
-    Reconcile courses, each as a run of its own on record.
+    Reconcile courses, each as a run of its own on record, and return the document of them all.
+
+    Of several courses, one that fails or that another reconcile is at work on holds up no other: the document names it
+    among its problems.
 
     Args:
         courses: their ids.
-        progress: called with (entries looked at, entries there are to look at).
-        on_divergence: called with every divergence on record, after the run; without it none is read.
-        grading: ECHO feeds legacy's stored replies to ungraded shadows first, imported history included.
+        progress: called with (entries looked at, entries to look at).
+        on_divergence: called with every divergence on record of a course, after its run. Without it none is read.
+        grading: ECHO first feeds legacy's stored replies to ungraded shadows, imported history included.
         full: look at settled entries too. The first run of a course, of a version and of other rules always does.
         tell: called with a short text while the run waits, and with an empty one when it goes on.
         workers: ``celery`` hands ranges of entries to the LMS's workers, which compare them instead of this process.
 
-    Of several courses one that fails, or that another reconcile is at work on, holds up no other: it is among the
-    document's problems.
-
     Raises:
-        RunLocked: of the one course that was named, a reconcile is at work.
+        RunLocked: only one course was named, and another reconcile is at work on it.
         ConfigurationError: the settings are not usable.
     """
     settings, documents = load(), []
@@ -114,7 +114,7 @@ def run(
 
 
 class _CourseRun:
-    """One course's run."""
+    """The run of one course."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _CourseRun:
         return self._content(moment)
 
     def _stages(self) -> None:
-        """All that a stop may cut short."""
+        """Do all that a stop may cut short."""
         linking.link_new_rows(self.settings, self.control)
         self._scan()
         if not self.echo:
@@ -161,11 +161,11 @@ class _CourseRun:
         learner_side.ask_learners(self.course_id, self.settings, self.control.check)
 
     def _scan(self) -> None:
-        """Look at what there is to look at; again at everything if that has taught how a queue scores."""
+        """Scan the course; if that has taught how a queue scores, scan all of it again by what was learnt."""
         for _ in range(STYLES_SETTLE):
             before = self.scanned.compared
             self._scan_once()
-            if self.scanned.compared == before:  # then there is nothing to learn from
+            if self.scanned.compared == before:  # there is nothing new to learn from
                 return
             learnt = ScoreStyles.learnt(self.course_id, self.styles.known)
             if learnt.known == self.styles.known:
@@ -174,7 +174,7 @@ class _CourseRun:
             self.styles, self.before = learnt, None
 
     def _scan_once(self) -> None:
-        self.control.check()  # also where there is nothing to look at: a stopped run is no evidence
+        self.control.check()  # also where no entry is to be looked at: a stopped run is no evidence
         request = scan.ScanRequest(
             course_id=self.course_id,
             since=self._since(),
@@ -200,7 +200,7 @@ class _CourseRun:
         self.progress(scanned.looked_at, max(self.total, scanned.looked_at))
 
     def _since(self) -> datetime | None:
-        """News are what happened since; None looks at everything."""
+        """Return from when on changes of settled entries are looked for; None for a scan of all entries."""
         if self.before is None:
             return None
         overlap = timedelta(seconds=self.settings.overlap_seconds)
@@ -259,7 +259,7 @@ class _CourseRun:
 
 
 def _comparable(course_id: str, record: Run) -> Run | None:
-    """The last complete run whose results still hold: made by the same versions and rules. None asks for a full run."""
+    """Return the last complete run if the same versions and rules made it; None where a full run is needed."""
     last = run_records.last_complete("reconcile", course_id)
     if last is None or last.document.get("last_full_at") is None or not recount.is_of_counters(last):
         return None
@@ -272,7 +272,7 @@ def _described(row: dict[str, Any]) -> Divergence:
 
 
 def keyed_hash(learner: str) -> str:
-    """A short name for a learner, the same in every report of this installation and of no use outside it."""
+    """Return a keyed hash of a learner's id, 12 hex digits, the same in every report of this installation."""
     return hmac.new(
         django_settings.SECRET_KEY.encode(), learner.encode("utf-8", "surrogatepass"), "sha256"
     ).hexdigest()[:12]
