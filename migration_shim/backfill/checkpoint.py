@@ -1,4 +1,4 @@
-"""Where a backfill of a scope stands."""
+"""Where a backfill of a scope resumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .request import Request
 
 
 def position_of_scope(request: Request) -> Position:
-    """The position of a request's scope and mode. A plan makes none on record, and moves none."""
+    """Return the position of a request's scope and mode. A plan stores no new position and moves no stored one."""
     name = f"backfill:{run_records.digest({'scope': request.scope})[:32]}"
     if request.execute:
         checkpoint, _ = Checkpoint.objects.get_or_create(name=name)

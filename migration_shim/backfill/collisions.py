@@ -1,4 +1,8 @@
-"""For a plan: which rows the target's database would take for another's, as the write would find out."""
+"""
+Collisions, for a plan: rows whose StudentItem the target's database would take for another learner's or problem's.
+
+The target's collation may do so, and a write would find out. A plan has to know before.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ _DRAIN = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
 
 
 def mark_collisions(classed: Iterable[ClassedRow], context: BatchContext) -> None:
-    """Class as drain what a backfill would not write for that reason. In the order of the write: many, then alone."""
+    """Class as drain the rows that would collide; they are asked about in the order in which they would be written."""
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=lambda item: (item.parsed.row.arrival_time, item.parsed.row.id))
     together, alone = write_bulk.split_rows(due, context)
@@ -30,14 +34,14 @@ def mark_collisions(classed: Iterable[ClassedRow], context: BatchContext) -> Non
 
 
 def colliding_ids(rows: Iterable[ParsedRow], taken: collation.Taken) -> set[int]:
-    """The legacy ids of those rows, of some that a handoff would move in this order, that the target would refuse."""
+    """Return the legacy ids of the rows that the target would refuse, if a handoff moved the rows in this order."""
     placed = [(row.row.id, placement) for row in rows if (placement := _placement(row)) is not None]
     answers = taken.refuses([placement for _, placement in placed])
     return {row_id for (row_id, _), is_refused in zip(placed, answers, strict=True) if is_refused}
 
 
 def _placement(row: ParsedRow) -> Placement | None:
-    """Where a row would go; None for one that the target cannot have, of which the plan says so itself."""
+    """Return where a row would go; None where the target cannot hold it, which the plan finds out by itself."""
     try:
         return real_placement(row.envelope) if row.envelope is not None else None
     except Unfit:

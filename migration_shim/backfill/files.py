@@ -1,7 +1,7 @@
 """
-Uploaded files of legacy rows brought to the target, for the length of the transactions that write the rows.
+Uploaded files of legacy rows are stored on the target here, before the rows that name them are written.
 
-It reads one storage and writes another, so none of it belongs into a transaction.
+This reads one storage and writes another, so none of it belongs in a transaction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..target.contents import StoredFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedFiles:
-    """A row whose files are wanted on the target, under the name of the queue that they go to."""
+    """A row whose files are wanted on the target: ``keys`` are their storage keys on legacy, by file name."""
 
     row: LegacyRow
     keys: dict[str, str]
@@ -32,7 +32,7 @@ class WantedFiles:
 
 @dataclass(slots=True, kw_only=True)
 class StoredFiles:
-    """What became of the files of each row, by legacy id. A row without files is in neither."""
+    """The files stored of each row, or why they could not be, by legacy id. A row without files is in neither."""
 
     files: dict[int, list[StoredFile]] = field(default_factory=dict)
     failed: dict[int, FileUnavailable | TargetWriteFailed] = field(default_factory=dict)
@@ -41,11 +41,16 @@ class StoredFiles:
 @contextmanager
 def stored(wanted: Iterable[WantedFiles], source: Source, settings: ShimSettings) -> Iterator[StoredFiles]:
     """
-    The files of many rows in edx-submissions' storage, for the length of the transactions that write the rows.
+    Store the files of many rows in edx-submissions' storage; the block then writes the rows that name them.
 
-    Where both systems keep their files in the same place they are linked, else copied one at a time and read back. At
-    the end every content that no SubmissionFile names is deleted again, whatever the reason: a row that was not written
-    after all, a transaction that was rolled back. So the block must not be left inside a transaction.
+    Where both systems keep their files in the same place the files are linked. Else they are copied one at a time and
+    read back. When the block ends, every content that no SubmissionFile names is deleted again: its row was not written
+    after all, or its transaction was rolled back. So the block must not end inside a transaction.
+
+    Args:
+        wanted: the rows.
+        source: where legacy's files are.
+        settings: the settings in force, which limit the size of files.
     """
     result = StoredFiles()
     linked = isinstance(source, Storage) and target_contents.is_place_of(source)

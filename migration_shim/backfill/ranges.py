@@ -1,4 +1,4 @@
-"""A backfill spread over workers: what one of them does with a range of legacy ids. See ``runs``."""
+"""A backfill that is spread over workers: what a worker does with one range of legacy ids. See ``runs/spread.py``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from .request import Request
 
 
 def unretired_only(request: Request) -> bool:
-    """Whether the walk may leave out legacy's retired rows, of which there may be millions."""
+    """Tell whether a request's scan may leave out legacy's retired rows, of which there may be millions."""
     return not (request.history or request.collided)
 
 
 def batch_context(request: Request, settings: ShimSettings, wanted_history: frozenset[int]) -> BatchContext:
-    """What the batches of a request share, in whatever process they are made. Each has still to be told to verify."""
+    """
+    Return what all batches of a request share, in whatever process they are written.
+
+    It says that nothing is verified: whoever writes a batch sets ``verify`` for it.
+    """
     policy = classing.policy(
         settings,
         courses=request.courses,
@@ -40,17 +44,17 @@ def batch_context(request: Request, settings: ShimSettings, wanted_history: froz
 
 def work(range_id: int) -> str:
     """
-    Work through a range from where it stands. See ``runs.ranges.work``.
+    Work through a range from its position, and return what came of it as a text. See ``runs.ranges.work``.
 
     Raises:
-        TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
+        TargetWriteFailed, DatabaseError: the target cannot be written now; the command sends the range again.
     """
     with garbage.left_alone():
         return ranges.work(range_id, RowCounts, _work, toggles.stop_reason)
 
 
 def _work(taken: Range[RowCounts]) -> str:
-    """Batch by batch, to the end of the range."""
+    """Write batch by batch, to the end of the range."""
     request, settings = Request.from_json(taken.plan["request"]), load()
     own = batch_context(request, settings, frozenset(taken.plan["wanted"]))
     sizer, batch = BatchSizer(request.batch_size), taken.plan["number"]

@@ -1,4 +1,4 @@
-"""The one entrance of ``xqueue_backfill``: the run that a request asks for."""
+"""The entrance of ``xqueue_backfill``: it starts the run of the request's mode."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .request import Mode, Request
 
 def start(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document:
     """
-    Import legacy rows as shadows, or move what is in flight between the systems; or say what would be done.
+    Run the mode that the request names: shadow, handoff or return. Without ``execute`` only say what would be done.
 
     Args:
         request: the mode, the scope and the options.
-        progress: called with (rows done, rows there are).
+        progress: called with (rows done, rows to do).
         tell: called with a short text while the run waits, and with an empty one when it goes on.
 
     Raises:
         ConfigurationError: the settings are not usable, or the request asks for workers and there is no Celery.
-        ShimError: what the ``run`` of the mode raises besides.
+        ShimError: as the ``run`` of the mode says.
     """
     if request.mode is Mode.HANDOFF:
         return handoff_run.run(request, progress, tell)

@@ -1,4 +1,4 @@
-"""Writing classed rows as shadows, with their ledger entries: in bulk where a row allows it, else one by one."""
+"""Classed rows are written here as shadows, with their ledger entries: in bulk where that is possible, else singly."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def write_rows(
     classed: list[ClassedRow], context: BatchContext, stored: files.StoredFiles, *, last_try: bool = True
 ) -> int:
     """
-    Write the rows of a page that are to be written, and return how many were. To be called inside a transaction.
+    Write the rows of a page that are to be written, inside the caller's transaction, and return how many were.
 
-    A row that alone cannot be written is classed again, as drain with the reason; the others go on.
+    A row that cannot be written becomes drain, with the reason; the others are written all the same.
 
     Args:
-        classed: the page.
+        classed: the page. Classes are changed in place.
         context: what the batches of the run share.
-        stored: what became of the rows' files, which were stored before the transaction.
-        last_try: whether a row that collides with another is at fault itself, and not somebody who writes beside this.
+        stored: the rows' files, which were stored before the transaction.
+        last_try: blame a collision on the row itself, not on another session that writes at the same time.
 
     Raises:
         TargetWriteFailed, django.db.Error: on contention. A deadlock has rolled back the whole transaction, so the
-            whole page is due.
-        VerificationFailed: what was read back is not what was meant.
+            whole page has to be written again.
+        VerificationFailed: what was read back is not what was intended.
     """
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=_arrival)
@@ -69,7 +69,7 @@ def _arrival(item: ClassedRow) -> tuple[datetime, int]:
 
 
 def wanted_files(classed: list[ClassedRow], context: BatchContext) -> list[files.WantedFiles]:
-    """The files that writing a page needs, to be stored before its transaction."""
+    """Return the files that are to be stored before the transaction that writes a page."""
     wanted = []
     for item in classed:
         if (
@@ -83,7 +83,7 @@ def wanted_files(classed: list[ClassedRow], context: BatchContext) -> list[files
 
 
 def plan_rows(classed: list[ClassedRow], context: BatchContext) -> None:
-    """Class what ``write_rows`` would: what is to be written and does not fit, or lacks a file, is drain."""
+    """Class as drain, as ``write_rows`` would, the rows to be written that do not fit or lack a file."""
     for item in classed:
         if item.decision.row_class in WRITTEN and write_bulk.target_row_or_drain(item, context) is not None:
             try:
@@ -93,7 +93,7 @@ def plan_rows(classed: list[ClassedRow], context: BatchContext) -> None:
 
 
 def _write_alone(item: ClassedRow, context: BatchContext, stored: files.StoredFiles, last_try: bool) -> None:
-    """Write one row through the public API; one that cannot be written becomes drain."""
+    """Write one row through the public API of edx-submissions; a row that cannot be written becomes drain."""
     if _copied_meanwhile(item):
         item.decision = Decision(row_class=RowClass.PRESENT)
         return
@@ -115,9 +115,9 @@ def _write_alone(item: ClassedRow, context: BatchContext, stored: files.StoredFi
 
 
 def _copied_meanwhile(item: ClassedRow) -> bool:
-    """Whether somebody else has made an owed copy since the row was classed. Locks the entry from now on."""
+    """Tell whether another session has made an owed copy since the row was classed. The entry stays locked."""
     if item.entry is None:
-        return False  # two entries of one identity are not possible
+        return False  # if another session makes the entry, the INSERT fails: there are no two of one identity
     item.entry = LedgerEntry.objects.select_for_update().get(pk=item.entry.pk)
     return item.entry.target_leg == Leg.STORED
 
@@ -126,7 +126,13 @@ def write_row(
     item: ClassedRow, settings: ShimSettings, stored: list[writer.StoredFile], points: Points | None = None
 ) -> None:
     """
-    Write one row's shadow and its ledger entry, through the public API of edx-submissions; its files are stored.
+    Write one row's shadow and its ledger entry, through the public API of edx-submissions.
+
+    Args:
+        item: the row.
+        settings: the settings in force.
+        stored: its files, which are stored already.
+        points: the points resolver's answers so far.
 
     Raises:
         Unfit: the target cannot hold it.
@@ -136,7 +142,7 @@ def write_row(
     parsed, new, entry = item.parsed, row.new, item.entry
     assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
     if entry is not None:
-        entry.copied_at = now()  # it was owed: before that no grader could have it
+        entry.copied_at = now()  # it was owed: before now no grader of the target could have it
     else:
         entry = new_entry(
             parsed.envelope,
@@ -151,7 +157,7 @@ def write_row(
     entry.legacy_leg, entry.legacy_id, entry.legacy_state = Leg.STORED, parsed.row.id, item.state or ""
     entry.target_leg, entry.target_reason = Leg.STORED, ""
     entry.copy_due = None
-    # What is imported is counted by its first comparison; a copy that was owed may belong to what was compared.
+    # An imported entry is counted by its first comparison. One whose copy was owed may have been compared before.
     again = nullcontext() if entry.bucket_id is None else counted([entry.pk])
     with transaction.atomic(), again:
         entry.target_submission_id = writer.insert(

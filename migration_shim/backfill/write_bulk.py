@@ -1,4 +1,4 @@
-"""The rows of a page that can be written together: a few statements for all, and halves where one row breaks them."""
+"""Rows that can be written together, by a few statements for all; where a row makes these fail, halves are tried."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .target_rows import TargetRow, target_row
 
 def split_rows(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[TargetRow], list[ClassedRow]]:
     """
-    The rows that can be written together, and those that are written one by one. What fits nowhere becomes drain.
+    Split rows into those that can be written together and those that are written singly; unfit rows become drain.
 
-    Alone are rows with files and rows that have an entry; and with them the other attempts of their learners at their
-    problems, because attempts are numbered as they are written.
+    Rows with files and rows that have an entry are written singly. So are the other attempts of their learners at the
+    same problems, because attempts are numbered in the order in which they are written.
     """
     together: list[TargetRow] = []
     alone: list[ClassedRow] = []
@@ -43,7 +43,7 @@ def split_rows(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[T
 
 
 def target_row_or_drain(item: ClassedRow, context: BatchContext) -> TargetRow | None:
-    """What is to be written of a row; one that the target cannot hold becomes drain. For the plan as for the write."""
+    """Return the target row of a row. A row that the target cannot hold becomes drain, and None is returned."""
     try:
         return target_row(item, context.settings, context.points)
     except Unfit as error:
@@ -57,9 +57,9 @@ def _attempts_of(row: TargetRow) -> tuple[str, str]:
 
 def write(rows: list[TargetRow]) -> list[ClassedRow]:
     """
-    Write rows together, and return those that have to be written one by one.
+    Write rows together, and return those that have to be written singly.
 
-    Where the database refuses the whole, each half is tried by itself, down to the rows that it refuses.
+    Where the database refuses all of them, each half is tried by itself, down to the single rows that it refuses.
 
     Raises:
         django.db.Error: on contention.

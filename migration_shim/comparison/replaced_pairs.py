@@ -1,9 +1,9 @@
 """
-The short path of pairs that a newer attempt of the learner has replaced on both sides before anybody graded them.
+The short path of pairs that a newer attempt of the learner has replaced on both sides before they were graded.
 
-Read, judged and stored as those that are plainly equal (``equal_pairs``), after them and of what they have left. Such a
-result may follow from a neighbour's row, so it is looked at again until it is settled, which goes by the time of its
-last change: nothing is written where nothing has changed.
+They are read, judged and stored as plainly equal ones are (``equal_pairs``), and after those. Such a result may follow
+from a neighbour's row, so it is looked at again until it is settled. It settles by the time of its last change: so
+nothing is written where nothing has changed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SAME_COUNTED = {name: value for name, value in _SAME.items() if name in buckets
 
 
 class _ReplacedPair(NamedTuple):
-    """A pair that is equal: what it was when it was read, and what is to be stored of it (``_COLUMNS``)."""
+    """A pair replaced on both sides: its entry's columns AS_READ, and the values to store in ``_COLUMNS``."""
 
     depends_on: tuple[Any, ...]
     columns: tuple[str, ...]
@@ -70,9 +70,9 @@ class _ReplacedPair(NamedTuple):
 
 def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[int]:
     """
-    Store what was plainly replaced on both sides of these entries; give back the ids of all others, in their order.
+    Store the results of the entries that were plainly replaced on both sides; return the ids of all others, in order.
 
-    What somebody has changed since it was read is given back as well.
+    An entry that another session has changed since it was read is among the others.
     """
     moment, known = now(), hosts.known()
     entries = equal_pairs.read(ids, moment, moment, OF_ENTRY)
@@ -93,7 +93,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
 
 
 def _write(batch: dict[int, _ReplacedPair], moment: datetime) -> set[int]:
-    """Store what has changed of a batch; the ids of all that were as they were read, changed or not."""
+    """Store the results that have changed; return the ids of all entries that are as they were read."""
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
     with transaction.atomic():
@@ -114,7 +114,7 @@ def _write(batch: dict[int, _ReplacedPair], moment: datetime) -> set[int]:
 
 
 def _stands(row: tuple[Any, ...], columns: tuple[str, ...]) -> bool:
-    """Whether an entry is counted, and says already what was found. When its payload was compared first is kept."""
+    """Tell whether an entry is counted and holds these values already; the time of payload comparison is kept."""
     bucket_id, stored = row[0], row[len(COUNTED) :]
     compared_at, *seen = stored[len(_SAME) :]
     same = stored[: len(_SAME)] == tuple(_SAME.values()) and seen == [*columns[1:]]
@@ -122,7 +122,7 @@ def _stands(row: tuple[Any, ...], columns: tuple[str, ...]) -> bool:
 
 
 def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[int, int]:
-    """Count entries that nobody has counted yet; the bucket of each."""
+    """Count entries that were never counted, and return the bucket of each by its id."""
     alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for pk, (course_id, queue_name, item_id, arrived_at, history, leases, echo, _) in rows.items():
         flags = replaced_flags(echo=echo, history=history, leased=leases)

@@ -1,6 +1,7 @@
 """
-What a reconcile does with ledger entries, page by page: in the process that leads it, or in a worker that was handed a
-range of their ids. See ``runs``.
+A scan: the ledger entries of a course are looked at page by page, and compared where they have changed.
+
+The process of the run does it, or workers do, each with a range of the entries' ids (``runs/spread.py``).
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ from .score_styles import ScoreStyles
 
 #: Entries compared at once; a page of snapshots holds more, most of which need no comparing.
 BATCH = 500
-#: Settings of which other values would give a pair another result. None does with EVIDENCE_DAYS, but runs from before
-#: that setting have not written down when the target graded, without which no pair counts: all are looked at once.
+#: Settings whose values the result of a pair depends on. No result depends on EVIDENCE_DAYS, but runs before that
+#: setting did not record when the target graded, without which no pair counts: so all entries are looked at once more.
 JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds", "evidence_days")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRequest:
     """
-    What all results of one walk over a course rest on: the same for every pair, in whatever process it is compared.
+    What is to be scanned, and what all its results rest on: the same in whatever process a pair is compared.
 
     Args:
         course_id: the course.
-        since: news are what happened since; None looks at everything.
+        since: from when on touches of settled entries count; None looks at all entries.
         echo: whether legacy's replies are fed to ungraded shadows first.
         basis: the versions and the settings that a result depends on; see ``basis_of``.
         styles: what is known of the course's queues.
-        at: of which moment the register of known differences is.
+        at: the moment for which the register of known differences is read.
     """
 
     course_id: str
@@ -54,7 +55,7 @@ class ScanRequest:
     at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """The request as plain data, for a worker."""
+        """Return the request as plain data, for a worker."""
         return {
             "course": self.course_id,
             "since": self.since.isoformat() if self.since else None,
@@ -66,7 +67,7 @@ class ScanRequest:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The request that a range belongs to."""
+        """Return the request that ``to_json`` has turned into plain data."""
         return cls(
             course_id=data["course"],
             since=datetime.fromisoformat(data["since"]) if data["since"] else None,
@@ -87,36 +88,36 @@ class ScanCounts:
     waited: Counter[str] = field(default_factory=Counter)
 
     def join(self, other: ScanCounts) -> None:
-        """Count what another process has counted."""
+        """Add what another process has counted."""
         self.looked_at += other.looked_at
         self.compared += other.compared
         self.echoed += other.echoed
         self.waited.update(other.waited)
 
     def to_json(self) -> dict[str, Any]:
-        """The counts as plain data."""
+        """Return the counts as plain data."""
         counts = {"looked_at": self.looked_at, "compared": self.compared, "echoed": self.echoed}
         return counts | {"waited": dict(self.waited)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The counts of a range; empty ones from one that has counted nothing yet."""
+        """Return the counts of a range; all zero where it has counted nothing yet."""
         numbers = {name: data.get(name, 0) for name in ("looked_at", "compared", "echoed")}
         return cls(**numbers, waited=Counter(data.get("waited", {})))
 
 
 def basis_of(versions: dict[str, str], settings: dict[str, Any]) -> str:
-    """What all results of a run rest on: the versions, and the settings of which other values would change them."""
+    """Return a text of all that a run's results rest on: the versions, and the settings that results depend on."""
     return repr((sorted(versions.items()), sorted(judged_by(settings).items())))
 
 
 def judged_by(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, as a run keeps them on record, that the result of a pair depends on."""
+    """Return those of a run's recorded settings that the result of a pair depends on."""
     return {name: settings.get(name) for name in JUDGED_BY}
 
 
 class Scanner:
-    """Compares what has to be compared of the pages that it is given."""
+    """Looks at pages of entries, and compares the entries that have changed."""
 
     def __init__(self, request: ScanRequest, settings: ShimSettings, control: Control) -> None:
         self.request, self.control = request, control
@@ -130,7 +131,7 @@ class Scanner:
 
     def compare_page(self, page: list[candidates.EntrySnapshot]) -> ScanCounts:
         """
-        Look at one page of entries, as ``read`` has given it.
+        Compare the entries of a page, which ``self.read`` has returned, that have changed; return what was counted.
 
         Raises:
             Stopped: with the reason, before a batch.
@@ -141,31 +142,31 @@ class Scanner:
         for start in range(0, len(ids), BATCH):
             self.control.turn()
             left += self._left(ids[start : start + BATCH])
-        # Together: they are few, and what the rules ask takes as many statements for a handful as for a batch.
+        # Together: they are few, and the rules take as many statements for a handful as for a batch.
         for start in range(0, len(left), BATCH):
             self.control.turn()
             counts.echoed += self._compare(left[start : start + BATCH])
         return counts
 
     def _left(self, ids: list[int]) -> list[int]:
-        """Those of a batch that no short path has stored."""
+        """Return the ids of a batch that no short path has stored."""
         for path in (equal_pairs, replaced_pairs):
             ids = path.store(ids, self.context, self.rules) if ids else ids
         return ids
 
     def _compare(self, ids: list[int]) -> int:
-        """Compare a batch by the rules; how many copies were given legacy's reply before."""
+        """Compare a batch by the rules, and return how many copies were given legacy's reply before."""
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
         if self.request.echo and (echoed := pairs.echo_entries(entries, self.context.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
-        # Read after the entries: what changes in between is found changed by the next run.
+        # Read after the entries: the next run finds what changes in between.
         seen = candidates.fingerprints_now(ids, self.rules)
         pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.context)
         return echoed
 
 
 def _planned_ranges(request: ScanRequest, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """What is to be done with each range. The last one is open at its end: what arrives meanwhile is in it."""
+    """Yield each range's start and plan. The last range has no end: it takes in what arrives meanwhile."""
     plan, after = request.to_json(), 0
     ends = list(candidates.range_ends(request.course_id, since=request.since, echo=request.echo, size=size))
     for end in ends:
@@ -183,7 +184,16 @@ def scan_by_workers(
     show: Callable[[ScanCounts], None],
 ) -> None:
     """
-    Let the workers walk, range by range. What they have counted is joined to ``counts``, however it ends.
+    Have the workers scan the course, range by range. What they have counted is added to ``counts``, however it ends.
+
+    Args:
+        request: what is to be scanned.
+        record: the run on record.
+        control: asked whether to stop while the workers are waited for.
+        settings: the settings in force.
+        send: hands a range, by its id, to the workers.
+        counts: the counts of the run so far.
+        show: called with the counts as they grow.
 
     Raises:
         Stopped: with the reason.
@@ -204,16 +214,16 @@ def scan_by_workers(
 
 def work(range_id: int) -> str:
     """
-    Work through a range from where it stands. See ``runs.ranges.work``.
+    Work through a range from its position, and return what came of it as a text. See ``runs.ranges.work``.
 
     Raises:
-        TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
+        TargetWriteFailed, DatabaseError: a database cannot be used now; the command sends the range again.
     """
     return ranges.work(range_id, ScanCounts, _work, toggles.stop_reason)
 
 
 def _work(taken: Range[ScanCounts]) -> str:
-    """Page by page, to the end of the range."""
+    """Scan page by page, to the end of the range."""
     request, settings = ScanRequest.from_json(taken.plan), load()
     if basis_of(run_records.versions(), run_records.settings_of(settings)) != request.basis:
         raise WorkersFailed(

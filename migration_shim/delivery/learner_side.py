@@ -1,11 +1,11 @@
 """
-The learner's side of every submission: whether anybody is still at work for one who waits, and what the others have.
+The learner's side of every submission: does a learner wait in vain, and which grade does the learner have?
 
-A key that a learner's state waits for, and whose row is not in flight any more, is answered by nobody: however the row
-ended, that learner is ``undelivered``. Rows are read before states, so that a grade on its way is never taken for
-missing; and a row that has just ended is left alone, because its receiver may be at work. See docs/decisions/0027.
+If a learner's state waits for a key whose row is not in flight any more, no answer will come, however the row ended:
+that learner is ``undelivered``. Rows are read before states, so that a grade on its way is never taken for missing. A
+row that has just ended is left alone, because its receiver may still be at work. See docs/decisions/0027.
 
-Every submission is asked for once in its life: rows are read as the database has them, and only what the rules need.
+Every submission is asked for once in its life, so this is kept cheap: rows are read as the database returns them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def ask_learners(course_id: str, settings: ShimSettings, check: Callable[[], Non
     """
     Ask the states of all learners of a course whose submissions are over and not settled, and store what they say.
 
-    A page takes a constant number of statements (``state.AT_ONCE`` apart). Outside an LMS there is nobody to ask. Every
-    state is read once, when its row has been over for the grace; only who waits then is asked again. Where legacy's
-    database is away, what the target answers for is looked at all the same.
+    A page takes a constant number of statements (``state.AT_ONCE`` apart). Outside an LMS nothing is done. Every state
+    is read once, when its row has been over for the grace; only a learner who waits then is asked again. If legacy's
+    database is away, the submissions that the target answers for are asked about all the same.
 
     Args:
         course_id: the course, whose entries were just compared.
@@ -53,7 +53,7 @@ def ask_learners(course_id: str, settings: ShimSettings, check: Callable[[], Non
         check: called before each page; it may raise to stop.
 
     Raises:
-        whatever legacy's database did, once all of the target's were looked at: legacy's own were not.
+        The error of legacy's database, after all of the target's submissions were asked about; legacy's were not.
     """
     if not state.is_lms():
         return
@@ -73,16 +73,17 @@ def ask_learners(course_id: str, settings: ShimSettings, check: Callable[[], Non
 
 
 def has_unasked(course_id: str) -> bool:
-    """Whether a learner of a course may wait for the target's answer, in whatever phase the course is by now."""
+    """Tell whether a learner of a course may still wait for the target's answer, whatever the course's phase is now."""
     entries = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
     return state.is_lms() and entries.filter(authority=Authority.TARGET).exists()
 
 
 class _Entry(NamedTuple):
     """
-    What is read of an entry, as the database has it: first ``DEPENDS_ON``, last what the database says of its times.
+    What is read of an entry, as the database returns it: first ``DEPENDS_ON``, last how old it is.
 
-    ``began_before``, ``seen_before``: it came, and was compared, so long ago that nobody is at work any more.
+    ``began_before`` and ``seen_before`` tell that it came, or was compared, so long ago that no process still works on
+    it.
     """
 
     authority: str
@@ -110,7 +111,7 @@ class _Entry(NamedTuple):
 
 
 class _Attempt(NamedTuple):
-    """An attempt at an input, as far as others have to know of it."""
+    """What the other attempts at the same input need to know of an attempt."""
 
     pk: int
     input_key: str
@@ -125,7 +126,7 @@ class _Attempt(NamedTuple):
 
 
 def _entries(course_id: str, after: int, settings: ShimSettings, moment: datetime) -> list[_Entry]:
-    """The next page of those whose learners are to be asked."""
+    """Return the next page of entries whose learners are to be asked."""
     grace = timedelta(seconds=settings.delivery_grace_seconds)
     # XQueue writes down no time of a supersession: the comparison that has seen the end did.
     patience = max(grace, timedelta(seconds=settings.late_reply_seconds))
@@ -167,13 +168,13 @@ class _Page:
             self.page = [entry for entry in page if entry.authority != Authority.LEGACY]
 
     def take_notes(self) -> dict[int, str]:
-        """Take note of what the states say; those that are undelivered, and what became of the row."""
+        """Fill ``notes`` with what the states say; return by id the undelivered ones, with what became of the row."""
         over: list[tuple[_Entry, Submitted | None]] = []
         for entry in self.page:
             if self._is_over(entry):
                 over.append((entry, attempts.submitted(entry.raw_header, entry.student_info, entry.learner)))
             elif entry.learner_said == Learner.WAITS:
-                self.notes[entry.pk] = LearnerNote("")  # somebody is at work again
+                self.notes[entry.pk] = LearnerNote("")  # its row is in flight again
         states = state.problems({one.place for _, one in over if one is not None and not one.plot})
         waiting = []
         for entry, one in over:
@@ -188,7 +189,7 @@ class _Page:
         return self._undelivered(waiting)
 
     def _is_over(self, entry: _Entry) -> bool:
-        """Whether nobody is at work on a submission any more, and its learner should have the grade by now."""
+        """Tell whether a submission is over: no process works on it, and its learner should have the grade by now."""
         if entry.move in BETWEEN:
             return False  # a move comes to its end first
         if entry.authority == Authority.TARGET:
@@ -203,7 +204,7 @@ class _Page:
     def _say(
         self, entry: _Entry, one: Submitted | None, states: dict[state.Place, state.Problem]
     ) -> tuple[Learner, tuple[bool | None, float | None] | None]:
-        """What the learner's state says of a submission; and where that can be compared, the grade in it."""
+        """Return what the learner's state says of a submission and, where it can be compared, the grade in it."""
         if one is None:
             return (Learner.INPUT_UNKNOWN if entry.raw_header else Learner.FORGOTTEN), None
         if one.plot:
@@ -239,7 +240,7 @@ class _Page:
         return row is not None and row.graded
 
     def _has_another_row(self, entry: _Entry, key: str) -> bool:
-        """Whether another attempt with the same key (two tabs in one second) is in flight: its grade is awaited."""
+        """Tell whether another attempt with the same key (two tabs in one second) is in flight: its grade will come."""
         for one in self.family.get(entry.input_key, ()):
             if one.pk != entry.pk and one.raw_header and attempts.key_of(one) == key:
                 row = self.rows.get(one.target_submission_id or 0)
@@ -251,14 +252,14 @@ class _Page:
     def _settle(self, entry: _Entry, said: Learner, has: tuple[bool | None, float | None] | None = None) -> None:
         gone = said in (Learner.UNREADABLE, Learner.FORGOTTEN)
         if gone and entry.learner_said == Learner.WAITS and entry.authority == Authority.TARGET:
-            # It waited when it was asked last, and nobody can ask any more.
+            # It waited when it was asked last, and cannot be asked any more.
             if entry.undeliverable != said:
                 self.notes[entry.pk] = LearnerNote(Learner.WAITS.value, said.value)
             return
         self.notes[entry.pk] = LearnerNote(said.value, settled=True, has=has)
 
     def _undelivered(self, waiting: list[_Entry]) -> dict[int, str]:
-        """Those who wait in vain, with what became of the row; and at once those whom no delivery can help."""
+        """Return by id those who wait in vain, with what became of the row; note why no delivery can help some."""
         graded = {
             entry.target_submission_id or 0
             for entry in waiting
@@ -286,7 +287,7 @@ class _Page:
 
 
 def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
-    """All attempts at these inputs in their order, by input; those at which there is only one are left out."""
+    """Return all attempts at the given inputs in their order, by input; inputs with a single attempt are left out."""
     number = Counter(key for (key,) in bulk.select(LedgerEntry, ("input_key",), input_key=keys))
     several = LedgerEntry.objects.filter(input_key__in=[key for key, times in number.items() if times > 1])
     found: dict[str, list[_Attempt]] = defaultdict(list)
@@ -296,6 +297,6 @@ def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
 
 
 def _time(value: datetime | str) -> datetime:
-    """A time as the database has it, with its zone."""
+    """Return a time, as the database returns it, with its time zone."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=connection.timezone)

@@ -1,4 +1,4 @@
-"""What a return does with one submission: superseded, revived, inserted or left, and how legacy is to hold it."""
+"""What a return is to do with one submission: supersede it, revive or insert its legacy row, or leave it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ReturnPlan:
     """
     What is to be done with one submission.
 
-    ``item`` is what legacy is to hold. Where a row is to be inserted, ``identity`` is its digest and ``columns`` are
-    its two file columns, once the files are stored.
+    ``item`` is what legacy is to hold. If a row is to be inserted, ``identity`` is its digest, and ``columns`` are its
+    two file columns, s3_keys and s3_urls, once its files are stored.
     """
 
     decision: Decision
@@ -42,7 +42,15 @@ class ReturnPlan:
 
 
 def plan_of(entry: LedgerEntry, submission_id: int, source: Source, *, store: bool) -> ReturnPlan:
-    """What is to be done with a submission that the target holds; ``store`` stores its files where a row is due."""
+    """
+    Return what is to be done with a submission that the target holds.
+
+    Args:
+        entry: its ledger entry.
+        submission_id: its Submission on the target.
+        source: where legacy's files are.
+        store: if a row is to be inserted, store its files on legacy now.
+    """
     held = reader.held(submission_id)
     if held is None:
         return _drain("target_row_gone")
@@ -92,7 +100,11 @@ def _returning(entry: LedgerEntry, held: reader.Held) -> Returning:
 
 
 def is_replaced(entry: LedgerEntry, item: Returning, family: list[LegacyRow]) -> bool:
-    """Whether the learner has a newer attempt at the same input, on either side, and does not wait for this one."""
+    """
+    Tell whether the learner has a newer attempt at the same input, on either system, and does not wait for this one.
+
+    ``family`` are legacy's rows with the same truncated callback. Where the input is not known nothing is replaced.
+    """
     if not entry.input_key:
         return False  # a sibling input must never be lost
     awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)

@@ -1,8 +1,8 @@
 """
-The run of ``xqueue_backfill --mode handoff``: in-flight legacy rows of courses whose target is authoritative, moved.
+The run of ``xqueue_backfill --mode handoff``: it moves in-flight legacy rows of courses whose target is authoritative.
 
-Row by row in four steps (``handoff_steps``, ``handoff_finish``), so that nobody is left without a grader and no
-queuekey is applied twice. The plan by default. See docs/decisions/0010.
+Each row moves in four steps (``steps``, ``finish``), so that no submission is left without a grader and no queuekey is
+applied twice. By default it plans only. See docs/decisions/0010.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .plan import HandoffRow
 from .steps import Done, fence, hold, retry_step
 
 PAGE = 200
-#: A row may come back to legacy between its fence and its release, and be free again later: so often it is tried.
+#: How often a run passes over the rows: between its fence and its release a row may come back to legacy.
 PASSES = 4
 #: Seconds between two looks while the run waits for a settle time, or for legacy to drain.
 POLL_SECONDS = 1.0
@@ -47,16 +47,16 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     """
     Move in-flight legacy rows to the target; without ``execute`` only say what would be done.
 
-    Rows that an earlier run has left held are finished, whatever the kill switch says; it stops new holds only.
+    Rows that an earlier run has left held are finished even if the kill switch is on: it stops new holds only.
 
     Args:
         request: the scope and the options.
-        progress: called with (rows read, rows there were to read).
+        progress: called with (rows read, rows to read).
         tell: called with a short text while the run waits, and with an empty one when it goes on.
 
     Raises:
         LegacyNotWritable: the alias ``xqueue`` may not write, or is not known to be the primary, or the ledger is
-            another LMS's (LedgerNotOurs). Nothing was held.
+            another LMS's (LedgerNotOurs). Nothing was moved.
         RunLocked: another run of this scope is at work.
         ConfigurationError: the settings are not usable.
     """
@@ -76,11 +76,11 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
 
 
 class _Run:
-    """One run, with what it counts."""
+    """One run, with its counts."""
 
     def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
         self.request, self.settings, self.control, self.progress = request, settings, control, progress
-        #: Of the finishing of held rows, which no kill switch stops. A signal reaches both.
+        #: The control of finishing held rows: a signal stops it, the kill switch does not.
         self.finishing = Control(toggles.kill_switch_ignored, settings=settings)
         self.policy = handoff_plan.policy(request, settings)
         self.source = files.legacy_storage(settings)
@@ -88,11 +88,11 @@ class _Run:
         #: The newest class of every row read, with its queue.
         self.rows: dict[int, tuple[Decision, str]] = {}
         self.done: Counter[Done] = Counter()
-        #: Rows that were open in the newest pass and are legacy's still.
+        #: Rows that were open in the newest pass and still are legacy's.
         self.open = self.total = 0
 
     def document(self, warnings: list[str]) -> Document:
-        """Do the work, to its end or until something stops it, and say what became of it."""
+        """Do the work, to its end or until something stops it, and return the document of what became of it."""
         started, stopped_by = time.monotonic(), ""
         self.total = legacy_rows.count(after=0, unretired_only=True)
         try:
@@ -141,7 +141,7 @@ class _Run:
         return on_the_way(self.request.courses, self.request.queues, moves)
 
     def _execute(self) -> str:
-        """Pass after pass until one has nothing to move, then the last look. Returns what has stopped new holds."""
+        """Pass over the rows until none is left to move, then finish them. Return what has stopped new holds, or ""."""
         stopped_by, moved, passes = "", 0, 0
         while not stopped_by and (passes == 0 or self._again(moved, passes)):
             dropped = self.done[Done.DROPPED]
@@ -165,7 +165,7 @@ class _Run:
         return self.open > 0 if self.request.wait_drain else bool(moved) and passes < PASSES
 
     def _walk(self) -> int:
-        """Read all open rows, hold and fence those that may be moved, and return how many were."""
+        """Read all open rows, hold and fence those that may be moved, and return how many were moved."""
         after, moved, self.open = 0, 0, 0
         seen: set[int] = set()
         while page := self._page(after, len(seen)):
@@ -194,7 +194,7 @@ class _Run:
         return handoff_plan.class_page(page, self.policy, self.source)
 
     def _planned(self, page: list[LegacyRow]) -> list[HandoffRow]:
-        """Classed; in a plan also by what only the write finds out."""
+        """Return the classed rows of a page; for a plan also by what otherwise only a write finds out."""
         items = self._classed(page)
         if not self.request.execute:
             moving = [row.parsed for row in items if row.decision.row_class is RowClass.IMPORTED]
@@ -210,14 +210,14 @@ class _Run:
         self.rows[item.row.id] = item.decision, item.row.queue_name
 
     def _look_again(self, row_ids: list[int]) -> None:
-        """What was left to legacy in an earlier pass and is not open any more has another class now."""
+        """Class rows again that an earlier pass left to legacy and that are not open any more."""
         left = [row_id for row_id in row_ids if self.rows[row_id][0].row_class is RowClass.DRAIN]
         for start in range(0, len(left), PAGE):
             for item in self._classed(list(legacy_rows.by_id(left[start : start + PAGE]).values())):
                 self.rows[item.row.id] = item.decision, item.row.queue_name
 
     def _act(self, item: HandoffRow) -> bool:
-        """Do what a row's class asks for; whether the row was moved. The class may turn out to be another one."""
+        """Do what a row's class asks for, and return whether the row was moved. Its class may change on the way."""
         decision, entry = item.decision, item.entry
         if decision.row_class is RowClass.IMPORTED:
             self.control.check()
@@ -251,14 +251,14 @@ class _Run:
         return item.decision if done is Done.FENCED else Decision(row_class=RowClass.PRESENT, reason="held")
 
     def _class_again(self, row_id: int) -> Decision:
-        """What a row is after its hold was undone. One that is free again waits for another pass."""
+        """Return a row's class after its hold was undone. A row that is free again waits for another pass."""
         for item in self._classed(list(legacy_rows.by_id([row_id]).values())):
             if item.decision.row_class is not RowClass.IMPORTED:
                 return item.decision
         return Decision(row_class=RowClass.DRAIN, reason="back_on_legacy")
 
     def _finish(self, moves: tuple[Move, ...]) -> None:
-        """Finish what is on its way until nothing is left in these moves. A signal stops it, no kill switch does."""
+        """Finish rows until none is left in the given moves. A signal stops it; the kill switch does not."""
         while self._on_the_way(moves).exists():
             self._finish_due()
             self._wait(min(POLL_SECONDS, self.settings.handoff_settle_seconds / 4))
