@@ -144,11 +144,11 @@ class _Submission:
         if phase is None:
             count("passed_through")
             return _to_legacy(self.header, self.body, self.files, self.deadline)
-        entry = self._entry(envelope, phase)
+        entry = self._new_entry(envelope, phase)
         attribute("phase", phase.value)
         attribute("submission", entry.identity[:16])
         if phase.authority is Authority.TARGET:
-            error, message = self._target(envelope, entry)
+            error, message = self._to_target(envelope, entry)
             follow = self._after_target
         else:
             correlation = entry.identity[:16]
@@ -160,7 +160,7 @@ class _Submission:
             transaction.on_commit(lambda: self._follow_up(follow, envelope, entry))
         return error, message
 
-    def _entry(self, envelope: Envelope, phase: Phase) -> LedgerEntry:
+    def _new_entry(self, envelope: Envelope, phase: Phase) -> LedgerEntry:
         return ledger_entries.new_entry(
             envelope,
             digests(envelope.header, self.body, self.kept),
@@ -192,7 +192,7 @@ class _Submission:
             return False
         return True
 
-    def _target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
+    def _to_target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
         """
         Write a submission of ``live`` or ``complete`` to the target: as a whole, or return an error for the learner.
 
@@ -216,7 +216,7 @@ class _Submission:
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
                 entry.legacy_leg, entry.copy_due = Leg.MISSING, now()
                 entry.sink_token = sink.token(entry.learner, entry.item_id, entry.input_key or entry.identity)
-            entry.supersession_due = self._after_the_hold(entry)
+            entry.supersession_due = self._supersession_due(entry)
             with timed("target_leg"):
                 return self._insert(entry, envelope, placement, refused)
         except Unfit as error:
@@ -228,7 +228,7 @@ class _Submission:
             refuse_if_behind()
             return 1, TARGET_UNAVAILABLE
 
-    def _after_the_hold(self, entry: LedgerEntry) -> datetime | None:
+    def _supersession_due(self, entry: LedgerEntry) -> datetime | None:
         """Return when to ask the learner's state which attempts are replaced; None where the input is not known."""
         if not entry.input_key:
             count("supersession_input_unknown")
@@ -286,30 +286,30 @@ class _Submission:
                 connection.close_if_unusable_or_obsolete()
 
     def _after_target(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        self._nudge(entry)
+        self._nudge_if_owed(entry)
 
-    def _nudge(self, entry: LedgerEntry) -> None:
+    def _nudge_if_owed(self, entry: LedgerEntry) -> None:
         if entry.supersession_due is not None or entry.copy_due is not None:
             publish.nudge(self.settings)
 
     def _after_legacy(self, envelope: Envelope, entry: LedgerEntry) -> None:
         entry.legacy_leg = Leg.STORED
         if entry.phase == Phase.SHADOW and self._copy_wanted(envelope):
-            self._open_entry(envelope, entry)
+            self._owe_shadow(envelope, entry)
         elif _replaces_on_target(entry):
             # Nothing is copied. The entry is for the older attempts, which the target still has.
-            entry.supersession_due = self._after_the_hold(entry)
+            entry.supersession_due = self._supersession_due(entry)
             repeats.insert_if_new(entry)
-        self._nudge(entry)
+        self._nudge_if_owed(entry)
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Record that legacy refused the submission or did not answer in time. It may have stored it nevertheless."""
         entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger_entries.REFUSED
         repeats.insert_if_new(entry)
 
-    def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> None:
+    def _owe_shadow(self, envelope: Envelope, entry: LedgerEntry) -> None:
         """Write a ledger entry that says that a shadow is owed; where copies are inline, write the shadow as well."""
-        entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._after_the_hold(entry)
+        entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._supersession_due(entry)
         callback = envelope.callback
         entry.points_possible, entry.points_assumed = self._points(callback)
         if not repeats.insert_if_new(entry) and not repeats.take_over_in_shadow(entry):

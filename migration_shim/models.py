@@ -177,7 +177,7 @@ class LedgerEntry(models.Model):
     # See ROOM; empty once there is a result.
     room = models.CharField(max_length=160, blank=True, default=ROOM, db_default=ROOM)
     # The bucket that its last comparison has counted it in (``ledger/buckets.py``). Null: it was not compared yet, and
-    # whoever counts reads the entry itself. No foreign key: who writes to the ledger locks no counter.
+    # a count reads the entry itself. No foreign key: a writer to the ledger locks no counter.
     bucket_id = models.BigIntegerField(null=True)
 
     class Meta:
@@ -207,7 +207,7 @@ class LedgerEntry(models.Model):
             models.Index(fields=["purged_at", "settled_at"], name="shim_ledger_purge"),
             # Learners that are to be forgotten, and all entries of one: asked for with both values of ``forget``.
             models.Index(fields=["forget", "learner"], name="shim_ledger_forget"),
-            # A twin that is handed out or removed, and the twins that nobody has judged.
+            # A twin that is handed out or removed, and the twins that are not judged yet.
             models.Index(fields=["twin_submission_id", "twin_agrees"], name="shim_ledger_twin"),
         ]
 

@@ -28,7 +28,7 @@ def batch_context(request: Request, settings: ShimSettings, wanted_history: froz
     """
     Return what all batches of a request share, in whatever process they are written.
 
-    It says that nothing is verified: whoever writes a batch sets ``verify`` for it.
+    Its ``verify`` is False: it is to be set for each batch.
     """
     policy = classing.policy(
         settings,

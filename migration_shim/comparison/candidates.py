@@ -32,9 +32,9 @@ _FINAL = [state.value for state in State if state.is_final]
 STANDING = frozenset({PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED})
 #: Legacy states that follow from other rows as well as from the submission's own.
 _BY_NEIGHBOURS = frozenset({State.SUPERSEDED, State.COLLIDED, State.GIVEN_UP})
-#: The condition that one side of an entry ``l`` is missing and came too late: that holds until a row or the entry
-#: changes. It excludes entries whose copy is still owed. It excludes superseded or moved entries, whose results also
-#: depend on neighbours or on time.
+#: The condition that one side of an entry ``l`` is missing though its time is over: that holds until a row or the entry
+#: changes. It excludes entries whose copy is still owed, and superseded or moved entries, whose results also depend on
+#: neighbours or on time.
 _ONE_SIDED = (
     f"'{State.MISSING}' IN (l.legacy_state, l.target_state) AND l.target_state <> '{State.PULLED}'"
     f" AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
@@ -187,7 +187,7 @@ def page(
     read: SnapshotReader, course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None
 ) -> list[EntrySnapshot]:
     """
-    Return the next page of open entries (all entries, where ``since`` is None) of a range of ids.
+    Return the next page of a range of ids: open entries, and with ``echo`` imported history; all if ``since`` is None.
 
     The range is ``after`` < id <= ``upto``; None as ``upto`` means that it has no end.
     """

@@ -108,7 +108,7 @@ def vanished_side(entry: LedgerEntry) -> Outcome:
     """Return legacy's side of an entry whose row does not exist: missing, gone with its last known outcome, or lost."""
     last_read = State(entry.legacy_state) if entry.legacy_state and entry.legacy_id is not None else None
     if last_read is State.GRADED and not entry.seen:
-        last_read = None  # a backfill saw that it was graded; nobody has read how
+        last_read = None  # a backfill saw that it was graded, but no run has read the grade
     state = vanished(last_read)
     reply = reply_of_columns(entry.legacy_correct, entry.legacy_score) if last_read is State.GRADED else None
     remarks = Remarks(was=last_read if state is State.GONE else None, refused=was_refused(entry))

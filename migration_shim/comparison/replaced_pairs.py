@@ -31,8 +31,8 @@ from .candidates import Fingerprints, Rules
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
 from .pairs import ComparisonContext
 
-#: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. In
-#: which order attempts were handed out is nobody's concern once one of them is superseded.
+#: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. The
+#: order in which attempts were handed out does not matter once one of them is superseded.
 OF_ENTRY: dict[str, str] = {
     name: condition
     for name, condition in equal_pairs.OF_ENTRY.items()

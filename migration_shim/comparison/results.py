@@ -186,7 +186,8 @@ def _is_over(one: PairResult, klass: DivergenceClass) -> bool:
     """
     Tell whether nothing more can come of a grave divergence: both sides are final.
 
-    A lost row never changes. Of a row on the wrong side only legacy's side has to be final.
+    A lost row never changes. Of a row on the wrong side only legacy's side has to be final: if the divergence is found
+    after that, the row has vanished.
     """
     if klass is DivergenceClass.WRONG_SIDE:
         return one.legacy.state.is_final

@@ -107,7 +107,7 @@ class _Entry(NamedTuple):
     seen_before: int | None
 
     def __repr__(self) -> str:
-        return f"<entry {self.pk}>"  # the header lets somebody post a grade
+        return f"<entry {self.pk}>"  # whoever has the header can post a grade
 
 
 class _Attempt(NamedTuple):
@@ -158,7 +158,7 @@ class _Page:
         grace = timedelta(seconds=settings.delivery_grace_seconds)
         self.rows = score_events.rows({one.target_submission_id or 0 for one in known} - {0}, since=moment - grace)
         theirs = {one.legacy_id or 0 for one in known if one.authority == Authority.LEGACY} - {0}
-        self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
+        self.away, self.open = away, theirs  # rows that could not be asked about may be in flight
         if theirs and away is None:
             try:
                 self.open = legacy_open_rows.unretired(theirs)

@@ -85,7 +85,7 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: Shim
         settings: the settings in force.
 
     Returns:
-        The ledger entry; None where another run or the target has the row already.
+        The ledger entry; None where the row is not free: it was superseded, or another run or the target has it.
 
     Raises:
         Unfit, FileUnavailable: the target cannot hold it.
