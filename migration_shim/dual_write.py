@@ -130,6 +130,7 @@ class _Submission:
         self.deadline = time.monotonic() + seconds
 
     def route(self) -> tuple[int, Any]:
+        """Send the submission to the authoritative system, see to what follows, and return the system's answer."""
         try:
             envelope = parse_envelope(self.header, self.body)
             if envelope.callback.dispatch != GRADED_DISPATCH:
@@ -175,11 +176,13 @@ class _Submission:
         return points_possible(self.block, callback.course_id, callback.item_id, resolver=resolver)
 
     def _contents(self) -> dict[str, Any]:
+        """Return the files by name, each at its beginning."""
         for file in self.files:
             file.seek(0)
         return {name: getattr(file, "file", file) for name, file in self.kept.items()}
 
     def _copy_wanted(self, envelope: Envelope) -> bool:
+        """Tell whether a copy is to be written, and count why not."""
         if not self.copies_configured:
             count("copy_not_configured")
             return False

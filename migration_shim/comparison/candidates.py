@@ -119,8 +119,8 @@ def snapshot_reader(rules: Rules, *, echo: bool) -> SnapshotReader:
     """
     Return a function that reads snapshots, which tell whether the results of entries still stand.
 
-    A result never stands if it follows from the time of day, from a neighbour's row or from an unreadable file: a
-    moment later the neighbour's row may be committed, or the file may be there again.
+    Unless its entry is settled, a result does not stand if it follows from the time of day, from a neighbour's row or
+    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again.
 
     Args:
         rules: the rules of the run.
