@@ -191,11 +191,11 @@ class Bench:
         """
         header, body = self.envelope(phase)
         self.toggles.new_work_cycle()
-        self.answered.begins()
+        self.answered.on_request_started()
         started, cpu = time.perf_counter(), time.thread_time()
         error, message = send(header, body)
         took, cpu = time.perf_counter() - started, time.thread_time() - cpu
-        self.answered.ends()
+        self.answered.on_request_finished()
         if error:
             raise RuntimeError(f"a submission was refused: {message}")
         return took * 1000, cpu * 1000

@@ -1,39 +1,40 @@
 """
-The router: each submission to the authoritative system, and then, and only then, its copy.
+The router: it sends each submission to the authoritative system first, and only then sees to its copy.
 
-The caller is the LMS, and a learner waits. What the authoritative system answers is what the learner gets; nothing that
-a copy does can change it, raise into it, or touch the caller's transaction. CAPA saves its queue state only after the
-door has returned, and a grade that comes earlier is lost: so after the authoritative write nothing is done here that
-could wait. The ledger entry says what is owed, and a worker does it (``copies/outbox.py``).
+The caller is the LMS, and a learner waits. The learner gets the authoritative system's answer. No copy can change that
+answer, raise into it, or touch the caller's transaction. CAPA saves its queue state only after the door has returned,
+and a grade that comes earlier is lost. So after the authoritative write the router does nothing that could wait: the
+ledger entry says what is owed, and a worker does it (``copies/outbox.py``).
+
+What happens to a submission that was seen before is in ``repeats.py``, a shadow that is written at once in
+``copies/inline.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
-from . import toggles
+from . import repeats, toggles
 from .conf import COPY_KEYS, ShimSettings, usable
-from .copies import breaker, publish, sink
-from .copies import write as copies
-from .core.data import BETWEEN, Authority, Leg, Move, Origin, Phase
+from .copies import breaker, inline, publish, sink
+from .copies.write import SHADOW
+from .core.data import BETWEEN, Authority, Leg, Origin, Phase
 from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .core.file_names import kept_files
-from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement, shadow_placement
+from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement
 from .core.wire import Callback, Envelope, parse_envelope
-from .db.bulk_insert import insert_one
-from .ledger import entries as ledger
+from .db import bulk_insert
+from .ledger import entries as ledger_entries
 from .ledger import hosts
-from .ledger.buckets import counted
 from .legacy.client import LegacyClient, UploadedFile
 from .lms.points import points_possible
 from .metrics import attribute, count, timed
@@ -46,12 +47,12 @@ log = logging.getLogger(__name__)
 
 TARGET_UNAVAILABLE = "the grading service could not store the submission"
 TRIES = 3
-#: A copy that would begin with less than this left of the door's deadline, in seconds, is left to the backfill.
+#: Seconds of the door's deadline that must be left for an inline copy to begin; else it is left to a worker.
 COPY_NEEDS = 0.5
 
 
 class QueueInterface:
-    """The Python door: stands where CAPA expects its ``XQueueInterface``."""
+    """The Python door: it takes the place of CAPA's ``XQueueInterface``."""
 
     def __init__(self, block: Any = None, *, seconds: float | None = None) -> None:
         """
@@ -71,12 +72,18 @@ class QueueInterface:
         """
         Submit one attempt.
 
+        Args:
+            header: XQueue's ``xqueue_header``, a JSON text.
+            body: XQueue's ``xqueue_body``, a JSON text.
+            files_to_upload: the uploaded files, which are read from their beginning.
+
         Returns:
-            (0, text) when the authoritative system holds it, else (1, the reason that CAPA shows the learner).
+            (0, text) when the authoritative system holds the submission, else (1, the reason that CAPA shows the
+            learner).
 
         Raises:
-            PhaseUnreadable: which system is authoritative cannot be told, and it may be the target. CAPA then keeps the
-                learner's attempt and earlier result; an answer of 1 would consume both.
+            PhaseUnreadable: nobody can tell which system is authoritative, and it may be the target. CAPA then keeps
+                the learner's attempt and earlier result. An answer of 1 would consume both.
         """
         settings, not_usable = usable()
         if not_usable:
@@ -100,9 +107,9 @@ def _to_legacy(
 
 
 class _Submission:
-    """One call of the router, with what it has found out so far."""
+    """One submission on its way through the router, with what the router has found out so far."""
 
-    #: Whether the settings say which copies are written, where and how.
+    #: Whether the settings that copies need are usable.
     copies_configured = True
     #: Whether the kill switch is on; None where it was not read with the phase.
     switch: bool | None = None
@@ -117,11 +124,13 @@ class _Submission:
         seconds: float,
     ) -> None:
         self.header, self.body, self.files, self.block, self.settings = header, body, files, block, settings
-        #: By the names that XQueue gives to its graders, so that the target's get the same, and the rows meet.
+        #: The files by the names that XQueue gives to its graders: the target's graders get the same names, and the
+        #: two rows have the same digest.
         self.kept = kept_files((file.name or "", file) for file in files)
         self.deadline = time.monotonic() + seconds
 
     def route(self) -> tuple[int, Any]:
+        """Send the submission to the authoritative system, see to what follows, and return the system's answer."""
         try:
             envelope = parse_envelope(self.header, self.body)
             if envelope.callback.dispatch != GRADED_DISPATCH:
@@ -136,11 +145,11 @@ class _Submission:
         if phase is None:
             count("passed_through")
             return _to_legacy(self.header, self.body, self.files, self.deadline)
-        entry = self._entry(envelope, phase)
+        entry = self._new_entry(envelope, phase)
         attribute("phase", phase.value)
         attribute("submission", entry.identity[:16])
         if phase.authority is Authority.TARGET:
-            error, message = self._target(envelope, entry)
+            error, message = self._to_target(envelope, entry)
             follow = self._after_target
         else:
             correlation = entry.identity[:16]
@@ -152,8 +161,8 @@ class _Submission:
             transaction.on_commit(lambda: self._follow_up(follow, envelope, entry))
         return error, message
 
-    def _entry(self, envelope: Envelope, phase: Phase) -> LedgerEntry:
-        return ledger.new_entry(
+    def _new_entry(self, envelope: Envelope, phase: Phase) -> LedgerEntry:
+        return ledger_entries.new_entry(
             envelope,
             digests(envelope.header, self.body, self.kept),
             phase=phase,
@@ -167,11 +176,13 @@ class _Submission:
         return points_possible(self.block, callback.course_id, callback.item_id, resolver=resolver)
 
     def _contents(self) -> dict[str, Any]:
+        """Return the files by name, each at its beginning."""
         for file in self.files:
             file.seek(0)
         return {name: getattr(file, "file", file) for name, file in self.kept.items()}
 
     def _copy_wanted(self, envelope: Envelope) -> bool:
+        """Tell whether a copy is to be written, and count why not."""
         if not self.copies_configured:
             count("copy_not_configured")
             return False
@@ -184,31 +195,31 @@ class _Submission:
             return False
         return True
 
-    def _target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
+    def _to_target(self, envelope: Envelope, entry: LedgerEntry) -> tuple[int, str]:
         """
-        The authoritative write of ``live`` and ``complete``: all of it, or an error that the learner sees.
+        Write a submission of ``live`` or ``complete`` to the target: as a whole, or return an error for the learner.
 
         Raises:
-            PhaseUnreadable: the tables are those of an older release; an answer of 1 would consume the attempt.
+            PhaseUnreadable: the tables are those of an older release. An answer of 1 would consume the attempt.
         """
         try:
-            # That a submission is sent again is told by the entry's own INSERT, and no other pays for a question. But
-            # its files would be stored for nothing.
-            refused = _find(entry) if self.kept else None
-            if _is_held(refused):
+            # The entry's own INSERT tells a repeat, so that no other submission pays for a query. With files there is a
+            # query all the same: a repeat's files would be stored for nothing.
+            refused = repeats.find(entry) if self.kept else None
+            if repeats.is_held(refused):
                 return 0, ""
             try:
                 suffixes = self.settings.suffixes
                 writer.check_fits(envelope.body, self.kept, envelope.header.queue_name, suffixes=suffixes)
                 placement = real_placement(envelope)
             except Unfit:
-                if _is_held(_find(entry)):
+                if repeats.is_held(repeats.find(entry)):
                     return 0, ""  # legacy took it, while it was legacy's to take
                 raise
             if entry.phase == Phase.LIVE and self._copy_wanted(envelope):
                 entry.legacy_leg, entry.copy_due = Leg.MISSING, now()
                 entry.sink_token = sink.token(entry.learner, entry.item_id, entry.input_key or entry.identity)
-            entry.supersession_due = self._after_the_hold(entry)
+            entry.supersession_due = self._supersession_due(entry)
             with timed("target_leg"):
                 return self._insert(entry, envelope, placement, refused)
         except Unfit as error:
@@ -220,8 +231,8 @@ class _Submission:
             refuse_if_behind()
             return 1, TARGET_UNAVAILABLE
 
-    def _after_the_hold(self, entry: LedgerEntry) -> datetime | None:
-        """When the learner's state may be asked which attempts are replaced; None where the input cannot be told."""
+    def _supersession_due(self, entry: LedgerEntry) -> datetime | None:
+        """Return when to ask the learner's state which attempts are replaced; None where the input is not known."""
         if not entry.input_key:
             count("supersession_input_unknown")
             return None
@@ -231,20 +242,20 @@ class _Submission:
         self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None
     ) -> tuple[int, str]:
         """
-        Insert ledger entry and target rows; on contention once more, unless the caller's transaction is at stake.
+        Insert ledger entry and target rows; on contention try again, unless the caller's transaction is at stake.
 
-        The same submission, sent again, is held by one system already: nothing is written.
+        Of a repeat, which one of the systems holds already, nothing is written.
         """
         for tried in range(1, TRIES + 1):
             try:
                 self._write(entry, envelope, placement, refused)
                 return 0, ""
             except (TargetWriteFailed, DatabaseError) as error:
-                # Of a caller's transaction an entry that is there already has undone nothing but our own part.
+                # An entry that is there already has undone only our savepoint, not the caller's transaction.
                 there = isinstance(error, IntegrityError)
                 if there or not connection.in_atomic_block:
-                    refused = _find_now(entry)
-                    if _is_held(refused):
+                    refused = repeats.find_committed(entry)
+                    if repeats.is_held(refused):
                         return 0, ""
                 passing = error.passing if isinstance(error, TargetWriteFailed) else there
                 if not passing or tried == TRIES or (connection.in_atomic_block and not there):
@@ -253,22 +264,22 @@ class _Submission:
 
     def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None) -> None:
         """
-        Contents, then ledger entry and target rows in one transaction; the entry first, so that a repeat stops.
+        Store the files; then write ledger entry and target rows in one transaction, the entry first to stop a repeat.
 
-        What legacy had ``refused`` and is sent again has an entry, which becomes that of a submission like any other.
+        ``refused`` is the entry of a submission that legacy refused and that is sent again: the new entry replaces it.
         """
         callback = envelope.callback
         entry.points_possible, entry.points_assumed = self._points(callback)
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             if refused is None:
-                insert_one(entry)
+                bulk_insert.insert_one(entry)
             else:
-                _take(entry, refused)
+                repeats.replace_refused(entry, refused)
             writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible, entry=entry)
 
     def _follow_up(self, follow: Any, envelope: Envelope, entry: LedgerEntry) -> None:
-        """What comes after the authoritative write. Whatever happens is counted and never reaches the caller."""
+        """Do what follows the authoritative write. Whatever goes wrong is counted and never reaches the caller."""
         try:
             follow(envelope, entry)
         except Exception as error:  # the learner's submission is stored; nothing after it may raise into it
@@ -278,33 +289,33 @@ class _Submission:
                 connection.close_if_unusable_or_obsolete()
 
     def _after_target(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        self._nudge(entry)
+        self._nudge_if_owed(entry)
 
-    def _nudge(self, entry: LedgerEntry) -> None:
+    def _nudge_if_owed(self, entry: LedgerEntry) -> None:
         if entry.supersession_due is not None or entry.copy_due is not None:
             publish.nudge(self.settings)
 
     def _after_legacy(self, envelope: Envelope, entry: LedgerEntry) -> None:
         entry.legacy_leg = Leg.STORED
         if entry.phase == Phase.SHADOW and self._copy_wanted(envelope):
-            self._open_entry(envelope, entry)
+            self._owe_shadow(envelope, entry)
         elif _replaces_on_target(entry):
-            # Nothing is copied: the entry is there for the older attempts that the target still has.
-            entry.supersession_due = self._after_the_hold(entry)
-            _insert_alone(entry)
-        self._nudge(entry)
+            # Nothing is copied. The entry is for the older attempts, which the target still has.
+            entry.supersession_due = self._supersession_due(entry)
+            repeats.insert_if_new(entry)
+        self._nudge_if_owed(entry)
 
     def _after_refusal(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        """Note that legacy has refused it, or did not answer in time: it may have stored it for all that."""
-        entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger.REFUSED
-        _insert_alone(entry)
+        """Record that legacy refused the submission or did not answer in time. It may have stored it nevertheless."""
+        entry.legacy_leg, entry.legacy_reason = Leg.FAILED, ledger_entries.REFUSED
+        repeats.insert_if_new(entry)
 
-    def _open_entry(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        """Write the ledger entry of a shadow, which says that it is owed; with inline copies, make it here."""
-        entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._after_the_hold(entry)
+    def _owe_shadow(self, envelope: Envelope, entry: LedgerEntry) -> None:
+        """Write a ledger entry that says that a shadow is owed; where copies are inline, write the shadow as well."""
+        entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._supersession_due(entry)
         callback = envelope.callback
         entry.points_possible, entry.points_assumed = self._points(callback)
-        if not _insert_alone(entry) and not _take_over(entry):
+        if not repeats.insert_if_new(entry) and not repeats.take_over_in_shadow(entry):
             entry.copy_due = entry.supersession_due = None
             count("repeated")
             return
@@ -312,53 +323,14 @@ class _Submission:
             return
         if self.deadline - time.monotonic() < COPY_NEEDS:
             count("shadow_left_no_time")
-        elif breaker.allows(copies.SHADOW):
-            self._shadow_inline(envelope, entry)
+        elif breaker.allows(SHADOW):
+            inline.write_inline_shadow(envelope, entry, self._contents(), self.settings)
         else:
             count("shadow_paused_by_breaker")
 
-    def _shadow_inline(self, envelope: Envelope, entry: LedgerEntry) -> None:
-        try:
-            writer.check_fits(envelope.body, self.kept, envelope.header.queue_name)
-            placement = shadow_placement(envelope, entry.identity, self.settings.shadow_queue_suffix)
-            with (
-                timed("shadow_leg"),
-                writer.stored_files(placement.queue_name, self._contents()) as stored,
-                transaction.atomic(),
-            ):
-                submission_id = writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible)
-                stored_leg = {"target_leg": Leg.STORED, "target_submission_id": submission_id}
-                stored_leg |= {"copy_due": None, "copied_at": now()}
-                LedgerEntry.objects.filter(pk=entry.pk).update(**stored_leg)
-        except (Unfit, TargetWriteFailed) as error:
-            # What the target cannot hold it can never hold; anything else a worker tries again.
-            failed: dict[str, str | None] = {"target_leg": Leg.FAILED, "target_reason": error.reason[:64]}
-            failed |= {"copy_due": None} if isinstance(error, Unfit) else {}
-            LedgerEntry.objects.filter(pk=entry.pk).update(**failed)
-            if isinstance(error, TargetWriteFailed):
-                breaker.failed(copies.SHADOW, self.settings)
-            count("shadow_failed", error)
-            log.warning("migration_shim: a shadow was not written: %s", error.reason)
-            return
-        breaker.succeeded(copies.SHADOW)
-
-
-def _insert_alone(entry: LedgerEntry) -> bool:
-    """
-    Insert an entry that nothing else is written with; False where the same submission, sent again, has one already.
-
-    One statement is a transaction by itself. Only inside a caller's it is set apart, so that it fails without it.
-    """
-    try:
-        with transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext():
-            insert_one(entry)
-    except IntegrityError:
-        return False
-    return True
-
 
 def _kill_switch_on() -> bool:
-    """Whether copies are stopped. Where that cannot be read none is started: no submission is refused for a copy."""
+    """Tell whether copies are stopped. Where that cannot be read, no copy is started and no submission is refused."""
     try:
         return toggles.kill_switch_on()
     except DatabaseError as error:
@@ -366,101 +338,12 @@ def _kill_switch_on() -> bool:
         return True
 
 
-def _find(entry: LedgerEntry) -> LedgerEntry | None:
-    """The entry that the same submission has already."""
-    return LedgerEntry.objects.filter(identity=entry.identity).first()
-
-
-def _find_now(entry: LedgerEntry) -> LedgerEntry | None:
-    """
-    The same, of whoever was quicker, too: a caller's transaction may see nothing that is newer than its first read.
-
-    With a shared lock, which a refused INSERT has left already: of two that asked for more each would wait for the
-    other.
-    """
-    if connection.vendor != "mysql" or not connection.in_atomic_block:
-        return _find(entry)
-    sql, parameters = LedgerEntry.objects.filter(identity=entry.identity).query.sql_with_params()
-    return next(iter(LedgerEntry.objects.raw(f"{sql} LOCK IN SHARE MODE", parameters)), None)
-
-
-def _is_held(found: LedgerEntry | None) -> bool:
-    """Whether one system holds a submission already, by the entry that it has."""
-    return found is not None and not _was_refused(found)
-
-
-def _was_refused(found: LedgerEntry) -> bool:
-    """Whether all that is on record of a submission is that legacy refused it: no system holds it for its sender."""
-    legs = (found.authority, found.legacy_leg, found.target_leg, found.move)
-    return legs == (Authority.LEGACY, Leg.FAILED, Leg.NONE, Move.NONE)
-
-
-def _lock(entry: LedgerEntry) -> LedgerEntry:
-    """
-    The entry that the same submission has already, locked without waiting.
-
-    Raises:
-        OperationalError: another session is at work on it.
-    """
-    nowait = connection.features.has_select_for_update_nowait
-    return LedgerEntry.objects.select_for_update(nowait=nowait).get(identity=entry.identity)
-
-
-def _counted(entry: LedgerEntry, needed: bool) -> contextlib.AbstractContextManager[None]:
-    """Count an entry anew where that cannot be left to its next comparison. Next to none: a learner waits meanwhile."""
-    return counted([entry.pk]) if needed else contextlib.nullcontext()
-
-
-def _take(entry: LedgerEntry, refused: LedgerEntry) -> None:
-    """
-    Save an entry in the place of one whose submission legacy had refused.
-
-    Raises:
-        TargetWriteFailed: another session is at work on it, or was.
-    """
-    try:
-        found = _lock(entry)
-    except OperationalError as error:
-        raise TargetWriteFailed(type(error).__name__, passing=True) from error
-    if not _was_refused(found):
-        raise TargetWriteFailed("changed", passing=True)
-    # The linker may have found that legacy has the row after all: then it is to be retired, and counted if it is not.
-    entry.pk, entry.legacy_id, entry.created_at = found.pk, found.legacy_id, found.created_at
-    entry.bucket_id = found.bucket_id
-    with _counted(found, found.bucket_id is not None):
-        entry.save(force_update=True)
-
-
-def _take_over(entry: LedgerEntry) -> bool:
-    """
-    Let a new entry of shadow take the place of the one there is; False when that is the very submission's own.
-
-    Refused the first time and stored the second, it is owed its shadow now. Of one that the linker has made out of
-    legacy's row the router knows more.
-
-    Raises:
-        OperationalError: another session is at work on it.
-    """
-    with transaction.atomic():
-        found = _lock(entry)
-        if not (_was_refused(found) or (found.origin == Origin.RECONCILE and found.authority == Authority.LEGACY)):
-            return False
-        found.legacy_leg, found.legacy_reason, found.origin = Leg.STORED, "", Origin.ROUTER
-        if found.target_leg in (Leg.NONE, Leg.MISSING):
-            found.target_leg, found.copy_due = Leg.MISSING, entry.copy_due
-        found.supersession_due, found.phase = entry.supersession_due, entry.phase
-        found.points_possible, found.points_assumed = entry.points_possible, entry.points_assumed
-        with _counted(found, found.target_score is not None):  # a score tells of its queue's style by the points
-            found.save()
-        entry.pk, entry.copy_due = found.pk, found.copy_due
-    return True
-
-
 def _replaces_on_target(entry: LedgerEntry) -> bool:
     """
-    Whether the target may have an older attempt at the same input in flight, or one is on its way between the systems.
+    Tell whether an older attempt at the same input is in flight on the target, or on its way between the systems.
 
-    One statement, by index and without a lock: between two a return would fence the row that both look for.
+    This is one statement, by index and without a lock. Between two statements a return could fence the row that both
+    look for.
     """
     if not entry.input_key:
         return False

@@ -32,10 +32,10 @@ class ExactCharField(models.CharField):
 
 def exact(rows: models.QuerySet[Any], column: str) -> list[str]:
     """
-    The different texts that a column holds, in order.
+    Return the distinct texts of a column, compared byte for byte, in order.
 
-    ``DISTINCT`` gives one of those that the column's collation takes for one text: of names that differ in blanks at
-    the end only, whatever the collation, and with the usual one of names that differ in case or in an accent, too.
+    ``DISTINCT`` compares by the column's collation. Any collation takes names for one that differ only in blanks at the
+    end, and the usual ones also names that differ in case or in an accent.
     """
     grouped = rows.order_by().values(_exact=MD5(column)).annotate(_text=models.Min(column))
     return sorted(text for _, text in grouped.values_list("_exact", "_text"))
@@ -43,8 +43,10 @@ def exact(rows: models.QuerySet[Any], column: str) -> list[str]:
 
 def holds(connection: Any, field: Any, text: str) -> bool:
     """
-    Whether the column of a field can hold a text. Where it cannot, no row has the text, and the server is not asked: it
-    compares nothing with such a text, but fails (1267, 1271). XQueue may stand on utf8mb3, without emoji, or on less.
+    Tell whether the column of a field can hold a text.
+
+    Where it cannot, no row has the text, and the server must not be asked: instead of comparing it fails (1267, 1271).
+    XQueue's columns may be utf8mb3, which has no emoji, or hold even less.
     """
     if text.isascii() or connection.vendor != "mysql":
         return True
@@ -61,7 +63,7 @@ def holds(connection: Any, field: Any, text: str) -> bool:
 
 @functools.cache
 def _charsets(alias: str, database: str, table: str) -> dict[str, str]:
-    """The character set of each text column of a table, asked once a process."""
+    """Return the character set of each text column of a table; the server is asked once a process."""
     with connections[alias].cursor() as cursor:
         cursor.execute(
             "SELECT column_name, character_set_name FROM information_schema.columns "

@@ -1,4 +1,4 @@
-"""A logging filter for what the LMS and edx-submissions log of results: noise of fenced ones, secrets of all."""
+"""A logging filter for the records of grading results: it drops those of fenced ones, and strips secrets from all."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _last = threading.local()
 
 class FencedResults(logging.Filter):
     """
-    Drop the LMS's records about fenced identities, and keep keys, replies and answers of all out of its log.
+    Drop the LMS's records about fenced identities, and keep keys, replies and answers of all results out of its log.
 
     The receiver (``grades/signals/handlers.py``, ``handle_external_grader_score``) logs an error for a course or an
-    item that does not parse and returns; for a shadow that is the fence at work. Before that it logs the event, who and
-    what it is for, and the score. With the key of a result anybody can post a grade until the learner has one. Put the
-    filter on the handlers that these records go through; everything else passes.
+    item that does not parse, and returns; for a shadow that is the fence at work. Before that it logs the event, whom
+    and what it is for, and the score. Anybody who has the key of a result can post a grade until the learner has one.
+    Put the filter on the handlers that write these records; it passes everything else.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be logged; of edx-submissions' one loses the key, one the answer."""
+        """Tell whether to log the record; edx-submissions' records lose the key or the answer that they hold."""
         if record.name == _UPSTREAM and isinstance(record.args, dict) and "queue_key" in record.args:
             record.args = record.args | {"queue_key": "***"}
         if record.name == _UPSTREAM_API and str(record.msg).startswith(_NOT_CREATED):

@@ -105,7 +105,7 @@ _SECONDS = Histogram(PROCESS[1][0], "Seconds of one leg of one submission", PROC
 
 
 def count(event: str, error: Exception | None = None) -> None:
-    """Count an event; of an error only its type is passed on."""
+    """Count an event of ``EVENTS``; of an error only the type's name is passed on."""
     increment(f"migration_shim.{event}")
     if error is not None:
         set_custom_attribute("migration_shim.error", type(error).__name__)
@@ -120,7 +120,7 @@ def attribute(name: str, value: str) -> None:
 
 @contextmanager
 def timed(leg: str) -> Iterator[None]:
-    """Measure one leg, in seconds."""
+    """Measure how long the block takes, in seconds, as one of ``LEGS``."""
     started = time.monotonic()
     try:
         yield

@@ -1,7 +1,8 @@
 """
-The app's own tables, all in the LMS's database: the ledger, runs, phases, and flag overrides outside an LMS.
+The app's own tables, all in the LMS's database, and XQueue's one table, unmanaged, in XQueue's database.
 
-And XQueue's one table, unmanaged, in XQueue's database.
+The app's tables hold the ledger and its counters, the differences and signatures, runs, phases, and outside an LMS the
+flag overrides.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ __all__ = [
 ]
 
 
-#: Room in a row of the ledger for what is found out later. A row of InnoDB that grows has to be moved, and half of its
-#: page with it: the first result took the server up to ten times as long. So it is as long from the beginning on, and
-#: the first result takes the room. What the learner's state says fits into what is left of it.
+#: A filler that keeps room in a ledger row for its first result. A row of InnoDB that grows has to be moved, and half
+#: of its page with it: the first result then took the server up to ten times as long. So the row is long from the
+#: beginning, and the first result empties the filler. What the learner's state says fits into what is left.
 ROOM = "-" * 160
 
 
@@ -53,11 +54,12 @@ def _choices(values: type[enum.StrEnum]) -> list[tuple[str, str]]:
 
 class LedgerEntry(models.Model):
     """
-    One submission, and what became of it on both systems: the only place where the two rows are brought together.
+    One submission, and what became of it on both systems: the only place that links legacy's row and the target's.
 
-    It also keeps what an ExternalGraderDetail cannot hold of the envelope (the residue): the raw payload, student_info,
-    extra body keys and the raw header. The answer is not here; the Submission has it. The raw header holds the LMS user
-    id and the lms_key, and the callback view has no other authentication: it is never shown and never exported.
+    It also keeps the residue: what an ExternalGraderDetail cannot hold of the envelope, which is the raw payload,
+    student_info, extra body keys and the raw header. The answer is not here; the Submission has it. The raw header
+    holds the LMS user id and the lms_key, and the callback view has no other authentication. So the header is never
+    shown and never exported.
 
     .. pii: The anonymous id of the learner, and in the residue the LMS user id and the key that lets a grade be posted.
     .. pii_types: id, other
@@ -89,11 +91,12 @@ class LedgerEntry(models.Model):
     points_possible = models.PositiveIntegerField(default=1)
     points_assumed = models.BooleanField(default=False)
     superseded_at = models.DateTimeField(null=True)
-    # The outbox: when a worker has to look next at what the submission has replaced, and at the copy that it is owed.
-    # Null: nothing is owed. Who takes a row moves its time on, and so does a failure: it is lease and backoff as well.
+    # The outbox: when a worker is to look next at the attempts that the submission has replaced, and at the copy that
+    # it is owed. Null: nothing is owed. The worker that takes a row moves its time on, and so does a failure: the time
+    # is lease and backoff as well.
     supersession_due = models.DateTimeField(null=True)
     copy_due = models.DateTimeField(null=True)
-    # Failures in a row of either.
+    # Failures in a row, of either work.
     tries = models.PositiveSmallIntegerField(default=0, db_default=0)
     # When the copy of a submission that came through the router was written; its latency counts from then.
     copied_at = models.DateTimeField(null=True)
@@ -104,7 +107,7 @@ class LedgerEntry(models.Model):
     real_submission_id = models.BigIntegerField(null=True, db_index=True)
     shadow_submission_id = models.BigIntegerField(null=True)
     shadow_lease_key = models.CharField(max_length=128, blank=True, default="", db_default="")
-    # Both systems had the row for real at one time. It is never taken back: a gate must hear of it.
+    # Both systems had the row for real at one time. It is never reset: a gate must see it.
     double_authority = models.BooleanField(default=False, db_default=False)
     # What legacy's row said of itself when it was imported; the target row is pending whatever it was.
     legacy_state = models.CharField(max_length=16, blank=True, default="", db_default="")
@@ -144,8 +147,8 @@ class LedgerEntry(models.Model):
     # release before write rows without it while an upgrade is rolled out.
     twin_lease_key = models.CharField(max_length=128, null=True)  # noqa: DJ001
     payload_compared_at = models.DateTimeField(null=True)
-    # Digests of the rules that the result was judged by, and of the two rows as they were; see selection.Seen. While
-    # they hold, so does the result. An empty ``seen`` asks for a new comparison.
+    # Digests of the rules that the result was judged by, and of the two rows as they were; see candidates.Fingerprints.
+    # While they hold, so does the result. An empty ``seen`` asks for a new comparison.
     seen = models.CharField(max_length=24, blank=True, default="", db_default="")
     legacy_seen = models.CharField(max_length=16, blank=True, default="", db_default="")
     target_seen = models.CharField(max_length=16, blank=True, default="", db_default="")
@@ -174,7 +177,7 @@ class LedgerEntry(models.Model):
     # See ROOM; empty once there is a result.
     room = models.CharField(max_length=160, blank=True, default=ROOM, db_default=ROOM)
     # The bucket that its last comparison has counted it in (``ledger/buckets.py``). Null: it was not compared yet, and
-    # whoever counts reads the entry itself. No foreign key: who writes to the ledger locks no counter.
+    # a count reads the entry itself. No foreign key: a writer to the ledger locks no counter.
     bucket_id = models.BigIntegerField(null=True)
 
     class Meta:
@@ -204,7 +207,7 @@ class LedgerEntry(models.Model):
             models.Index(fields=["purged_at", "settled_at"], name="shim_ledger_purge"),
             # Learners that are to be forgotten, and all entries of one: asked for with both values of ``forget``.
             models.Index(fields=["forget", "learner"], name="shim_ledger_forget"),
-            # A twin that is handed out or removed, and the twins that nobody has judged.
+            # A twin that is handed out or removed, and the twins that are not judged yet.
             models.Index(fields=["twin_submission_id", "twin_agrees"], name="shim_ledger_twin"),
         ]
 
@@ -214,10 +217,10 @@ class LedgerEntry(models.Model):
 
 class Bucket(models.Model):
     """
-    How many ledger entries are alike in all that is counted of them; see ``core/buckets.py`` for what the facts say.
+    A counter: the number of ledger entries that are alike in all that is counted of them.
 
-    The id is a digest of the facts. A row is only changed by adding to its ``number`` (``ledger.buckets.Changes``), in
-    the transaction that changes the entries.
+    ``core/buckets.py`` says what the facts mean. The id is a digest of the facts. A row changes only by an addition to
+    its ``number`` (``ledger.buckets.Changes``), in the transaction that changes the entries.
 
     .. no_pii:
     """
@@ -246,9 +249,10 @@ class Bucket(models.Model):
 
 class Histogram(models.Model):
     """
-    How many ledger entries stand in one bin of a histogram: scores and seconds have too many values for buckets.
+    A counter: the number of ledger entries in one bin of a histogram.
 
-    The id is a digest of the place. See ``Bucket`` and ``core/buckets.py``.
+    Scores and seconds are counted here, because they have too many values for buckets. The id is a digest of the bin's
+    place. See ``Bucket`` and ``core/buckets.py``.
 
     .. no_pii:
     """
@@ -271,9 +275,10 @@ class Histogram(models.Model):
 
 class KnownDifference(models.Model):
     """
-    A difference that somebody has looked into and answers for: counted in every report, never hidden.
+    A difference that an operator has looked into and answers for: every report counts it, none hides it.
 
-    An empty scope field stands for all. Once expired or withdrawn, what it covered counts against the course again.
+    An empty course, queue or problem stands for all. Once the row has expired or was withdrawn, what it covered counts
+    against the course again.
 
     .. pii: The name of the operator who owns it.
     .. pii_types: username
@@ -297,7 +302,7 @@ class KnownDifference(models.Model):
 
 class Divergence(models.Model):
     """
-    One difference found in one submission, as the newest comparison of it saw it.
+    One difference of one submission, as its newest comparison found it.
 
     .. no_pii:
     """
@@ -308,7 +313,7 @@ class Divergence(models.Model):
     what = models.CharField(max_length=255)
     found_at = models.DateTimeField(default=now)
     known = models.ForeignKey(KnownDifference, null=True, on_delete=models.SET_NULL, related_name="+")
-    # Of a grave class: somebody has signed for it (cures.py). Without that it stays, whatever a later comparison finds.
+    # Of a grave class: when an operator signed for it. Unsigned it stays, whatever a later comparison finds.
     cured_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -321,7 +326,7 @@ class Divergence(models.Model):
 
 class GateOverride(models.Model):
     """
-    A signed permission to pass a gate that is not open: who, why, until when, and what the gate said at the time.
+    An operator's signed permission to pass a gate that is not open: who, why, until when, and the verdict at the time.
 
     .. pii: The name of the operator who signed it.
     .. pii_types: username
@@ -344,7 +349,7 @@ class GateOverride(models.Model):
 
 class WatcherLogin(models.Model):
     """
-    An address from which a grader's account has logged in at edx-submissions' own endpoint, past the watcher seam.
+    An address from which a grader's account has logged in at edx-submissions' own endpoint, past our watcher seam.
 
     .. no_pii:
     """
@@ -360,7 +365,7 @@ class WatcherLogin(models.Model):
 
 class DoorHost(models.Model):
     """
-    A host that callbacks of submissions through our own door name, though no setting does: it is ours.
+    A host of ours that no setting names: callbacks of submissions through our own doors have named it.
 
     .. no_pii:
     """
@@ -374,7 +379,7 @@ class DoorHost(models.Model):
 
 class LedgerStamp(models.Model):
     """
-    The host of the LMS that the ledger belongs to; the newest row counts. A cloned database brings another LMS's.
+    The host of the LMS that the ledger belongs to; the newest row counts. It tells a cloned database from its original.
 
     .. pii: The name of the operator who adopted the ledger.
     .. pii_types: username
@@ -392,10 +397,10 @@ class LedgerStamp(models.Model):
 
 class StoredIntent(models.Model):
     """
-    Contents that are about to be stored for a transaction that will name them, which also removes this row.
+    File contents about to be stored for a transaction, which names them in its rows and removes this row.
 
-    What it still says a day later was stored for nothing. ``names`` are the stored names by the uuid of the
-    SubmissionFile. The key is made by us: MySQL has no RETURNING for many rows.
+    What a row still names a day later was stored for nothing. ``names`` are the stored names by the uuid of the
+    SubmissionFile. The app makes the key itself: MySQL has no RETURNING for many rows.
 
     .. no_pii:
     """
@@ -410,7 +415,7 @@ class StoredIntent(models.Model):
 
 class Run(models.Model):
     """
-    One run of a command, with its result as the document that the command printed.
+    One run of a command, with the document that it printed.
 
     .. no_pii:
     """
@@ -434,10 +439,10 @@ class Run(models.Model):
 
 class Checkpoint(models.Model):
     """
-    How far a walk over legacy's ids has come, written in one transaction with the work.
+    How far a scan over ids has come, written in one transaction with the work, so that a killed run can resume.
 
-    A range of ids that a worker takes is one too: ``plan`` is what is to be done with it, ``counts`` what became of its
-    rows, so that a worker that dies takes neither with it.
+    A range of ids that a worker takes has a row too: ``plan`` says what is to be done with the range, ``counts`` what
+    became of its rows. So neither is lost with a worker that dies.
 
     .. no_pii:
     """
@@ -454,7 +459,7 @@ class Checkpoint(models.Model):
 
 class CoursePhase(models.Model):
     """
-    The phase in force of one course, and the permit for its next step. One row a course, read by every submission.
+    The phase in force of one course, and the permit for its next step. Every submission reads its course's one row.
 
     .. no_pii:
     """
@@ -465,10 +470,10 @@ class CoursePhase(models.Model):
     permit = models.CharField(max_length=16, blank=True, default="")
     permit_until = models.DateTimeField(null=True)
     permit_run = models.ForeignKey(Run, null=True, on_delete=models.SET_NULL, related_name="+")
-    # A digest of all that the permit was given for; see permits.py. Without one no permit holds.
+    # A digest of all that the permit was given for; see ledger/permits.py. Without one no permit holds.
     permit_basis = models.CharField(max_length=64, blank=True, default="", db_default="")
-    # The most fence leaks that a reconcile has seen since the last signed cure. Those that no entry knows are on record
-    # nowhere else, and mending them is not the end of them.
+    # The most fence leaks that a reconcile has seen since the last signed cure. Leaks without a ledger entry are on
+    # record nowhere else, and mending their rows does not clear them.
     fence_leaks = models.PositiveIntegerField(default=0, db_default=0)
     # Since when the platform's own flag sends the course's submissions past the shim because we let it.
     released_at = models.DateTimeField(null=True)
@@ -485,7 +490,7 @@ class CoursePhase(models.Model):
 
 
 class _Log(models.QuerySet):
-    """Rows that are added, one by one, and never changed or removed, also not many at once."""
+    """A log: rows are appended one by one, and neither one nor many of them can be changed or removed."""
 
     def update(self, **kwargs: Any) -> int:
         raise LogIsAddedTo
@@ -501,11 +506,11 @@ class _Log(models.QuerySet):
 
     def append(self, record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: dict[str, Any]) -> None:
         """
-        Add an entry: the course goes from the phase of ``record`` to ``phase``, by whom, why, and on what evidence.
+        Append an entry: the course goes from the phase of ``record`` to ``phase``; by whom, why, and on what evidence.
 
-        The caller holds the lock of ``record`` in a transaction, and saves it there: the head of the log is on it. So
-        the logs of two courses never wait for each other, one log cannot fork, and the chain costs no statement of its
-        own.
+        The caller holds the lock of ``record`` in a transaction and saves it there, because the head of the log is on
+        it. So the logs of two courses never wait for each other, a log cannot fork, and the chain costs no statement
+        of its own.
         """
         if record.log_length is None:  # entries older than the chain keep their places
             record.log_length = self.filter(course_id=record.course_id).count()
@@ -515,7 +520,7 @@ class _Log(models.QuerySet):
             step_from=record.phase,
             step_to=phase,
             changed_at=now(),
-            # As the columns can hold it: what is hashed is what is stored, and no text blocks the way back.
+            # Cut to what the columns can hold: what is hashed is what is stored, and no text blocks a way back.
             changed_by=text_columns.fitted(PhaseChange, "changed_by", by)[:150],
             reason=text_columns.fitted(PhaseChange, "reason", reason),
             evidence=evidence,
@@ -529,10 +534,10 @@ class _Log(models.QuerySet):
 
 class PhaseChange(models.Model):
     """
-    One change of phase: who, when, why, and on what evidence. Rows are only ever added, by ``objects.append``.
+    One change of a course's phase: who, when, why, and on what evidence. Rows are only added, by ``objects.append``.
 
-    The rows of a course are a chain (``core/hash_chain.py``); the course's CoursePhase holds its head. A row without a
-    digest is older than the chain.
+    The rows of a course form a hash chain (``core/hash_chain.py``), whose head is on the course's CoursePhase. A row
+    without a digest is older than the chain.
 
     .. pii: The name of the operator who changed the phase.
     .. pii_types: username
@@ -563,7 +568,7 @@ class PhaseChange(models.Model):
         Insert the row.
 
         Raises:
-            LogIsAddedTo: it is in the table already, or has no place in the chain.
+            LogIsAddedTo: the row is in the table already, or has no place in the chain.
         """
         if not self._state.adding or not self.digest:
             raise LogIsAddedTo
@@ -571,7 +576,7 @@ class PhaseChange(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """
-        Refuse.
+        Refuse: no row of the log is removed.
 
         Raises:
             LogIsAddedTo: always.
@@ -579,7 +584,7 @@ class PhaseChange(models.Model):
         raise LogIsAddedTo
 
     def said(self) -> dict[str, Any]:
-        """All that the row says, as its digest covers it."""
+        """Return all that the row says as plain data, which its digest covers."""
         return {
             "course": self.course_id,
             "from": str(self.step_from),
@@ -593,10 +598,10 @@ class PhaseChange(models.Model):
 
 class FlagOverride(ConfigurationModel):
     """
-    A flag forced on or off for one course or one organisation, where the platform's waffle_utils is not installed.
+    A flag that is forced on or off for one course or organisation, where the platform's waffle_utils is not installed.
 
-    The newest row of a (flag, scope, key) counts; a newest row with ``enabled`` off means that nothing is forced. Read
-    it through ``toggles``: never through ``current()`` or ``is_enabled()``, which cache for ten minutes in a process.
+    The newest row of a (flag, scope, key) counts; if ``enabled`` is off in it, nothing is forced. Read it through
+    ``toggles``, never through ``current()`` or ``is_enabled()``: these cache for ten minutes in a process.
 
     .. no_pii:
     """
@@ -618,9 +623,9 @@ class FlagOverride(ConfigurationModel):
 
 class LegacySubmission(models.Model):
     """
-    A row of XQueue's one table, as XQueue migrates it (``submission_queue/models.py``): it is never ours to change.
+    A row of XQueue's one table, as XQueue's own migrations make it (``submission_queue/models.py``).
 
-    Read it through ``legacy.rows``, which hands out frozen values.
+    Read it through ``legacy.rows``, which returns frozen values; ``legacy.writes`` holds what may change of it.
 
     .. pii: XQueue's own copy of the submission: user id, anonymous id, answer, reply and keys.
     .. pii_types: id, other

@@ -1,8 +1,8 @@
 """
-The look-up of a course's phase in a learner's submission: what to do when it fails.
+The look-up of a course's phase while a learner waits, and what to do when it fails.
 
-A submission of a course whose target is authoritative must not reach legacy, where nobody may grade it; one of any
-other course must not be refused because the shim cannot look.
+A submission of a course whose target is authoritative must not reach legacy, where perhaps no grader is left. A
+submission of any other course must not be refused because the shim cannot read the phase.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from .models import CoursePhase
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two words in the log on tables that are not this release's.
+#: Seconds between two log lines about tables of an older release.
 SAY_SECONDS = 60
 _said_at = -float(SAY_SECONDS)
 
 
 def phase_in_force(course_id: str) -> tuple[Phase | None, bool | None]:
     """
-    The phase of a course, and whether the kill switch is on.
+    Return the phase of a course, and whether the kill switch is on.
 
-    Where that one statement fails the phase is looked up once more, by the statements that it stands for: a switch that
-    cannot be read must not keep a course from its phase. Then ``phase_memory`` is asked.
+    One statement reads both. Where it fails, the phase is read once more by itself: an unreadable switch must not keep
+    a course from its phase. Where that fails too, ``phase_memory`` and the recorded phase are asked.
 
     Returns:
-        The phase, or None where it cannot be told and the submission is to go to legacy as it is; and the switch, or
-        None where it was not read.
+        The phase, or None where it is not known: then the submission goes to legacy as it is. And the switch, or None
+        where it was not read.
 
     Raises:
-        PhaseUnreadable: it cannot be read, and when it last could be the target was authoritative.
+        PhaseUnreadable: the phase cannot be read, and the target was authoritative when it last could be.
     """
     for look_up in (toggles.phase_and_switch, _phase_alone):
         try:
@@ -65,10 +65,10 @@ def _phase_alone(course_id: str) -> tuple[PhaseDecision, None]:
 
 def _on_record(course_id: str) -> Phase | None:
     """
-    The phase on record, where it could not be read because the tables are those of an older release.
+    Return the recorded phase where the tables are those of an older release; None where they are not, or are missing.
 
-    Every release has this column: a course whose target is authoritative is told from the others by it. What is wrong
-    is said, once a minute.
+    Every release has this column, and it tells a course whose target is authoritative from the others. The log says
+    what is wrong, once a minute.
     """
     if not (said := schema.complaint()):
         return None
@@ -82,10 +82,10 @@ def _on_record(course_id: str) -> Phase | None:
 
 def refuse_if_behind() -> None:
     """
-    Called where the target could not store a submission: the reason may be tables of an older release.
+    Refuse to answer a submission that the target could not store, if the app's tables are those of an older release.
 
     Raises:
-        PhaseUnreadable: they are. CAPA then keeps the learner's attempt, which another process may store.
+        PhaseUnreadable: they are. CAPA then keeps the learner's attempt, and another process may store it.
     """
     if schema.is_behind():
         _say(schema.complaint())
@@ -93,7 +93,7 @@ def refuse_if_behind() -> None:
 
 
 def _say(said: str) -> None:
-    """What is wrong with the tables, once a minute."""
+    """Count and log what is wrong with the tables; the log line comes once a minute."""
     global _said_at  # noqa: PLW0603  (a clock of the process)
     count("schema_behind")
     if time.monotonic() - _said_at > SAY_SECONDS:

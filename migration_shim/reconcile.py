@@ -1,10 +1,10 @@
 """
-The comparison run: outcome against outcome, payload against payload, one result on each ledger entry, and the proof of
-the fence.
+The run of ``xqueue_reconcile``: it compares what the two systems hold of each submission.
 
-The first run of a course looks at everything; later ones at what is open and what is new, unless asked for all. Only
-changed results are written, and every count of a document is a count over the ledger, so that a run that looked at a
-hundredth says the same as one that looked at all.
+It compares outcomes and payloads, stores one result on each ledger entry, and proves that no fence leaks. The first run
+of a course looks at all entries. Later runs look at what is open and at what is new, unless a full run is asked for.
+Only changed results are written, and every number of the document is a count over the ledger. So a run that looked at a
+hundredth of the entries gives the same document as one that looked at all.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from django.utils.timezone import now
 
 from . import toggles
 from .comparison import candidates, linking, scan, twins
-from .comparison.score_styles import Styles
+from .comparison.score_styles import ScoreStyles
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
 from .cutover import gate, overrides
 from .delivery import learner_side
-from .delivery import totals as delivery_totals
+from .delivery.totals import learner_totals
 from .ledger import aggregates, counts, known_differences, recount
-from .legacy import open_rows as on_legacy
+from .legacy import open_rows as legacy_open_rows
 from .models import Run
-from .runs import records as runs
+from .runs import records as run_records
 from .runs.control import Control, Progress, Stopped, nothing
 from .runs.isolated import exit_code_of, run_step
 from .runs.workers import sender
 from .target import reader
 
-#: Passes after which a run stops asking whether it has learnt how a queue scores.
+#: How often a run scans a course at most, because each scan may teach it how a queue scores.
 STYLES_SETTLE = 3
-#: What legacy has in flight is read again for the next course after so many seconds. A step forward asks for itself.
+#: Seconds for which what legacy has in flight is kept for the next courses. A step forward reads it anew.
 IN_FLIGHT_SECONDS = 30
 
 Divergence = dict[str, Any]
@@ -54,39 +54,39 @@ def run(
     workers: str | None = None,
 ) -> Document:
     """
-    Reconcile courses, each as a run of its own on record.
+    Reconcile courses, each as a run of its own on record, and return the document of them all.
+
+    Of several courses, one that fails or that another reconcile is at work on holds up no other: the document names it
+    among its problems.
 
     Args:
         courses: their ids.
-        progress: called with (entries looked at, entries there are to look at).
-        on_divergence: called with every divergence on record, after the run; without it none is read.
-        grading: ECHO feeds legacy's stored replies to ungraded shadows first, imported history included.
+        progress: called with (entries looked at, entries to look at).
+        on_divergence: called with every divergence on record of a course, after its run. Without it none is read.
+        grading: ECHO first feeds legacy's stored replies to ungraded shadows, imported history included.
         full: look at settled entries too. The first run of a course, of a version and of other rules always does.
         tell: called with a short text while the run waits, and with an empty one when it goes on.
         workers: ``celery`` hands ranges of entries to the LMS's workers, which compare them instead of this process.
 
-    Of several courses one that fails, or that another reconcile is at work on, holds up no other: it is among the
-    document's problems.
-
     Raises:
-        RunLocked: of the one course that was named, a reconcile is at work.
+        RunLocked: only one course was named, and another reconcile is at work on it.
         ConfigurationError: the settings are not usable.
     """
     settings, documents = load(), []
     at_work: list[Run] = []
-    in_flight = on_legacy.CachedRows(IN_FLIGHT_SECONDS)
+    in_flight = legacy_open_rows.CachedRows(IN_FLIGHT_SECONDS)
     problems: list[dict[str, str]] = []
 
     def keep_place() -> None:
-        runs.keep_place(at_work[-1])
+        run_records.keep_place(at_work[-1])
 
     send = None if workers is None else sender("reconcile")
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
         def one(course_id: str) -> dict[str, Any]:
-            with runs.running("reconcile", course_id, judge=gate.review_permit) as record:
+            with run_records.running("reconcile", course_id, judge=gate.review_permit) as record:
                 at_work.append(record)
-                reconcile = _Reconcile(course_id, settings, grading, record, control, progress, send, in_flight, full)
+                reconcile = _CourseRun(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()
                 record.document, record.complete = content, content["complete"]
             return content
@@ -113,8 +113,8 @@ def run(
     return Document(content=content, exit_code=exit_code)
 
 
-class _Reconcile:
-    """One course's run."""
+class _CourseRun:
+    """The run of one course."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Reconcile:
         control: Control,
         progress: Progress,
         send: Callable[[int], None] | None,
-        in_flight: on_legacy.CachedRows,
+        in_flight: legacy_open_rows.CachedRows,
         full: bool,
     ) -> None:
         self.course_id, self.settings, self.record = course_id, settings, record
@@ -134,8 +134,8 @@ class _Reconcile:
         self.started = now()
         self.last = _comparable(course_id, record)
         self.before = None if full else self.last
-        self.styles = Styles.learnt(course_id, self.last.document["styles"] if self.last else {})
-        self.tally, self.total, self.stopped_by = scan.Tally(), 0, ""
+        self.styles = ScoreStyles.learnt(course_id, self.last.document["styles"] if self.last else {})
+        self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before
 
     def run(self) -> dict[str, Any]:
@@ -145,37 +145,37 @@ class _Reconcile:
             self.stopped_by = str(stopped)
         moment = now()
         known_differences.apply(self.course_id, moment)
-        runs.keep_place(self.record)
+        run_records.keep_place(self.record)
         return self._content(moment)
 
     def _stages(self) -> None:
-        """All that a stop may cut short."""
+        """Do all that a stop may cut short."""
         linking.link_new_rows(self.settings, self.control)
-        self._walk()
+        self._scan()
         if not self.echo:
-            twins.step(self.course_id, self.settings, self.control.check)
+            twins.judge_and_write(self.course_id, self.settings, self.control.check)
         candidates.settle(
             self.course_id, now(), timedelta(seconds=self.settings.late_reply_seconds), self.control.check
         )
         # Last: it goes by what the comparison has seen, and by rows and states as they are now.
-        learner_side.look(self.course_id, self.settings, self.control.check)
+        learner_side.ask_learners(self.course_id, self.settings, self.control.check)
 
-    def _walk(self) -> None:
-        """Look at what there is to look at; again at everything if that has taught how a queue scores."""
+    def _scan(self) -> None:
+        """Scan the course; if that has taught how a queue scores, scan all of it again by what was learnt."""
         for _ in range(STYLES_SETTLE):
-            before = self.tally.compared
-            self._pass()
-            if self.tally.compared == before:  # then there is nothing to learn from
+            before = self.scanned.compared
+            self._scan_once()
+            if self.scanned.compared == before:  # there is nothing new to learn from
                 return
-            learnt = Styles.learnt(self.course_id, self.styles.known)
+            learnt = ScoreStyles.learnt(self.course_id, self.styles.known)
             if learnt.known == self.styles.known:
                 return
             # What was judged before this was known would be judged otherwise now.
             self.styles, self.before = learnt, None
 
-    def _pass(self) -> None:
-        self.control.check()  # also where there is nothing to look at: a stopped run is no evidence
-        wanted = scan.Pass(
+    def _scan_once(self) -> None:
+        self.control.check()  # also where no entry is to be looked at: a stopped run is no evidence
+        request = scan.ScanRequest(
             course_id=self.course_id,
             since=self._since(),
             echo=self.echo,
@@ -183,24 +183,24 @@ class _Reconcile:
             styles=self.styles,
             at=self.started,
         )
-        self.total = candidates.count(self.course_id, since=wanted.since)
-        walker = scan.Walker(wanted, self.settings, self.control)
+        self.total = candidates.count(self.course_id, since=request.since)
+        scanner = scan.Scanner(request, self.settings, self.control)
         queues = [queue + suffix for queue in counts.queues(self.course_id) for suffix in self._suffixes()]
         if self.send is None:
-            pages = candidates.pages(walker.read, self.course_id, since=wanted.since, echo=self.echo, queues=queues)
+            pages = candidates.pages(scanner.read, self.course_id, since=request.since, echo=self.echo, queues=queues)
         else:
-            scan.spread(wanted, self.record, self.control, self.settings, self.send, self.tally, self._show)
-            pages = candidates.news(walker.read, self.course_id, since=wanted.since, queues=queues)
+            scan.scan_by_workers(request, self.record, self.control, self.settings, self.send, self.scanned, self._show)
+            pages = candidates.touched_pages(scanner.read, self.course_id, since=request.since, queues=queues)
         for page in pages:
             self.control.turn()
-            self.tally.join(walker.look(page))
-            self._show(self.tally)
+            self.scanned.join(scanner.compare_page(page))
+            self._show(self.scanned)
 
-    def _show(self, tally: scan.Tally) -> None:
-        self.progress(tally.looked_at, max(self.total, tally.looked_at))
+    def _show(self, scanned: scan.ScanCounts) -> None:
+        self.progress(scanned.looked_at, max(self.total, scanned.looked_at))
 
     def _since(self) -> datetime | None:
-        """News are what happened since; None looks at everything."""
+        """Return from when on changes of settled entries are looked for; None for a scan of all entries."""
         if self.before is None:
             return None
         overlap = timedelta(seconds=self.settings.overlap_seconds)
@@ -214,14 +214,14 @@ class _Reconcile:
         full, before = self.before is None, self.last.document if self.last else {}
         # A run that looks at everything also counts everything; what it has found is said until one finds nothing.
         differed = recount.mend(course_id) if full and complete else before.get("counters_differed", 0)
-        waited = self.tally.waited + self.control.waited
+        waited = self.scanned.waited + self.control.waited
         numbers = counts.facts(course_id)
         classes = aggregates.classes(numbers)
         counted = aggregates.of_course(course_id, numbers)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
         fenced_upto = reader.newest_item()
         known_upto = 0 if full else fence_known_upto(before)
-        leaks = reader.half_fenced(course_id, known_upto=known_upto) + on_legacy.count_naming(course_id, reverse)
+        leaks = reader.half_fenced(course_id, known_upto=known_upto) + legacy_open_rows.count_naming(course_id, reverse)
         last_full_at = before.get("last_full_at")
         return course_content(
             course_id,
@@ -234,33 +234,33 @@ class _Reconcile:
             stopped_by=self.stopped_by,
             waited={kind: round(seconds, 1) for kind, seconds in waited.items()},
             counters_differed=differed,
-            looked_at=self.tally.looked_at,
-            echoed=self.tally.echoed,
+            looked_at=self.scanned.looked_at,
+            echoed=self.scanned.echoed,
             classes=classes,
             known_differences=counted.known,
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
             fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
-            learners=delivery_totals.counted(course_id, self.settings),
-            strangers=on_legacy.count_unclaimed(self.in_flight.all_rows(), course_id),
+            learners=learner_totals(course_id, self.settings),
+            strangers=legacy_open_rows.count_unclaimed(self.in_flight.all_rows(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
             cohorts=counted.cohorts,
             latency=aggregates.latency(aggregates.seconds(course_id)),
-            noise=twins.counted(numbers),
+            noise=twins.twin_counts(numbers),
             confusion=aggregates.confusion(course_id),
             daily=aggregates.daily(numbers),
             overrides=overrides.described(course_id, moment),
             register=known_differences.described_of(course_id, moment),
             versions=record.versions,
-            settings_digest=runs.digest(record.settings),
+            settings_digest=run_records.digest(record.settings),
         )
 
 
 def _comparable(course_id: str, record: Run) -> Run | None:
-    """The last complete run whose results still hold: made by the same versions and rules. None asks for a full run."""
-    last = runs.last_complete("reconcile", course_id)
+    """Return the last complete run if the same versions and rules made it; None where a full run is needed."""
+    last = run_records.last_complete("reconcile", course_id)
     if last is None or last.document.get("last_full_at") is None or not recount.is_of_counters(last):
         return None
     same = last.versions == record.versions and scan.judged_by(last.settings) == scan.judged_by(record.settings)
@@ -272,7 +272,7 @@ def _described(row: dict[str, Any]) -> Divergence:
 
 
 def keyed_hash(learner: str) -> str:
-    """A short name for a learner, the same in every report of this installation and of no use outside it."""
+    """Return a keyed hash of a learner's id, 12 hex digits, the same in every report of this installation."""
     return hmac.new(
         django_settings.SECRET_KEY.encode(), learner.encode("utf-8", "surrogatepass"), "sha256"
     ).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Django signals of the app, for whoever wants to be told."""
+"""Django signals that the app sends; a site may connect receivers to them."""
 
 from django.dispatch import Signal
 

@@ -1,9 +1,9 @@
 """
 The flags of a course, the kill switch, and which phase is in force.
 
-The flags say what the operator wants. Inside an LMS they are course waffle flags, and the platform's own models are
-asked (``lms/flags.py``); elsewhere the same precedence (course, then organisation, then the flag for everyone) is read
-from ``FlagOverride``.
+The flags say what the operator wants. Inside an LMS they are course waffle flags, read from the platform's own models
+(``lms/flags.py``). Elsewhere they are read from ``FlagOverride``, with the same precedence: course, then organisation,
+then the flag for everyone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .core.data import Authority, Phase
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .db import text_columns
 from .ledger import course_lookup, permits, phase_memory
-from .lms import flags as platform
+from .lms import flags as lms_flags
 from .lms.flags import in_platform
 from .metrics import count
 from .models import CoursePhase, FlagOverride, PhaseChange
@@ -65,25 +65,25 @@ KILL_SWITCH = WaffleSwitch("migration_shim.kill_switch", __name__)
 
 FLAGS = (DUAL_WRITE_FLAG, TARGET_PRIMARY_FLAG)
 _CACHE = "migration_shim.flags"
-#: For so many seconds a process does not ask again whether a permit holds that it has refused: it costs queries.
+#: Seconds for which a process does not check again a permit that it has refused: a check costs queries.
 _ASK_AGAIN = 60.0
-#: By course: the permit that was refused, and until when it is not asked about.
+#: By course: the permit that was refused, and until when it is not checked again (``time.monotonic``).
 _refused: dict[str, tuple[tuple[int | None, str], float]] = {}
 
 
 def flags_for(course_id: str) -> tuple[bool, bool]:
     """
-    (dual_write, target_primary) for a course, as the operator wants them now.
+    Return (dual_write, target_primary) for a course, as the operator wants them now.
 
-    Cached for one request at most; a long-running command clears the request cache before every batch. Outside an LMS
-    both flags cost one statement, beside what django-waffle caches itself; inside, two for a course that the app has
-    moved, four for one that nobody has touched.
+    The answer is cached for one request at most; a long-running command clears the request cache before every batch.
+    Outside an LMS both flags together cost one statement, besides what django-waffle caches itself. Inside, they cost
+    two for a course that the app has moved, and four for one that it has not.
     """
     cached = RequestCache(_CACHE).get_cached_response(course_id)
     if cached.is_found:
         return cached.value
     if in_platform():
-        return _keep(course_id, {flag: platform.forced_value(course_id, flag) for flag in FLAGS})
+        return _keep(course_id, {flag: lms_flags.forced_value(course_id, flag) for flag in FLAGS})
     scopes = Q(scope="course", key=course_id) | Q(scope="org", key=_org(course_id))
     rows = FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id")
     return _keep(course_id, _forced(rows.values_list("flag", "scope", "enabled", "force")))
@@ -94,7 +94,7 @@ def _org(course_id: str) -> str:
 
 
 def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool | None]:
-    """What our own overrides force, given the oldest first as (flag, scope, enabled, force)."""
+    """Return by flag what our own overrides force; they come oldest first as (flag, scope, enabled, force)."""
     newest = {(flag, scope): force if enabled else None for flag, scope, enabled, force in overrides}
     forced: dict[str, bool | None] = {}
     for flag in FLAGS:
@@ -104,37 +104,42 @@ def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool 
 
 
 def _keep(course_id: str, forced: dict[str, bool | None]) -> tuple[bool, bool]:
-    """Keep for the request what a course's flags are; where nothing is forced that is what they are for everyone."""
+    """Cache a course's flags for the request; a flag that is not forced is what it is for everyone."""
     values = ((flag, forced[flag]) for flag in FLAGS)
-    dual_write, target_primary = (for_everyone(flag) if value is None else value for flag, value in values)
+    dual_write, target_primary = (is_on_for_everyone(flag) if value is None else value for flag, value in values)
     RequestCache(_CACHE).set(course_id, (dual_write, target_primary))
     return dual_write, target_primary
 
 
-def passes_the_shim(course_id: str) -> bool:
+def submission_flag_on_for_all(course_id: str) -> bool:
     """
-    Whether the platform's own flag leads a course past the shim, for every learner.
+    Tell whether the platform's own flag sends a course's submissions past the shim, for every learner.
 
-    On for some of them does not count: a worker could not tell for whom.
+    A flag that is on for some learners does not count: a worker could not tell for whom.
     """
-    value = platform.forced_value(course_id, platform.SUBMISSION_FLAG)
-    return for_everyone(platform.SUBMISSION_FLAG) if value is None else value
+    value = lms_flags.forced_value(course_id, lms_flags.SUBMISSION_FLAG)
+    return is_on_for_everyone(lms_flags.SUBMISSION_FLAG) if value is None else value
 
 
 def bypasses_shim(course_id: str) -> bool:
-    """Whether the platform's own flag is on for a course that was not released: its submissions pass the shim by."""
+    """Tell whether a course's submissions bypass the shim: the platform's flag is on, and it was not released."""
     released = CoursePhase.objects.filter(course_id=course_id, released_at__isnull=False)
-    return platform.submission_flag_on(course_id) and not released.exists()
+    return lms_flags.submission_flag_on(course_id) and not released.exists()
 
 
-def for_everyone(flag: str) -> bool:
-    """Whether a flag is on where nothing is forced."""
+def is_on_for_everyone(flag: str) -> bool:
+    """Tell whether a flag is on where nothing is forced."""
     # Percentages and users are left out on purpose.
     return _waffle(get_waffle_flag_model(), flag).everyone is True
 
 
 def kill_switch_on() -> bool:
-    """Whether copies and runs are stopped."""
+    """
+    Tell whether the kill switch is on: then copies and runs are stopped.
+
+    Raises:
+        DatabaseError: it cannot be read. A cache that fails is passed over.
+    """
     try:
         return KILL_SWITCH.is_enabled()
     except DatabaseErrors:
@@ -146,9 +151,9 @@ def kill_switch_on() -> bool:
 
 def _waffle(model: Any, name: str) -> Any:
     """
-    A flag or switch of django-waffle's, through its own cache, which it empties on every save.
+    Return a flag or switch of django-waffle's, through its own cache, which django-waffle empties on every save.
 
-    Where that cache raises, the database is asked: no submission of any course hangs on a cache.
+    Where the cache raises, the database is asked: no submission of any course depends on a cache.
     """
     try:
         return model.get(name)
@@ -163,34 +168,34 @@ def _waffle(model: Any, name: str) -> Any:
 
 
 def new_work_cycle() -> None:
-    """Forget what a request may cache. A long-running command calls it before every batch, or it never sees a flip."""
+    """Empty the request cache. A long-running command calls it before every batch, or it never sees a flip."""
     RequestCache.clear_all_namespaces()
 
 
 def stop_reason() -> str:
     """
-    Why a run has to stop before its next batch; empty when it may go on. For ``runs.control.Control``.
+    Return why a run has to stop before its next batch; empty when it may go on. For ``runs.control.Control``.
 
-    Asked before every batch, so what the process has cached is dropped first.
+    It is asked before every batch, so it empties the request cache first.
     """
     new_work_cycle()
     return "kill switch" if kill_switch_on() else ""
 
 
 def kill_switch_ignored() -> str:
-    """The ``stop_reason`` of what the kill switch must not stop: a way back, the watch, the finishing of held rows."""
+    """Return no reason to stop: the ``stop_reason`` of a way back, the watch and the finishing of held rows."""
     new_work_cycle()
     return ""
 
 
 def _forget(course_id: str) -> None:
-    """Forget what this request knows of a course's flags, and nothing else: it may be a learner's."""
+    """Drop a course's flags from the request cache, and nothing else: the request may be a learner's."""
     RequestCache(_CACHE).delete(course_id)
-    platform.forget(*FLAGS)
+    lms_flags.forget(*FLAGS)
 
 
 def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user: object = None, note: str = "") -> None:
-    """Force both flags for one course, as two new override rows."""
+    """Force both flags for one course, as two new override rows. ``user`` and ``note`` go on record with them."""
     for flag, value in zip(FLAGS, (dual_write, target_primary), strict=True):
         if in_platform():
             force_platform_flag(flag, course_id, value, user=user, note=note)
@@ -205,8 +210,8 @@ def force_flags(course_id: str, dual_write: bool, target_primary: bool, *, user:
 
 
 def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object = None, note: str = "") -> None:
-    """Force a flag for one course through the platform's own overrides. Only inside an LMS."""
-    model = platform.course_override_model()
+    """Force a flag for one course through the platform's own override table, which only an LMS has."""
+    model = lms_flags.course_override_model()
     _insert(
         model(
             waffle_flag=flag,
@@ -217,14 +222,14 @@ def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object 
             changed_by=user,
         )
     )
-    platform.forget(flag)
+    lms_flags.forget(flag)
 
 
 def _insert(row: Any) -> None:
     """
-    Add a row of a ConfigurationModel, which then tells the cache to forget the one before it.
+    Insert a row of a ConfigurationModel, which then removes the earlier row from the cache.
 
-    The row counts as soon as it is there: a cache that raises must not keep a course from its way back.
+    The row counts as soon as it is in the table: a cache that raises must not keep a course from its way back.
     """
     try:
         row.save()
@@ -238,9 +243,12 @@ def _insert(row: Any) -> None:
 
 def phase_of(course_id: str) -> PhaseDecision:
     """
-    The phase in force for a course, from its flags, its recorded phase and its permit.
+    Return the phase in force for a course, from its flags, its recorded phase and its permit.
 
     A step that the flags ask for and that is allowed is recorded here, once, so that the next step starts from it.
+
+    Raises:
+        DatabaseError: it cannot be read.
     """
     record = CoursePhase.objects.filter(course_id=course_id).first()
     decision = _decide(course_id, record)
@@ -249,17 +257,20 @@ def phase_of(course_id: str) -> PhaseDecision:
 
 def phase_and_switch(course_id: str) -> tuple[PhaseDecision, bool]:
     """
-    What ``phase_of`` says, and whether the kill switch is on, for a learner who waits: one statement in all.
+    Return the answer of ``phase_of``, and whether the kill switch is on, in one statement: a learner waits.
 
-    Inside an LMS the platform's questions about the flags come on top. A request goes on with the flags that it has
-    seen.
+    Inside an LMS the platform's own queries about the flags come on top. A request goes on with the flags that it has
+    read once.
+
+    Raises:
+        DatabaseError: they cannot be read.
     """
     own = () if in_platform() else FLAGS
     found = course_lookup.look_up(course_id, KILL_SWITCH.name, own, _org(course_id) if own else "")
     if own and not RequestCache(_CACHE).get_cached_response(course_id).is_found:
         _keep(course_id, _forced(found.overrides))
     decision = _decide(course_id, found.record)
-    # One that nobody has made is django-waffle's to say of.
+    # What a switch without a row is, django-waffle's settings decide.
     stopped = get_waffle_switch_model()(name=KILL_SWITCH.name).is_active() if found.switch is None else found.switch
     return _obey(course_id, found.record, decision) if decision.changed else decision, stopped
 
@@ -271,23 +282,23 @@ def _decide(course_id: str, record: CoursePhase | None) -> PhaseDecision:
 
 def _obey(course_id: str, seen: CoursePhase | None, decision: PhaseDecision) -> PhaseDecision:
     """
-    Record a step that the flags ask for; the phase in force is what is decided under the lock.
+    Record a step that the flags ask for, and return the decision made under the lock, which is in force.
 
-    This runs in a learner's submission, so it waits for nobody: where somebody holds the course's row (another
-    submission with the same step, a cutover), the step towards legacy is obeyed and left to the next one to record, and
-    a step that the target gains from is not taken yet.
+    This runs in a learner's submission, so it waits for no lock. Where another session holds the course's row (a
+    submission with the same step, a cutover), a step towards legacy is obeyed and left to a later submission to record.
+    A step that makes the target authoritative is not taken yet.
     """
-    # Made before the transaction: of three that insert at once InnoDB lets two wait for each other if they go on.
+    # Before the transaction: of three sessions that insert at once InnoDB lets two wait for each other if they go on.
     CoursePhase.objects.get_or_create(course_id=course_id)
     nowait = connection.features.has_select_for_update_nowait
     try:
         with transaction.atomic():
             record = CoursePhase.objects.select_for_update(nowait=nowait).get(course_id=course_id)
             if (record.phase, record.log_length) != (_recorded(seen), seen.log_length if seen else None):
-                # Somebody was quicker. The flags may be of before that: read apart from the record, or in a transaction
-                # of the caller that sees nothing newer.
+                # Another session was quicker. The flags may be older than its step: they were read apart from the
+                # record, or in a caller's transaction that sees nothing newer.
                 return PhaseDecision(phase=Phase(record.phase), asked=Phase(record.phase), changed=False)
-            # A cutover writes flags and record in one transaction, and holds this row: from here on they fit.
+            # A cutover writes flags and record in one transaction under this lock: read again, they belong together.
             _forget(course_id)
             decision = _decide(course_id, record)
             gated = decision.changed and needs_permit(Phase(record.phase), decision.phase)
@@ -321,12 +332,12 @@ def _permit(record: CoursePhase | None) -> Phase | None:
 
 
 def _name(record: CoursePhase) -> tuple[int | None, str]:
-    """What tells one permit of a course from the next."""
+    """Return what tells one permit of a course from the next."""
     return record.permit_run_id, record.permit_basis
 
 
 def _refuse(record: CoursePhase, asked: Phase) -> None:
-    """Take a permit for none that does not fit what there is now, and remember it for a while."""
+    """Refuse a permit that was given for other evidence, and remember that for a while."""
     _refused[record.course_id] = _name(record), time.monotonic() + _ASK_AGAIN
     count("permit_does_not_hold")
     log.warning(
@@ -339,10 +350,17 @@ def _refuse(record: CoursePhase, asked: Phase) -> None:
 
 def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence: dict[str, Any]) -> None:
     """
-    Write down a step that a person takes with a course, and take away its permit.
+    Record a step that a person takes with a course, and withdraw the course's permit.
 
-    Also a step to the phase in which the course is: that sets its flags right. The course's row is locked, so that of
-    two who take a step at once one waits.
+    A step to the phase that the course is in is recorded too: it sets the flags right. The course's row is locked, so
+    that of two people who take a step at once one waits.
+
+    Args:
+        course_id: the course.
+        phase: the phase that it is in from now on.
+        by: who takes the step.
+        reason: why, for the course's log.
+        evidence: what the step rests on, for the course's log.
     """
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():

@@ -29,7 +29,7 @@ def of_legacy(row):
 
 def of_target(row):
     entry = changes.entry_of(row)
-    return candidates.seen_now([entry.pk], RULES)[entry.pk].target_seen
+    return candidates.fingerprints_now([entry.pk], RULES)[entry.pk].target_seen
 
 
 @pytest.fixture(params=["checks", "MD5"])
@@ -175,7 +175,7 @@ def test_what_has_several_scores_is_never_the_same():
     assert of_target(row) == fingerprint.UNKNOWN
     rows.reconcile()
     assert rows.reconcile(full=True)[0].content["compared"] == 1
-    glance = candidates.reader(RULES, echo=False)("l.id > %s", [0])
+    glance = candidates.snapshot_reader(RULES, echo=False)("l.id > %s", [0])
     assert [one.stands for one in glance] == [0]
 
 
@@ -186,7 +186,7 @@ def test_a_second_score_is_seen_where_a_page_ends_between_the_two(monkeypatch):
     rows.reconcile()
     score = Score.objects.get(submission_id=changes.detail_of(row).submission_id)
     again = {"student_item": score.student_item, "submission": score.submission, "points_possible": 1}
-    read = candidates.reader(RULES, echo=False)
+    read = candidates.snapshot_reader(RULES, echo=False)
     LedgerEntry.objects.update(seen=RULES.default)
 
     def changed():
@@ -214,10 +214,10 @@ def test_a_row_too_large_for_an_md5_is_compared_every_time(side, monkeypatch):
             cursor.execute(
                 "UPDATE submissions_externalgraderdetail SET grader_reply = REPEAT('x', @@max_allowed_packet - 100)"
             )
-    seen = candidates.seen_now([changes.entry_of(row).pk], RULES)[changes.entry_of(row).pk]
+    seen = candidates.fingerprints_now([changes.entry_of(row).pk], RULES)[changes.entry_of(row).pk]
     assert (seen.legacy_seen if side == "xqueue" else seen.target_seen) == fingerprint.UNKNOWN
     LedgerEntry.objects.update(**seen._asdict(), result="equal", payload_compared_at=now(), settled_at=now())
-    page = candidates.reader(RULES, echo=False)("l.id > %s", [0])
+    page = candidates.snapshot_reader(RULES, echo=False)("l.id > %s", [0])
     assert candidates.changed(page) == [changes.entry_of(row).pk]
 
 
@@ -267,8 +267,8 @@ def test_a_row_that_is_gone_is_a_change_and_stays_none_after_it():
     rows.reconcile()
     rows.reconcile(full=True)
     LegacySubmission.objects.all().delete()
-    page = candidates.reader(RULES, echo=False)
+    page = candidates.snapshot_reader(RULES, echo=False)
     LedgerEntry.objects.update(seen=RULES.default)
     assert candidates.changed(page("l.id > %s", [0])) == [entry.pk]
-    LedgerEntry.objects.update(legacy_seen=candidates.seen_now([entry.pk], RULES)[entry.pk].legacy_seen)
+    LedgerEntry.objects.update(legacy_seen=candidates.fingerprints_now([entry.pk], RULES)[entry.pk].legacy_seen)
     assert candidates.changed(page("l.id > %s", [0])) == []

@@ -1,1 +1,1 @@
-"""Importing legacy rows into the target."""
+"""Backfill: legacy rows are imported into the target as shadows, or moved between the two systems."""

@@ -1,4 +1,4 @@
-"""How many rows a batch takes."""
+"""The size of a batch, in rows: fixed, or fitted to how fast the rows are written."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: About how much work of this process a batch should be, in seconds of its CPU: short enough for locks and signals,
-#: long enough to be worth its commit. The clock says less: on a busy machine a batch takes longer however small it is,
-#: and each one has its commit and its look-ups, so that smaller ones made it busier.
+#: How much work of this process a batch should be, in CPU seconds: short enough for locks and signals, long enough to
+#: be worth its commit. Wall time would say less: on a busy machine every batch takes longer, however small it is, and
+#: since each has its commit and its look-ups, smaller batches would make the machine busier.
 TARGET_SECONDS = 0.1
-#: The most rows bound what a batch keeps locked, and in memory, where they are cheap.
+#: Rows. MOST bounds what a batch keeps locked and in memory where rows are cheap.
 LEAST, MOST, FIRST = 20, 800, 200
-#: The share of what was known before in the mean, as in pt-table-checksum: one dear batch is not yet a dear table.
+#: The weight of earlier batches in the mean, as in pt-table-checksum: one slow batch does not make a slow table.
 MEMORY = 0.75
 
 
-class Pace:
-    """The size of the next batch: what was asked for, or what lately was a tenth of a second's work."""
+class BatchSizer:
+    """Keeps in ``size`` the number of rows of the next batch: as asked for, or as took TARGET_SECONDS lately."""
 
     def __init__(self, fixed: int | None) -> None:
         self.fixed = fixed
@@ -26,13 +26,13 @@ class Pace:
 
     @contextmanager
     def timed(self, rows: int) -> Iterator[None]:
-        """Learn from the batch of so many rows that is made meanwhile, by the CPU seconds of this thread."""
+        """Measure the block, which writes a batch of ``rows`` rows, in CPU seconds of this thread; learn from it."""
         started = time.thread_time()
         yield
         self.took(rows, time.thread_time() - started)
 
     def took(self, rows: int, seconds: float) -> None:
-        """Learn from one batch, by its CPU seconds. One that was not full says little about the next."""
+        """Learn from the CPU seconds of one batch. A batch that was not full says little about the next."""
         if self.fixed or rows < self.size:
             return
         rate = rows / max(seconds, 0.001)

@@ -1,16 +1,16 @@
-"""Where a backfill of a scope stands."""
+"""Where a backfill of a scope resumes."""
 
 from __future__ import annotations
 
 from ..models import Checkpoint
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.checkpoints import Position
 from .request import Request
 
 
-def of_scope(request: Request) -> Position:
-    """The position of a request's scope and mode. A plan makes none on record, and moves none."""
-    name = f"backfill:{runs.digest({'scope': request.scope})[:32]}"
+def position_of_scope(request: Request) -> Position:
+    """Return the position of a request's scope and mode. A plan stores no new position and moves no stored one."""
+    name = f"backfill:{run_records.digest({'scope': request.scope})[:32]}"
     if request.execute:
         checkpoint, _ = Checkpoint.objects.get_or_create(name=name)
     else:

@@ -24,31 +24,31 @@ WRITTEN = (RowClass.IMPORTED, RowClass.FINAL)
 
 @dataclass(slots=True, kw_only=True)
 class ClassedRow:
-    """One row, its class, and what writing it would need. ``state`` is legacy's own, of a row that is to be written."""
+    """One legacy row, its class, and what writing it needs. ``state`` is legacy's; only a row to be written has one."""
 
     parsed: ParsedRow
     decision: Decision
     keys: dict[str, str]
     entry: LedgerEntry | None
     state: State | None = None
-    #: The storage key of the file for want of which the row stays on legacy.
+    #: The storage key of the missing file that keeps the row on legacy; else empty.
     missing: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What the batches of one run share."""
+class BatchContext:
+    """What all batches of one run share."""
 
     policy: Policy
     settings: ShimSettings
     storage: Source
-    #: Ids of the graded rows that --per-problem leaves in.
+    #: Ids of the graded rows that ``--per-problem`` selects.
     wanted_history: frozenset[int]
     #: Whether the rows written are read back before they are committed.
     verify: bool
-    #: What the points resolver has said so far, by course and problem: it is asked once a run.
+    #: The points resolver's answers by course and problem: it is asked once a run.
     points: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
-    #: What a plan has found to go to which StudentItem.
+    #: Which StudentItem each row of a plan would go to, as far as the plan has come.
     taken: collation.Taken = field(default_factory=collation.Taken)
 
 
@@ -61,7 +61,17 @@ def policy(
     collided: bool = False,
     unsampled: bool = False,
 ) -> Policy:
-    """What a backfill of this scope wants; by default, everything that is in flight."""
+    """
+    Return the rules by which a backfill selects rows; by default it selects everything that is in flight.
+
+    Args:
+        settings: the settings in force.
+        courses: their ids; None for all.
+        queues: their names on legacy; None for all.
+        history: select graded rows too.
+        collided: select rows too that XQueue retired for another row with the same first 128 characters of callback.
+        unsampled: ignore the setting ``SAMPLE_PERCENT``: select all learners.
+    """
     return Policy(
         courses=courses,
         queues=queues,
@@ -78,7 +88,15 @@ def policy(
 def class_page(
     page: list[LegacyRow], policy: Policy, storage: Source, wanted_history: frozenset[int]
 ) -> list[ClassedRow]:
-    """Class every row of a page. ``wanted_history`` holds the ids of the graded rows that --per-problem leaves in."""
+    """
+    Return the classed rows of a page, one for each row, in the same order.
+
+    Args:
+        page: legacy's rows.
+        policy: which rows are selected.
+        storage: where legacy's files are.
+        wanted_history: ids of the graded rows that ``--per-problem`` selects.
+    """
     read_rows = [reading.read_or_why(row, storage) for row in page]
     outside = [reading.read(row, storage)[0] for row in legacy_rows.siblings_outside(page)]
     together = reading.siblings_by_callback([*(parsed for parsed, *_ in read_rows), *outside])
@@ -89,7 +107,7 @@ def class_page(
     for parsed, keys, unread in read_rows:
         missing = unread.name if unread else ""
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
-        # One whose residue was dropped is not copied any more: a grader would get half of it.
+        # An entry without its residue is not copied any more: a grader would get half of the submission.
         present = entry is not None and (entry.target_leg == Leg.STORED or entry.purged_at is not None)
         owed = entry is not None and entry.target_leg in (Leg.MISSING, Leg.FAILED)
         wanted = owed and entry is not None and entry.superseded_at is None
@@ -107,10 +125,10 @@ def class_page(
 
 def newest_per_problem(per_problem: int, headers: Iterable[tuple[int, str]]) -> frozenset[int]:
     """
-    The ids of the newest ``per_problem`` acknowledged rows of every problem, by one walk over the headers.
+    Return the ids of the newest ``per_problem`` acknowledged rows of every problem.
 
-    Memory grows with problems times ``per_problem``, not with the history. ``headers`` is
-    ``legacy.rows.acknowledged_headers()``, or what is left of it by a run that may be stopped on the way.
+    ``headers`` are (id, header) in the order of the ids, as ``legacy.rows.acknowledged_headers()`` yields them, and are
+    read once. Memory grows with problems times ``per_problem``, not with the history.
     """
     newest: dict[tuple[str, str], deque[int]] = defaultdict(lambda: deque(maxlen=per_problem))
     for row_id, header in headers:

@@ -1,4 +1,4 @@
-"""What a backfill counts, and the document that says so."""
+"""What a backfill counts, and the document made of it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from .request import Request
 SCHEMA = "migration_shim.xqueue_backfill/1"
 #: Classes of rows that stay behind on legacy and that an operator must know of.
 LEFT_BEHIND = (RowClass.DRAIN, RowClass.MALFORMED)
-#: What one imported row takes in the LMS's database beside its own text: four rows and their index entries.
+#: Bytes that one imported row takes in the LMS's database besides its text: four rows and their index entries.
 ROW_BYTES = 2_500
-#: Missing files that a document names; the reasons count all.
+#: How many missing files a document names at most; its reasons count them all.
 FILES_SHOWN = 100
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
-    """Rows by (class, reason), and what came of them."""
+class RowCounts:
+    """Rows counted by (class, reason), and what became of them."""
 
     classes: Counter[tuple[str, str]] = field(default_factory=Counter)
     written: int = 0
-    #: An estimate of what the rows written take in the LMS's database.
+    #: An estimate of the bytes that the rows written take in the LMS's database.
     adds_bytes: int = 0
-    #: The first FILES_SHOWN rows that stay on legacy for want of a file, with its storage key.
+    #: The first FILES_SHOWN rows that a missing file keeps on legacy, with the file's storage key.
     files_missing: list[dict[str, Any]] = field(default_factory=list)
     #: Seconds waited, by kind of reason.
     waited: Counter[str] = field(default_factory=Counter)
 
     @property
     def read(self) -> int:
-        """How many rows were read; every one has a class."""
+        """The number of rows read; every one has a class."""
         return self.classes.total()
 
     def add(self, classed: Iterable[ClassedRow], written: int) -> None:
-        """Count one batch."""
+        """Count one batch, of which ``written`` rows were written."""
         for item in classed:
             self.classes[item.decision.row_class.value, item.decision.reason] += 1
             if item.missing and item.decision.row_class in LEFT_BEHIND:
@@ -52,8 +52,8 @@ class Tally:
     def _missing(self, found: list[dict[str, Any]]) -> None:
         self.files_missing = (self.files_missing + found)[:FILES_SHOWN]
 
-    def join(self, other: Tally) -> None:
-        """Count what another process has counted."""
+    def join(self, other: RowCounts) -> None:
+        """Add what another process has counted."""
         self.classes.update(other.classes)
         self.written += other.written
         self.adds_bytes += other.adds_bytes
@@ -61,7 +61,7 @@ class Tally:
         self._missing(other.files_missing)
 
     def to_json(self) -> dict[str, Any]:
-        """The tally as plain data, for a checkpoint."""
+        """Return the counts as plain data, for a checkpoint."""
         return {
             "classes": [[*key, number] for key, number in self.classes.items()],
             "written": self.written,
@@ -71,8 +71,8 @@ class Tally:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Tally:
-        """The tally of a checkpoint; an empty one from one that has counted nothing yet."""
+    def from_json(cls, data: dict[str, Any]) -> RowCounts:
+        """Return the counts of a checkpoint; all zero where it has counted nothing yet."""
         return cls(
             classes=Counter({(klass, reason): number for klass, reason, number in data.get("classes", ())}),
             written=data.get("written", 0),
@@ -82,7 +82,7 @@ class Tally:
         )
 
     def content(self) -> dict[str, Any]:
-        """The part of the document that is counted."""
+        """Return the part of the document that these counts make up."""
         classes: Counter[str] = Counter()
         reasons: dict[str, dict[str, int]] = {}
         for (klass, reason), number in sorted(self.classes.items()):
@@ -101,7 +101,7 @@ class Tally:
 
 
 def document(content: dict[str, Any]) -> Document:
-    """The whole document, with the exit code that its content asks for."""
+    """Return the document of some content, with the exit code that the content asks for."""
     exit_code = ExitCode.OK
     if any(content["classes"][row_class.value] for row_class in LEFT_BEHIND):
         exit_code |= ExitCode.LEFT_BEHIND
@@ -111,7 +111,7 @@ def document(content: dict[str, Any]) -> Document:
 
 
 def next_commands(request: Request, content: dict[str, Any]) -> list[str]:
-    """What to run after this, in order."""
+    """Return the commands to run next, in order."""
     switch_off = ["waffle_switch migration_shim.kill_switch off"] * (content["stopped_by"] == "kill switch")
     if not content["complete"]:
         return [*switch_off, request.command(execute=request.execute)]

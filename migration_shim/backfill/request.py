@@ -14,7 +14,7 @@ from ..models import LedgerEntry
 
 
 class Mode(enum.StrEnum):
-    """What is made of the rows. See docs/runbook.md."""
+    """What a backfill does: import rows as shadows, hand them to the target, or return them to legacy."""
 
     SHADOW = "shadow"
     HANDOFF = "handoff"
@@ -23,7 +23,7 @@ class Mode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the operator asked for. ``courses`` and ``queues`` are None for all."""
+    """What the operator asks for. ``courses`` and ``queues`` are None for all."""
 
     mode: Mode = Mode.SHADOW
     courses: frozenset[str] | None = None
@@ -33,7 +33,7 @@ class Request:
     unsampled: bool = False
     per_problem: int = 200
     execute: bool = False
-    #: Rows a transaction; None adapts it to about a tenth of a second of work.
+    #: Rows in a transaction; None fits the number to about a tenth of a second of work.
     batch_size: int | None = None
     limit: int | None = None
     restart: bool = False
@@ -44,7 +44,7 @@ class Request:
 
     @property
     def scope(self) -> str:
-        """A name for the scope and mode of this run, under which its checkpoint and its lock are kept."""
+        """A name for scope and mode, under which the run's checkpoint and its lock are kept."""
         parts = [self.mode.value]
         if self.mode is Mode.SHADOW:
             parts += ["history" if self.history else "open"] + ["collided"] * self.collided
@@ -52,7 +52,7 @@ class Request:
         return " ".join(parts)
 
     def command(self, *, execute: bool) -> str:
-        """The words that ask for this on the command line, from where this run has come to."""
+        """Return the command line that asks for the same, to go on from where this run has come to."""
         words = ["xqueue_backfill", "--mode", self.mode.value]
         for option, values in (("--course", self.courses), ("--queue", self.queues)):
             words += [word for value in sorted(values or ()) for word in (option, value)]
@@ -68,13 +68,13 @@ class Request:
         return shlex.join(words + ["--execute"] * execute)
 
     def to_json(self) -> dict[str, Any]:
-        """The request as plain data, for a worker."""
+        """Return the request as plain data, for a worker."""
         values = dataclasses.asdict(self)
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """The request of ``to_json``."""
+        """Return the request that ``to_json`` has turned into plain data."""
         sets = {name: frozenset(values[name]) for name in ("courses", "queues") if values[name] is not None}
         return cls(**(values | sets | {"mode": Mode(values["mode"])}))
 
@@ -82,7 +82,7 @@ class Request:
 def in_scope(
     entries: QuerySet[LedgerEntry], courses: frozenset[str] | None, queues: frozenset[str] | None
 ) -> QuerySet[LedgerEntry]:
-    """Those of these ledger entries that a scope names."""
+    """Return the given ledger entries that belong to the courses and queues; None stands for all of them."""
     if courses is not None:
         entries = entries.filter(course_id__in=courses)
     return entries if queues is None else entries.filter(queue_name__in=queues)

@@ -1,4 +1,4 @@
-"""The run of ``xqueue_backfill --mode shadow``: batch by batch, one transaction a batch, plan by default."""
+"""The run of ``xqueue_backfill --mode shadow``: it imports rows batch by batch, one transaction a batch."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run
 from ..runs import garbage
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.control import Control, Progress, Stopped, nothing
 from ..runs.spread import Spread
 from . import checkpoint, classing, ranges, verify
 from .batch import class_only, write_page
-from .batch_size import Pace
-from .counts import SCHEMA, Tally, document, next_commands
+from .batch_size import BatchSizer
+from .counts import SCHEMA, RowCounts, document, next_commands
 from .request import Request, in_scope
-from .single import rows_of_all
+from .single import legacy_rows_of_all
 
-#: How many headers of a page are read at once where history is selected.
+#: How many headers are read at once where history is selected.
 HEADERS = 2_000
 
 
@@ -41,15 +41,16 @@ def run(
     """
     Import legacy rows as fenced shadows; without ``execute`` only say what would be done.
 
-    Every row read gets exactly one class. An interrupted run goes on from its checkpoint; a finished one starts over,
-    because a copy can be missing anywhere in the open set, and what is there is ``present``. Submissions that the
-    router owes a shadow get it too, though legacy has finished them since.
+    Every row read gets exactly one class. A run that was interrupted, or killed, goes on from its checkpoint. A run
+    after a finished one starts from the beginning, because a copy can be missing anywhere among the open rows; rows
+    that have their copy are ``present``. Submissions that the router owes a shadow get it too, even if legacy has
+    finished them since.
 
     Args:
         request: the scope and the options.
-        progress: called after every batch with (rows read in all, rows there were to read).
+        progress: called after every batch with (rows read so far, rows to read).
         tell: called with a short text while the run waits, and with an empty one when it goes on.
-        send: hands a range of legacy ids to the workers; where it is given they write, and not this process.
+        send: hands a range, by its id, to the workers. If it is given, they write the rows and not this process.
 
     Raises:
         RunLocked: another run of this scope is at work.
@@ -59,8 +60,8 @@ def run(
     if not request.execute:
         with Control(toggles.stop_reason, settings=settings, tell=tell) as control, garbage.left_alone():
             return _Run(request, settings, control, progress, None).document(None)
-    with runs.running("backfill", request.scope) as record:
-        beat = partial(runs.beat, record)
+    with run_records.running("backfill", request.scope) as record:
+        beat = partial(run_records.beat, record)
         with Control(toggles.stop_reason, settings=settings, tell=tell, beat=beat) as control, garbage.left_alone():
             answer = _Run(request, settings, control, progress, record).document(send)
         record.document, record.complete = answer.content, answer.content["complete"]
@@ -68,19 +69,19 @@ def run(
 
 
 class _Run:
-    """One run, with what it counts."""
+    """One run, with its position and its counts. ``record`` is None for a plan."""
 
     def __init__(
         self, request: Request, settings: ShimSettings, control: Control, progress: Progress, record: Run | None
     ) -> None:
         self.request, self.settings, self.control = request, settings, control
         self.progress, self.record = progress, record
-        self.position = checkpoint.of_scope(request)
-        self.pace, self.tally = Pace(request.batch_size), Tally()
+        self.position = checkpoint.position_of_scope(request)
+        self.sizer, self.row_counts = BatchSizer(request.batch_size), RowCounts()
         self.total = self.batches = 0
 
     def document(self, send: Callable[[int], None] | None) -> Document:
-        """Do the work, to its end or until something stops it, and say what became of it."""
+        """Do the work, to its end or until something stops it, and return the document of what became of it."""
         started, stopped_by = time.monotonic(), ""
         try:
             self._work(send)
@@ -91,7 +92,7 @@ class _Run:
         if complete and self.record is not None:
             self.position.move(0)
             self.position.moved(0)
-        self.tally.waited.update(self.control.waited)
+        self.row_counts.waited.update(self.control.waited)
         content = {
             "schema": SCHEMA,
             "mode": self.request.mode.value,
@@ -99,8 +100,8 @@ class _Run:
             "sample_percent": {} if self.request.unsampled else self.settings.sample_percent,
             "scope": self.request.scope,
             "finished_at": now().isoformat(),
-            **self.tally.content(),
-            "left": max(self.total - self.tally.read, 0),
+            **self.row_counts.content(),
+            "left": max(self.total - self.row_counts.read, 0),
             "checkpoint": self.position.last_id,
             "complete": complete,
             "stopped_by": stopped_by,
@@ -112,19 +113,19 @@ class _Run:
         unretired_only = ranges.unretired_only(self.request)
         self.total = legacy_rows.count(after=self.position.last_id, unretired_only=unretired_only)
         wanted = self._history() if self.request.history else frozenset()
-        # Asked before the first row is read: what commits later with a lower id is read again by the next run.
+        # Before the first row is read: the next run then reads again what commits later with a lower id.
         seen = primary.seen_until(legacy_rows.clock())
         safe = legacy_rows.safe_checkpoint(self.settings.overlap_seconds, seen)
-        self.job = ranges.job(self.request, self.settings, wanted)
+        self.context = ranges.batch_context(self.request, self.settings, wanted)
         if send is not None and self.record is not None:
             spread = Spread(
-                self.record, self.control, self.settings, Tally, follow=lambda done: self._follow(min(done, safe))
+                self.record, self.control, self.settings, RowCounts, follow=lambda done: self._follow(min(done, safe))
             )
             planned = self._planned(unretired_only, sorted(wanted))
             try:
                 spread.run(planned, send, lambda counted: self.progress(counted.read, max(self.total, counted.read)))
             finally:
-                self.tally.join(spread.take_back())
+                self.row_counts.join(spread.take_back())
         else:
             after = self.position.last_id
             while page := self._page(after, unretired_only):
@@ -135,7 +136,7 @@ class _Run:
                 self._batch(page, to=0)
 
     def _planned(self, unretired_only: bool, wanted: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """What is to be done with each range. The last one is open at its end: what arrives meanwhile is in it."""
+        """Yield each range's start and plan. The last range has no end: it takes in what arrives meanwhile."""
         after = self.position.last_id
         ends = list(legacy_rows.range_ends(after=after, unretired_only=unretired_only, size=self.settings.range_rows))
         for end in ends:
@@ -153,47 +154,49 @@ class _Run:
             after = end
 
     def _follow(self, to: int) -> None:
-        """Let the run's own position follow its ranges."""
+        """Move the run's own position to where its ranges have come."""
         if to > self.position.last_id:
             self.position.move(to)
             self.position.moved(to)
 
     def _room(self) -> int | None:
-        """How many rows more ``--limit`` allows; None for any number."""
-        return None if self.request.limit is None else max(self.request.limit - self.tally.read, 0)
+        """Return how many more rows ``--limit`` allows; None for any number."""
+        return None if self.request.limit is None else max(self.request.limit - self.row_counts.read, 0)
 
     def _page(self, after: int, unretired_only: bool) -> list[LegacyRow]:
         self.control.turn()
-        size, room = self.pace.size, self._room()
+        size, room = self.sizer.size, self._room()
         size = size if room is None else min(size, room)
         return legacy_rows.page(after=after, unretired_only=unretired_only, size=size) if size else []
 
     def _batch(self, page: list[LegacyRow], to: int) -> None:
-        """One batch, and the position with it: in one transaction, or not at all in a plan."""
-        with self.pace.timed(len(page)):
+        """Write one batch and move the position, in one transaction; in a plan only class it."""
+        with self.sizer.timed(len(page)):
             if self.record is None:
-                classed, written = class_only(page, self.job), 0
+                classed, written = class_only(page, self.context), 0
             else:
                 to = max(self.position.last_id, to)
-                job = dataclasses.replace(self.job, verify=verify.due(self.batches, self.total, self.settings))
-                classed, written = write_page(page, job, lambda *_: self.position.move(to))
+                context = dataclasses.replace(
+                    self.context, verify=verify.is_due(self.batches, self.total, self.settings)
+                )
+                classed, written = write_page(page, context, lambda *_: self.position.move(to))
                 self.position.moved(to)
         self.batches += 1
-        self.tally.add(classed, written)
-        self.progress(self.tally.read, max(self.total, self.tally.read))
+        self.row_counts.add(classed, written)
+        self.progress(self.row_counts.read, max(self.total, self.row_counts.read))
 
     def _history(self) -> frozenset[int]:
         return classing.newest_per_problem(self.request.per_problem, self._watched(HEADERS))
 
     def _watched(self, size: int) -> Iterator[tuple[int, str]]:
-        """The headers of the graded rows, with a look at the stop reasons and a sign of life once a page."""
+        """Yield (id, header) of the graded rows; once a page, check for a reason to stop and give a sign of life."""
         for number, header in enumerate(legacy_rows.acknowledged_headers(size=size)):
             if number % size == 0:
                 self.control.check()
             yield header
 
     def _owed(self) -> Iterator[list[LegacyRow]]:
-        """Retired legacy rows of submissions that the router owes a shadow; the unretired ones were read before."""
+        """Yield retired legacy rows of submissions that the router owes a shadow; unretired ones were read before."""
         owed = LedgerEntry.objects.filter(
             target_leg__in=(Leg.MISSING, Leg.FAILED), authority=Authority.LEGACY, superseded_at=None, purged_at=None
         )
@@ -201,10 +204,10 @@ class _Run:
         after = 0
         while self._room() != 0:
             self.control.turn()
-            entries = list(owed.filter(id__gt=after).order_by("id")[: self.pace.size])
+            entries = list(owed.filter(id__gt=after).order_by("id")[: self.sizer.size])
             if not entries:
                 return
             after = entries[-1].pk
-            rows = {row_id: row for row_id, row in rows_of_all(entries).items() if row.retired}
+            rows = {row_id: row for row_id, row in legacy_rows_of_all(entries).items() if row.retired}
             if page := [rows[row_id] for row_id in sorted(rows)][: self._room()]:
                 yield page

@@ -1,4 +1,4 @@
-"""A backfill of one row: the shadow of one submission that the router left to a worker."""
+"""A backfill of one row: a worker writes the shadow that the router owes one submission."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry
 from . import classing, files
-from .target_rows import meant
+from .target_rows import target_row
 from .write import WRITTEN, write_row
 
 
-def rows_of(entry: LedgerEntry) -> list[LegacyRow]:
-    """The legacy rows that may be an entry's: by its id where it is linked, else by the header it was sent with."""
+def legacy_rows_of(entry: LedgerEntry) -> list[LegacyRow]:
+    """Return the legacy rows that may be an entry's: by id where it is linked, else by the header it was sent with."""
     if entry.legacy_id is not None:
         return list(legacy_rows.by_id([entry.legacy_id]).values())
     url = parse_header(entry.raw_header).callback_url
     return [row for row in legacy_rows.with_callback(url) if row.xqueue_header == entry.raw_header]
 
 
-def rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
-    """The same of many entries, by legacy id, in two statements."""
+def legacy_rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
+    """Return by id the legacy rows that may be those of many entries (see ``legacy_rows_of``), in two statements."""
     linked, headers = [], {}
     for entry in entries:
         if entry.legacy_id is not None:
@@ -41,11 +41,14 @@ def rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
 
 def write_shadow_of(identity: str, settings: ShimSettings) -> str:
     """
-    Write the shadow of one ledger entry out of legacy's row, and return the row's class, as a word for a log.
+    Write the shadow of one ledger entry from legacy's row, and return what became of it as a word for a log.
 
-    Written once however often it is called: files are stored first, then the entry is locked while the rows are
-    written, and one that has its copy by then is left alone. A copy that cannot be written is FAILED on the entry, with
-    the reason.
+    The shadow is written once, however often this is called: the files are stored first, then the entry is locked while
+    the rows are written, and an entry that has its copy by then is left alone. Where the copy cannot be written, the
+    entry's target leg becomes FAILED, with the reason.
+
+    Returns:
+        The row's class; ``no_legacy_row`` where legacy has no row of the submission (yet).
 
     Raises:
         TargetWriteFailed: nothing was written; another try may succeed.
@@ -70,7 +73,7 @@ def write_shadow_of(identity: str, settings: ShimSettings) -> str:
     if row_class is RowClass.DRAIN:
         _failed(identity, reason)
     if row_class is RowClass.SUPERSEDED:
-        # XQueue has seen a newer attempt: nobody is owed this copy, now or later.
+        # XQueue has seen a newer attempt: this copy is not owed any more.
         LedgerEntry.objects.filter(identity=identity, superseded_at=None).update(superseded_at=now())
     return row_class.value
 
@@ -82,23 +85,23 @@ def _nothing_to_do(entry: LedgerEntry | None) -> str | None:
 
 
 def _failed(identity: str, reason: str) -> None:
-    """Unless another worker has written it meanwhile."""
+    """Mark the copy as failed, unless another worker has written it meanwhile."""
     owed = LedgerEntry.objects.filter(identity=identity).exclude(target_leg=Leg.STORED)
     owed.update(target_leg=Leg.FAILED, target_reason=reason[:64])
 
 
 def _row_of(entry: LedgerEntry, settings: ShimSettings, source: Source) -> classing.ClassedRow | None:
-    classed = classing.class_page(rows_of(entry), classing.policy(settings), source, frozenset())
-    # A submission that was sent twice has several rows; all but one are duplicates, and only that one is written.
+    classed = classing.class_page(legacy_rows_of(entry), classing.policy(settings), source, frozenset())
+    # A submission that was sent twice has several rows. All but one are duplicates, and only that one is written.
     own = [item for item in classed if item.entry is not None and item.entry.pk == entry.pk]
     return next((item for item in own if item.decision.row_class is not RowClass.DUPLICATE), None)
 
 
 def _write(item: classing.ClassedRow, settings: ShimSettings, source: Source) -> str:
-    """Files, then the rows under the entry's lock: no storage and no network keeps it."""
+    """Store the files, then write the rows under the entry's lock, which so waits for no storage and no network."""
     row, pk = item.parsed.row, item.entry.pk if item.entry else None
-    queue_name = meant(item, settings, {}).new.placement.queue_name
-    wanted = files.Wanted(row=row, keys=item.keys, queue_name=queue_name)
+    queue_name = target_row(item, settings, {}).new.placement.queue_name
+    wanted = files.WantedFiles(row=row, keys=item.keys, queue_name=queue_name)
     with files.stored([wanted], source, settings) as stored:
         if row.id in stored.failed:
             raise stored.failed[row.id]

@@ -1,4 +1,4 @@
-"""What is to be written of a classed row: worked out in one place for both ways of writing, and for the check."""
+"""Classed rows turned into target rows, in one place for both ways of writing them and for their verification."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .classing import ClassedRow
 
 log = logging.getLogger(__name__)
 
-#: What the points resolver has said in this run, by course and problem.
+#: The points resolver's answers in this run, by course and problem: (points possible, whether they were assumed).
 Points = dict[tuple[str, str], tuple[int, bool]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Meant:
-    """A classed row as it will be on the target."""
+class TargetRow:
+    """A classed row and its row on the target: ``new`` is what is to be inserted there."""
 
     item: ClassedRow
     new: bulk.NewRow
@@ -32,13 +32,13 @@ class Meant:
 
     @property
     def history(self) -> bool:
-        """Whether the row was graded already; then no grader may get it."""
+        """Whether legacy has graded the row already; then no grader of the target may get it."""
         return self.item.decision.row_class is RowClass.FINAL
 
 
-def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
+def target_row(item: ClassedRow, settings: ShimSettings, points: Points) -> TargetRow:
     """
-    What is to be written of a row that is to be written.
+    Return the target row of a classed row. ``points`` gets the resolver's answer, if it was not asked before.
 
     Raises:
         Unfit: the target cannot hold it.
@@ -69,19 +69,21 @@ def meant(item: ClassedRow, settings: ShimSettings, points: Points) -> Meant:
         points_possible=maximum,
         arrived_at=item.parsed.row.arrival_time,
     )
-    return Meant(item=item, new=new, points_assumed=assumed)
+    return TargetRow(item=item, new=new, points_assumed=assumed)
 
 
 def points_of(course_id: str, item_id: str, settings: ShimSettings) -> tuple[int, bool]:
     """
-    What a site's own resolver says; one that raises for a problem keeps no other problem's rows from being moved.
+    Return the points possible of a problem, and whether they were assumed, by the site's own resolver if it has one.
+
+    A resolver that raises for a problem holds up only the rows of that problem.
 
     Raises:
-        Unfit: it has raised.
+        Unfit: the resolver has raised.
     """
     try:
         return points_possible(None, course_id, item_id, resolver=settings.points_resolver)
-    except (DatabaseError, ImportError):  # of all problems, or of none
+    except (DatabaseError, ImportError):  # no fault of this problem
         raise
     except Exception as error:
         log.error("migration_shim: POINTS_RESOLVER failed for %s: %s", item_id, type(error).__name__)

@@ -1,4 +1,4 @@
-"""Finishing what a handoff or a return has left between the two systems, course by course, from the ledger alone."""
+"""Finish the rows that a handoff or a return has left between the two systems, course by course, from the ledger."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..legacy.files import legacy_storage
 from ..models import LedgerEntry
 from .give_back import steps as give_back_steps
 from .handoff import finish as handoff_finish
-from .handoff.steps import steady
+from .handoff.steps import retry_step
 
-#: So many rows in a row that could not be finished: it is not the rows.
+#: After so many failures in a row the rows are not to blame, and the error is raised.
 FAILED_LIMIT = 3
 PAGE = 200
 
@@ -30,7 +30,13 @@ def finish_handoff(course_id: str, settings: ShimSettings, check: Callable[[], N
     """
     Take every row of a course that a handoff holds, or has just released, one step further if its time has come.
 
-    Returns what was done, counted (``handoff_steps.Done``). ``check`` is called before every row, and may raise.
+    Args:
+        course_id: the course.
+        settings: the settings in force.
+        check: called before every row; it may raise to stop.
+
+    Returns:
+        How many rows came to which ``handoff.steps.Done``, or failed with which error.
 
     Raises:
         LegacyNotWritable: the alias ``xqueue`` may not write, or is not known to be the primary, or the ledger is
@@ -45,14 +51,22 @@ def finish_handoff(course_id: str, settings: ShimSettings, check: Callable[[], N
     clock = legacy_rows.clock()
 
     def finish(entry: LedgerEntry) -> str:
-        return steady(partial(handoff_finish.finish, entry, settings, clock)).value
+        return retry_step(partial(handoff_finish.finish, entry, settings, clock)).value
 
     return _each(entries.order_by("id"), finish, check)
 
 
 def finish_return(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> dict[str, int]:
     """
-    Give legacy every row of a course that a return has fenced and not written; what became of them, counted.
+    Give legacy every row of a course that a return has fenced but not written yet.
+
+    Args:
+        course_id: the course.
+        settings: the settings in force.
+        check: called before every row; it may raise to stop.
+
+    Returns:
+        How many rows came to which end, or failed with which error.
 
     Raises:
         LegacyNotWritable: legacy's database may not be written as needed, or the ledger is another LMS's.
@@ -75,7 +89,7 @@ def finish_return(course_id: str, settings: ShimSettings, check: Callable[[], No
 def _each(
     entries: QuerySet[LedgerEntry], finish: Callable[[LedgerEntry], str], check: Callable[[], None]
 ) -> dict[str, int]:
-    """Finish them one by one. One that cannot be finished now is counted by its error, and holds up no other."""
+    """Finish entries one by one. An entry that fails is counted by its error, and holds up no other."""
     done: Counter[str] = Counter()
     failed = 0
     for entry in _all(entries):

@@ -1,4 +1,4 @@
-"""Verify while writing: what was written is read back before it is committed, and compared with what was meant."""
+"""Verification: what a batch has written is read back before it is committed, and compared with what was intended."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ..conf import ShimSettings
 from ..core.errors import VerificationFailed
 from ..models import LedgerEntry
 from ..target import bulk
-from .target_rows import Meant
+from .target_rows import TargetRow
 
 
-def due(batch: int, total: int, settings: ShimSettings) -> bool:
+def is_due(batch: int, total: int, settings: ShimSettings) -> bool:
     """
-    Whether batch number ``batch`` of a run over ``total`` rows is read back.
+    Tell whether batch number ``batch`` of a run over ``total`` rows is to be read back.
 
-    Of up to VERIFY_ROWS rows all are; of more, every so many batches, so that about VERIFY_ROWS are.
+    Of up to VERIFY_ROWS rows all are read back; of more, every so many batches, so that about VERIFY_ROWS rows are.
     """
     if settings.verify_rows == 0:
         return False
     return batch % math.ceil(max(total, 1) / settings.verify_rows) == 0
 
 
-def check(rows: Iterable[Meant]) -> None:
+def check(rows: Iterable[TargetRow]) -> None:
     """
-    Read the rows back and compare.
+    Read the rows back from ledger and target, and compare every column.
 
     Raises:
         VerificationFailed: naming the legacy row and the column of the first difference, without its contents.
@@ -40,7 +40,7 @@ def check(rows: Iterable[Meant]) -> None:
         if identity not in links:
             raise VerificationFailed(legacy_id, "ledger entry")
         submission_id, (*entry,) = links[identity]
-        # An entry that the router has left keeps the router's time; it is the entry as it was read.
+        # An entry that the router has made keeps the router's time of arrival.
         arrived_at = new.arrived_at if row.item.entry is None else row.item.entry.arrived_at
         if entry != [legacy_id, arrived_at, new.points_possible, row.history]:
             raise VerificationFailed(legacy_id, "ledger entry")

@@ -1,4 +1,4 @@
-"""Writing classed rows as shadows, with their ledger entries: in bulk where a row allows it, else one by one."""
+"""Classed rows are written here as shadows, with their ledger entries: in bulk where that is possible, else singly."""
 
 from __future__ import annotations
 
@@ -19,44 +19,48 @@ from ..legacy import files as legacy_files
 from ..models import LedgerEntry
 from ..target import writer
 from . import files, verify, write_bulk
-from .classing import WRITTEN, ClassedRow, Job
-from .target_rows import Points, meant
+from .classing import WRITTEN, BatchContext, ClassedRow
+from .target_rows import Points, target_row
 
 __all__ = ["WRITTEN", "plan_rows", "wanted_files", "write_row", "write_rows"]
 
 
-def write_rows(classed: list[ClassedRow], job: Job, stored: files.Stored, *, last_try: bool = True) -> int:
+def write_rows(
+    classed: list[ClassedRow], context: BatchContext, stored: files.StoredFiles, *, last_try: bool = True
+) -> int:
     """
-    Write the rows of a page that are to be written, and return how many were. To be called inside a transaction.
+    Write the rows of a page that are to be written, inside the caller's transaction, and return how many were.
 
-    A row that alone cannot be written is classed again, as drain with the reason; the others go on.
+    A row that cannot be written becomes drain, with the reason; the others are written all the same.
 
     Args:
-        classed: the page.
-        job: the run's.
-        stored: what became of the rows' files, which were stored before the transaction.
-        last_try: whether a row that collides with another is at fault itself, and not somebody who writes beside this.
+        classed: the page. Classes are changed in place.
+        context: what the batches of the run share.
+        stored: the rows' files, which were stored before the transaction.
+        last_try: blame a collision on the row itself, not on another session that writes at the same time.
 
     Raises:
         TargetWriteFailed, django.db.Error: on contention. A deadlock has rolled back the whole transaction, so the
-            whole page is due.
-        VerificationFailed: what was read back is not what was meant.
+            whole page has to be written again.
+        VerificationFailed: what was read back is not what was intended.
     """
     due = [item for item in classed if item.decision.row_class in WRITTEN]
     due.sort(key=_arrival)
-    together, alone = write_bulk.sorted_out(due, job)
+    together, alone = write_bulk.split_rows(due, context)
     alone += write_bulk.write(together)
     for item in sorted(alone, key=_arrival):
-        _write_alone(item, job, stored, last_try)
+        _write_alone(item, context, stored, last_try)
     for item in classed:
         entry = item.entry
         if item.decision.row_class is RowClass.PRESENT and entry is not None and entry.legacy_id is None:
             entry.legacy_id = item.parsed.row.id
             entry.save(update_fields=["legacy_id"])
     written = [item for item in due if item.decision.row_class in WRITTEN]
-    if job.verify:
+    if context.verify:
         known = {row.item.parsed.row.id: row for row in together if row.item.entry is None}
-        verify.check([known.get(item.parsed.row.id) or meant(item, job.settings, job.points) for item in written])
+        verify.check(
+            [known.get(item.parsed.row.id) or target_row(item, context.settings, context.points) for item in written]
+        )
     return len(written)
 
 
@@ -64,28 +68,32 @@ def _arrival(item: ClassedRow) -> tuple[datetime, int]:
     return item.parsed.row.arrival_time, item.parsed.row.id
 
 
-def wanted_files(classed: list[ClassedRow], job: Job) -> list[files.Wanted]:
-    """The files that writing a page needs, to be stored before its transaction."""
+def wanted_files(classed: list[ClassedRow], context: BatchContext) -> list[files.WantedFiles]:
+    """Return the files that are to be stored before the transaction that writes a page."""
     wanted = []
     for item in classed:
-        if item.keys and item.decision.row_class in WRITTEN and (row := write_bulk.fitting(item, job)) is not None:
+        if (
+            item.keys
+            and item.decision.row_class in WRITTEN
+            and (row := write_bulk.target_row_or_drain(item, context)) is not None
+        ):
             queue_name = row.new.placement.queue_name
-            wanted.append(files.Wanted(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
+            wanted.append(files.WantedFiles(row=item.parsed.row, keys=item.keys, queue_name=queue_name))
     return wanted
 
 
-def plan_rows(classed: list[ClassedRow], job: Job) -> None:
-    """Class what ``write_rows`` would: what is to be written and does not fit, or lacks a file, is drain."""
+def plan_rows(classed: list[ClassedRow], context: BatchContext) -> None:
+    """Class as drain, as ``write_rows`` would, the rows to be written that do not fit or lack a file."""
     for item in classed:
-        if item.decision.row_class in WRITTEN and write_bulk.fitting(item, job) is not None:
+        if item.decision.row_class in WRITTEN and write_bulk.target_row_or_drain(item, context) is not None:
             try:
-                legacy_files.check(item.parsed.row, item.keys, job.storage, job.settings)
+                legacy_files.check(item.parsed.row, item.keys, context.storage, context.settings)
             except FileUnavailable as error:
                 item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
 
 
-def _write_alone(item: ClassedRow, job: Job, stored: files.Stored, last_try: bool) -> None:
-    """Write one row through the public API; one that cannot be written becomes drain."""
+def _write_alone(item: ClassedRow, context: BatchContext, stored: files.StoredFiles, last_try: bool) -> None:
+    """Write one row through the public API of edx-submissions; a row that cannot be written becomes drain."""
     if _copied_meanwhile(item):
         item.decision = Decision(row_class=RowClass.PRESENT)
         return
@@ -94,7 +102,7 @@ def _write_alone(item: ClassedRow, job: Job, stored: files.Stored, last_try: boo
         if row_id in stored.failed:
             raise stored.failed[row_id]
         with transaction.atomic():
-            write_row(item, job.settings, stored.files.get(row_id, []), job.points)
+            write_row(item, context.settings, stored.files.get(row_id, []), context.points)
     except FileUnavailable as error:
         item.decision, item.missing = Decision(row_class=RowClass.DRAIN, reason=error.reason), error.name
     except Unfit as error:
@@ -107,9 +115,9 @@ def _write_alone(item: ClassedRow, job: Job, stored: files.Stored, last_try: boo
 
 
 def _copied_meanwhile(item: ClassedRow) -> bool:
-    """Whether somebody else has made an owed copy since the row was classed. Locks the entry from now on."""
+    """Tell whether another session has made an owed copy since the row was classed. The entry stays locked."""
     if item.entry is None:
-        return False  # two entries of one identity are not possible
+        return False  # if another session makes the entry, the INSERT fails: there are no two of one identity
     item.entry = LedgerEntry.objects.select_for_update().get(pk=item.entry.pk)
     return item.entry.target_leg == Leg.STORED
 
@@ -118,17 +126,23 @@ def write_row(
     item: ClassedRow, settings: ShimSettings, stored: list[writer.StoredFile], points: Points | None = None
 ) -> None:
     """
-    Write one row's shadow and its ledger entry, through the public API of edx-submissions; its files are stored.
+    Write one row's shadow and its ledger entry, through the public API of edx-submissions.
+
+    Args:
+        item: the row.
+        settings: the settings in force.
+        stored: its files, which are stored already.
+        points: the points resolver's answers so far.
 
     Raises:
         Unfit: the target cannot hold it.
         TargetWriteFailed: nothing of it was written.
     """
-    row = meant(item, settings, {} if points is None else points)
+    row = target_row(item, settings, {} if points is None else points)
     parsed, new, entry = item.parsed, row.new, item.entry
     assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
     if entry is not None:
-        entry.copied_at = now()  # it was owed: before that no grader could have it
+        entry.copied_at = now()  # it was owed: before now no grader of the target could have it
     else:
         entry = new_entry(
             parsed.envelope,
@@ -143,7 +157,7 @@ def write_row(
     entry.legacy_leg, entry.legacy_id, entry.legacy_state = Leg.STORED, parsed.row.id, item.state or ""
     entry.target_leg, entry.target_reason = Leg.STORED, ""
     entry.copy_due = None
-    # What is imported is counted by its first comparison; a copy that was owed may belong to what was compared.
+    # An imported entry is counted by its first comparison. One whose copy was owed may have been compared before.
     again = nullcontext() if entry.bucket_id is None else counted([entry.pk])
     with transaction.atomic(), again:
         entry.target_submission_id = writer.insert(

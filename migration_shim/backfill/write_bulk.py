@@ -1,4 +1,4 @@
-"""The rows of a page that can be written together: a few statements for all, and halves where one row breaks them."""
+"""Rows that can be written together, by a few statements for all; where a row makes these fail, halves are tried."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..db.retry import contention
 from ..ledger.entries import KEPT, kept
 from ..models import LedgerEntry
 from ..target import bulk
-from .classing import ClassedRow, Job
-from .target_rows import Meant, meant
+from .classing import BatchContext, ClassedRow
+from .target_rows import TargetRow, target_row
 
 
-def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[ClassedRow]]:
+def split_rows(due: Iterable[ClassedRow], context: BatchContext) -> tuple[list[TargetRow], list[ClassedRow]]:
     """
-    The rows that can be written together, and those that are written one by one. What fits nowhere becomes drain.
+    Split rows into those that can be written together and those that are written singly; unfit rows become drain.
 
-    Alone are rows with files and rows that have an entry; and with them the other attempts of their learners at their
-    problems, because attempts are numbered as they are written.
+    Rows with files and rows that have an entry are written singly. So are the other attempts of their learners at the
+    same problems, because attempts are numbered in the order in which they are written.
     """
-    together: list[Meant] = []
+    together: list[TargetRow] = []
     alone: list[ClassedRow] = []
     learners = set()
     for item in due:
-        row = fitting(item, job)
+        row = target_row_or_drain(item, context)
         if row is None:
             continue
         if item.keys or item.entry is not None:
@@ -42,24 +42,24 @@ def sorted_out(due: Iterable[ClassedRow], job: Job) -> tuple[list[Meant], list[C
     return [row for row in together if _attempts_of(row) not in learners], alone
 
 
-def fitting(item: ClassedRow, job: Job) -> Meant | None:
-    """What is to be written of a row; one that the target cannot hold becomes drain. For the plan as for the write."""
+def target_row_or_drain(item: ClassedRow, context: BatchContext) -> TargetRow | None:
+    """Return the target row of a row. A row that the target cannot hold becomes drain, and None is returned."""
     try:
-        return meant(item, job.settings, job.points)
+        return target_row(item, context.settings, context.points)
     except Unfit as error:
         item.decision = Decision(row_class=RowClass.DRAIN, reason=error.reason)
         return None
 
 
-def _attempts_of(row: Meant) -> tuple[str, str]:
+def _attempts_of(row: TargetRow) -> tuple[str, str]:
     return row.new.placement.student_id, row.new.placement.item_id
 
 
-def write(rows: list[Meant]) -> list[ClassedRow]:
+def write(rows: list[TargetRow]) -> list[ClassedRow]:
     """
-    Write rows together, and return those that have to be written one by one.
+    Write rows together, and return those that have to be written singly.
 
-    Where the database refuses the whole, each half is tried by itself, down to the rows that it refuses.
+    Where the database refuses all of them, each half is tried by itself, down to the single rows that it refuses.
 
     Raises:
         django.db.Error: on contention.
@@ -78,7 +78,7 @@ def write(rows: list[Meant]) -> list[ClassedRow]:
     return write(rows[:middle]) + write(rows[middle:])
 
 
-def _write(rows: list[Meant]) -> list[ClassedRow]:
+def _write(rows: list[TargetRow]) -> list[ClassedRow]:
     ids = bulk.insert([row.new for row in rows])
     written = [(row, pk) for row, pk in zip(rows, ids, strict=True) if pk is not None]
     insert(
@@ -106,7 +106,7 @@ _COLUMNS = (
 )
 
 
-def _entry(row: Meant, submission_id: int) -> tuple[Any, ...]:
+def _entry(row: TargetRow, submission_id: int) -> tuple[Any, ...]:
     parsed, new = row.item.parsed, row.new
     assert parsed.envelope is not None and parsed.digests is not None  # it would not be meant to be written
     return (

@@ -1,1 +1,1 @@
-"""Outcome against outcome: which entries to compare, both sides of them, and the results."""
+"""Comparison of the two systems: which entries to compare, both sides of each, and the results."""

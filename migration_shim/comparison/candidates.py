@@ -1,10 +1,11 @@
 """
-Which ledger entries a reconcile looks at: all of them, or the open set and the news; and which of these have changed.
-See docs/decisions/0013 and 0036.
+Which ledger entries a reconcile looks at, and which of these have changed and must be compared.
 
-Legacy has no column that says what changed: supersession and an operator's retirement touch no time. So every entry
-that is not settled is looked at, and of the settled ones those that were pulled on legacy or touched on the target
-lately. To look at one is to compare two digests that the servers make with those that its result was stored with.
+A full run looks at all entries. Others look at the open ones and at settled ones that were touched: legacy has no
+column that says what changed, because supersession and an operator's retirement touch no time. So every entry that is
+not settled is looked at, and of the settled ones those that were lately pulled on legacy or touched on the target. To
+look at an entry is to compare two digests, which the servers make, with those that its result was stored with. See
+docs/decisions/0013 and 0036.
 """
 
 from __future__ import annotations
@@ -21,23 +22,24 @@ from django.db.models import Q, QuerySet
 
 from ..core.data import Leg, Move, PairStatus, ScoreStyle, State
 from ..db import bulk, fingerprint
-from ..legacy import fingerprints as legacy_changing
+from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
-from ..target import fingerprints as target_changing
+from ..target import fingerprints as target_fingerprints
 
 PAGE = 2000
 _FINAL = [state.value for state in State if state.is_final]
-#: Results that stand until a row changes; the others depend on the time of day as well.
+#: Results that stand until a row changes. The others also depend on the time of day.
 STANDING = frozenset({PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED})
 #: Legacy states that follow from other rows as well as from the submission's own.
 _BY_NEIGHBOURS = frozenset({State.SUPERSEDED, State.COLLIDED, State.GIVEN_UP})
-#: An entry ``l`` one side of which is not there, once it was too late for that: it stays so for as long as neither row
-#: nor the entry changes. Not while a copy is owed; of what was superseded or moved the neighbours or the time tell.
+#: The condition that one side of an entry ``l`` is missing though its time is over: that holds until a row or the entry
+#: changes. It excludes entries whose copy is still owed, and superseded or moved entries, whose results also depend on
+#: neighbours or on time.
 _ONE_SIDED = (
     f"'{State.MISSING}' IN (l.legacy_state, l.target_state) AND l.target_state <> '{State.PULLED}'"
     f" AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
 )
-#: What a result depends on of the ledger entry itself, and what must not have changed when it is stored.
+#: The columns of a ledger entry that its result depends on; they must not have changed when the result is stored.
 DEPENDS_ON = (
     "authority",
     "move",
@@ -54,16 +56,16 @@ DEPENDS_ON = (
 _TABLE = LedgerEntry._meta.db_table
 
 
-class Seen(NamedTuple):
-    """What a result was stored with: the rules that it was judged by, and the digests of both rows. ``""``: no row."""
+class Fingerprints(NamedTuple):
+    """The digests that a result is stored with: of the rules it was judged by, and of both rows; ``""`` is no row."""
 
     seen: str
     legacy_seen: str
     target_seen: str
 
 
-class Glance(NamedTuple):
-    """What is read of an entry: ``stands`` is whether rules and target row are those of its result."""
+class EntrySnapshot(NamedTuple):
+    """What is read of an entry. ``stands``, 1 or 0, tells whether rules and target row still are its result's."""
 
     id: int
     legacy_id: int | None
@@ -73,24 +75,24 @@ class Glance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules that the pairs of a run are judged by, as digests: of a queue by its style of scores."""
+    """The rules that a run judges pairs by, as digests: one for each queue, by its style of scores."""
 
     default: str
     by_queue: Mapping[str, str]
 
     @classmethod
     def of(cls, basis: str, styles: Mapping[str, ScoreStyle]) -> Self:
-        """Of what all results of a run rest on (versions and settings), and of the styles that are known."""
+        """Return the rules for ``basis``, the text of a run's versions and settings, and the known styles by queue."""
         of_style = {style: _digest(f"{basis} {style}") for style in ScoreStyle}
         by_queue = {queue: of_style[style] for queue, style in styles.items() if style is not ScoreStyle.UNKNOWN}
         return cls(of_style[ScoreStyle.UNKNOWN], by_queue)
 
     def of_queue(self, queue_name: str) -> str:
-        """The digest of a queue's rules."""
+        """Return the digest of a queue's rules."""
         return self.by_queue.get(queue_name, self.default)
 
     def sql(self) -> tuple[str, list[str]]:
-        """The digest of the rules of an entry ``l``, as SQL with its parameters."""
+        """Return SQL for the digest of the rules of an entry ``l``, with its parameters."""
         if not self.by_queue:
             return "%s", [self.default]
         whens = " WHEN %s THEN %s" * len(self.by_queue)
@@ -102,23 +104,27 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class Read(Protocol):
-    """What reads entries; see ``reader``."""
+class SnapshotReader(Protocol):
+    """A function that reads snapshots of entries; ``snapshot_reader`` returns one."""
 
-    def __call__(self, where: str, parameters: list[Any], limit: int | None = None) -> list[Glance]:
+    def __call__(self, where: str, parameters: list[Any], limit: int | None = None) -> list[EntrySnapshot]:
         """
-        Those of a condition on ``l`` and its parameters.
+        Return the snapshots of the entries ``l`` that a condition, with its parameters, selects.
 
-        ``limit`` is a number of rows; where it is reached, the last entry is left out, for it may have more of them.
+        ``limit`` is a number of rows. If it is reached, the last entry is left out, because it may have more rows.
         """
 
 
-def reader(rules: Rules, *, echo: bool) -> Read:
+def snapshot_reader(rules: Rules, *, echo: bool) -> SnapshotReader:
     """
-    What reads entries to see whether their results stand.
+    Return a function that reads snapshots, which tell whether the results of entries still stand.
 
-    A result that follows from the time of day, from a neighbour's row or from a file that could not be read stands for
-    no longer than until the next look: a row of a neighbour may be committed a moment later, a file be there again.
+    Unless its entry is settled, a result does not stand if it follows from the time of day, from a neighbour's row or
+    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again.
+
+    Args:
+        rules: the rules of the run.
+        echo: entries without a result do not stand either, because they may have to be echoed.
     """
     by_rules, of_rules = rules.sql()
     stands = (
@@ -128,25 +134,25 @@ def reader(rules: Rules, *, echo: bool) -> Read:
     )
     if not echo:
         stands = f"({stands} OR l.result = '{PairStatus.NONE}')"
-    same = fingerprint.same("l.target_seen", target_changing.digest())
-    # The target's rows of an entry that nobody has compared are not read for this.
-    joins = target_changing.joins("l.seen <> ''")
+    same = fingerprint.same("l.target_seen", target_fingerprints.digest())
+    # The target's rows of an entry that was never compared are not read.
+    joins = target_fingerprints.joins("l.seen <> ''")
     sql = (
         f"SELECT l.id, l.legacy_id, l.legacy_seen, CASE WHEN l.seen = {by_rules} AND {stands} THEN {same} ELSE 0 END"
         f" FROM {_TABLE} l {joins} WHERE "
     )
 
-    def read(where: str, parameters: list[Any], limit: int | None = None) -> list[Glance]:
+    def read(where: str, parameters: list[Any], limit: int | None = None) -> list[EntrySnapshot]:
         with connection.cursor() as cursor:
             cursor.execute(f"{sql}{where}{f' LIMIT {limit}' if limit else ''}", [*of_rules, *parameters])
-            rows = list(map(Glance._make, cursor.fetchall()))
+            rows = list(map(EntrySnapshot._make, cursor.fetchall()))
         if len(rows) == limit:
             rows = [row for row in rows if row.id != rows[-1].id] or rows
         found = {row.id: row for row in rows}
         if len(found) == len(rows):
             return rows
         for pk, times in Counter(row.id for row in rows).items():
-            if times > 1:  # one with several Scores; see target.changing.joins
+            if times > 1:  # it has several Scores; see target.fingerprints.joins
                 found[pk] = found[pk]._replace(stands=0)
         return list(found.values())
 
@@ -158,15 +164,15 @@ def _quoted(words: Iterable[str]) -> str:
 
 
 def pages(
-    read: Read, course_id: str, *, since: datetime | None, echo: bool, queues: Iterable[str] = ()
-) -> Iterator[list[Glance]]:
+    read: SnapshotReader, course_id: str, *, since: datetime | None, echo: bool, queues: Iterable[str] = ()
+) -> Iterator[list[EntrySnapshot]]:
     """
-    The entries to look at, in pages.
+    Yield the entries to look at, in pages: the open ones, then the settled ones that were touched.
 
     Args:
-        read: what reads them; see ``reader``.
+        read: reads the snapshots; see ``snapshot_reader``.
         course_id: the course.
-        since: news are what happened since; None looks at everything.
+        since: from when on touches of settled entries count; None yields all entries.
         echo: imported history is looked at too, to be echoed.
         queues: the course's queues on legacy.
     """
@@ -174,13 +180,17 @@ def pages(
     while page_ := page(read, course_id, since=since, echo=echo, after=after, upto=None):
         yield page_
         after = page_[-1].id
-    yield from news(read, course_id, since=since, queues=queues)
+    yield from touched_pages(read, course_id, since=since, queues=queues)
 
 
 def page(
-    read: Read, course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None
-) -> list[Glance]:
-    """The next entries of a range of ids: ``pages`` without the news. ``upto`` None: no end."""
+    read: SnapshotReader, course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None
+) -> list[EntrySnapshot]:
+    """
+    Return the next page of a range of ids: open entries, and with ``echo`` imported history; all if ``since`` is None.
+
+    The range is ``after`` < id <= ``upto``; None as ``upto`` means that it has no end.
+    """
     where, parameters = "l.course_id = %s AND l.id > %s", [course_id, after]
     if upto is not None:
         where, parameters = f"{where} AND l.id <= %s", [*parameters, upto]
@@ -191,7 +201,7 @@ def page(
 
 
 def range_ends(course_id: str, *, since: datetime | None, echo: bool, size: int) -> Iterator[int]:
-    """The ids that cut what ``page`` gives into ranges of ``size`` entries; the last range may hold fewer."""
+    """Yield the last ids of ranges of ``size`` of the entries that ``page`` returns; the last range may be smaller."""
     ids = _walked(course_id, since, echo=echo).order_by("id").values_list("id", flat=True)
     last = ids.last() or 0
     after = 0
@@ -207,32 +217,34 @@ def _walked(course_id: str, since: datetime | None, *, echo: bool) -> QuerySet[L
     return entries.filter(Q(settled_at=None) | Q(history=True, echo=False)) if echo else entries.filter(settled_at=None)
 
 
-def news(read: Read, course_id: str, *, since: datetime | None, queues: Iterable[str] = ()) -> Iterator[list[Glance]]:
-    """The settled entries that were touched on either side since then, in pages. None: all are looked at anyway."""
+def touched_pages(
+    read: SnapshotReader, course_id: str, *, since: datetime | None, queues: Iterable[str] = ()
+) -> Iterator[list[EntrySnapshot]]:
+    """Yield settled entries that either system has touched since ``since``, in pages; none where it is None."""
     if since is None:
         return
     seen: set[int] = set()
     touched = (
-        ("legacy_id", legacy_changing.ids_pulled_since(queues, since)),
-        ("target_submission_id", target_changing.touched_since(course_id, since)),
+        ("legacy_id", legacy_fingerprints.ids_pulled_since(queues, since)),
+        ("target_submission_id", target_fingerprints.touched_since(course_id, since)),
     )
     for column, ids in touched:
         for start in range(0, len(ids), PAGE):
             among = f"l.{column} IN ({bulk.numbers(ids[start : start + PAGE])})"
             found = read(f"{among} AND l.course_id = %s AND l.settled_at IS NOT NULL", [course_id])
-            if page_ := [glance for glance in found if glance.id not in seen]:
-                seen.update(glance.id for glance in page_)
+            if page_ := [snapshot for snapshot in found if snapshot.id not in seen]:
+                seen.update(snapshot.id for snapshot in page_)
                 yield page_
 
 
 def count(course_id: str, *, since: datetime | None) -> int:
-    """How many entries ``pages`` gives, about: the news are not known before they are read."""
+    """Return about how many entries ``pages`` yields, without the touched ones, which are not known before."""
     return _walked(course_id, since, echo=False).count()
 
 
-def changed(page: list[Glance]) -> list[int]:
-    """The entries of a page that have to be compared: those of which a digest is another one, or does not stand."""
-    legacy = legacy_changing.digests([row_id for _, row_id, _, stands in page if stands and row_id is not None])
+def changed(page: list[EntrySnapshot]) -> list[int]:
+    """Return the ids of a page's entries that must be compared: their results do not stand, or legacy's row changed."""
+    legacy = legacy_fingerprints.digests([row_id for _, row_id, _, stands in page if stands and row_id is not None])
     return [
         pk
         for pk, row_id, seen, stands in page
@@ -240,31 +252,41 @@ def changed(page: list[Glance]) -> list[int]:
     ]
 
 
-def seen_now(ids: Iterable[int], rules: Rules) -> dict[int, Seen]:
-    """What the results of these entries are to be stored with, as their rows are now; before they are compared."""
+def fingerprints_now(ids: Iterable[int], rules: Rules) -> dict[int, Fingerprints]:
+    """
+    Return by id the digests that the results of entries are to be stored with, as the rows are now.
+
+    Read them before the rows are compared: a change in between then shows in the next run.
+    """
     wanted = bulk.numbers(ids)
     if not wanted:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT l.id, l.legacy_id, l.queue_name, {fingerprint.known(target_changing.digest())}"
-            f" FROM {_TABLE} l {target_changing.joins()} WHERE l.id IN ({wanted})"
+            f"SELECT l.id, l.legacy_id, l.queue_name, {fingerprint.known(target_fingerprints.digest())}"
+            f" FROM {_TABLE} l {target_fingerprints.joins()} WHERE l.id IN ({wanted})"
         )
         rows = cursor.fetchall()
-    legacy = legacy_changing.digests({legacy_id for _, legacy_id, *_ in rows if legacy_id is not None})
-    found: dict[int, Seen] = {}
+    legacy = legacy_fingerprints.digests({legacy_id for _, legacy_id, *_ in rows if legacy_id is not None})
+    found: dict[int, Fingerprints] = {}
     for pk, legacy_id, queue_name, target in rows:
         several = pk in found
         row = legacy.get(legacy_id or 0, "")
-        found[pk] = Seen(rules.of_queue(queue_name), row, fingerprint.UNKNOWN if several else target)
+        found[pk] = Fingerprints(rules.of_queue(queue_name), row, fingerprint.UNKNOWN if several else target)
     return found
 
 
 def settle(course_id: str, moment: datetime, horizon: timedelta, beat: Callable[[], None]) -> None:
     """
-    Settle what is final on both sides and has stayed as it is for longer than a late reply may take.
+    Settle the entries that are final on both sides and have not changed for longer than a late reply may take.
 
-    A page at a time: nobody who writes to the ledger waits for more. ``beat`` is called with every page.
+    It goes page by page, so that other writers to the ledger wait for no more than a page.
+
+    Args:
+        course_id: the course.
+        moment: now.
+        horizon: how long a late reply may take.
+        beat: called after every page; it may raise to stop.
     """
     legacy = Q(legacy_leg=Leg.NONE) | Q(legacy_state__in=_FINAL) | Q(legacy_leg=Leg.FAILED, legacy_id=None)
     target = Q(target_leg=Leg.NONE) | Q(target_state__in=_FINAL) | Q(history=True, echo=False)

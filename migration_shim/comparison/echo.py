@@ -1,8 +1,8 @@
 """
-Echo grading: legacy's stored reply goes into the copy through the very put_result path, without a grader.
+Echo grading: legacy's stored reply is stored on the copy through the same path as a grader's put_result.
 
-For courses whose graders cannot run twice, and for imported history. It proves the target's pipeline, not the grader:
-the ledger and every report mark it.
+It is for courses whose graders cannot run twice, and for imported history. It proves the target's pipeline, not the
+grader, so the ledger and every report mark it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..target import leases, results
 
 def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]], settings: ShimSettings) -> int:
     """
-    Give each ungraded copy legacy's reply, where legacy has one, and return how many were given one.
+    Give each ungraded copy legacy's reply, where legacy has one, and return how many copies got one.
 
     Args:
         entries: ledger entries with a shadow on the target.
@@ -34,7 +34,7 @@ def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]
         key = leases.lease_one(entry.target_submission_id or 0, settings)
         if key is None:
             continue
-        # Not settled any more: should this die before the result is stored, the next echo is to look here again.
+        # Not settled any more: if the process dies before the result is stored, the next echo looks here again.
         LedgerEntry.objects.filter(pk=entry.pk).update(echo=True, settled_at=None, seen="")
         entry.echo, entry.lease_key = True, key  # what the database has by now
         reply = results.Result(submission_id=entry.target_submission_id or 0, key=key, reply=row.grader_reply)

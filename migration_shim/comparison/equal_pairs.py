@@ -1,9 +1,9 @@
 """
-The short path of a comparison: pairs that are plainly equal are read, judged and stored without the rules.
+The short path of a comparison: pairs that are plainly equal are read, judged and stored without the full rules.
 
-Two statements read a batch, one of each server, and each row is read and parsed once. What the columns can say is asked
-of the servers (``OF_ENTRY``, ``legacy.fingerprints.PLAIN``), what the texts say of ``core/plain_pair.py``. Every other
-pair is left to ``pairs``, whose verdict this is for those that pass.
+Two statements read a batch, one on each server, and each row is read and parsed once. The servers check the columns
+(``OF_ENTRY``, ``legacy.fingerprints.PLAIN``), and ``core/plain_pair.py`` checks the texts. Every pair that fails a
+check is left to ``pairs``. Of those that pass, ``pairs`` would store the same result.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ..core.plain_pair import EqualOutcome, Pair
 from ..db import bulk, fingerprint
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
-from ..legacy import fingerprints as legacy_changing
+from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
 from ..target.fingerprints import CROWD, DUPLICATES, HAS_FILES, digest, joins
 from ..target.prediction import points_for
-from .candidates import DEPENDS_ON, Rules, Seen
-from .pairs import Job
+from .candidates import DEPENDS_ON, Fingerprints, Rules
+from .pairs import ComparisonContext
 
 _TABLE = LedgerEntry._meta.db_table
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out.
@@ -54,7 +54,7 @@ OF_ENTRY: dict[str, str] = {
 
 
 class _Row(NamedTuple):
-    """An entry with its target row, as the database has it."""
+    """An entry with its target row, as the database returns them."""
 
     depends_on: tuple[Any, ...]
     digest: str
@@ -68,38 +68,38 @@ class _Row(NamedTuple):
         return self.depends_on[_LEGACY_ID]
 
 
-def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
+def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[int]:
     """
-    Store what is plainly equal of these entries; give back the ids of all others, in their order.
+    Store the results of the entries that are plainly equal; return the ids of all others, in their order.
 
-    What somebody has changed since it was read is given back as well.
+    An entry that another session has changed since it was read is among the others.
     """
     moment = now()
     stamp = str(connection.ops.adapt_datetimefield_value(moment))  # once, and not for every row
-    ended_before = moment - timedelta(seconds=job.settings.late_reply_seconds)
-    latency = job.settings.grading_deadline_seconds * 1_000_000
+    ended_before = moment - timedelta(seconds=context.settings.late_reply_seconds)
+    latency = context.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
     entries = read(ids, moment, ended_before)
-    rows = legacy_changing.plain_rows((row.legacy_id for row in entries.values()), ended_before)
-    equal: dict[int, _Found] = {}
+    rows = legacy_fingerprints.plain_rows((row.legacy_id for row in entries.values()), ended_before)
+    equal: dict[int, _EqualPair] = {}
     for pk, row in entries.items():
         legacy = rows.get(row.legacy_id)
         if legacy is None:
             continue
         seen, header, body, reply, took, ended = legacy
         pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
-        verdict = plain_pair.equal(pair, known, job.styles.style(pair.queue_name), latency, points_for)
+        verdict = plain_pair.equal(pair, known, context.styles.style(pair.queue_name), latency, points_for)
         if verdict is None:
             continue
-        stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
+        stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
-        equal[pk] = _Found(row.depends_on, columns)
-    # In one transaction, however many: no grader's session has to do with what both systems have graded.
+        equal[pk] = _EqualPair(row.depends_on, columns)
+    # In one transaction, however many: no grader's session writes to rows that both systems have graded.
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 
-#: What must be under an entry's lock as it was when it was read.
+#: Columns of an entry that must be under its lock what they were when it was read.
 AS_READ = (*DEPENDS_ON, "divergences")
 _LEGACY_ID = AS_READ.index("legacy_id")
 _OF_PAIR = (
@@ -109,14 +109,14 @@ _OF_PAIR = (
     f" d.pullkey, d.grader_reply, d.points_possible, p.points_earned"
 )
 
-#: A copy that was written later bears the time of legacy's arrival, and no grader could have it before it was there.
+#: A copy that was written later has legacy's time of arrival, but no grader could have it before it was written.
 _BEGAN = "CASE WHEN l.copied_at > d.created_at THEN l.copied_at ELSE d.created_at END"
 
 
 def read(
     ids: Sequence[int], moment: datetime, ended_before: datetime, conditions: Mapping[str, str] = OF_ENTRY
 ) -> dict[int, _Row]:
-    """Those of the entries whose columns allow for it, with their target rows."""
+    """Return by id the entries whose columns meet all conditions, with their target rows."""
     if not ids:
         return {}
     took = fingerprint.microseconds(connection, _BEGAN, "d.status_time")
@@ -141,11 +141,11 @@ def read(
     }
 
 
-#: What is written of each; what all have in common stands in the statement.
+#: Columns that are written with a value of each entry; those of ``_SAME`` have one value for all.
 _COLUMNS = (
     *("legacy_correct", "legacy_score", "legacy_seconds", "target_correct", "target_score", "target_seconds"),
     *("target_graded_at", "payload_compared_at", "settled_at"),
-    *Seen._fields,
+    *Fingerprints._fields,
 )
 _SAME: dict[str, Any] = {
     "result": PairStatus.EQUAL,
@@ -157,14 +157,16 @@ _SAME: dict[str, Any] = {
 }
 
 
-class _Found(NamedTuple):
-    """A pair that is equal: what it was when it was read, and what is to be stored of it (``_COLUMNS``)."""
+class _EqualPair(NamedTuple):
+    """An equal pair: its entry's columns AS_READ, and the values to store in ``_COLUMNS``."""
 
     depends_on: tuple[Any, ...]
     columns: tuple[Any, ...]
 
 
-def _columns(pair: Pair, verdict: EqualOutcome, seen: Seen, row: _Row, settled_at: str | None) -> tuple[Any, ...]:
+def _columns(
+    pair: Pair, verdict: EqualOutcome, seen: Fingerprints, row: _Row, settled_at: str | None
+) -> tuple[Any, ...]:
     took = target_took = None
     if pair.is_timed and pair.took is not None and pair.target_took is not None:
         took, target_took = pair.took / 1e6, pair.target_took / 1e6
@@ -172,7 +174,7 @@ def _columns(pair: Pair, verdict: EqualOutcome, seen: Seen, row: _Row, settled_a
     return *verdict, took, *verdict, target_took, *ends, *seen
 
 
-#: By what an entry is counted beside what is stored of it; the first ``NEWS`` are empty where nobody has counted it.
+#: Further columns that an entry is counted by. The first ``NEWS`` are empty in an entry that was never counted.
 COUNTED = (
     *("bucket_id", "moved_at", "twin_submission_id", "purged_at", "learner_said"),
     *("course_id", "queue_name", "item_id", "arrived_at", "history", "leases", "echo", "points_possible"),
@@ -180,8 +182,8 @@ COUNTED = (
 NEWS = 5
 
 
-def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
-    """Store a batch; the ids of what was stored."""
+def _write(batch: dict[int, _EqualPair], moment: datetime) -> set[int]:
+    """Store a batch, and return the ids of the entries that were stored."""
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
     with transaction.atomic():
@@ -199,7 +201,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
 
 
 def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[int, int]:
-    """Count entries that nobody has counted yet; the bucket of each."""
+    """Count entries that were never counted, and return the bucket of each by its id."""
     alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     bins: Counter[Bin] = Counter()
     for pk, row in rows.items():
@@ -218,7 +220,7 @@ def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[i
 
 
 def _restored(columns: tuple[Any, ...]) -> dict[str, Any]:
-    """The columns of an entry as Django has them, for who counts by them."""
+    """Return the stored columns that are counted by, as Django's types."""
     found = {name: value for name, value in zip(_COLUMNS, columns, strict=True) if name in Row._fields}
     for name in ("target_graded_at", "payload_compared_at"):
         found[name] = datetime.fromisoformat(found[name]).replace(tzinfo=UTC)
@@ -226,5 +228,5 @@ def _restored(columns: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def day_of(value: datetime | str) -> date:
-    """The day of a time as the database has it, in UTC."""
+    """Return the day, in UTC, of a time as the database returns it."""
     return date.fromisoformat(value[:10]) if isinstance(value, str) else value.date()

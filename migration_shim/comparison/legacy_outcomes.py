@@ -1,4 +1,4 @@
-"""Legacy's side of ledger entries: what its rows say became of each submission, or had said before they were gone."""
+"""Legacy's side of ledger entries: what its rows say became of each submission, or said before they were removed."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class LegacySide:
 
     row: LegacyRow
     outcome: Outcome
-    #: The files' storage keys by original name, for whoever has to compare the files.
+    #: The files' storage keys by original name, for the comparison of files.
     keys: dict[str, str]
 
 
 def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict[int, LegacySide]:
     """
-    Legacy's side of these entries, by legacy id; what is not there is left out. At most three queries.
+    Return legacy's side of entries, by legacy id; rows that do not exist are left out. It takes three queries at most.
 
-    No row is stuck on legacy: XQueue offers one again whose grader has died, as often as it takes.
+    No row is ever stuck on legacy: XQueue offers a row again whose grader has died, as often as it takes.
     """
     storage = files.legacy_storage(settings)
     linked = {entry.legacy_id: entry for entry in entries if entry.legacy_id is not None}
@@ -58,7 +58,7 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
 
 
 def _beside(page: Iterable[LegacyRow], storage: files.Source) -> Iterator[ParsedRow]:
-    """The rows that share a callback with one of these, and are none of them."""
+    """Yield the rows outside of a page that share a callback with one of its rows."""
     for row in legacy_rows.siblings_outside(page):
         yield reading.read(row, storage)[0]
 
@@ -66,7 +66,7 @@ def _beside(page: Iterable[LegacyRow], storage: files.Source) -> Iterator[Parsed
 def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -> Outcome:
     state, row, copy = legacy_state(parsed, siblings), parsed.row, is_copy(parsed.row)
     graded = state is State.GRADED
-    # The same from two tabs at once is stored twice by XQueue, and is nobody's mistake.
+    # A submission that two tabs send at once is stored twice by XQueue; that is no fault.
     again = [
         other
         for other in siblings
@@ -78,7 +78,7 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
     if parsed.envelope is not None:
         identity = f"{parsed.envelope.body.anonymous_student_id} {parsed.envelope.callback.item_id}"
     elif copy and not entry.learner.startswith(RETIRED):
-        # A sink's callback names neither learner nor problem; what was sent for them is the entry's.
+        # A sink's callback names neither learner nor problem: take them from the entry.
         identity = f"{entry.learner} {entry.item_id}"
     return Outcome(
         state=state,
@@ -97,31 +97,31 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
 
 def was_refused(entry: LedgerEntry) -> bool:
     """
-    Whether the sender of a submission was told that legacy did not store it.
+    Tell whether the sender of a submission was told that legacy did not store it.
 
-    Where legacy has stored it for all that, the leg comes to say so, with a backfill or a handoff; its reason stays.
+    If legacy has stored it nevertheless, a backfill or a handoff corrects the leg; the leg's reason stays.
     """
     refused = entry.legacy_leg == Leg.FAILED or entry.legacy_reason == REFUSED
     return entry.authority == Authority.LEGACY and refused
 
 
 def vanished_side(entry: LedgerEntry) -> Outcome:
-    """Legacy's side of an entry whose row is not there: missing, or gone with what it had said, or lost."""
+    """Return legacy's side of an entry whose row does not exist: missing, gone with its last known outcome, or lost."""
     last_read = State(entry.legacy_state) if entry.legacy_state and entry.legacy_id is not None else None
     if last_read is State.GRADED and not entry.seen:
-        last_read = None  # a backfill saw that it was graded; nobody has read how
+        last_read = None  # a backfill saw that it was graded, but no run has read the grade
     state = state_of_vanished(last_read)
-    reply = read_again(entry.legacy_correct, entry.legacy_score) if last_read is State.GRADED else None
+    reply = reply_of_columns(entry.legacy_correct, entry.legacy_score) if last_read is State.GRADED else None
     remarks = Remarks(was=last_read if state is State.GONE else None, refused=was_refused(entry))
     return Outcome(state=state, reply=reply, arrived_at=entry.arrived_at, remarks=remarks)
 
 
-def kept(reply: Reply | None) -> tuple[bool | None, float | None]:
+def columns_of_reply(reply: Reply | None) -> tuple[bool | None, float | None]:
     """
-    ``correct`` and ``score`` of a reply as the ledger keeps them; ``read_again`` is the way back.
+    Return (correct, score) of a reply as the ledger's columns hold them; ``reply_of_columns`` is the inverse.
 
-    No database holds what is not a number. An invalid reply has neither; one that CAPA fails on has a score and no
-    ``correct``.
+    An invalid reply has neither. A reply that CAPA fails on has a score and no ``correct``. A score that is no number
+    becomes None, because no database holds it.
     """
     if reply is None or reply.kind is ReplyKind.INVALID:
         return None, None
@@ -133,8 +133,8 @@ def kept(reply: Reply | None) -> tuple[bool | None, float | None]:
     return reply.correct, min(score, sys.float_info.max)
 
 
-def read_again(correct: bool | None, score: float | None) -> Reply:
-    """The reply of which ``kept`` has made these two."""
+def reply_of_columns(correct: bool | None, score: float | None) -> Reply:
+    """Return the reply that ``columns_of_reply`` has turned into these two values."""
     if correct is None:
         return Reply(kind=ReplyKind.INVALID if score is None else ReplyKind.RAISES)
     if score is None:

@@ -1,5 +1,4 @@
-"""How far legacy's rows have been linked: whether the table is still the one that was walked, and what is to be read
-once more."""
+"""How far legacy's rows are linked, whether the table still is the same one, and which rows must be read again."""
 
 from __future__ import annotations
 
@@ -16,33 +15,33 @@ from ..models import Checkpoint
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "link"
-#: Rows whose file names could not be read, that are kept for another try, and for how long.
+#: How many rows with unreadable file names are kept for another try, and for how long.
 AGAIN, AGAIN_FOR = 1000, timedelta(days=7)
-#: After so many in a row none of them is tried any more in this run: each may take a timeout.
+#: After so many failures in a row no more of them are tried in this run: each may take a timeout.
 GIVE_UP = 5
 
 
 def position() -> Checkpoint:
     """
-    Where the walk stands.
+    Return the linker's checkpoint.
 
     Raises:
-        LegacyReplaced: what has these ids now was never walked over.
+        LegacyReplaced: XQueue's table is not the one that was scanned: the rows with these ids are others.
     """
     checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
     newest, last = checkpoint.plan.get("arrived"), legacy_rows.newest(upto=checkpoint.last_id)
-    # Every row up to here has been seen. Retention takes rows away, and ids never come back: a row that arrived after
-    # all that were seen is another table's.
+    # Every row up to here has been seen. Retention removes rows, and ids are never used again: a row here that arrived
+    # after all that were seen is another table's.
     if newest and last is not None and last.arrival_time > datetime.fromisoformat(newest):
         raise LegacyReplaced(last.id, checkpoint.last_id)
     return checkpoint
 
 
-def saw(checkpoint: Checkpoint, arrived: datetime | None) -> None:
+def note_arrival(checkpoint: Checkpoint, arrived: datetime | None) -> None:
     """
-    Remember when the newest row seen arrived. What a return has inserted bears the time of its first arrival.
+    Remember when the newest row seen so far arrived. A row that a return inserted has the time of its first arrival.
 
-    None where retention has just taken what was to be seen.
+    ``arrived`` is None where retention has just removed the rows of the page.
     """
     if arrived is None:
         return
@@ -50,14 +49,14 @@ def saw(checkpoint: Checkpoint, arrived: datetime | None) -> None:
     checkpoint.plan["arrived"] = max(arrived, datetime.fromisoformat(newest) if newest else arrived).isoformat()
 
 
-def kept(checkpoint: Checkpoint) -> list[int]:
-    """The rows that are to be tried again, those that wait for longest first."""
+def rows_to_retry(checkpoint: Checkpoint) -> list[int]:
+    """Return the ids of the rows to try again, the longest waiting first."""
     again = checkpoint.counts.get("again", {})
     return [int(row_id) for row_id in sorted(again, key=lambda row_id: (again[row_id], int(row_id)))]
 
 
-def keep(checkpoint: Checkpoint, *, unread: Iterable[int], done: Iterable[int] = ()) -> None:
-    """Keep rows for another try, and forget those that are done with; what has waited for too long is said."""
+def keep_for_retry(checkpoint: Checkpoint, *, unread: Iterable[int], done: Iterable[int] = ()) -> None:
+    """Keep the ``unread`` rows for another try, drop the ``done`` ones, and log those that have waited too long."""
     again, moment = dict(checkpoint.counts.get("again", {})), now()
     for row_id in done:
         again.pop(str(row_id), None)
@@ -72,7 +71,7 @@ def keep(checkpoint: Checkpoint, *, unread: Iterable[int], done: Iterable[int] =
     checkpoint.counts["again"] = again
 
 
-def forget() -> None:
-    """Let the next walks begin at the first row."""
+def restart_scans() -> None:
+    """Let the next linking and the next backfills begin at the first row."""
     Checkpoint.objects.filter(name=CHECKPOINT).update(last_id=0, plan={}, counts={}, updated_at=now())
     Checkpoint.objects.filter(name__startswith="backfill:").update(last_id=0, updated_at=now())

@@ -1,4 +1,4 @@
-"""Linking: new legacy rows meet their ledger entries, by the digests."""
+"""Linking: new legacy rows are matched with their ledger entries, by their digests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from ..core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..core.identity import FENCE, in_sample
 from ..core.wire import parse_header
 from ..db import bulk
-from ..ledger import entries as ledger
-from ..legacy import files, primary
-from ..legacy import reading as plan
+from ..ledger import entries as ledger_entries
+from ..legacy import files, primary, reading
 from ..legacy import rows as legacy_rows
 from ..models import Checkpoint, CoursePhase, LedgerEntry
 from ..runs.control import Control
@@ -27,22 +26,26 @@ PAGE = 500
 
 def link_new_rows(settings: ShimSettings, control: Control) -> None:
     """
-    Walk the legacy rows since the last walk, and link each to its entry.
+    Read the legacy rows that are new since the last call, and link each to its ledger entry.
 
-    A row of a course in shadow that the router left no entry for, older than the overlap, gets one, and is owed its
-    copy; so does one that came while the course's target was authoritative (``wrong_side``). The checkpoint never
-    passes the overlap: ids commit out of order. A row whose file names cannot be read for now is kept for the next
-    runs. ``control`` is asked before every page.
+    A row without an entry gets one if it is older than the overlap and of a course in shadow: then it is owed its copy.
+    A row that arrived while the course's target was authoritative gets one too (``wrong_side``). The checkpoint never
+    passes the overlap, because ids commit out of order. A row whose file names cannot be read now is kept for the next
+    runs.
+
+    Args:
+        settings: the settings in force.
+        control: asked before every page whether to stop.
 
     Raises:
         Stopped: with the reason.
-        LegacyReplaced: XQueue's table is another one than was walked over.
+        LegacyReplaced: XQueue's table is not the one that was read before.
     """
     storage = files.legacy_storage(settings)
     checkpoint = link_position.position()
     clock = legacy_rows.clock()
     seen = primary.seen_until(clock)
-    # The router writes its own entry, a moment after legacy has the row: one that is older it has not written.
+    # The router writes its own entry a moment after legacy has the row. For an older row it has written none.
     before = clock - timedelta(seconds=settings.overlap_seconds)
     _link_again(checkpoint, storage, settings, control, before)
     safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, seen, after=checkpoint.last_id)
@@ -58,34 +61,34 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
             if (identity := plain_identity(row)) is not None and identity not in plain:
                 plain[identity] = row
                 continue
-            one, later = plan.read_for_now(row, storage)
+            one, later = reading.read_for_now(row, storage)
             (unread if later else parsed).append(one)
         with transaction.atomic():
-            # Runs of two courses may walk at once: here they take turns, and each sees what the other has linked.
+            # Runs of two courses may link at once. Here they take turns, and each sees what the other has linked.
             checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
-            parsed += [plan.read(row, storage)[0] for row in _link_plain(plain)]
+            parsed += [reading.read(row, storage)[0] for row in _link_plain(plain)]
             _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
-            link_position.saw(checkpoint, arrived)
-            link_position.keep(checkpoint, unread=[one.row.id for one in unread])
+            link_position.note_arrival(checkpoint, arrived)
+            link_position.keep_for_retry(checkpoint, unread=[one.row.id for one in unread])
             checkpoint.last_id = max(checkpoint.last_id, min(page[-1], safe))
             checkpoint.save()
 
 
 def _unlinked(page: list[int]) -> list[int]:
-    """The rows of a page, by id, that no entry has yet: of what an import has linked nothing is read again."""
+    """Return the ids of a page that no entry is linked to yet: rows that an import has linked are not read again."""
     linked = {row_id for (row_id,) in bulk.select(LedgerEntry, ("legacy_id",), legacy_id=page)}
     return [row_id for row_id in page if row_id not in linked]
 
 
 def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:
     """
-    Link the rows, by identity, of which an unlinked entry is waiting; give back the others.
+    Link the rows, given by identity, that have an unlinked entry; return the others.
 
-    These are nearly all: the router leaves an entry for each of its submissions, and never learns the row's id.
+    Nearly all rows have one: the router leaves an entry for each of its submissions, and never learns the row's id.
     """
     wanted = ("identity", "id", "legacy_id", "move")
-    # Looked for without a lock, and locked by id: InnoDB would lock the places of identities that are not there too,
-    # where a learner's submission is about to be inserted, and wait for an import that is just inserting one.
+    # Found without a lock, then locked by id. InnoDB would also lock the gaps of identities that do not exist, into
+    # which a learner's submission may be inserted, and would wait for an import that is just inserting one.
     ids = [pk for (pk,) in bulk.select(LedgerEntry, ("id",), identity=list(rows))]
     there = bulk.select(LedgerEntry, wanted, lock=True, id=ids)
     found = {identity: pk for identity, pk, legacy_id, move in there if legacy_id is None and move == Move.NONE}
@@ -97,14 +100,14 @@ def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:
 def _link_again(
     checkpoint: Checkpoint, storage: files.Source, settings: ShimSettings, control: Control, before: datetime
 ) -> None:
-    """Try the rows once more whose file names could not be read when their turn was."""
-    ids, astray = link_position.kept(checkpoint), 0
+    """Try again to link the rows whose file names could not be read before."""
+    ids, astray = link_position.rows_to_retry(checkpoint), 0
     if not ids:
         return
     rows, parsed = legacy_rows.by_id(ids), []
     for row in (rows[row_id] for row_id in ids if row_id in rows):
         control.check()
-        one, later = plan.read_for_now(row, storage)
+        one, later = reading.read_for_now(row, storage)
         astray = astray + 1 if later else 0
         if not later:
             parsed.append(one)
@@ -114,16 +117,16 @@ def _link_again(
         checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
         _link_page(parsed, settings, before)
         gone = [row_id for row_id in ids if row_id not in rows]
-        link_position.keep(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
+        link_position.keep_for_retry(checkpoint, unread=(), done=[*gone, *(one.row.id for one in parsed)])
         checkpoint.save()
 
 
 def relink() -> int:
     """
-    Let every row be linked anew: XQueue's table was made anew or restored. How many entries have lost their row.
+    Have every row linked anew, after XQueue's table was made anew or restored; return how many entries lost their row.
 
-    An entry whose row is not there by that id any more keeps the id with a minus sign, which no row has: what it had
-    said of itself stands, as of a row that retention has taken, and one that had no outcome is lost.
+    An entry whose row does not have its id any more keeps the id with a minus sign, which no row has. Its last known
+    outcome stands, as after retention; an entry without an outcome is lost.
     """
     storage, after, lost = files.legacy_storage(load()), 0, 0
     while page := list(LedgerEntry.objects.filter(id__gt=after, legacy_id__gt=0).order_by("id")[:PAGE]):
@@ -132,7 +135,7 @@ def relink() -> int:
         astray = [entry.pk for entry in page if not _is_row_of(rows.get(entry.legacy_id or 0), entry, storage)]
         changed = LedgerEntry.objects.filter(pk__in=astray, legacy_id__gt=0)
         lost += changed.update(legacy_id=0 - F("legacy_id"), seen="")
-    link_position.forget()
+    link_position.restart_scans()
     return lost
 
 
@@ -141,7 +144,7 @@ def _is_row_of(row: LegacyRow | None, entry: LedgerEntry, storage: files.Source)
         return False
     if is_copy(row):
         return parse_header(row.xqueue_header).lms_key.removeprefix(FENCE) == entry.identity
-    digests = plan.read(row, storage)[0].digests
+    digests = reading.read(row, storage)[0].digests
     return row.xqueue_header == entry.raw_header or (digests is not None and digests.identity == entry.identity)
 
 
@@ -153,7 +156,7 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings, before: datetime) 
     shadowed: dict[str, datetime] = dict(
         CoursePhase.objects.filter(phase=Phase.SHADOW).values_list("course_id", "since")
     )
-    logs = _logs_of([row for row in parsed if row.digests and row.digests.identity not in entries], settings)
+    logs = _phase_logs([row for row in parsed if row.digests and row.digests.identity not in entries], settings)
     taken = legacy_rows.by_id(entry.legacy_id for entry in entries.values() if entry.legacy_id is not None)
     for row in parsed:
         assert row.digests is not None and row.envelope is not None
@@ -171,23 +174,23 @@ def _link_page(page: list[ParsedRow], settings: ShimSettings, before: datetime) 
                 _note(entry, row.row.id)
             continue
         if row.row.arrival_time >= before:
-            continue  # its door may be about to write the entry; the checkpoint has not passed it
+            continue  # the router may be about to write the entry; the checkpoint has not passed the row
         if (phase := logs.target_phase_of(row)) and (entry := wrong_side.record(row, phase, settings)):
             entries[row.digests.identity] = entry
 
 
-def _logs_of(rows: list[ParsedRow], settings: ShimSettings) -> wrong_side.Logs:
+def _phase_logs(rows: list[ParsedRow], settings: ShimSettings) -> wrong_side.PhaseLogs:
     courses = {row.envelope.callback.course_id for row in rows if row.envelope is not None}
-    return wrong_side.Logs(courses, settings)
+    return wrong_side.PhaseLogs(courses, settings)
 
 
 def _note(entry: LedgerEntry, row_id: int) -> None:
-    """Write a link down, and have the entry compared again, whether it is settled or not."""
+    """Store a link, and have the entry compared again, even if it was settled."""
     LedgerEntry.objects.filter(pk=entry.pk, move=Move.NONE).update(legacy_id=row_id, settled_at=None, seen="")
 
 
 def _link_reverse(page: list[LegacyRow]) -> None:
-    """Reverse shadows carry the identity of their submission in place of a learner's key."""
+    """Link reverse shadows, whose header has the identity of their submission in place of a learner's key."""
     rows = {parse_header(row.xqueue_header).lms_key.removeprefix(FENCE): row for row in page}
     for entry in LedgerEntry.objects.filter(identity__in=rows, authority=Authority.TARGET, move=Move.NONE):
         if entry.legacy_id is None or entry.legacy_id < rows[entry.identity].id:
@@ -195,25 +198,25 @@ def _link_reverse(page: list[LegacyRow]) -> None:
 
 
 def _is_wanted(row: ParsedRow, shadowed: dict[str, datetime], settings: ShimSettings) -> bool:
-    """Whether a row is one of those that are copied: of a learner of the sample, and from after the step to shadow."""
+    """Tell whether a row is to be copied: it arrived after the step to shadow, from a learner of the sample."""
     assert row.envelope is not None
     course_id = row.envelope.callback.course_id
     since = shadowed.get(course_id)
-    # By the clocks of two systems: a row from just before the step may get an entry too, and then its copy.
+    # Two systems' clocks are compared: a row from just before the step may get an entry, and so its copy, too.
     if since is None or row.row.arrival_time < since:
         return False
     return in_sample(row.envelope.body.anonymous_student_id, settings.sample_of(course_id))
 
 
 def _better(row: LegacyRow, held: LegacyRow) -> bool:
-    """Of the rows of one identity, the newest unretired one is the submission's, else the newest."""
+    """Tell whether ``row`` is more likely the submission's than ``held``: the newest unretired one, else the newest."""
     return (not row.retired, row.id) > (not held.retired, held.id)
 
 
 def _adopted(parsed: ParsedRow) -> LedgerEntry:
-    """An entry for a row that has none; somebody else's, if one was quicker."""
+    """Return a new entry for a row that has none, or the entry of another session that was quicker."""
     assert parsed.envelope is not None and parsed.digests is not None
-    entry = ledger.new_entry(
+    entry = ledger_entries.new_entry(
         parsed.envelope,
         parsed.digests,
         phase=Phase.SHADOW,

@@ -1,4 +1,4 @@
-"""Comparing a batch of ledger entries: both sides read, and the pure rules asked."""
+"""The comparison of a batch of ledger entries: both sides are read, and ``core/compare.py`` judges each pair."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..core.wire import parse_header
 from ..models import KnownDifference, LedgerEntry
 from ..target.outcomes import TargetSide, sides
 from . import echo, wrong_side
-from . import results as comparison_results
-from .candidates import Seen
+from .candidates import Fingerprints
 from .legacy_outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
-from .score_styles import Styles
+from .results import PairResult, store_results
+from .score_styles import ScoreStyles
 
 _ALIVE = (State.QUEUED, State.PULLED, State.STUCK, State.GRADED)
 _ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}
@@ -32,32 +32,32 @@ _BOTH = {DivergenceClass.DOUBLE_AUTHORITY: "both systems have it for real"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What the batches of one run share."""
+class ComparisonContext:
+    """What all batches of one run share: ``register`` are the known differences in force for the course."""
 
     settings: ShimSettings
-    styles: Styles
+    styles: ScoreStyles
     register: list[KnownDifference]
 
 
 def echo_entries(entries: list[LedgerEntry], settings: ShimSettings) -> int:
-    """Feed ungraded shadows legacy's own replies; how many were. The entries have to be read again then."""
+    """Feed legacy's replies to ungraded shadows; return how many. Entries must be read again if any were fed."""
     rows = {row_id: (side.outcome.state, side.row) for row_id, side in legacy_sides(entries, settings).items()}
     return echo.feed(entries, rows, settings)
 
 
-def compare_entries(entries: list[LedgerEntry], seen: dict[int, Seen], job: Job) -> None:
+def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], context: ComparisonContext) -> None:
     """
-    Compare some entries and store what changed.
+    Compare entries and store the results that changed.
 
-    The number of statements does not depend on how many entries there are, files apart.
+    The number of statements does not depend on the number of entries, except for files.
 
     Args:
         entries: the entries.
-        seen: what their results are to be stored with: read before the rows of both sides.
-        job: what the run wants.
+        seen: the digests that their results are to be stored with, by id; read before the rows of both sides.
+        context: what the batches of the run share.
     """
-    settings, moment = job.settings, now()
+    settings, moment = context.settings, now()
     lease_limit = timedelta(seconds=settings.lease_seconds * settings.lease_limit)
     stuck_before = moment - max(lease_limit, timedelta(seconds=settings.grading_deadline_seconds))
     legacy_side = legacy_sides(entries, settings)
@@ -72,7 +72,7 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, Seen], job: Job)
         legacy, target = legacy_side.get(entry.legacy_id or 0), target_side.get(entry.target_submission_id or 0)
         one = legacy.outcome if legacy else vanished_side(entry)
         other = _target_outcome(entry, target, newer, late, overlapping)
-        result = _result(entry, one, other, moment, job)
+        result = _result(entry, one, other, moment, context)
         extra = _proofs(entry, one, target)
         payload_at = entry.payload_compared_at
         if result.status is not PairStatus.NONE:
@@ -82,29 +82,29 @@ def compare_entries(entries: list[LedgerEntry], seen: dict[int, Seen], job: Job)
         if extra:
             result = replace(result, status=PairStatus.DIVERGED, divergences={**result.divergences, **extra})
         results.append(
-            comparison_results.Found(
-                entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at
-            )
+            PairResult(entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at)
         )
-    comparison_results.store(results, job.register, moment, timedelta(seconds=settings.late_reply_seconds))
+    store_results(results, context.register, moment, timedelta(seconds=settings.late_reply_seconds))
 
 
-def _result(entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, job: Job) -> Comparison:
+def _result(
+    entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, context: ComparisonContext
+) -> Comparison:
     stored_after_all = legacy.remarks is not None and legacy.remarks.refused and legacy.state is not State.MISSING
     one_sided = Leg.NONE in (entry.legacy_leg, entry.target_leg) and not stored_after_all
     if one_sided or (entry.history and not entry.echo):
-        # No second side to compare with: not wanted, refused, or not echoed yet.
+        # There is no second side to compare with: it is not wanted, was refused, or is not echoed yet.
         return Comparison(status=PairStatus.NONE, divergences={})
-    settings, queue_name = job.settings, entry.queue_name
+    settings, queue_name = context.settings, entry.queue_name
     timed = entry.origin == Origin.ROUTER and not entry.echo
     patience = Patience(
         presence=timedelta(seconds=settings.presence_grace_seconds),
         grading=timedelta(seconds=settings.grading_deadline_seconds),
-        observed=job.styles.usual_time(queue_name),
+        observed=context.styles.usual_time(queue_name),
         latency=timedelta(seconds=settings.grading_deadline_seconds) if timed else None,
         moved_at=entry.moved_at if entry.move != Move.NONE else None,
     )
-    return compare(legacy, target, moment, patience, job.styles.style(queue_name))
+    return compare(legacy, target, moment, patience, context.styles.style(queue_name))
 
 
 def _target_outcome(
@@ -128,8 +128,10 @@ def _target_outcome(
 
 def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[int]]:
     """
-    Of all attempts at the inputs of these entries: those that have a newer one, those handed out too late, and those
-    beside which the learner made another one.
+    Return three sets of ids, from all attempts at the inputs of the given entries.
+
+    They are: attempts that have a newer one; attempts that were handed out after a newer one; and attempts within STALL
+    of which the learner made another one.
     """
     keys = {entry.input_key for entry in entries if entry.input_key}
     columns = ("input_key", "pk", "arrived_at", "leased_at", "leases", "superseded_at", "target_leg", "echo")
@@ -144,7 +146,7 @@ def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[i
         for one, other in pairwise(rows):
             if other[1] - one[1] <= STALL:
                 overlapping |= {one[0], other[0]}
-        # An echo comes in no order, and of a row that was leased more than once only the last hand-out is known: a dead
+        # Echoes come in no order. Of a row that was leased more than once only the last hand-out is known, and a dead
         # grader is no disorder.
         late |= overtaken(
             (pk, arrived, leased if leases == 1 and not echoed else None)
@@ -155,15 +157,15 @@ def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[i
 
 
 def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> dict[DivergenceClass, str]:
-    """What must never be: a copy without the whole fence, both systems at work for real, the wrong endpoint."""
+    """Return what must never be: a copy without the whole fence, a row that both systems grade, the wrong endpoint."""
     found: dict[DivergenceClass, str] = {}
     if entry.authority == Authority.LEGACY and target is not None:
         own_queue = target.queue_name != entry.queue_name
         own_key = not entry.raw_header or target.queue_key != parse_header(entry.raw_header).lms_key
-        # A half fence is counted once, with those that no entry knows.
+        # A half fence is counted elsewhere, together with leaks that have no ledger entry.
         if not (target.half_fenced or (target.fenced and own_queue and own_key)):
             found |= _LEAK
-    # A row on its way back is the target's on record until legacy has it, and fenced there.
+    # A row on its way back is the target's on record until legacy has it; on the target it is fenced.
     theirs = entry.authority == Authority.TARGET and entry.move != Move.RETURNING
     if entry.double_authority or (theirs and not legacy.copy and legacy.state in _ALIVE):
         found |= _BOTH
@@ -173,6 +175,6 @@ def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> d
 
 
 def _handed_out_elsewhere(entry: LedgerEntry, target: TargetSide) -> bool:
-    """Whether a grader got the row from upstream's endpoint: its key is then none that the watcher seam gave out."""
+    """Tell whether a grader got the row from upstream's endpoint: then its key is not the watcher seam's."""
     handed_out = target.outcome.state in (State.PULLED, State.GRADED, State.STUCK)
     return handed_out and bool(target.pullkey) and target.pullkey != entry.lease_key

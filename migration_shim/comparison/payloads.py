@@ -1,4 +1,4 @@
-"""What the two sides of a batch of entries would hand the grader, as far as it can be read."""
+"""The comparison of payloads: what each of the two systems would hand a grader, as far as it can be read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from ..target import reader
 from .legacy_outcomes import LegacySide
 
 _CLASSES = (DivergenceClass.PAYLOAD, DivergenceClass.FILES, DivergenceClass.IDENTITY)
-Found = dict[DivergenceClass, str]
+Differences = dict[DivergenceClass, str]
 
 
 class Payloads:
     """
-    The payloads of some entries. What was found once holds when it cannot be looked at again: legacy's row is gone, or
-    the residue is purged. Files are read once a submission.
+    The payloads of some entries.
+
+    A difference found once stands where it cannot be checked again: legacy's row is gone, or the residue was purged.
+    The files of a submission are read only once.
     """
 
     def __init__(self, entries: Iterable[LedgerEntry], settings: ShimSettings) -> None:
@@ -32,19 +34,19 @@ class Payloads:
         ids = [entry.target_submission_id for entry in entries if entry.target_submission_id is not None]
         self.answers = reader.answers(ids)
         self.with_files = reader.with_files(ids)
-        self.before: dict[int, Found] = defaultdict(dict)
+        self.before: dict[int, Differences] = defaultdict(dict)
         rows = Divergence.objects.filter(entry__in=[entry.pk for entry in entries if entry.divergences])
         for entry_id, klass, what in rows.filter(klass__in=_CLASSES).values_list("entry_id", "klass", "what"):
             self.before[entry_id][DivergenceClass(klass)] = what
 
-    def compare(self, entry: LedgerEntry, legacy: LegacySide | None, *, held: bool) -> tuple[Found, bool]:
+    def compare(self, entry: LedgerEntry, legacy: LegacySide | None, *, held: bool) -> tuple[Differences, bool]:
         """
-        The differences of one entry, and whether its payload could be compared as a whole.
+        Return the differences of one entry, and whether its whole payload could be compared.
 
         Args:
             entry: the entry.
-            legacy: legacy's side, if its row is there.
-            held: whether the target's row is there.
+            legacy: legacy's side, if its row exists.
+            held: whether the target's row exists.
         """
         before = self.before.get(entry.pk, {})
         if legacy is None or not held or not (entry.raw_header or entry.student_info):

@@ -1,9 +1,9 @@
 """
-The short path of pairs that a newer attempt of the learner has replaced on both sides before anybody graded them.
+The short path of pairs that a newer attempt of the learner has replaced on both sides before they were graded.
 
-Read, judged and stored as those that are plainly equal (``equal_pairs``), after them and of what they have left. Such a
-result may follow from a neighbour's row, so it is looked at again until it is settled, which goes by the time of its
-last change: nothing is written where nothing has changed.
+They are read, judged and stored as plainly equal ones are (``equal_pairs``), and after those. Such a result may follow
+from a neighbour's row, so it is looked at again until it is settled. It settles by the time of its last change: so
+nothing is written where nothing has changed.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ..core.plain_pair import Pair
 from ..db import bulk
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
-from ..legacy import fingerprints as legacy_changing
+from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
 from . import equal_pairs
-from .candidates import Rules, Seen
+from .candidates import Fingerprints, Rules
 from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
-from .pairs import Job
+from .pairs import ComparisonContext
 
-#: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. In
-#: which order attempts were handed out is nobody's concern once one of them is superseded.
+#: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. The
+#: order in which attempts were handed out does not matter once one of them is superseded.
 OF_ENTRY: dict[str, str] = {
     name: condition
     for name, condition in equal_pairs.OF_ENTRY.items()
@@ -57,28 +57,28 @@ _SAME: dict[str, Any] = {
     "target_seconds": None,
     "target_graded_at": None,
 }
-_COLUMNS = ("payload_compared_at", *Seen._fields)
+_COLUMNS = ("payload_compared_at", *Fingerprints._fields)
 _SAME_COUNTED = {name: value for name, value in _SAME.items() if name in buckets.COLUMNS}
 
 
-class _Found(NamedTuple):
-    """A pair that is equal: what it was when it was read, and what is to be stored of it (``_COLUMNS``)."""
+class _ReplacedPair(NamedTuple):
+    """A pair replaced on both sides: its entry's columns AS_READ, and the values to store in ``_COLUMNS``."""
 
     depends_on: tuple[Any, ...]
     columns: tuple[str, ...]
 
 
-def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
+def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[int]:
     """
-    Store what was plainly replaced on both sides of these entries; give back the ids of all others, in their order.
+    Store the results of the entries that were plainly replaced on both sides; return the ids of all others, in order.
 
-    What somebody has changed since it was read is given back as well.
+    An entry that another session has changed since it was read is among the others.
     """
     moment, known = now(), hosts.known()
     entries = equal_pairs.read(ids, moment, moment, OF_ENTRY)
     legacy_ids = (row.legacy_id for row in entries.values())
-    rows = legacy_changing.plain_rows(legacy_ids, moment, legacy_changing.REPLACED)
-    equal: dict[int, _Found] = {}
+    rows = legacy_fingerprints.plain_rows(legacy_ids, moment, legacy_fingerprints.REPLACED)
+    equal: dict[int, _ReplacedPair] = {}
     for pk, row in entries.items():
         legacy = rows.get(row.legacy_id)
         if legacy is None:
@@ -86,14 +86,14 @@ def store(ids: Sequence[int], job: Job, rules: Rules) -> list[int]:
         seen, header, body, reply, took, _ = legacy
         pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
         if plain_pair.is_replaced(pair, known):
-            stored_with = Seen(rules.of_queue(pair.queue_name), seen, row.digest)
-            equal[pk] = _Found(row.depends_on, (row.payload_compared_at, *stored_with))
+            stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
+            equal[pk] = _ReplacedPair(row.depends_on, (row.payload_compared_at, *stored_with))
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 
-def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
-    """Store what has changed of a batch; the ids of all that were as they were read, changed or not."""
+def _write(batch: dict[int, _ReplacedPair], moment: datetime) -> set[int]:
+    """Store the results that have changed; return the ids of all entries that are as they were read."""
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
     with transaction.atomic():
@@ -114,7 +114,7 @@ def _write(batch: dict[int, _Found], moment: datetime) -> set[int]:
 
 
 def _stands(row: tuple[Any, ...], columns: tuple[str, ...]) -> bool:
-    """Whether an entry is counted, and says already what was found. When its payload was compared first is kept."""
+    """Tell whether an entry is counted and holds these values already; the time of payload comparison is kept."""
     bucket_id, stored = row[0], row[len(COUNTED) :]
     compared_at, *seen = stored[len(_SAME) :]
     same = stored[: len(_SAME)] == tuple(_SAME.values()) and seen == [*columns[1:]]
@@ -122,7 +122,7 @@ def _stands(row: tuple[Any, ...], columns: tuple[str, ...]) -> bool:
 
 
 def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[int, int]:
-    """Count entries that nobody has counted yet; the bucket of each."""
+    """Count entries that were never counted, and return the bucket of each by its id."""
     alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for pk, (course_id, queue_name, item_id, arrived_at, history, leases, echo, _) in rows.items():
         flags = replaced_flags(echo=echo, history=history, leased=leases)

@@ -1,4 +1,4 @@
-"""Writing the results of a comparison down: on the entries and as divergences, and only what changed."""
+"""The results of a comparison are stored here, on the entries and as divergences; only what changed is written."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..db import bulk, bulk_insert, text_columns
 from ..db.retry import on_contention
 from ..ledger import buckets, known_differences, permits
 from ..models import Divergence, KnownDifference, LedgerEntry
-from .candidates import DEPENDS_ON, Seen
-from .legacy_outcomes import kept
+from .candidates import DEPENDS_ON, Fingerprints
+from .legacy_outcomes import columns_of_reply
 
-#: Entries written in one transaction: graders' sessions write to the same rows, and wait for no more than this.
+#: Entries written in one transaction: graders' sessions write to the same rows, and must not wait for more.
 BATCH = 200
 _STORED = (
     "result",
@@ -37,37 +37,39 @@ _STORED = (
     "target_graded_at",
     "payload_compared_at",
     "double_authority",
-    *Seen._fields,
+    *Fingerprints._fields,
 )
-#: Those of them that an entry is counted by. The others it is counted by are as they are under its lock.
+#: Those of them that an entry is counted by. The other columns it is counted by are read under its lock.
 _COUNTED = tuple(name for name in _STORED if name in buckets.COLUMNS)
 _DIVERGENCE = ("entry_id", "course_id", "klass", "what", "found_at", "known_id", "cured_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What was found of one entry."""
+class PairResult:
+    """The result of one pair: its entry, the verdict, both outcomes, and the digests of what was compared."""
 
     entry: LedgerEntry
     result: Comparison
     legacy: Outcome
     target: Outcome
-    seen: Seen
+    seen: Fingerprints
     payload_at: datetime | None
 
 
-def store(results: Iterable[Found], register: list[KnownDifference], moment: datetime, horizon: timedelta) -> None:
+def store_results(
+    results: Iterable[PairResult], register: list[KnownDifference], moment: datetime, horizon: timedelta
+) -> None:
     """
-    Store what changed.
+    Store the results that changed.
 
-    An entry that somebody else has changed since it was read (a grader, a handoff, a link) keeps what it has: what was
+    An entry that another session (a grader, a handoff, a link) has changed since it was read keeps its result: what was
     compared is not what is there now, and the next run compares it again.
 
     Args:
-        results: what was found of each entry.
+        results: the result of each entry.
         register: the known differences in force for the course.
         moment: now.
-        horizon: how long a late reply may take; what is final for longer is settled at once.
+        horizon: how long a late reply may take; entries that are final for longer are settled at once.
     """
     changed = []
     for one in results:
@@ -84,7 +86,7 @@ def store(results: Iterable[Found], register: list[KnownDifference], moment: dat
         on_contention(functools.partial(_write, changed[start : start + BATCH], moment))
 
 
-Changed = tuple[Found, dict[DivergenceClass, KnownDifference | None], tuple]
+Changed = tuple[PairResult, dict[DivergenceClass, KnownDifference | None], tuple]
 
 
 def _write(batch: list[Changed], moment: datetime) -> None:
@@ -113,7 +115,7 @@ def _write(batch: list[Changed], moment: datetime) -> None:
 def _count(
     entries: list[LedgerEntry], now_there: dict[int, buckets.CountedEntry], found: list[Divergence]
 ) -> buckets.Changes:
-    """Give each entry its bucket; what that makes of the counters is to be written last in the transaction."""
+    """Give each entry its bucket; return the changes of the counters, to be written last in the transaction."""
     changes = buckets.Changes()
     differences: dict[int, dict[str, int | None]] = defaultdict(dict)
     for row in found:
@@ -128,10 +130,10 @@ def _count(
 
 def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
     """
-    What is on record of these entries that only a signed cure ends, signed for or not.
+    Return by entry the recorded divergences that only a signed cure ends, whether signed for or not.
 
-    The entries' locks are enough: the first plain read after them sees what is there now. Locks of rows that are not
-    there would be gaps, in which two workers block each other.
+    The entries' locks are enough: the first plain read after them sees the newest rows. Locks of rows that do not exist
+    would be on gaps, in which two workers block each other.
     """
     found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
     for row in Divergence.objects.filter(entry__in=[entry.pk for entry in entries], klass__in=GRAVE):
@@ -140,16 +142,16 @@ def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Diverg
 
 
 def _divergences(
-    one: Found,
+    one: PairResult,
     covers: dict[DivergenceClass, KnownDifference | None],
     before: dict[DivergenceClass, Divergence],
     moment: datetime,
 ) -> list[Divergence]:
     """
-    The divergences to be on record of an entry, whose result is brought in line with them.
+    Return the divergences to record of an entry, and bring the entry's result in line with them.
 
-    A grave one stays until somebody has signed for it, also when it is not found any more. Signed for, it counts no
-    more, as long as nothing can come of it: found again of a row that is still alive, it is a new one.
+    A grave divergence stays until an operator has signed for it, even if it is not found any more. Signed for, it does
+    not count, as long as nothing can come of it: if it is found again of a row that is still alive, it is a new one.
     """
     entry = one.entry
     rows = [
@@ -180,10 +182,12 @@ def _divergences(
     return rows
 
 
-def _is_over(one: Found, klass: DivergenceClass) -> bool:
+def _is_over(one: PairResult, klass: DivergenceClass) -> bool:
     """
-    Whether both sides have said their last word. What is lost says none any more; of what is on the wrong side there is
-    legacy's row only, and found there after its end it has vanished.
+    Tell whether nothing more can come of a grave divergence: both sides are final.
+
+    A lost row never changes. Of a row on the wrong side only legacy's side has to be final: if the divergence is found
+    after that, the row has vanished.
     """
     if klass is DivergenceClass.WRONG_SIDE:
         return one.legacy.state.is_final
@@ -191,7 +195,7 @@ def _is_over(one: Found, klass: DivergenceClass) -> bool:
 
 
 def _update(entries: list[LedgerEntry]) -> None:
-    """``bulk_update`` without its expression for every value, and without a field's look at each but the times."""
+    """Update the entries as ``bulk_update`` does, but cheaper: only times are converted, and nothing by expression."""
     names = (*_STORED, "bucket_id", "compared_at", "settled_at")
     time, values_of = connection.ops.adapt_datetimefield_value, attrgetter(*names)
     rows = {
@@ -201,13 +205,13 @@ def _update(entries: list[LedgerEntry]) -> None:
     bulk.update(LedgerEntry, names, rows, room="")
 
 
-def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:
-    """Bring an entry up to date, in memory; whether anything changed."""
+def _restate(one: PairResult, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:
+    """Bring an entry up to date, in memory, and return whether anything changed."""
     entry, result, legacy, target = one.entry, one.result, one.legacy, one.target
     before = tuple(getattr(entry, name) for name in _STORED)
     gone = legacy.state is State.GONE
     state = legacy.remarks.was if gone and legacy.remarks and legacy.remarks.was else legacy.state
-    # What nobody has graded on either side proves nothing, however equal it is.
+    # A pair that was not graded on both sides proves nothing, however equal it is.
     graded = state is target.state is State.GRADED
     explained = [number.pk for number in covers.values() if number is not None]
     whole = bool(explained) and len(explained) == len(covers)
@@ -216,16 +220,16 @@ def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) 
     entry.divergences = ",".join(sorted(result.divergences))
     diverged = bool(result.divergences) and state.is_final and target.state.is_final
     entry.graded_pair = graded or diverged
-    if state is not State.LOST and not gone:  # what it said when it was there is kept
-        entry.legacy_state, (entry.legacy_correct, entry.legacy_score) = state.value, kept(legacy.reply)
-    entry.target_state, (entry.target_correct, entry.target_score) = target.state.value, kept(target.reply)
+    if state is not State.LOST and not gone:  # else the last known outcome is kept
+        entry.legacy_state, (entry.legacy_correct, entry.legacy_score) = state.value, columns_of_reply(legacy.reply)
+    entry.target_state, (entry.target_correct, entry.target_score) = target.state.value, columns_of_reply(target.reply)
     timed = graded and entry.origin == Origin.ROUTER and not entry.echo
     if not gone:
         entry.legacy_seconds = _seconds(legacy) if timed else None
     entry.target_seconds = _seconds(target) if timed else None
     if DivergenceClass.DOUBLE_AUTHORITY in result.divergences and entry.move in (Move.RELEASED, Move.WATCHED):
-        # Legacy's retention may take the row that shows it. It is written only if the entry still is the target's: a
-        # return says so on the entry before it touches legacy's row.
+        # Recorded, because legacy's retention may remove the row that shows it. It is written only if the entry still
+        # is the target's: a return notes itself on the entry before it touches legacy's row.
         entry.double_authority = True
     entry.target_graded_at = target.returned_at if target.state is State.GRADED else None
     entry.payload_compared_at = one.payload_at
@@ -233,8 +237,8 @@ def _restate(one: Found, covers: dict[DivergenceClass, KnownDifference | None]) 
     return before != tuple(getattr(entry, name) for name in _STORED)
 
 
-def _ended_before(one: Found, moment: datetime) -> bool:
-    """Whether both sides have said when they were done, and that was before."""
+def _ended_before(one: PairResult, moment: datetime) -> bool:
+    """Tell whether both sides were graded before ``moment``."""
     sides = (one.legacy, one.target)
     if one.entry.result not in (PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED):
         return False

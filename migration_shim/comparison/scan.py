@@ -1,6 +1,7 @@
 """
-What a reconcile does with ledger entries, page by page: in the process that leads it, or in a worker that was handed a
-range of their ids. See ``runs``.
+A scan: the ledger entries of a course are looked at page by page, and compared where they have changed.
+
+The process of the run does it, or workers do, each with a range of the entries' ids (``runs/spread.py``).
 """
 
 from __future__ import annotations
@@ -18,43 +19,43 @@ from ..core.errors import WorkersFailed
 from ..ledger import known_differences
 from ..models import LedgerEntry, Run
 from ..runs import ranges
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..runs.control import Control
 from ..runs.ranges import Range
 from ..runs.spread import Spread
 from . import candidates, equal_pairs, pairs, replaced_pairs
-from .score_styles import Styles
+from .score_styles import ScoreStyles
 
-#: Entries compared at once; a page of glances holds more, most of which need no comparing.
+#: Entries compared at once; a page of snapshots holds more, most of which need no comparing.
 BATCH = 500
-#: Settings of which other values would give a pair another result. None does with EVIDENCE_DAYS, but runs from before
-#: that setting have not written down when the target graded, without which no pair counts: all are looked at once.
+#: Settings whose values the result of a pair depends on. No result depends on EVIDENCE_DAYS, but runs before that
+#: setting did not record when the target graded, without which no pair counts: so all entries are looked at once more.
 JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds", "evidence_days")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class ScanRequest:
     """
-    What all results of one walk over a course rest on: the same for every pair, in whatever process it is compared.
+    What is to be scanned, and what all its results rest on: the same in whatever process a pair is compared.
 
     Args:
         course_id: the course.
-        since: news are what happened since; None looks at everything.
+        since: from when on touches of settled entries count; None looks at all entries.
         echo: whether legacy's replies are fed to ungraded shadows first.
         basis: the versions and the settings that a result depends on; see ``basis_of``.
         styles: what is known of the course's queues.
-        at: of which moment the register of known differences is.
+        at: the moment for which the register of known differences is read.
     """
 
     course_id: str
     since: datetime | None
     echo: bool
     basis: str
-    styles: Styles
+    styles: ScoreStyles
     at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """The pass as plain data, for a worker."""
+        """Return the request as plain data, for a worker."""
         return {
             "course": self.course_id,
             "since": self.since.isoformat() if self.since else None,
@@ -66,19 +67,19 @@ class Pass:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The pass that a range belongs to."""
+        """Return the request that ``to_json`` has turned into plain data."""
         return cls(
             course_id=data["course"],
             since=datetime.fromisoformat(data["since"]) if data["since"] else None,
             echo=data["echo"],
             basis=data["basis"],
-            styles=Styles.from_json(data["styles"]),
+            styles=ScoreStyles.from_json(data["styles"]),
             at=datetime.fromisoformat(data["at"]),
         )
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class ScanCounts:
     """Entries looked at, those of them that were compared, and copies echoed; seconds waited, by kind of reason."""
 
     looked_at: int = 0
@@ -86,146 +87,159 @@ class Tally:
     echoed: int = 0
     waited: Counter[str] = field(default_factory=Counter)
 
-    def join(self, other: Tally) -> None:
-        """Count what another process has counted."""
+    def join(self, other: ScanCounts) -> None:
+        """Add what another process has counted."""
         self.looked_at += other.looked_at
         self.compared += other.compared
         self.echoed += other.echoed
         self.waited.update(other.waited)
 
     def to_json(self) -> dict[str, Any]:
-        """The tally as plain data."""
+        """Return the counts as plain data."""
         counts = {"looked_at": self.looked_at, "compared": self.compared, "echoed": self.echoed}
         return counts | {"waited": dict(self.waited)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The tally of a range; an empty one from one that has counted nothing yet."""
+        """Return the counts of a range; all zero where it has counted nothing yet."""
         numbers = {name: data.get(name, 0) for name in ("looked_at", "compared", "echoed")}
         return cls(**numbers, waited=Counter(data.get("waited", {})))
 
 
 def basis_of(versions: dict[str, str], settings: dict[str, Any]) -> str:
-    """What all results of a run rest on: the versions, and the settings of which other values would change them."""
+    """Return a text of all that a run's results rest on: the versions, and the settings that results depend on."""
     return repr((sorted(versions.items()), sorted(judged_by(settings).items())))
 
 
 def judged_by(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, as a run keeps them on record, that the result of a pair depends on."""
+    """Return those of a run's recorded settings that the result of a pair depends on."""
     return {name: settings.get(name) for name in JUDGED_BY}
 
 
-class Walker:
-    """Compares what has to be compared of the pages that it is given."""
+class Scanner:
+    """Looks at pages of entries, and compares the entries that have changed."""
 
-    def __init__(self, walk: Pass, settings: ShimSettings, control: Control) -> None:
-        self.walk, self.control = walk, control
-        self.rules = candidates.Rules.of(walk.basis, walk.styles.known)
-        self.read = candidates.reader(self.rules, echo=walk.echo)
-        self.job = pairs.Job(
-            settings=settings, styles=walk.styles, register=known_differences.of_course(walk.course_id, walk.at)
+    def __init__(self, request: ScanRequest, settings: ShimSettings, control: Control) -> None:
+        self.request, self.control = request, control
+        self.rules = candidates.Rules.of(request.basis, request.styles.known)
+        self.read = candidates.snapshot_reader(self.rules, echo=request.echo)
+        self.context = pairs.ComparisonContext(
+            settings=settings,
+            styles=request.styles,
+            register=known_differences.of_course(request.course_id, request.at),
         )
 
-    def look(self, page: list[candidates.Glance]) -> Tally:
+    def compare_page(self, page: list[candidates.EntrySnapshot]) -> ScanCounts:
         """
-        Look at one page of entries, as ``read`` has given it.
+        Compare the entries of a page, which ``self.read`` has returned, that have changed; return what was counted.
 
         Raises:
             Stopped: with the reason, before a batch.
         """
         ids = candidates.changed(page)
-        tally = Tally(looked_at=len(page), compared=len(ids))
+        counts = ScanCounts(looked_at=len(page), compared=len(ids))
         left: list[int] = []
         for start in range(0, len(ids), BATCH):
             self.control.turn()
             left += self._left(ids[start : start + BATCH])
-        # Together: they are few, and what the rules ask takes as many statements for a handful as for a batch.
+        # Together: they are few, and the rules take as many statements for a handful as for a batch.
         for start in range(0, len(left), BATCH):
             self.control.turn()
-            tally.echoed += self._compare(left[start : start + BATCH])
-        return tally
+            counts.echoed += self._compare(left[start : start + BATCH])
+        return counts
 
     def _left(self, ids: list[int]) -> list[int]:
-        """Those of a batch that no short path has stored."""
+        """Return the ids of a batch that no short path has stored."""
         for path in (equal_pairs, replaced_pairs):
-            ids = path.store(ids, self.job, self.rules) if ids else ids
+            ids = path.store(ids, self.context, self.rules) if ids else ids
         return ids
 
     def _compare(self, ids: list[int]) -> int:
-        """Compare a batch by the rules; how many copies were given legacy's reply before."""
+        """Compare a batch by the rules, and return how many copies were given legacy's reply before."""
         entries, echoed = list(LedgerEntry.objects.filter(id__in=ids).order_by("id")), 0
-        if self.walk.echo and (echoed := pairs.echo_entries(entries, self.job.settings)):
+        if self.request.echo and (echoed := pairs.echo_entries(entries, self.context.settings)):
             entries = list(LedgerEntry.objects.filter(id__in=ids).order_by("id"))
-        # Read after the entries: what changes in between is found changed by the next run.
-        seen = candidates.seen_now(ids, self.rules)
-        pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.job)
+        # Read after the entries: the next run finds what changes in between.
+        seen = candidates.fingerprints_now(ids, self.rules)
+        pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.context)
         return echoed
 
 
-def _planned(walk: Pass, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """What is to be done with each range. The last one is open at its end: what arrives meanwhile is in it."""
-    plan, after = walk.to_json(), 0
-    ends = list(candidates.range_ends(walk.course_id, since=walk.since, echo=walk.echo, size=size))
+def _planned_ranges(request: ScanRequest, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each range's start and plan. The last range has no end: it takes in what arrives meanwhile."""
+    plan, after = request.to_json(), 0
+    ends = list(candidates.range_ends(request.course_id, since=request.since, echo=request.echo, size=size))
     for end in ends:
         yield after, plan | {"upto": None if end == ends[-1] else end}
         after = end
 
 
-def spread(
-    walk: Pass,
+def scan_by_workers(
+    request: ScanRequest,
     record: Run,
     control: Control,
     settings: ShimSettings,
     send: Callable[[int], None],
-    tally: Tally,
-    show: Callable[[Tally], None],
+    counts: ScanCounts,
+    show: Callable[[ScanCounts], None],
 ) -> None:
     """
-    Let the workers walk, range by range. What they have counted is joined to ``tally``, however it ends.
+    Have the workers scan the course, range by range. What they have counted is added to ``counts``, however it ends.
+
+    Args:
+        request: what is to be scanned.
+        record: the run on record.
+        control: asked whether to stop while the workers are waited for.
+        settings: the settings in force.
+        send: hands a range, by its id, to the workers.
+        counts: the counts of the run so far.
+        show: called with the counts as they grow.
 
     Raises:
         Stopped: with the reason.
         WorkersFailed: the workers do not come to an end.
         RunLocked: another run has taken this one's place.
     """
-    spreading, before = Spread(record, control, settings, Tally), Tally.from_json(tally.to_json())
+    spreading, before = Spread(record, control, settings, ScanCounts), ScanCounts.from_json(counts.to_json())
 
-    def show_all(counted: Tally) -> None:
+    def show_all(counted: ScanCounts) -> None:
         counted.join(before)
         show(counted)
 
     try:
-        spreading.run(_planned(walk, settings.range_rows), send, show_all)
+        spreading.run(_planned_ranges(request, settings.range_rows), send, show_all)
     finally:
-        tally.join(spreading.take_back())
+        counts.join(spreading.take_back())
 
 
 def work(range_id: int) -> str:
     """
-    Work through a range from where it stands. See ``runs.ranges.work``.
+    Work through a range from its position, and return what came of it as a text. See ``runs.ranges.work``.
 
     Raises:
-        TargetWriteFailed, DatabaseError: the target does not take it now; the command sends the range again.
+        TargetWriteFailed, DatabaseError: a database cannot be used now; the command sends the range again.
     """
-    return ranges.work(range_id, Tally, _work, toggles.stop_reason)
+    return ranges.work(range_id, ScanCounts, _work, toggles.stop_reason)
 
 
-def _work(taken: Range[Tally]) -> str:
-    """Page by page, to the end of the range."""
-    walk, settings = Pass.from_json(taken.plan), load()
-    if basis_of(runs.versions(), runs.settings_of(settings)) != walk.basis:
+def _work(taken: Range[ScanCounts]) -> str:
+    """Scan page by page, to the end of the range."""
+    request, settings = ScanRequest.from_json(taken.plan), load()
+    if basis_of(run_records.versions(), run_records.settings_of(settings)) != request.basis:
         raise WorkersFailed(
             "This worker has other versions or settings than the command: what it finds is no evidence."
         )
-    walker = Walker(walk, settings, taken.control)
-    page_of = functools.partial(candidates.page, walker.read, walk.course_id, since=walk.since, echo=walk.echo)
+    scanner = Scanner(request, settings, taken.control)
+    page_of = functools.partial(
+        candidates.page, scanner.read, request.course_id, since=request.since, echo=request.echo
+    )
     while taken.is_wanted():
         taken.control.turn()
         page = page_of(after=taken.position.last_id, upto=taken.plan["upto"])
         if not page:
             taken.keep(done=True)
             return "done"
-        found = walker.look(page)
+        found = scanner.compare_page(page)
         found.waited.update(taken.control.waited)
         taken.tally.join(found)
         to = page[-1].id

@@ -1,4 +1,4 @@
-"""What is learnt of a course's queues: how their graders score, and how long they usually take."""
+"""What a run learns about a course's queues: how their graders score, and how long they usually take."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..core.scoring import read_reply, style_of, style_sign
 from ..ledger import counts
 from ..target import reader
 
-#: The newest days of a course that have so many entries tell; more would change nothing.
+#: Only the newest days that hold so many entries are read; more would change nothing.
 WINDOW = 20_000
-#: Replies that the first run of a course learns from.
+#: How many replies the first run of a course learns from.
 SAMPLE = 2000
-#: Fewer times than this tell nothing of what is usual.
+#: Fewer durations than this do not tell what is usual.
 ENOUGH = 100
 
 
-class Styles:
+class ScoreStyles:
     """
-    The queues of one course, as the ledger knows them at one moment: the same for every pair of a run.
+    The styles and usual times of one course's queues at one moment: the same for every pair of a run.
 
-    What an earlier run had learnt of a queue holds until its newer scores say otherwise.
+    What an earlier run has learnt of a queue holds until the queue's newer scores say otherwise.
     """
 
     def __init__(self, known: dict[str, ScoreStyle], usual: dict[str, timedelta]) -> None:
@@ -34,7 +34,7 @@ class Styles:
 
     @classmethod
     def learnt(cls, course_id: str, before: Mapping[str, str]) -> Self:
-        """What the ledger knows now, and what was known before."""
+        """Return what the ledger tells now, added to ``before``, the styles by queue that were known before."""
         signs: dict[str, Counter[str]] = defaultdict(Counter)
         seconds: dict[str, Counter[int]] = defaultdict(Counter)
         for place, number in _newest(counts.counted_bins(course_id, Kind.STYLE)):
@@ -56,27 +56,27 @@ class Styles:
         return cls(known, usual)
 
     def to_json(self) -> dict[str, Any]:
-        """What is known as plain data, for another process."""
+        """Return what is known as plain data, for another process."""
         usual = {queue: took.total_seconds() for queue, took in self._usual.items()}
         return {"known": {queue: style.value for queue, style in self.known.items()}, "usual": usual}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """What another process knew."""
+        """Return what ``to_json`` has turned into plain data."""
         known = {queue: ScoreStyle(style) for queue, style in data["known"].items()}
         return cls(known, {queue: timedelta(seconds=seconds) for queue, seconds in data["usual"].items()})
 
     def style(self, queue_name: str) -> ScoreStyle:
-        """What the graders of a queue call a score."""
+        """Return in which style the graders of a queue give scores."""
         return self.known.get(queue_name, ScoreStyle.UNKNOWN)
 
     def usual_time(self, queue_name: str) -> timedelta | None:
-        """How long 99 of 100 submissions of the queue take on legacy; None while there are too few of them."""
+        """Return within which time legacy grades 99 of 100 submissions of a queue; None while there are too few."""
         return self._usual.get(queue_name)
 
 
 def _newest(places: list[tuple[Bin, int]]) -> Iterator[tuple[Bin, int]]:
-    """Those of the newest days that hold ``WINDOW`` entries together: older ones would change nothing."""
+    """Yield the bins of the newest days that together hold ``WINDOW`` entries: older ones would change nothing."""
     places.sort(key=lambda found: found[0].day or date.min, reverse=True)
     passed = 0
     for _, of_day in groupby(places, key=lambda found: found[0].day):
@@ -88,7 +88,7 @@ def _newest(places: list[tuple[Bin, int]]) -> Iterator[tuple[Bin, int]]:
 
 
 def _of_target(course_id: str) -> Iterator[tuple[str, str]]:
-    """What the target's graders have said, where no run has stored it yet: a first run need not look twice then."""
+    """Yield (queue, sign) of the target's replies, before any run has counted them: it spares a second first scan."""
     some = counts.loose_of(course_id).filter(points_possible__gt=1, target_submission_id__isnull=False)
     found = list(some.order_by("-id").values_list("queue_name", "target_submission_id", "points_possible")[:SAMPLE])
     replies = reader.reply_texts(submission_id for _, submission_id, _ in found if submission_id is not None)

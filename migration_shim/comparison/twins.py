@@ -1,8 +1,8 @@
 """
-Shadows graded twice on the target, to learn how often its graders disagree with themselves. See docs/decisions/0012.
+Twins: shadows that are graded twice on the target, to learn how often its graders disagree with themselves.
 
-A twin is written for a sample of the submissions that both systems have graded, by a reconcile of a course in shadow.
-It is no side of a pair: nothing waits for it, and nothing of its entry's own shadow is touched by it.
+A reconcile of a course in shadow writes a twin for a sample of the submissions that both systems have graded. A twin is
+no side of a pair: nothing waits for it, and its entry's own shadow is not touched. See docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.buckets import Flag
 from ..core.data import Authority, Leg, Move, Phase, State
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.noise import same_outcome, sample_end
-from ..ledger.buckets import counted as counting
+from ..ledger import buckets
 from ..ledger.counts import Numbers
 from ..metrics import count
 from ..models import CoursePhase, LedgerEntry
@@ -33,9 +33,9 @@ AT_ONCE = 200
 PAGE = 500
 
 
-def step(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
+def judge_and_write(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
     """
-    Judge the twins that were graded since, and write new ones.
+    Judge the twins that were graded since the last run, and write new ones.
 
     Args:
         course_id: the course, whose entries were just compared.
@@ -52,8 +52,8 @@ def step(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
         room -= _write(pk, shadow_id, queue_name, settings)
 
 
-def counted(numbers: Numbers) -> dict[str, int]:
-    """How many shadows have a ``twin``, how many twins were ``judged``, and how many of these ``differ``."""
+def twin_counts(numbers: Numbers) -> dict[str, int]:
+    """Return how many shadows have ``twins``, how many twins were ``judged``, and how many of these ``differ``."""
     found = {"twins": Flag.TWIN, "judged": Flag.TWIN | Flag.TWIN_JUDGED, "differ": Flag.TWIN | Flag.TWIN_DIFFERS}
     return {
         name: sum(number for facts, number in numbers if facts.flags & flag == flag) for name, flag in found.items()
@@ -62,10 +62,10 @@ def counted(numbers: Numbers) -> dict[str, int]:
 
 def judge(course_id: str) -> int:
     """
-    Store of each twin that was graded whether its outcome is the shadow's; return how many still wait for a grader.
+    Record for each graded twin whether its outcome is the shadow's; return how many twins still wait for a grader.
 
-    Outcomes are the same that a comparison calls the same. A twin that came from elsewhere than the watcher seam is
-    never judged: its grader was given a reduced payload, and a difference would be no noise.
+    Outcomes are the same if a comparison calls them the same. A twin that was not handed out by the watcher seam is
+    never judged: its grader was given a reduced payload, so a difference would be no noise.
     """
     columns = ("id", "target_submission_id", "twin_submission_id", "twin_lease_key")
     waiting = after = 0
@@ -79,7 +79,7 @@ def judge(course_id: str) -> int:
             if shadow is not None and twin is not None and lease_key and twin.pullkey == lease_key:
                 agree[same_outcome(shadow.reply, twin.reply, now())].append(pk)
         for agrees, ids in agree.items():
-            with counting(ids):
+            with buckets.counted(ids):
                 LedgerEntry.objects.filter(id__in=ids, twin_agrees=None).update(twin_agrees=agrees)
     return waiting
 
@@ -91,7 +91,7 @@ def _unjudged(course_id: str, after: int) -> QuerySet[LedgerEntry]:
 
 
 def _wanted(course_id: str, settings: ShimSettings) -> Iterator[tuple[int, int, str]]:
-    """The entries of the sample that lack a twin: id, the shadow's Submission id, queue. In the order of their hash."""
+    """Yield the sampled entries without a twin: (id, the shadow's Submission id, queue), in the order of their hash."""
     if not settings.twin_percent:
         return
     entries = _eligible(settings).filter(course_id=course_id, identity__lt=sample_end(settings.twin_percent))
@@ -107,9 +107,9 @@ def _wanted(course_id: str, settings: ShimSettings) -> Iterator[tuple[int, int, 
 
 def _eligible(settings: ShimSettings) -> QuerySet[LedgerEntry]:
     """
-    Entries whose shadow may be graded once more: a grader has graded it through the watcher seam, and legacy its row.
+    Return the entries whose shadow may be graded again: the watcher seam's grader and legacy's have graded it.
 
-    Both are over, so that no newer attempt, handoff or return has anything to do with the twin.
+    Both are final, so that no newer attempt, handoff or return has anything to do with the twin.
     """
     entries = LedgerEntry.objects.filter(
         phase=Phase.SHADOW,
@@ -133,10 +133,10 @@ def _eligible(settings: ShimSettings) -> QuerySet[LedgerEntry]:
 
 def _write(pk: int, shadow_id: int, queue_name: str, settings: ShimSettings) -> bool:
     """
-    Write the twin of one entry and note it on the entry, in one transaction; whether there is one more now.
+    Write the twin of one entry and note it on the entry, in one transaction; return whether it was written.
 
-    Under the locks of the course, so that none is written once it has left shadow, and of the entry, so that of two
-    runs only one writes. What somebody else holds is left to the next run.
+    The course is locked, so that no twin is written once it has left shadow, and the entry, so that only one of two
+    runs writes. If another session holds a lock, the twin is left to the next run.
     """
     try:
         twin = twins.prepare(shadow_id, queue_name + settings.shadow_queue_suffix)
@@ -147,7 +147,7 @@ def _write(pk: int, shadow_id: int, queue_name: str, settings: ShimSettings) -> 
             if _locked(CoursePhase.objects.filter(course_id=entry.course_id, phase=Phase.SHADOW)) is None:
                 return False
             twin_id = twins.write(twin)
-            with counting([pk]):
+            with buckets.counted([pk]):
                 LedgerEntry.objects.filter(pk=pk).update(twin_submission_id=twin_id)
     except (FileUnavailable, TargetWriteFailed, Unfit) as error:
         count("twin_not_written", error)

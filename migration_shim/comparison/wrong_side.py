@@ -1,9 +1,9 @@
 """
 Rows on legacy that should not be there: accepted by XQueue while the course's target was authoritative.
 
-The router's look-up of the phase has failed with nothing to remember it by, or somebody else has posted to XQueue: an
-LMS process without the door. Nobody compares such a row with anything, and the learner waits for legacy's graders. Each
-gets an entry of its own, with a divergence until it is final or handed off.
+Either the router could not read the phase and nothing remembered it, or another sender has posted to XQueue: an LMS
+process without the door. Such a row has no second side to be compared with, and its learner waits for legacy's graders.
+Each gets an entry of its own, with a divergence until the row is final or handed off.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ..models import CoursePhase, LedgerEntry, PhaseChange
 _TEXT = {DivergenceClass.WRONG_SIDE: "reached legacy while the target was authoritative"}
 
 
-class Logs:
-    """The phases of some courses, as far back as they are on record. Two statements, however many courses."""
+class PhaseLogs:
+    """The phases of courses, as far back as they are on record; read by two statements, however many courses."""
 
     def __init__(self, courses: Collection[str], settings: ShimSettings) -> None:
         self.reverse_suffix = settings.reverse_queue_suffix
@@ -41,23 +41,23 @@ class Logs:
                 log.append((record.since, Phase(record.phase)))
 
     def target_phase_of(self, parsed: ParsedRow) -> Phase | None:
-        """The phase in which a row has come to the wrong side; None where it is on the right one."""
+        """Return the phase in which a row came to the wrong side; None where it is on the right one."""
         assert parsed.envelope is not None
         if parsed.row.queue_name.endswith(self.reverse_suffix):
-            return None  # a copy, with a learner's callback: that is a leak, and counted as one
+            return None  # a copy with a learner's callback is a leak, and counted as one
         changes = self.changes.get(parsed.envelope.callback.course_id, [])
         return target_phase_at(changes, parsed.row.arrival_time, self.grace)
 
 
 def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEntry | None:
     """
-    Write the entry of a row that is on the wrong side; None where the row has one.
+    Write and return the entry of a row on the wrong side; return None where the row has an entry.
 
-    Legacy is what it says it is authoritative for: its graders have it. No copy is owed.
+    The entry says that legacy is authoritative, because its graders have the row. No copy is owed.
     """
     assert parsed.envelope is not None and parsed.digests is not None
     if LedgerEntry.objects.filter(legacy_id=parsed.row.id).exists():
-        return None  # a return has put it there, with a body that is made again and need not be the same text
+        return None  # a return has inserted it, with a body that was made anew and need not be the same text
     entry = new_entry(
         parsed.envelope,
         parsed.digests,
@@ -79,12 +79,12 @@ def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEnt
         with transaction.atomic():
             entry.save(force_insert=True)
     except IntegrityError:
-        return None  # somebody has just written one
+        return None  # another session has just written one
     return entry
 
 
 def divergence(entry: LedgerEntry, legacy: Outcome) -> dict[DivergenceClass, str]:
-    """The divergence of an entry that is on the wrong side still: legacy has it, and has not said its last word."""
+    """Return the divergence of an entry that still is on the wrong side: legacy has it, and it is not final."""
     mine = entry.origin == Origin.RECONCILE and Phase(entry.phase).authority is Authority.TARGET
     if not mine or entry.authority != Authority.LEGACY or entry.legacy_reason == PASSED_THROUGH:
         return {}

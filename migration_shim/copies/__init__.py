@@ -1,1 +1,1 @@
-"""What accepted submissions are still owed: the copies on the other system, written by a worker."""
+"""Copies: what accepted submissions are still owed on the other system, written by a worker after the answer."""

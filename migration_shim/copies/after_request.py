@@ -1,4 +1,4 @@
-"""What is left for the moment at which a request has been answered: a learner waits for none of it."""
+"""Work that is put off until a request was answered, so that no learner waits for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.signals import request_finished, request_started
 
 
 class _Thread(threading.local):
-    """What this thread does: whether it answers a request, and what it has to do after that."""
+    """The state of this thread: whether it is answering a request, and the work to do after the answer."""
 
     answers = False
 
@@ -21,12 +21,12 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def afterwards(work: Callable[[], None]) -> None:
+def run_after_answer(work: Callable[[], None]) -> None:
     """
-    Do something after the answer of the request that this thread is at work on; where there is none, at once.
+    Call ``work`` after the answer of the request that this thread is answering; outside a request call it at once.
 
-    Where a server says nothing of the end of a request, as of one that it has killed, it is done at the end of the
-    thread's next one. So nothing may depend on it.
+    Where the server does not signal the end of a request, for example of one that it has killed, ``work`` is called at
+    the end of the thread's next request. So nothing may depend on it.
 
     Args:
         work: takes nothing and raises nothing.
@@ -37,13 +37,13 @@ def afterwards(work: Callable[[], None]) -> None:
         work()
 
 
-def begins(**kwargs: Any) -> None:
-    """This thread has begun to answer a request."""
+def on_request_started(**kwargs: Any) -> None:
+    """Note that this thread has begun to answer a request."""
     _thread.answers = True
 
 
-def ends(**kwargs: Any) -> None:
-    """The answer was sent, to its last byte, and the server has closed it."""
+def on_request_finished(**kwargs: Any) -> None:
+    """Do the work that was put off: the answer was sent to its last byte, and the server has closed it."""
     _thread.answers = False
     left, _thread.left = _thread.left, []
     for work in left:
@@ -52,5 +52,7 @@ def ends(**kwargs: Any) -> None:
 
 def connect() -> None:
     """Connect the receivers once."""
-    request_started.connect(begins, dispatch_uid="migration_shim.copies.after_request.begins")
-    request_finished.connect(ends, dispatch_uid="migration_shim.copies.after_request.ends")
+    request_started.connect(on_request_started, dispatch_uid="migration_shim.copies.after_request.on_request_started")
+    request_finished.connect(
+        on_request_finished, dispatch_uid="migration_shim.copies.after_request.on_request_finished"
+    )

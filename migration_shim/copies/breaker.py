@@ -1,8 +1,8 @@
 """
-A circuit breaker for copies: after failures in a row nothing is tried for a while, then one try at a time is let
-through, until one succeeds.
+A circuit breaker for each kind of copy.
 
-Its state is shared through the LMS's cache and costs no query; where the cache fails it is this process's own.
+After failures in a row nothing is tried for a while; then one try at a time is let through, until one succeeds. The
+state is shared through the LMS's cache and costs no query. Where the cache fails, each process keeps its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Store:
             return _own.get(key)
 
     def claim(self, key: str, seconds: float) -> bool:
-        """Whether the caller is the first to ask for this within so many seconds."""
+        """Tell whether the caller is the first to ask for ``key`` within ``seconds``."""
         try:
             return cache.add(key, True, timeout=seconds)
         except Exception:
@@ -62,23 +62,26 @@ _CLOSED = {"failures": 0, "open_until": 0.0, "seconds": 0}
 
 def state(leg: str) -> dict[str, Any]:
     """
-    ``failures`` in a row; ``open_until``, in seconds since the epoch (0 while closed); ``seconds``, for how long.
+    Return the breaker's state.
+
+    It holds ``failures``, a number in a row; ``open_until``, in seconds since the epoch, 0 while closed; and
+    ``seconds``, for how long it was opened.
     """
     return _store.get(_key(leg)) or _CLOSED
 
 
 def is_open(leg: str) -> bool:
-    """Whether copies are paused: nothing, or one try at a time, is let through. Looking changes nothing."""
+    """Tell whether the breaker is open: no try, or only one at a time, is let through. The question changes nothing."""
     return bool(state(leg)["open_until"])
 
 
 def allows(leg: str) -> bool:
     """
-    Whether the caller may try a copy now.
+    Tell whether the caller may try a copy now.
 
-    Once an open breaker's time is over, one caller in each such span of time is told so, and all others are not: many
-    learners must not wait together to find out that nothing has changed. A try that nobody reports on (its process
-    died) is followed by another one a span later.
+    Once an open breaker's time is over, only one caller in each further span of that length may try: many learners must
+    not wait together to find out that nothing has changed. If the process of that caller dies and reports nothing,
+    another caller may try a span later.
     """
     current = state(leg)
     if not current["open_until"]:
@@ -87,14 +90,14 @@ def allows(leg: str) -> bool:
 
 
 def succeeded(leg: str) -> None:
-    """A copy was written: the row of failures is over."""
+    """Report that a copy was written: the breaker closes."""
     if state(leg)["failures"]:
         _store.set(_key(leg), _CLOSED)
         log.warning("migration_shim: copies of the leg %s work again", leg)
 
 
 def failed(leg: str, settings: ShimSettings) -> None:
-    """A copy failed. At the limit the breaker opens; the failure of a try that was let through opens it again."""
+    """Report that a copy failed. At the limit the breaker opens; a failed try of an open breaker opens it anew."""
     failures = state(leg)["failures"] + 1
     open_until = 0.0
     if failures >= settings.breaker_failures:

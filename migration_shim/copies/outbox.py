@@ -1,9 +1,9 @@
 """
-The outbox: what accepted submissions are still owed, done by a worker after the door has returned.
+The outbox: a worker does here what accepted submissions are still owed, after the door has returned.
 
-The ledger row itself says what it is owed and when it is next to be tried. Whoever takes a row moves that time on, so
-that a worker may die at any point: another one takes the row when the time has come, and finds done what was done. A
-failure moves it on as well, longer each time; so a row that cannot be written holds up none of the others.
+A ledger row says itself what it is owed, and when that is next to be tried. The worker that takes a row moves that time
+on. So a worker may die at any point: another one takes the row at the new time, and finds done what was done. A failure
+moves the time on as well, longer each time, so that a row that cannot be written holds up no other.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry
 from . import breaker, supersession
-from . import write as copies
+from . import write as copies_write
 
 log = logging.getLogger(__name__)
 
-#: How long a row that was taken is left to whoever has taken it.
+#: How long a row is left to the worker that has taken it.
 LEASE = timedelta(minutes=2)
-#: Rows taken at once. Each copy on legacy may take as long as XQueue's timeouts.
+#: Rows taken at once. A copy on legacy may take as long as XQueue's timeouts.
 SUPERSESSIONS, COPIES = 100, 10
-#: How long a row waits after its first failure, and at most.
+#: How long a row waits after its first failure, and at most after many.
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(hours=1)
-#: One call works no longer than so many seconds beyond what it has taken: others wait for the worker too.
+#: Seconds after which a call takes no more rows: other tasks wait for the worker too.
 TURN = 30.0
 
 
@@ -49,15 +49,18 @@ def drain(
     seconds: float = TURN,
 ) -> Counter[str]:
     """
-    Do what is due: supersession first, then shadows, then reverse shadows, until nothing is left; what came of it.
+    Do what is due, until nothing is left: first supersession, then shadows, then reverse shadows.
 
-    Never raises for a row: what fails is tried again later.
+    A row that fails raises nothing: it is tried again later. The kill switch stops copies, not supersession.
 
     Args:
         settings: the settings in force.
-        courses: only the submissions of these; None for all.
+        courses: the courses to do it for; None for all.
         check: called before each row; it may raise to stop.
-        seconds: how long it may go on taking more.
+        seconds: after how many seconds no more rows are taken.
+
+    Returns:
+        How many rows came to which end, by word; ``unfinished`` where the time was over before the work was.
     """
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds
@@ -66,14 +69,14 @@ def drain(
         toggles.new_work_cycle()
         for one in connections.all(initialized_only=True):
             if not one.in_atomic_block:
-                one.close_if_unusable_or_obsolete()  # what was done last may have left it broken
+                one.close_if_unusable_or_obsolete()  # the last row may have left it broken
         if _supersessions(scope, settings, check, done):
             continue
         if toggles.kill_switch_on():
             done["stopped_by_kill_switch"] += 1
             break
-        took = _copies(copies.SHADOW, scope.filter(authority=Authority.LEGACY), settings, check, done)
-        if not took + _copies(copies.REVERSE, scope.filter(authority=Authority.TARGET), settings, check, done):
+        took = _copies(copies_write.SHADOW, scope.filter(authority=Authority.LEGACY), settings, check, done)
+        if not took + _copies(copies_write.REVERSE, scope.filter(authority=Authority.TARGET), settings, check, done):
             break
     else:
         done["unfinished"] += 1
@@ -89,7 +92,7 @@ def _supersessions(
         for entry in turn:
             try:
                 known = attempts.queued([entry]) if states is None else states
-                again = supersession.settle(entry, known.get(entry.pk), settings)
+                again = supersession.retire_replaced_attempts(entry, known.get(entry.pk), settings)
             except Exception as error:  # whatever one row raises, the others go on; it is counted and tried again
                 count("supersession_failed", error)
                 log.warning("migration_shim: attempts were not superseded: %s", type(error).__name__)
@@ -102,10 +105,10 @@ def _supersessions(
 
 
 def _states(claimed: list[LedgerEntry]) -> dict[int, Queued] | None:
-    """What the learners' states wait for; None where they cannot be read together: then each is asked by itself."""
+    """Return what the learners' states wait for; None where they cannot be read together, but one by one perhaps."""
     try:
         return attempts.queued(claimed) if claimed else {}
-    except Exception as error:  # one that cannot be asked for must not keep the others from being asked
+    except Exception as error:  # one unreadable state must not keep the others from being read
         count("learners_states_unreadable", error)
         return None
 
@@ -129,11 +132,11 @@ def _copies(
                 _failed(entry, "copy_due", tried=False)
                 continue
             try:
-                written = copies.write(kind, entry, settings)
+                written = copies_write.write_copy(kind, entry, settings)
             except Exception as error:  # as above
                 count("copy_failed", error)
                 log.warning("migration_shim: a %s copy was not written: %s", kind, type(error).__name__)
-                written = copies.Written(word="failed", again=True)
+                written = copies_write.Written(word="failed", again=True)
             done[f"{kind}_{'owed' if written.again else 'done'}"] += 1
             if written.refused:
                 refused.add(entry.queue_name)
@@ -148,10 +151,10 @@ def _copies(
 
 def _claim(scope: QuerySet[LedgerEntry], column: str, limit: int) -> list[LedgerEntry]:
     """
-    Take rows whose time has come, the longest due first.
+    Take up to ``limit`` rows whose time in ``column`` has come, the longest due first.
 
-    Found without a lock, and locked by their ids: a lock on a range of the index would be one on its gaps, in which the
-    doors insert.
+    They are found without a lock and then locked by their ids: a lock on a range of the index would also be one on its
+    gaps, into which the doors insert.
     """
     moment = now()
     due = {f"{column}__lte": moment}
@@ -168,7 +171,7 @@ def _claim(scope: QuerySet[LedgerEntry], column: str, limit: int) -> list[Ledger
 def _in_turn(
     claimed: list[LedgerEntry], column: str, check: Callable[[], object]
 ) -> Generator[LedgerEntry, None, None]:
-    """One after the other, as long as nobody else may have taken them; those that are left are given back."""
+    """Yield the rows one by one while their lease surely holds; give back those that are left."""
     left, until = deque(claimed), time.monotonic() + LEASE.total_seconds() / 2
     try:
         while left and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""The nudge: telling a worker that the ledger owes something, without keeping a learner waiting."""
+"""The nudge: a message that tells a worker that the ledger owes something; no learner waits for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ except ImportError:  # Celery is an extra: without it the watch does what is owe
 
 log = logging.getLogger(__name__)
 
-#: One nudge in so many seconds a process.
+#: Seconds between two nudges of one process.
 EVERY = 1.0
 _turn = threading.Lock()
 _last = -EVERY
@@ -25,14 +25,15 @@ _last = -EVERY
 
 def nudge(settings: ShimSettings) -> None:
     """
-    Have a worker look at the outbox. Raises nothing, and says nothing of any submission.
+    Have a worker look at the outbox. The message names no submission, and nothing is raised.
 
-    Within a request only once that is answered: no learner waits for a broker, or for the making of a message. At most
-    once a second a process. The worker comes a second and the hold later: so what is accepted in the second after a
-    nudge needs none of its own, and the last of a burst is not forgotten. Where it cannot be sent (no Celery, a broker
-    that does not answer in time, an open breaker) the next one or the watch finds what is owed.
+    Within a request the message is sent after the answer: no learner waits for a broker, or for the making of a
+    message. A process sends at most one a second. The worker starts a second and the hold later. So a submission that
+    is accepted in the second after a nudge needs no nudge of its own, and the last of a burst is not forgotten. Where
+    no message can be sent (no Celery, a broker that does not answer in time, an open breaker), the next nudge or the
+    watch finds what is owed.
     """
-    after_request.afterwards(lambda: _send(settings))
+    after_request.run_after_answer(lambda: _send(settings))
 
 
 def _send(settings: ShimSettings) -> None:

@@ -1,9 +1,9 @@
 """
-Superseding the attempts that a learner has left behind, on both systems, in a worker.
+Supersession: a worker retires, on both systems, the attempts that a learner has left behind.
 
-XQueue supersedes by the first 128 characters of the callback: too much (sibling inputs, other problems) and, across
-systems, too little. Here it is exact: by the input recovered from the lms_key, and where that finds nothing, nothing.
-Which attempts are superseded is decided in ``core/supersession.py``.
+XQueue supersedes by the first 128 characters of the callback. That is too much, for it hits sibling inputs and other
+problems, and across systems it is too little. The app supersedes by the input, which it recovers from the lms_key;
+where it cannot, it supersedes nothing. ``core/supersession.py`` decides which attempts are replaced.
 """
 
 from __future__ import annotations
@@ -30,21 +30,24 @@ from . import breaker
 
 log = logging.getLogger(__name__)
 
-#: What a grader's session holds, or a return has on its way, is looked at again so soon.
+#: How soon a row is looked at again that a grader's session holds or that a return is moving.
 BUSY = timedelta(seconds=5)
-#: For so long after an attempt XQueue's database is tried. Where it was switched off for good, nobody owes it anything.
+#: For how long after an attempt XQueue's database is tried. Where it was switched off for good, nothing is owed to it.
 AWAY = timedelta(days=1)
 
 
-def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> datetime | None:
+def retire_replaced_attempts(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> datetime | None:
     """
-    Retire the attempts at an entry's input that are replaced; when to look again, None if waiting changes nothing.
+    Retire the attempts at an entry's input that a newer attempt has replaced.
 
     Args:
-        entry: an accepted submission. Where its target is authoritative, legacy's rows are looked at too; where legacy
+        entry: an accepted submission. If the target is authoritative for it, legacy's rows are looked at too. If legacy
             is, XQueue has retired its own.
         state: what the learner's state waits for, as it was after the hold; None where it cannot be read.
         settings: the settings in force.
+
+    Returns:
+        When to look again; None where waiting changes nothing.
 
     Raises:
         DatabaseError: a system could not be asked; what was done before stands.
@@ -70,7 +73,7 @@ def settle(entry: LedgerEntry, state: Queued | None, settings: ShimSettings) -> 
 
 
 def _is_alive(entry: LedgerEntry, flying: set[int]) -> bool:
-    """Whether an attempt is in flight on the target, on its way between the systems, or is owed a shadow."""
+    """Tell whether an attempt is in flight on the target, on its way between the systems, or is owed a shadow."""
     moving = entry.move in BETWEEN
     return entry.target_submission_id in flying or moving or _is_owed(entry)
 
@@ -80,13 +83,13 @@ def _is_owed(entry: LedgerEntry) -> bool:
 
 
 def _copies_of(whole: list[LedgerEntry], gone: set[int]) -> datetime | None:
-    """When to look for the shadows that replaced attempts are owed: less and less often, they may not come for long."""
+    """Return when to look for the shadows that replaced attempts are owed: less and less often, they may take long."""
     owed = [one for one in whole if (one.pk in gone or one.superseded_at is not None) and _is_owed(one)]
     return _earliest(*(now() + max(BUSY, (now() - one.arrived_at) / 4) for one in owed))
 
 
 def _doubt(whole: list[LedgerEntry], gone: set[int]) -> datetime | None:
-    """Until when the LMS may yet save the key of an attempt that was retired for one made beside it."""
+    """Return until when the LMS may still save the key of an attempt that was retired for one made beside it."""
     newest = max(one.arrived_at for one in whole)
     retired = [one for one in whole if one.pk in gone or one.superseded_at is not None]
     beside = any(newest - one.arrived_at <= STALL for one in retired)
@@ -95,9 +98,9 @@ def _doubt(whole: list[LedgerEntry], gone: set[int]) -> datetime | None:
 
 def _bring_back(family: list[LedgerEntry], key: str) -> None:
     """
-    Put back the attempt that the state waits for after all, if it was taken for left behind.
+    Put the attempt that the learner's state waits for back into its queue, if it was superseded.
 
-    Of two tabs at once the LMS may save the first one's key last, and late: its learner would wait for ever.
+    Of two tabs at once the LMS may save the first tab's key last, and late. Its learner would wait for ever.
     """
     its = [one for one in family if attempts.key_of(one) == key]
     if not its or any(one.superseded_at is None for one in its):
@@ -114,7 +117,7 @@ def _earliest(*times: datetime | None) -> datetime | None:
 
 
 def _on_target(gone: list[LedgerEntry]) -> bool:
-    """Retire these on the target; whether one is in other hands just now."""
+    """Retire replaced attempts on the target; return whether another session is at work on one of them."""
     busy, targets = False, {}
     for entry in gone:
         submission_id = entry.target_submission_id
@@ -135,10 +138,13 @@ def _on_target(gone: list[LedgerEntry]) -> bool:
 
 def _supersede_held(pk: int) -> int | None:
     """
-    Let an older attempt that a handoff holds never be released; the id of the target row that is left to retire.
+    Mark an attempt that a handoff holds as superseded, so that it is never released.
 
-    Under the entry's lock, which a release takes too: either the release finds this, or this finds the released row.
-    The held row itself is dropped by the handoff; until then no grader polls its queue.
+    It is done under the entry's lock, which a release takes too: either the release finds the mark, or this finds the
+    released row. The handoff drops the held row itself; until then no grader polls its queue.
+
+    Returns:
+        The id of the target row that is left to retire.
     """
     with transaction.atomic():
         entry = LedgerEntry.objects.select_for_update().get(pk=pk)
@@ -152,7 +158,7 @@ def _supersede_held(pk: int) -> int | None:
 def _on_legacy(
     entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None, settings: ShimSettings
 ) -> datetime | None:
-    """The same for legacy's rows that wait for a learner's grade, as far as the target has a later attempt."""
+    """Retire legacy's rows that a later attempt on the target has replaced; return when to look again."""
     if stamp.complaint():
         count("supersession_on_legacy_refused")
         return None
@@ -161,13 +167,13 @@ def _on_legacy(
     waited = now() - entry.arrived_at
     if not breaker.allows("legacy_rows"):
         count("supersession_on_legacy_paused")
-        # Less and less often: while XQueue's database is away, every submission comes to wait for it here.
+        # Less and less often: while XQueue's database is away, every submission waits for it here.
         pause = max(timedelta(seconds=settings.breaker_seconds), BUSY, waited / 4)
         return now() + pause if waited < AWAY else _give_up()
     try:
         again = _retire(entry, family, state)
     except timeouts.AWAY:
-        if not entry.tries:  # a row that fails again and again is one failure
+        if not entry.tries:  # a row that fails again and again counts once
             breaker.failed("legacy_rows", settings)
         count("supersession_failed_on_legacy")
         if waited < AWAY:
@@ -178,7 +184,7 @@ def _on_legacy(
 
 
 def _give_up() -> datetime | None:
-    """Look no more: what is still there is left to the next attempt at the input and to a handoff, which find it."""
+    """Stop looking: the next attempt at the input, or a handoff, finds the rows that are still there."""
     count("supersession_on_legacy_given_up")
     log.warning("migration_shim: older attempts at an input were not looked for on legacy: nobody could for too long")
     return None
@@ -199,7 +205,7 @@ def _retire(entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None)
         if gone and writes.retire(gone):
             count("superseded_on_legacy")
             if held_by is not None:
-                # Legacy keeps no word of it: without this the row would look given up, or collided.
+                # Legacy does not record why: without this the row would look given up, or collided.
                 LedgerEntry.objects.filter(pk=held_by.pk, superseded_at=None).update(superseded_at=now())
     return again
 
@@ -212,7 +218,7 @@ def _is_of(row: LegacyRow, entry: LedgerEntry) -> bool:
 
 
 def _entry_of(row: LegacyRow, entries: list[LedgerEntry]) -> LedgerEntry | None:
-    """The entry of a row: the one that is linked to it, else by its digest, else the first of its group."""
+    """Return the entry of a row: the one linked to it, else the one with its digest, else the first of its group."""
     digest = digests(parse_header(row.xqueue_header), row.xqueue_body, ())
     for is_its in (
         lambda entry: entry.legacy_id == row.id,

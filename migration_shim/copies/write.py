@@ -1,8 +1,8 @@
 """
-Writing one copy, in a worker, after the authoritative side has answered.
+One copy is written here, by a worker, after the authoritative system has answered.
 
-A deferred copy is a backfill of one row: answer and files come from the authoritative system, and nothing of the
-submission goes through the broker.
+A shadow is a backfill of one row (``backfill/single.py``). Answer and files come from the authoritative system, and
+nothing of the submission goes through the broker.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..conf import ShimSettings, load
 from ..core.data import Leg, State
 from ..core.errors import Malformed, TargetWriteFailed, Unfit
 from ..core.identity import reverse_header
-from ..ledger import entries as ledger
+from ..ledger import entries as ledger_entries
 from ..legacy.client import LegacyClient, answered, is_about_size
 from ..metrics import count, timed
 from ..models import LedgerEntry
@@ -28,7 +28,7 @@ from . import breaker, sink
 log = logging.getLogger(__name__)
 
 SHADOW, REVERSE = "shadow", "reverse"
-#: Why a reverse shadow can never be written; nobody tries again.
+#: Reasons for which a reverse shadow can never be written: it is not tried again.
 FOR_GOOD = (
     "sink_url_too_long",
     "queue_name_too_long",
@@ -39,15 +39,17 @@ FOR_GOOD = (
     "residue_too_long",
     "answer_too_deep",
 )
-#: How often a shadow's row is looked for on legacy before that is left to the next backfill.
-LOOKS = 5
+#: How often a shadow's row is looked up on legacy before it is left to the next backfill.
+LOOKUPS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """
-    What became of one copy, as a word for a log. ``again``: it is still owed. ``refused``: XQueue answers, and does not
-    take what goes to this queue.
+    What became of one copy.
+
+    ``word`` says it for a log. ``again``: the copy is still owed. ``refused``: XQueue answers, but takes nothing that
+    goes to this queue.
     """
 
     word: str
@@ -55,9 +57,9 @@ class Written:
     refused: bool = False
 
 
-def write(kind: str, entry: LedgerEntry, settings: ShimSettings) -> Written:
+def write_copy(kind: str, entry: LedgerEntry, settings: ShimSettings) -> Written:
     """
-    Write the copy that an entry is owed.
+    Write the copy that an entry is owed; ``kind`` is SHADOW or REVERSE.
 
     Raises:
         TargetWriteFailed, DatabaseError: it could not be written now.
@@ -67,7 +69,7 @@ def write(kind: str, entry: LedgerEntry, settings: ShimSettings) -> Written:
 
 def write_shadow(identity: str) -> str:
     """
-    Write the shadow of one submission out of legacy's row, and return what became of it, as one word.
+    Write the shadow of one submission from legacy's row, unless the kill switch is on; return what became of it.
 
     Raises:
         TargetWriteFailed, DatabaseError: the target could not take it now.
@@ -77,10 +79,10 @@ def write_shadow(identity: str) -> str:
 
 def write_reverse(identity: str) -> str:
     """
-    Write the reverse shadow of one submission on legacy, out of the target's rows, and return what became of it.
+    Write the reverse shadow of one submission from the target's rows, unless the kill switch is on; return the outcome.
 
-    XQueue supersedes by callback, and the sink's token is one per learner and input: written twice, the older row is
-    retired by XQueue itself, so a repeated task harms nobody.
+    XQueue supersedes by callback, and the sink has one token for each learner and input. If a reverse shadow is written
+    twice, XQueue itself retires the older row, so that a repeated task does no harm.
     """
     return _write(REVERSE, identity)
 
@@ -90,7 +92,7 @@ def _write(kind: str, identity: str) -> str:
         count("worker_stopped_by_kill_switch")
         return "stopped by the kill switch"
     entry = LedgerEntry.objects.filter(identity=identity).first()
-    return "nothing to do" if entry is None else write(kind, entry, load()).word
+    return "nothing to do" if entry is None else write_copy(kind, entry, load()).word
 
 
 def _shadow(entry: LedgerEntry, settings: ShimSettings) -> Written:
@@ -100,14 +102,14 @@ def _shadow(entry: LedgerEntry, settings: ShimSettings) -> Written:
         with timed("shadow_leg"):
             word = write_shadow_of(entry.identity, settings)
     except (TargetWriteFailed, DatabaseError) as error:
-        # A row that fails again and again is one failure: it says nothing of the others.
+        # A row that fails again and again counts once: it says nothing about the others.
         if not entry.tries:
             breaker.failed(SHADOW, settings)
         count("shadow_failed", error)
         raise
     breaker.succeeded(SHADOW)
     count(f"shadow_{word}")
-    return Written(word=word, again=word == "no_legacy_row" and entry.tries < LOOKS)
+    return Written(word=word, again=word == "no_legacy_row" and entry.tries < LOOKUPS)
 
 
 def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
@@ -122,7 +124,7 @@ def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
         submission = reader.answer_and_files(entry.target_submission_id or 0)
         if submission is None:
             return _reverse_failed(entry, "target_row_gone")
-        body = ledger.legacy_body(entry, submission.answer)
+        body = ledger_entries.legacy_body(entry, submission.answer)
         url = sink.url(entry.sink_token, settings)
         header = reverse_header(url, entry.identity, entry.queue_name + settings.reverse_queue_suffix)
     except (Malformed, Unfit) as odd:
@@ -143,7 +145,7 @@ def _reverse(entry: LedgerEntry, settings: ShimSettings) -> Written:
 
 
 def _newer_at_work(entry: LedgerEntry) -> bool:
-    """Whether XQueue has a newer attempt at the same input in flight: it would retire that one for this."""
+    """Tell whether XQueue has a newer attempt at the same input in flight, which it would retire for this one."""
     if not entry.input_key:
         return False
     stored = LedgerEntry.objects.filter(input_key=entry.input_key, pk__gt=entry.pk, legacy_leg=Leg.STORED)

@@ -1,11 +1,11 @@
 """
-The learner's side of every submission: whether anybody is still at work for one who waits, and what the others have.
+The learner's side of every submission: does a learner wait in vain, and which grade does the learner have?
 
-A key that a learner's state waits for, and whose row is not in flight any more, is answered by nobody: however the row
-ended, that learner is ``undelivered``. Rows are read before states, so that a grade on its way is never taken for
-missing; and a row that has just ended is left alone, because its receiver may be at work. See docs/decisions/0027.
+If a learner's state waits for a key whose row is not in flight any more, no answer will come, however the row ended:
+that learner is ``undelivered``. Rows are read before states, so that a grade on its way is never taken for missing. A
+row that has just ended is left alone, because its receiver may still be at work. See docs/decisions/0027.
 
-Every submission is asked for once in its life: rows are read as the database has them, and only what the rules need.
+Every submission is asked for once in its life, so this is kept cheap: rows are read as the database returns them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ..core.delivered import TRIES, Learner, comparable
 from ..db import bulk
 from ..ledger import attempts
 from ..ledger.attempts import Submitted
-from ..legacy import open_rows as on_legacy
+from ..legacy import open_rows as legacy_open_rows
 from ..legacy import timeouts
 from ..lms import state
 from ..models import CoursePhase, LedgerEntry
 from ..target import score_events
-from .notes import DEPENDS_ON, Told, note
+from .notes import DEPENDS_ON, LearnerNote, store_notes
 
 #: Entries looked at together.
 PAGE = 500
@@ -39,13 +39,13 @@ _FINAL = frozenset(one.value for one in State if one.is_final)
 _FAMILY = ("pk", "input_key", "raw_header", "authority", "move", "target_submission_id", "legacy_id")
 
 
-def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
+def ask_learners(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
     """
     Ask the states of all learners of a course whose submissions are over and not settled, and store what they say.
 
-    A page takes a constant number of statements (``state.AT_ONCE`` apart). Outside an LMS there is nobody to ask. Every
-    state is read once, when its row has been over for the grace; only who waits then is asked again. Where legacy's
-    database is away, what the target answers for is looked at all the same.
+    A page takes a constant number of statements (``state.AT_ONCE`` apart). Outside an LMS nothing is done. Every state
+    is read once, when its row has been over for the grace; only a learner who waits then is asked again. If legacy's
+    database is away, the submissions that the target answers for are asked about all the same.
 
     Args:
         course_id: the course, whose entries were just compared.
@@ -53,7 +53,7 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
         check: called before each page; it may raise to stop.
 
     Raises:
-        whatever legacy's database did, once all of the target's were looked at: legacy's own were not.
+        The error of legacy's database, after all of the target's submissions were asked about; legacy's were not.
     """
     if not state.is_lms():
         return
@@ -65,24 +65,25 @@ def look(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> N
     while after is not None and (page := _entries(course_id, after, settings, moment := now())):
         check()
         after = page[-1].pk if len(page) == PAGE else None
-        looked = _Page(page, settings, moment, target=target, away=away)
-        in_vain, away = looked.look(), looked.away
-        note(course_id, looked.told, in_vain, {entry.pk: entry[: len(DEPENDS_ON)] for entry in page}, moment)
+        asked = _Page(page, settings, moment, target=target, away=away)
+        in_vain, away = asked.take_notes(), asked.away
+        store_notes(course_id, asked.notes, in_vain, {entry.pk: entry[: len(DEPENDS_ON)] for entry in page}, moment)
     if away is not None:
         raise away
 
 
 def has_unasked(course_id: str) -> bool:
-    """Whether a learner of a course may wait for the target's answer, in whatever phase the course is by now."""
+    """Tell whether a learner of a course may still wait for the target's answer, whatever the course's phase is now."""
     entries = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False)
     return state.is_lms() and entries.filter(authority=Authority.TARGET).exists()
 
 
 class _Entry(NamedTuple):
     """
-    What is read of an entry, as the database has it: first ``DEPENDS_ON``, last what the database says of its times.
+    What is read of an entry, as the database returns it: first ``DEPENDS_ON``, last how old it is.
 
-    ``began_before``, ``seen_before``: it came, and was compared, so long ago that nobody is at work any more.
+    ``began_before`` and ``seen_before`` tell that it came, or was compared, so long ago that no process still works on
+    it.
     """
 
     authority: str
@@ -106,11 +107,11 @@ class _Entry(NamedTuple):
     seen_before: int | None
 
     def __repr__(self) -> str:
-        return f"<entry {self.pk}>"  # the header lets somebody post a grade
+        return f"<entry {self.pk}>"  # whoever has the header can post a grade
 
 
 class _Attempt(NamedTuple):
-    """An attempt at an input, as far as others have to know of it."""
+    """What the other attempts at the same input need to know of an attempt."""
 
     pk: int
     input_key: str
@@ -125,7 +126,7 @@ class _Attempt(NamedTuple):
 
 
 def _entries(course_id: str, after: int, settings: ShimSettings, moment: datetime) -> list[_Entry]:
-    """The next page of those whose learners are to be asked."""
+    """Return the next page of entries whose learners are to be asked."""
     grace = timedelta(seconds=settings.delivery_grace_seconds)
     # XQueue writes down no time of a supersession: the comparison that has seen the end did.
     patience = max(grace, timedelta(seconds=settings.late_reply_seconds))
@@ -143,14 +144,14 @@ def _whether(**condition: Any) -> ExpressionWrapper:
 
 
 class _Page:
-    """Some entries, with their rows and their learners' states; ``told`` is what is to be noted of them."""
+    """Some entries, with their rows and their learners' states; ``notes`` is what is to be noted of them."""
 
     def __init__(
         self, page: list[_Entry], settings: ShimSettings, moment: datetime, *, target: bool, away: Exception | None
     ) -> None:
         self.page, self.settings, self.target = page, settings, target
         self.call_takes = timedelta(seconds=max(settings.python_door_seconds, settings.http_door_seconds))
-        self.told: dict[int, Told] = {}
+        self.notes: dict[int, LearnerNote] = {}
         self.family = _families({entry.input_key for entry in page} - {""})
         known: list[_Entry | _Attempt] = [*page, *(one for family in self.family.values() for one in family)]
         # Rows first: what ends after this is in flight here, whatever its learner's state says by then.
@@ -159,23 +160,23 @@ class _Page:
             {one.target_submission_id or 0 for one in known} - {0}, since=moment - grace
         )
         theirs = {one.legacy_id or 0 for one in known if one.authority == Authority.LEGACY} - {0}
-        self.away, self.open = away, theirs  # those whom nobody could ask about may be at work
+        self.away, self.open = away, theirs  # rows that could not be asked about may be in flight
         if theirs and away is None:
             try:
-                self.open = on_legacy.ids_unretired(theirs)
+                self.open = legacy_open_rows.ids_unretired(theirs)
             except timeouts.AWAY as error:
                 self.away = error
         if self.away is not None:
             self.page = [entry for entry in page if entry.authority != Authority.LEGACY]
 
-    def look(self) -> dict[int, str]:
-        """Take note of what the states say; those that are undelivered, and what became of the row."""
+    def take_notes(self) -> dict[int, str]:
+        """Fill ``notes`` with what the states say; return by id the undelivered ones, with what became of the row."""
         over: list[tuple[_Entry, Submitted | None]] = []
         for entry in self.page:
             if self._is_over(entry):
                 over.append((entry, attempts.submitted(entry.raw_header, entry.student_info, entry.learner)))
             elif entry.learner_said == Learner.WAITS:
-                self.told[entry.pk] = Told("")  # somebody is at work again
+                self.notes[entry.pk] = LearnerNote("")  # its row is in flight again
         states = state.problems({one.place for _, one in over if one is not None and not one.plot})
         waiting = []
         for entry, one in over:
@@ -190,7 +191,7 @@ class _Page:
         return self._undelivered(waiting)
 
     def _is_over(self, entry: _Entry) -> bool:
-        """Whether nobody is at work on a submission any more, and its learner should have the grade by now."""
+        """Tell whether a submission is over: no process works on it, and its learner should have the grade by now."""
         if entry.move in BETWEEN:
             return False  # a move comes to its end first
         if entry.authority == Authority.TARGET:
@@ -205,7 +206,7 @@ class _Page:
     def _say(
         self, entry: _Entry, one: Submitted | None, states: dict[state.Place, state.Problem]
     ) -> tuple[Learner, tuple[bool | None, float | None] | None]:
-        """What the learner's state says of a submission; and where that can be compared, the grade in it."""
+        """Return what the learner's state says of a submission and, where it can be compared, the grade in it."""
         if one is None:
             return (Learner.INPUT_UNKNOWN if entry.raw_header else Learner.FORGOTTEN), None
         if one.plot:
@@ -241,7 +242,7 @@ class _Page:
         return row is not None and row.graded
 
     def _has_another_row(self, entry: _Entry, key: str) -> bool:
-        """Whether another attempt with the same key (two tabs in one second) is in flight: its grade is awaited."""
+        """Tell whether another attempt with the same key (two tabs in one second) is in flight: its grade will come."""
         for one in self.family.get(entry.input_key, ()):
             if one.pk != entry.pk and one.raw_header and attempts.key_of(one) == key:
                 row = self.rows.get(one.target_submission_id or 0)
@@ -253,14 +254,14 @@ class _Page:
     def _settle(self, entry: _Entry, said: Learner, has: tuple[bool | None, float | None] | None = None) -> None:
         gone = said in (Learner.UNREADABLE, Learner.FORGOTTEN)
         if gone and entry.learner_said == Learner.WAITS and entry.authority == Authority.TARGET:
-            # It waited when it was asked last, and nobody can ask any more.
+            # It waited when it was asked last, and cannot be asked any more.
             if entry.undeliverable != said:
-                self.told[entry.pk] = Told(Learner.WAITS.value, said.value)
+                self.notes[entry.pk] = LearnerNote(Learner.WAITS.value, said.value)
             return
-        self.told[entry.pk] = Told(said.value, settled=True, has=has)
+        self.notes[entry.pk] = LearnerNote(said.value, settled=True, has=has)
 
     def _undelivered(self, waiting: list[_Entry]) -> dict[int, str]:
-        """Those who wait in vain, with what became of the row; and at once those whom no delivery can help."""
+        """Return by id those who wait in vain, with what became of the row; note why no delivery can help some."""
         graded = {
             entry.target_submission_id or 0
             for entry in waiting
@@ -283,12 +284,12 @@ class _Page:
             found[entry.pk] = what
             # Of the row as it is now: one that was put back, or moved, may have come to another end since.
             why = why or ("three_deliveries" if entry.delivery_tries >= TRIES else "")
-            self.told[entry.pk] = Told(Learner.WAITS.value, why)
+            self.notes[entry.pk] = LearnerNote(Learner.WAITS.value, why)
         return found
 
 
 def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
-    """All attempts at these inputs in their order, by input; those at which there is only one are left out."""
+    """Return all attempts at the given inputs in their order, by input; inputs with a single attempt are left out."""
     number = Counter(key for (key,) in bulk.select(LedgerEntry, ("input_key",), input_key=keys))
     several = LedgerEntry.objects.filter(input_key__in=[key for key, times in number.items() if times > 1])
     found: dict[str, list[_Attempt]] = defaultdict(list)
@@ -298,6 +299,6 @@ def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
 
 
 def _time(value: datetime | str) -> datetime:
-    """A time as the database has it, with its zone."""
+    """Return a time, as the database returns it, with its time zone."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=connection.timezone)

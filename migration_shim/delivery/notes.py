@@ -1,8 +1,8 @@
 """
-Writing down what learners' states said, and counting it: one transaction for a page of entries.
+What learners' states said is stored and counted here, in one transaction for a page of entries.
 
-What most states say changes nothing of an entry but its learner's columns and its place among what learners have: only
-these are read, written and counted. What a learner waits for in vain is a divergence as well, and is counted anew.
+Most of it changes only an entry's learner columns and one place in a histogram, so only these are read, written and
+counted. A learner who waits in vain is a divergence too, and such an entry is counted anew.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..db import bulk
 from ..ledger import buckets, permits
 from ..models import Divergence, LedgerEntry
 
-#: What was true of an entry when its learner was asked, and has to be true still when that is written down.
+#: Columns of an entry that must be, when the answer is stored, what they were when its learner was asked.
 DEPENDS_ON = ("authority", "move", "target_submission_id", "legacy_id", "learner", "purged_at")
 _WRITTEN = ("learner_said", "learner_correct", "learner_score", "learner_settled_at", "undeliverable")
 _FOUND = ("result", "known", "divergences", "bucket_id")
 
 
-class Told(NamedTuple):
-    """What is to be written of one entry; ``has`` is the grade in the learner's state, None leaves what is there."""
+class LearnerNote(NamedTuple):
+    """What is to be stored of one entry; ``has`` is the grade in the learner's state, None keeps the stored one."""
 
     said: str
     undeliverable: str = ""
@@ -35,24 +35,24 @@ class Told(NamedTuple):
     has: tuple[bool | None, float | None] | None = None
 
 
-def note(
+def store_notes(
     course_id: str,
-    told: Mapping[int, Told],
+    notes: Mapping[int, LearnerNote],
     in_vain: Mapping[int, str],
     read: Mapping[int, tuple[Any, ...]],
     moment: datetime,
 ) -> None:
     """
-    Write it down. An entry that was changed since it was read keeps what it has; the next run looks at it again.
+    Store notes. An entry that was changed since it was read keeps its columns; the next run looks at it again.
 
     Args:
-        course_id: of all these entries.
-        told: by entry.
-        in_vain: those of them whose learners wait for what nobody brings, each with what became of the row.
-        read: by entry, what ``DEPENDS_ON`` said before its learner was asked, as the database has it.
-        moment: when that was.
+        course_id: the course of all the entries.
+        notes: the notes by entry.
+        in_vain: those of the entries whose learners wait in vain, with what became of the row.
+        read: by entry the values of ``DEPENDS_ON`` before its learner was asked, as the database returned them.
+        moment: when the learners were asked.
     """
-    if not told:
+    if not notes:
         return
     end = 2 + len(DEPENDS_ON)
     changes = buckets.Changes()
@@ -62,11 +62,11 @@ def note(
         if in_vain:
             permits.lock([course_id])
         columns = ("id", "bucket_id", *DEPENDS_ON, *Learned._fields)
-        for row in bulk.select(LedgerEntry, columns, lock=True, id=list(told)):
+        for row in bulk.select(LedgerEntry, columns, lock=True, id=list(notes)):
             pk, bucket = row[:2]
             if row[2:end] != read[pk]:
                 continue
-            old, one = Learned._make(row[end:]), told[pk]
+            old, one = Learned._make(row[end:]), notes[pk]
             has = one.has or (old.learner_correct, old.learner_score)
             rows[pk] = (one.said, *has, settled_at if one.settled else None, one.undeliverable)
             if bucket is not None and pk not in in_vain:
@@ -78,7 +78,7 @@ def note(
 
 
 def _move(old: Learned, new: Learned, changes: buckets.Changes) -> None:
-    """Count an entry where it stands by what its learner has, and no more where it stood."""
+    """Move an entry's count to the bin of what its learner has now."""
     for one, number in ((old, -1), (new, 1)):
         if (place := learner_bin(one)) is not None:
             changes.place([place], number)
@@ -87,7 +87,7 @@ def _move(old: Learned, new: Learned, changes: buckets.Changes) -> None:
 def _raise(
     course_id: str, alarms: dict[int, str], rows: Mapping[int, tuple[Any, ...]], changes: buckets.Changes
 ) -> None:
-    """Put alarms on record, and count their entries anew where they are counted; a new one takes the permit."""
+    """Record alarms, and count their entries anew if they are counted; a new alarm withdraws the permit."""
     if _record(course_id, alarms):
         permits.withdraw([course_id])
     differs = buckets.differences_of(alarms)
@@ -105,7 +105,7 @@ def _raise(
 
 
 def _record(course_id: str, alarms: dict[int, str]) -> bool:
-    """Whether one of them is new. What was signed for and is found again counts anew."""
+    """Record alarms, and return whether one of them is new, or was signed for and is found again."""
     rows = Divergence.objects.filter(entry__in=alarms, klass=DivergenceClass.UNDELIVERED)
     there = dict(rows.values_list("entry_id", "cured_at"))
     again = [pk for pk, cured_at in there.items() if cured_at is not None]

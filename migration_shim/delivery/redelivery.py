@@ -1,8 +1,8 @@
 """
-Delivering again what is stored and has not arrived: at most three times a submission, only while its learner waits.
+Stored results that have not arrived are delivered again: at most three times, and only while the learner waits.
 
-Through the ordinary path, which is the score event with the row's own stored reply. A submission that was superseded by
-mistake is put back into its queue instead, by the outbox. What three tries have not mended is ``undeliverable``.
+It takes the ordinary path, the score event with the row's own stored reply. A submission that was superseded by mistake
+is instead put back into its queue, by the outbox. What three tries have not mended is ``undeliverable``.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ AT_ONCE = 500
 
 def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> dict[str, int]:
     """
-    Deliver again what the learners of a course wait for; how many, by what came of it.
+    Deliver again what the learners of a course wait for; return how many submissions came to which end.
 
-    Where the platform has no receiver nothing is tried: it would use up what mends the learners once there is one.
+    Where the platform has no receiver nothing is tried: it would use up the tries that work once there is one.
 
     Args:
         course_id: the course, whose learners' states were asked before.
@@ -49,7 +49,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
         check: called before each submission; it may raise to stop.
     """
     wanted = invariants.undelivered_entries(course_id).filter(authority=Authority.TARGET, undeliverable="")
-    wanted = wanted.filter(delivery_tries__lt=TRIES)  # of one that died with its last try the next look says so
+    wanted = wanted.filter(delivery_tries__lt=TRIES)  # if a process died in the last try, the next look finds it
     if not wanted.exists():
         return {}
     if not receivers.reaches_platform(settings.score_receivers):
@@ -63,7 +63,7 @@ def run(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> di
 
 
 def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
-    """One try, counted before it is made: whatever dies in between, there are never more."""
+    """Try once, and return what came of it. The try is counted first, so that no crash leads to more than TRIES."""
     mine = LedgerEntry.objects.filter(pk=entry.pk, delivery_tries=entry.delivery_tries)
     if not mine.update(delivery_tries=F("delivery_tries") + 1, delivery_tried_at=now()):
         return "by_another"
@@ -92,7 +92,7 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
 
 
 def _is_awaited(entry: LedgerEntry, key: str) -> bool:
-    """Whether the learner's state holds the row's key, which is the entry's own; the state is locked from here on."""
+    """Tell whether the learner's state waits for the row's key, which is the entry's own; the state stays locked."""
     one = attempts.submitted(entry.raw_header, entry.student_info, entry.learner)
     if one is None or one.key != key:
         return False

@@ -1,4 +1,4 @@
-"""The third side of the comparison, counted: what learners have beside both grades, and who waits in vain."""
+"""The third side of the comparison in numbers: which grades learners have, and how many learners wait in vain."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ..ledger import counts
 from ..lms import receivers, state
 
 
-def counted(course_id: str, settings: ShimSettings) -> dict[str, Any]:
+def learner_totals(course_id: str, settings: ShimSettings) -> dict[str, Any]:
     """
-    What is on record of a course's learners. Never a reason for a gate but for ``waiting``: legacy loses results too.
+    Return the recorded numbers of a course's learners, as the document has them.
 
-    ``applies`` is False outside an LMS, where nobody can be asked: then all the rest says nothing. Of entries whose
-    residue was dropped the grades are gone, and with them their places among the compared.
+    Only ``waiting`` counts for a gate, because legacy loses results too. ``applies`` is False outside an LMS, where no
+    learner's state can be read: then the rest says nothing. Entries whose residue was dropped have lost their grades,
+    and are not among the compared.
     """
     waiting = invariants.undelivered_entries(course_id)
     sides: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Who is undelivered, for whoever has to look after them. Who has looked a learner up stands in the course's log."""
+"""The list of undelivered submissions. The course's log records who has looked learners up in it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SCHEMA = "migration_shim.xqueue_undelivered/1"
 
 def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Document:
     """
-    The submissions of a course whose learners waited in vain when their states were asked last.
+    Return the submissions of a course whose learners waited in vain when their states were asked last.
 
     Args:
         course_id: the course.
-        learners: name the LMS user ids, which is written down before they are given.
-        reason: why they are looked up; empty where they are not.
-        user: who looks.
+        learners: give the LMS user ids too, which is recorded before they are given.
+        reason: why learners are looked up; empty where they are not.
+        user: who looks them up.
 
     Raises:
         ShimError: learners are to be named of a course that the shim does not know.

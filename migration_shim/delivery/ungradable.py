@@ -1,8 +1,8 @@
 """
-Submissions of the target that are handed out again and again, and of which no result comes: found, and ended by hand.
+Submissions of the target that are handed out again and again without a result: they are found, and failed by hand.
 
-A grader that dies with its process cannot be told from an answer that was lost on its way, so such a row is failed by
-nobody but an operator. Until then it goes on being offered, after all fresh ones.
+A grader that dies cannot be told from an answer that was lost on its way. So only an operator fails such a row. Until
+then it is offered again and again, after all fresh ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.utils.timezone import now
 from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode
 from ..models import LedgerEntry
-from ..runs import records as runs
+from ..runs import records as run_records
 from ..target import open_rows, results
 
 SCHEMA = "migration_shim.xqueue_fail/1"
@@ -26,7 +26,7 @@ _COLUMNS = ("target_submission_id", "course_id")
 
 
 def rows(courses: Collection[str], settings: ShimSettings) -> dict[str, list[int]]:
-    """By course: the Submission ids of what was handed out too often. A course that has none is left out."""
+    """Return by course the Submission ids that were handed out too often; a course without any is left out."""
     # From the target's side: there are fewer rows that graders have had than entries that are not settled.
     often = LedgerEntry.objects.filter(leases__gte=settings.hand_out_limit, settled_at=None)
     often = often.filter(course_id__in=list(courses))
@@ -39,7 +39,7 @@ def rows(courses: Collection[str], settings: ShimSettings) -> dict[str, list[int
 
 
 def command(course_id: str) -> str:
-    """What ends them, once somebody has looked at the graders."""
+    """Return the command that fails them, to be run after a look at the graders."""
     return f"xqueue_fail --course {course_id} --reason TEXT"
 
 
@@ -49,13 +49,13 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
 
     Args:
         course_id: the course.
-        submissions: their ids there; none for all that were handed out in vain.
+        submissions: their ids on the target; none for all that were handed out in vain.
         reason: why, for the record of the run.
         user: who does it, for the same.
         execute: do it; without it the document says what would be done.
 
     Raises:
-        RunLocked: somebody else is at it.
+        RunLocked: another process is failing submissions of the course.
         ConfigurationError: the settings are not usable.
     """
     settings = load()
@@ -72,7 +72,7 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
         "failed": 0,
     }
     if execute:
-        with runs.running("fail", course_id) as record:
+        with run_records.running("fail", course_id) as record:
             content["failed"] = sum(results.fail_row(row["submission"], settings) for row in found)
             record.document, record.complete = content, True
     return Document(content=content, exit_code=ExitCode.LEFT_BEHIND if content["not_found"] else ExitCode.OK)

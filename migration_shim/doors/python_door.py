@@ -16,7 +16,7 @@ from ..lms.capa import Call
 from ..metrics import count
 from ..phase_lookup import phase_in_force
 from ..target import installed
-from ..toggles import passes_the_shim
+from ..toggles import submission_flag_on_for_all
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def route(call: Call) -> tuple[Any, Any]:
 
 def _is_released(call: Call) -> bool:
     if call.released is None and call.block is not None:
-        return passes_the_shim(call.course_id)
+        return submission_flag_on_for_all(call.course_id)
     return bool(call.released)
 
 

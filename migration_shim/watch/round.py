@@ -174,8 +174,8 @@ class _Round:
             names = ("complete", "of", "compared", "equal", "diverged", "waiting", "overdue")
             course["reconcile"] = {name: reconciled[name] for name in names}
         if reconciled is None or not reconciled["complete"]:
-            self._try("learners", course_id, learner_side.look, course_id, self.settings, check)
-        # Grades are delivered even if nothing was compared.
+            self._try("learners", course_id, learner_side.ask_learners, course_id, self.settings, check)
+        # Learners who wait are served whatever speaks against comparing.
         course["redelivery"] = self._try("redelivery", course_id, redelivery.run, course_id, self.settings, check)
         whole = reconciled if reconciled is not None and reconciled["complete"] else None
         course |= self._try("guard", course_id, guard.guard, course_id, self.settings, whole) or {}

@@ -21,7 +21,7 @@ def job(*, history=False, verify=True, **options):
     policy = classing.policy(settings, history=history, **options)
     wanted = frozenset(row.id for row in page(history=True)) if history else frozenset()
     storage = files.legacy_storage(settings)
-    return batch.Job(policy=policy, settings=settings, storage=storage, wanted_history=wanted, verify=verify)
+    return batch.BatchContext(policy=policy, settings=settings, storage=storage, wanted_history=wanted, verify=verify)
 
 
 def page(*, history=False):

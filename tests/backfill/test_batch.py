@@ -304,7 +304,7 @@ def test_an_answer_that_is_no_number_is_equal_to_itself():
 def test_all_batches_of_a_small_run_are_verified_and_a_share_of_a_large_one(rows_wanted, total, expected, settings):
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"VERIFY_ROWS": rows_wanted}
     known = batches.conf.load()
-    assert [number for number in range(10) if verify.due(number, total, known)] == expected
+    assert [number for number in range(10) if verify.is_due(number, total, known)] == expected
 
 
 # What is asked of the two databases

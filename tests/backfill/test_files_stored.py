@@ -43,8 +43,8 @@ def a_row(**named: str) -> LegacyRow:
     return legacy_rows.by_id([pk])[pk]
 
 
-def wanted(row: LegacyRow) -> files.Wanted:
-    return files.Wanted(row=row, keys=legacy_files.file_keys(row, None), queue_name=QUEUE)
+def wanted(row: LegacyRow) -> files.WantedFiles:
+    return files.WantedFiles(row=row, keys=legacy_files.file_keys(row, None), queue_name=QUEUE)
 
 
 def name_them(stored: list[file_storage.StoredFile]) -> None:
@@ -241,7 +241,7 @@ def test_sizes_and_number_are_bounded_when_copied_linked_and_planned(bucket, siz
     )
     keys = legacy_files.file_keys(row, None)
     keys |= {f"more {number}": next(iter(keys.values())) for number in range(len(sizes) - len(keys))}
-    with files.stored([files.Wanted(row=row, keys=keys, queue_name=QUEUE)], Bucket(bucket), SETTINGS) as stored:
+    with files.stored([files.WantedFiles(row=row, keys=keys, queue_name=QUEUE)], Bucket(bucket), SETTINGS) as stored:
         assert [error.reason for error in stored.failed.values()] == ([reason] if reason else [])
     if reason is None:
         legacy_files.check(row, keys, Bucket(bucket), SETTINGS)

@@ -10,7 +10,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile, get_storage
 
 from migration_shim import toggles
-from migration_shim.backfill.counts import Tally
+from migration_shim.backfill.counts import RowCounts
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
@@ -98,7 +98,7 @@ def odd_row(user, folder, *, key=None, learner=None, queue=rows.QUEUE, files=Non
 def classed(monkeypatch):
     """The class and reason of every row of the runs made since it was emptied, by legacy id or entry."""
     found = {}
-    add, document, tried = Tally.add, handoff._Run._document, give_back._Return._try
+    add, document, tried = RowCounts.add, handoff._Run._document, give_back._Return._try
 
     def adding(self, page, written):
         page = list(page)
@@ -114,7 +114,7 @@ def classed(monkeypatch):
         found[getattr(what, "submission_id", what)] = tuple_of(decision)
         return decision
 
-    monkeypatch.setattr(Tally, "add", adding)
+    monkeypatch.setattr(RowCounts, "add", adding)
     monkeypatch.setattr(handoff._Run, "_document", documenting)
     monkeypatch.setattr(give_back._Return, "_try", trying)
     return found

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migration_shim.comparison import results
-from migration_shim.comparison.candidates import Seen
+from migration_shim.comparison.candidates import Fingerprints
 from migration_shim.core.buckets import Bin, bucket_id, facts_of
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
 from migration_shim.core.errors import ShimError
@@ -53,10 +53,10 @@ def store(entry, status, classes=(), legacy=None, target=None):
     one = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if legacy is None else legacy
     other = Outcome(state=State.MISSING, arrived_at=entry.arrived_at) if target is None else target
     result = Comparison(status=status, divergences=dict.fromkeys(classes, "text"))
-    found = results.Found(
-        entry=entry, result=result, legacy=one, target=other, seen=Seen("x", "", ""), payload_at=now()
+    found = results.PairResult(
+        entry=entry, result=result, legacy=one, target=other, seen=Fingerprints("x", "", ""), payload_at=now()
     )
-    results.store([found], known_differences.of_course(COURSE, now()), now(), HORIZON)
+    results.store_results([found], known_differences.of_course(COURSE, now()), now(), HORIZON)
 
 
 outcomes = st.builds(

@@ -10,7 +10,7 @@ from django.utils.timezone import now
 
 from migration_shim import api, toggles
 from migration_shim.comparison import legacy_outcomes, results
-from migration_shim.comparison.candidates import Seen
+from migration_shim.comparison.candidates import Fingerprints
 from migration_shim.core.data import DETERMINISTIC, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover import gate
@@ -51,9 +51,11 @@ def store_one(klass):
     entry = LedgerEntry.objects.latest("pk")
     gone = legacy_outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences={klass: "text"})
-    found = results.Found(entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
+    found = results.PairResult(
+        entry=entry, result=result, legacy=gone, target=gone, seen=Fingerprints("x", "", ""), payload_at=None
+    )
     with runs.running("reconcile", COURSE):
-        results.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
+        results.store_results([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
         raise KeyboardInterrupt
 
 

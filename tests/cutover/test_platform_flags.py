@@ -78,7 +78,7 @@ def test_percentages_and_users_count_for_none_of_ours(platform):
         row.save()
         row.flush()
     assert toggles.flags_for(COURSE) == (False, False)
-    assert toggles.passes_the_shim(COURSE) is False
+    assert toggles.submission_flag_on_for_all(COURSE) is False
 
 
 def test_the_apps_own_overrides_count_for_nothing_here(platform):

@@ -32,7 +32,7 @@ def live():
 
 
 def look():
-    learner_side.look(COURSE, conf.load(), lambda: None)
+    learner_side.ask_learners(COURSE, conf.load(), lambda: None)
 
 
 def said(entry):

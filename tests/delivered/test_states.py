@@ -139,7 +139,7 @@ def statements(learners):
         CaptureQueriesContext(connections["default"]) as default,
         CaptureQueriesContext(connections["xqueue"]) as legacy,
     ):
-        learner_side.look(COURSE, conf.load(), lambda: None)
+        learner_side.ask_learners(COURSE, conf.load(), lambda: None)
     assert len(on_record()) == learners
     return len(default), len(legacy)
 

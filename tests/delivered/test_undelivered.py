@@ -205,10 +205,10 @@ def test_a_plot_carries_the_graded_inputs_key_and_is_none():
 def test_what_is_on_its_way_between_the_systems_is_none_yet(move):
     lost()
     LedgerEntry.objects.update(move=move)
-    learner_side.look(COURSE, conf.load(), lambda: None)
+    learner_side.ask_learners(COURSE, conf.load(), lambda: None)
     assert not on_record()
     LedgerEntry.objects.update(move="none")
-    learner_side.look(COURSE, conf.load(), lambda: None)
+    learner_side.ask_learners(COURSE, conf.load(), lambda: None)
     assert len(on_record()) == 1
 
 
@@ -476,10 +476,10 @@ def test_the_targets_learners_are_looked_after_while_xqueues_database_is_away(mo
         asked.append(ids)
         raise error
 
-    monkeypatch.setattr(learner_side.on_legacy, "unretired", unretired)
+    monkeypatch.setattr(learner_side.legacy_open_rows, "unretired", unretired)
     monkeypatch.setattr(learner_side, "PAGE", 1)
     with pytest.raises(error):
-        learner_side.look(COURSE, conf.load(), lambda: None)
+        learner_side.ask_learners(COURSE, conf.load(), lambda: None)
     assert on_record() == ["the learner waits, and its result is stored"]
     theirs.refresh_from_db()
     assert (theirs.learner_said, theirs.undeliverable, theirs.learner_settled_at) == ("waits", "legacy_is_over", None)

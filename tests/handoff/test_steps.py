@@ -95,7 +95,9 @@ def newer(user=7, **columns):
         raw_header=row.xqueue_header,
         student_info=envelope.body.student_info,
     )
-    return entry, lambda: supersession.settle(entry, attempts.queued([entry]).get(entry.pk), conf.load())
+    return entry, lambda: supersession.retire_replaced_attempts(
+        entry, attempts.queued([entry]).get(entry.pk), conf.load()
+    )
 
 
 def is_legacys(row, entry=None):

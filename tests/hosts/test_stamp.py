@@ -131,7 +131,7 @@ def test_nothing_is_superseded_on_legacy(clone):
     entry.save()
 
     def supersede():
-        supersession.settle(entry, None, load())
+        supersession.retire_replaced_attempts(entry, None, load())
         older.refresh_from_db()
         return older.retired
 

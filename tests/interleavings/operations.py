@@ -329,7 +329,7 @@ def _supersession(world: World, user: int) -> Callable[[], Any]:
 
     def settle() -> None:
         toggles.new_work_cycle()
-        supersession.settle(entry, attempts.queued([entry]).get(entry.pk), conf.load())
+        supersession.retire_replaced_attempts(entry, attempts.queued([entry]).get(entry.pk), conf.load())
 
     return settle
 

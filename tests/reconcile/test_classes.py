@@ -297,7 +297,7 @@ def test_a_strange_reply_is_kept_and_read_again_as_it_was(reply):
     ExternalGraderDetail.objects.update(status="retired", grader_reply=reply, status_time=now() - HOUR)
     before = found()
     entry = LedgerEntry.objects.get()
-    one, other = read_reply(reply), legacy_outcomes.read_again(entry.legacy_correct, entry.legacy_score)
+    one, other = read_reply(reply), legacy_outcomes.reply_of_columns(entry.legacy_correct, entry.legacy_score)
     assert (one.kind, one.correct) == (other.kind, other.correct)
     assert same_score(one.score, other.score)
     LegacySubmission.objects.all().delete()

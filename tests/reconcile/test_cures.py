@@ -10,7 +10,7 @@ from submissions.models import StudentItem
 
 from migration_shim import api, toggles
 from migration_shim.comparison import legacy_outcomes, results
-from migration_shim.comparison.candidates import Seen
+from migration_shim.comparison.candidates import Fingerprints
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.cutover import invariants, overrides
@@ -221,9 +221,11 @@ def test_what_stays_on_record_takes_no_lock_of_the_course_behind_those_of_entrie
     [entry] = LedgerEntry.objects.all()
     gone = legacy_outcomes.vanished_side(entry)
     equal = Comparison(status=PairStatus.EQUAL, divergences={})
-    one = results.Found(entry=entry, result=equal, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=None)
+    one = results.PairResult(
+        entry=entry, result=equal, legacy=gone, target=gone, seen=Fingerprints("x", "", ""), payload_at=None
+    )
     with CaptureQueriesContext(connection) as captured:
-        results.store([one], [], rows.now(), timedelta(minutes=7))
+        results.store_results([one], [], rows.now(), timedelta(minutes=7))
     assert found() == [DOUBLE]
     table = CoursePhase._meta.db_table
     assert not [query["sql"] for query in captured if table in query["sql"]]

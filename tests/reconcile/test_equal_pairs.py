@@ -10,7 +10,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
 from migration_shim.comparison import candidates, equal_pairs, pairs, scan
-from migration_shim.comparison.score_styles import Styles
+from migration_shim.comparison.score_styles import ScoreStyles
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
 from migration_shim.core.classification import MARK
@@ -38,7 +38,7 @@ def pair(user=7, legacy=RIGHT, target=None, age=timedelta(hours=3), **columns):
 def left(*made):
     """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
     ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
-    job = pairs.Job(settings=load(), styles=Styles({}, {}), register=[])
+    job = pairs.ComparisonContext(settings=load(), styles=ScoreStyles({}, {}), register=[])
     return equal_pairs.store(ids, job, candidates.Rules.of("basis", {}))
 
 
@@ -326,5 +326,5 @@ def test_a_crowd_is_never_held_against_itself(side):
         if side == "xqueue":
             legacy_changing.plain_rows(LegacySubmission.objects.values_list("pk", flat=True), now())
         else:
-            candidates.seen_now(ids, candidates.Rules.of("basis", {}))
+            candidates.fingerprints_now(ids, candidates.Rules.of("basis", {}))
         assert reads(cursor) - before < 125 * CROWD

@@ -173,11 +173,11 @@ def test_what_has_one_side_is_compared_every_time_where_more_than_its_rows_tells
     one_sided("legacy")
     rows.reconcile()
     rules = candidates.Rules.of("basis", {})
-    read = candidates.reader(rules, echo=False)
+    read = candidates.snapshot_reader(rules, echo=False)
 
     def stands():
         pk = LedgerEntry.objects.get().pk
-        LedgerEntry.objects.update(**candidates.seen_now([pk], rules)[pk]._asdict())
+        LedgerEntry.objects.update(**candidates.fingerprints_now([pk], rules)[pk]._asdict())
         return [glance.stands for glance in read("l.id > %s", [0])]
 
     assert stands() == [1]
@@ -357,7 +357,7 @@ def comparing_run(progress):
 def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(differs, monkeypatch):
     """A grader, a handoff or a link was quicker: what was compared is not what is there."""
     row = settled_pair(target=WRONG if differs else None)
-    module, name = (pairs, "sides") if differs else (equal_pairs.legacy_changing, "plain_rows")
+    module, name = (pairs, "sides") if differs else (equal_pairs.legacy_fingerprints, "plain_rows")
     real = getattr(module, name)
 
     def leased_meanwhile(*args, **options):

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 
 from migration_shim import api
 from migration_shim.comparison import legacy_outcomes, results
-from migration_shim.comparison.candidates import Seen
+from migration_shim.comparison.candidates import Fingerprints
 from migration_shim.core.data import Comparison, DivergenceClass, PairStatus
 from migration_shim.ledger import known_differences
 from migration_shim.models import Divergence, KnownDifference, LedgerEntry
@@ -34,10 +34,10 @@ def store(*classes):
     entry = LedgerEntry.objects.get(item_id=B)
     gone = legacy_outcomes.vanished_side(entry)
     result = Comparison(status=PairStatus.DIVERGED, divergences=dict.fromkeys(classes, "text"))
-    found = results.Found(
-        entry=entry, result=result, legacy=gone, target=gone, seen=Seen("x", "", ""), payload_at=now()
+    found = results.PairResult(
+        entry=entry, result=result, legacy=gone, target=gone, seen=Fingerprints("x", "", ""), payload_at=now()
     )
-    results.store([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
+    results.store_results([found], known_differences.of_course(COURSE, now()), now(), timedelta(minutes=7))
 
 
 def test_what_is_stored_while_the_register_is_applied_counts(clean):

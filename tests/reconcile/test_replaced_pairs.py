@@ -7,7 +7,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Submission
 
 from migration_shim.comparison import candidates, pairs, replaced_pairs
-from migration_shim.comparison.score_styles import Styles
+from migration_shim.comparison.score_styles import ScoreStyles
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
 from migration_shim.core.classification import MARK
@@ -45,7 +45,7 @@ def pair(user=7, **columns):
 def left(*made):
     """Those of these pairs that the short path leaves to the rules, after it has stored the others."""
     ids = list(LedgerEntry.objects.filter(legacy_id__in=[row.pk for row in made]).values_list("pk", flat=True))
-    job = pairs.Job(settings=load(), styles=Styles({}, {}), register=[])
+    job = pairs.ComparisonContext(settings=load(), styles=ScoreStyles({}, {}), register=[])
     return replaced_pairs.store(ids, job, candidates.Rules.of("basis", {}))
 
 
@@ -217,7 +217,7 @@ def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(monkeyp
         LedgerEntry.objects.update(lease_key="another", leases=2)
         return real(*args, **options)
 
-    monkeypatch.setattr(replaced_pairs.legacy_changing, "plain_rows", leased_meanwhile)
+    monkeypatch.setattr(replaced_pairs.legacy_fingerprints, "plain_rows", leased_meanwhile)
     assert len(left(row)) == 1
     assert changes.entry_of(row).result == "none"
 
@@ -238,7 +238,7 @@ def test_a_crowd_is_left_to_the_rules_which_read_it_once():
 def test_a_learners_crowd_is_left_to_the_rules():
     row = pair()
     own = detail_of(row).submission
-    Submission.objects.filter(pk=own.pk).update(attempt_number=CROWD + 2)  # of an early one the server looks at few
+    Submission.objects.filter(pk=own.pk).update(attempt_number=CROWD + 2)  # an early attempt is held against any crowd
     Submission.objects.bulk_create(
         Submission(student_item=own.student_item, attempt_number=number, answer="x", submitted_at=now())
         for number in range(2, CROWD + 2)

@@ -93,9 +93,9 @@ def test_within_a_request_it_is_told_at_the_end_and_not_again(sent, request_at_w
 
 def test_what_a_request_without_an_end_has_left_is_done_at_the_end_of_the_next(request_at_work):
     done = []
-    after_request.afterwards(lambda: done.append("of the first"))
+    after_request.run_after_answer(lambda: done.append("of the first"))
     request_started.send(sender=None)
-    after_request.afterwards(lambda: done.append("of the second"))
+    after_request.run_after_answer(lambda: done.append("of the second"))
     assert done == []
     request_at_work()
     assert done == ["of the first", "of the second"]
@@ -103,7 +103,7 @@ def test_what_a_request_without_an_end_has_left_is_done_at_the_end_of_the_next(r
 
 def test_a_request_of_another_thread_is_none_of_this_one(request_at_work):
     done = []
-    other = threading.Thread(target=after_request.afterwards, args=(lambda: done.append(1),))
+    other = threading.Thread(target=after_request.run_after_answer, args=(lambda: done.append(1),))
     other.start()
     other.join()
     assert done == [1]

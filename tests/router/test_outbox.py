@@ -410,7 +410,7 @@ def test_the_linker_survives_a_router_that_is_quicker(legacy, monkeypatch):
     other.send()
     aged(61)
     put_course_in("shadow")
-    really, done = linking.ledger.new_entry, []
+    really, done = linking.ledger_entries.new_entry, []
 
     def late(envelope, *args, **options):
         entry = really(envelope, *args, **options)
@@ -419,7 +419,7 @@ def test_the_linker_survives_a_router_that_is_quicker(legacy, monkeypatch):
             LedgerEntry.objects.create(**{name: getattr(entry, name) for name in COPIED})
         return entry
 
-    monkeypatch.setattr(linking.ledger, "new_entry", late)
+    monkeypatch.setattr(linking.ledger_entries, "new_entry", late)
     assert rows.reconcile()[0].content["complete"]
     assert LedgerEntry.objects.count() == 2
     assert LedgerEntry.objects.filter(legacy_id=None).count() == 0

@@ -15,6 +15,7 @@ from django.db import OperationalError, connections
 from submissions.errors import SubmissionInternalError
 
 from migration_shim import dual_write
+from migration_shim.db import bulk_insert
 from sandbox.lms import capa
 from tests.outbox import drain
 from tests.rows import backfill
@@ -76,7 +77,7 @@ COPIES = {
         "migration_shim.target.writer.create_external_grader_detail", raising(SubmissionInternalError("no"))
     ),
     "raises": lambda: mock.patch.object(dual_write.writer, "insert", raising(RuntimeError("bug"))),
-    "database gone": lambda: mock.patch.object(dual_write, "insert_one", raising(OperationalError(2006, "gone away"))),
+    "database gone": lambda: mock.patch.object(bulk_insert, "insert_one", raising(OperationalError(2006, "gone away"))),
     "file storage fails": lambda: mock.patch.object(FileSystemStorage, "save", raising(OSError(28, "disk full"))),
 }
 

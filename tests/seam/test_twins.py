@@ -46,9 +46,9 @@ def in_shadow(shim):
     rows.in_phase("shadow")
 
 
-def step(check=toggles.new_work_cycle):
+def judge_and_write(check=toggles.new_work_cycle):
     check()
-    twins.step(COURSE, load(), check)
+    twins.judge_and_write(COURSE, load(), check)
 
 
 def noise(**options):
@@ -154,13 +154,13 @@ def test_a_twin_has_a_place_of_its_own_and_is_no_duplicate(watcher):
 
 def test_a_twin_whose_grader_died_is_handed_out_with_a_new_key(watcher):
     pairs(1)
-    step()
+    judge_and_write()
     dead = watcher.pull(SHADOW)["xqueue_header"]
     let_leases_end()
     alive = watcher.pull(SHADOW)["xqueue_header"]
     assert watcher.put(dead) == (1, "Incorrect key for submission")
     assert watcher.put(alive) == (0, "")
-    step()
+    judge_and_write()
     assert LedgerEntry.objects.get().twin_agrees is True
     assert LedgerEntry.objects.get().leases == 1
 
@@ -168,7 +168,7 @@ def test_a_twin_whose_grader_died_is_handed_out_with_a_new_key(watcher):
 def test_what_came_from_elsewhere_than_the_seam_is_not_judged(watcher):
     """edx-submissions' own endpoint hands out a reduced payload: a difference would be no noise."""
     pairs(1)
-    step()
+    judge_and_write()
     twin = twin_rows().get()
     twin.update_status("pulled")
     assert watcher.put({"submission_id": twin.submission_id, "submission_key": twin.pullkey}, WRONG) == (0, "")
@@ -177,17 +177,17 @@ def test_what_came_from_elsewhere_than_the_seam_is_not_judged(watcher):
 
 def test_what_was_handed_out_after_the_residue_was_dropped_is_not_judged(watcher):
     pairs(1)
-    step()
+    judge_and_write()
     LedgerEntry.objects.update(grader_payload=None, student_info="", purged_at=now())
     assert watcher.grade(WRONG, SHADOW) == (0, "")
-    step()
+    judge_and_write()
     assert LedgerEntry.objects.get().twin_agrees is None
 
 
 def test_twins_that_nobody_grades_hold_up_nothing(watcher, shim):
     shim(LEASE_LIMIT=1)
     pairs(2)
-    step()
+    judge_and_write()
     assert watcher.pull(SHADOW) is not None
     let_leases_end()  # one dies with its grader, the other is never pulled
     watcher.pull(SHADOW)
@@ -224,8 +224,8 @@ def test_the_sample_is_a_share_by_hash_and_grows_with_the_percentage(shim):
     before: set[int] = set()
     for percent in (0, 20, 60, 100):
         shim(TWIN_PERCENT=percent)
-        step()
-        step()
+        judge_and_write()
+        judge_and_write()
         chosen = set(LedgerEntry.objects.exclude(twin_submission_id=None).values_list("pk", flat=True))
         assert chosen == {pk for digest, pk in identities.items() if int(digest[:16], 16) < percent / 100 * 2**64}
         assert chosen >= before
@@ -271,7 +271,7 @@ def test_no_twin_of_what_is_no_finished_pair_of_shadow(columns):
     pairs(2)
     one, other = LedgerEntry.objects.order_by("identity").values_list("pk", flat=True)
     LedgerEntry.objects.filter(pk=one).update(**columns)
-    step()
+    judge_and_write()
     assert LedgerEntry.objects.get(pk=other).twin_submission_id in marks()
     assert len(marks()) == 1
     no_twin_without_its_mark()
@@ -283,7 +283,7 @@ def test_a_course_that_is_not_in_shadow_gets_no_twin(phase):
     rows.in_phase(phase.value)
     flags = {Phase.LEGACY: (False, False), Phase.LIVE: (True, True), Phase.COMPLETE: (False, True)}
     toggles.force_flags(COURSE, *flags[phase])
-    step()
+    judge_and_write()
     assert marks() == []
     assert not twin_rows().exists()
 
@@ -301,7 +301,7 @@ def test_a_course_that_leaves_shadow_gets_no_further_twin(monkeypatch):
         return prepare(*arguments)
 
     monkeypatch.setattr(target_twins, "prepare", prepared)
-    step()
+    judge_and_write()
     assert (len(seen), len(marks())) == (2, 1)
     no_twin_without_its_mark()
 
@@ -319,7 +319,7 @@ def test_the_kill_switch_stops_it(monkeypatch):
 def test_echo_runs_and_queues_with_side_effects_have_none(shim):
     pairs(1)
     shim(SIDE_EFFECT_QUEUES=[rows.QUEUE])
-    step()
+    judge_and_write()
     shim(SIDE_EFFECT_QUEUES=[])
     rows.reconcile(grading=Grading.ECHO)
     assert marks() == []
@@ -330,11 +330,11 @@ def test_no_more_wait_for_a_grader_than_a_few(watcher, monkeypatch):
     monkeypatch.setattr(twins, "PAGE", 2)
     pairs(7)
     for expected in (3, 3):
-        step()
+        judge_and_write()
         assert len(marks()) == expected
     for _ in range(2):
         assert watcher.grade(queue=SHADOW) == (0, "")
-    step()
+    judge_and_write()
     assert len(marks()) == 5
     assert noise() == {"twins": 5, "judged": 2, "differ": 0}
 
@@ -347,7 +347,7 @@ def test_what_cannot_be_written_does_not_keep_the_others_from_it():
     second = LedgerEntry.objects.order_by("identity")[1]
     item = StudentItem.objects.get(submission=second.target_submission_id)
     StudentItem.objects.filter(pk=item.pk).update(student_id=rows.anonymous_id(9))  # half a fence
-    step()
+    judge_and_write()
     assert len(marks()) == 1
     no_twin_without_its_mark()
 
@@ -375,7 +375,7 @@ def test_twins_are_removed_with_the_shadows():
     name = get_storage().save("exu-py1/shared", ContentFile(b"1"))
     detail = ExternalGraderDetail.objects.order_by("pk").first()
     SubmissionFile.objects.create(external_grader=detail, file=name, original_filename="a.py")
-    step()
+    judge_and_write()
     assert SubmissionFile.objects.filter(external_grader__in=twin_rows()).count() == 1
     assert removal.count_shadows(COURSE) == 4
     assert removal.remove_shadows(COURSE, rows.ignore) == 4
@@ -386,7 +386,7 @@ def test_twins_are_removed_with_the_shadows():
 KILLED = """
 import os, django
 django.setup()
-from migration_shim import twins
+from migration_shim.comparison import twins
 from migration_shim.conf import load
 from migration_shim.target import twins as target
 write, written = target.write, []
@@ -397,7 +397,7 @@ def dying(twin):
     return written[-1]
 target.write = dying
 import dataclasses
-twins.step("{course}", dataclasses.replace(load(), twin_percent=100), lambda: None)
+twins.judge_and_write("{course}", dataclasses.replace(load(), twin_percent=100), lambda: None)
 """
 
 
@@ -411,7 +411,7 @@ def test_a_run_that_is_killed_leaves_no_twin_without_its_mark():
     assert child.returncode == 9
     assert len(marks()) == 1
     no_twin_without_its_mark()
-    step()
+    judge_and_write()
     assert len(marks()) == 4
     no_twin_without_its_mark()
 
@@ -432,7 +432,7 @@ def test_of_several_runs_at_once_one_writes_each_twin(monkeypatch):
 
     def work():
         try:
-            twins.step(COURSE, load(), toggles.new_work_cycle)
+            twins.judge_and_write(COURSE, load(), toggles.new_work_cycle)
         except Exception as error:  # told by the test, not by a thread that nobody hears
             failed.append(error)
         finally:
@@ -445,7 +445,7 @@ def test_of_several_runs_at_once_one_writes_each_twin(monkeypatch):
         thread.join(timeout=120)
     monkeypatch.undo()
     assert failed == []
-    step()  # what one passed over because another held it
+    judge_and_write()  # what one passed over because another held it
     assert len(marks()) == 12
     assert Submission.objects.filter(student_item__item_id__startswith="shadow:twin:").count() == 12
     no_twin_without_its_mark()

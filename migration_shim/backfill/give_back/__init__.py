@@ -1,1 +1,1 @@
-"""Mode return: in-flight rows of the target go back to legacy. (``return`` is a keyword.)"""
+"""The mode ``return``, a keyword in Python: in-flight rows of the target go back to legacy."""

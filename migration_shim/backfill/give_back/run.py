@@ -1,8 +1,8 @@
 """
 The run of ``xqueue_backfill --mode return``: in-flight rows of the target go back to legacy, one by one.
 
-Three commits a row (see ``returning``): the target row is fenced, legacy gets its row, the ledger says so. What a run
-that was cut off left between them is finished first by the next one. See docs/decisions/0011.
+Each row takes three commits (see ``steps``): the target row is fenced, legacy gets its row, the ledger says so. Rows
+that an interrupted run has left between these are finished first by the next run. See docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ...legacy.files import legacy_storage
 from ...legacy.give_back import WayBack, knows_queue
 from ...legacy.privileges import check_may_write
 from ...models import CoursePhase, LedgerEntry
-from ...runs import records as runs
+from ...runs import records as run_records
 from ...runs.control import Control, Progress, Stopped, nothing
 from ...target import open_rows
 from ...target.open_rows import RealRow
@@ -35,7 +35,7 @@ from ..request import Request, in_scope
 from .steps import finish, give_back
 
 BATCH = 50
-#: So many rows in a row that legacy refused: it is not the rows. Each of them is fenced, so the run stops there.
+#: After so many refusals in a row the rows are not to blame. Each refused row is fenced already, so the run stops.
 REFUSED_LIMIT = 3
 
 
@@ -43,11 +43,11 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     """
     Give rows back to legacy; without ``execute`` only say what would be done.
 
-    The kill switch does not stop it: it is a way back. Rows of courses in which the target is authoritative stay.
+    The kill switch does not stop it, because it is a way back. Rows of courses whose target is authoritative stay.
 
     Args:
         request: the scope and the options.
-        progress: called after every row with (rows done, rows there were).
+        progress: called after every row with (rows done, rows to do).
         tell: called with a short text while the run waits, and with an empty one when it goes on.
 
     Raises:
@@ -60,10 +60,10 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     if not request.execute:
         with Control(toggles.kill_switch_ignored, settings=settings, tell=tell) as control:
             return _Return(request, settings, control, progress).run(_refusal())
-    with runs.running("backfill", request.scope) as record:
+    with run_records.running("backfill", request.scope) as record:
         stamp.check()
         check_may_write()
-        beat = partial(runs.beat, record)
+        beat = partial(run_records.beat, record)
         with Control(toggles.kill_switch_ignored, settings=settings, beat=beat, tell=tell) as control:
             document = _Return(request, settings, control, progress).run("")
         record.document, record.complete = document.content, document.content["complete"]
@@ -71,7 +71,7 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
 
 
 def _refusal() -> str:
-    """Why the same with --execute would be refused, for a plan; empty where it would not."""
+    """Return, for a plan, why the same with ``--execute`` would be refused; empty where it would not."""
     if said := stamp.complaint():
         return f"--execute would be refused: {said}"
     try:
@@ -82,17 +82,17 @@ def _refusal() -> str:
 
 
 class _Return:
-    """One run, with what it counts."""
+    """One run, with its counts."""
 
     def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
         self.request, self.settings, self.control, self.progress = request, settings, control, progress
         self.storage = legacy_storage(settings)
-        self.tally = counts.Tally()
+        self.row_counts = counts.RowCounts()
         self.known_queues: dict[str, bool] = {}
         self.refused = self.total = 0
 
     def run(self, refusal: str) -> Document:
-        """First what is fenced already, then what is in flight, in order of arrival."""
+        """Finish what is fenced already, then give back what is in flight, in order of arrival."""
         started = time.monotonic()
         stopped_by, size = "", self.request.batch_size or BATCH
         scope = {"courses": self.request.courses, "queues": self.request.queues}
@@ -144,14 +144,14 @@ class _Return:
         return decision
 
     def _count(self, decision: Decision) -> None:
-        self.tally.classes[decision.row_class.value, decision.reason] += 1
-        self.tally.written += self.request.execute and decision.reason in (WayBack.REVIVED, WayBack.INSERTED)
-        self.progress(self.tally.read, max(self.total, self.tally.read))
-        if self.request.limit and self.tally.read >= self.request.limit:
+        self.row_counts.classes[decision.row_class.value, decision.reason] += 1
+        self.row_counts.written += self.request.execute and decision.reason in (WayBack.REVIVED, WayBack.INSERTED)
+        self.progress(self.row_counts.read, max(self.total, self.row_counts.read))
+        if self.request.limit and self.row_counts.read >= self.request.limit:
             raise _LimitReached
 
     def _document(self, ending: dict[str, Any], seconds: float) -> Document:
-        self.tally.waited.update(self.control.waited)
+        self.row_counts.waited.update(self.control.waited)
         content = {
             "schema": counts.SCHEMA,
             "mode": self.request.mode.value,
@@ -159,9 +159,9 @@ class _Return:
             "scope": self.request.scope,
             "finished_at": now().isoformat(),
             "sample_percent": {},
-            **self.tally.content(),
-            "left": max(self.total - self.tally.read, 0),
-            "checkpoint": 0,  # what is returned is in flight no more: a run needs no other memory
+            **self.row_counts.content(),
+            "left": max(self.total - self.row_counts.read, 0),
+            "checkpoint": 0,  # a returned row is not in flight any more: a run needs no other memory
             **ending,
             "seconds": round(seconds, 3),
         }
@@ -180,7 +180,7 @@ def _pages(entries: QuerySet[LedgerEntry], size: int) -> Iterator[list[LedgerEnt
 
 
 def _entries_of(rows: list[RealRow]) -> dict[int, LedgerEntry]:
-    """The ledger entries of target rows, by Submission id; a held row stands in ``real_submission_id`` only."""
+    """Return the ledger entries of target rows, by Submission id; a held row is in ``real_submission_id`` only."""
     ids = [row.submission_id for row in rows]
     found = {}
     for entry in LedgerEntry.objects.filter(Q(target_submission_id__in=ids) | Q(real_submission_id__in=ids)):

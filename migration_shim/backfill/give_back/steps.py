@@ -1,10 +1,10 @@
 """
-One submission's way back from the target to legacy, in three commits.
+The way back of one submission from the target to legacy, in three commits.
 
-First the target row is fenced and its ledger entry says ``returning``. Then, under the lock of that entry, legacy's
-row is revived or inserted and the entry says ``returned``; the ledger's statement comes before legacy's commit, so that
-a session which has lost its lock commits nothing on legacy. Legacy commits first: what is cut off between the two is
-found by its header and body the next time.
+First the target row is fenced and its ledger entry becomes ``returning``. Then, under the lock of that entry, legacy's
+row is revived or inserted and the entry becomes ``returned``. The ledger's statement comes before legacy's commit, so
+that a session that has lost its lock commits nothing on legacy. Legacy commits before the ledger: if a run is cut off
+between the two commits, the next one finds legacy's row by its header and body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...core.data import Authority, Leg, Move, PairStatus, RowClass, State
 from ...db.retry import on_contention
 from ...ledger.buckets import counted
 from ...ledger.entries import REFUSED
-from ...legacy import give_back as legacy
+from ...legacy import give_back as legacy_give_back
 from ...legacy import writes
 from ...legacy.files import Source
 from ...legacy.give_back import WayBack
@@ -28,19 +28,19 @@ from ...models import LedgerEntry
 from ...target import outcomes, transitions
 from ...target.open_rows import RealRow
 from ...target.transitions import FenceResult
-from .plan import SUPERSEDED, Plan, is_replaced, plan_of
+from .plan import SUPERSEDED, ReturnPlan, is_replaced, plan_of
 
 _CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
-#: Moves of a row that the target's graders have. A held one is the handoff's to finish first.
+#: Moves of a row that the target's graders have. A held row must be finished by the handoff first.
 _MOVABLE = (Move.NONE, Move.RELEASED, Move.WATCHED, Move.RETURNED)
 
 
 def _stays(row: RealRow, entry: LedgerEntry) -> str | None:
-    """Why a row has to stay on the target for now."""
+    """Return why a row has to stay on the target for now; None where it can go back."""
     if entry.move not in _MOVABLE:
         return f"handoff_{entry.move}"
     if entry.authority != Authority.TARGET or entry.target_submission_id != row.submission_id:
-        return "not_authoritative"  # an unfenced row beside its submission's own one: reconcile's to report
+        return "not_authoritative"  # an unfenced row besides the submission's own one, which a reconcile reports
     if not entry.raw_header:
         return "no_residue"
     return "under_live_lease" if row.leased else None
@@ -49,13 +49,25 @@ def _stays(row: RealRow, entry: LedgerEntry) -> str | None:
 def give_back(
     row: RealRow, entry: LedgerEntry | None, settings: ShimSettings, source: Source, *, execute: bool
 ) -> Decision:
-    """Take one row in flight back to legacy, or as far as it goes; without ``execute`` say what would be done."""
+    """
+    Take one in-flight row back to legacy, as far as it goes, and return what became of it.
+
+    Args:
+        row: the target's row.
+        entry: its ledger entry, if it has one.
+        settings: the settings in force.
+        source: where legacy's files are.
+        execute: do it; without it only return what would be done.
+
+    Raises:
+        DatabaseError: a database refused it. A row that is fenced by then is finished by the next run.
+    """
     if entry is None:
         return Decision(row_class=RowClass.DRAIN, reason="no_ledger_entry")
     if (reason := _stays(row, entry)) is not None:
         return Decision(row_class=RowClass.DRAIN, reason=reason)
     if entry.superseded_at is not None:
-        plan = Plan(decision=SUPERSEDED)
+        plan = ReturnPlan(decision=SUPERSEDED)
     else:
         plan = plan_of(entry, row.submission_id, source, store=execute)
     if not execute or plan.decision.row_class not in (RowClass.IMPORTED, RowClass.SUPERSEDED):
@@ -64,7 +76,7 @@ def give_back(
         values: dict[str, Any] = {"superseded_at": entry.superseded_at or now()}
     else:
         values = {"move": Move.RETURNING, "moved_at": now(), "real_submission_id": row.submission_id}
-        # A body that CAPA did not write is made again in CAPA's form: the new row is to be found by its digest.
+        # A body that CAPA did not write is made anew in CAPA's form: the new row must be found by its own digest.
         values |= {"identity": plan.identity} if plan.identity else {}
     kept = on_contention(lambda: _fence(row, entry, values, settings))
     if kept is not None:
@@ -73,7 +85,7 @@ def give_back(
 
 
 def _fence(row: RealRow, entry: LedgerEntry, values: dict[str, Any], settings: ShimSettings) -> Decision | None:
-    """The first commit: the target row's fence and the ledger's note of it. None when both are there."""
+    """Make the first commit: the target row's fence, and the ledger's note of it. Return why it failed, or None."""
     with transaction.atomic():
         # The target row before its entry, as graders' sessions lock them.
         fenced = transitions.fence(row.submission_id, settings.lease_seconds)
@@ -87,7 +99,17 @@ def _fence(row: RealRow, entry: LedgerEntry, values: dict[str, Any], settings: S
 
 
 def finish(pk: int, source: Source, *, execute: bool) -> Decision:
-    """Finish what an earlier run has fenced and not written, or, without ``execute``, say what would be done."""
+    """
+    Finish an entry that an earlier run has fenced but not written to legacy, and return what became of it.
+
+    Args:
+        pk: the id of the ledger entry.
+        source: where legacy's files are.
+        execute: do it; without it only return what would be done.
+
+    Raises:
+        DatabaseError: a database refused it; the next run finishes it.
+    """
     entry = LedgerEntry.objects.get(pk=pk)
     plan = plan_of(entry, entry.real_submission_id or 0, source, store=execute)
     if not execute or plan.item is None:
@@ -95,20 +117,20 @@ def finish(pk: int, source: Source, *, execute: bool) -> Decision:
     return on_contention(lambda: _write(pk, plan))
 
 
-def _write(pk: int, plan: Plan) -> Decision:
-    """The second and third commit, legacy's first. Two returns take turns here, and the second finds nothing to do."""
+def _write(pk: int, plan: ReturnPlan) -> Decision:
+    """Make the second and third commit, legacy's first. Of two returns at once the second finds nothing to do."""
     item = plan.item
     assert item is not None
     with transaction.atomic():
         entry = LedgerEntry.objects.select_for_update().get(pk=pk)
         if entry.move != Move.RETURNING:
             return Decision(row_class=RowClass.PRESENT, reason="returned_by_another_run")
-        with legacy.writing():
-            family = legacy.siblings(item)
-            row = legacy.own_row(item, family)
-            way = legacy.way_back(item, row)
+        with legacy_give_back.writing():
+            family = legacy_give_back.siblings(item)
+            row = legacy_give_back.own_row(item, family)
+            way = legacy_give_back.way_back(item, row)
             if is_replaced(entry, item, family):
-                # There: a run was cut off after legacy's commit, and its graders have had the row.
+                # THERE: a run was cut off after legacy's commit, and legacy's graders have had the row.
                 if row is not None and way is WayBack.THERE:
                     writes.retire([row.id])
                     _returned(entry, row.id)
@@ -116,15 +138,15 @@ def _write(pk: int, plan: Plan) -> Decision:
                 return SUPERSEDED
             if row is None:
                 if plan.columns is None:
-                    return _CHANGED  # the row that was there a moment ago is gone; the next run stores its files
-                row_id = legacy.insert(item, *plan.columns)
+                    return _CHANGED  # legacy's row has just been removed; the next run stores its files
+                row_id = legacy_give_back.insert(item, *plan.columns)
             elif way is WayBack.REVIVED and not writes.revive(row.id, item.mark):
                 return _CHANGED
             else:
                 row_id = row.id
             _returned(entry, row_id)
-    if way is not WayBack.THERE and is_replaced(entry, item, legacy.siblings(item)):
-        # A live submit slipped in between the look and the commit, when XQueue had nothing to retire yet.
+    if way is not WayBack.THERE and is_replaced(entry, item, legacy_give_back.siblings(item)):
+        # A live submit came between the check and the commit, when XQueue had nothing to retire yet.
         writes.retire([row_id])
         _supersede(entry)
         return SUPERSEDED
@@ -139,7 +161,11 @@ def _supersede(entry: LedgerEntry) -> None:
 
 
 def _returned(entry: LedgerEntry, row_id: int) -> None:
-    """Legacy's graders have it again; a shadow that was set aside, and not retired since, is its copy again."""
+    """
+    Record on the entry that legacy's graders have the row again.
+
+    A shadow that a handoff set aside becomes its copy again, unless it was retired since.
+    """
     shadow = entry.shadow_submission_id
     side = outcomes.sides([shadow]).get(shadow) if shadow is not None else None
     kept = side is not None and side.outcome.state is not State.SUPERSEDED
@@ -158,7 +184,7 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
         "leased_at": None,
         "shadow_submission_id": None,
         "shadow_lease_key": "",
-        # What was compared until now was another pair.
+        # The earlier comparison was of another pair.
         "result": PairStatus.NONE,
         "divergences": "",
         "known": "",
@@ -171,5 +197,5 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
     }
     for name, value in values.items():
         setattr(entry, name, value)
-    with counted([entry.pk]):  # and not at the end: nothing of ours is to come after legacy's commit
+    with counted([entry.pk]):  # here and not at the end: no statement of ours may come after legacy's commit
         entry.save(update_fields=list(values))

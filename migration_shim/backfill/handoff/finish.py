@@ -1,10 +1,10 @@
 """
-A handoff's later steps, settle and watch, taken from the ledger alone: whoever runs next finishes what another began.
+A handoff's later steps, settle and watch. They need the ledger only, so any run can finish what another began.
 
 A row on its way is in one of three states:
 
-- ``held``: its real target row stands on a queue that no grader polls; legacy may still have it;
-- ``fenced``: legacy's row bears our mark; a pull that had read it before may bring it back until the settle time ends;
+- ``held``: its real target row is on a queue that no grader polls; legacy may still have it;
+- ``fenced``: legacy's row bears our mark; until the settle time ends, a pull that read the row before may undo that;
 - ``released``: the target's graders have it; legacy is looked at once more.
 """
 
@@ -28,9 +28,9 @@ from ...legacy import rows as legacy_rows
 from ...models import LedgerEntry
 from ...target import transitions
 from ..request import in_scope
-from .steps import Done, Side, drop, drop_locked, is_ours, legacy_side, note, same, steady
+from .steps import Done, Side, drop, drop_locked, is_ours, legacy_side, retry_step, unchanged, update_unchanged
 
-#: Moves that a handoff still has something to do about.
+#: Moves that a handoff has not finished with.
 ON_THE_WAY = (*HELD, Move.RELEASED)
 PAGE = 200
 
@@ -38,7 +38,7 @@ PAGE = 200
 def on_the_way(
     courses: frozenset[str] | None = None, queues: frozenset[str] | None = None, moves: tuple[Move, ...] = ON_THE_WAY
 ) -> QuerySet[LedgerEntry]:
-    """The entries of a scope that a handoff has not finished with."""
+    """Return the entries of a scope that a handoff has not finished with; None stands for all courses or queues."""
     return in_scope(LedgerEntry.objects.filter(move__in=moves), courses, queues)
 
 
@@ -46,19 +46,19 @@ def finish_held(
     settings: ShimSettings, courses: frozenset[str] | None = None, queues: frozenset[str] | None = None
 ) -> Iterator[tuple[LedgerEntry, Done]]:
     """
-    Take every row on its way one step further whose time has come; each entry as it was, and what was done.
+    Take every row on its way one step further whose time has come; yield each entry as it was, and what was done.
 
-    One pass, without waiting: run it again until nothing is left. The kill switch does not stop it.
+    It is one pass without waiting: call it again until nothing is left. The kill switch does not stop it.
     """
     entries, after = on_the_way(courses, queues), 0
     while page := list(entries.filter(id__gt=after).order_by("id")[:PAGE]):
         after, clock = page[-1].pk, legacy_rows.clock()
         for entry in page:
-            yield entry, steady(partial(finish, entry, settings, clock))
+            yield entry, retry_step(partial(finish, entry, settings, clock))
 
 
 def finish(entry: LedgerEntry, settings: ShimSettings, clock: datetime) -> Done:
-    """Take an entry one step further, if its time has come. ``clock`` is legacy's."""
+    """Take an entry one step further, if its time has come. ``clock`` is the time of legacy's database."""
     if entry.moved_at is not None and clock < entry.moved_at + wait_of(entry.move, settings):
         return Done.WAITING
     if entry.move == Move.HELD:
@@ -67,29 +67,29 @@ def finish(entry: LedgerEntry, settings: ShimSettings, clock: datetime) -> Done:
 
 
 def wait_of(move: str, settings: ShimSettings) -> timedelta:
-    """How long a state is left alone before the next step."""
+    """Return how long a row stays in a state before the next step."""
     delay = settings.processing_delay_seconds if move == Move.RELEASED else settings.handoff_settle_seconds
     return timedelta(seconds=delay)
 
 
 def _finish_unfenced(entry: LedgerEntry, settings: ShimSettings) -> Done:
-    """A held row whose session seems dead: before it fenced the row, or between the fence and the ledger."""
+    """Finish a held row whose session seems to have died before the fence, or between the fence and the ledger."""
     for row in legacy_side(entry)[1]:
         writes.void(row, entry.real_submission_id or 0)
     side, alive = legacy_side(entry)
     if side is not Side.OURS or entry.superseded_at is not None:
         return drop(entry, alive, settings)
     # When it was fenced is not known: the settle time begins now.
-    return Done.FENCED if note(entry, move=Move.FENCED, moved_at=legacy_rows.clock()) else Done.ELSEWHERE
+    return Done.FENCED if update_unchanged(entry, move=Move.FENCED, moved_at=legacy_rows.clock()) else Done.ELSEWHERE
 
 
 def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
-    """Step 3: release the row if legacy has let go of it for good; else it stays with legacy."""
+    """Step 3: release the row if legacy can never have it again; else leave it to legacy."""
     clock = legacy_rows.clock()
     side, alive = legacy_side(entry)
     awaited = attempts.is_awaited(entry.raw_header, entry.student_info, entry.learner)
     with counted([entry.pk]):
-        locked = same(entry).select_for_update().first()
+        locked = unchanged(entry).select_for_update().first()
         if locked is None:
             return Done.ELSEWHERE
         known = (locked.input_key, locked.identity, locked.student_info, locked.arrived_at)
@@ -102,7 +102,7 @@ def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
         if released:
             _release(locked, clock)
     if not released:
-        # Somebody has deleted the held row: legacy gets its own back. Cut off here, the next look finds that one alive.
+        # The held row was deleted: legacy gets its own back. If this is cut off here, the next run finds it alive.
         writes.revive(entry.legacy_id or 0, writes.mark_of(entry.pk))
         return drop(entry, [], settings)
     _set_shadow_aside(locked)
@@ -110,33 +110,34 @@ def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
 
 
 def _release(entry: LedgerEntry, clock: datetime) -> None:
-    """The real row is the entry's target row now; what the entry knew of the shadow is set aside."""
+    """Make the real row the entry's target row, and set aside what the entry knows of the shadow."""
     entry.shadow_submission_id, entry.shadow_lease_key = entry.target_submission_id, entry.lease_key
     entry.lease_key, entry.leased_at, entry.leases = "", None, 0
     entry.echo, entry.exact_points, entry.copy_due = False, None, None
     entry.target_submission_id, entry.target_leg, entry.target_reason = entry.real_submission_id, Leg.STORED, ""
     entry.authority, entry.move, entry.moved_at = Authority.TARGET, Move.RELEASED, clock
-    # Row and shadow were evidence for a step that has been taken. There is one side left, and no pair.
+    # Row and shadow were evidence for a step that was taken. There is one side left, and no pair.
     entry.result, entry.divergences, entry.known, entry.graded_pair = PairStatus.NONE, "", "", False
     entry.seen, entry.settled_at, entry.payload_compared_at = "", None, None
-    entry.learner_said, entry.learner_settled_at = "", None  # somebody is to answer its learner again
+    entry.learner_said, entry.learner_settled_at = "", None  # its learner waits for an answer again
     entry.save()
 
 
 def _set_shadow_aside(entry: LedgerEntry) -> None:
-    """An ungraded shadow is retired: nobody would look at its grade. Outside the entry's lock, which a grade needs."""
+    """Retire an ungraded shadow, whose grade is of no use. Not under the entry's lock, which storing a grade needs."""
     if entry.shadow_submission_id is not None:
         transitions.supersede([entry.shadow_submission_id])
 
 
 def watch(entry: LedgerEntry) -> Done:
     """
-    Step 4: look at legacy once more. A row that is alive again is retired again, and both systems have had it.
+    Step 4: look at legacy once more. If the row is alive again both systems have had it; it is retired again.
 
-    The ledger is read after legacy: while it says that the row is the target's, no return has revived what was read.
+    The ledger is read after legacy. As long as it says that the row is the target's, no return has revived the rows
+    that were read.
     """
     main, rows = reading.rows_of(entry.raw_header, entry.legacy_id or 0)
-    fresh = same(entry).first()
+    fresh = unchanged(entry).first()
     if fresh is None or fresh.moved_at is None:
         return Done.ELSEWHERE
     alive = [row for row in rows if not row.retired]
@@ -145,12 +146,12 @@ def watch(entry: LedgerEntry) -> Done:
     if double:
         with transaction.atomic():  # before the row is retired again: a crash must not hide it
             permits.lock([entry.course_id])
-            note(entry, double_authority=True)
+            update_unchanged(entry, double_authority=True)
             permits.withdraw([entry.course_id])
     mark = writes.mark_of(entry.pk)
     fenced = [row for row in alive if writes.fence(row, mark)]
     _set_shadow_aside(fresh)  # a crash may have come between
-    if note(entry, move=Move.WATCHED):
+    if update_unchanged(entry, move=Move.WATCHED):
         return Done.DOUBLE if double else Done.WATCHED
     if LedgerEntry.objects.filter(pk=entry.pk, move__in=(Move.RETURNING, Move.RETURNED)).exists():
         # A return came between the look at the ledger and the fence: legacy's graders are to have these rows.
@@ -161,9 +162,14 @@ def watch(entry: LedgerEntry) -> Done:
 
 def is_replaced(input_key: str, identity: str, student_info: str, arrived_at: datetime, awaited: bool | None) -> bool:
     """
-    Whether the target has a newer attempt of the same learner at the same input.
+    Tell whether the target has a newer attempt of the same learner at the same input.
 
-    Not of one that the learner's state waits for (``awaited``, as ``ledger.attempts.is_awaited`` says it).
+    Args:
+        input_key: stands for learner, problem and input; empty where the input is not known.
+        identity: of the attempt that is asked about.
+        student_info: its student_info, which holds the time of submission.
+        arrived_at: when it arrived.
+        awaited: whether the learner's state waits for it (``ledger.attempts.is_awaited``); then nothing replaces it.
     """
     if not input_key or awaited:
         return False

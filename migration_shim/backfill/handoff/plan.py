@@ -1,4 +1,4 @@
-"""What a handoff would do with each row, and the document that says so."""
+"""What a handoff is to do with each row, by queue, and what the operator is told about it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from .. import classing
 from ..request import Request
 from ..target_rows import points_of
 from .finish import is_replaced
-from .steps import placed
+from .steps import held_place
 
 #: A grader that has logged in at edx-submissions' own endpoint so lately may pull there.
 LOGIN_AGE = timedelta(days=1)
 
 
 @dataclass(slots=True, kw_only=True)
-class Candidate:
-    """A row, its class, and what moving it would need; ``rows`` are all open rows of the submission, as classed."""
+class HandoffRow:
+    """A legacy row, its class, and what moving it needs; ``rows`` are all open rows of the same submission."""
 
     parsed: ParsedRow
     decision: Decision
@@ -44,12 +44,12 @@ class Candidate:
 
     @property
     def row(self) -> LegacyRow:
-        """The legacy row."""
+        """The legacy row as it was read."""
         return self.parsed.row
 
 
 def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
-    """What a handoff of this scope wants: every learner, whatever share of them is copied."""
+    """Return the rules of a handoff: of its scope it moves every learner's rows, whatever share of them is copied."""
     return HandoffPolicy(
         rows=classing.policy(settings, courses=request.courses, queues=request.queues, unsampled=True),
         push_queues=frozenset(settings.push_queues),
@@ -58,38 +58,38 @@ def policy(request: Request, settings: ShimSettings) -> HandoffPolicy:
     )
 
 
-def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[Candidate]:
-    """Class every row of a page."""
+def class_page(page: list[LegacyRow], policy: HandoffPolicy, source: Source) -> list[HandoffRow]:
+    """Return the classed rows of a page, one for each row, in the same order."""
     families = reading.siblings_of_page(page, source)
     read = [reading.read(row, source) for row in page]
     identities = [parsed.digests.identity for parsed, _ in read if parsed.digests]
     entries = {entry.identity: entry for entry in LedgerEntry.objects.filter(identity__in=identities)}
     courses = {parsed.envelope.callback.course_id for parsed, _ in read if parsed.envelope}
     phases = {course_id: toggles.phase_of(course_id).phase for course_id in courses}
-    # After the rows: one that was under no live pull by this clock is under none until somebody pulls it.
+    # Read after the rows: one that is under no live pull by this clock is under none until a grader pulls it.
     clock = legacy_rows.clock()
-    candidates = []
+    items = []
     for parsed, keys in read:
         siblings = reading.siblings_of(parsed, families)
         entry = entries.get(parsed.digests.identity) if parsed.digests else None
         decision = classify_for_handoff(parsed, siblings, policy, _standing(parsed, entry, phases), clock)
         open_rows = [parsed.row, *(other.row for other in siblings if _is_open_twin(parsed, other))]
-        candidates.append(Candidate(parsed=parsed, decision=decision, keys=keys, entry=entry, rows=open_rows))
-    return candidates
+        items.append(HandoffRow(parsed=parsed, decision=decision, keys=keys, entry=entry, rows=open_rows))
+    return items
 
 
-def would(candidate: Candidate, source: Source, settings: ShimSettings) -> Decision:
-    """What a handoff would make of a row, asked of what ``hold`` asks: one that cannot be held stays with legacy."""
-    if candidate.decision.row_class is not RowClass.IMPORTED:
-        return candidate.decision
+def planned_decision(item: HandoffRow, source: Source, settings: ShimSettings) -> Decision:
+    """Return what a handoff would decide, by the same checks as ``hold``: a row that cannot be held becomes drain."""
+    if item.decision.row_class is not RowClass.IMPORTED:
+        return item.decision
     try:
-        placement = placed(candidate.parsed, candidate.keys, settings)
-        if candidate.entry is None:
+        placement = held_place(item.parsed, item.keys, settings)
+        if item.entry is None:
             points_of(placement.course_id, placement.item_id, settings)
-        check(candidate.row, candidate.keys, source, settings)
+        check(item.row, item.keys, source, settings)
     except (Unfit, FileUnavailable) as error:
         return Decision(row_class=RowClass.DRAIN, reason=error.reason)
-    return candidate.decision
+    return item.decision
 
 
 def _is_open_twin(parsed: ParsedRow, other: ParsedRow) -> bool:
@@ -110,7 +110,7 @@ def _standing(parsed: ParsedRow, entry: LedgerEntry | None, phases: dict[str, Ph
 
 
 def _is_replaced(parsed: ParsedRow, body: Body, known: tuple[str, str, str, datetime]) -> bool:
-    """The learner's state is asked only where there is a newer attempt at all."""
+    """Tell whether an attempt is replaced; the learner's state is asked only where there is a newer attempt at all."""
     if not is_replaced(*known, awaited=False):
         return False
     awaited = attempts.is_awaited(parsed.row.xqueue_header, body.student_info, body.anonymous_student_id)
@@ -118,7 +118,7 @@ def _is_replaced(parsed: ParsedRow, body: Body, known: tuple[str, str, str, date
 
 
 def queues(rows: Iterable[tuple[Decision, str]], settings: ShimSettings) -> list[dict[str, Any]]:
-    """By queue: how many rows move or stay, and whether legacy's graders are at work on it now."""
+    """Describe each queue: how many of its rows move or stay, and whether legacy's graders pulled from it lately."""
     counts: dict[str, Counter[str]] = {}
     for decision, queue_name in rows:
         if decision.row_class not in (RowClass.OUT_OF_SCOPE, RowClass.COPY):
@@ -137,7 +137,7 @@ def queues(rows: Iterable[tuple[Decision, str]], settings: ShimSettings) -> list
 
 
 def advice(described: list[dict[str, Any]], settings: ShimSettings) -> list[str]:
-    """What the operator should do before ``--execute``."""
+    """Return what the operator should do before ``--execute``, as texts."""
     pulled = [queue["queue"] for queue in described if queue["pull_seen"]]
     quiet = [queue["queue"] for queue in described if queue["move"] and not queue["pull_seen"]]
     seconds = f"{settings.processing_delay_seconds:g} s"
@@ -153,7 +153,7 @@ def advice(described: list[dict[str, Any]], settings: ShimSettings) -> list[str]
 
 
 def refusal() -> list[str]:
-    """Why the same with --execute would be refused, for a plan."""
+    """Return, for a plan, why the same with ``--execute`` would be refused; empty where it would not."""
     if said := stamp.complaint():
         return [f"--execute would be refused: {said}"]
     try:

@@ -1,8 +1,8 @@
 """
-The run of ``xqueue_backfill --mode handoff``: in-flight legacy rows of courses whose target is authoritative, moved.
+The run of ``xqueue_backfill --mode handoff``: it moves in-flight legacy rows of courses whose target is authoritative.
 
-Row by row in four steps (``handoff_steps``, ``handoff_finish``), so that nobody is left without a grader and no
-queuekey is applied twice. The plan by default. See docs/decisions/0010.
+Each row moves in four steps (``steps``, ``finish``), so that no submission is left without a grader and no queuekey is
+applied twice. By default it plans only. See docs/decisions/0010.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from ...ledger import stamp
 from ...legacy import files, privileges, writes
 from ...legacy import rows as legacy_rows
 from ...models import LedgerEntry
-from ...runs import records as runs
+from ...runs import records as run_records
 from ...runs.control import Control, Progress, Stopped, nothing
 from ...target import collation
 from ...target.transitions import supersede
 from .. import collisions
-from ..counts import SCHEMA, Tally, document, next_commands
+from ..counts import SCHEMA, RowCounts, document, next_commands
 from ..request import Request
 from . import plan as handoff_plan
 from .finish import ON_THE_WAY, finish_held, on_the_way, watch
-from .plan import Candidate
-from .steps import Done, fence, hold, steady
+from .plan import HandoffRow
+from .steps import Done, fence, hold, retry_step
 
 PAGE = 200
-#: A row may come back to legacy between its fence and its release, and be free again later: so often it is tried.
+#: How often a run passes over the rows: between its fence and its release a row may come back to legacy.
 PASSES = 4
 #: Seconds between two looks while the run waits for a settle time, or for legacy to drain.
 POLL_SECONDS = 1.0
@@ -47,16 +47,16 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
     """
     Move in-flight legacy rows to the target; without ``execute`` only say what would be done.
 
-    Rows that an earlier run has left held are finished, whatever the kill switch says; it stops new holds only.
+    Rows that an earlier run has left held are finished even if the kill switch is on: it stops new holds only.
 
     Args:
         request: the scope and the options.
-        progress: called with (rows read, rows there were to read).
+        progress: called with (rows read, rows to read).
         tell: called with a short text while the run waits, and with an empty one when it goes on.
 
     Raises:
         LegacyNotWritable: the alias ``xqueue`` may not write, or is not known to be the primary, or the ledger is
-            another LMS's (LedgerNotOurs). Nothing was held.
+            another LMS's (LedgerNotOurs). Nothing was moved.
         RunLocked: another run of this scope is at work.
         ConfigurationError: the settings are not usable.
     """
@@ -66,19 +66,21 @@ def run(request: Request, progress: Progress, tell: Callable[[str], None] = noth
             return _Run(request, settings, control, progress).document(handoff_plan.refusal())
     stamp.check()
     privileges.check_may_update()
-    with runs.running("backfill", request.scope) as record:
-        with Control(toggles.stop_reason, settings=settings, tell=tell, beat=lambda: runs.beat(record)) as control:
+    with run_records.running("backfill", request.scope) as record:
+        with Control(
+            toggles.stop_reason, settings=settings, tell=tell, beat=lambda: run_records.beat(record)
+        ) as control:
             answer = _Run(request, settings, control, progress).document([])
         record.document, record.complete = answer.content, answer.content["complete"]
         return answer
 
 
 class _Run:
-    """One run, with what it counts."""
+    """One run, with its counts."""
 
     def __init__(self, request: Request, settings: ShimSettings, control: Control, progress: Progress) -> None:
         self.request, self.settings, self.control, self.progress = request, settings, control, progress
-        #: Of the finishing of held rows, which no kill switch stops. A signal reaches both.
+        #: The control of finishing held rows: a signal stops it, the kill switch does not.
         self.finishing = Control(toggles.kill_switch_ignored, settings=settings)
         self.policy = handoff_plan.policy(request, settings)
         self.source = files.legacy_storage(settings)
@@ -86,11 +88,11 @@ class _Run:
         #: The newest class of every row read, with its queue.
         self.rows: dict[int, tuple[Decision, str]] = {}
         self.done: Counter[Done] = Counter()
-        #: Rows that were open in the newest pass and are legacy's still.
+        #: Rows that were open in the newest pass and still are legacy's.
         self.open = self.total = 0
 
     def document(self, warnings: list[str]) -> Document:
-        """Do the work, to its end or until something stops it, and say what became of it."""
+        """Do the work, to its end or until something stops it, and return the document of what became of it."""
         started, stopped_by = time.monotonic(), ""
         self.total = legacy_rows.count(after=0, unretired_only=True)
         try:
@@ -105,7 +107,7 @@ class _Run:
 
     def _document(self, stopped_by: str, warnings: list[str], seconds: float) -> Document:
         classes = Counter((decision.row_class.value, decision.reason) for decision, _ in self.rows.values())
-        tally = Tally(classes=classes, written=self.done[Done.RELEASED], waited=self.control.waited)
+        row_counts = RowCounts(classes=classes, written=self.done[Done.RELEASED], waited=self.control.waited)
         queues = handoff_plan.queues(self.rows.values(), self.settings)
         held = self._on_the_way(HELD).count()
         content: dict[str, Any] = {
@@ -115,8 +117,8 @@ class _Run:
             "sample_percent": {},
             "scope": self.request.scope,
             "finished_at": now().isoformat(),
-            **tally.content(),
-            "left": max(self.total - tally.read, 0),
+            **row_counts.content(),
+            "left": max(self.total - row_counts.read, 0),
             "checkpoint": 0,
             "held": held,
             "released": self.done[Done.RELEASED],
@@ -139,7 +141,7 @@ class _Run:
         return on_the_way(self.request.courses, self.request.queues, moves)
 
     def _execute(self) -> str:
-        """Pass after pass until one has nothing to move, then the last look. Returns what has stopped new holds."""
+        """Pass over the rows until none is left to move, then finish them. Return what has stopped new holds, or ""."""
         stopped_by, moved, passes = "", 0, 0
         while not stopped_by and (passes == 0 or self._again(moved, passes)):
             dropped = self.done[Done.DROPPED]
@@ -163,18 +165,18 @@ class _Run:
         return self.open > 0 if self.request.wait_drain else bool(moved) and passes < PASSES
 
     def _walk(self) -> int:
-        """Read all open rows, hold and fence those that may be moved, and return how many were."""
+        """Read all open rows, hold and fence those that may be moved, and return how many were moved."""
         after, moved, self.open = 0, 0, 0
         seen: set[int] = set()
         while page := self._page(after, len(seen)):
             after = page[-1].id
-            for candidate in self._planned(page):
+            for item in self._planned(page):
                 if self.request.execute:
-                    moved += self._act(candidate)
+                    moved += self._act(item)
                 else:
-                    candidate.decision = handoff_plan.would(candidate, self.source, self.settings)
-                self._count(candidate)
-                seen.add(candidate.row.id)
+                    item.decision = handoff_plan.planned_decision(item, self.source, self.settings)
+                self._count(item)
+                seen.add(item.row.id)
             if self.request.execute:
                 self._finish_due()  # the first rows need not wait for the last
             self.progress(len(self.rows), max(self.total, len(self.rows)))
@@ -188,75 +190,75 @@ class _Run:
             size = min(size, self.request.limit - read)
         return legacy_rows.page(after=after, unretired_only=True, size=size) if size > 0 else []
 
-    def _classed(self, page: list[LegacyRow]) -> list[Candidate]:
+    def _classed(self, page: list[LegacyRow]) -> list[HandoffRow]:
         return handoff_plan.class_page(page, self.policy, self.source)
 
-    def _planned(self, page: list[LegacyRow]) -> list[Candidate]:
-        """Classed; in a plan also by what only the write finds out."""
-        candidates = self._classed(page)
+    def _planned(self, page: list[LegacyRow]) -> list[HandoffRow]:
+        """Return the classed rows of a page; for a plan also by what otherwise only a write finds out."""
+        items = self._classed(page)
         if not self.request.execute:
-            moving = [row.parsed for row in candidates if row.decision.row_class is RowClass.IMPORTED]
-            refused = collisions.refused(moving, self.taken)
-            for candidate in candidates:
-                if candidate.row.id in refused:
-                    candidate.decision = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
-        return candidates
+            moving = [row.parsed for row in items if row.decision.row_class is RowClass.IMPORTED]
+            refused = collisions.colliding_ids(moving, self.taken)
+            for item in items:
+                if item.row.id in refused:
+                    item.decision = Decision(row_class=RowClass.DRAIN, reason="student_item_differs")
+        return items
 
-    def _count(self, candidate: Candidate) -> None:
-        row_class = candidate.decision.row_class
+    def _count(self, item: HandoffRow) -> None:
+        row_class = item.decision.row_class
         self.open += row_class not in (RowClass.IMPORTED, RowClass.COPY, RowClass.OUT_OF_SCOPE)
-        self.rows[candidate.row.id] = candidate.decision, candidate.row.queue_name
+        self.rows[item.row.id] = item.decision, item.row.queue_name
 
     def _look_again(self, row_ids: list[int]) -> None:
-        """What was left to legacy in an earlier pass and is not open any more has another class now."""
+        """Class rows again that an earlier pass left to legacy and that are not open any more."""
         left = [row_id for row_id in row_ids if self.rows[row_id][0].row_class is RowClass.DRAIN]
         for start in range(0, len(left), PAGE):
-            for candidate in self._classed(list(legacy_rows.by_id(left[start : start + PAGE]).values())):
-                self.rows[candidate.row.id] = candidate.decision, candidate.row.queue_name
+            for item in self._classed(list(legacy_rows.by_id(left[start : start + PAGE]).values())):
+                self.rows[item.row.id] = item.decision, item.row.queue_name
 
-    def _act(self, candidate: Candidate) -> bool:
-        """Do what a row's class asks for; whether the row was moved. The class may turn out to be another one."""
-        decision, entry = candidate.decision, candidate.entry
+    def _act(self, item: HandoffRow) -> bool:
+        """Do what a row's class asks for, and return whether the row was moved. Its class may change on the way."""
+        decision, entry = item.decision, item.entry
         if decision.row_class is RowClass.IMPORTED:
             self.control.check()
-            candidate.decision = self._move(candidate)
-            return candidate.decision.row_class is RowClass.IMPORTED
-        if decision.row_class is RowClass.SUPERSEDED and not candidate.row.retired:
+            item.decision = self._move(item)
+            return item.decision.row_class is RowClass.IMPORTED
+        if decision.row_class is RowClass.SUPERSEDED and not item.row.retired:
             # The router could not retire it when the newer attempt came.
-            writes.retire([candidate.row.id])
+            writes.retire([item.row.id])
             if entry is not None:
                 if entry.target_submission_id is not None:
                     supersede([entry.target_submission_id])  # its shadow, which graders would go on with
                 replaced = LedgerEntry.objects.filter(pk=entry.pk, superseded_at=None, authority=Authority.LEGACY)
                 replaced.update(superseded_at=now())
         elif decision.reason == "double_authority" and entry is not None and entry.move == Move.WATCHED:
-            self.done[steady(lambda: watch(entry))] += 1
+            self.done[retry_step(lambda: watch(entry))] += 1
         return False
 
-    def _move(self, candidate: Candidate) -> Decision:
+    def _move(self, item: HandoffRow) -> Decision:
         try:
-            entry = steady(lambda: hold(candidate.parsed, candidate.keys, self.source, self.settings))
+            entry = retry_step(lambda: hold(item.parsed, item.keys, self.source, self.settings))
         except (Unfit, FileUnavailable) as error:
             return Decision(row_class=RowClass.DRAIN, reason=error.reason)
         except TargetWriteFailed as error:
             return Decision(row_class=RowClass.DRAIN, reason=f"target_refused_{error.reason}")
         if entry is None:
             return Decision(row_class=RowClass.PRESENT, reason="held")  # by another session, since it was classed
-        done = steady(lambda: fence(entry, candidate.rows, self.settings))
+        done = retry_step(lambda: fence(entry, item.rows, self.settings))
         self.done[done] += 1
         if done is Done.DROPPED:
-            return self._class_again(candidate.row.id)
-        return candidate.decision if done is Done.FENCED else Decision(row_class=RowClass.PRESENT, reason="held")
+            return self._class_again(item.row.id)
+        return item.decision if done is Done.FENCED else Decision(row_class=RowClass.PRESENT, reason="held")
 
     def _class_again(self, row_id: int) -> Decision:
-        """What a row is after its hold was undone. One that is free again waits for another pass."""
-        for candidate in self._classed(list(legacy_rows.by_id([row_id]).values())):
-            if candidate.decision.row_class is not RowClass.IMPORTED:
-                return candidate.decision
+        """Return a row's class after its hold was undone. A row that is free again waits for another pass."""
+        for item in self._classed(list(legacy_rows.by_id([row_id]).values())):
+            if item.decision.row_class is not RowClass.IMPORTED:
+                return item.decision
         return Decision(row_class=RowClass.DRAIN, reason="back_on_legacy")
 
     def _finish(self, moves: tuple[Move, ...]) -> None:
-        """Finish what is on its way until nothing is left in these moves. A signal stops it, no kill switch does."""
+        """Finish rows until none is left in the given moves. A signal stops it; the kill switch does not."""
         while self._on_the_way(moves).exists():
             self._finish_due()
             self._wait(min(POLL_SECONDS, self.settings.handoff_settle_seconds / 4))

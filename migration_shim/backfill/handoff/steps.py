@@ -1,8 +1,8 @@
 """
-A handoff's first two steps, hold and fence, and how a hold is undone. One row each; each is safe to repeat.
+A handoff's first two steps, hold and fence, and the undoing of a hold. Each is for one row, and is safe to repeat.
 
-No lock is held across the two databases. What the ledger is told of legacy was read before the entry was locked, so
-every step asks, under that lock, whether the entry still is what it was then: its move, and its held row.
+No lock is held across the two databases. Legacy was read before the ledger entry was locked. So every step checks under
+that lock that the entry's move and its held row are still what they were then.
 """
 
 from __future__ import annotations
@@ -32,41 +32,41 @@ T = TypeVar("T")
 
 
 class Done(enum.StrEnum):
-    """What a step has made of a row."""
+    """What a step has done with a row."""
 
     FENCED = "fenced"
     RELEASED = "released"
     WATCHED = "watched"
     DOUBLE = "double_authority"  # watched, and found with both systems
-    DROPPED = "dropped"  # the held row is gone: the row is legacy's again, or nobody waits for it
+    DROPPED = "dropped"  # the hold was undone: the row is legacy's again, or its learner does not wait for it
     WAITING = "waiting"  # its time has not come
     ELSEWHERE = "elsewhere"  # another session has it
 
 
 class Side(enum.Enum):
-    """Legacy's side of a row that is on its way."""
+    """Whose a submission's rows on legacy are while it is on its way."""
 
     OURS = "ours"  # every row of the submission is retired, its own with our mark (or gone)
     ALIVE = "alive"
     OTHER = "other"  # retired, but not by us: graded, replaced, given up
 
 
-def steady(step: Callable[[], T]) -> T:
+def retry_step(step: Callable[[], T]) -> T:
     """
-    Do a step; on contention, a collision or a dropped connection once more, a few times.
+    Do a step and return its result; on contention, a collision or a dropped connection try it again, a few times.
 
     Raises:
-        OperationalError, TargetWriteFailed: it does not pass.
+        OperationalError, TargetWriteFailed: it has failed every time.
     """
     return on_contention(step, also=collision)
 
 
-def placed(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> Placement:
+def held_place(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> Placement:
     """
-    Where a row would be held. The plan asks it too.
+    Return where on the target a row would be held. The plan asks this too.
 
     Raises:
-        Unfit: the target cannot have it.
+        Unfit: the target cannot hold it.
     """
     assert parsed.envelope is not None  # only a row that was read is moved
     queue_name = parsed.envelope.header.queue_name
@@ -76,17 +76,26 @@ def placed(parsed: ParsedRow, keys: dict[str, str], settings: ShimSettings) -> P
 
 def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: ShimSettings) -> LedgerEntry | None:
     """
-    Step 1: write the real target row on the holding queue. The ledger entry, or None where the row is not free.
+    Step 1: write the real target row on the holding queue, which no grader polls.
+
+    Args:
+        parsed: legacy's row as parsed.
+        keys: its files' storage keys on legacy, by name.
+        source: where legacy's files are.
+        settings: the settings in force.
+
+    Returns:
+        The ledger entry; None where the row is not free: it was superseded, or another run or the target has it.
 
     Raises:
-        Unfit, FileUnavailable: the target cannot have it.
+        Unfit, FileUnavailable: the target cannot hold it.
         TargetWriteFailed: nothing was written.
     """
     envelope, row = parsed.envelope, parsed.row
     assert envelope is not None and parsed.digests is not None  # only a row that was read is moved
-    placement = placed(parsed, keys, settings)
+    placement = held_place(parsed, keys, settings)
     clock = legacy_rows.clock()
-    wanted = files.Wanted(row=row, keys=keys, queue_name=envelope.header.queue_name)
+    wanted = files.WantedFiles(row=row, keys=keys, queue_name=envelope.header.queue_name)
     with files.stored([wanted], source, settings) as stored:
         if row.id in stored.failed:
             raise stored.failed[row.id]
@@ -107,7 +116,7 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: Shim
                 entry.save(update_fields=["real_submission_id", "move", "moved_at", "legacy_leg", "legacy_id"])
                 return entry
         except IntegrityError:
-            return None  # another session has just made the entry: there are no two of one identity
+            return None  # another session has just made the entry of this identity
 
 
 def _is_free(entry: LedgerEntry) -> bool:
@@ -115,13 +124,13 @@ def _is_free(entry: LedgerEntry) -> bool:
 
 
 def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
-    """The entry of a row, locked; a new one where there is none."""
+    """Return the entry of a row, locked; make one where there is none."""
     assert parsed.envelope is not None and parsed.digests is not None
-    # Looked for without a lock: a lock on what is not there would be one on a gap, in which others insert.
+    # Found without a lock: a lock on a row that does not exist would be one on a gap, into which others insert.
     found = LedgerEntry.objects.filter(identity=parsed.digests.identity).values_list("pk", flat=True).first()
     if found is not None:
         entry = LedgerEntry.objects.select_for_update().get(pk=found)
-        if entry.purged_at is not None:  # settled long ago, and set free again by hand
+        if entry.purged_at is not None:  # settled long ago; an operator has opened its row again
             refill(entry, parsed.envelope, parsed.digests, parsed.input_key)
         return entry
     entry = new_entry(
@@ -140,29 +149,32 @@ def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
 
 def fence(entry: LedgerEntry, as_classed: list[LegacyRow], settings: ShimSettings) -> Done:
     """
-    Step 2: take the row from legacy's graders.
+    Step 2: take the row from legacy's graders, by retiring it with our mark.
 
     Args:
-        entry: as ``hold`` has returned it.
+        entry: the entry that ``hold`` has returned.
         as_classed: the submission's rows as they were read when none of them was under a live pull.
         settings: the settings in force.
+
+    Returns:
+        FENCED; DROPPED where legacy has gone on with the row; ELSEWHERE where another session was quicker.
     """
     mark = writes.mark_of(entry.pk)
     took = [row.id for row in as_classed if not row.retired and writes.fence(row, mark)]
     side, alive = legacy_side(entry)
     if side is not Side.OURS:
         return drop(entry, alive, settings)
-    if note(entry, move=Move.FENCED, moved_at=legacy_rows.clock()):
+    if update_unchanged(entry, move=Move.FENCED, moved_at=legacy_rows.clock()):
         return Done.FENCED
     if LedgerEntry.objects.get(pk=entry.pk).real_submission_id != entry.real_submission_id:
-        # Dropped by a session that took this one for dead: without a held row nobody would grade it.
+        # Another session took this one for dead and dropped the hold: without a held row it would never be graded.
         for row_id in took:
             writes.revive(row_id, mark)
     return Done.ELSEWHERE
 
 
 def legacy_side(entry: LedgerEntry) -> tuple[Side, list[LegacyRow]]:
-    """Legacy's side of a row on its way, and the submission's rows that are alive there."""
+    """Return whose the submission's rows on legacy are, and those of them that are alive there."""
     main, rows = reading.rows_of(entry.raw_header, entry.legacy_id or 0)
     alive = [row for row in rows if not row.retired]
     if alive:
@@ -171,29 +183,33 @@ def legacy_side(entry: LedgerEntry) -> tuple[Side, list[LegacyRow]]:
 
 
 def is_ours(row: LegacyRow | None, entry: LedgerEntry) -> bool:
-    """Whether nobody but this handoff has the row. One that XQueue's retention has removed is nobody's any more."""
+    """Tell whether only this handoff has legacy's row; also True where XQueue's retention has removed the row."""
     return row is None or (is_handed_off(row) and row.grader_id == writes.mark_of(entry.pk))
 
 
-def same(entry: LedgerEntry) -> QuerySet[LedgerEntry]:
-    """The entry, if it still is on the way on which it was read."""
+def unchanged(entry: LedgerEntry) -> QuerySet[LedgerEntry]:
+    """Return a queryset of the entry, empty if its move or its held row has changed since it was read."""
     return LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, real_submission_id=entry.real_submission_id)
 
 
-def note(entry: LedgerEntry, **values: object) -> bool:
-    """Write down how far an entry has come; False where another session was quicker."""
-    return same(entry).update(**values) > 0
+def update_unchanged(entry: LedgerEntry, **values: object) -> bool:
+    """Update an entry's columns; return False where another session has changed its move or held row."""
+    return unchanged(entry).update(**values) > 0
 
 
 def drop(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> Done:
-    """Undo a hold, if it is still there. ``alive`` are the submission's rows that legacy goes on with."""
+    """
+    Undo a hold: the held row is removed and the submission is legacy's again.
+
+    ``alive`` are the submission's rows that legacy goes on with. ELSEWHERE means that another session was quicker.
+    """
     with transaction.atomic():
-        locked = same(entry).select_for_update().first()
+        locked = unchanged(entry).select_for_update().first()
         return Done.ELSEWHERE if locked is None else drop_locked(locked, alive, settings)
 
 
 def drop_locked(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> Done:
-    """The same for an entry that the caller has locked. One that the hold has made stays, without a target row."""
+    """Undo a hold as ``drop`` does, of an entry that the caller has locked. An entry that the hold made stays."""
     transitions.drop(entry.real_submission_id or 0, entry.queue_name + settings.held_queue_suffix)
     entry.move, entry.moved_at, entry.real_submission_id = Move.NONE, None, None
     if alive:

@@ -1,0 +1,129 @@
+"""
+The repeat rule: what the router does with a submission that it has seen before.
+
+CAPA and browsers send the same submission again. Its ledger entry is there already then, and ``identity`` is unique: so
+the entry's own INSERT tells a repeat. Where one system holds the submission nothing is written twice. An entry that
+says only that legacy refused the submission is taken over when the submission is accepted after all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from django.db import IntegrityError, OperationalError, connection, transaction
+
+from .core.data import Authority, Leg, Move, Origin
+from .core.errors import TargetWriteFailed
+from .db import bulk_insert
+from .ledger.buckets import counted
+from .models import LedgerEntry
+
+
+def find(entry: LedgerEntry) -> LedgerEntry | None:
+    """Return the entry that the same submission has already, or None."""
+    return LedgerEntry.objects.filter(identity=entry.identity).first()
+
+
+def find_committed(entry: LedgerEntry) -> LedgerEntry | None:
+    """
+    Return the entry that the same submission has already, also one that another session has committed just now.
+
+    Inside a caller's transaction a plain SELECT may see nothing newer than the transaction's first read. A locking read
+    does. It takes a shared lock, which the refused INSERT has left anyway: of two sessions that asked for more each
+    would wait for the other.
+    """
+    if connection.vendor != "mysql" or not connection.in_atomic_block:
+        return find(entry)
+    sql, parameters = LedgerEntry.objects.filter(identity=entry.identity).query.sql_with_params()
+    return next(iter(LedgerEntry.objects.raw(f"{sql} LOCK IN SHARE MODE", parameters)), None)
+
+
+def is_held(found: LedgerEntry | None) -> bool:
+    """Tell from the entry that a submission has, or None, whether one of the systems holds the submission."""
+    return found is not None and not _was_refused(found)
+
+
+def insert_if_new(entry: LedgerEntry) -> bool:
+    """
+    Insert an entry that is written by itself; return False where the same submission has one already.
+
+    The one statement is a transaction of its own. Only inside a caller's transaction does it get a savepoint, so that
+    it can fail without the caller's work.
+    """
+    try:
+        with transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext():
+            bulk_insert.insert_one(entry)
+    except IntegrityError:
+        return False
+    return True
+
+
+def replace_refused(entry: LedgerEntry, refused: LedgerEntry) -> None:
+    """
+    Save ``entry`` in the place of ``refused``, the entry of the same submission that legacy had refused.
+
+    Raises:
+        TargetWriteFailed: another session is at work on that entry, or has changed it. Another try may succeed.
+    """
+    try:
+        found = _lock(entry)
+    except OperationalError as error:
+        raise TargetWriteFailed(type(error).__name__, passing=True) from error
+    if not _was_refused(found):
+        raise TargetWriteFailed("changed", passing=True)
+    # The linker may have found that legacy has the row after all: then it is to be retired, and counted if it is not.
+    entry.pk, entry.legacy_id, entry.created_at = found.pk, found.legacy_id, found.created_at
+    entry.bucket_id = found.bucket_id
+    with _counted(found, found.bucket_id is not None):
+        entry.save(force_update=True)
+
+
+def take_over_in_shadow(entry: LedgerEntry) -> bool:
+    """
+    Bring the entry that a submission has up to date from ``entry``, which the router has just made in shadow.
+
+    It does so for an entry of a refusal: refused the first time and stored the second, the submission is owed its
+    shadow now. And for one that the linker has made out of legacy's row: the router knows more than the linker.
+    ``entry`` gets the id of the saved row, and the time at which its copy is due.
+
+    Returns:
+        False where the router itself has stored this submission before: it is a repeat.
+
+    Raises:
+        OperationalError: another session is at work on that entry.
+    """
+    with transaction.atomic():
+        found = _lock(entry)
+        if not (_was_refused(found) or (found.origin == Origin.RECONCILE and found.authority == Authority.LEGACY)):
+            return False
+        found.legacy_leg, found.legacy_reason, found.origin = Leg.STORED, "", Origin.ROUTER
+        if found.target_leg in (Leg.NONE, Leg.MISSING):
+            found.target_leg, found.copy_due = Leg.MISSING, entry.copy_due
+        found.supersession_due, found.phase = entry.supersession_due, entry.phase
+        found.points_possible, found.points_assumed = entry.points_possible, entry.points_assumed
+        with _counted(found, found.target_score is not None):  # a score tells of its queue's style by the points
+            found.save()
+        entry.pk, entry.copy_due = found.pk, found.copy_due
+    return True
+
+
+def _was_refused(found: LedgerEntry) -> bool:
+    """Tell whether an entry records nothing but legacy's refusal: no system holds the submission for its sender."""
+    legs = (found.authority, found.legacy_leg, found.target_leg, found.move)
+    return legs == (Authority.LEGACY, Leg.FAILED, Leg.NONE, Move.NONE)
+
+
+def _lock(entry: LedgerEntry) -> LedgerEntry:
+    """
+    Return the entry that the same submission has already, locked without waiting.
+
+    Raises:
+        OperationalError: another session is at work on it.
+    """
+    nowait = connection.features.has_select_for_update_nowait
+    return LedgerEntry.objects.select_for_update(nowait=nowait).get(identity=entry.identity)
+
+
+def _counted(entry: LedgerEntry, needed: bool) -> contextlib.AbstractContextManager[None]:
+    """Count an entry anew where that cannot be left to its next comparison. That is rare: a learner waits meanwhile."""
+    return counted([entry.pk]) if needed else contextlib.nullcontext()
