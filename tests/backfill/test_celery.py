@@ -12,11 +12,12 @@ import redis
 from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, LedgerEntry, Run
 from migration_shim.runs import spread
-from tests import rows
-from tests.backfill import many, processes
+from tests.builders import many_rows as many
+from tests.builders import rows
+from tests.builders import slow_commands as processes
+from tests.builders.rows import fresh  # noqa: F401
 from tests.celery_worker import running_worker
 from tests.private_redis import redis_url  # noqa: F401
-from tests.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 
