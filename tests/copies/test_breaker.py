@@ -174,7 +174,7 @@ def test_another_process_sees_it_open_and_closes_it():
     breaker.failed(LEG, conf.ShimSettings(breaker_failures=1, breaker_seconds=3600))
     code = (
         "import django; django.setup()\n"
-        "from migration_shim import breaker\n"
+        "from migration_shim.copies import breaker\n"
         f"print(breaker.state({LEG!r})['failures'], breaker.is_open({LEG!r}), breaker.is_open('reverse'))\n"
         f"breaker.succeeded({LEG!r})\n"
     )
