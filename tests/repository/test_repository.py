@@ -1,6 +1,7 @@
 """What the repository says about itself is true: README, Makefile, requirements, package metadata, annotations."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from migration_shim.conf import ShimSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = sorted((ROOT / "requirements").iterdir())
+RECORDS = sorted((ROOT / "docs/decisions").glob("[0-9]*.rst"))
 DOCUMENTS = sorted([*ROOT.glob("*.rst"), *ROOT.glob("docs/**/*.rst"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -95,13 +97,79 @@ def test_links_between_documents_lead_somewhere():
 
 def test_every_decision_is_listed_and_has_its_sections():
     """Records are numbered without a gap, listed in their README, and have the sections of an Open edX ADR."""
-    records = sorted((ROOT / "docs/decisions").glob("[0-9]*.rst"))
     sections = ["Status", "Context", "Decision", "Consequences", "Rejected Alternatives", "References"]
 
-    assert [int(record.name[:4]) for record in records] == list(range(1, len(records) + 1))
-    for record in records:
+    assert [int(record.name[:4]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
+    for record in RECORDS:
         assert record.name in text("docs/decisions/README.rst")
         assert re.findall(r"^(.+)\n\*+$", record.read_text(), re.M) == sections, record.name
+
+
+#: A file of ours as a text names it, or a folder of the tests.
+FILE = r"(?<![\w./<-])(?:[\w-]+/)*[\w-]+\.(?:py|rst|md|json|toml|in|ini)(?!\w)|(?<![\w./])tests/[\w/]*\w"
+FOLDERS = ("benchmarks", "deploy", "docs", "requirements", "sandbox", "tests")
+#: What the platform calls as we call something of ours.
+PLATFORM = ("lms/djangoapps/", "lms/envs/", "requirements/edx/")
+
+
+@functools.cache
+def files() -> list[str]:
+    """Give the paths of all files that belong to the repository and are text that somebody wrote."""
+    folders = [ROOT / name for name in (*FOLDERS, "migration_shim")]
+    return [str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*.*") if path.is_file()]
+
+
+def missing_files(words: str) -> list[str]:
+    """
+    Give what a text names and is not there: a path from the root, a path within migration_shim, or a file's own name.
+
+    A path that begins with no folder of ours is somebody else's file.
+    """
+    packages = {name.split("/")[1] for name in files() if re.match(r"migration_shim/\w+/", name)}
+    found = []
+    for name in re.findall(FILE, words):
+        first = name.split("/")[0]
+        if name.startswith(PLATFORM) or ("/" in name and first not in {*FOLDERS, *packages, "migration_shim"}):
+            continue
+        there = (ROOT / name).exists() or (ROOT / "migration_shim" / name).exists()
+        if not there and ("/" in name or not any(path.endswith(f"/{name}") for path in files())):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_the_references_of_a_decision_name_files_that_exist(record):
+    """Whoever reads why finds where: a record is not followed by every move of what it refers to, unless it is held."""
+    assert missing_files(record.read_text(encoding="utf-8").partition("\nReferences\n")[2]) == []
+
+
+def test_no_text_names_a_test_that_is_not_there():
+    """Documents and docstrings that say which test holds them name one that exists."""
+    sources = [ROOT / name for name in files() if name.endswith(".py")]
+    named = [
+        (str(path.relative_to(ROOT)), name)
+        for path in [*DOCUMENTS, *sources]
+        for name in re.findall(r"(?<![\w./{])tests/[\w/]*\w(?:\.py)?(?![\w{])", path.read_text(encoding="utf-8"))
+        if path != Path(__file__)
+    ]
+
+    assert len(named) > 40
+    assert [(path, name) for path, name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("``tests/seam``; tests/core", ["tests/seam"]),
+        ("tests/legacy/test_clients.py.", ["tests/legacy/test_clients.py"]),
+        ("``migration_shim/ledger.py``, ``legacy/grants.py``", ["migration_shim/ledger.py", "legacy/grants.py"]),
+        ("``target/leases.py``, ``seam.py``, ``journal.py``", ["journal.py"]),
+        ("``submissions/views/xqueue.py``, ``lms/envs/common.py``", []),
+    ],
+)
+def test_that_check_sees_what_is_missing(text, found):
+    """Each way of naming a file, with one that is there or is somebody else's beside one that is not."""
+    assert missing_files(text) == found
 
 
 def test_changelog_has_an_unreleased_heading():
