@@ -26,6 +26,7 @@ from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import capa
 from tests.backfill import batches
 from tests.builders import rows
+from tests.builders.many_rows import forget
 from tests.builders.rows import fresh  # noqa: F401
 
 BOTH = ["default", "xqueue"]
@@ -165,12 +166,6 @@ def table_counts():
                 cursor.execute(f"SELECT COUNT(*) FROM {table}")
                 counts[alias, table] = cursor.fetchone()[0]
     return counts
-
-
-def forget():
-    """Take away all that backfills have written."""
-    for model in (SubmissionFile, ExternalGraderDetail, Submission, StudentItem, LedgerEntry, Checkpoint, Run):
-        model._base_manager.all().delete()
 
 
 def load_few():

@@ -17,20 +17,16 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
-from migration_shim import toggles
 from migration_shim.api import queue_interface
 from migration_shim.copies import breaker
-from migration_shim.core.data import Phase
-from migration_shim.core.phases import flags_of
 from migration_shim.legacy.client import LegacyClient
-from migration_shim.models import CoursePhase, LedgerEntry
+from migration_shim.models import LedgerEntry
 from sandbox.lms import capa
 from sandbox.lms.blocks import SubmittedFile
 from tests.builders.outbox import save_queue_state
+from tests.builders.rows import COURSE, QUEUE, enter
 from tests.builders.xqueue_server import recording_lms, start_xqueue, xqueue_server  # noqa: F401  (fixtures)
 
-COURSE = "course-v1:ExU+PY1+2026"
-QUEUE = "exu-py1"
 _users = itertools.count(500_000)
 
 
@@ -99,10 +95,7 @@ def attempt(*, user=None, problem="a" * 32, number=2, answer="x = 1\n", queue=QU
 
 def put_course_in(phase, *, since=None):
     """A course whose flags and record both say ``phase``."""
-    phase = Phase(phase)
-    values = {"phase": phase, "since": since or now() - timedelta(hours=1)}
-    CoursePhase.objects.update_or_create(course_id=COURSE, defaults=values)
-    toggles.force_flags(COURSE, *flags_of(phase))
+    enter(phase, since=since or now() - timedelta(hours=1))
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, toggles
-from migration_shim.core.data import Document, Leg, Phase
-from migration_shim.core.phases import flags_of
+from migration_shim.core.data import Document, Leg
 from migration_shim.ledger.entries import legacy_body
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.target import reader
@@ -26,8 +25,7 @@ LONG = timedelta(hours=2)
 
 def stand(phase: str, course: str = COURSE, since: timedelta = timedelta(days=1)) -> None:
     """Put a course into a phase with its flags, as of so long ago."""
-    rows.in_phase(phase, course, now() - since)
-    toggles.force_flags(course, *flags_of(Phase(phase)))
+    rows.enter(phase, course, now() - since)
 
 
 def watch(*courses: str, **options: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from submissions.models import ExternalGraderDetail
 from migration_shim import api, toggles
 from migration_shim.backfill.request import Mode
 from migration_shim.core.data import Document, Phase
-from migration_shim.core.phases import flags_of
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.reports import terminal
 from migration_shim.reports.formats import RENDERERS
@@ -23,7 +22,7 @@ from sandbox.databases import LEGACY_MEDIA
 from sandbox.lms import capa
 from tests.builders import rows
 from tests.builders.hostile_text import course_of, fits, item_of
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 COURSE, QUEUE = rows.COURSE, rows.QUEUE
 OTHER_NUMBER = "ALG2"
@@ -125,8 +124,7 @@ def arrive(odd: Mapping[str, str]) -> list[str]:
 def stand(phase: Phase, courses: list[str]) -> None:
     """Put the courses into a phase, flags and all."""
     for course in courses:
-        rows.in_phase(phase, course)
-        toggles.force_flags(course, *flags_of(phase))
+        rows.enter(phase, course)
     toggles.new_work_cycle()
 
 

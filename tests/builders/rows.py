@@ -27,6 +27,7 @@ from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import api, toggles
 from migration_shim.core.data import Document, Leg, Origin, PairStatus, Phase
+from migration_shim.core.phases import flags_of
 from migration_shim.ledger import permits
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, Run
 from sandbox.databases import PROJECT_ROOT
@@ -203,6 +204,12 @@ def in_phase(phase: str, course: str = COURSE, since: datetime | None = None) ->
     """Put a course on record as being in a phase; its flags stay as they are."""
     since = since or now() - timedelta(days=1)
     return CoursePhase.objects.update_or_create(course_id=course, defaults={"phase": phase, "since": since})[0]
+
+
+def enter(phase: str, course: str = COURSE, since: datetime | None = None) -> None:
+    """Put a course into a phase: on record, and by its flags."""
+    in_phase(phase, course, since)
+    toggles.force_flags(course, *flags_of(Phase(phase)))
 
 
 def permitted(step: str, course: str = COURSE, lasts: timedelta = timedelta(hours=1)) -> CoursePhase:

@@ -4,10 +4,8 @@ import base64
 import contextlib
 import json
 import signal
-import uuid
 
 import pytest
-import redis
 
 from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, Divergence, LedgerEntry, Run
@@ -17,7 +15,6 @@ from tests.builders import many_rows as many
 from tests.builders import slow_commands as processes
 from tests.builders.rows import COURSE, fresh  # noqa: F401
 from tests.celery_worker import running_worker
-from tests.private_redis import redis_url  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 
@@ -25,16 +22,6 @@ COMMAND = ("xqueue_reconcile", "--course", COURSE, "--workers", "celery", "--for
 NOBODY = "http://127.0.0.1:9"  # no worker of these tests talks to XQueue
 NUMBER = 300
 COUNTED = ("of", "looked_at", "compared", "equal", "diverged", "waiting", "overdue", "classes", "complete")
-
-
-@pytest.fixture
-def broker(redis_url):  # noqa: F811
-    """A Redis, and a queue there that no other worker listens to."""
-    queue = f"migration_shim_test_{uuid.uuid4().hex}"
-    client = redis.Redis.from_url(redis_url)
-    yield redis_url, queue, client
-    client.delete(queue, *client.scan_iter(f"*{queue}"))
-    client.close()
 
 
 @contextlib.contextmanager

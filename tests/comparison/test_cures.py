@@ -20,7 +20,7 @@ from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySu
 from tests.builders import rows
 from tests.builders.rows import COURSE, clean_course, entries, fresh  # noqa: F401
 from tests.ledger.counters.oracle import forget_counters
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 LEAK, DOUBLE, LOST = (DivergenceClass(name) for name in ("fence_leak", "double_authority", "lost"))

@@ -18,7 +18,7 @@ from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySu
 from tests.builders import handing_off as world
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 

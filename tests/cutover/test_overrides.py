@@ -13,7 +13,7 @@ from migration_shim.ledger import known_differences as known
 from migration_shim.models import CoursePhase, Divergence, GateOverride, KnownDifference, LedgerEntry, PhaseChange
 from tests.builders import rows
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 

@@ -20,7 +20,7 @@ from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import terminal
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 LEGACY, TARGET = Authority

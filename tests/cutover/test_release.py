@@ -20,7 +20,7 @@ from migration_shim.reports import terminal
 from migration_shim.runs import records as runs
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 KEY = "course-v1:ExU+PY1+2026"

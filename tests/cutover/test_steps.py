@@ -40,8 +40,7 @@ def step(to, execute=True, reason="because", login=None):
 def stand(phase):
     """Put the course into a phase with its flags, and let its pairs be pairs of that phase."""
     LedgerEntry.objects.update(authority=phase.authority)
-    rows.in_phase(phase)
-    toggles.force_flags(COURSE, *flags_of(phase))
+    rows.enter(phase)
 
 
 def everything():

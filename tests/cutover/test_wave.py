@@ -16,7 +16,7 @@ from migration_shim.models import CoursePhase, PhaseChange, Run
 from migration_shim.reports import terminal
 from tests.builders import rows
 from tests.builders.rows import fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 A, B, C, D, E = COURSES = [f"course-v1:ExU+{name}+2026" for name in "ABCDE"]

@@ -12,7 +12,7 @@ from tests.builders import live_courses as watched
 from tests.builders.rows import COURSE, anonymous_id, fresh  # noqa: F401
 from tests.builders.waiting_learners import grade, reconciled, waiting
 from tests.commands import manage
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 

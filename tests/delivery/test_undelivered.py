@@ -35,7 +35,7 @@ from tests.builders.waiting_learners import (
     undelivered,
     waiting,
 )
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 

@@ -15,7 +15,7 @@ from migration_shim.reports.terminal import render
 from tests.builders import documents as step_documents
 from tests.builders.core_rows import NOON
 from tests.builders.documents import CANARY, COURSE, GO_BACK, HANDOFF, PROBLEM, cutover
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 
 def finding(code, severity, rows=0, example=None, seam=False, about="", listed=()):

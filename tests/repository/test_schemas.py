@@ -1,9 +1,7 @@
 """The JSON Schema files of the commands' documents: valid themselves, strict, explained, and met by every document."""
 
-import functools
-import json
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import jsonschema
 import pytest
@@ -19,33 +17,9 @@ from sandbox import capture
 from sandbox.databases import PROJECT_ROOT
 from tests.builders import rows
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
+from tests.schemas import SCHEMAS, validate, validator
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
-FOLDER = PROJECT_ROOT / "docs" / "reference" / "schemas"
-SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
-
-
-FORMATS = jsonschema.FormatChecker()
-
-
-@FORMATS.checks("date-time", raises=ValueError)
-def is_date_time(value):
-    """ISO 8601 with an offset; jsonschema's own check needs a library more."""
-    return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
-
-
-@functools.cache  # to check a schema takes a hundred times as long as to check a document against it
-def validator(name):
-    schema = SCHEMAS[name]
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema, format_checker=FORMATS)
-
-
-def validate(content):
-    """A document as it is printed, against the schema that it names."""
-    printed = json.loads(json.dumps(content, allow_nan=False))
-    validator(printed["schema"].removeprefix("migration_shim.").replace("/", "-")).validate(printed)
-    return printed
 
 
 def objects(schema):

@@ -21,7 +21,7 @@ from migration_shim.target import contents, orphaned_files, transitions
 from tests.builders import changes, rows
 from tests.builders import live_courses as world
 from tests.builders.rows import COURSE, QUEUE
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 OLD = timedelta(days=31)

@@ -35,7 +35,7 @@ from sandbox import capture
 from tests.builders import rows
 from tests.builders.rows import COURSE, QUEUE, clean_course, fresh  # noqa: F401
 from tests.ledger.counters.oracle import forget_counters
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 OTHER = "course-v1:ExU+OTHER+2026"

@@ -12,7 +12,7 @@ from migration_shim.status import unknown_queues
 from tests.builders import rows
 from tests.builders.attempts import COURSE, QUEUE, attempt, closed_breakers, put_course_in  # noqa: F401
 from tests.builders.outbox import drain
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 

@@ -16,7 +16,7 @@ from tests.builders import live_courses as world
 from tests.builders import rows
 from tests.builders.live_courses import LONG
 from tests.builders.rows import COURSE, QUEUE
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 

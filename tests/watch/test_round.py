@@ -35,7 +35,7 @@ from tests.builders import live_courses as world
 from tests.builders import rows
 from tests.builders import slow_commands as processes
 from tests.builders.rows import COURSE
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 shared = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)

@@ -15,7 +15,7 @@ from tests.builders import live_courses as world
 from tests.builders import rows
 from tests.builders.rows import COURSE
 from tests.builders.xqueue_server import recording_lms, start_xqueue, xqueue_server  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 shared = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)

@@ -21,7 +21,7 @@ from sandbox.lms.blocks import SubmittedFile
 from tests.builders import live_courses as world
 from tests.builders import rows
 from tests.builders.rows import COURSE
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 ODD, PLAIN = "course-v1:ExU+AODD+1", "course-v1:ExU+PLAIN+1"

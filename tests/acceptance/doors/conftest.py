@@ -10,9 +10,6 @@ from django.db import connections
 from django.test import Client
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import toggles
-from migration_shim.core.data import Phase
-from migration_shim.core.phases import flags_of
 from sandbox.databases import LEGACY_MEDIA
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.grader_rules import grade_submission
@@ -20,18 +17,12 @@ from sandbox.lms import grading, receivers
 from sandbox.servers import FILES_HOST, Server, running_xqueue
 from tests.acceptance.doors.problems import Classroom
 from tests.builders import rows as use_cases
-from tests.builders.rows import COURSE, HOST, QUEUE
+from tests.builders.rows import HOST, QUEUE
 from tests.builders.xqueue_server import RecordingLms, Rows
 
 REVERSE = f"{QUEUE}.reverse"
 SHADOW = f"{QUEUE}.shadow"
 XQUEUES = ",".join((QUEUE, REVERSE, "matlab", "matlab.reverse"))
-
-
-def enter(phase: Phase) -> None:
-    """Put the course into a phase, by its flags and on record."""
-    use_cases.in_phase(phase)
-    toggles.force_flags(COURSE, *flags_of(phase))
 
 
 class Systems:

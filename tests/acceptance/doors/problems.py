@@ -28,6 +28,11 @@ SQUARE = "def square(n):\n    return n * n\n"
 WRONG_SQUARE = "def square(n):\n    return n\n"
 
 
+def refusal(reason: str) -> str:
+    """What CAPA tells a learner whose submission was not taken."""
+    return f"Unable to deliver your submission to grader (Reason: {reason}). Please try again later."
+
+
 def code_response(input_xml: str = "<textbox/>", queue: str = QUEUE, points: int = 1) -> str:
     """One ``coderesponse`` as a course author writes it."""
     payload = f"<grader_payload>{escape(PAYLOAD)}</grader_payload>"

@@ -14,10 +14,10 @@ from migration_shim.models import LedgerEntry
 from sandbox.lms.models import LearnerEffect, LoginSession
 from sandbox.network import free_port
 from sandbox.servers import running_lms
-from tests.acceptance.doors.conftest import REVERSE, SHADOW, enter
-from tests.acceptance.doors.problems import CODE, FILES, SQUARE, TWO_INPUTS, WRONG_SQUARE, uploads
+from tests.acceptance.doors.conftest import REVERSE, SHADOW
+from tests.acceptance.doors.problems import CODE, FILES, SQUARE, TWO_INPUTS, WRONG_SQUARE, refusal, uploads
 from tests.builders.outbox import drain
-from tests.builders.rows import QUEUE, fresh  # noqa: F401
+from tests.builders.rows import QUEUE, enter, fresh  # noqa: F401
 from tests.builders.xqueue_server import CALLBACK, Client
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
@@ -44,10 +44,6 @@ def door(door_environment):
 def learner(systems, classroom, door):
     """A learner at a problem with one code input, whose platform logs in through the form."""
     return classroom.learner(door, account=ACCOUNT)
-
-
-def refusal(reason):
-    return f"Unable to deliver your submission to grader (Reason: {reason}). Please try again later."
 
 
 def authoritative_on_legacy(phase):

@@ -19,7 +19,7 @@ from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry
 from sandbox.lms.models import LearnerEffect
 from sandbox.network import free_port
-from tests.acceptance.doors.conftest import REVERSE, SHADOW, enter
+from tests.acceptance.doors.conftest import REVERSE, SHADOW
 from tests.acceptance.doors.problems import (
     CODE,
     FILES,
@@ -29,10 +29,11 @@ from tests.acceptance.doors.problems import (
     WRONG_SQUARE,
     code_response,
     problem_xml,
+    refusal,
     uploads,
 )
 from tests.builders.outbox import drain
-from tests.builders.rows import COURSE, PAYLOAD, QUEUE, fresh  # noqa: F401
+from tests.builders.rows import COURSE, PAYLOAD, QUEUE, enter, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 
@@ -54,10 +55,6 @@ def door():
 def learner(classroom):
     """A learner at a problem with one code input."""
     return classroom.learner(NOWHERE)
-
-
-def refusal(reason):
-    return f"Unable to deliver your submission to grader (Reason: {reason}). Please try again later."
 
 
 def grade_the_copy(systems, phase, number=1):

@@ -18,11 +18,10 @@ from migration_shim.lms import capa
 from migration_shim.models import LedgerEntry
 from migration_shim.target import installed
 from tests.acceptance.doors import generations
-from tests.acceptance.doors.conftest import enter
 from tests.acceptance.doors.problems import SQUARE, WRONG_SQUARE
 from tests.acceptance.doors.test_capa_python_door import NOWHERE
 from tests.builders.platform import platform, platform_tables  # noqa: F401
-from tests.builders.rows import COURSE, QUEUE, fresh  # noqa: F401
+from tests.builders.rows import COURSE, QUEUE, enter, fresh  # noqa: F401
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "xqueue"]),

@@ -18,7 +18,6 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.db import connection, connections  # noqa: F401  (skipif)
 from django.db.models import Count, F
@@ -32,13 +31,13 @@ from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.lms.models import LearnerEffect
-from sandbox.network import proxied_session
 from sandbox.servers import FILES_HOST, running_lms, running_xqueue
-from tests.acceptance.doors.conftest import REVERSE, XQUEUES, enter
-from tests.acceptance.doors.problems import ROOT, SQUARE
+from tests.acceptance.doors.browser import logged_in
+from tests.acceptance.doors.conftest import REVERSE, XQUEUES
+from tests.acceptance.doors.problems import ROOT
 from tests.builders.attempts import attempt
 from tests.builders.outbox import drain
-from tests.builders.rows import COURSE, MANAGE, PAYLOAD, QUEUE, fresh, legacy_row, usage_key  # noqa: F401
+from tests.builders.rows import COURSE, MANAGE, PAYLOAD, QUEUE, enter, fresh, legacy_row, usage_key  # noqa: F401
 from tests.builders.silence import DUMP, OWN_DELIVERY, Proxy, State, held
 
 pytestmark = [
@@ -109,41 +108,22 @@ def led(proxy, xqueue, settings, monkeypatch):
     connections["xqueue"].close()
 
 
-class Browser:
-    """One learner, logged in."""
-
-    def __init__(self, server, name):
-        self.session = proxied_session({"courses.example.edu": server.address})
-        self.session.headers["Referer"] = f"{ROOT}/login"
-        # The server may close an idle connection as it is used again; a browser would try once more.
-        self.session.headers["Connection"] = "close"
-        self.session.get(f"{ROOT}/login")
-        form = {"username": name, "password": "pw", "csrfmiddlewaretoken": self.session.cookies["csrftoken"]}
-        assert self.session.post(f"{ROOT}/login", data=form, allow_redirects=False).status_code == 302
-
-    def submit(self, problem):
-        """Submit until the page says that it is queued; the seconds that it took."""
-        form = {"student_response": SQUARE, "grader_payload": PAYLOAD, "queue_name": QUEUE}
-        form["csrfmiddlewaretoken"] = self.session.cookies["csrftoken"]
-        began = time.monotonic()
-        answer = self.session.post(f"{ROOT}/courses/{COURSE}/submit/{problem}", data=form, timeout=PATIENCE)
-        assert answer.json()["success"] == "queued"
-        return time.monotonic() - began
-
-
 def everybody(server, number):
     """So many learners."""
-    password, model = make_password("pw"), get_user_model()
-    names = [f"learner{index}" for index in range(number)]
-    model.objects.bulk_create(model(username=name, password=password) for name in names)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda name: Browser(server, name), names))
+    return logged_in(server, [f"learner{index}" for index in range(number)], AT_ONCE)
+
+
+def submit(learner, problem):
+    """Submit, and be told that it is queued; the seconds that it took."""
+    told, seconds = learner.submit(problem)
+    assert told == "queued"
+    return seconds
 
 
 def submitted(learners, problem):
     """All of them submit, some at once; the seconds of each."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return sorted(pool.map(lambda learner: learner.submit(problem), learners))
+        return sorted(pool.map(lambda learner: submit(learner, problem), learners))
 
 
 @contextlib.contextmanager

@@ -6,22 +6,18 @@ door has a process of its own; an LMS that posted to its own two workers would w
 """
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.contrib.auth import get_user_model
-from django.contrib.auth.hashers import make_password
 
 from migration_shim.copies import write as copies
 from migration_shim.core.data import Leg, Phase
 from migration_shim.models import LedgerEntry
 from sandbox.lms.courseware.models import StudentModule
-from sandbox.network import proxied_session
 from sandbox.servers import running_lms
-from tests.acceptance.doors.conftest import REVERSE, SHADOW, enter
-from tests.acceptance.doors.problems import ROOT, SQUARE
-from tests.builders.rows import COURSE, PAYLOAD, QUEUE, backfill, fresh, usage_key  # noqa: F401
+from tests.acceptance.doors.browser import logged_in
+from tests.acceptance.doors.conftest import REVERSE, SHADOW
+from tests.builders.rows import COURSE, PAYLOAD, QUEUE, backfill, enter, fresh, usage_key  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 
@@ -61,39 +57,18 @@ def http_door(environment):
             yield server
 
 
-class Browser:
-    """One learner, logged in."""
-
-    def __init__(self, server, name):
-        self.session = proxied_session({"courses.example.edu": server.address})
-        self.session.headers["Referer"] = f"{ROOT}/login"
-        # The server may close an idle connection as it is used again; a browser would try once more.
-        self.session.headers["Connection"] = "close"
-        self.session.get(f"{ROOT}/login")
-        form = {"username": name, "password": "pw", "csrfmiddlewaretoken": self.session.cookies["csrftoken"]}
-        assert self.session.post(f"{ROOT}/login", data=form, allow_redirects=False).status_code == 302
-
-    def submit(self, start):
-        """Submit once the others are ready too; (what the learner is told, seconds)."""
-        form = {"student_response": SQUARE, "grader_payload": PAYLOAD, "queue_name": QUEUE}
-        form["csrfmiddlewaretoken"] = self.session.cookies["csrftoken"]
-        start.wait(30)
-        began = time.monotonic()
-        answer = self.session.post(f"{ROOT}/courses/{COURSE}/submit/{USAGE}", data=form, timeout=60)
-        return answer.json()["success"], time.monotonic() - began
-
-
 def submit_all(server, who):
     """All learners submit at the same moment; what they are told, and how long the slowest waited (seconds)."""
-    password = make_password("pw")
-    model = get_user_model()
-    names = [f"{who}{number}" for number in range(LEARNERS)]
-    model.objects.bulk_create(model(username=name, password=password) for name in names)
+    # Logging in at once also makes sure that both workers have served before anything is measured.
+    browsers = logged_in(server, [f"{who}{number}" for number in range(LEARNERS)], LEARNERS)
     start = threading.Barrier(LEARNERS)
+
+    def submit(browser):
+        start.wait(30)
+        return browser.submit(USAGE)
+
     with ThreadPoolExecutor(LEARNERS) as pool:
-        # Logging in at once also makes sure that both workers have served before anything is measured.
-        browsers = list(pool.map(lambda name: Browser(server, name), names))
-        told = list(pool.map(lambda browser: browser.submit(start), browsers))
+        told = list(pool.map(submit, browsers))
     for browser in browsers:
         browser.session.close()
     return [words for words, _ in told], max(seconds for _, seconds in told)

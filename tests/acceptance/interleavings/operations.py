@@ -209,8 +209,7 @@ class World:
 
     def put_course_in(self, phase: Phase) -> None:
         """Flags and record both say this phase."""
-        rows.in_phase(phase, since=self.clock.now() - timedelta(days=1))
-        toggles.force_flags(COURSE, *flags_of(phase))
+        rows.enter(phase, since=self.clock.now() - timedelta(days=1))
 
     def standing(self, user: int) -> Attempt:
         """The attempt that is there before the two operations begin."""

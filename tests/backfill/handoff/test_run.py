@@ -27,7 +27,7 @@ from sandbox import capture
 from tests.builders import handing_off as world
 from tests.builders import rows
 from tests.builders.rows import fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 

@@ -13,7 +13,7 @@ from migration_shim.models import Bucket, Histogram, LedgerEntry
 from tests.builders import changes, rows
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.ledger.counters.oracle import assert_counters_equal_counts, forget_counters
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 

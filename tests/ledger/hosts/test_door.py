@@ -19,7 +19,7 @@ from tests.builders import live_courses as watched
 from tests.builders import other_lms as world
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 NEW = "new-name.example.edu"

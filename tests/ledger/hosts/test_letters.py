@@ -14,7 +14,7 @@ from tests.builders import other_lms as world
 from tests.builders import rows
 from tests.builders.other_lms import ACCENTED
 from tests.builders.rows import clean_course, fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 REVERSE = f"{rows.QUEUE}.reverse"

@@ -19,7 +19,7 @@ from tests.builders import handing_off as handoff
 from tests.builders import other_lms as world
 from tests.builders import rows
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
-from tests.repository.test_schemas import validate
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 FOREIGN, UNKNOWN = "other_lms", "unknown_lms"
