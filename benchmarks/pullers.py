@@ -89,8 +89,8 @@ def about() -> dict:
 def run(options: argparse.Namespace) -> list[dict]:
     """Every round: both endpoints by turns, at both isolation levels."""
     from sandbox.servers import running_lms
-    from tests.seam import pulling
-    from tests.seam.conftest import account
+    from tests.builders import pulling
+    from tests.builders.watchers import account
 
     names = [f"grader{number}" for number in range(options.pullers)]
     for name in names:
@@ -143,7 +143,7 @@ def alone() -> dict[str, dict[str, float]]:
     """
     from sandbox.network import parse_hosts
     from sandbox.servers import running_lms
-    from tests.seam import pulling
+    from tests.builders import pulling
 
     with running_lms({}, workers=1, threads=2) as server:
         os.environ["SANDBOX_HOSTS"] = f"courses.example.edu={server.address}"
@@ -182,7 +182,7 @@ def one_poll(connection: Any, queue: str) -> Callable[[], tuple[int, float]]:
 
 def filled_xqueue() -> XQueue:
     """A session at the XQueue that was named, whose queue has as many rows as the others'."""
-    from tests import rows
+    from tests.builders import rows
 
     xqueue = XQueue()
     for number in range(SINGLE):
@@ -217,7 +217,7 @@ class XQueue:
 
 def one_round(url: str, queue: str, names: list[str], rows: int) -> dict:
     """All graders at one queue until every row was handed out."""
-    from tests.seam import pulling
+    from tests.builders import pulling
 
     seen: set[int] = set()
     makers = [functools.partial(puller, url, queue, name, seen) for name in names]
@@ -237,8 +237,8 @@ def one_round(url: str, queue: str, names: list[str], rows: int) -> dict:
 def puller(url: str, queue: str, name: str, seen: set[int]) -> Callable:
     """One grader, logged in."""
     from sandbox.network import parse_hosts
-    from tests import rows
-    from tests.seam.pulling import Poll
+    from tests.builders import rows
+    from tests.builders.pulling import Poll
 
     client = Connection(url, name, parse_hosts(os.environ["SANDBOX_HOSTS"])["courses.example.edu"])
     query, reply = urlencode({"queue_name": queue}), rows.RIGHT

@@ -128,7 +128,8 @@ class Bench:
         from migration_shim.copies import after_request, breaker, publish
         from sandbox.lms import celery_app
         from sandbox.servers import running_xqueue
-        from tests import private_redis, rows
+        from tests import private_redis
+        from tests.builders import rows
         from tests.databases import GIVEN_BROKER
 
         self.rows, self.breaker, self.toggles, self.publish = rows, breaker, toggles, publish

@@ -4,7 +4,7 @@ Write the reference pages that are made from the code, or say which of them are 
     .venv/bin/python docs/generate.py            write what has changed
     .venv/bin/python docs/generate.py --check    write nothing; exit with 1 if a page differs
 
-It needs the sandbox's requirements and no database. tests/test_docs.py runs the same functions.
+It needs the sandbox's requirements and no database. tests/repository/test_docs.py runs the same functions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 The table of releases: what each Open edX release has, by which door the app takes its submissions, and what was run.
 
-docs/generate.py makes docs/reference/releases.rst of it and puts it into the README; tests/test_releases.py holds it
-against the bounds of the package, of the Tutor plugin and of the matrix.
+docs/generate.py makes docs/reference/releases.rst of it and puts it into the README; tests/repository/test_releases.py
+holds it against the bounds of the package, of the Tutor plugin and of the matrix.
 """
 
 from __future__ import annotations

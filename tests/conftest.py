@@ -57,7 +57,7 @@ def _counters_equal_counts(request):
     yield
     if connections["default"].needs_rollback:
         return
-    from tests.counters import oracle
+    from tests.ledger.counters import oracle
 
     oracle.assert_counters_equal_counts()
 

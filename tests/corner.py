@@ -14,25 +14,25 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What meets edx-submissions, Django's own ways, DRF, openedx-events and the keys: where releases differ.
 TESTS = (
     # Writing to edx-submissions, reading from it, and its own endpoint beside ours: signatures, CSRF, scores, statuses.
-    "tests/seam",
-    "tests/test_fence.py",
-    "tests/test_prediction.py",
-    "tests/test_echo.py",
+    "tests/target/seam",
+    "tests/target/test_fence.py",
+    "tests/target/test_prediction.py",
+    "tests/comparison/test_echo.py",
     # The platform's senders, over both doors, down to a grade in real CAPA.
-    "tests/doors",
+    "tests/acceptance/doors",
     # What moves rows of edx-submissions by statements of our own.
-    "tests/handoff/test_run.py",
-    "tests/handoff/test_settings.py",
-    "tests/give_back/test_give_back.py",
+    "tests/backfill/handoff/test_run.py",
+    "tests/backfill/handoff/test_settings.py",
+    "tests/backfill/give_back/test_give_back.py",
     "tests/backfill/test_bulk.py",
     # Migrations, databases and versions, and the receivers of edx-submissions' signals.
-    "tests/preflight_site",
+    "tests/preflight/site",
     "tests/sandbox/test_lms_receivers.py",
     "tests/sandbox/test_schema.py",
-    "tests/test_databases.py",
+    "tests/repository/test_databases.py",
     # Flags and overrides: edx-toggles, django-waffle, django-config-models, edx-django-utils.
     "tests/test_toggles.py",
-    "tests/test_overrides.py",
+    "tests/cutover/test_overrides.py",
     # Celery.
     "tests/test_tasks.py",
 )

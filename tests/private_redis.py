@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +88,13 @@ def redis_url() -> Iterator[str]:
                 pytest.fail(reason)
             pytest.skip(reason)
         yield url
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator[tuple[str, str, redis.Redis]]:
+    """A Redis: its address, a queue there that no other worker listens to, and a client; with ``redis_url``."""
+    queue = f"migration_shim_test_{uuid.uuid4().hex}"
+    client = redis.Redis.from_url(redis_url)
+    yield redis_url, queue, client
+    client.delete(queue, *client.scan_iter(f"*{queue}"))
+    client.close()

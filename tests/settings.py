@@ -1,8 +1,8 @@
 """
 Settings of the tests: those of the LMS stand-in, on databases that tests/conftest.py chose in the environment.
 
-Flags are forced in the app's own tables, unless a test takes the fixture ``platform`` (tests/lms.py): most tests want
-the phase that a flag stands for, and not the platform.
+Flags are forced in the app's own tables, unless a test takes the fixture ``platform`` (tests/builders/platform.py):
+most tests want the phase that a flag stands for, and not the platform.
 """
 
 import os

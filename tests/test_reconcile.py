@@ -17,8 +17,8 @@ from migration_shim.core.errors import RunLocked
 from migration_shim.cutover import gate as cutover_gate
 from migration_shim.models import LedgerEntry, Run
 from sandbox import capture
-from tests import rows
-from tests.rows import COURSE, RIGHT, WRONG, fresh, graded  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, RIGHT, WRONG, fresh, graded  # noqa: F401
 
 BOTH = ["default", "xqueue"]
 pytestmark = pytest.mark.django_db(databases=BOTH)

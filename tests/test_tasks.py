@@ -28,11 +28,11 @@ from migration_shim.models import LedgerEntry
 from migration_shim.tasks import write_shadow
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import celery_app
-from tests import rows
+from tests.builders import routed_course as route
+from tests.builders import rows
+from tests.builders.outbox import drain
+from tests.builders.routed_course import course, xqueue_of_load  # noqa: F401
 from tests.celery_worker import running_worker
-from tests.load import course as route
-from tests.load.course import course, xqueue_of_load  # noqa: F401
-from tests.outbox import drain
 from tests.private_redis import redis_url  # noqa: F401
 
 pytestmark = [

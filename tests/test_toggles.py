@@ -16,8 +16,8 @@ from migration_shim import toggles
 from migration_shim.core.data import Authority, Phase
 from migration_shim.ledger import course_lookup
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
-from tests import rows
-from tests.rows import COURSE, fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, fresh  # noqa: F401
 
 BOTH = ["default", "xqueue"]
 in_process = pytest.mark.django_db(databases=BOTH)

@@ -21,9 +21,9 @@ from migration_shim.core.data import Move, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
 from migration_shim.status import document as status
-from tests import rows
 from tests.admin.reading import Page
-from tests.rows import COURSE, clean_course, fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 
 BOTH = ["default", "xqueue"]
 pytestmark = pytest.mark.django_db(databases=BOTH)

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from tests import rows
 from tests.admin.reading import Page
 from tests.admin.test_dashboard import HERE, OVERVIEW, PLAN, STEP, form, somebody
-from tests.rows import fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 HANDLER = re.compile(r"\son[a-z]+\s*=", re.IGNORECASE)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, LegacySubmission
 from migration_shim.runs import control
-from tests import rows
-from tests.backfill import many
-from tests.rows import fresh  # noqa: F401
+from tests.builders import many_rows as many
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 

@@ -12,9 +12,9 @@ from migration_shim.core.errors import VerificationFailed
 from migration_shim.db import retry
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import Checkpoint, LedgerEntry
-from tests import rows
 from tests.backfill import batches
-from tests.rows import fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
 
 in_process = pytest.mark.django_db(databases=["default", "xqueue"])
 committed = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)

@@ -16,9 +16,9 @@ from migration_shim.core.errors import Unfit
 from migration_shim.db import bulk_insert
 from migration_shim.models import LedgerEntry
 from sandbox import capture
-from tests import rows
 from tests.backfill import batches
-from tests.rows import fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
 
 in_process = pytest.mark.django_db(databases=["default", "xqueue"])
 #: A collision is not tried again inside a transaction, not even a test's.

@@ -4,34 +4,22 @@ import base64
 import contextlib
 import json
 import signal
-import uuid
 
 import pytest
-import redis
 
 from migration_shim.core.data import ExitCode
 from migration_shim.models import Checkpoint, LedgerEntry, Run
 from migration_shim.runs import spread
-from tests import rows
-from tests.backfill import many, processes
+from tests.builders import many_rows as many
+from tests.builders import rows
+from tests.builders import slow_commands as processes
+from tests.builders.rows import fresh  # noqa: F401
 from tests.celery_worker import running_worker
-from tests.private_redis import redis_url  # noqa: F401
-from tests.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 
 WALK = ("xqueue_backfill", "--mode", "shadow", "--all", "--workers", "celery", "--execute", "--format", "json")
 NOBODY = "http://127.0.0.1:9"  # no worker of these tests talks to XQueue
-
-
-@pytest.fixture
-def broker(redis_url):  # noqa: F811
-    """A Redis, and a queue there that no other worker listens to."""
-    queue = f"migration_shim_test_{uuid.uuid4().hex}"
-    client = redis.Redis.from_url(redis_url)
-    yield redis_url, queue, client
-    client.delete(queue, *client.scan_iter(f"*{queue}"))
-    client.close()
 
 
 @contextlib.contextmanager

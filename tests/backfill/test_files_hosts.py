@@ -14,8 +14,8 @@ from migration_shim.legacy import downloads
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.legacy.downloads import Downloads
-from tests import rows
-from tests.rows import fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 KEY = "0123456789abcdef0123456789abcdef"

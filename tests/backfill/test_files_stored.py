@@ -16,10 +16,10 @@ from migration_shim.core.errors import FileUnavailable
 from migration_shim.legacy import files as legacy_files
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.target import file_storage
-from tests import rows
 from tests.backfill import buckets
 from tests.backfill.buckets import Bucket, OtherBucket
-from tests.rows import fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 SETTINGS = ShimSettings(legacy_file_limit=100, legacy_row_limit=150)

@@ -11,9 +11,10 @@ from django.utils.timezone import now
 
 from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry, Run
-from tests import rows
-from tests.backfill import many, processes
-from tests.rows import fresh  # noqa: F401
+from tests.builders import many_rows as many
+from tests.builders import rows
+from tests.builders import slow_commands as processes
+from tests.builders.rows import fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 

@@ -19,11 +19,11 @@ from migration_shim.core.errors import Malformed
 from migration_shim.core.wire import parse_callback, parse_header
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from sandbox import capture
-from tests import rows
-from tests.give_back.conftest import live, use_storage
-from tests.handoff import world
-from tests.rows import fresh  # noqa: F401
-from tests.test_foreign_text import in_charset
+from tests.builders import handing_off as world
+from tests.builders import rows
+from tests.builders.in_flight import live, use_storage
+from tests.builders.rows import fresh  # noqa: F401
+from tests.db.test_foreign_text import in_charset
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 #: The captured rows; a site can hold the plan against a capture of its own.

@@ -21,7 +21,7 @@ from migration_shim.core.data import (
     ScoreStyle,
     State,
 )
-from tests.core.rows import NOON
+from tests.builders.core_rows import NOON
 
 PATIENCE = Patience(presence=timedelta(minutes=2), grading=timedelta(hours=1))
 EQUAL, DIVERGED, KNOWN = PairStatus.EQUAL, PairStatus.DIVERGED, PairStatus.KNOWN

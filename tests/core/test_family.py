@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from migration_shim.core.classification import Policy, classify, legacy_state
 from migration_shim.core.row_checks import of_siblings
 from migration_shim.core.siblings import Siblings
-from tests.core import rows
-from tests.core.rows import BLOCK, NOON, callback_url, key_of, parsed
+from tests.builders import core_rows as rows
+from tests.builders.core_rows import BLOCK, NOON, callback_url, key_of, parsed
 
 ALL = Policy(courses=None, queues=None, history=True, answer_limit=102400, files_readable=True)
 OTHER = callback_url(item=rows.USAGE[:-1] + "0")

@@ -22,7 +22,7 @@ from migration_shim.legacy import downloads
 from migration_shim.legacy.client import parse_reply
 from migration_shim.logfilter import _FENCED
 from migration_shim.reports import escape
-from tests import rows
+from tests.builders import rows
 
 SMALL, LARGE = 20_000, 160_000
 

@@ -10,8 +10,8 @@ from migration_shim.core.classification import Policy, is_handed_off
 from migration_shim.core.data import Authority, Move, Phase
 from migration_shim.core.handoff import HandoffPolicy, LedgerFacts, classify_for_handoff, is_reduced, under_live_pull
 from migration_shim.core.wire import parse_body
-from tests.core import rows
-from tests.core.rows import NOON, SINK, callback_url, parsed
+from tests.builders import core_rows as rows
+from tests.builders.core_rows import NOON, SINK, callback_url, parsed
 
 POLICY = HandoffPolicy(
     rows=Policy(courses=None, queues=None, history=False, answer_limit=102400, files_readable=True),

@@ -21,8 +21,8 @@ from migration_shim.core.identity import (
     shadow_placement,
 )
 from migration_shim.core.wire import Header, is_sink, parse_callback, parse_envelope, parse_header
-from tests.core import rows
-from tests.core.rows import BLOCK, COURSE, LEARNER, SINK, USAGE, USER, callback_url, key_of
+from tests.builders import core_rows as rows
+from tests.builders.core_rows import BLOCK, COURSE, LEARNER, SINK, USAGE, USER, callback_url, key_of
 
 TIME = "20261122120000"
 

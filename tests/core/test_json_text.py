@@ -12,7 +12,7 @@ from migration_shim.core import json_text, payload, scoring, wire
 from migration_shim.core.data import ReplyKind
 from migration_shim.core.errors import Malformed
 from migration_shim.core.json_text import DEPTH_LIMIT, SIZE_LIMIT, Unreadable
-from tests import rows
+from tests.builders import rows
 
 
 def nested(depth):

@@ -20,8 +20,8 @@ from migration_shim.core.classification import (
     same_input,
 )
 from migration_shim.core.data import LegacyRow, RowClass, State, Whose
-from tests.core import rows
-from tests.core.rows import BLOCK, COURSE, NOON, SINK, USAGE, callback_url, key_of, parsed
+from tests.builders import core_rows as rows
+from tests.builders.core_rows import BLOCK, COURSE, NOON, SINK, USAGE, callback_url, key_of, parsed
 from tests.core.test_identity import answer_of
 
 LIMIT = 102400

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core.payload import parity
-from tests.core.rows import body, captured
+from tests.builders.core_rows import body, captured
 
 FILES = {"a.py": "d1", "b.py": "d2"}
 

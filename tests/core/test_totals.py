@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from migration_shim.core.data import PairStatus
 from migration_shim.core.reconcile_document import binned, course_content, whole_content
-from tests.core.rows import NOON
+from tests.builders.core_rows import NOON
 
 ADDED = ("looked_at", "echoed", "fence_leaks", "double_authority", "payloads_compared")
 

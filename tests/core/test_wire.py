@@ -19,8 +19,8 @@ from migration_shim.core.wire import (
     unquote_slashes,
     url_of_header,
 )
-from tests.core import rows
-from tests.core.rows import BLOCK, COURSE, LEARNER, SINK, USAGE, callback_url
+from tests.builders import core_rows as rows
+from tests.builders.core_rows import BLOCK, COURSE, LEARNER, SINK, USAGE, callback_url
 
 OLD = "i4x://ExU/PY1/problem/ab"
 DEEP = "[" * 100_000

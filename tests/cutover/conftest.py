@@ -1,3 +1,3 @@
 """A platform around the shim, for what steps do with the platform's flags."""
 
-from tests.lms import platform, platform_tables  # noqa: F401
+from tests.builders.platform import platform, platform_tables  # noqa: F401

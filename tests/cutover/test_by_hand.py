@@ -16,8 +16,8 @@ from migration_shim.core.data import Authority, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
 from migration_shim.reports import terminal
-from tests import rows
-from tests.rows import COURSE, fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 DUAL, PRIMARY = toggles.FLAGS

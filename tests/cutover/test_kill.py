@@ -8,8 +8,8 @@ from migration_shim import api, toggles
 from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, FlagOverride, GateOverride, PhaseChange
+from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.cutover.forks import killed_at
-from tests.rows import COURSE, clean_course, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 

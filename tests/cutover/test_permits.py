@@ -17,8 +17,8 @@ from migration_shim.cutover import gate
 from migration_shim.ledger import known_differences, permits
 from migration_shim.models import CoursePhase, Divergence, KnownDifference, LedgerEntry, LegacySubmission, PhaseChange
 from migration_shim.runs import records as runs
-from tests import rows
-from tests.rows import COURSE, WRONG, clean_course, fresh, graded  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, WRONG, clean_course, fresh, graded  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 

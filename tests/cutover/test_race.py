@@ -10,9 +10,9 @@ from migration_shim import api, toggles
 from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
-from tests import rows
+from tests.builders import rows
+from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.cutover.forks import at_once
-from tests.rows import COURSE, clean_course, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 COURSES = [f"course-v1:ExU+C{number}+2026" for number in range(4)]

@@ -18,9 +18,9 @@ from migration_shim.lms import flags
 from migration_shim.models import CoursePhase, LedgerEntry, PhaseChange, Run
 from migration_shim.reports import terminal
 from migration_shim.runs import records as runs
-from tests import rows
-from tests.rows import COURSE, fresh  # noqa: F401
-from tests.test_schemas import validate
+from tests.builders import rows
+from tests.builders.rows import COURSE, fresh  # noqa: F401
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 KEY = "course-v1:ExU+PY1+2026"

@@ -14,8 +14,8 @@ from migration_shim.cutover import overrides
 from migration_shim.db import text_columns
 from migration_shim.ledger import known_differences
 from migration_shim.models import FlagOverride, GateOverride, KnownDifference, LedgerEntry, PhaseChange
-from tests import rows
-from tests.rows import COURSE, fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, fresh  # noqa: F401
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "xqueue"]),

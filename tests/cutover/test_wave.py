@@ -14,9 +14,9 @@ from migration_shim.core.errors import RunLocked, ShimError
 from migration_shim.cutover import steps as cutover
 from migration_shim.models import CoursePhase, PhaseChange, Run
 from migration_shim.reports import terminal
-from tests import rows
-from tests.rows import fresh  # noqa: F401
-from tests.test_schemas import validate
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 A, B, C, D, E = COURSES = [f"course-v1:ExU+{name}+2026" for name in "ABCDE"]

@@ -11,9 +11,9 @@ from migration_shim.core.data import ExitCode
 from migration_shim.preflight import rows as preflight_rows
 from migration_shim.preflight import run as preflight
 from sandbox import capture
-from tests import rows
+from tests.builders import rows
+from tests.builders.rows import COURSE, fresh  # noqa: F401
 from tests.preflight.oracle import Oracle
-from tests.rows import COURSE, fresh  # noqa: F401
 
 pytestmark = [pytest.mark.django_db(databases=["default", "xqueue"]), pytest.mark.usefixtures("quiet")]
 HAZARD = "course-v1:ExampleUniversity+DataStructures201+2026_Spring"

@@ -17,8 +17,8 @@ from migration_shim.preflight import queues
 from migration_shim.preflight import rows as preflight_rows
 from migration_shim.preflight import run as preflight
 from sandbox.databases import LEGACY_MEDIA
-from tests import rows
-from tests.rows import COURSE, QUEUE, fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, QUEUE, fresh  # noqa: F401
 
 pytestmark = [pytest.mark.django_db(databases=["default", "xqueue"]), pytest.mark.usefixtures("quiet")]
 KEY = "0123456789abcdef" * 2  # XQueue's name of a stored file
@@ -45,7 +45,7 @@ CAPTURED = {
     "submission_time_format",
     "unreadable",
 }
-#: Asked of a running XQueue; see test_run.py and test_preflight_probe.py.
+#: Asked of a running XQueue; see test_run.py and test_probe.py.
 ASKED = {"queue_unknown", "reverse_queue_unknown", "reverse_queue_not_polled"}
 TOLD = {
     "deleted_unretired",
@@ -78,7 +78,7 @@ def reply(score, correct=True):
 
 
 def test_every_rule_about_rows_and_queues_is_shown_by_a_test():
-    assert CAPTURED | ASKED | TOLD | set(SINGLE) | {"names_alike"} == set(RULES)  # that: tests/router/test_alike.py
+    assert CAPTURED | ASKED | TOLD | set(SINGLE) | {"names_alike"} == set(RULES)  # that: tests/dual_write/test_alike.py
 
 
 SINGLE = {

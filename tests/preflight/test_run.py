@@ -11,9 +11,9 @@ from migration_shim.models import Run
 from migration_shim.preflight import queues
 from sandbox import capture
 from sandbox.network import free_port
-from tests import rows
-from tests.rows import COURSE, fresh  # noqa: F401
-from tests.sandbox.conftest import recording_lms, start_xqueue, xqueue_server  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, fresh  # noqa: F401
+from tests.builders.xqueue_server import recording_lms, start_xqueue, xqueue_server  # noqa: F401
 
 BOTH = ["default", "xqueue"]
 pytestmark = [pytest.mark.django_db(databases=BOTH), pytest.mark.usefixtures("no_site")]

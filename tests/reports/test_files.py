@@ -13,9 +13,9 @@ from migration_shim.management.commands import xqueue_reconcile
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, Run
 from migration_shim.reports.formats import RENDERERS
 from sandbox.databases import PROJECT_ROOT
-from tests import rows
+from tests.builders import rows
+from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.reports.reading import Page, table
-from tests.rows import COURSE, clean_course, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 SCHEMAS = PROJECT_ROOT / "docs" / "reference" / "schemas"

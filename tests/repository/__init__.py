@@ -1,0 +1,1 @@
+"""What the repository says about itself: documents, schemas, releases, benchmarks, public names, the harness."""

@@ -13,8 +13,8 @@ from openedx.core.djangoapps.waffle_utils import CourseWaffleFlag
 from waffle import get_waffle_flag_model
 
 from sandbox.databases import PROJECT_ROOT
-from tests.lms import platform, platform_tables  # noqa: F401
-from tests.rows import COURSE
+from tests.builders.platform import platform, platform_tables  # noqa: F401
+from tests.builders.rows import COURSE
 
 pytestmark = pytest.mark.django_db
 KEY = CourseKey.from_string(COURSE)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .conftest import Client
+from tests.builders.xqueue_server import Client
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 import pytest
 from django.db import connections
 
-from .conftest import CALLBACK, Client
+from tests.builders.xqueue_server import CALLBACK, Client
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["xqueue"])
 

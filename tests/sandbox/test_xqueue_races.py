@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .conftest import Client
+from tests.builders.xqueue_server import Client
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["xqueue"])
 

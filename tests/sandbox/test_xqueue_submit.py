@@ -8,8 +8,7 @@ from django.db import connections
 
 from sandbox.databases import LEGACY_MEDIA
 from sandbox.network import proxied_session
-
-from .conftest import CALLBACK
+from tests.builders.xqueue_server import CALLBACK
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["xqueue"])
 

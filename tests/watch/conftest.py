@@ -7,7 +7,7 @@ from submissions.models import get_storage
 
 from migration_shim.copies import breaker
 from sandbox.network import free_port
-from tests.rows import QUEUE, fresh  # noqa: F401
+from tests.builders.rows import QUEUE, fresh  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,11 @@ from migration_shim.core.data import ExitCode
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.reports import terminal
 from migration_shim.signals import course_out_of_bounds
-from tests import rows
-from tests.rows import COURSE, QUEUE
-from tests.test_schemas import validate
-
-from . import world
-from .world import LONG
+from tests.builders import live_courses as world
+from tests.builders import rows
+from tests.builders.live_courses import LONG
+from tests.builders.rows import COURSE, QUEUE
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 

@@ -31,12 +31,11 @@ from migration_shim.runs import records as runs
 from migration_shim.runs.control import Control
 from migration_shim.watch import repair
 from migration_shim.watch import round as watch
-from tests import rows
-from tests.backfill import processes
-from tests.rows import COURSE
-from tests.test_schemas import validate
-
-from . import world
+from tests.builders import live_courses as world
+from tests.builders import rows
+from tests.builders import slow_commands as processes
+from tests.builders.rows import COURSE
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 shared = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)

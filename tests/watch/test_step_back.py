@@ -11,12 +11,11 @@ from migration_shim.core.data import ExitCode
 from migration_shim.models import CoursePhase, PhaseChange
 from migration_shim.reports import terminal
 from sandbox.network import free_port
-from tests import rows
-from tests.rows import COURSE
-from tests.sandbox.conftest import recording_lms, start_xqueue, xqueue_server  # noqa: F401
-from tests.test_schemas import validate
-
-from . import world
+from tests.builders import live_courses as world
+from tests.builders import rows
+from tests.builders.rows import COURSE
+from tests.builders.xqueue_server import recording_lms, start_xqueue, xqueue_server  # noqa: F401
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 shared = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)

@@ -18,11 +18,10 @@ from migration_shim.reports import terminal
 from migration_shim.runs import records as runs
 from migration_shim.status import document as status
 from sandbox.lms.blocks import SubmittedFile
-from tests import rows
-from tests.rows import COURSE
-from tests.test_schemas import validate
-
-from . import world
+from tests.builders import live_courses as world
+from tests.builders import rows
+from tests.builders.rows import COURSE
+from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 ODD, PLAIN = "course-v1:ExU+AODD+1", "course-v1:ExU+PLAIN+1"

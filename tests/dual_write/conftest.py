@@ -1,0 +1,10 @@
+"""The router of ``tests.builders.attempts`` for the tests of this folder."""
+
+from tests.builders.attempts import (  # noqa: F401
+    closed_breakers,
+    legacy,
+    recording_lms,
+    shim,
+    start_xqueue,
+    xqueue_server,
+)

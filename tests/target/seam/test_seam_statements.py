@@ -1,0 +1,98 @@
+"""What a grader's requests ask of the LMS's database, beside Django's own look-ups of session, user and group."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from submissions.models import ExternalGraderDetail
+
+from migration_shim import conf
+from migration_shim.models import LedgerEntry
+from migration_shim.target import polling
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
+from tests.builders.watchers import COMMITTED, Watcher, real, shadow
+
+pytestmark = COMMITTED
+
+OF_THE_LMS = re.compile(r"FROM \W(django_session|auth_user|auth_group)\W")
+
+
+def asked(call):
+    """The statements of a request, and what it gives."""
+    with CaptureQueriesContext(connection) as captured:
+        given = call()
+    return [query["sql"][:160] for query in captured if not OF_THE_LMS.search(query["sql"])], given
+
+
+@pytest.fixture
+def of_lms(watcher):
+    """Django's own look-ups are the first three of each request."""
+    with CaptureQueriesContext(connection) as captured:
+        watcher.pull()
+    assert sum(bool(OF_THE_LMS.search(query["sql"])) for query in captured) == 3
+
+
+@pytest.mark.usefixtures("of_lms")
+def test_an_empty_poll_is_one_statement(watcher):
+    found, nothing = asked(watcher.pull)
+    assert nothing is None
+    assert len(found) == 1, found
+
+
+@pytest.mark.usefixtures("of_lms")
+@pytest.mark.parametrize("make", [real, shadow])
+def test_a_hand_out_is_nine_statements(watcher, make):
+    """Whether one waits; a transaction of four; the entry's residue; answer and files; that it was answered in time."""
+    make()
+    queue = ExternalGraderDetail.objects.get().queue_name
+    found, document = asked(lambda: watcher.pull(queue))
+    assert document is not None
+    assert len(found) == 9, found
+    entry = LedgerEntry.objects.get()
+    assert (entry.leases, entry.lease_sent) == (1, True) and entry.lease_key
+
+
+@pytest.mark.usefixtures("of_lms")
+def test_a_poll_after_a_hand_out_without_a_result_is_two_more(watcher):
+    real()
+    watcher.pull()
+    found, nothing = asked(watcher.pull)
+    assert nothing is None
+    assert len(found) == 3, found
+    assert LedgerEntry.objects.get().lease_taken
+
+
+def test_a_result_is_two_statements_more_than_upstreams(watcher):
+    """The row, looked at under its lock before upstream does; and the exact points."""
+    counts = []
+    for prefix in ("/migration_shim/xqueue", "/xqueue"):
+        real()
+        grader = Watcher(prefix=prefix)
+        header = grader.pull()["xqueue_header"]
+        found, answer = asked(lambda grader=grader, header=header: grader.put(header, rows.RIGHT))
+        assert answer == (0, "")
+        counts.append(len(found))
+    assert counts[0] - counts[1] == 2, counts
+
+
+@pytest.mark.parametrize("queue_name", ["exu-py1", "50%_off\\", "it's", "Ä ", "q" * 44, "1"])
+def test_what_is_made_once_is_what_the_orm_would_make_for_each_poll(queue_name, monkeypatch):
+    settings, session = conf.usable()[0], "the session"
+    monkeypatch.setattr(polling, "now", lambda: datetime(2026, 11, 22, 12, 0, 0, 5, tzinfo=UTC))
+    queries = polling.leased_to(session), polling.waiting(queue_name, settings)
+    asked = [query.query.exists().sql_with_params() for query in queries]
+    seen = []
+
+    def see(execute, sql, params, many, context):
+        if sql.startswith("SELECT EXISTS"):  # and not how a new connection begins
+            seen.append((sql, params))
+        return execute(sql, params, many, context)
+
+    for _ in range(2):
+        with connection.execute_wrapper(see):
+            assert polling.leased_and_waiting(queue_name, settings, session) == (False, False)
+    wanted = "SELECT " + ", ".join(f"EXISTS({sql})" for sql, _ in asked)
+    assert seen == [(wanted, [value for _, values in asked for value in values])] * 2
