@@ -476,7 +476,7 @@ def test_the_targets_learners_are_looked_after_while_xqueues_database_is_away(mo
         asked.append(ids)
         raise error
 
-    monkeypatch.setattr(learner_side.on_legacy, "unretired", unretired)
+    monkeypatch.setattr(learner_side.on_legacy, "ids_unretired", unretired)
     monkeypatch.setattr(learner_side, "PAGE", 1)
     with pytest.raises(error):
         learner_side.look(COURSE, conf.load(), lambda: None)
