@@ -299,7 +299,7 @@ def test_the_site_is_above_the_courses(viewer, monkeypatch):
         raise OperationalError(2002, "down")
 
     rows.in_phase("shadow")
-    monkeypatch.setattr(status.snapshot.legacy_open_rows, "everything", down)
+    monkeypatch.setattr(status.snapshot.legacy_open_rows, "all_rows", down)
     monkeypatch.setattr(status.toggles, "kill_switch_on", lambda: True)
     for url in (OVERVIEW, HERE):
         page = text(viewer.get(url))

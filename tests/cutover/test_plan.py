@@ -157,7 +157,7 @@ def test_the_way_back_needs_no_answer_of_legacys_database(error, monkeypatch):
     def gone():
         raise error
 
-    monkeypatch.setattr(impact.legacy_open_rows, "held", gone)
+    monkeypatch.setattr(impact.legacy_open_rows, "our_rows", gone)
     done = step(Phase.LEGACY, execute=True)
     assert done["executed"]
     assert done["in_flight"]["legacy"] is None

@@ -484,7 +484,7 @@ def test_the_targets_learners_are_looked_after_while_xqueues_database_is_away(mo
         asked.append(ids)
         raise error
 
-    monkeypatch.setattr(learner_side.legacy_open_rows, "unretired", unretired)
+    monkeypatch.setattr(learner_side.legacy_open_rows, "ids_unretired", unretired)
     monkeypatch.setattr(learner_side, "PAGE", 1)
     with pytest.raises(error):
         learner_side.ask_learners(COURSE, conf.load(), lambda: None)

@@ -15,4 +15,4 @@ def no_site(monkeypatch):
 def quiet(no_site, monkeypatch):
     """Besides, XQueue knows every queue, and graders poll it; test_run.py asks a real one."""
     monkeypatch.setattr(queues, "is_known_to_xqueue", lambda queue: True)
-    monkeypatch.setattr(queues.legacy_rows, "pulled_since", lambda queue, moment: True)
+    monkeypatch.setattr(queues.legacy_rows, "was_pulled_since", lambda queue, moment: True)

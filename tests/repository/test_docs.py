@@ -25,6 +25,8 @@ WRITTEN = (
     "README.rst",
     RUNBOOK,
     "docs/performance.md",
+    "CONTRIBUTING.rst",
+    "docs/house.md",
     "docs/README.rst",
     "docs/reference/phases.rst",
     "docs/reference/documents.rst",

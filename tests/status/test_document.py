@@ -164,7 +164,7 @@ def test_legacy_that_does_not_answer_is_not_shown_as_nothing(monkeypatch):
     def down():
         raise OperationalError(2002, "down")
 
-    monkeypatch.setattr(status.snapshot.legacy_open_rows, "everything", down)
+    monkeypatch.setattr(status.snapshot.legacy_open_rows, "all_rows", down)
     document = read()
     assert not document["legacy_readable"]
     assert document["courses"][0]["in_flight"]["legacy"] is None

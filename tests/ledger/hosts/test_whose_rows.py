@@ -101,7 +101,7 @@ def test_what_is_in_flight_is_read_once_for_courses_that_follow_one_another(monk
     monkeypatch.setattr(open_rows, "all_rows", lambda: read.append(clock[0]) or [len(read)])
     lately, found = open_rows.CachedRows(30), []
     for clock[0] in (5.0, 6.0, 35.0, 35.5, 40.0):
-        found.append(lately.everything())
+        found.append(lately.all_rows())
     assert found == [[1], [1], [1], [2], [2]]
     assert read == [5.0, 35.5]
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_counted_keeps_a_course_from_live_and_from_nothing_else(c
         raise DatabaseError
 
     toggles.force_flags(COURSE, True, False)
-    monkeypatch.setattr(impact.legacy_open_rows, "everything", gone)
+    monkeypatch.setattr(impact.legacy_open_rows, "all_rows", gone)
     assert "cannot be told" in stepped(Phase.LIVE).content["reasons"][-1]
     assert stepped(Phase.LEGACY).content["executed"]
 

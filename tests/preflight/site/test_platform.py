@@ -268,7 +268,7 @@ class Bucket:
 @pytest.mark.parametrize("error", [OSError("denied"), ConnectionResetError()])
 def test_a_bucket_that_does_not_answer_is_a_blocker(monkeypatch, error):
     bucket = Bucket(error)
-    monkeypatch.setattr(preflight_platform.file_storage, "in_use", lambda: bucket)
+    monkeypatch.setattr(preflight_platform.file_storage, "storage_in_use", lambda: bucket)
     assert about("storage_unusable") == type(error).__name__
     bucket.error = None
     assert found() == {}
