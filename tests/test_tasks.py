@@ -158,7 +158,8 @@ def test_a_burst_is_one_nudge_that_comes_after_it(broker, monkeypatch):
 def in_a_process_that_only_sends(script, *, tasks_imported):
     """Run a script in an LMS of its own, which has imported the app's tasks, or has not; what it has printed."""
     head = "import sys, django; django.setup()\n"
-    head += "from sandbox.lms import celery_app\nfrom migration_shim import broker, conf\n"
+    head += "from migration_shim import conf\nfrom migration_shim.runs import broker\n"
+    head += "from sandbox.lms import celery_app\n"
     head += "import migration_shim.tasks\n" if tasks_imported else "assert 'migration_shim.tasks' not in sys.modules\n"
     env = os.environ | {"DJANGO_SETTINGS_MODULE": "sandbox.lms.settings", "MIGRATION_SHIM_BROKER_URL": ""}
     done = subprocess.run(
@@ -171,10 +172,11 @@ def in_a_process_that_only_sends(script, *, tasks_imported):
 @pytest.mark.parametrize("tasks_imported", [False, True])
 def test_in_eager_mode_a_task_is_run_where_it_is_sent(tasks_imported):
     script = """
-from migration_shim import outbox, walk
+from migration_shim.comparison import scan
+from migration_shim.copies import outbox
 from migration_shim.backfill import ranges
 ranges.work = lambda range_id: print("backfill", range_id)
-walk.work = lambda range_id: print("reconcile", range_id)
+scan.work = lambda range_id: print("reconcile", range_id)
 outbox.drain = lambda settings: print("outbox") or {"unfinished": 0}
 broker.send_backfill(7)
 broker.send_reconcile(8)

@@ -293,7 +293,7 @@ def test_a_handler_that_python_has_not_installed_does_not_break_the_end_of_a_run
 
     monkeypatch.setattr(control.signal, "signal", unnamed)
     try:
-        with control.Control(settings=conf.load()):
+        with control.Control(toggles.stop_reason, settings=conf.load()):
             pass
         assert [signal.getsignal(number) for number in numbers] == [signal.SIG_DFL] * 2
     finally:

@@ -38,10 +38,10 @@ import django
 django.setup()
 from django.conf import settings
 from django.core.management import execute_from_command_line
-from migration_shim import equal_pairs, selection
+from migration_shim.comparison import candidates, equal_pairs
 pause = pathlib.Path(sys.argv[1])
 settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"PAUSE_FILE": str(pause)}
-selection.PAGE = 3
+candidates.PAGE = 3
 real = equal_pairs.store
 def store(*args):
     left = real(*args)

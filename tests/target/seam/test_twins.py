@@ -386,7 +386,7 @@ def test_twins_are_removed_with_the_shadows():
 KILLED = """
 import os, django
 django.setup()
-from migration_shim import twins
+from migration_shim.comparison import twins
 from migration_shim.conf import load
 from migration_shim.target import twins as target
 write, written = target.write, []
