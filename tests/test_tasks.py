@@ -158,8 +158,8 @@ def test_a_burst_is_one_nudge_that_comes_after_it(broker, monkeypatch):
 def in_a_process_that_only_sends(script, *, tasks_imported):
     """Run a script in an LMS of its own, which has imported the app's tasks, or has not; what it has printed."""
     head = "import sys, django; django.setup()\n"
-    head += "from sandbox.lms import celery_app\n"
     head += "from migration_shim import conf\nfrom migration_shim.runs import broker\n"
+    head += "from sandbox.lms import celery_app\n"
     head += "import migration_shim.tasks\n" if tasks_imported else "assert 'migration_shim.tasks' not in sys.modules\n"
     env = os.environ | {"DJANGO_SETTINGS_MODULE": "sandbox.lms.settings", "MIGRATION_SHIM_BROKER_URL": ""}
     done = subprocess.run(
