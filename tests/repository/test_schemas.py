@@ -71,7 +71,7 @@ def test_the_words_are_those_of_the_code():
 
 @pytest.fixture
 def known_queues(monkeypatch):
-    monkeypatch.setattr(preflight.queues, "known", lambda queue: False)
+    monkeypatch.setattr(preflight.queues, "is_known_to_xqueue", lambda queue: False)
 
 
 @pytest.mark.usefixtures("known_queues")
