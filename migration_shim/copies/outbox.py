@@ -26,7 +26,7 @@ from ..core.supersession import Queued
 from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry
-from . import breaker, supersession
+from . import breaker, retire_replaced
 from . import write as copies_write
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _supersessions(
         for entry in turn:
             try:
                 known = attempts.queued([entry]) if states is None else states
-                again = supersession.retire_replaced_attempts(entry, known.get(entry.pk), settings)
+                again = retire_replaced.retire_replaced_attempts(entry, known.get(entry.pk), settings)
             except Exception as error:  # whatever one row raises, the others go on; it is counted and tried again
                 count("supersession_failed", error)
                 log.warning("migration_shim: attempts were not superseded: %s", type(error).__name__)

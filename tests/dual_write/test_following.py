@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score
 
 from migration_shim import dual_write
-from migration_shim.copies import breaker, supersession
+from migration_shim.copies import breaker, retire_replaced
 from migration_shim.models import LedgerEntry, LegacySubmission
 from sandbox.lms.blocks import make_block
 from tests.builders.attempts import COURSE, attempt, put_course_in
@@ -202,7 +202,7 @@ def test_an_alias_that_may_not_write_is_counted_and_no_learner_notices(legacy, s
     put_course_in("live")
     shim(BREAKER_FAILURES=2)
     denied = OperationalError(1142, "UPDATE command denied")
-    with mock.patch.object(supersession.writes, "retire", side_effect=denied) as retire:
+    with mock.patch.object(retire_replaced.writes, "retire", side_effect=denied) as retire:
         for minute in range(1, 5):
             one = attempt(user=47, at=datetime.now(tz=UTC) + minute * LATER)
             assert one.submit() == (0, "")
@@ -225,7 +225,7 @@ def test_where_xqueues_database_is_away_nobody_asks_it_for_ever(error, breaker_o
     put_course_in("complete")
     one = attempt()
     one.submit()
-    with mock.patch.object(supersession.rows, "open_rows", side_effect=AWAY[error]):
+    with mock.patch.object(retire_replaced.rows, "open_rows", side_effect=AWAY[error]):
         drain()
         drain()
         assert now() < one.entry().supersession_due < now() + timedelta(minutes=1)

@@ -25,7 +25,7 @@ from migration_shim.backfill.handoff import finish as handoff_finish
 from migration_shim.backfill.handoff import run as handoff
 from migration_shim.backfill.request import Mode, Request
 from migration_shim.comparison import linking
-from migration_shim.copies import breaker, outbox, supersession
+from migration_shim.copies import breaker, outbox, retire_replaced
 from migration_shim.copies import write as copies
 from migration_shim.core.data import DivergenceClass, Document, Grading, Phase
 from migration_shim.core.errors import RunLocked, ShimError
@@ -328,7 +328,7 @@ def _supersession(world: World, user: int) -> Callable[[], Any]:
 
     def settle() -> None:
         toggles.new_work_cycle()
-        supersession.retire_replaced_attempts(entry, attempts.queued([entry]).get(entry.pk), conf.load())
+        retire_replaced.retire_replaced_attempts(entry, attempts.queued([entry]).get(entry.pk), conf.load())
 
     return settle
 

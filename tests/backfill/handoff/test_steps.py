@@ -14,7 +14,7 @@ from migration_shim.backfill.handoff import steps as handoff_steps
 from migration_shim.backfill.handoff.finish import finish, watch
 from migration_shim.backfill.handoff.steps import Done
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.copies import supersession
+from migration_shim.copies import retire_replaced
 from migration_shim.core.data import Authority, ExitCode, Leg, Move, Origin
 from migration_shim.core.wire import parse_envelope
 from migration_shim.ledger import attempts
@@ -95,7 +95,7 @@ def newer(user=7, **columns):
         raw_header=row.xqueue_header,
         student_info=envelope.body.student_info,
     )
-    return entry, lambda: supersession.retire_replaced_attempts(
+    return entry, lambda: retire_replaced.retire_replaced_attempts(
         entry, attempts.queued([entry]).get(entry.pk), conf.load()
     )
 
@@ -400,13 +400,13 @@ def test_a_release_between_the_routers_look_and_its_lock(live, monkeypatch):
     entry = held_and_fenced(row)
     supersede = newer()[1]
     LedgerEntry.objects.filter(origin="router").update(student_info="", arrived_at=now() - timedelta(days=1))
-    look = supersession._supersede_held
+    look = retire_replaced._supersede_held
 
     def late(pk):
         assert world.step() == ["released"]
         return look(pk)
 
-    monkeypatch.setattr(supersession, "_supersede_held", late)
+    monkeypatch.setattr(retire_replaced, "_supersede_held", late)
     supersede()
     assert ExternalGraderDetail.objects.get(submission_id=entry.real_submission_id).status == "retired"
     superseded(row)
@@ -417,7 +417,7 @@ def test_supersession_and_release_take_turns_at_the_entry(live):
     row = world.submitted()
     entry = held_and_fenced(row)
     assert world.step() == ["released"]
-    assert supersession._supersede_held(entry.pk) == entry.real_submission_id
+    assert retire_replaced._supersede_held(entry.pk) == entry.real_submission_id
     entry.refresh_from_db()
     assert entry.superseded_at is None  # its target row is what is retired
 

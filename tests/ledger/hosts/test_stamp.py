@@ -13,7 +13,7 @@ from submissions.models import get_storage
 from migration_shim import api
 from migration_shim.backfill import unfinished
 from migration_shim.conf import load
-from migration_shim.copies import supersession
+from migration_shim.copies import retire_replaced
 from migration_shim.core.data import ExitCode, Origin, Phase
 from migration_shim.core.errors import LedgerNotOurs
 from migration_shim.core.identity import digests, input_key
@@ -130,7 +130,7 @@ def test_nothing_is_superseded_on_legacy(clone):
     entry.save()
 
     def supersede():
-        supersession.retire_replaced_attempts(entry, None, load())
+        retire_replaced.retire_replaced_attempts(entry, None, load())
         older.refresh_from_db()
         return older.retired
 
