@@ -34,6 +34,23 @@ def course_id(value: str) -> str:
         raise argparse.ArgumentTypeError(f"{value!r} is not a course key (course-v1:Org+Course+Run)") from error
 
 
+class Once(argparse.Action):
+    """An option that names one thing. Given twice it is refused: argparse alone would silently take the last one."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value, or end with a usage error if another one was given before."""
+        before = getattr(namespace, self.dest, None)
+        if before is not None and before != values:
+            parser.error(f"{option_string} names one here, and was given as {before} and as {values}; run it for each")
+        setattr(namespace, self.dest, values)
+
+
 def positive(value: str) -> int:
     """Parse a whole number above 0, as an argparse type."""
     if not value.isascii() or not value.isdigit() or int(value) < 1:

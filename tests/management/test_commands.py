@@ -264,3 +264,25 @@ def test_a_course_key_is_taken_in_its_canonical_form(capsys):
     run("xqueue_gate", "--course", "Org/Course/Run", "--format", "json")
     assert json.loads(capsys.readouterr().out)["course"] == "Org/Course/Run"
     assert CoursePhase.objects.get().course_id == "Org/Course/Run"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("xqueue_gate",),
+        ("xqueue_preflight",),
+        ("xqueue_fail", "--reason", "r"),
+        ("xqueue_undelivered",),
+        ("xqueue_known", "--add", "score", "--reason", "r"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_command_for_one_course_does_not_pass_over_another_that_was_named(words):
+    """The last one alone would be answered for, as if the others had been looked at."""
+    other = COURSE.replace("ExU", "Other")
+
+    with pytest.raises(CommandError, match=r"was given as .* and as") as refused:
+        run(*words, "--course", other, "--course", COURSE)
+
+    assert refused.value.returncode == ExitCode.USAGE
+    assert not Run.objects.exists()

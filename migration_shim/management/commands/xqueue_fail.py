@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...delivery import ungradable
-from ..command import ShimCommand, course_id, nonempty_text, operator, positive
+from ..command import Once, ShimCommand, course_id, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -22,7 +22,7 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
+        parser.add_argument("--course", type=course_id, action=Once, required=True, metavar="ID", help="the course")
         parser.add_argument(
             "--submission",
             type=positive,

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...cutover import gate
-from ..command import ShimCommand, course_id
+from ..command import Once, ShimCommand, course_id
 
 
 class Command(ShimCommand):
@@ -19,7 +19,7 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
+        parser.add_argument("--course", type=course_id, action=Once, required=True, metavar="ID", help="the course")
         parser.add_argument("--explain", action="store_true", help="show the counts and the arithmetic in the text")
 
     def document(self, *, course: str, explain: bool, **options: Any) -> Document:

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from ...core.data import GRAVE, DivergenceClass, Document, ExitCode
 from ...cutover import cures
 from ...ledger import known_differences
-from ..command import ShimCommand, course_id, nonempty_text, operator, positive
+from ..command import Once, ShimCommand, course_id, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -40,7 +40,7 @@ class Command(ShimCommand):
             help="sign that what is on record of a class that cannot be registered is mended, or answered for, in "
             "--course: " + ", ".join(sorted(GRAVE)),
         )
-        parser.add_argument("--course", type=course_id, metavar="ID", help="with --add: only this course")
+        parser.add_argument("--course", type=course_id, action=Once, metavar="ID", help="with --add: only this course")
         parser.add_argument("--queue", default="", metavar="NAME", help="with --add: only this queue")
         parser.add_argument("--problem", default="", metavar="KEY", help="with --add: only this problem (usage key)")
         parser.add_argument(

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...preflight import run as preflight_run
-from ..command import ShimCommand, course_id
+from ..command import Once, ShimCommand, course_id
 
 
 class Command(ShimCommand):
@@ -22,7 +22,9 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course to look at")
+        parser.add_argument(
+            "--course", type=course_id, action=Once, required=True, metavar="ID", help="the course to look at"
+        )
 
         parser.add_argument(
             "--probe",

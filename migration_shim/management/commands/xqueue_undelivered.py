@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...delivery import undelivered
-from ..command import ShimCommand, course_id, nonempty_text, operator
+from ..command import Once, ShimCommand, course_id, nonempty_text, operator
 
 
 class Command(ShimCommand):
@@ -22,7 +22,7 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, required=True, metavar="ID", help="the course")
+        parser.add_argument("--course", type=course_id, action=Once, required=True, metavar="ID", help="the course")
         parser.add_argument("--learners", action="store_true", help="name the learners' user ids; needs --reason")
         parser.add_argument("--reason", type=nonempty_text, metavar="TEXT", help="why they are looked up, for the log")
 
