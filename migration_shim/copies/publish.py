@@ -8,12 +8,8 @@ import time
 
 from ..conf import ShimSettings
 from ..metrics import count, timed
+from ..runs.workers import broker
 from . import after_request, breaker
-
-try:
-    from ..runs import broker
-except ImportError:  # Celery is an extra: without it the watch does what is owed
-    broker = None  # type: ignore[assignment]  # a module, or none
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +34,7 @@ def nudge(settings: ShimSettings) -> None:
 
 def _send(settings: ShimSettings) -> None:
     if broker is None or broker.is_eager():
-        return  # there is no worker, and nothing is to be done here
+        return  # there is no worker: without Celery the watch does what is owed
     if not _is_time() or not breaker.allows(breaker.OUTBOX):
         return
     try:

@@ -20,7 +20,6 @@ from django.utils.timezone import now
 from .. import toggles
 from ..checks import complaints
 from ..conf import ShimSettings
-from ..copies.publish import broker
 from ..core.errors import ConfigurationError
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
@@ -32,6 +31,7 @@ from ..legacy import open_rows as legacy_open_rows
 from ..legacy.downloads import Downloads
 from ..lms import receivers
 from ..lms import state as lms_state
+from ..runs.workers import broker
 from ..status import graders as status_graders
 from ..target import file_storage
 from ..target import open_rows as target_open_rows
@@ -126,7 +126,7 @@ def _celery(settings: ShimSettings) -> Iterator[Finding]:
     if settings.copies != "deferred":
         return
     if broker is None:
-        yield found(RULES["celery_missing"])  # type: ignore[unreachable]  # a module, or none: see publish
+        yield found(RULES["celery_missing"])  # type: ignore[unreachable]  # a module, or none: see runs.workers
     elif broker.is_eager():
         yield found(RULES["celery_eager"])
     else:

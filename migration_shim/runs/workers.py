@@ -1,4 +1,4 @@
-"""Hand the ranges of a run to Celery's workers, where Celery is installed: it is an extra."""
+"""Celery's workers, where Celery is installed: it is an extra, and ``broker`` is None without it."""
 
 from __future__ import annotations
 
