@@ -39,7 +39,7 @@ def write_inline_shadow(
         settings: the settings in force.
     """
     try:
-        writer.check_fits(envelope.body, contents, envelope.header.queue_name)
+        writer.check_fits(envelope.body, contents, envelope.header.queue_name, suffixes=settings.suffixes)
         placement = shadow_placement(envelope, entry.identity, settings.shadow_queue_suffix)
         with (
             timed("shadow_leg"),
