@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from ..core import plain_pair
-from ..core.buckets import Bin, Row, equal_bins, equal_facts, equal_flags
+from ..core.buckets import Bin, Facts, Row, equal_bins, equal_facts, equal_flags
 from ..core.data import Authority, Leg, Move, Origin, PairStatus, State
 from ..core.plain_pair import EqualOutcome, Pair
 from ..db import bulk, fingerprint
@@ -79,21 +79,14 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     ended_before = moment - timedelta(seconds=context.settings.late_reply_seconds)
     latency = context.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
-    entries = read(ids, moment, ended_before)
-    rows = legacy_fingerprints.plain_rows((row.legacy_id for row in entries.values()), ended_before)
-    equal: dict[int, _EqualPair] = {}
-    for pk, row in entries.items():
-        legacy = rows.get(row.legacy_id)
-        if legacy is None:
-            continue
-        seen, header, body, reply, took, ended = legacy
-        pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
+    equal: dict[int, PlainResult] = {}
+    for pair, row, seen, ended in read_pairs(ids, moment, ended_before):
         verdict = plain_pair.equal(pair, known, context.styles.style(pair.queue_name), latency, points_for)
         if verdict is None:
             continue
         stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
-        equal[pk] = _EqualPair(row.depends_on, columns)
+        equal[pair.entry_id] = PlainResult(row.depends_on, columns)
     # In one transaction, however many: no grader's session writes to rows that both systems have graded.
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
@@ -113,8 +106,36 @@ _OF_PAIR = (
 _BEGAN = "CASE WHEN l.copied_at > d.created_at THEN l.copied_at ELSE d.created_at END"
 
 
-def read(
-    ids: Sequence[int], moment: datetime, ended_before: datetime, conditions: Mapping[str, str] = OF_ENTRY
+def read_pairs(
+    ids: Sequence[int],
+    moment: datetime,
+    ended_before: datetime,
+    of_entry: Mapping[str, str] = OF_ENTRY,
+    of_legacy: Mapping[str, str] = legacy_fingerprints.PLAIN,
+) -> Iterator[tuple[Pair, _Row, str, bool]]:
+    """
+    Yield the pairs whose columns meet all conditions. Two statements, one on each server.
+
+    Args:
+        ids: the entries.
+        moment: when a payload was compared that no comparison has seen before.
+        ended_before: what a side is asked for: whether it had ended by then.
+        of_entry: the conditions of entry and target row.
+        of_legacy: those of legacy's row.
+
+    Yields:
+        The pair, its entry with the target row, the digest of legacy's row, and whether legacy had ended by then.
+    """
+    entries = _read(ids, moment, ended_before, of_entry)
+    rows = legacy_fingerprints.plain_rows((row.legacy_id for row in entries.values()), ended_before, of_legacy)
+    for pk, row in entries.items():
+        if (legacy := rows.get(row.legacy_id)) is not None:
+            seen, header, body, reply, took, ended = legacy
+            yield Pair._make((pk, *row.of_pair, header, body, reply, took)), row, seen, bool(ended)
+
+
+def _read(
+    ids: Sequence[int], moment: datetime, ended_before: datetime, conditions: Mapping[str, str]
 ) -> dict[int, _Row]:
     """Return by id the entries whose columns meet all conditions, with their target rows."""
     if not ids:
@@ -157,8 +178,8 @@ _SAME: dict[str, Any] = {
 }
 
 
-class _EqualPair(NamedTuple):
-    """An equal pair: its entry's columns AS_READ, and the values to store in ``_COLUMNS``."""
+class PlainResult(NamedTuple):
+    """The result to store of a pair: its entry's columns AS_READ, and the values that differ from pair to pair."""
 
     depends_on: tuple[Any, ...]
     columns: tuple[Any, ...]
@@ -182,7 +203,7 @@ COUNTED = (
 NEWS = 5
 
 
-def _write(batch: dict[int, _EqualPair], moment: datetime) -> set[int]:
+def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
     """Store a batch, and return the ids of the entries that were stored."""
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
@@ -213,9 +234,16 @@ def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[i
         bins.update(equal_bins(course_id, queue_name, graded_on, correct, score, possible, took, target_took))
     for place, number in bins.items():
         changes.place([place], number)
+    return add_alike(alike, equal_facts, changes)
+
+
+def add_alike(
+    alike: Mapping[tuple[Any, ...], list[int]], facts_of: Callable[..., Facts], changes: buckets.Changes
+) -> dict[int, int]:
+    """Count entries together that have the same facts, and return the bucket of each by its id."""
     ids: dict[int, int] = {}
     for key, pks in alike.items():
-        ids |= dict.fromkeys(pks, changes.add(equal_facts(*key), len(pks)))
+        ids |= dict.fromkeys(pks, changes.add(facts_of(*key), len(pks)))
     return ids
 
 

@@ -12,7 +12,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import transaction
 from django.utils.timezone import now
@@ -20,7 +20,6 @@ from django.utils.timezone import now
 from ..core import plain_pair
 from ..core.buckets import replaced_facts, replaced_flags
 from ..core.data import PairStatus, State
-from ..core.plain_pair import Pair
 from ..db import bulk
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
@@ -28,7 +27,7 @@ from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
 from . import equal_pairs
 from .candidates import Fingerprints, Rules
-from .equal_pairs import AS_READ, COUNTED, NEWS, day_of
+from .equal_pairs import AS_READ, COUNTED, NEWS, PlainResult, add_alike, day_of
 from .pairs import ComparisonContext
 
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. The
@@ -61,13 +60,6 @@ _COLUMNS = ("payload_compared_at", *Fingerprints._fields)
 _SAME_COUNTED = {name: value for name, value in _SAME.items() if name in buckets.COLUMNS}
 
 
-class _ReplacedPair(NamedTuple):
-    """A pair replaced on both sides: its entry's columns AS_READ, and the values to store in ``_COLUMNS``."""
-
-    depends_on: tuple[Any, ...]
-    columns: tuple[str, ...]
-
-
 def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[int]:
     """
     Store the results of the entries that were plainly replaced on both sides; return the ids of all others, in order.
@@ -75,24 +67,16 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     An entry that another session has changed since it was read is among the others.
     """
     moment, known = now(), hosts.known()
-    entries = equal_pairs.read(ids, moment, moment, OF_ENTRY)
-    legacy_ids = (row.legacy_id for row in entries.values())
-    rows = legacy_fingerprints.plain_rows(legacy_ids, moment, legacy_fingerprints.REPLACED)
-    equal: dict[int, _ReplacedPair] = {}
-    for pk, row in entries.items():
-        legacy = rows.get(row.legacy_id)
-        if legacy is None:
-            continue
-        seen, header, body, reply, took, _ = legacy
-        pair = Pair._make((pk, *row.of_pair, header, body, reply, took))
+    equal: dict[int, PlainResult] = {}
+    for pair, row, seen, _ in equal_pairs.read_pairs(ids, moment, moment, OF_ENTRY, legacy_fingerprints.REPLACED):
         if plain_pair.is_replaced(pair, known):
             stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
-            equal[pk] = _ReplacedPair(row.depends_on, (row.payload_compared_at, *stored_with))
+            equal[pair.entry_id] = PlainResult(row.depends_on, (row.payload_compared_at, *stored_with))
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 
-def _write(batch: dict[int, _ReplacedPair], moment: datetime) -> set[int]:
+def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
     """Store the results that have changed; return the ids of all entries that are as they were read."""
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
@@ -127,7 +111,4 @@ def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[i
     for pk, (course_id, queue_name, item_id, arrived_at, history, leases, echo, _) in rows.items():
         flags = replaced_flags(echo=echo, history=history, leased=leases)
         alike[course_id, queue_name, item_id, day_of(arrived_at), flags].append(pk)
-    ids: dict[int, int] = {}
-    for key, pks in alike.items():
-        ids |= dict.fromkeys(pks, changes.add(replaced_facts(*key), len(pks)))
-    return ids
+    return add_alike(alike, replaced_facts, changes)
