@@ -1,4 +1,4 @@
-"""The commands of docs/runbook.md: a drill and a test run what an operator would read there, and nothing else."""
+"""The commands of the runbook, index and pages: a drill and a test run what stands there, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 
 from sandbox.databases import PROJECT_ROOT
 
-RUNBOOK = PROJECT_ROOT / "docs" / "runbook.md"
+DOCS = PROJECT_ROOT / "docs"
+RUNBOOK = (DOCS / "runbook.md", *sorted((DOCS / "runbook").glob("*.md")))
 
 
 def commands(heading: str | None = None) -> set[str]:
     """The commands of one section, or of the whole runbook, each as ``shape`` gives it. KeyError: no such section."""
-    text = RUNBOOK.read_text(encoding="utf-8")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in RUNBOOK)
     if heading is not None:
         parts = re.split(r"^## (.+)$", text, flags=re.M)
         text = dict(zip(parts[1::2], parts[2::2], strict=True))[heading]

@@ -4,7 +4,9 @@ import argparse
 import ast
 import importlib.util
 import json
+import os
 import re
+from collections import Counter
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -19,11 +21,14 @@ from migration_shim.preflight import run as preflight
 from migration_shim.status import graders
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNBOOK = "docs/runbook.md"
+INDEX = "docs/runbook.md"
+NOT_THERE_YET = "docs/runbook/not-there-yet.md"
+#: The runbook: its index, then its pages.
+RUNBOOK = (INDEX, *sorted(f"docs/runbook/{page.name}" for page in ROOT.glob("docs/runbook/*.md")))
 #: Written by hand, and held against the code. Decision records are not: they tell of what was rejected as well.
 WRITTEN = (
     "README.rst",
-    RUNBOOK,
+    *(page for page in RUNBOOK if page != NOT_THERE_YET),
     "docs/performance.md",
     "CONTRIBUTING.rst",
     "docs/house.md",
@@ -62,11 +67,35 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def runbook() -> tuple[str, str]:
-    """Give the runbook as what is there, and what its last section says is not there yet."""
-    there, heading, missing = read(RUNBOOK).partition("\n## Not there yet\n")
-    assert heading
-    return there, missing
+def runbook() -> str:
+    """Give the text of the runbook, its index and all pages, without what is not there yet."""
+    return "\n".join(read(page) for page in RUNBOOK if page != NOT_THERE_YET)
+
+
+def without_code(text: str) -> str:
+    """Give a Markdown text without its fenced blocks: a comment in one is no heading."""
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.M | re.S)
+
+
+def headings(page: str) -> list[str]:
+    """Give the titles of a Markdown page, in order."""
+    return re.findall(r"^#+ (.+)$", without_code(read(page)), re.M)
+
+
+def anchor(title: str) -> str:
+    """Give the anchor that GitHub makes of a title."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def links(page: str) -> list[tuple[str, str]]:
+    """Give each link of a Markdown page into the repository: the path of a file, seen from its root, and an anchor."""
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(read(page))):
+        path, _, fragment = link.partition("#")
+        if "://" not in path:
+            target = (ROOT / page).parent / path if path else ROOT / page
+            found.append((os.path.relpath(target, ROOT), fragment))
+    return found
 
 
 def options(command: str) -> dict[str, list[str] | None]:
@@ -189,9 +218,7 @@ CHECKS = (
 @pytest.mark.parametrize("name", WRITTEN)
 def test_documents_name_only_what_exists(name, check):
     """A reader can type what a document shows. What is not there yet stands in a section of its own."""
-    text = runbook()[0] if name == RUNBOOK else read(name)
-
-    assert check(text) == []
+    assert check(read(name)) == []
 
 
 @pytest.mark.parametrize(
@@ -223,8 +250,8 @@ def test_the_checks_see_what_is_wrong(check, text, found):
 
 
 def test_what_is_not_there_yet_is_not_there():
-    """A command, option or value that the runbook's last section calls missing is missing."""
-    missing = runbook()[1]
+    """A command, option or value that the runbook calls missing is missing."""
+    missing = read(NOT_THERE_YET)
     claimed = [(command, rest) for command, rest in command_lines(missing) if command not in NOT_COMMANDS]
 
     assert claimed
@@ -253,7 +280,7 @@ def test_every_command_and_option_is_in_the_reference(command):
 
 def test_the_runbook_uses_every_command_for_operators():
     """An operator finds each command in a task or a symptom."""
-    assert set(OURS) - {command for command, _ in command_lines(runbook()[0])} == set()
+    assert set(OURS) - {command for command, _ in command_lines(runbook())} == set()
 
 
 def test_every_setting_toggle_and_exit_code_is_in_the_reference():
@@ -282,8 +309,7 @@ def test_annotated_defaults_are_the_defaults(item):
 
 def test_every_setting_is_named_where_operators_look_for_what_to_do():
     """A setting that no page on what to do names cannot be found by whoever needs it."""
-    pages = [*ROOT.glob("docs/runbook*.md"), *ROOT.glob("docs/runbook/*.md")]
-    text = " ".join(page.read_text(encoding="utf-8") for page in pages)
+    text = runbook()
 
     assert [key for key in SETTINGS if not re.search(rf"\b{key}\b", text)] == []
 
@@ -323,7 +349,7 @@ def test_every_environment_variable_is_in_the_reference():
 
 def table_codes(title: str) -> list[str]:
     """Give what stands in code in the first column of the table whose first title is this."""
-    table = re.search(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", read(RUNBOOK), re.M)
+    table = re.search(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", runbook(), re.M)
     return [code for row in table[1].splitlines() for code in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
 
@@ -342,7 +368,7 @@ def test_every_blocker_of_preflight_is_in_the_runbook():
         "xqueue_preflight",
         "XQUEUES",
     }
-    text = runbook()[0]
+    text = runbook()
 
     assert explained <= set(preflight.finding_codes())
     assert [code for code in preflight.finding_codes() if f"`{code}`" not in text] == []
@@ -358,26 +384,50 @@ def test_every_check_is_in_the_runbook():
     ids = set(re.findall(r'id="(migration_shim\.E\d+)"', sources()))
 
     assert ids
-    assert [check for check in ids if f"`{check}`" not in runbook()[0]] == []
+    assert [check for check in ids if f"`{check}`" not in runbook()] == []
 
 
-def test_links_of_the_runbook_lead_somewhere():
-    """Files and headings that the runbook links to exist."""
-    text = read(RUNBOOK)
-    anchors = {
-        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)
-    }
-    links = re.findall(r"\]\(([^)]+)\)", text)
+@pytest.mark.parametrize("page", RUNBOOK)
+def test_links_of_the_runbook_lead_somewhere(page):
+    """Files and headings that a page of the runbook links to exist."""
+    found = links(page)
 
-    assert links
-    assert [link for link in links if link.startswith("#") and link[1:] not in anchors] == []
-    assert [link for link in links if link[0] != "#" and not (ROOT / "docs" / link).exists()] == []
+    assert found
+    assert [path for path, _ in found if not (ROOT / path).exists()] == []
+    into_pages = [(path, fragment) for path, fragment in found if fragment and path.endswith(".md")]
+    assert [link for link in into_pages if link[1] not in map(anchor, headings(link[0]))] == []
+
+
+def test_every_page_of_the_runbook_is_reached_from_its_index():
+    """An operator who has the index finds every page."""
+    linked = {path for path, _ in links(INDEX)}
+
+    assert len(RUNBOOK) > 20
+    assert [page for page in RUNBOOK[1:] if page not in linked] == []
+
+
+def test_no_heading_of_the_runbook_stands_twice():
+    """Messages and tests name sections by their heading alone."""
+    counted = Counter(anchor(title) for page in RUNBOOK for title in headings(page))
+
+    assert [title for title, times in counted.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("page", RUNBOOK[1:])
+def test_every_page_begins_with_its_title_and_what_it_is_for(page):
+    """A reader who comes from a search knows at once where he is, and how to get to the index."""
+    title, blank, purpose = read(page).splitlines()[:3]
+
+    assert re.fullmatch(r"# \S.*", title)
+    assert not blank
+    assert re.match(r"[A-Z].{20,}[.;:]", purpose)
+    assert (INDEX, "") in links(page)
 
 
 @pytest.mark.django_db
 def test_json_in_the_runbook_is_what_the_command_prints(settings):
     """The watcher configuration of the runbook is that of its course: timeout, servers, conf.d, XQUEUES, accounts."""
-    blocks = re.findall(r"^ *```json\n(.*?)^ *```$", read(RUNBOOK), re.M | re.S)
+    blocks = re.findall(r"^ *```json\n(.*?)^ *```$", runbook(), re.M | re.S)
     settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "LEGACY_URL": "https://xqueue.example.edu"}
     LedgerEntry.objects.create(
         course_id="course-v1:ExU+PY1+2026",

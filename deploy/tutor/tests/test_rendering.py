@@ -198,7 +198,7 @@ def test_init_makes_one_account_for_one_table_after_xqueue_has_made_it(tmp_path)
     # Without the level it could not fail: the app's checks give warnings.
     assert "./manage.py lms check --tag migration_shim --fail-level WARNING" in tasks
     assert tasks.index("## xqueue") < tasks.index(grant) < tasks.index("./manage.py lms migrate migration_shim")
-    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    runbook = (ROOT / "docs" / "runbook" / "install.md").read_text(encoding="utf-8")
     assert "GRANT REPLICATION CLIENT ON *.* TO 'migration_shim'@'%';" in tasks  # Tutor's MySQL has no other name for it
     assert grant.replace("theirs", "xqueue") in runbook  # the same rights as without Tutor
 
