@@ -410,6 +410,16 @@ def test_links_of_the_runbook_lead_somewhere(page):
     assert [link for link in into_pages if link[1] not in map(anchor, headings(link[0]))] == []
 
 
+@pytest.mark.parametrize("name", ["README.rst", "docs/README.rst"])
+def test_pictures_and_links_of_a_readme_are_there(name):
+    """What a README shows and where it leads is in the repository."""
+    paths = re.findall(r"^ *(?:\.\. figure::|:target:|\.\. _[^:]+(?:\\:[^:]+)*:) (\S+)$", read(name), re.M)
+    missing = [path for path in paths if "://" not in path and not ((ROOT / name).parent / path).exists()]
+
+    assert len(paths) > 10
+    assert missing == []
+
+
 def test_every_page_of_the_runbook_is_reached_from_its_index():
     """An operator who has the index finds every page."""
     linked = {path for path, _ in links(INDEX)}
