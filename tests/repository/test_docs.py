@@ -3,7 +3,9 @@
 import argparse
 import ast
 import importlib.util
+import itertools
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -15,7 +17,7 @@ from django.core.management import get_commands
 from django.utils.timezone import now
 
 from migration_shim import conf, toggles
-from migration_shim.core import data
+from migration_shim.core import data, martingale
 from migration_shim.models import LedgerEntry
 from migration_shim.preflight import run as preflight
 from migration_shim.status import graders
@@ -454,6 +456,28 @@ def test_every_page_begins_with_its_title_and_what_it_is_for(page):
     assert not blank
     assert re.match(r"[A-Z].{20,}[.;:]", purpose)
     assert (INDEX, "") in links(page)
+
+
+def pairs_asked(diverged: int, threshold: float) -> int:
+    """Give how many graded pairs the gate asks for, counted one by one from its rule."""
+    error = SETTINGS["GATE_ERROR"].default
+    return next(n for n in itertools.count(diverged) if martingale.evidence_below(n, diverged, threshold) >= 1 / error)
+
+
+def test_how_long_a_course_takes_is_what_the_gate_asks_for():
+    """The days that the runbook promises are the gate's pairs, shared among the days that evidence lasts."""
+    text, thresholds = read("docs/runbook/faq.md"), (SETTINGS["GATE_THRESHOLD"].default, 0.05)
+    clean = [pairs_asked(0, threshold) for threshold in thresholds]
+    rows = re.findall(r"^\| (\d+) \| (never|\d+)[^|]* \| (never|\d+)[^|]* \|$", text, re.M)
+
+    assert f"| submissions a day | {clean[0]} pairs (1 %) | {clean[1]} pairs (5 %) |" in text
+    first, second = (pairs_asked(1, threshold) for threshold in thresholds)
+    assert f"{first} instead of {clean[0]}, or {second} instead of {clean[1]}" in text
+    assert len(rows) == 5
+    for daily, *days in rows:
+        needed = [math.ceil(pairs / int(daily)) for pairs in clean]
+        expected = [str(number) if number <= SETTINGS["EVIDENCE_DAYS"].default else "never" for number in needed]
+        assert days == expected, daily
 
 
 @pytest.mark.django_db
