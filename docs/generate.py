@@ -17,6 +17,7 @@ import re
 import sys
 import textwrap
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -263,13 +264,19 @@ PERFORMANCE = ROOT / "docs" / "performance.md"
 README, BEGIN, END = ROOT / "README.rst", ".. releases: made by docs/generate.py\n\n", "\n\n.. end of releases\n"
 
 
-def releases() -> types.ModuleType:
-    """Give docs/releases.py, which is no package's."""
-    spec = importlib.util.spec_from_file_location("docs_releases", ROOT / "docs" / "releases.py")
+@functools.cache
+def beside(name: str) -> types.ModuleType:
+    """Give a module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
+
+
+def releases() -> types.ModuleType:
+    """Give docs/releases.py."""
+    return beside("releases")
 
 
 def releases_page() -> str:
@@ -327,6 +334,17 @@ def performance() -> str:
     return text
 
 
+def schemas() -> dict[str, Callable[[], str]]:
+    """Give the JSON Schema files of the documents, by their names below docs/reference."""
+    from migration_shim.core import documents
+
+    made = beside("schemas")
+    return {
+        f"schemas/{made.file_of(document)}": functools.partial(made.schema_of, document)
+        for document in documents.DOCUMENTS
+    }
+
+
 PAGES = {
     "commands.rst": commands_page,
     "settings.rst": settings_page,
@@ -339,11 +357,16 @@ PAGES = {
 }
 
 
+def pages() -> dict[str, Callable[[], str]]:
+    """Give what makes each page, by its name below docs/reference."""
+    return PAGES | schemas()
+
+
 def outdated() -> list[str]:
     """Give the names of the pages that are not what the code makes now."""
     return [
         name
-        for name, make in PAGES.items()
+        for name, make in pages().items()
         if not (REFERENCE / name).exists() or (REFERENCE / name).read_text(encoding="utf-8") != make()
     ]
 
@@ -364,7 +387,7 @@ def main() -> int:
     for name in names:
         print(f"docs/reference/{name} {'is not what the code makes now' if check else 'written'}")
         if not check:
-            (REFERENCE / name).write_text(PAGES[name](), encoding="utf-8")
+            (REFERENCE / name).write_text(pages()[name](), encoding="utf-8")
     if names and check:
         print("Run: .venv/bin/python docs/generate.py")
     return 1 if names and check else 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from ..core.data import Document, ExitCode, RowClass
+from ..core.documents.backfill import CountedRows, MissingFile, RowClasses
 from .classing import WRITTEN, ClassedRow
 from .request import Request
 
@@ -29,7 +30,7 @@ class RowCounts:
     #: An estimate of the bytes that the rows written take in the LMS's database.
     adds_bytes: int = 0
     #: The first FILES_SHOWN rows that a missing file keeps on legacy, with the file's storage key.
-    files_missing: list[dict[str, Any]] = field(default_factory=list)
+    files_missing: list[MissingFile] = field(default_factory=list)
     #: Seconds waited, by kind of reason.
     waited: Counter[str] = field(default_factory=Counter)
 
@@ -49,7 +50,7 @@ class RowCounts:
                 self.adds_bytes += ROW_BYTES + len(row.xqueue_header) + len(row.xqueue_body)
         self.written += written
 
-    def _missing(self, found: list[dict[str, Any]]) -> None:
+    def _missing(self, found: list[MissingFile]) -> None:
         self.files_missing = (self.files_missing + found)[:FILES_SHOWN]
 
     def join(self, other: RowCounts) -> None:
@@ -81,7 +82,7 @@ class RowCounts:
             files_missing=data.get("files_missing", []),
         )
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> CountedRows:
         """Return the part of the document that these counts make up."""
         classes: Counter[str] = Counter()
         reasons: dict[str, dict[str, int]] = {}
@@ -93,7 +94,7 @@ class RowCounts:
             "read": self.read,
             "written": self.written,
             "adds_mb": round(self.adds_bytes / 1_000_000, 3),
-            "classes": {row_class.value: classes[row_class.value] for row_class in RowClass},
+            "classes": cast(RowClasses, {row_class.value: classes[row_class.value] for row_class in RowClass}),
             "reasons": reasons,
             "files_missing": self.files_missing,
             "waited": {kind: round(seconds, 1) for kind, seconds in self.waited.items()},

@@ -332,5 +332,5 @@ class Comparison:
 class Document:
     """The result of a command: plain data, and the exit code of the process."""
 
-    content: dict[str, Any]
+    content: Mapping[str, Any]
     exit_code: ExitCode

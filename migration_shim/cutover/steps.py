@@ -11,6 +11,7 @@ from django.utils.timezone import now
 from .. import toggles
 from ..conf import load, usable
 from ..core.data import Authority, Document, ExitCode, Phase, Verdict
+from ..core.documents.cutover_removal import CutoverRemovalDocument
 from ..core.errors import IllegalStep
 from ..core.phases import allowed_steps, flags_of, needs_permit
 from ..ledger import recount, stamp
@@ -157,7 +158,7 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
         stamp.check()
     found = removal.count_shadows(course_id)
     removed = removal.remove_shadows(course_id, progress) if execute else 0
-    content = {
+    content: CutoverRemovalDocument = {
         "schema": REMOVAL_SCHEMA,
         "course": course_id,
         "at": now().isoformat(),

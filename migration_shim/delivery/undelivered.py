@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import transaction
 from django.utils.timezone import now
 
 from ..core.data import DivergenceClass, Document, ExitCode, Phase
+from ..core.documents.undelivered import UndeliveredDocument, UndeliveredRow
 from ..core.errors import ShimError
 from ..cutover import invariants
 from ..ledger import attempts
@@ -33,7 +32,7 @@ def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Docume
     entries = invariants.undelivered_entries(course_id).order_by("pk")
     alarms = Divergence.objects.filter(entry__in=entries.values("pk"), klass=DivergenceClass.UNDELIVERED)
     what = dict(alarms.values_list("entry_id", "what"))
-    found: list[dict[str, Any]] = []
+    found: list[UndeliveredRow] = []
     for entry in entries.defer("grader_payload", "extra_body").iterator():
         one = attempts.submitted(entry.raw_header, entry.student_info, entry.learner) if learners else None
         found.append(
@@ -51,7 +50,7 @@ def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Docume
         )
     if learners:
         _write_down(course_id, len(found), reason=reason, by=user)
-    content = {
+    content: UndeliveredDocument = {
         "schema": SCHEMA,
         "at": now().isoformat(),
         "course": course_id,

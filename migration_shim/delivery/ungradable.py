@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Any
 
 from django.utils.timezone import now
 
 from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode
+from ..core.documents.fail import FailDocument, FailedRow
 from ..models import LedgerEntry
 from ..runs import records as run_records
 from ..target import open_rows, results
@@ -60,7 +60,7 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
     """
     settings = load()
     found = _found(course_id, submissions, settings)
-    content: dict[str, Any] = {
+    content: FailDocument = {
         "schema": SCHEMA,
         "at": now().isoformat(),
         "course": course_id,
@@ -78,7 +78,7 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
     return Document(content=content, exit_code=ExitCode.LEFT_BEHIND if content["not_found"] else ExitCode.OK)
 
 
-def _found(course_id: str, submissions: Collection[int], settings: ShimSettings) -> list[dict[str, Any]]:
+def _found(course_id: str, submissions: Collection[int], settings: ShimSettings) -> list[FailedRow]:
     wanted = list(submissions) or rows([course_id], settings).get(course_id, [])
     queues = _unanswered(wanted)
     entries = LedgerEntry.objects.filter(course_id=course_id, target_submission_id__in=list(queues))

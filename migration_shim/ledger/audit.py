@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from ..core.data import Document, ExitCode, Phase
+from ..core.documents.audit import AuditDocument, AuditedCourse, AuditEntry
 from ..core.errors import ShimError
 from ..core.hash_chain import Head, Link, breaks, holds
 from ..models import CoursePhase, PhaseChange
@@ -36,7 +37,7 @@ def run(courses: Collection[str], noted: Any = None) -> Document:
     described = [_course(course_id, heads_then.get(course_id)) for course_id in wanted]
     broken = sum(len(course["broken"]) for course in described)
     heads = "".join(f"{course['course']} {course['length']} {course['head']}\n" for course in described)
-    content = {
+    content: AuditDocument = {
         "schema": SCHEMA,
         "at": now().isoformat(),
         "whole": not broken,
@@ -72,7 +73,7 @@ def _courses() -> set[str]:
     return set(CoursePhase.objects.values_list("course_id", flat=True)) | set(logged)
 
 
-def _course(course_id: str, noted: Head | None) -> dict[str, Any]:
+def _course(course_id: str, noted: Head | None) -> AuditedCourse:
     with transaction.atomic():  # the lock lets record and entries be of one moment
         record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
         rows = list(PhaseChange.objects.filter(course_id=course_id).order_by("id"))
@@ -106,7 +107,7 @@ def _noted_breaks(links: list[Link], noted: Head | None) -> Iterator[str]:
         yield f"the entry noted earlier at place {noted.length} is not there any more"
 
 
-def _entry(row: PhaseChange) -> dict[str, Any]:
+def _entry(row: PhaseChange) -> AuditEntry:
     return {
         "id": row.pk,
         "position": row.position,

@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from ..core.buckets import Facts, Flag, parse_differences
 from ..core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
+from ..core.documents import known as documents
 from ..core.errors import ShimError
 from ..db import text_columns
 from ..models import Bucket, Divergence, KnownDifference, LedgerEntry, PhaseChange
@@ -117,11 +118,16 @@ def listing() -> Document:
     moment, rows = now(), KnownDifference.objects.order_by("pk")
     hits = hits_of(rows)
     entries = [described(entry, moment, hits[entry.pk]) for entry in rows]
-    content = {"schema": SCHEMA, "at": moment.isoformat(), "known_differences": entries, "cures": _cures()}
+    content: documents.KnownDocument = {
+        "schema": SCHEMA,
+        "at": moment.isoformat(),
+        "known_differences": entries,
+        "cures": _cures(),
+    }
     return Document(content=content, exit_code=ExitCode.OK)
 
 
-def _cures() -> list[dict[str, Any]]:
+def _cures() -> list[documents.Cure]:
     return [
         {
             "course": row.course_id,
@@ -135,7 +141,7 @@ def _cures() -> list[dict[str, Any]]:
     ]
 
 
-def described(entry: KnownDifference, moment: datetime, covers: int) -> dict[str, Any]:
+def described(entry: KnownDifference, moment: datetime, covers: int) -> documents.KnownDifference:
     """Return one entry as plain data, for documents and reports. ``covers`` is how many divergences it covers."""
     state = "withdrawn" if entry.withdrawn_at else "in force" if entry.expires_at > moment else "expired"
     return {
@@ -153,7 +159,7 @@ def described(entry: KnownDifference, moment: datetime, covers: int) -> dict[str
     }
 
 
-def described_of(course_id: str, moment: datetime) -> list[dict[str, Any]]:
+def described_of(course_id: str, moment: datetime) -> list[documents.KnownDifference]:
     """Return the register's entries for a course as plain data, expired ones included."""
     rows = KnownDifference.objects.filter(course_id__in=("", course_id)).order_by("pk")
     hits = hits_of(rows)

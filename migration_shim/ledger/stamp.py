@@ -11,6 +11,7 @@ from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 
 from ..core.data import Document, ExitCode
+from ..core.documents.cutover_adoption import CutoverAdoptionDocument
 from ..core.errors import LedgerNotOurs
 from ..models import LedgerStamp
 from . import hosts
@@ -74,7 +75,7 @@ def adopt(host: str, *, reason: str, execute: bool, user: str) -> Document:
     if execute:
         LedgerStamp.objects.create(host=here, stamped_by=user[:150], reason=reason[:_REASON])
         RequestCache(_CACHE).clear()
-    content = {
+    content: CutoverAdoptionDocument = {
         "schema": SCHEMA,
         "at": now().isoformat(),
         "from": found,

@@ -1,0 +1,83 @@
+"""Make the JSON Schema files of docs/reference/schemas from the types in migration_shim/core/documents."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+
+def name_of(document: type) -> str:
+    """Return the schema that a document names: ``migration_shim.NAME/VERSION``."""
+    (word,) = msgspec.json.schema(get_type_hints(document, include_extras=True)["schema"])["enum"]
+    return str(word)
+
+
+def file_of(document: type) -> str:
+    """Return the name of the file that holds a document's schema."""
+    return name_of(document).removeprefix("migration_shim.").replace("/", "-") + ".json"
+
+
+def schema_of(document: type) -> str:
+    """
+    Return the JSON Schema of a document's type, as the text of its file.
+
+    Title and description are the type's docstring. Keys stand in the order of the type, and no other key is allowed.
+    """
+    made = msgspec.json.schema(document)
+    title, _, description = (inspect.getdoc(document) or "").partition("\n\n")
+    whole: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": name_of(document),
+        "title": title.rstrip("."),
+        "description": " ".join(description.split()),
+    }
+    body = _inlined(made, made["$defs"], {kind.__name__: kind for kind in _objects(document)})
+    body.pop("title", None)
+    return json.dumps(whole | {key: value for key, value in body.items() if key != "description"}, indent=2) + "\n"
+
+
+def _objects(kind: Any, found: list[type] | None = None) -> list[type]:
+    """Return the typed dictionaries that a type is made of, itself included."""
+    found = [] if found is None else found
+    if isinstance(kind, type) and hasattr(kind, "__required_keys__"):
+        if kind not in found:
+            found.append(kind)
+            for part in get_type_hints(kind).values():
+                _objects(part, found)
+    else:
+        for part in get_args(kind):
+            _objects(part, found)
+    return found
+
+
+def _inlined(part: Any, definitions: dict[str, Any], kinds: dict[str, type]) -> Any:
+    """Return a part of a schema with each reference replaced by what it names: a reader finds all in its place."""
+    if isinstance(part, list):
+        return [_inlined(one, definitions, kinds) for one in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        name = part["$ref"].rpartition("/")[2]
+        named = _inlined(definitions[name], definitions, kinds)
+        # The docstring speaks to whoever reads the type; what the value says here stands beside the reference.
+        named = {key: value for key, value in named.items() if key not in ("title", "description")}
+        if name in kinds:
+            order = list(get_type_hints(kinds[name]))
+            named["properties"] = {key: named["properties"][key] for key in order}
+            named["required"] = [key for key in order if key in named.get("required", ())]
+            named["additionalProperties"] = False
+        return named | {key: value for key, value in part.items() if key not in ("$ref", "$defs")}
+    if len(part.get("enum", ())) == 1:
+        return {"const": part["enum"][0]} | {key: value for key, value in part.items() if key not in ("enum", "type")}
+    whole = {key: _inlined(value, definitions, kinds) for key, value in part.items() if key != "$defs"}
+    if whole.get("type") == "object" and "properties" not in whole:
+        whole.setdefault("additionalProperties", {})
+    match whole.get("anyOf"):
+        case [{"type": str(kind), **limits}, {"type": "null"}] if "enum" not in limits:
+            whole = {"type": [kind, "null"], **limits} | {key: whole[key] for key in whole if key != "anyOf"}
+    first = {"type": whole.pop("type")} if "type" in whole else {}
+    last = {"description": whole.pop("description")} if isinstance(whole.get("description"), str) else {}
+    return first | last | whole
