@@ -1,6 +1,8 @@
 """Which move may follow which: the whole table, against the lives that the records of handoff and return tell of."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,10 @@ def test_whatever_is_between_the_systems_can_come_to_rest_again():
             ahead = [to for move in ahead for to in moves.PERMITTED[move] if to not in seen]
             seen.update(ahead)
         assert seen & {Move.NONE, Move.WATCHED, Move.RETURNED}
+
+
+def test_the_reference_page_has_the_same_table():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "phases.rst").read_text(encoding="utf-8")
+    rows = re.findall(r"\* - ``(\w+)``\n     - .*\n     - (.*)\n", page.partition("Moves of a submission")[2])
+    table = {before: re.findall(r"``(\w+)``", after) for before, after in rows}
+    assert table == {before.value: [to.value for to in after] for before, after in moves.PERMITTED.items()}

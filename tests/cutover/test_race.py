@@ -12,7 +12,7 @@ from migration_shim.core.data import Phase
 from migration_shim.core.errors import IllegalStep
 from migration_shim.core.phases import flags_of
 from migration_shim.ledger import permits
-from migration_shim.models import CoursePhase, Divergence, FlagOverride, GateOverride, LedgerEntry, PhaseChange
+from migration_shim.models import CoursePhase, FlagOverride, GateOverride, PhaseChange
 from tests.builders import rows
 from tests.builders.overrides import passing, signer, step_past_gate
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
@@ -113,7 +113,6 @@ def test_an_override_waits_for_a_reconcile_that_stores_a_leak_and_is_refused():
     step(Phase.SHADOW)
     signer()
     request, answers = passing(COURSE, Phase.LIVE), []
-    rows.entries(1)
     asked = threading.Event()
 
     def override():
@@ -124,8 +123,8 @@ def test_an_override_waits_for_a_reconcile_that_stores_a_leak_and_is_refused():
             answers.append(str(error))
 
     with transaction.atomic():
-        permits.lock([COURSE])  # as whoever stores a divergence does
-        Divergence.objects.create(entry=LedgerEntry.objects.get(), course_id=COURSE, klass="fence_leak", what="planted")
+        permits.lock([COURSE])  # as whoever stores a leak does
+        CoursePhase.objects.filter(course_id=COURSE).update(fence_leaks=1)
         stepping = threading.Thread(target=elsewhere, args=(override,))
         stepping.start()
         assert asked.wait(60)
