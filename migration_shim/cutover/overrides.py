@@ -124,7 +124,8 @@ def sign(
     moment, settings = now(), load()
     name = text_columns.fitted(GateOverride, "signed_by", signer.get_username())[:150]
     newest = PhaseChange.objects.filter(course_id=course_id).order_by("-pk").values_list("pk", flat=True).first() or 0
-    basis = run_records.digest([step_to, newest, sorted(causes), sorted({re.sub(r"[\d.]+", "", one) for one in bound})])
+    without_figures = sorted({re.sub(r"[\d.]+", "", one) for one in bound})
+    basis = run_records.digest({"to": step_to, "log": newest, "causes": sorted(causes), "reasons": without_figures})
     evidence = {"reasons": list(reasons), "digest": run_records.digest({"reasons": list(reasons)}), "by": by}
     waiting = override_records.proposals(course_id, moment)
     same = next((row for row in waiting if row.evidence.get("basis") == basis), None)

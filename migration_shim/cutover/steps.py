@@ -110,6 +110,7 @@ def run(
             raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
         if exit_code:
             return Document(content={**content, "executed": False}, exit_code=exit_code)
+        signed = None
         if content["overridden"] and result is not None:
             signed = _sign(course_id, to, reason, signer, user, result)
             content["override"] = override_records.one(signed)
@@ -121,7 +122,7 @@ def run(
             "digest": run_records.digest(content),
             "verdict": content["verdict"],
             "overridden": content["overridden"],
-            **({"override": overrides.proof(signed)} if content["overridden"] else {}),
+            **({"override": overrides.proof(signed)} if signed is not None else {}),
             "login": login or "",
             # A step to legacy must work with unusable settings.
             "settings": run_records.settings_of(usable()[0] if to is Phase.LEGACY else load()),
