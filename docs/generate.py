@@ -37,7 +37,8 @@ MEANINGS = {
     "not PASS (``xqueue_gate``, and ``xqueue_cutover`` for a step that needs it), or a handoff found a submission "
     "alive on both systems (``xqueue_backfill``), or a course is out of its bounds (``xqueue_watch``).",
     "LEFT_BEHIND": "Rows stay behind that an operator must know of: classes ``drain`` and ``malformed`` "
-    "(``xqueue_backfill``).",
+    "(``xqueue_backfill``). Of ``xqueue_cutover``: courses of a wave wait for their turn, or an override waits for a "
+    "second person; no step was taken with it.",
     "STALE": "The evidence is too old or not enough (then with 2); or a course's flags ask for a phase that it does "
     "not get, or the platform's own flag sends past the shim a course that was not released (``xqueue_status``).",
     "LOCKED": "Another run of the same kind and scope is at work. Nothing was done.",

@@ -326,9 +326,12 @@ class Divergence(models.Model):
 
 class GateOverride(models.Model):
     """
-    An operator's signed permission to pass a gate that is not open: who, why, until when, and the verdict at the time.
+    A person's signed wish to let a course take one step past a gate that is not open, with the verdict at the time.
 
-    .. pii: The name of the operator who signed it.
+    It ends with that step: ``used_at``, and ``expires_at`` with it. A proposal waits for its second person until
+    ``expires_at``. A release before wrote rows without ``used_at``, each with its step.
+
+    .. pii: The names of the operators who signed it.
     .. pii_types: username
     .. pii_retirement: retained
     """
@@ -342,6 +345,12 @@ class GateOverride(models.Model):
     withdrawn_at = models.DateTimeField(null=True)
     verdict = models.CharField(max_length=16, choices=_choices(Verdict))
     evidence = models.JSONField(default=dict)
+    # The codes of the open reasons, as the signer has named them.
+    causes = models.JSONField(default=list, db_default=[])
+    # The proposal of a first person: no step was taken. It stays set when the second person signs.
+    proposal = models.BooleanField(default=False, db_default=False)
+    seconded_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    used_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return f"override of the gate of {self.course_id}, to {self.step_to}"

@@ -23,7 +23,7 @@ from .comparison.score_styles import ScoreStyles
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
-from .cutover import gate, overrides
+from .cutover import gate, override_records
 from .delivery import learner_side
 from .delivery.totals import learner_totals
 from .ledger import aggregates, counts, known_differences, recount
@@ -251,7 +251,7 @@ class _CourseRun:
             noise=twins.twin_counts(numbers),
             confusion=aggregates.confusion(course_id),
             daily=aggregates.daily(numbers),
-            overrides=overrides.described(course_id, moment),
+            overrides=override_records.described(course_id),
             register=known_differences.described_of(course_id, moment),
             versions=record.versions,
             settings_digest=run_records.digest(record.settings),

@@ -30,6 +30,7 @@ from opaque_keys.edx.keys import CourseKey
 from .. import checks
 from ..core.data import Phase
 from ..core.errors import ShimError
+from ..cutover import overrides
 from ..cutover import steps as cutover_steps
 from ..models import CoursePhase, PhaseChange
 from ..reports import terminal_cutover
@@ -70,10 +71,17 @@ class PlanForm(CourseForm):
 
 
 class StepForm(PlanForm):
-    """The step to take: the planned one, with its reason and the phase that the plan started from."""
+    """
+    The step to take: the planned one, with its reason and the phase that the plan started from.
+
+    To pass a closed gate it also has the codes of what is open and the course's id, both typed by the person.
+    """
 
     expected = forms.ChoiceField(choices=_PHASES)
     reason = forms.CharField(max_length=1000)
+    override = forms.BooleanField(required=False)
+    causes = forms.CharField(max_length=500, required=False)
+    confirm = forms.CharField(max_length=255, required=False)
 
 
 View = Callable[..., HttpResponse]
@@ -147,6 +155,7 @@ class CoursePhaseAdmin(ReadOnlyAdmin):
                 return self._plan_page(request, form.cleaned_data["course"], form.cleaned_data["to"], status=400)
             return self._refuse(request, form)
         course_id, to = form.cleaned_data["course"], form.cleaned_data["to"]
+        passing = _passing(form.cleaned_data)
         name = request.user.get_username()
         try:
             self._check(to)
@@ -157,16 +166,20 @@ class CoursePhaseAdmin(ReadOnlyAdmin):
                 execute=True,
                 user=name,
                 login=name,
+                override=passing,
                 expected=Phase(form.cleaned_data["expected"]),
             ).content
         except ShimError as error:
             messages.error(request, f"Nothing was changed. {error}")
             return self._course_page(request, course_id, status=409)
+        if content["override"] is not None and not content["executed"]:
+            messages.warning(request, f"Proposed. {course_id} stays in {content['from']} until a second person signs.")
+            return _to_course(course_id)
         if not content["executed"]:
             messages.error(request, "The gate is closed by now. Nothing was changed.")
             return self._show_plan(request, content, status=409)
         messages.success(request, f"Done. {course_id} is in {to} now.")
-        return HttpResponseRedirect(f"{reverse('admin:migration_shim_course')}?{urlencode({'course': course_id})}")
+        return _to_course(course_id)
 
     def _may_view(self, request: HttpRequest) -> None:
         if not (self.has_view_permission(request) or request.user.has_perm(STEP)):
@@ -220,6 +233,17 @@ class CoursePhaseAdmin(ReadOnlyAdmin):
         headers = {"Content-Security-Policy": _policy(nonce)}
         context |= {"style_nonce": nonce} | shown
         return TemplateResponse(request, f"admin/migration_shim/{page}.html", context, status=status, headers=headers)
+
+
+def _passing(fields: dict[str, Any]) -> overrides.Request | None:
+    """Return the override that a form asks for; None where it asks for none."""
+    if not fields["override"]:
+        return None
+    return overrides.Request(causes=overrides.named(fields["causes"]), confirmed=fields["confirm"])
+
+
+def _to_course(course_id: str) -> HttpResponseRedirect:
+    return HttpResponseRedirect(f"{reverse('admin:migration_shim_course')}?{urlencode({'course': course_id})}")
 
 
 def _policy(nonce: str) -> str:

@@ -71,4 +71,7 @@ class KnownDifferenceAdmin(ReadOnlyAdmin):
 class GateOverrideAdmin(ReadOnlyAdmin):
     """The signed overrides of the gate."""
 
-    list_display = ("id", "course_id", "step_to", "signed_by", "created_at", "expires_at", "withdrawn_at", "verdict")
+    list_display = (
+        *("id", "course_id", "step_to", "causes", "signed_by", "seconded_by"),
+        *("created_at", "used_at", "expires_at", "withdrawn_at", "verdict"),
+    )

@@ -310,8 +310,14 @@ class ShimSettings:
     purge_after_seconds: rules.Count = 30 * 24 * 3600
     # .. setting_name: MIGRATION_SHIM["OVERRIDE_SECONDS"]
     # .. setting_default: 86400
-    # .. setting_description: How long a signed override of the gate lasts, and is printed on every report.
+    # .. setting_description: How long a proposed override of the gate waits for its second person. Without
+    #   OVERRIDE_NEEDS_SECOND there are no proposals: an override ends with the step that it was signed for.
     override_seconds: rules.Count = 24 * 3600
+    # .. setting_name: MIGRATION_SHIM["OVERRIDE_NEEDS_SECOND"]
+    # .. setting_default: False
+    # .. setting_description: Let an override of the gate take its step only when a second person has signed the same.
+    #   The first one's command is a proposal, and changes nothing.
+    override_needs_second: bool = False
     # .. setting_name: MIGRATION_SHIM["EVIDENCE_MAX_AGE_SECONDS"]
     # .. setting_default: 86400
     # .. setting_description: A reconcile, a preflight or a permit older than this is stale. Nothing stale opens

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 
+from . import overrides
 from .data import Authority, Phase
 
 Course = dict[str, Any]
@@ -195,10 +196,13 @@ def _copies(course: Course) -> Iterator[Finding]:
 
 def _overrides(course: Course) -> Iterator[Finding]:
     for item in course["overrides"]:
-        yield (
-            f"OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}",
-            [],
-        )
+        yield overrides.used(item), []
+
+
+def _override_proposals(course: Course) -> Iterator[Finding]:
+    for item in course["override_proposals"]:
+        step = f"xqueue_cutover --course {course['course']} --to {item['step_to']} --override"
+        yield overrides.proposed(item), [f"{step} --reason TEXT"]
 
 
 #: What is looked at, the worst first.
@@ -221,5 +225,6 @@ CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
     "copies_owed": _copies,
     "passed_through": _passed_through,
     "new_queue": _new_queues,
+    "override_proposed": _override_proposals,
     "override": _overrides,
 }

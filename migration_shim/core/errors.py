@@ -120,6 +120,15 @@ class WorkersFailed(ShimError):
     """The Celery workers could not do a range of ids."""
 
 
+class IllegalMove(ShimError):
+    """A submission cannot come from one move between the systems to another; ``before`` and ``to`` are their names."""
+
+    def __init__(self, before: str, to: str) -> None:
+        super().__init__(f"A submission whose move is {before} cannot become {to}. Nothing was written.")
+        self.before = before
+        self.to = to
+
+
 class IllegalStep(ShimError):
     """The phase machine does not allow this step."""
 

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
-from .data import DivergenceClass, Verdict
+from .data import DivergenceClass, Phase, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +88,17 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """A signed decision to go on without a PASS. It does not change the verdict; it is printed beside it."""
+    """
+    A signed decision by which the course took a step without a PASS. It changes no verdict; it is printed beside it.
+
+    ``owner`` names all who signed. ``causes`` are the codes that it passed; empty where a release before did not ask.
+    """
 
     owner: str
     reason: str
-    expires_at: datetime
+    step_to: Phase
+    used_at: datetime
+    causes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +108,8 @@ class Evidence:
 
     Ages are in seconds, None where there was no such run. ``fence_leaks``, ``double_authority``, ``lost``,
     ``undelivered``, ``wrong_side``, ``stuck`` and ``latency`` are None where they were not looked at. ``grave`` counts
-    the other classes that only a signed cure ends. ``overrides`` are those in force. ``taken_back`` says that the
-    course was stepped back from ``live`` or ``complete``.
+    the other classes that only a signed cure ends. ``overrides`` are those that the course's phase rests on.
+    ``taken_back`` says that the course was stepped back from ``live`` or ``complete``.
     """
 
     reconcile_age: float | None
@@ -163,8 +169,8 @@ class GateResult:
     """
     The verdict with every reason, what is still needed, and the figures behind the bound.
 
-    ``cause`` is the worst of the reasons in one word. ``ways_out`` names what a course can do that is too small for the
-    bound. ``notes`` holds whatever the verdict is.
+    ``cause`` is the worst of the reasons in one word, and ``reason_causes`` has the word of each reason, in order.
+    ``ways_out`` names what a course can do that is too small for the bound. ``notes`` holds whatever the verdict is.
     """
 
     verdict: Verdict
@@ -172,8 +178,14 @@ class GateResult:
     needed: tuple[str, ...]
     arithmetic: dict[str, float | int]
     cause: Cause
+    reason_causes: tuple[Cause, ...] = ()
     ways_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """What is open: the causes of all reasons, each once, the worst first."""
+        return tuple(cause for cause in Cause if cause in self.reason_causes)
 
 
 def thin_problems(evidence: Evidence, thresholds: Thresholds) -> list[CohortEvidence]:

@@ -41,6 +41,7 @@ def evaluate(evidence: Evidence, thresholds: Thresholds) -> GateResult:
         reasons=tuple(text for _, text in reasons),
         needed=_needed(evidence, thresholds, more),
         cause=_worst(reasons),
+        reason_causes=tuple(cause for cause, _ in reasons),
         ways_out=ways_out(evidence, thresholds, more),
         notes=notes(evidence, thresholds),
         arithmetic={

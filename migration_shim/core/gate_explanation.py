@@ -61,7 +61,9 @@ def notes(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
     if evidence.taken_back:
         found.append("the course was taken back; pairs of before do not show that its graders work")
     found += [
-        f"override by {one.owner} until {one.expires_at:%Y-%m-%d %H:%M}: {one.reason}" for one in evidence.overrides
+        f"override by {one.owner}, used on {one.used_at:%Y-%m-%d %H:%M} for the step to {one.step_to}"
+        f"{' past ' + ', '.join(one.causes) if one.causes else ''}: {one.reason}"
+        for one in evidence.overrides
     ]
     return tuple(found)
 

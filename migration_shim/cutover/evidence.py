@@ -15,12 +15,13 @@ from ..core import cohorts
 from ..core.buckets import Flag
 from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from ..core.evidence import CohortEvidence, Evidence, Latency, Override
+from ..core.overrides import signers
 from ..ledger import aggregates, counts, known_differences, recount
 from ..ledger.entries import owed_since
 from ..lms import state as lms_state
 from ..models import CoursePhase, LedgerEntry, PhaseChange, Run
 from ..runs import records as run_records
-from . import invariants, overrides
+from . import invariants, override_records
 
 #: Grave classes for which the evidence has a field of its own.
 _OWN_FIELD = {
@@ -81,8 +82,14 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         stuck=classes[DivergenceClass.STUCK] if reconciled else None,
         latency=_latency(course_id, authority, window, seen) if reconciled else None,
         overrides=tuple(
-            Override(owner=row.signed_by, reason=row.reason, expires_at=row.expires_at)
-            for row in overrides.in_force(course_id, moment)
+            Override(
+                owner=signers(row.signed_by, row.seconded_by),
+                reason=row.reason,
+                step_to=Phase(row.step_to),
+                used_at=override_records.used_at(row) or row.created_at,
+                causes=tuple(row.causes),
+            )
+            for row in override_records.standing(course_id)
         ),
         grave=tuple((klass, grave[klass]) for klass in sorted(GRAVE - _OWN_FIELD)),
         taken_back=window.taken_back_on is not None,

@@ -17,7 +17,7 @@ from ..core.gate_explanation import explain
 from ..ledger import known_differences, permits
 from ..models import CoursePhase, Run
 from ..runs import records as run_records
-from . import overrides
+from . import override_records
 from .evidence import gather
 
 SCHEMA = "migration_shim.xqueue_gate/1"
@@ -119,11 +119,12 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
         "next_step": step.value if step else None,
         "verdict": result.verdict.value,
         "cause": _cause(phase, result),
+        "causes": [cause.value for cause in result.causes],
         "reasons": list(result.reasons),
         "needed": list(result.needed),
         "ways_out": list(result.ways_out),
         "notes": list(result.notes),
-        "overrides": overrides.described(course_id, moment),
+        "overrides": override_records.described(course_id),
         "register": known_differences.described_of(course_id, moment),
         "evidence": {
             "reconcile_age_seconds": evidence.reconcile_age,

@@ -1,22 +1,91 @@
-"""Overrides: signed permissions to pass a closed gate. The verdict stays as it is; documents show both."""
+"""Overrides: a person's signed wish to let a course take one step past a closed gate. The verdict stays as it is."""
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db import transaction
 from django.utils.timezone import now
 
-from ..core.data import Phase
+from ..conf import load
+from ..core import overrides as in_words
+from ..core.data import Phase, Verdict
 from ..core.errors import IllegalStep, ShimError
-from ..core.evidence import GateResult
 from ..db import text_columns
-from ..models import GateOverride
+from ..models import GateOverride, PhaseChange
 from ..runs import records as run_records
-from . import invariants
+from . import invariants, override_records
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    What a person asks to pass.
+
+    Args:
+        causes: the codes of all that is open, as the person has named them. None: not named yet, enough for a plan.
+        confirmed: the course's id as the person has typed it once more. A plan does without.
+    """
+
+    causes: frozenset[str] | None = None
+    confirmed: str = ""
+
+
+def named(text: str) -> frozenset[str]:
+    """Return the codes in what a person typed: separated by commas or blanks, in any case."""
+    return frozenset(code for code in re.split(r"[,\s]+", text.strip().lower()) if code)
+
+
+def check(course_id: str, request: Request, found: Collection[str], *, signer: Any, signing: bool) -> None:
+    """
+    Refuse an override that does not name exactly what is open; and one that is to be signed without person or id.
+
+    Args:
+        course_id: the course.
+        request: what the person asks for.
+        found: the codes of all that is open.
+        signer: the person's user; None where none is named.
+        signing: the step is to be taken, or the override to be proposed; a plan is not signed.
+
+    Raises:
+        IllegalStep: with what is open, or what to do.
+    """
+    if signing and signer is None:
+        raise IllegalStep(
+            "An override needs a person: name an active user with --user LOGIN. The operating system's name is not "
+            "enough, in a container everybody is root."
+        )
+    if signing and not signer.is_active:
+        raise IllegalStep(f"The account {signer.get_username()!r} is not active: it cannot sign an override.")
+    if request.causes is None and not signing:
+        return
+    said, everything = request.causes or frozenset(), ",".join(found)
+    if not found:
+        raise IllegalStep(f"There is nothing to pass for {course_id}: repeat the command without --override.")
+    if missing := [code for code in found if code not in said]:
+        raise IllegalStep(
+            f"An override names all that it passes, and these were not named: {', '.join(missing)}. Open for "
+            f"{course_id}: --override-reasons {everything}"
+        )
+    if extra := sorted(said.difference(found)):
+        raise IllegalStep(
+            f"Not open for {course_id}, so that nobody can answer for it: {', '.join(extra)}. Open are: "
+            f"--override-reasons {everything}"
+        )
+    if signing and request.confirmed.strip() != course_id:
+        raise IllegalStep(
+            "An override is confirmed by the course's id, typed once more: on a terminal when the command asks for it, "
+            f"otherwise with --confirm {course_id}. "
+            + ("Another id was given." if request.confirmed.strip() else "None was given.")
+        )
 
 
 def sign(
@@ -24,36 +93,91 @@ def sign(
     step_to: Phase,
     *,
     reason: str,
-    signed_by: str,
-    seconds: int,
-    result: GateResult,
+    signer: Any,
+    by: str,
+    verdict: Verdict,
+    causes: Collection[str],
+    reasons: Collection[str],
+    bound: Collection[str],
 ) -> GateOverride:
     """
-    Put an override on record, with the gate's verdict and reasons at the time.
+    Put an override on record with what it passes: used up by the step that follows, or as a proposal.
+
+    It is a proposal where ``OVERRIDE_NEEDS_SECOND`` is on and no other person has proposed the same. Then ``used_at``
+    is None and no step may be taken. The caller holds the course's lock, has asked ``check`` and ``refuse_unpassable``
+    under it, and takes the step in the same transaction.
 
     Args:
         course_id: the course.
-        step_to: the phase that the override lets the course step to.
+        step_to: the phase of the step.
         reason: why, cut to the column.
-        signed_by: the signer's name.
-        seconds: how long the override is in force.
-        result: the gate's verdict.
+        signer: the person's user.
+        by: the operating system's name of who runs the command.
+        verdict: the gate's verdict.
+        causes: the codes of what is open.
+        reasons: the same in words.
+        bound: the words that have to be the same when the second person signs, but for figures.
 
     Raises:
-        IllegalStep: see ``refuse_unpassable``.
+        IllegalStep: this person has proposed it already.
     """
-    refuse_unpassable(course_id)
-    moment = now()
-    return GateOverride.objects.create(
-        course_id=course_id,
-        step_to=step_to,
-        reason=text_columns.fitted(GateOverride, "reason", reason),
-        signed_by=text_columns.fitted(GateOverride, "signed_by", signed_by)[:150],
-        created_at=moment,
-        expires_at=moment + timedelta(seconds=seconds),
-        verdict=result.verdict,
-        evidence={"reasons": list(result.reasons), "digest": run_records.digest({"reasons": result.reasons})},
-    )
+    moment, settings = now(), load()
+    name = text_columns.fitted(GateOverride, "signed_by", signer.get_username())[:150]
+    newest = PhaseChange.objects.filter(course_id=course_id).order_by("-pk").values_list("pk", flat=True).first() or 0
+    without_figures = sorted({re.sub(r"[\d.]+", "", one) for one in bound})
+    basis = run_records.digest({"to": step_to, "log": newest, "causes": sorted(causes), "reasons": without_figures})
+    evidence = {"reasons": list(reasons), "digest": run_records.digest({"reasons": list(reasons)}), "by": by}
+    waiting = override_records.proposals(course_id, moment)
+    same = next((row for row in waiting if row.evidence.get("basis") == basis), None)
+    if same is not None and settings.override_needs_second:
+        if same.signed_by.casefold() == name.casefold():
+            raise IllegalStep(
+                f"{name} has proposed this override already. A second person has to repeat it before "
+                f"{same.expires_at.isoformat(timespec='minutes')}."
+            )
+        same.seconded_by, same.used_at, same.expires_at = name, moment, moment
+        same.evidence = {**same.evidence, "second": {**evidence, "reason": reason}}
+        same.save(update_fields=["seconded_by", "used_at", "expires_at", "evidence"])
+        signed = same
+    else:
+        # A proposal for other reasons, or of before the setting was changed, is nobody's to sign any more.
+        waiting.update(withdrawn_at=moment)
+        proposal = settings.override_needs_second
+        signed = GateOverride.objects.create(
+            course_id=course_id,
+            step_to=step_to,
+            reason=text_columns.fitted(GateOverride, "reason", reason),
+            signed_by=name,
+            created_at=moment,
+            # It ends with its step. A process of the release before takes it for expired, which it is.
+            expires_at=moment + timedelta(seconds=settings.override_seconds) if proposal else moment,
+            used_at=None if proposal else moment,
+            proposal=proposal,
+            verdict=verdict,
+            causes=list(causes),
+            evidence={**evidence, "basis": basis, "log_id": newest},
+        )
+    _say(signed)
+    return signed
+
+
+def proof(signed: GateOverride) -> dict[str, Any]:
+    """Return what the record of a step says of the override that it was taken with."""
+    return {
+        "id": signed.pk,
+        "causes": list(signed.causes),
+        "signed_by": signed.signed_by,
+        "seconded_by": signed.seconded_by,
+    }
+
+
+def _say(signed: GateOverride) -> None:
+    """Log an override as soon as it is committed: the codes and the signers, and nothing of what was compared."""
+    what = "migration_shim: OVERRIDE %s: course %s to %s past a gate that says %s (%s), signed by %s"
+    state = "proposed, a second person is to sign" if signed.used_at is None else "used"
+    passed = (signed.course_id, signed.step_to, signed.verdict, ", ".join(signed.causes))
+    signers = in_words.signers(signed.signed_by, signed.seconded_by)
+    transaction.on_commit(lambda: log.warning(what, state, *passed, signers))
 
 
 def refuse_unpassable(course_id: str) -> None:
@@ -109,36 +233,3 @@ def lms_user(login: str | None) -> Any:
     if found is None:
         raise ShimError(f"There is no LMS user {login!r} to sign with.")
     return found
-
-
-def in_force(course_id: str, moment: datetime) -> QuerySet[GateOverride]:
-    """Return the overrides of a course that have neither expired nor been withdrawn, the oldest first."""
-    return _in_force(moment).filter(course_id=course_id)
-
-
-def described(course_id: str, moment: datetime) -> list[dict[str, Any]]:
-    """Return the overrides in force of a course as plain data, for documents and reports."""
-    return described_by_course([course_id], moment)[course_id]
-
-
-def described_by_course(course_ids: Collection[str], moment: datetime) -> dict[str, list[dict[str, Any]]]:
-    """Return the overrides in force as plain data, by course, in one statement; an empty list for a course without."""
-    found: dict[str, list[dict[str, Any]]] = {course_id: [] for course_id in course_ids}
-    for row in _in_force(moment).filter(course_id__in=course_ids):
-        found[row.course_id].append(
-            {
-                "id": row.pk,
-                "step_to": row.step_to,
-                "reason": row.reason,
-                "signed_by": row.signed_by,
-                "signed_at": row.created_at.isoformat(),
-                "expires_at": row.expires_at.isoformat(),
-                "verdict": row.verdict,
-                "reasons": row.evidence.get("reasons", []),
-            }
-        )
-    return found
-
-
-def _in_force(moment: datetime) -> QuerySet[GateOverride]:
-    return GateOverride.objects.filter(expires_at__gt=moment, withdrawn_at=None).order_by("pk")

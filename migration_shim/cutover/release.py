@@ -18,17 +18,17 @@ from django.utils.timezone import now
 from .. import toggles
 from ..conf import load
 from ..core import row_checks
-from ..core.data import Authority, Document, ExitCode, Phase
+from ..core.data import Authority, Document, ExitCode, Phase, Verdict
 from ..core.errors import IllegalStep, Malformed, ShimError
 from ..core.findings import NOTE
 from ..core.wire import parse_envelope
 from ..ledger.entries import legacy_body
 from ..lms import capa
 from ..lms import flags as lms_flags
-from ..models import CoursePhase, LedgerEntry, PhaseChange
+from ..models import CoursePhase, GateOverride, LedgerEntry, PhaseChange
 from ..runs import records as run_records
 from ..target import installed, writer
-from . import overrides
+from . import override_records, overrides
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
 FLAG = lms_flags.SUBMISSION_FLAG
@@ -61,7 +61,13 @@ def turn_off_platform_flag(course_id: str, *, user: Any, note: str) -> bool:
 
 
 def run(
-    course_id: str, *, reason: str, execute: bool, user: str, login: str | None, override: bool = False
+    course_id: str,
+    *,
+    reason: str,
+    execute: bool,
+    user: str,
+    login: str | None,
+    override: overrides.Request | None = None,
 ) -> Document:
     """
     Plan the release of a course, or carry it out.
@@ -72,13 +78,15 @@ def run(
         execute: turn the flag on and put the release on record; without it only plan.
         user: the operating system's name of the operator, for the record.
         login: the LMS user whom the flag override names as its author, if any.
-        override: accept the findings that an operator may accept.
+        override: accept the findings that an operator may accept; it names their codes.
 
     Returns:
-        The plan, with ``executed``. Exit code 2 where findings stand against it, 2|8 where evidence is missing.
+        The plan, with ``executed``. Exit code 2 where findings stand against it, 2|8 where evidence is missing; 4 where
+        the override waits for a second person.
 
     Raises:
-        IllegalStep: the course is not in ``complete``, or released already.
+        IllegalStep: the course is not in ``complete``, or released already, or the override is refused
+            (``overrides.check``).
         ShimError: this is no LMS, or there is no such user.
     """
     if not toggles.in_platform():
@@ -86,15 +94,22 @@ def run(
             f"{FLAG} is a flag of the platform's waffle_utils, which is not installed here: run this in an LMS."
         )
     signer = overrides.lms_user(login)
-    content = _plan(course_id, reason, override)
+    content = _plan(course_id, reason, override, signer, False)
     executed = False
     if execute and content["permitted"]:
         with transaction.atomic():
             record = CoursePhase.objects.select_for_update().get(course_id=course_id)
             toggles.new_work_cycle()
-            content = _plan(course_id, reason, override)
+            content = _plan(course_id, reason, override, signer, True)
+            signed = _sign(content, reason, signer, user) if content["permitted"] and content["accepted"] else None
+            if signed is not None and signed.used_at is None:
+                content["override"] = override_records.one(signed)
+                return Document(content={**content, "executed": False}, exit_code=ExitCode.LEFT_BEHIND)
             if content["permitted"]:
                 proof = {"platform_flag": "on", "digest": run_records.digest(content), "accepted": content["accepted"]}
+                if signed is not None:
+                    content["override"] = override_records.one(signed)
+                    proof["override"] = overrides.proof(signed)
                 proof |= {"login": login or "", "settings": run_records.settings_of(load())}
                 PhaseChange.objects.append(record, Phase.COMPLETE, by=user, reason=reason, evidence=proof)
                 record.released_at = now()
@@ -109,7 +124,25 @@ def _exit_code(content: dict[str, Any]) -> ExitCode:
     return ExitCode.DIFFERENCES if content["findings"] else ExitCode.DIFFERENCES | ExitCode.STALE
 
 
-def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
+def _sign(content: dict[str, Any], reason: str, signer: Any, user: str) -> GateOverride:
+    """Put on record who answers for the accepted findings; see ``overrides.sign``."""
+    accepted = [item for item in content["findings"] if item["code"] in content["accepted"]]
+    return overrides.sign(
+        content["course"],
+        Phase.COMPLETE,
+        reason=reason,
+        signer=signer,
+        by=user,
+        verdict=Verdict.FAIL,
+        causes=content["accepted"],
+        reasons=[f"{item['code']}: {item['rows']} rows of {item['queue']} {item['problem']}" for item in accepted],
+        bound=content["accepted"],
+    )
+
+
+def _plan(
+    course_id: str, reason: str, override: overrides.Request | None, signer: Any, signing: bool
+) -> dict[str, Any]:
     decision = toggles.phase_of(course_id)
     if decision.phase is not Phase.COMPLETE or decision.drift:
         drift = f", and its flags ask for {decision.asked}" if decision.drift else ""
@@ -127,8 +160,11 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
         missing += _stale(moment, preflight.document.get("versions"))
     missing += capa.uncallable(needs_queue_key=installed.needs_queue_key())
     findings += _of_ledger(course_id)
-    accepted = sorted({item["code"] for item in findings if item["code"] in _ACCEPTABLE}) if override else []
+    acceptable = sorted({item["code"] for item in findings if item["code"] in _ACCEPTABLE})
+    accepted = acceptable if override is not None else []
     left = [item for item in findings if item["code"] not in accepted]
+    if override is not None and not (missing or left):
+        overrides.check(course_id, override, acceptable, signer=signer, signing=signing)
     return {
         "schema": SCHEMA,
         "course": course_id,
@@ -140,6 +176,7 @@ def _plan(course_id: str, reason: str, override: bool) -> dict[str, Any]:
         "findings": findings,
         "acceptable": sorted(_ACCEPTABLE),
         "accepted": accepted,
+        "override": None,
         "flag": FLAG,
         "flag_before": on,
         "way_back": f"xqueue_cutover --course {course_id} --to live --reason TEXT --execute",

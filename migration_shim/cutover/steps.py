@@ -13,13 +13,14 @@ from ..conf import load, usable
 from ..core.data import Authority, Document, ExitCode, Phase, Verdict
 from ..core.documents.cutover_removal import CutoverRemovalDocument
 from ..core.errors import IllegalStep
+from ..core.evidence import Cause, GateResult
 from ..core.phases import allowed_steps, flags_of, needs_permit
 from ..ledger import recount, stamp
 from ..lms import flags as lms_flags
-from ..models import CoursePhase
+from ..models import CoursePhase, GateOverride
 from ..runs import records as run_records
 from ..target import removal
-from . import gate, impact, overrides, release
+from . import gate, impact, override_records, overrides, release
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
@@ -66,7 +67,7 @@ def run(
     execute: bool,
     user: str,
     login: str | None,
-    override: bool = False,
+    override: overrides.Request | None = None,
     expected: Phase | None = None,
 ) -> Document:
     """
@@ -78,17 +79,17 @@ def run(
         reason: why, for the record.
         execute: flip the flags and put the step on record; without it only plan.
         user: the operating system's name of the operator, for the record.
-        login: the LMS user whom the flag overrides name as their author, if any.
-        override: pass a closed gate; the override is signed by the operator with the reason.
+        login: the LMS user whom the flag overrides name as their author, if any; the person who signs an override.
+        override: pass a closed gate for this step. A step that asks no gate does without, whatever is given here.
         expected: the phase that the operator planned from; from any other the step is not taken.
 
     Returns:
         The plan, with ``executed``. An exit code other than 0 says that the step is not permitted: the gate's code, or
-        2 for another reason.
+        2 for another reason. 4: the override waits for a second person, and the step was not taken.
 
     Raises:
-        IllegalStep: the phases do not allow the step, an override cannot pass the gate (``refuse_unpassable``), or the
-            course is not in the expected phase.
+        IllegalStep: the phases do not allow the step, no override can pass the gate (``refuse_unpassable``), this one
+            does not (``overrides.check``), or the course is not in the expected phase.
         ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
@@ -98,34 +99,31 @@ def run(
     in_flight_now = impact.in_flight(course_id)
     complaint = _unknown_lms_complaint(course_id) if to.authority is Authority.TARGET else ""
     if not execute:
-        content, exit_code = _plan(course_id, to, reason, override, in_flight_now, complaint)
+        content, exit_code, _ = _plan(course_id, to, reason, override, signer, False, in_flight_now, complaint)
         return Document(content={**content, "executed": False}, exit_code=exit_code)
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: the second of two operators waits here, and then reads what the first did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
-        content, exit_code = _plan(course_id, to, reason, override, in_flight_now, complaint)
+        content, exit_code, result = _plan(course_id, to, reason, override, signer, True, in_flight_now, complaint)
         if expected is not None and content["from"] != expected:
             raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
         if exit_code:
             return Document(content={**content, "executed": False}, exit_code=exit_code)
-        if content["overridden"]:
-            result, _ = gate.evaluate_course(course_id)
-            overrides.sign(
-                course_id,
-                to,
-                reason=reason,
-                signed_by=login or user,
-                seconds=load().override_seconds,
-                result=result,
-            )
+        signed = None
+        if content["overridden"] and result is not None:
+            signed = _sign(course_id, to, reason, signer, user, result)
+            content["override"] = override_records.one(signed)
+            if signed.used_at is None:
+                return Document(content={**content, "executed": False}, exit_code=ExitCode.LEFT_BEHIND)
         turned_off = release.turn_off_platform_flag(course_id, user=signer, note=reason)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
         proof = {
             "digest": run_records.digest(content),
             "verdict": content["verdict"],
             "overridden": content["overridden"],
+            **({"override": overrides.proof(signed)} if signed is not None else {}),
             "login": login or "",
             # A step to legacy must work with unusable settings.
             "settings": run_records.settings_of(usable()[0] if to is Phase.LEGACY else load()),
@@ -170,8 +168,15 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
 
 
 def _plan(
-    course_id: str, to: Phase, reason: str, override: bool, in_flight_now: impact.InFlight, complaint: str
-) -> tuple[dict[str, Any], ExitCode]:
+    course_id: str,
+    to: Phase,
+    reason: str,
+    override: overrides.Request | None,
+    signer: Any,
+    signing: bool,
+    in_flight_now: impact.InFlight,
+    complaint: str,
+) -> tuple[dict[str, Any], ExitCode, GateResult | None]:
     decision = toggles.phase_of(course_id)
     past_the_shim = lms_flags.submission_flag_on(course_id)
     if past_the_shim and to not in (Phase.LEGACY, Phase.LIVE):
@@ -182,14 +187,16 @@ def _plan(
         steps = ", ".join(allowed_steps(decision.phase))
         raise IllegalStep(f"From {decision.phase} a course can go to {steps}, not to {to}.")
     gated = needs_permit(decision.phase, to)
-    verdict, reasons, needed, exit_code = None, [], [], ExitCode.OK
+    result, verdict, reasons, needed, exit_code = None, None, [], [], ExitCode.OK
     if gated:
         result, _ = gate.evaluate_course(course_id)
         verdict, reasons, needed = result.verdict, list(result.reasons), list(result.needed)
         exit_code = gate.exit_code(result.verdict)
-    overridden = override and verdict not in (None, Verdict.PASS)
-    if overridden:
-        overrides.refuse_unpassable(course_id)
+    overridden = override is not None and verdict not in (None, Verdict.PASS)
+    if override is not None and result is not None:
+        if overridden:
+            overrides.refuse_unpassable(course_id)
+        overrides.check(course_id, override, result.causes, signer=signer, signing=signing)
         exit_code = ExitCode.OK
     if to is Phase.SHADOW and decision.phase is Phase.LEGACY and removal.has_unknown_shadow(course_id):
         reasons.append(_UNKNOWN.format(course=course_id))
@@ -213,7 +220,9 @@ def _plan(
         "gated": gated,
         "permitted": not exit_code,
         "overridden": overridden,
+        "override": None,
         "verdict": verdict.value if verdict else None,
+        "causes": [cause.value for cause in result.causes] if result else [],
         "reasons": reasons,
         "needed": needed,
         "flags_before": dict(zip(toggles.FLAGS, before, strict=True)),
@@ -227,7 +236,24 @@ def _plan(
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
         "next": [command.format(course=course_id) for command in _NEXT[to]],
     }
-    return content, exit_code
+    return content, exit_code, result
+
+
+def _sign(course_id: str, to: Phase, reason: str, signer: Any, user: str, result: GateResult) -> GateOverride:
+    """Put on record who answers for all that the gate says is open; see ``overrides.sign``."""
+    reasons = zip(result.reason_causes, result.reasons, strict=True)
+    return overrides.sign(
+        course_id,
+        to,
+        reason=reason,
+        signer=signer,
+        by=user,
+        verdict=result.verdict,
+        causes=result.causes,
+        reasons=result.reasons,
+        # What is missing changes by itself, and becomes less.
+        bound=[text for cause, text in reasons if cause is not Cause.NEEDS_PAIRS],
+    )
 
 
 def _unknown_lms_complaint(course_id: str) -> str:

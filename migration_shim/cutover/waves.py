@@ -45,7 +45,6 @@ def run(
     execute: bool,
     user: str,
     login: str | None,
-    override: bool = False,
     limit: int = 1,
 ) -> Document:
     """
@@ -53,7 +52,8 @@ def run(
 
     Args:
         courses: the courses in the order in which they are to be moved, the canary first; duplicates count once.
-        to, reason, execute, user, login, override: as for one course, see ``cutover.steps.run``.
+        to, reason, execute, user, login: as for one course, see ``cutover.steps.run``. No override goes with a wave: a
+            person signs for one course.
         limit: how many courses may be in flight. Neither limit nor canary applies to a wave back to legacy.
 
     Returns:
@@ -65,7 +65,7 @@ def run(
         ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
-    wave = _Wave(list(dict.fromkeys(courses)), to, reason, user, login, override, limit)
+    wave = _Wave(list(dict.fromkeys(courses)), to, reason, user, login, limit)
     if not execute:
         return wave.run(None)
     with run_records.running("wave") as record:
@@ -77,11 +77,9 @@ def run(
 class _Wave:
     """One call of a wave, with what it has found so far."""
 
-    def __init__(
-        self, courses: list[str], to: Phase, reason: str, user: str, login: str | None, override: bool, limit: int
-    ) -> None:
+    def __init__(self, courses: list[str], to: Phase, reason: str, user: str, login: str | None, limit: int) -> None:
         self.courses, self.to, self.reason, self.user, self.login = courses, to, reason, user, login
-        self.override, self.limit = override, len(courses) if to is Phase.LEGACY else limit
+        self.limit = len(courses) if to is Phase.LEGACY else limit
         self.found: dict[str, dict[str, Any]] = {}
         self.stopped: str | None = None
         self.exit_code = ExitCode.OK
@@ -125,7 +123,6 @@ class _Wave:
                 execute=record is not None,
                 user=self.user,
                 login=self.login,
-                override=self.override,
             )
         except IllegalStep as error:
             self._refuse(course_id, phase, [str(error)], [], ExitCode.ERROR)

@@ -13,7 +13,7 @@ from ..core import json_text
 from ..core.data import LegacyRow
 from ..core.errors import Malformed
 from ..core.wire import parse_body
-from ..cutover import gate, overrides
+from ..cutover import gate, override_records
 from ..ledger import known_differences
 from ..legacy import rows as legacy_rows
 from ..models import KnownDifference
@@ -47,7 +47,7 @@ def gather(
         made_at=moment.isoformat(),
         gates={course: gate.document(course, *gate.evaluate_course(course)) for course in courses},
         runs={course: _run(course) for course in courses},
-        overrides=[{"course": course} | item for course in courses for item in overrides.described(course, moment)],
+        overrides=[{"course": course} | item for course in courses for item in override_records.described(course)],
         known_differences=[known_differences.described(item, moment, hits[item.pk]) for item in register],
         divergences=divergences,
         content=_content if include_content else None,

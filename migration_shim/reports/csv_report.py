@@ -11,6 +11,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..core import overrides
 from .escape import csv_cell
 from .report import (
     DIVERGENCE,
@@ -52,7 +53,7 @@ def _rows(report: Report) -> Iterable[dict[str, Any]]:
     for course in whole["courses"]:
         yield from ({"course": course["course"]} | row for row in _course(report, course))
     for item in report.overrides:
-        what = f"signed by {item['signed_by']} until {item['expires_at']}: {item['reason']}"
+        what = overrides.used(item)
         yield {"row": "override", "class": item["step_to"], "course": item["course"], "what": what}
     for item in report.known_differences:
         what = f"{item['state']}, {item['owner']} until {item['expires_at']}: {item['reason']}"

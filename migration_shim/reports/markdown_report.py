@@ -17,6 +17,7 @@ from .report import (
     Report,
     Sample,
     counts,
+    in_words,
     next_command,
     provenance,
     quantiles,
@@ -43,8 +44,8 @@ def render(report: Report) -> Iterator[str]:
     found = samples(report, EACH)
     for course in content["courses"]:
         yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
-    yield "\n## Overrides of the gate in force\n\n"
-    yield from _table(OVERRIDE, [[item[key] for key in OVERRIDE] for item in report.overrides])
+    yield "\n## Overrides of the gate that a course's phase rests on\n\n"
+    yield from _table(OVERRIDE, [[_plain(item[key]) for key in OVERRIDE] for item in report.overrides])
     yield "\n## Register of known differences\n\n"
     yield from _table(KNOWN, [[item[key] for key in KNOWN] for item in report.known_differences])
 
@@ -104,6 +105,10 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]] | None) -> Iterato
     names = [name.replace("_", " ") for name in head]
     body = ["| " + " | ".join(_cell(value) for value in row) + " |\n" for row in rows]
     yield "".join([f"| {' | '.join(names)} |\n", f"|{' --- |' * len(names)}\n", *body]) if body else "None.\n"
+
+
+def _plain(value: Any) -> Any:
+    return in_words(value) if isinstance(value, list) else value
 
 
 def _cell(value: Any) -> str:

@@ -360,7 +360,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         name="overrides",
-        help="Signed overrides of the gate that are in force.",
+        help="Signed overrides of the gate that the phase of the course rests on.",
         labels=("course",),
         samples=_courses(lambda course: len(course["overrides"])),
     ),

@@ -31,7 +31,10 @@ LEARNER_CONTENT = ("answer", "legacy_message", "target_message")
 STATUSES = ("equal", "known", "diverged", "waiting", "overdue")
 PROOFS = ("fence_leaks", "double_authority", "echoed")
 QUANTILES = {"median": "median", "p90": "90 % within", "p95": "95 % within", "p99": "99 % within"}
-OVERRIDE = ("id", "course", "step_to", "verdict", "reason", "signed_by", "signed_at", "expires_at")
+OVERRIDE = (
+    *("id", "course", "step_to", "verdict", "causes", "reason"),
+    *("signed_by", "seconded_by", "signed_at", "used_at", "expires_at"),
+)
 KNOWN = ("id", "class", "course", "queue", "problem", "reason", "owner", "expires_at", "state", "covers")
 
 
@@ -45,7 +48,7 @@ class Report:
         made_at: when the report was made, as ISO 8601.
         gates: course -> the gate's document as of ``made_at``.
         runs: course -> what the run's record says: ``run``, ``versions``, ``settings_digest``, ``sample_percent``.
-        overrides: the overrides of the gate in force (keys of ``OVERRIDE``).
+        overrides: the overrides of the gate that a course's phase rests on (keys of ``OVERRIDE``).
         known_differences: the register, expired entries included (keys of ``KNOWN``).
         divergences: opens a new pass over all divergences (keys of ``DIVERGENCE``).
         content: returns learners' answers and graders' messages for a batch of divergences (keys of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core import overrides
 from . import terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
 from .escape import columns, printable
 
@@ -62,9 +63,7 @@ def _gate(content: Content) -> list[str]:
     lines += [f"  needed: {item}" for item in content["needed"]]
     lines += [f"  way out: {item}" for item in content["ways_out"]]
     for item in content["overrides"]:
-        lines.append(
-            f"  OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}"
-        )
+        lines.append(f"  {overrides.used(item)}")
     lines += [f"  note: {note}" for note in content["notes"] if not note.startswith("override by ")]
     for item in content["register"]:
         if item["state"] == "in force":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..core import overrides
+
 Content = dict[str, Any]
 _HOLDS = {"real": "", "shadow": " (shadows)", "reverse": " (reverse shadows)"}
 _SEAM = {"legacy": "XQueue", "target": "the watcher seam"}
@@ -15,14 +17,20 @@ def cutover(content: Content) -> list[str]:
     step = f"{content['course']}: {content['from']} -> {content['to']}"
     if not content["permitted"]:
         lines = [f"NOT PERMITTED. {step}", f"  gate: {content['verdict']}"]
+        if content["causes"]:
+            lines.append(f"  open: {', '.join(content['causes'])}")
         lines += [f"  because {reason}" for reason in content["reasons"]]
         lines += [f"  needed: {item}" for item in content["needed"]]
         lines += [f"  Nothing was changed: the course stays in {content['from']}."]
         return [*lines, f"Next: xqueue_gate --course {content['course']} --explain"]
+    if _is_proposed(content):
+        return _proposed(f"PROPOSED. {step}", content)
     lines = [f"Done. {step}" if content["executed"] else f"Plan. {step}"]
     if content["overridden"]:
         lines.append(f"  OVERRIDE of a gate that says {content['verdict']}, because: {content['reason']}")
+        lines.append(f"  passed: {', '.join(content['causes'])}")
         lines += [f"  the gate: {reason}" for reason in content["reasons"]]
+        lines += _signed(content)
     elif content["gated"]:
         lines.append(f"  gate: {content['verdict']}")
     for flag, after in content["flags_after"].items():
@@ -38,8 +46,39 @@ def cutover(content: Content) -> list[str]:
     if content["way_back"]:
         lines.append(f"  way back: {content['way_back']}")
     if not content["executed"]:
-        return [*lines, "Next: the same command with --execute"]
+        return [*lines, _next_with(content, content["causes"] if content["overridden"] else [])]
     return lines + [f"Next: {command}" for command in content["next"]]
+
+
+def _is_proposed(content: Content) -> bool:
+    """Return whether the call has put an override on record that waits for a second person."""
+    return content["override"] is not None and not content["executed"]
+
+
+def _proposed(head: str, content: Content) -> list[str]:
+    item = content["override"]
+    return [
+        head,
+        f"  {overrides.proposed(item)}",
+        *(f"  the gate: {reason}" for reason in content["reasons"] or item["reasons"]),
+        "  Nothing was changed.",
+        f"Next: another person: the same command, --user LOGIN of their own, before {item['expires_at']}",
+    ]
+
+
+def _signed(content: Content) -> list[str]:
+    item = content["override"]
+    return [f"  signed by {overrides.signers(item['signed_by'], item['seconded_by'])}"] if item else []
+
+
+def _next_with(content: Content, causes: list[str]) -> str:
+    """Return the line that says how to go on from a plan; an override asks for more than ``--execute``."""
+    if not causes:
+        return "Next: the same command with --execute"
+    return (
+        f"Next: the same command with --override-reasons {','.join(causes)} --user LOGIN --execute; without a terminal "
+        f"also --confirm {content['course']}"
+    )
 
 
 def in_flight(counts: dict[str, int] | None) -> str:
@@ -116,6 +155,8 @@ def adoption(content: Content) -> list[str]:
 
 def release(content: Content) -> list[str]:
     """Return the lines of a course's release to the platform's own path."""
+    if _is_proposed(content):
+        return _proposed(f"PROPOSED. Release of {content['course']}", content)
     if content["executed"]:
         head = f"Done. {content['course']} is released: the platform sends its submissions itself."
     elif content["permitted"]:
@@ -130,7 +171,8 @@ def release(content: Content) -> list[str]:
         )
     if content["permitted"]:
         lines += [f"  {content['flag']}: {_on(content['flag_before'])} -> on", f"  way back: {content['way_back']}"]
-        return lines if content["executed"] else [*lines, "Next: the same command with --execute"]
+        lines += _signed(content)
+        return lines if content["executed"] else [*lines, _next_with(content, content["accepted"])]
     if any("preflight" in reason for reason in content["reasons"]):
         return [*lines, f"Next: xqueue_preflight --course {content['course']}"]
     if content["reasons"]:
@@ -155,6 +197,7 @@ def audit(content: Content) -> list[str]:
             lines.append(
                 f"  {place:>4}  {entry['at']}  {entry['from']} -> {entry['to']}  {entry['by']}: {entry['reason']}"
             )
+            lines += _override_of(entry["evidence"])
         lines += [f"  BROKEN: {what}" for what in course["broken"]]
         if course["head"]:
             lines.append(f"  head: place {course['length']}, {course['head']}")
@@ -164,6 +207,14 @@ def audit(content: Content) -> list[str]:
         noted = ", and holds all that was noted earlier" if content["compared_with_noted"] else ""
         verdict = f"The log is whole{noted}."
     return [*lines, verdict, f"Digest of all heads: {content['digest']}. Keep the JSON of this outside the database."]
+
+
+def _override_of(evidence: Content) -> list[str]:
+    """Return the line that marks a step that was taken with an override; no line for any other."""
+    if (item := evidence.get("override")) is not None:
+        who = overrides.signers(item["signed_by"], item["seconded_by"])
+        return [f"        OVERRIDE of {', '.join(item['causes'])}, signed by {who}"]
+    return ["        OVERRIDE"] if evidence.get("overridden") else []
 
 
 def _on(value: bool) -> str:

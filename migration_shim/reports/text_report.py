@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from ..core import overrides
 from .escape import columns, printable
 from .report import (
     ABSENT,
@@ -52,9 +53,9 @@ def reconcile_lines(content: Content) -> list[str]:
 
 
 def _exceptions(course: Content) -> Iterator[str]:
-    """Yield the overrides and known differences in force."""
+    """Yield the overrides that the course's phase rests on, and the known differences in force."""
     for item in course.get("overrides", ()):
-        yield f"  OVERRIDE to {item['step_to']} by {item['signed_by']} until {item['expires_at']}: {item['reason']}"
+        yield f"  {overrides.used(item)}"
     for item in course.get("register", ()):
         yield f"  known difference {item['id']}, {item['class']}, {item['state']} until {item['expires_at']}"
         yield f"    covers {item['covers']} divergences; {item['owner']}: {item['reason']}"
@@ -74,7 +75,7 @@ def _lines(report: Report) -> Iterator[str]:
     for course in content["courses"]:
         yield ""
         yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
-    yield from ("", "Overrides of the gate in force:")
+    yield from ("", "Overrides of the gate that a course's phase rests on:")
     for item in report.overrides:
         yield "  " + ", ".join(f"{key} {in_words(item[key])}" for key in OVERRIDE)
     yield from () if report.overrides else ("  none",)

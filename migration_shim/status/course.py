@@ -15,6 +15,9 @@ from ..target import open_rows as target_open_rows
 from . import graders, queries
 from .snapshot import KINDS, Snapshot, newest_complete
 
+#: What the status says of an override.
+_OVERRIDE = ("id", "step_to", "causes", "reason", "signed_by", "seconded_by", "used_at", "expires_at")
+
 
 def describe(course_id: str, snapshot: Snapshot, *, watcher_config: bool = False) -> dict[str, Any]:
     """
@@ -104,9 +107,9 @@ def _described(course_id: str, snapshot: Snapshot) -> dict[str, Any]:
         **_learners(course_id, reconcile, snapshot),
         "counters_differed": (reconcile["document__counters_differed"] or 0) if reconcile else 0,
         "passed_through": snapshot.passed_through.get(course_id, 0),
-        "overrides": [
-            {name: item[name] for name in ("id", "step_to", "reason", "signed_by", "expires_at")}
-            for item in snapshot.overrides[course_id]
+        "overrides": [{name: item[name] for name in _OVERRIDE} for item in snapshot.overrides[course_id]],
+        "override_proposals": [
+            {name: item[name] for name in _OVERRIDE} for item in snapshot.override_proposals[course_id]
         ],
         "daily": ((reconcile["document__daily"] or []) if reconcile else [])[-30:],
         "ledger_rows": snapshot.sizes[course_id].entries if course_id in snapshot.sizes else 0,

@@ -10,7 +10,7 @@ from typing import Any
 from .. import toggles
 from ..conf import ShimSettings
 from ..core.data import Authority
-from ..cutover import overrides
+from ..cutover import override_records
 from ..delivery import ungradable
 from ..ledger import counts
 from ..legacy import open_rows as legacy_open_rows
@@ -40,7 +40,8 @@ class Snapshot:
         alarms: by course and class: divergences that no signature covers.
         runs: by kind and course: runs from the newest on, see ``queries.newest_runs``.
         backfills: the newest backfill that wrote for a course.
-        overrides: the gate overrides in force, as documents show them.
+        overrides: the gate overrides that a course's phase rests on, as documents show them.
+        override_proposals: those that wait for a second person.
         undelivered: learners who wait in vain, and how many of them nothing can be delivered to.
         passed_through: submissions that the router passed to legacy while the target was authoritative.
         unknown_queues: by course and queue: reverse shadows that XQueue refused because it does not know the queue.
@@ -63,6 +64,7 @@ class Snapshot:
     runs: dict[tuple[str, str], list[dict[str, Any]]]
     backfills: dict[str, dict[str, Any]]
     overrides: dict[str, list[dict[str, Any]]]
+    override_proposals: dict[str, list[dict[str, Any]]]
     undelivered: dict[str, tuple[int, int]]
     passed_through: dict[str, int]
     unknown_queues: dict[str, dict[str, int]]
@@ -95,6 +97,7 @@ def take(courses: Collection[str], settings: ShimSettings, moment: datetime) -> 
     except AWAY:
         # The rest of the screen is what an operator needs most then; that legacy is down is shown, never as "nothing".
         legacy, without_watcher = None, graders.queues_without_watcher([], target, queues, settings, moment)
+    standing, proposed = override_records.both_by_course(courses, moment)
     return Snapshot(
         moment=moment,
         states=states,
@@ -107,7 +110,8 @@ def take(courses: Collection[str], settings: ShimSettings, moment: datetime) -> 
         alarms=queries.alarms(courses),
         runs=runs,
         backfills=queries.newest_backfills(courses),
-        overrides=overrides.described_by_course(courses, moment),
+        overrides=standing,
+        override_proposals=proposed,
         unknown_queues=unknown_queues.unknown_to_xqueue(courses),
         new_queues=unknown_queues.new_queues_of_last_watch(),
         reverse_suffix=settings.reverse_queue_suffix,

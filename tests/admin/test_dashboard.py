@@ -150,12 +150,53 @@ def test_live_only_through_the_gate(operator):
     toggles.force_flags(COURSE, *flags_of(Phase.SHADOW))
     page = operator.post(PLAN, form("live"))
     assert "Not permitted." in text(page) and "because there was no preflight" in text(page)
-    assert 'action="' + STEP not in page.content.decode()
-    page = operator.post(STEP, form("live", expected="shadow", reason="now", override="on", execute="1"))
+    page = operator.post(STEP, form("live", expected="shadow", reason="now", execute="1"))
     assert page.status_code == 409
     assert "The gate is closed by now" in text(page)
+    for half, said in (
+        ({}, "were not named: stale, needs_pairs"),
+        ({"causes": "stale"}, "were not named: needs_pairs"),
+        ({"causes": "stale, needs_pairs"}, "confirmed by the course's id"),
+        ({"causes": "stale, needs_pairs", "confirm": "yes"}, "confirmed by the course's id"),
+    ):
+        page = operator.post(STEP, form("live", expected="shadow", reason="now", override="on", **half))
+        assert page.status_code == 409
+        assert said in text(page)
     assert CoursePhase.objects.get(course_id=COURSE).phase == "shadow"
     assert not GateOverride.objects.exists() and not PhaseChange.objects.exists()
+
+
+def past_the_gate(client, reason="an exam"):
+    """Sign as in a browser: the plan's own form, with codes and id typed."""
+    page = client.post(PLAN, form("live"))
+    assert "Open are: stale, needs_pairs" in text(page)
+    typed = {"reason": reason, "causes": "needs_pairs, STALE", "confirm": COURSE}
+    return client.post(STEP, fields(page, STEP) | typed, follow=True)
+
+
+def test_past_the_gate_with_codes_and_id_typed(operator):
+    rows.in_phase("shadow")
+    toggles.force_flags(COURSE, *flags_of(Phase.SHADOW))
+    page = past_the_gate(operator)
+    assert f"Done. {COURSE} is in live now." in text(page)
+    assert "OVERRIDE to live by ada on" in text(page)
+    assert "(passed stale, needs_pairs; signed by ada)" in text(page)  # in the log of steps
+    assert GateOverride.objects.get().signed_by == "ada"
+
+
+def test_past_the_gate_by_two(operator, settings):
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"OVERRIDE_NEEDS_SECOND": True}
+    rows.in_phase("shadow")
+    toggles.force_flags(COURSE, *flags_of(Phase.SHADOW))
+    page = past_the_gate(operator)
+    assert f"Proposed. {COURSE} stays in shadow" in text(page)
+    assert "OVERRIDE PROPOSED to live by ada past stale, needs_pairs: an exam" in text(page)
+    assert "override proposed" in text(operator.get(OVERVIEW))
+    assert "ada has proposed this override already" in text(past_the_gate(operator))
+    assert CoursePhase.objects.get(course_id=COURSE).phase == "shadow"
+    page = past_the_gate(somebody("grace", "view_coursephase", "step_course"))
+    assert f"Done. {COURSE} is in live now." in text(page)
+    assert "signed by ada and grace" in text(page) and "PROPOSED" not in text(page)
 
 
 def test_live_with_an_open_gate_and_the_way_back(clean, operator):

@@ -31,7 +31,9 @@ def cutover(**changes):
         "gated": True,
         "permitted": True,
         "overridden": False,
+        "override": None,
         "verdict": "PASS",
+        "causes": [],
         "reasons": [],
         "needed": [],
         "flags_before": {"migration_shim.dual_write": True, "migration_shim.target_primary": False},
@@ -118,6 +120,23 @@ def wave(*courses, **changes):
     } | changes
 
 
+def signed(**changes):
+    """An override on record; a proposal if not changed."""
+    return {
+        "id": 3,
+        "step_to": "live",
+        "causes": ["stale", "needs_pairs"],
+        "reason": "term starts",
+        "signed_by": "ada",
+        "seconded_by": "",
+        "signed_at": AT,
+        "expires_at": AT,
+        "used_at": None,
+        "verdict": "INCONCLUSIVE",
+        "reasons": ["there was no preflight", "too few pairs"],
+    } | changes
+
+
 def release(**changes):
     return {
         "schema": "migration_shim.xqueue_cutover_release/1",
@@ -130,6 +149,7 @@ def release(**changes):
         "findings": [],
         "acceptable": ["residue_purged", "submission_time_format"],
         "accepted": [],
+        "override": None,
         "flag": "send_to_submission_course.enable",
         "flag_before": False,
         "way_back": f"xqueue_cutover --course {COURSE} --to live --reason TEXT --execute",
@@ -242,12 +262,23 @@ def sweep(**changes):
 OVERDUE = breach("overdue", 3, "3 submissions are overdue or missing on target, whose learners wait", True)
 NOT_DONE = {"step": "reconcile", "course": COURSE, "said": "OperationalError"}
 
+PASSED = {
+    "overridden": True,
+    "verdict": "INCONCLUSIVE",
+    "causes": ["stale", "needs_pairs"],
+    "reasons": ["there was no preflight", "too few pairs"],
+}
+
 DOCUMENTS = {
     "cutover": cutover(),
     "cutover, done": cutover(executed=True),
     "cutover, back to legacy": cutover_to_legacy(),
-    "cutover, overridden": cutover(overridden=True, verdict="INCONCLUSIVE", reasons=["too few pairs"]),
-    "cutover, refused": cutover(permitted=False, verdict="STALE", reasons=["too old"], needed=["a reconcile"]),
+    "cutover, overridden": cutover(**PASSED),
+    "cutover, overridden, done": cutover(**PASSED, override=signed(used_at=AT, seconded_by="grace"), executed=True),
+    "cutover, proposed": cutover(**PASSED, override=signed()),
+    "cutover, refused": cutover(
+        permitted=False, verdict="STALE", causes=["stale"], reasons=["too old"], needed=["a reconcile"]
+    ),
     "removal": removal(),
     "removal, done": removal(executed=True, removed=119),
     "wave": wave(

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from migration_shim.core import martingale
-from migration_shim.core.data import DETERMINISTIC, DivergenceClass, Verdict
+from migration_shim.core.data import DETERMINISTIC, DivergenceClass, Phase, Verdict
 from migration_shim.core.evidence import CohortEvidence, Evidence, Latency, Override, Thresholds
 from migration_shim.core.gate import evaluate
 from migration_shim.core.gate_explanation import explain
@@ -581,10 +581,19 @@ def test_a_small_course_is_told_its_ways_out():
 
 
 def test_an_override_changes_no_verdict_and_is_printed():
-    override = Override(owner="ada", reason="small course", expires_at=datetime(2026, 12, 1, 9, tzinfo=UTC))
+    override = Override(
+        owner="ada and grace",
+        reason="small course",
+        step_to=Phase.LIVE,
+        used_at=datetime(2026, 12, 1, 9, tzinfo=UTC),
+        causes=("needs_pairs", "stale"),
+    )
     found = evaluate(whole(missing=1, overrides=(override,)), WHOLE)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.notes == ("override by ada until 2026-12-01 09:00: small course",)
+    assert found.notes == (
+        "override by ada and grace, used on 2026-12-01 09:00 for the step to live past needs_pairs, stale: "
+        "small course",
+    )
 
 
 # --- random graders ---------------------------------------------------------------------------------------------------

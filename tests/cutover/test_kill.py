@@ -8,6 +8,7 @@ from migration_shim import api, toggles
 from migration_shim.core.data import Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.models import CoursePhase, FlagOverride, GateOverride, PhaseChange
+from tests.builders.overrides import step_past_gate
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.cutover.forks import killed_at
 
@@ -45,7 +46,9 @@ def at_every_statement(action, phase_before, phase_after, **which):
     raise AssertionError("unreachable")
 
 
-def step(to, **how):
+def step(to, past_gate=False, **how):
+    if past_gate:
+        return step_past_gate(COURSE, to)
     return api.cutover(COURSE, to, reason="r", execute=True, user="ada", login=None, **how)
 
 
@@ -72,7 +75,7 @@ def test_a_step_past_the_gate_and_the_way_back(reads):
 @pytest.mark.parametrize("reads", [False, EVERY])
 def test_an_override_is_signed_with_its_step_or_not_at_all(reads):
     step(Phase.SHADOW)
-    at_every_statement(lambda: step(Phase.LIVE, override=True), Phase.SHADOW, Phase.LIVE, reads=reads)
+    at_every_statement(lambda: step(Phase.LIVE, past_gate=True), Phase.SHADOW, Phase.LIVE, reads=reads)
     assert GateOverride.objects.count() == 1
 
 

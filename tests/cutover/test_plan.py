@@ -15,6 +15,7 @@ from migration_shim.core.data import Authority, ExitCode, Move, Phase
 from migration_shim.core.grader_queues import Served, served
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover import impact
+from migration_shim.cutover.overrides import Request
 from migration_shim.lms import flags
 from migration_shim.models import LedgerEntry, Run
 from migration_shim.reports import terminal
@@ -82,7 +83,7 @@ def test_the_plan_of_live():
     rows.backfill()
     step(Phase.SHADOW, execute=True)
     LedgerEntry.objects.filter(legacy_id=LedgerEntry.objects.values("legacy_id")[:1]).update(move=Move.HELD)
-    plan = step(Phase.LIVE, override=True)
+    plan = step(Phase.LIVE, override=Request())
     assert plan["in_flight"] == {"legacy": {"queued": 1, "pulled": 1}, "target": {}}
     assert [(move["side"], move["rows"], move["what"], move["instead"]) for move in plan["becomes"]] == [
         ("legacy", 2, "drain", f"xqueue_backfill --mode handoff --course {COURSE}"),

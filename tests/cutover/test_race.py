@@ -5,12 +5,16 @@ import time
 
 import pytest
 from django.db import connection, connections, transaction
+from submissions.models import ExternalGraderDetail
 
 from migration_shim import api, toggles
 from migration_shim.core.data import Phase
+from migration_shim.core.errors import IllegalStep
 from migration_shim.core.phases import flags_of
-from migration_shim.models import CoursePhase, FlagOverride, PhaseChange
+from migration_shim.ledger import permits
+from migration_shim.models import CoursePhase, FlagOverride, GateOverride, PhaseChange
 from tests.builders import rows
+from tests.builders.overrides import passing, signer, step_past_gate
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.cutover.forks import at_once
 
@@ -18,8 +22,11 @@ pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=
 COURSES = [f"course-v1:ExU+C{number}+2026" for number in range(4)]
 
 
-def step(to, course=COURSE, **how):
-    document = api.cutover(course, to, reason="r", execute=True, user="ada", login=None, **how)
+def step(to, course=COURSE, past_gate=False, **how):
+    if past_gate:
+        return step_past_gate(course, to, user="ada").content["executed"]
+    who = {"reason": "r", "execute": True, "user": "ada", "login": None} | how
+    document = api.cutover(course, to, **who)
     return document.content["executed"]
 
 
@@ -50,7 +57,7 @@ def test_of_operators_who_take_the_same_step_one_does_and_the_others_are_told(kn
 
 def test_of_operators_who_go_different_ways_each_that_went_was_allowed_to():
     step(Phase.SHADOW)
-    step(Phase.LIVE, override=True)
+    step(Phase.LIVE, past_gate=True)
     found = at_once([lambda: step(Phase.LEGACY), lambda: step(Phase.SHADOW)] * 2)
     fits()
     taken = list(PhaseChange.objects.order_by("id").values_list("step_from", "step_to"))[2:]
@@ -72,6 +79,74 @@ def test_courses_that_step_at_once_do_not_disturb_each_other():
         assert fits(course) is Phase.LEGACY
         places = PhaseChange.objects.filter(course_id=course).order_by("id").values_list("position", flat=True)
         assert list(places) == list(range(1, 9))
+
+
+def test_of_two_overrides_at_once_one_takes_the_step():
+    step(Phase.SHADOW)
+    signer()
+    found = at_once([lambda: step(Phase.LIVE, past_gate=True)] * 4)
+    assert found.count(True) == 1
+    assert [answer[0] for answer in found if answer is not True] == ["IllegalStep"] * 3
+    assert fits() is Phase.LIVE
+    assert GateOverride.objects.count() == 1
+
+
+def test_of_two_that_propose_at_once_neither_takes_the_step_alone(settings):
+    """Whoever comes second signs what the first has proposed, if that is another person."""
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"OVERRIDE_NEEDS_SECOND": True}
+    step(Phase.SHADOW)
+    signer("ada")
+    signer("grace")
+    found = at_once([lambda: step_past_gate(COURSE, Phase.LIVE, login="ada").content["executed"]] * 2)
+    assert found.count(False) == 1 and [one[0] for one in found if one is not False] == ["IllegalStep"]
+    assert fits() is Phase.SHADOW
+    found = at_once([lambda: step_past_gate(COURSE, Phase.LIVE, login="grace").content["executed"]] * 2)
+    assert found.count(True) == 1
+    assert fits() is Phase.LIVE
+    [override] = GateOverride.objects.all()
+    assert (override.signed_by, override.seconded_by) == ("ada", "grace")
+
+
+def test_an_override_waits_for_a_reconcile_that_stores_a_leak_and_is_refused():
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite's transactions here begin with the lock: nobody steps beside one")
+    step(Phase.SHADOW)
+    signer()
+    request, answers = passing(COURSE, Phase.LIVE), []
+    asked = threading.Event()
+
+    def override():
+        asked.set()
+        try:
+            answers.append(step(Phase.LIVE, override=request, login="ada"))
+        except IllegalStep as error:
+            answers.append(str(error))
+
+    with transaction.atomic():
+        permits.lock([COURSE])  # as whoever stores a leak does
+        CoursePhase.objects.filter(course_id=COURSE).update(fence_leaks=1)
+        stepping = threading.Thread(target=elsewhere, args=(override,))
+        stepping.start()
+        assert asked.wait(60)
+        stepping.join(2)
+        assert stepping.is_alive()  # it waits for the lock
+    stepping.join(60)
+    [answer] = answers
+    assert "1 fence leaks" in str(answer) and "no override passes that" in answer
+    assert fits() is Phase.SHADOW
+    assert not GateOverride.objects.exists()
+
+
+def test_an_override_beside_a_reconcile_that_finds_a_leak_is_refused_whichever_comes_first():
+    step(Phase.SHADOW)
+    signer()
+    rows.legacy_row(1)
+    rows.backfill(execute=True)
+    ExternalGraderDetail.objects.update(queue_name=rows.QUEUE)  # half a fence
+    found = at_once([lambda: step(Phase.LIVE, past_gate=True), lambda: bool(rows.reconcile())])
+    assert found[1] is True
+    assert found[0][0] == "IllegalStep" and "fence leaks" in found[0][1]
+    assert fits() is Phase.SHADOW
 
 
 def test_submissions_beside_a_cutover_write_nothing_into_the_log():
@@ -96,7 +171,7 @@ def test_flags_that_a_request_has_read_before_the_step_do_not_undo_it():
     step(Phase.SHADOW)
     toggles.new_work_cycle()
     assert toggles.flags_for(COURSE) == (True, False)  # kept for the rest of the request
-    assert at_once([lambda: step(Phase.LIVE, override=True)]) == [True]
+    assert at_once([lambda: step(Phase.LIVE, past_gate=True)]) == [True]
     assert toggles.flags_for(COURSE) == (True, False)
     assert toggles.phase_of(COURSE).phase is Phase.LIVE
     assert fits() is Phase.LIVE
@@ -115,7 +190,7 @@ def test_a_submission_in_a_transaction_that_began_before_the_step_does_not_undo_
     with transaction.atomic():
         toggles.new_work_cycle()
         assert toggles.flags_for(COURSE) == (True, False)  # what the transaction sees from here on
-        stepped = threading.Thread(target=elsewhere, args=(lambda: [step(to, override=True) for to in steps],))
+        stepped = threading.Thread(target=elsewhere, args=(lambda: [step(to, past_gate=True) for to in steps],))
         stepped.start()
         stepped.join()
         toggles.new_work_cycle()

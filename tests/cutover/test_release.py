@@ -14,11 +14,13 @@ from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover import release
+from migration_shim.cutover.overrides import Request
 from migration_shim.lms import flags
-from migration_shim.models import CoursePhase, LedgerEntry, PhaseChange, Run
+from migration_shim.models import CoursePhase, GateOverride, LedgerEntry, PhaseChange, Run
 from migration_shim.reports import terminal
 from migration_shim.runs import records as runs
 from tests.builders import rows
+from tests.builders.overrides import signer, step_past_gate
 from tests.builders.rows import COURSE, fresh  # noqa: F401
 from tests.schemas import validate
 
@@ -30,7 +32,7 @@ KEY = "course-v1:ExU+PY1+2026"
 def a_complete_course(platform):
     """A course that went all the way, with an old preflight that found nothing but what legacy's end brings."""
     for phase in (Phase.SHADOW, Phase.LIVE, Phase.COMPLETE):
-        api.cutover(COURSE, phase, reason="r", execute=True, user="ada", login=None, override=True)
+        step_past_gate(COURSE, phase)
     preflighted()
     return platform
 
@@ -45,9 +47,15 @@ def finding(code, severity="note", rows=3, seam=False):
     return {"code": code, "severity": severity, "rows": rows, "seam": seam, "queue": "q", "problem": "p"}
 
 
-def let_go(execute=True, override=False):
+def let_go(execute=True, override=False, login="ada", confirmed=COURSE, codes=None):
+    """One call; an override names all that an operator may answer for, if the test names nothing else."""
     toggles.new_work_cycle()
-    document = api.release(COURSE, reason="over", execute=execute, user="ada", login=None, override=override)
+    how = {"reason": "over", "user": "ada", "login": None}
+    if override:
+        plan = api.release(COURSE, **how, execute=False, override=Request()).content
+        causes = frozenset(plan["accepted"] if codes is None else codes)
+        how |= {"login": login, "override": Request(causes=causes, confirmed=confirmed)}
+    document = api.release(COURSE, **how, execute=execute)
     validate(document.content)
     assert terminal.render(document.content)
     return document
@@ -206,6 +214,35 @@ def test_what_an_operator_may_answer_for_needs_a_signature(complete):
     assert document.content["accepted"] == ["residue_purged", "submission_time_format"]
     assert document.content["executed"]
     assert PhaseChange.objects.latest("id").evidence["accepted"] == ["residue_purged", "submission_time_format"]
+
+
+@pytest.mark.parametrize(
+    ("how", "match"),
+    [
+        ({"login": None}, "needs a person"),
+        ({"confirmed": ""}, "confirmed by the course's id"),
+        ({"codes": ["submission_time_format", "residue_purged"]}, "answer for it: residue_purged"),
+        ({"codes": []}, "were not named: submission_time_format"),
+    ],
+)
+def test_and_that_signature_names_person_codes_and_course(complete, how, match):
+    preflighted(finding("submission_time_format", seam=True))
+    signed = GateOverride.objects.count()
+    with pytest.raises(IllegalStep, match=match):
+        let_go(override=True, **how)
+    assert not flags.submission_flag_on(COURSE) and GateOverride.objects.count() == signed
+
+
+def test_and_can_need_a_second_person(complete, settings):
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"OVERRIDE_NEEDS_SECOND": True}
+    preflighted(finding("submission_time_format", seam=True))
+    signer("grace")
+    first = let_go(override=True)
+    assert (first.exit_code, first.content["executed"]) == (ExitCode.LEFT_BEHIND, False)
+    assert "PROPOSED. Release" in terminal.render(first.content) and not flags.submission_flag_on(COURSE)
+    second = let_go(override=True, login="grace")
+    assert second.content["executed"] and flags.submission_flag_on(COURSE)
+    assert PhaseChange.objects.latest("id").evidence["override"]["seconded_by"] == "grace"
 
 
 def test_without_fresh_evidence_nothing_is_released(complete):

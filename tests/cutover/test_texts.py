@@ -10,11 +10,12 @@ from django.db import connection
 from migration_shim import api, toggles
 from migration_shim.core.data import DivergenceClass, Phase, Verdict
 from migration_shim.core.phases import flags_of
-from migration_shim.cutover import overrides
+from migration_shim.cutover import override_records
 from migration_shim.db import text_columns
 from migration_shim.ledger import known_differences
 from migration_shim.models import FlagOverride, GateOverride, KnownDifference, LedgerEntry, PhaseChange
 from tests.builders import rows
+from tests.builders.overrides import step_past_gate
 from tests.builders.rows import COURSE, fresh  # noqa: F401
 
 pytestmark = [
@@ -94,9 +95,9 @@ def test_register_and_override_take_any_text():
     assert (entry.reason, entry.owner) == (ESCAPED, ESCAPED)
     rows.in_phase("shadow")
     toggles.force_flags(COURSE, True, False)
-    step = api.cutover(COURSE, Phase.LIVE, reason=FIRE, execute=True, user="ops", login=None, override=True)
+    step = step_past_gate(COURSE, Phase.LIVE, reason=FIRE)
     assert step.content["verdict"] == Verdict.INCONCLUSIVE
-    assert [item["reason"] for item in overrides.described(COURSE, entry.created_at)] == [ESCAPED]
+    assert [item["reason"] for item in override_records.described(COURSE)] == [ESCAPED]
 
 
 def test_a_migration_makes_the_columns_hold_everything():

@@ -15,6 +15,7 @@ from migration_shim.cutover import steps as cutover
 from migration_shim.models import CoursePhase, PhaseChange, Run
 from migration_shim.reports import terminal
 from tests.builders import rows
+from tests.builders.overrides import step_past_gate
 from tests.builders.rows import fresh  # noqa: F401
 from tests.schemas import validate
 
@@ -139,7 +140,7 @@ def test_a_course_in_which_the_target_has_graded_nothing_since_is_not_shown_heal
 def test_in_live_a_shadow_shows_nothing():
     """The graders of the shadow queue, or an echo, go on with what was sent before the step."""
     wave(courses=[A])
-    wave(Phase.LIVE, courses=[A], override=True)
+    step_past_gate(A, Phase.LIVE)
     reconciled(A)
     # Of an earlier stay in live, compared once more.
     before = now() - timedelta(days=1)
@@ -155,10 +156,9 @@ def test_refused_courses_are_listed_with_reasons_and_the_others_go_on():
     for course in (A, C):
         api.cutover(course, Phase.SHADOW, reason="r", execute=True, user="ada", login=None)
     for course in (A, C):
-        api.cutover(course, Phase.LIVE, reason="r", execute=True, user="ada", login=None, override=True)
+        step_past_gate(course, Phase.LIVE)
     reconciled(A, C)
-    code, stands, content = wave(Phase.COMPLETE, courses=[A, B, C, D], override=True)
-    assert stands == {A: "moved", B: "waits", C: "waits", D: "waits"}
+    step_past_gate(A, Phase.COMPLETE)
     reconciled(A)
     code, stands, content = wave(Phase.COMPLETE, courses=[A, B, C, D], limit=9)
     assert stands == {A: "done", B: "refused", C: "refused", D: "refused"}

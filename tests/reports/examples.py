@@ -174,10 +174,13 @@ def override(**changes):
         "course": COURSE,
         "step_to": "live",
         "verdict": "INCONCLUSIVE",
+        "causes": ["stale", "needs_pairs"],
         "reason": "a course of 40 learners",
         "signed_by": "ada",
+        "seconded_by": "grace",
         "signed_at": "2026-11-20T10:00:00+00:00",
-        "expires_at": "2026-11-27T10:00:00+00:00",
+        "used_at": "2026-11-20T10:05:00+00:00",
+        "expires_at": "2026-11-20T10:05:00+00:00",
     } | changes
 
 

@@ -143,8 +143,11 @@ def gate(verdict="PASS", **changes):
                 "id": 3,
                 "step_to": "live",
                 "reason": "exam on Friday",
+                "causes": ["stale"],
                 "signed_by": "ops",
+                "seconded_by": "",
                 "signed_at": NOON.isoformat(),
+                "used_at": NOON.isoformat(),
                 "expires_at": NOON.isoformat(),
                 "verdict": "INCONCLUSIVE",
                 "reasons": ["there was no preflight"],
@@ -235,6 +238,7 @@ def status(**changes):
         "unknown_queues": [],
         "new_queues": [],
         "overrides": [],
+        "override_proposals": [],
         "platform_flag": None,
         "released_at": None,
         "ledger_rows": 12,
@@ -498,7 +502,7 @@ def test_gate():
     assert "course: 0 unexplained divergences in 449 pairs" in found
     assert "way out: a signed override" in found
     assert sum("6 known differences" in line for line in found) == 1
-    assert f"OVERRIDE to live by ops until {NOON.isoformat()}: exam on Friday" in found
+    assert f"OVERRIDE to live by ops on {NOON.isoformat()} past stale: exam on Friday" in found
     assert f"known difference 4, score until {NOON.isoformat()}: draws random numbers" in found
     assert found[-1] == f"Next: xqueue_cutover --course {COURSE} --to live --reason TEXT"
     assert "--to complete" in lines(gate(phase="live", next_step="complete"))[-1]
@@ -529,9 +533,10 @@ def test_cutover():
     assert found[-1] == "Next: the same command with --execute"
     assert lines(cutover(executed=True))[0] == f"Done. {COURSE}: shadow -> live"
     refused = lines(DOCUMENTS["cutover, refused"])
-    assert refused[:4] == [
+    assert refused[:5] == [
         f"NOT PERMITTED. {COURSE}: shadow -> live",
         "gate: STALE",
+        "open: stale",
         "because too old",
         "needed: a reconcile",
     ]
@@ -582,7 +587,20 @@ def test_removal():
 def test_a_cutover_past_the_gate_says_so():
     found = lines(DOCUMENTS["cutover, overridden"])
     assert "OVERRIDE of a gate that says INCONCLUSIVE, because: term starts" in found
+    assert "passed: stale, needs_pairs" in found
     assert "the gate: too few pairs" in found
+    with_codes = "the same command with --override-reasons stale,needs_pairs --user LOGIN --execute"
+    assert found[-1] == f"Next: {with_codes}; without a terminal also --confirm {COURSE}"
+    done = lines(DOCUMENTS["cutover, overridden, done"])
+    assert "signed by ada and grace" in done and "passed: stale, needs_pairs" in done
+
+
+def test_an_override_that_waits_for_a_second_person_says_that_nothing_was_done():
+    found = lines(DOCUMENTS["cutover, proposed"])
+    assert found[0].startswith("PROPOSED.")
+    assert found[1].startswith("OVERRIDE PROPOSED to live by ada past stale, needs_pairs: term starts")
+    assert "Nothing was changed." in found and found[-1].startswith("Next: another person")
+    assert not any(line.startswith("Done") or "->" in line for line in found[1:])
 
 
 def test_wave():
@@ -750,7 +768,7 @@ def blocking(value):
                 yield value, name
             elif name in BLOCKING and isinstance(item, list):
                 yield from ((item, number) for number, one in enumerate(item) if isinstance(one, str))
-            elif name != "overrides":  # what was in the way of a step that somebody has signed for since
+            elif name not in ("override", "overrides"):  # what was in the way of a step that was signed for since
                 yield from blocking(item)
     elif isinstance(value, list):
         for item in value:

@@ -412,12 +412,17 @@ def test_a_real_backfill_and_reconcile_are_on_it():
     assert read()["ledger"] == {"rows": 1, "residue": 0}
 
 
-def test_overrides_in_force():
-    values = {"course_id": COURSE, "step_to": "live", "signed_by": "ada", "verdict": "FAIL", "reason": "exam"}
-    GateOverride.objects.create(expires_at=now() + timedelta(hours=1), **values)
-    GateOverride.objects.create(expires_at=now() - timedelta(hours=1), **values)
-    assert [item["reason"] for item in course()["overrides"]] == ["exam"]
-    assert whats() == ["override"]
+def test_overrides_that_the_phase_rests_on_and_proposals_that_still_wait():
+    values = {"course_id": COURSE, "step_to": "live", "signed_by": "ada", "verdict": "FAIL"}
+    ended, waits = now() - timedelta(hours=1), now() + timedelta(hours=1)
+    GateOverride.objects.create(expires_at=ended, used_at=ended, reason="taken", causes=["stale"], **values)
+    for reason, until in (("asked for", waits), ("too late", ended)):
+        bound = {"evidence": {"log_id": 0}, "causes": ["stale"]}
+        GateOverride.objects.create(proposal=True, expires_at=until, reason=reason, **bound, **values)
+    found = course()
+    assert [item["reason"] for item in found["overrides"]] == ["taken"]
+    assert [item["reason"] for item in found["override_proposals"]] == ["asked for"]
+    assert whats() == ["override_proposed", "override"]
 
 
 def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
@@ -440,6 +445,7 @@ def test_everything_that_there_is_to_look_at_has_a_kind_of_its_own():
         "copies_owed",
         "passed_through",
         "new_queue",
+        "override_proposed",
         "override",
     }
     assert whats() == []

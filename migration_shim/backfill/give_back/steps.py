@@ -17,7 +17,9 @@ from django.utils.timezone import now
 from ...conf import ShimSettings
 from ...core.classification import Decision
 from ...core.data import Authority, Leg, Move, PairStatus, RowClass, State
+from ...core.moves import may_follow
 from ...db.retry import on_contention
+from ...ledger import moves
 from ...ledger.buckets import counted
 from ...ledger.entries import REFUSED
 from ...legacy import give_back as legacy_give_back
@@ -32,7 +34,7 @@ from .plan import SUPERSEDED, ReturnPlan, is_replaced, plan_of
 
 _CHANGED = Decision(row_class=RowClass.DRAIN, reason="changed_meanwhile")
 #: Moves of a row that the target's graders have. A held row must be finished by the handoff first.
-_MOVABLE = (Move.NONE, Move.RELEASED, Move.WATCHED, Move.RETURNED)
+_MOVABLE = tuple(move for move in Move if may_follow(move, Move.RETURNING))
 
 
 def _stays(row: RealRow, entry: LedgerEntry) -> str | None:
@@ -72,27 +74,34 @@ def give_back(
         plan = plan_of(entry, row.submission_id, source, store=execute)
     if not execute or plan.decision.row_class not in (RowClass.IMPORTED, RowClass.SUPERSEDED):
         return plan.decision
-    if plan.decision == SUPERSEDED:
+    to = None if plan.decision == SUPERSEDED else Move.RETURNING
+    if to is None:
         values: dict[str, Any] = {"superseded_at": entry.superseded_at or now()}
     else:
-        values = {"move": Move.RETURNING, "moved_at": now(), "real_submission_id": row.submission_id}
+        values = {"moved_at": now(), "real_submission_id": row.submission_id}
         # A body that CAPA did not write is made anew in CAPA's form: the new row must be found by its own digest.
         values |= {"identity": plan.identity} if plan.identity else {}
-    kept = on_contention(lambda: _fence(row, entry, values, settings))
+    kept = on_contention(lambda: _fence(row, entry, to, values, settings))
     if kept is not None:
         return kept
     return plan.decision if plan.decision == SUPERSEDED else on_contention(lambda: _write(entry.pk, plan))
 
 
-def _fence(row: RealRow, entry: LedgerEntry, values: dict[str, Any], settings: ShimSettings) -> Decision | None:
+def _fence(
+    row: RealRow, entry: LedgerEntry, to: Move | None, values: dict[str, Any], settings: ShimSettings
+) -> Decision | None:
     """Make the first commit: the target row's fence, and the ledger's note of it. Return why it failed, or None."""
     with transaction.atomic():
         # The target row before its entry, as graders' sessions lock them.
         fenced = transitions.fence(row.submission_id, settings.lease_seconds)
         if fenced is not FenceResult.FENCED:
             return Decision(row_class=RowClass.DRAIN, reason=fenced)
-        same = LedgerEntry.objects.filter(pk=entry.pk, move=entry.move, target_submission_id=row.submission_id)
-        if not same.update(**values):
+        same = LedgerEntry.objects.filter(target_submission_id=row.submission_id)
+        if to is None:
+            written = same.filter(pk=entry.pk, move=entry.move).update(**values) > 0
+        else:
+            written = moves.compare_and_set(entry, to, same, **values)
+        if not written:
             transaction.set_rollback(True)
             return _CHANGED
     return None
@@ -154,10 +163,13 @@ def _write(pk: int, plan: ReturnPlan) -> Decision:
 
 
 def _supersede(entry: LedgerEntry) -> None:
+    """End a return whose submission a newer attempt has replaced. A row that is back on legacy keeps its move."""
     entry.superseded_at = now()
-    if entry.move == Move.RETURNING:
-        entry.move = Move.NONE
-    entry.save(update_fields=["superseded_at", "move"])
+    columns = ["superseded_at"]
+    if entry.move == Move.RETURNING:  # read under the entry's lock, which is still held
+        moves.assign(entry, Move.NONE)
+        columns.append("move")
+    entry.save(update_fields=columns)
 
 
 def _returned(entry: LedgerEntry, row_id: int) -> None:
@@ -170,7 +182,6 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
     side = outcomes.sides([shadow]).get(shadow) if shadow is not None else None
     kept = side is not None and side.outcome.state is not State.SUPERSEDED
     values = {
-        "move": Move.RETURNED,
         "moved_at": now(),
         "authority": Authority.LEGACY,
         "legacy_leg": Leg.STORED,
@@ -197,5 +208,6 @@ def _returned(entry: LedgerEntry, row_id: int) -> None:
     }
     for name, value in values.items():
         setattr(entry, name, value)
+    moves.assign(entry, Move.RETURNED)
     with counted([entry.pk]):  # here and not at the end: no statement of ours may come after legacy's commit
-        entry.save(update_fields=list(values))
+        entry.save(update_fields=["move", *values])

@@ -21,7 +21,7 @@ from django.utils.timezone import now
 from ...conf import ShimSettings
 from ...core.data import HELD, Authority, Leg, Move, PairStatus
 from ...core.supersession import submission_time
-from ...ledger import attempts, permits
+from ...ledger import attempts, moves, permits
 from ...ledger.buckets import counted
 from ...legacy import give_back, reading, writes
 from ...legacy import rows as legacy_rows
@@ -80,7 +80,8 @@ def _finish_unfenced(entry: LedgerEntry, settings: ShimSettings) -> Done:
     if side is not Side.OURS or entry.superseded_at is not None:
         return drop(entry, alive, settings)
     # When it was fenced is not known: the settle time begins now.
-    return Done.FENCED if update_unchanged(entry, move=Move.FENCED, moved_at=legacy_rows.clock()) else Done.ELSEWHERE
+    fenced = moves.compare_and_set(entry, Move.FENCED, unchanged(entry), moved_at=legacy_rows.clock())
+    return Done.FENCED if fenced else Done.ELSEWHERE
 
 
 def _settle(entry: LedgerEntry, settings: ShimSettings) -> Done:
@@ -115,7 +116,8 @@ def _release(entry: LedgerEntry, clock: datetime) -> None:
     entry.lease_key, entry.leased_at, entry.leases = "", None, 0
     entry.echo, entry.exact_points, entry.copy_due = False, None, None
     entry.target_submission_id, entry.target_leg, entry.target_reason = entry.real_submission_id, Leg.STORED, ""
-    entry.authority, entry.move, entry.moved_at = Authority.TARGET, Move.RELEASED, clock
+    moves.assign(entry, Move.RELEASED)
+    entry.authority, entry.moved_at = Authority.TARGET, clock
     # Row and shadow were evidence for a step that was taken. There is one side left, and no pair.
     entry.result, entry.divergences, entry.known, entry.graded_pair = PairStatus.NONE, "", "", False
     entry.seen, entry.settled_at, entry.payload_compared_at = "", None, None
@@ -151,7 +153,7 @@ def watch(entry: LedgerEntry) -> Done:
     mark = writes.mark_of(entry.pk)
     fenced = [row for row in alive if writes.fence(row, mark)]
     _set_shadow_aside(fresh)  # a crash may have come between
-    if update_unchanged(entry, move=Move.WATCHED):
+    if moves.compare_and_set(entry, Move.WATCHED, unchanged(entry)):
         return Done.DOUBLE if double else Done.WATCHED
     if LedgerEntry.objects.filter(pk=entry.pk, move__in=(Move.RETURNING, Move.RETURNED)).exists():
         # A return came between the look at the ledger and the fence: legacy's graders are to have these rows.

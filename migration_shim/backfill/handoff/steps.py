@@ -18,7 +18,9 @@ from ...conf import ShimSettings
 from ...core.classification import ParsedRow, is_handed_off
 from ...core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ...core.identity import Placement, held_placement
+from ...core.moves import may_follow
 from ...db.retry import collision, on_contention
+from ...ledger import moves
 from ...ledger.entries import new_entry, refill
 from ...legacy import reading, writes
 from ...legacy import rows as legacy_rows
@@ -111,7 +113,8 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: Shim
                     points_possible=entry.points_possible,
                     arrived_at=row.arrival_time,
                 )
-                entry.move, entry.moved_at = Move.HELD, clock
+                moves.assign(entry, Move.HELD)
+                entry.moved_at = clock
                 entry.legacy_leg, entry.legacy_id = Leg.STORED, row.id
                 entry.save(update_fields=["real_submission_id", "move", "moved_at", "legacy_leg", "legacy_id"])
                 return entry
@@ -120,7 +123,7 @@ def hold(parsed: ParsedRow, keys: dict[str, str], source: Source, settings: Shim
 
 
 def _is_free(entry: LedgerEntry) -> bool:
-    return entry.move in (Move.NONE, Move.RETURNED)
+    return may_follow(Move(entry.move), Move.HELD)
 
 
 def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
@@ -164,7 +167,7 @@ def fence(entry: LedgerEntry, as_classed: list[LegacyRow], settings: ShimSetting
     side, alive = legacy_side(entry)
     if side is not Side.OURS:
         return drop(entry, alive, settings)
-    if update_unchanged(entry, move=Move.FENCED, moved_at=legacy_rows.clock()):
+    if moves.compare_and_set(entry, Move.FENCED, unchanged(entry), moved_at=legacy_rows.clock()):
         return Done.FENCED
     if LedgerEntry.objects.get(pk=entry.pk).real_submission_id != entry.real_submission_id:
         # Another session took this one for dead and dropped the hold: without a held row it would never be graded.
@@ -211,7 +214,8 @@ def drop(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> 
 def drop_locked(entry: LedgerEntry, alive: list[LegacyRow], settings: ShimSettings) -> Done:
     """Undo a hold as ``drop`` does, of an entry that the caller has locked. An entry that the hold made stays."""
     transitions.drop(entry.real_submission_id or 0, entry.queue_name + settings.held_queue_suffix)
-    entry.move, entry.moved_at, entry.real_submission_id = Move.NONE, None, None
+    moves.assign(entry, Move.NONE)
+    entry.moved_at, entry.real_submission_id = None, None
     if alive:
         entry.legacy_id = max(row.id for row in alive)
     entry.save(update_fields=["move", "moved_at", "real_submission_id", "legacy_id", "superseded_at"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,10 @@ from django.core.management.base import CommandError, CommandParser
 from opaque_keys.edx.keys import CourseKey
 
 from ...core.data import Document, ExitCode, Phase
-from ...cutover import release, waves
+from ...cutover import overrides, release, waves
 from ...cutover import steps as cutover_steps
 from ...ledger import counts, stamp
+from ...reports import terminal
 from ..command import ShimCommand, course_id, nonempty_text, operator, positive
 
 
@@ -48,7 +52,7 @@ class Command(ShimCommand):
         )
         parser.add_argument("--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt")
         parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
-        parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
+        parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags and an override with")
         parser.add_argument(
             "--wave",
             type=positive,
@@ -72,8 +76,22 @@ class Command(ShimCommand):
         parser.add_argument(
             "--override",
             action="store_true",
-            help="pass a gate that is not open, signed with --reason; it is printed on every report until it expires. "
-            "With --release: accept what an operator may answer for",
+            help="pass a gate that is not open, for this one step of one course; needs --override-reasons, --user and "
+            "the course's id once more. Every report names it from then on. With --release: accept what an operator "
+            "may answer for",
+        )
+        parser.add_argument(
+            "--override-reasons",
+            type=_codes,
+            metavar="CODES",
+            help="with --override: the codes of all that is open, separated by commas, as the plan lists them; on a "
+            "terminal they are asked for",
+        )
+        parser.add_argument(
+            "--confirm",
+            metavar="ID",
+            help="with --override, where stdin is no terminal: the course's id once more; on a terminal it is asked "
+            "for",
         )
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
@@ -92,6 +110,7 @@ class Command(ShimCommand):
         if to is None:
             return stamp.adopt(options["adopt"], reason=reason, execute=execute, user=operator())
         courses = options["course"] or _courses_of(options["org"], options["file"])
+        self._check_override(options, courses)
         who = {"reason": reason, "execute": execute, "user": operator(), "login": options["user"]}
         last = options["release"] or options["remove_shadows"]
         ends = (Phase.COMPLETE,) if options["release"] else (Phase.COMPLETE, Phase.LEGACY)
@@ -105,10 +124,50 @@ class Command(ShimCommand):
             progress = self.progress("removing shadows")
             return cutover_steps.remove_shadows(courses[0], execute=execute, progress=progress)
         if options["release"]:
-            return release.run(courses[0], override=options["override"], **who)
+            run = functools.partial(release.run, courses[0], **who)
+            return self._passing(run, courses[0], options, execute)
         if options["course"] and len(courses) == 1:
-            return cutover_steps.run(courses[0], to, override=options["override"], **who)
-        return waves.run(courses, to, override=options["override"], limit=options["wave"], **who)
+            run = functools.partial(cutover_steps.run, courses[0], to, **who)
+            return self._passing(run, courses[0], options, execute)
+        return waves.run(courses, to, limit=options["wave"], **who)
+
+    def _check_override(self, options: dict[str, Any], courses: list[str]) -> None:
+        """Refuse what goes with ``--override`` where it is missing, and ``--override`` for more than one course."""
+        if options["override"] and not (options["course"] and len(courses) == 1):
+            self.usage_error("--override goes with one course, named by --course: a person signs for one at a time")
+        if not options["override"] and (options["override_reasons"] or options["confirm"]):
+            self.usage_error("--override-reasons and --confirm go with --override")
+
+    def _passing(self, run: Callable[..., Document], course: str, options: dict[str, Any], execute: bool) -> Document:
+        """Take or plan a step. On a terminal a person who passes a gate sees the plan, and types what is asked."""
+        if not options["override"]:
+            return run()
+        request = overrides.Request(causes=options["override_reasons"], confirmed=options["confirm"] or "")
+        if not execute or options["user"] is None or not sys.stdin.isatty():
+            return run(override=request)
+        plan = run(execute=False, override=overrides.Request(causes=request.causes)).content
+        open_codes = plan["causes"] if plan["schema"] == cutover_steps.SCHEMA else plan["accepted"]
+        if not plan["permitted"] or not open_codes:
+            return run(override=request)
+        self._say(terminal.render(plan).rpartition("\nNext:")[0] + "\n")
+        causes = request.causes
+        if causes is None:
+            self._say("Type the codes of all that you pass, separated by commas: ")
+            causes = overrides.named(sys.stdin.readline())
+        self._say("Type the course's id to confirm: ")
+        return run(override=overrides.Request(causes=causes, confirmed=sys.stdin.readline().strip()))
+
+    def _say(self, text: str) -> None:
+        """Write for the person at the terminal: the document alone goes to stdout."""
+        self.stderr.write(text, style_func=str, ending="")
+        self.stderr.flush()
+
+
+def _codes(value: str) -> frozenset[str]:
+    """Parse codes that are separated by commas, as an argparse type."""
+    if not (codes := overrides.named(value)):
+        raise argparse.ArgumentTypeError("names no code")
+    return codes
 
 
 def _courses_of(org: str | None, file: Path | None) -> list[str]:

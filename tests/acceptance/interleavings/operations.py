@@ -46,6 +46,7 @@ from sandbox.lms.models import AnonymousUserId, LearnerEffect
 from tests.acceptance.interleavings import scheduler
 from tests.acceptance.interleavings.snapshots import Clock, Snapshot, empty, fingerprint
 from tests.builders import rows
+from tests.builders.overrides import step_past_gate
 from tests.builders.xqueue import XQueue
 
 COURSE, QUEUE, PROBLEM = rows.COURSE, rows.QUEUE, "a" * 32
@@ -366,7 +367,9 @@ def _put_result(world: World, user: int) -> Callable[[], Any]:
     return lambda: world.put_result(row.submission_id, row.pullkey)
 
 
-def _cutover(to: Phase, **how: Any) -> Document:
+def _cutover(to: Phase, past_gate: bool = False, **how: Any) -> Document:
+    if past_gate:
+        return step_past_gate(COURSE, to)
     return api.cutover(COURSE, to, reason="r", execute=True, user="ada", login=None, **how)
 
 
@@ -386,7 +389,7 @@ def _permitted(world: World) -> None:
 
 @operation("step forward", EVERY, setup=_evidence, refusals=(ShimError,))
 def _step_forward(world: World, user: int) -> Callable[[], Any]:
-    return lambda: _cutover(STEPS[world.phase], override=world.phase is LIVE)
+    return lambda: _cutover(STEPS[world.phase], past_gate=world.phase is LIVE)
 
 
 @operation("step back", (SHADOW, LIVE, COMPLETE), refusals=(ShimError,))
@@ -492,7 +495,7 @@ def _reconcile_that_fails(world: World, user: int) -> Callable[[], Any]:
 
 @operation("override", (SHADOW,), refusals=(ShimError,))
 def _override(world: World, user: int) -> Callable[[], Any]:
-    return lambda: _cutover(LIVE, override=True)
+    return lambda: _cutover(LIVE, past_gate=True)
 
 
 @operation("watch", EVERY, refusals=(RunLocked,))

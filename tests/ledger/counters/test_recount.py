@@ -9,8 +9,9 @@ from migration_shim import api, toggles
 from migration_shim.core.buckets import Kind
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.ledger import counts, recount
-from migration_shim.models import Bucket, Histogram, LedgerEntry
+from migration_shim.models import Bucket, Histogram, LedgerEntry, Run
 from tests.builders import changes, rows
+from tests.builders.overrides import step_past_gate
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.ledger.counters.oracle import assert_counters_equal_counts, forget_counters
 from tests.schemas import validate
@@ -103,12 +104,15 @@ def test_no_step_forward_is_taken_on_counters_that_differ_whoever_signs(clean):
     rows.entries(1)
     wanted = {"reason": "r", "execute": True, "user": "ada", "login": None}
     LedgerEntry.objects.filter(pk=LedgerEntry.objects.latest("pk").pk).update(bucket_id=77)
+    preflights = Run.objects.filter(kind="preflight")
     for override in (False, True):
-        document = api.cutover(COURSE, Phase.LIVE, **wanted, override=override)
+        preflights.update(complete=not override)  # without one the gate is not open, and there is something to pass
+        document = step_past_gate(COURSE, Phase.LIVE) if override else api.cutover(COURSE, Phase.LIVE, **wanted)
         assert document.exit_code & ExitCode.DIFFERENCES
         assert not document.content["executed"]
         assert any("counters differ from the ledger" in reason for reason in document.content["reasons"])
     LedgerEntry.objects.filter(bucket_id=77).update(bucket_id=None)
+    preflights.update(complete=True)
     assert api.cutover(COURSE, Phase.LIVE, **wanted).content["executed"]
 
 

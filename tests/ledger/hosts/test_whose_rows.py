@@ -18,6 +18,7 @@ from migration_shim.reports import terminal
 from tests.builders import handing_off as handoff
 from tests.builders import other_lms as world
 from tests.builders import rows
+from tests.builders.overrides import passing, signer
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.schemas import validate
 
@@ -210,14 +211,15 @@ def test_open_rows_of_an_unknown_lms_keep_a_course_from_live(clean, settings, ov
     toggles.force_flags(COURSE, True, False)
     if override:
         Run.objects.filter(kind="preflight").delete()  # the gate is not open
-    refused = stepped(Phase.LIVE, override=override)
+    how = {"login": signer().username, "override": passing(COURSE, Phase.LIVE)} if override else {}
+    refused = stepped(Phase.LIVE, **how)
     validate(refused.content)
     assert refused.exit_code & ExitCode.DIFFERENCES
     assert not (refused.content["executed"] or refused.content["permitted"])
     assert f"1 of {world.STAGING}" in refused.content["reasons"][-1]
     assert toggles.phase_of(COURSE).phase is Phase.SHADOW
     world.named(settings, FOREIGN_CALLBACK_HOSTS=[world.STAGING])
-    assert stepped(Phase.LIVE, override=override).content["executed"]
+    assert stepped(Phase.LIVE, **how).content["executed"]
 
 
 def test_what_cannot_be_counted_keeps_a_course_from_live_and_from_nothing_else(clean, monkeypatch):
