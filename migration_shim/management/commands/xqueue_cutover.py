@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from opaque_keys.edx.keys import CourseKey
 
 from ...core.data import Document, ExitCode, Phase
+from ...cutover import forget as forgetting
 from ...cutover import release, waves
 from ...cutover import steps as cutover_steps
-from ...ledger import counts, stamp
-from ..command import ShimCommand, course_id, nonempty_text, operator, positive
+from ...ledger import stamp
+from .. import selection, several
+from ..command import ShimCommand, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -28,25 +27,22 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument(
-            "--course",
-            type=course_id,
-            action="append",
-            metavar="ID",
-            help="a course; may be repeated, the canary first",
-        )
-        which.add_argument("--org", metavar="ORG", help="every course of an organisation that the shim knows, by id")
-        which.add_argument(
-            "--file", type=Path, metavar="PATH", help="the courses of a file, one id a line; # begins a comment"
-        )
-        which.add_argument(
+        selection.add_arguments(parser)
+        parser.add_argument(
             "--adopt",
             metavar="HOST",
             help="no step: say that the ledger, stamped with another LMS's host, is now that of the LMS at HOST, which "
             "must be this one",
         )
-        parser.add_argument("--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt")
+        parser.add_argument(
+            "--forget",
+            action="store_true",
+            help="no step: remove the record of one course that never had a submission, a run that has seen one, or a "
+            "flag on; a mistyped id, as a rule",
+        )
+        parser.add_argument(
+            "--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt or --forget"
+        )
         parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags with")
         parser.add_argument(
@@ -87,11 +83,25 @@ class Command(ShimCommand):
 
     def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
         """Return the plan, or what was done."""
-        if (options["adopt"] is None) is (to is None):
-            self.usage_error("--to goes with every step, and not with --adopt")
-        if to is None:
+        self._refuse_contradictions(options, to)
+        if options["adopt"] is not None:
             return stamp.adopt(options["adopt"], reason=reason, execute=execute, user=operator())
-        courses = options["course"] or _courses_of(options["org"], options["file"])
+        left_out: list[str] | None = [] if self.is_way_back(options | {"to": to}) else None
+        courses = self.courses(options, left_out=left_out)
+        if left_out:  # the others go back all the same
+            self.stderr.write("\n".join(left_out))
+            answer = self._step(courses, to, reason=reason, execute=execute, **options)
+            return Document(content=answer.content, exit_code=answer.exit_code | ExitCode.ERROR)
+        return self._step(courses, to, reason=reason, execute=execute, **options)
+
+    def _step(self, courses: list[str], to: Phase | None, *, reason: str, execute: bool, **options: Any) -> Document:
+        if not courses:
+            return several.nobody(options["state"])
+        one = selection.is_one(options, courses)
+        if to is None:
+            if not one:
+                self.usage_error("--forget goes with one --course")
+            return forgetting.forget(courses[0], reason=reason, execute=execute, user=operator())
         who = {"reason": reason, "execute": execute, "user": operator(), "login": options["user"]}
         last = options["release"] or options["remove_shadows"]
         ends = (Phase.COMPLETE,) if options["release"] else (Phase.COMPLETE, Phase.LEGACY)
@@ -106,29 +116,16 @@ class Command(ShimCommand):
             return cutover_steps.remove_shadows(courses[0], execute=execute, progress=progress)
         if options["release"]:
             return release.run(courses[0], override=options["override"], **who)
-        if options["course"] and len(courses) == 1:
+        if one:
             return cutover_steps.run(courses[0], to, override=options["override"], **who)
         return waves.run(courses, to, override=options["override"], limit=options["wave"], **who)
 
-
-def _courses_of(org: str | None, file: Path | None) -> list[str]:
-    """Return the courses of an organisation or of a file; raise ``CommandError`` if there are none."""
-    if file is None:
-        courses = [known for known in counts.known_courses() if CourseKey.from_string(known).org == org]
-        if not courses:
-            raise CommandError(f"The shim knows no course of {org!r}.", returncode=ExitCode.USAGE)
-        return courses
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--file: {file} cannot be read: {error}", returncode=ExitCode.USAGE) from error
-    courses = []
-    for number, line in enumerate(lines, 1):
-        name = line.partition("#")[0].strip()
-        try:
-            courses += [course_id(name)] if name else []
-        except argparse.ArgumentTypeError as error:
-            raise CommandError(f"--file: line {number}: {error}", returncode=ExitCode.USAGE) from error
-    if not courses:
-        raise CommandError(f"--file: {file} names no course.", returncode=ExitCode.USAGE)
-    return courses
+    def _refuse_contradictions(self, options: dict[str, Any], to: Phase | None) -> None:
+        """End with a usage error unless the call is one step, one adoption or one removal of a record."""
+        what = [to is not None, options["adopt"] is not None, options["forget"]]
+        if sum(what) != 1:
+            self.usage_error("--to goes with every step, and not with --adopt or --forget")
+        if options["adopt"] is not None and selection.is_named(options):
+            self.usage_error("--adopt is about the whole ledger: name no course with it")
+        if to is None and (options["release"] or options["remove_shadows"] or options["override"]):
+            self.usage_error("--release, --remove-shadows and --override go with --to")
