@@ -116,7 +116,7 @@ def is_one(options: dict[str, Any], found: list[str]) -> bool:
     on how many courses match today.
     """
     others = any(options.get(name) for name in ("org", "queue", "all", "file", "state"))
-    return len(found) == 1 and not others and not any(map(course_names.is_pattern, options["course"]))
+    return len(found) == 1 and not others and not any(map(course_names.is_pattern, given(options, "course")))
 
 
 def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str] | None = None) -> list[str]:
@@ -140,12 +140,12 @@ def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str]
     if not is_named(options):
         raise CommandError(UNNAMED, returncode=ExitCode.USAGE)
     search = _Search(new=bool(options.get("new")), begun=begun, way_back=left_out is not None)
-    named = [search.named(name) for name in options.get("course") or ()]
+    named = [search.named(name) for name in given(options, "course")]
     named += [search.named(name, where) for where, name in _lines(options.get("file"))]
     rest: set[str] = set()
-    for org in options.get("org") or ():
+    for org in given(options, "org"):
         rest.update(search.of_org(org))
-    for queue in options.get("queue") or ():
+    for queue in given(options, "queue"):
         rest.update(search.of_queue(queue))
     if options.get("all") or not any(options.get(name) for name in _NAMES):
         rest.update(search.pool)
@@ -155,7 +155,13 @@ def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str]
         raise CommandError("\n".join(search.problems), returncode=wrong)
     if left_out is not None:
         left_out += search.problems
-    return _in_state(found, options["state"]) if options.get("state") else found
+    return _in_state(found, given(options, "state")) if options.get("state") else found
+
+
+def given(options: dict[str, Any], name: str) -> list[str]:
+    """Return what was given for an option: from Python, a caller that names one thing may give it alone."""
+    value = options.get(name) or []
+    return [value] if isinstance(value, str) else list(value)
 
 
 def one(name: str, *, new: bool = False) -> str:
@@ -185,7 +191,12 @@ class _Search:
 
     @functools.cached_property
     def everywhere(self) -> list[str]:
-        return sorted(self.on_record.union(site_courses.all_courses()))
+        try:
+            return sorted(self.on_record.union(site_courses.all_courses()))
+        except DatabaseError:  # tables of an older release; what has no record has nothing to go back from
+            if not self.way_back:
+                raise
+            return sorted(self.on_record)
 
     @functools.cached_property
     def suggestions(self) -> list[str]:

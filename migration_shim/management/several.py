@@ -10,7 +10,12 @@ from django.utils.timezone import now
 from ..conf import load
 from ..core.data import Document, ExitCode
 from ..runs.isolated import exit_code_of, run_step
+from . import selection
 
+PREFLIGHT_SCHEMA = "migration_shim.xqueue_preflight_courses/1"
+GATE_SCHEMA = "migration_shim.xqueue_gate_courses/1"
+FAIL_SCHEMA = "migration_shim.xqueue_fail_courses/1"
+UNDELIVERED_SCHEMA = "migration_shim.xqueue_undelivered_courses/1"
 EMPTY_SCHEMA = "migration_shim.no_courses/1"
 Content = dict[str, Any]
 
@@ -63,7 +68,12 @@ def run(
     return Document(content=content, exit_code=code | exit_code_of(problems))
 
 
-def nobody(state: list[str] | None) -> Document:
+def nobody(options: Content) -> Document:
     """Return the document of a call for which there is no course: nothing was done, and nothing is wrong."""
-    content = {"schema": EMPTY_SCHEMA, "at": now().isoformat(), "state": state or [], "courses": []}
+    content = {
+        "schema": EMPTY_SCHEMA,
+        "at": now().isoformat(),
+        "state": selection.given(options, "state"),
+        "courses": [],
+    }
     return Document(content=content, exit_code=ExitCode.OK)

@@ -6,9 +6,10 @@ import re
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
 
-from migration_shim.core.data import ExitCode
+from migration_shim.core.data import ExitCode, Leg
 from migration_shim.core.errors import LegacyNotReadable
 from migration_shim.delivery import ungradable
+from migration_shim.models import LedgerEntry
 from migration_shim.preflight import site
 from migration_shim.runs import records
 from tests.builders import rows
@@ -150,3 +151,13 @@ def test_a_submission_is_failed_in_one_course_only(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [f"{OTHER}: 1 submission", r"    3  q\x1b  handed out 15 times"]
     assert COURSE not in "".join(lines)
+
+
+def test_a_reconcile_of_several_ends_with_one_summary_too(capsys):
+    rows.graded_pairs(1)
+    rows.graded_pairs(1, OTHER)
+    LedgerEntry.objects.filter(course_id=OTHER).update(target_leg=Leg.MISSING, target_submission_id=None)
+    assert run("xqueue_reconcile", "--org", "ExU") == ExitCode.DIFFERENCES
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["2 courses: 2 compared, 1 of them with unexplained differences", "Next: xqueue_gate --all"]
+    assert sum(line.startswith("Next: ") for line in lines) == 1

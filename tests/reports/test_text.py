@@ -317,7 +317,58 @@ ADOPTION = {
     "reason": "the LMS has got another name",
     "executed": False,
 }
+FORGOTTEN = {
+    "schema": "migration_shim.xqueue_cutover_forget/1",
+    "at": NOON.isoformat(),
+    "course": COURSE,
+    "reason": "mistyped",
+    "by": "ada",
+    "permitted": True,
+    "reasons": [],
+    "executed": False,
+}
+NOBODY = {"schema": "migration_shim.no_courses/1", "at": NOON.isoformat(), "state": [], "courses": []}
+
+
+def several(command, *courses, problems=(), following="", **counted):
+    """A command's document of several courses."""
+    return {
+        "schema": f"migration_shim.{command}_courses/1",
+        "at": NOON.isoformat(),
+        "courses": list(courses),
+        "counts": counted,
+        "problems": [{"course": COURSE, "said": said} for said in problems],
+        "next": following,
+    }
+
+
 DOCUMENTS = {
+    "forget, plan": FORGOTTEN,
+    "forget": FORGOTTEN | {"executed": True},
+    "forget, refused": FORGOTTEN | {"permitted": False, "reasons": ["it is in shadow"]},
+    "nobody": NOBODY,
+    "nobody in a state": NOBODY | {"state": ["ready", "live"]},
+    "gates": several("xqueue_gate", gate(), gate("INCONCLUSIVE", reasons=["no preflight"]), ready=1, stale=1),
+    "gates, none": several("xqueue_gate", problems=["RunLocked: at work", "RunLocked: at work"]),
+    "preflights": several(
+        "xqueue_preflight",
+        preflight(),
+        preflight(finding("answer_over_limit", "blocker", 3, 2356), finding("random_seed", "note", 5, seam=True)),
+        following="xqueue_preflight --course ID",
+        blocked=1,
+        clear=1,
+    ),
+    "fails": several("xqueue_fail", FAILED, FAILED | {"executed": True, "failed": 1}, to_fail=2, failed=1),
+    "undelivereds": several(
+        "xqueue_undelivered",
+        UNDELIVERED,
+        UNDELIVERED | {"rows": [UNDELIVERED["rows"][0] | {"user_id": "7"}]},
+        submissions=2,
+        courses_affected=2,
+    ),
+    "undelivereds, no LMS": several(
+        "xqueue_undelivered", UNDELIVERED | {"applies": False, "rows": []}, submissions=0, courses_affected=0
+    ),
     "adoption, plan": ADOPTION,
     "adoption": ADOPTION | {"executed": True},
     "undelivered": UNDELIVERED,
@@ -357,6 +408,13 @@ def test_every_document_renders(document):
     text = render(document).replace('": None,', "")  # as an entry of XQUEUES is written
     assert text.strip()
     assert not any(word in text for word in ("None", "True", "False", "{", "<"))
+
+
+@pytest.mark.parametrize(
+    "document", [document for name, document in DOCUMENTS.items() if name.startswith(("forget", "nobody"))]
+)
+def test_these_documents_are_as_their_schemas_say(document):
+    validate(document)
 
 
 @pytest.mark.parametrize("document", step_documents.DOCUMENTS.values(), ids=step_documents.DOCUMENTS)

@@ -44,7 +44,7 @@ class Command(ShimCommand):
         some = selection.is_named({**options, "all": False})
         courses = self.courses(options, begun=True) if some else []
         if some and not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         if against is None:
             return audit.run(courses)
         try:

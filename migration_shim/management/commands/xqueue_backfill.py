@@ -63,7 +63,7 @@ class Command(ShimCommand):
             self.usage_error(problem)
         courses = self._courses(options)
         if courses is not None and not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         request = Request(
             mode=Mode(options["mode"]),
             courses=courses,

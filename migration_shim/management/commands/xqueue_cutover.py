@@ -96,7 +96,7 @@ class Command(ShimCommand):
 
     def _step(self, courses: list[str], to: Phase | None, *, reason: str, execute: bool, **options: Any) -> Document:
         if not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         one = selection.is_one(options, courses)
         if to is None:
             if not one:

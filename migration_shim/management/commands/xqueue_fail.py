@@ -11,8 +11,6 @@ from ...delivery import ungradable
 from .. import selection, several
 from ..command import ShimCommand, nonempty_text, operator, positive
 
-SCHEMA = "migration_shim.xqueue_fail_courses/1"
-
 
 class Command(ShimCommand):
     """Fail submissions on the target, and tell their learners."""
@@ -41,7 +39,7 @@ class Command(ShimCommand):
         """Return which submissions are to be failed, or were."""
         courses = self.courses(options, begun=True)
         if not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         one = selection.is_one(options, courses)
         if submission and not one:
             self.usage_error("--submission goes with one --course")
@@ -51,7 +49,7 @@ class Command(ShimCommand):
 
         if one:
             return fail(courses[0])
-        return several.run(SCHEMA, "fail", courses, fail, counts=_counts, following=_following)
+        return several.run(several.FAIL_SCHEMA, "fail", courses, fail, counts=_counts, following=_following)
 
 
 def _counts(found: list[dict[str, Any]]) -> dict[str, int]:

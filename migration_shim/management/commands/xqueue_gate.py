@@ -12,7 +12,6 @@ from ...cutover import gate
 from .. import selection, several
 from ..command import ShimCommand
 
-SCHEMA = "migration_shim.xqueue_gate_courses/1"
 _ORDER = tuple(Cause)
 
 
@@ -31,9 +30,11 @@ class Command(ShimCommand):
         """Return the verdict, or those of several courses."""
         courses = self.courses(options, begun=True)
         if not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         if not selection.is_one(options, courses):
-            return several.run(SCHEMA, "gate", courses, gate.run_gate, counts=_counts, following=_following)
+            return several.run(
+                several.GATE_SCHEMA, "gate", courses, gate.run_gate, counts=_counts, following=_following
+            )
         answer = gate.run_gate(courses[0])
         if not explain and options["format"] == "text":
             content = {key: value for key, value in answer.content.items() if key != "evidence"}

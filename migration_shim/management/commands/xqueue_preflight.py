@@ -12,8 +12,6 @@ from ...preflight import run as preflight_run
 from .. import selection, several
 from ..command import ShimCommand
 
-SCHEMA = "migration_shim.xqueue_preflight_courses/1"
-
 
 class Command(ShimCommand):
     """Look at all legacy rows of courses and list what the target would do differently."""
@@ -42,14 +40,14 @@ class Command(ShimCommand):
         """Return the findings."""
         courses = self.courses(options)
         if not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
 
         def look(course: str) -> Document:
             return preflight_run.run(course, self.progress("preflight"), probe=probe)
 
         if selection.is_one(options, courses):
             return look(courses[0])
-        return several.run(SCHEMA, "preflight", courses, look, counts=_counts, following=_following)
+        return several.run(several.PREFLIGHT_SCHEMA, "preflight", courses, look, counts=_counts, following=_following)
 
 
 def _blockers(content: dict[str, Any]) -> int:

@@ -89,7 +89,7 @@ class Command(ShimCommand):
         """Return the comparison's document, after the reports asked for are written."""
         courses = self.courses(options, begun=True)
         if not courses and options["state"]:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         content = options["include_content"]
         if options["relink"]:
             lost = linking.relink()

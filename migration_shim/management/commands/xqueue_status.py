@@ -56,7 +56,7 @@ class Command(ShimCommand):
             return status_document.run(None, watcher_config=watcher_config)
         courses = self.courses(options)
         if not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         return status_document.run(courses, watcher_config=watcher_config)
 
     def handle(self, *args: Any, **options: Any) -> None:

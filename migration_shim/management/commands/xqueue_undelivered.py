@@ -11,8 +11,6 @@ from ...delivery import undelivered
 from .. import selection, several
 from ..command import ShimCommand, nonempty_text, operator
 
-SCHEMA = "migration_shim.xqueue_undelivered_courses/1"
-
 
 class Command(ShimCommand):
     """List who is undelivered; with their user ids only for a reason, which is written down."""
@@ -39,14 +37,16 @@ class Command(ShimCommand):
             self.usage_error("--learners needs --reason: looking a learner up is written down")
         courses = self.courses(options, begun=True)
         if not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
 
         def listing(course: str) -> Document:
             return undelivered.listing(course, learners=learners, reason=reason or "", user=operator())
 
         if selection.is_one(options, courses):
             return listing(courses[0])
-        return several.run(SCHEMA, "undelivered", courses, listing, counts=_counts, following=_following)
+        return several.run(
+            several.UNDELIVERED_SCHEMA, "undelivered", courses, listing, counts=_counts, following=_following
+        )
 
 
 def _counts(found: list[dict[str, Any]]) -> dict[str, int]:

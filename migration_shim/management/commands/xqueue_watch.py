@@ -52,7 +52,7 @@ class Command(ShimCommand):
         """Return the document of one round."""
         courses = self.courses(options, begun=True) if selection.is_named(options) else None
         if courses is not None and not courses:
-            return several.nobody(options["state"])
+            return several.nobody(options)
         return watch_round.run(courses, purge=options["purge"])
 
     def handle(self, *args: Any, **options: Any) -> None:
