@@ -348,7 +348,13 @@ DOCUMENTS = {
     "forget, refused": FORGOTTEN | {"permitted": False, "reasons": ["it is in shadow"]},
     "nobody": NOBODY,
     "nobody in a state": NOBODY | {"state": ["ready", "live"]},
-    "gates": several("xqueue_gate", gate(), gate("INCONCLUSIVE", reasons=["no preflight"]), ready=1, stale=1),
+    "gates": several(
+        "xqueue_gate",
+        gate(cause="ready"),
+        gate("INCONCLUSIVE", reasons=["no preflight"], cause="needs_pairs"),
+        ready=1,
+        needs_pairs=1,
+    ),
     "gates, none": several("xqueue_gate", problems=["RunLocked: at work", "RunLocked: at work"]),
     "preflights": several(
         "xqueue_preflight",
@@ -830,7 +836,12 @@ IN_THE_WAY = {
 }
 
 
-@pytest.mark.parametrize("document", (DOCUMENTS | IN_THE_WAY).values(), ids=DOCUMENTS | IN_THE_WAY)
+#: Of several courses each has its first reason, or the codes of its blockers, and the number of the others: the screen
+#: is for choosing the course to look at. What else is in its way is on its own screen.
+WHOLE = {name: document for name, document in DOCUMENTS.items() if name != "preflights"} | IN_THE_WAY
+
+
+@pytest.mark.parametrize("document", WHOLE.values(), ids=WHOLE)
 def test_text_and_json_of_a_document_say_the_same_of_what_is_in_the_way(document):
     """Each such text is replaced, one at a time, and looked for in what a terminal shows."""
     for number, _ in enumerate(blocking(document)):
@@ -853,3 +864,11 @@ def test_the_documents_above_have_something_in_the_way_for_every_command_that_ca
         "xqueue_preflight",
         "xqueue_watch",
     }
+
+
+def test_of_several_courses_each_has_its_first_reason_and_the_number_of_the_others():
+    many = several("xqueue_gate", gate("FAIL", cause="differs", reasons=["first", "second", "x" * 90]), differs=1)
+    assert "first (and 2 more)" in lines(many)
+    many = several("xqueue_gate", gate("FAIL", cause="differs", reasons=["y" * 90, "second"]), differs=1)
+    [cut] = [line for line in render(many).splitlines() if "yyy" in line]
+    assert (len(cut), cut[-16:]) == (80, "... (and 1 more)")
