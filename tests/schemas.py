@@ -5,12 +5,15 @@ import json
 from datetime import datetime
 
 import jsonschema
+import referencing
 
 from sandbox.databases import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "docs" / "reference" / "schemas"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 FORMATS = jsonschema.FormatChecker()
+#: A document of several courses refers to the schema of one.
+REGISTRY = referencing.Registry().with_contents((schema["$id"], schema) for schema in SCHEMAS.values())
 
 
 @FORMATS.checks("date-time", raises=ValueError)
@@ -23,7 +26,7 @@ def is_date_time(value):
 def validator(name):
     schema = SCHEMAS[name]
     jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema, format_checker=FORMATS)
+    return jsonschema.Draft202012Validator(schema, format_checker=FORMATS, registry=REGISTRY)
 
 
 def validate(content):

@@ -46,6 +46,15 @@ def forced_value(course_id: str, flag: str) -> bool | None:
     return None
 
 
+def was_forced_on(course_id: str, flag: str) -> bool:
+    """Tell whether an override of this course has ever forced a flag on; False outside an LMS."""
+    if not in_platform():
+        return False
+    model = course_override_model()
+    rows = model.objects.filter(waffle_flag=flag, course_id=CourseKey.from_string(course_id))
+    return bool(rows.filter(override_choice=model.ALL_CHOICES.on).exists())
+
+
 def course_override_model() -> Any:
     """Return the platform's model of a flag's override for one course. Only inside an LMS."""
     return apps.get_model("waffle_utils", "WaffleFlagCourseOverrideModel")

@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 from django.core.checks import CRITICAL, WARNING
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
-from opaque_keys import InvalidKeyError
-from opaque_keys.edx.keys import CourseKey
 from tqdm import tqdm
 
 from ..checks import TAG
@@ -24,14 +22,7 @@ from ..core.data import Document, ExitCode
 from ..core.errors import RunLocked, ShimError
 from ..db import schema
 from ..reports import terminal
-
-
-def course_id(value: str) -> str:
-    """Parse a course key to its canonical form, as an argparse type."""
-    try:
-        return str(CourseKey.from_string(value))
-    except InvalidKeyError as error:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a course key (course-v1:Org+Course+Run)") from error
+from . import selection
 
 
 class Once(argparse.Action):
@@ -128,6 +119,16 @@ class ShimCommand(BaseCommand):
         level = CRITICAL if self.tolerates_complaints(options) else WARNING
         kwargs: Mapping[Any, Any] = super().get_check_kwargs(options)
         return {**kwargs, "fail_level": level}
+
+    def courses(self, options: dict[str, Any], **how: Any) -> list[str]:
+        """
+        Return the courses that the options name, or end with a usage error if none of them does.
+
+        ``how`` is as for ``selection.courses``.
+        """
+        if not selection.is_named(options):
+            self.usage_error(selection.UNNAMED)
+        return selection.courses(options, **how)
 
     def document(self, *args: Any, **options: Any) -> Document:
         """Do the command's work and return its document; the options are passed by name."""

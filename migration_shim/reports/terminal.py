@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import overrides
-from . import terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
+from . import terminal_courses, terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
 from .escape import columns, printable
 
 Content = dict[str, Any]
@@ -144,9 +144,15 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_known": _known,
     "xqueue_cutover_removal": terminal_cutover.removal,
     "xqueue_cutover_adoption": terminal_cutover.adoption,
+    "xqueue_cutover_forget": terminal_cutover.forget,
     "xqueue_audit": terminal_cutover.audit,
     "xqueue_fail": _fail,
     "xqueue_undelivered": _undelivered,
     "xqueue_status": terminal_status.lines,
     "xqueue_watch": terminal_watch.lines,
+    "xqueue_preflight_courses": terminal_courses.preflight,
+    "xqueue_gate_courses": terminal_courses.gate,
+    "xqueue_fail_courses": terminal_courses.fail,
+    "xqueue_undelivered_courses": terminal_courses.undelivered,
+    "no_courses": terminal_courses.nobody,
 }

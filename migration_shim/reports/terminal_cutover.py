@@ -153,6 +153,17 @@ def adoption(content: Content) -> list[str]:
     return [*lines, "Next: the same command with --execute"]
 
 
+def forget(content: Content) -> list[str]:
+    """Return the lines of the removal of a course's record."""
+    if not content["permitted"]:
+        lines = [f"NOT PERMITTED. The record of {content['course']} stays."]
+        return [*lines, *(f"  because {reason}" for reason in content["reasons"])]
+    if content["executed"]:
+        return [f"Done. The shim has no record of {content['course']} any more."]
+    lines = [f"Plan. The record of {content['course']} would be removed: it never had a submission, or a flag on."]
+    return [*lines, "Next: the same command with --execute"]
+
+
 def release(content: Content) -> list[str]:
     """Return the lines of a course's release to the platform's own path."""
     if _is_proposed(content):

@@ -48,8 +48,18 @@ def reconcile_lines(content: Content) -> list[str]:
         found = ", ".join(f"{seconds:.1f} s for {kind.replace('_', ' ')}" for kind, seconds in waited.items())
         lines.append(f"Waited: {found}")
     lines.append(f"Not compared by this version: {', '.join(content['not_compared'])}")
-    lines += [f"Next: xqueue_gate --course {course['course']}" for course in content["courses"]]
-    return lines
+    return [*lines, *_summary(content["courses"])]
+
+
+def _summary(courses: list[Content]) -> Iterator[str]:
+    """Yield the next command; of several courses one command for all of them, and before it a line that counts them."""
+    if len(courses) > 1:
+        compared = [course for course in courses if course["complete"]]
+        differ = sum(bool(course["diverged"]) for course in compared)
+        yield f"{len(courses)} courses: {len(compared)} compared, {differ} of them with unexplained differences"
+        yield "Next: xqueue_gate --all"
+    elif courses:
+        yield f"Next: xqueue_gate --course {courses[0]['course']}"
 
 
 def _exceptions(course: Content) -> Iterator[str]:

@@ -169,6 +169,7 @@ def test_the_way_back_needs_no_answer_of_legacys_database(error, monkeypatch):
 def test_outside_an_lms_nothing_can_be_released():
     assert flags.submission_flag_on(COURSE) is False
     assert toggles.bypasses_shim(COURSE) is False
+    rows.in_phase("legacy")
     with pytest.raises(CommandError, match="run this in an LMS") as refused:
         call_command(
             "xqueue_cutover", "--course", COURSE, "--to", "complete", "--reason", "r", "--release", "--execute"
@@ -177,5 +178,6 @@ def test_outside_an_lms_nothing_can_be_released():
 
 
 def test_one_course_is_no_wave(capsys):
+    rows.in_phase("legacy")
     call_command("xqueue_cutover", "--course", COURSE, "--to", "shadow", "--reason", "r", "--format", "json")
     assert json.loads(capsys.readouterr().out)["schema"] == "migration_shim.xqueue_cutover/1"

@@ -258,6 +258,7 @@ def test_of_operators_who_take_the_same_step_at_once_one_does(known, operators):
 
 
 def test_the_commands_exit_codes():
+    rows.legacy_row()
     words = ("xqueue_cutover", "--course", COURSE, "--reason", "r")
     with pytest.raises(CommandError) as refused:
         call_command(*words, "--to", "complete")

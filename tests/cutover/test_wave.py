@@ -236,6 +236,8 @@ def command(*words):
 def test_courses_from_a_file_and_of_an_organisation(tmp_path, capsys):
     path = tmp_path / "courses.txt"
     path.write_text(f"# the canary first\n{B}  # small\n\n{A}\n")
+    for course in (A, B):
+        rows.legacy_row(course=course)
     command("--file", str(path))
     document = json.loads(capsys.readouterr().out)
     assert ([course["course"] for course in document["courses"]], document["canary"]) == ([B, A], B)

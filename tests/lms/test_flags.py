@@ -154,3 +154,15 @@ def test_a_course_whose_sender_cannot_be_called_is_not_released(platform, monkey
     assert "the sender lacks a key" in document.content["reasons"]
     assert not document.content["executed"]
     assert not flags.submission_flag_on(COURSE)
+
+
+def test_what_was_ever_forced_on_for_a_course_is_known(platform):
+    assert not flags.was_forced_on(COURSE, DUAL)
+    force(platform, DUAL, "off")
+    force(platform, DUAL, "on", course=OTHER)
+    force(platform, DUAL, "on", org="ExU")
+    assert not flags.was_forced_on(COURSE, DUAL)
+    force(platform, DUAL, "on")
+    force(platform, DUAL, "off")
+    assert flags.was_forced_on(COURSE, DUAL)
+    assert not flags.was_forced_on(COURSE, PRIMARY)

@@ -2,7 +2,6 @@
 
 import json
 
-import jsonschema
 import pytest
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 
@@ -10,8 +9,8 @@ from migration_shim.core.data import ExitCode
 from migration_shim.management.command import ShimCommand
 from migration_shim.models import CoursePhase, LedgerEntry, Run
 from sandbox import capture
-from sandbox.databases import PROJECT_ROOT
 from sandbox.network import free_port
+from tests import schemas
 from tests.builders import rows
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 
@@ -19,7 +18,6 @@ BOTH = ["default", "xqueue"]
 pytestmark = pytest.mark.django_db(databases=BOTH)
 shared = pytest.mark.django_db(databases=BOTH, transaction=True)
 COMMANDS = sorted(name for name, app in get_commands().items() if app == "migration_shim")
-SCHEMAS = PROJECT_ROOT / "docs" / "reference" / "schemas"
 
 
 def run(*words):
@@ -30,10 +28,7 @@ def run(*words):
 
 
 def validate(document):
-    name = document["schema"].removeprefix("migration_shim.").replace("/", "-")
-    schema = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(document)
-    return document
+    return schemas.validate(document)
 
 
 PROCESSES = {
@@ -76,7 +71,19 @@ def test_json_is_one_document_on_stdout_and_nothing_else():
 
 USAGE = {
     "no course": ("xqueue_gate",),
-    "no course key": ("xqueue_gate", "--course", "PY1"),
+    "a course without a name": ("xqueue_gate", "--course", " "),
+    "a state that is not there": ("xqueue_gate", "--state", "fine"),
+    "no way to forget and to step at once": (
+        *("xqueue_cutover", "--course", COURSE, "--to", "shadow", "--forget"),
+        *("--reason", "r"),
+    ),
+    "no step, no adoption": ("xqueue_cutover", "--course", COURSE, "--reason", "r"),
+    "an adoption of a course": ("xqueue_cutover", "--course", COURSE, "--adopt", "a.example", "--reason", "r"),
+    "an override of nothing": ("xqueue_cutover", "--course", COURSE, "--forget", "--override", "--reason", "r"),
+    "a queue and its course": ("xqueue_backfill", "--mode", "shadow", "--queue", "q", "--course", COURSE),
+    "a queue and an organisation": ("xqueue_backfill", "--mode", "shadow", "--queue", "q", "--org", "ExU"),
+    "all and an organisation": ("xqueue_backfill", "--mode", "shadow", "--all", "--org", "ExU"),
+    "a queue in a state": ("xqueue_backfill", "--mode", "shadow", "--queue", "q", "--state", "ready"),
     "an option that is not there": ("xqueue_gate", "--course", COURSE, "--no-such-option"),
     "a format that is not there": ("xqueue_gate", "--course", COURSE, "--format", "xml"),
     "no mode": ("xqueue_backfill", "--all"),
@@ -127,11 +134,17 @@ def test_a_wrong_call_from_the_command_line_exits_with_64_and_shows_the_usage(wo
 
 
 def test_a_wrong_call_of_a_real_process():
-    ran = rows.manage(*USAGE["no course key"])
+    ran = rows.manage(*USAGE["a state that is not there"])
     assert ran.returncode == 64
     assert ran.stdout == ""
     assert ran.stderr.startswith("usage: ")
-    assert "'PY1' is not a course key" in ran.stderr
+    assert "invalid choice: 'fine'" in ran.stderr
+
+
+def test_a_name_of_no_course_ends_a_real_process_too():
+    ran = rows.manage("xqueue_gate", "--course", "PY1")
+    assert (ran.returncode, ran.stdout) == (64, "")
+    assert ran.stderr == "CommandError: 'PY1' is no course key and short for no course.\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -154,6 +167,7 @@ def test_every_command_has_help_and_both_formats(name, capsys):
 
 @shared
 def test_an_error_of_ours_exits_with_1_and_one_line(capsys):
+    rows.in_phase("legacy")
     command = load_command_class("migration_shim", "xqueue_cutover")
     words = ["--course", COURSE, "--to", "complete", "--reason", "r", "--execute"]
     with pytest.raises(SystemExit) as left:
@@ -176,6 +190,7 @@ def test_an_error_of_ours_exits_with_1_and_one_line(capsys):
     ],
 )
 def test_settings_that_are_not_usable_are_named_and_exit_with_1(settings, setting, words, capsys):
+    rows.in_phase("legacy")
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | setting
     with pytest.raises(CommandError, match=next(iter(setting))) as error:
         call_command(*words)
@@ -261,28 +276,17 @@ def test_a_cure_is_signed_as_typed_and_needs_a_course_and_a_reason(capsys):
 
 
 def test_a_course_key_is_taken_in_its_canonical_form(capsys):
-    run("xqueue_gate", "--course", "Org/Course/Run", "--format", "json")
+    run("xqueue_gate", "--course", "Org/Course/Run", "--new", "--format", "json")
     assert json.loads(capsys.readouterr().out)["course"] == "Org/Course/Run"
     assert CoursePhase.objects.get().course_id == "Org/Course/Run"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("xqueue_gate",),
-        ("xqueue_preflight",),
-        ("xqueue_fail", "--reason", "r"),
-        ("xqueue_undelivered",),
-        ("xqueue_known", "--add", "score", "--reason", "r"),
-    ],
-    ids=lambda words: words[0],
-)
-def test_a_command_for_one_course_does_not_pass_over_another_that_was_named(words):
+def test_a_command_for_one_course_does_not_pass_over_another_that_was_named():
     """The last one alone would be answered for, as if the others had been looked at."""
     other = COURSE.replace("ExU", "Other")
 
     with pytest.raises(CommandError, match=r"was given as .* and as") as refused:
-        run(*words, "--course", other, "--course", COURSE)
+        run("xqueue_known", "--add", "score", "--reason", "r", "--course", other, "--course", COURSE)
 
     assert refused.value.returncode == ExitCode.USAGE
     assert not Run.objects.exists()

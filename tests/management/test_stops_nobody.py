@@ -106,6 +106,7 @@ def test_what_only_reads_goes_on_as_far_as_it_can(broken):
 
 def test_a_preflight_blocks_with_the_checks_text(broken):
     manage, name = broken
+    rows.in_phase("legacy")
     ran = manage("xqueue_preflight", "--course", COURSE, "--format", "json")
     assert name in ran.stderr
     assert "Traceback" not in ran.stderr

@@ -321,7 +321,64 @@ ADOPTION = {
     "reason": "the LMS has got another name",
     "executed": False,
 }
+FORGOTTEN = {
+    "schema": "migration_shim.xqueue_cutover_forget/1",
+    "at": NOON.isoformat(),
+    "course": COURSE,
+    "reason": "mistyped",
+    "by": "ada",
+    "permitted": True,
+    "reasons": [],
+    "executed": False,
+}
+NOBODY = {"schema": "migration_shim.no_courses/1", "at": NOON.isoformat(), "state": [], "courses": []}
+
+
+def several(command, *courses, problems=(), following="", **counted):
+    """A command's document of several courses."""
+    return {
+        "schema": f"migration_shim.{command}_courses/1",
+        "at": NOON.isoformat(),
+        "courses": list(courses),
+        "counts": counted,
+        "problems": [{"course": COURSE, "said": said} for said in problems],
+        "next": following,
+    }
+
+
 DOCUMENTS = {
+    "forget, plan": FORGOTTEN,
+    "forget": FORGOTTEN | {"executed": True},
+    "forget, refused": FORGOTTEN | {"permitted": False, "reasons": ["it is in shadow"]},
+    "nobody": NOBODY,
+    "nobody in a state": NOBODY | {"state": ["ready", "live"]},
+    "gates": several(
+        "xqueue_gate",
+        gate(cause="ready"),
+        gate("INCONCLUSIVE", reasons=["no preflight"], cause="needs_pairs"),
+        ready=1,
+        needs_pairs=1,
+    ),
+    "gates, none": several("xqueue_gate", problems=["RunLocked: at work", "RunLocked: at work"]),
+    "preflights": several(
+        "xqueue_preflight",
+        preflight(),
+        preflight(finding("answer_over_limit", "blocker", 3, 2356), finding("random_seed", "note", 5, seam=True)),
+        following="xqueue_preflight --course ID",
+        blocked=1,
+        clear=1,
+    ),
+    "fails": several("xqueue_fail", FAILED, FAILED | {"executed": True, "failed": 1}, to_fail=2, failed=1),
+    "undelivereds": several(
+        "xqueue_undelivered",
+        UNDELIVERED,
+        UNDELIVERED | {"rows": [UNDELIVERED["rows"][0] | {"user_id": "7"}]},
+        submissions=2,
+        courses_affected=2,
+    ),
+    "undelivereds, no LMS": several(
+        "xqueue_undelivered", UNDELIVERED | {"applies": False, "rows": []}, submissions=0, courses_affected=0
+    ),
     "adoption, plan": ADOPTION,
     "adoption": ADOPTION | {"executed": True},
     "undelivered": UNDELIVERED,
@@ -361,6 +418,13 @@ def test_every_document_renders(document):
     text = render(document).replace('": None,', "")  # as an entry of XQUEUES is written
     assert text.strip()
     assert not any(word in text for word in ("None", "True", "False", "{", "<"))
+
+
+@pytest.mark.parametrize(
+    "document", [document for name, document in DOCUMENTS.items() if name.startswith(("forget", "nobody"))]
+)
+def test_these_documents_are_as_their_schemas_say(document):
+    validate(document)
 
 
 @pytest.mark.parametrize("document", step_documents.DOCUMENTS.values(), ids=step_documents.DOCUMENTS)
@@ -790,7 +854,12 @@ IN_THE_WAY = {
 }
 
 
-@pytest.mark.parametrize("document", (DOCUMENTS | IN_THE_WAY).values(), ids=DOCUMENTS | IN_THE_WAY)
+#: Of several courses each has its first reason, or the codes of its blockers, and the number of the others: the screen
+#: is for choosing the course to look at. What else is in its way is on its own screen.
+WHOLE = {name: document for name, document in DOCUMENTS.items() if name != "preflights"} | IN_THE_WAY
+
+
+@pytest.mark.parametrize("document", WHOLE.values(), ids=WHOLE)
 def test_text_and_json_of_a_document_say_the_same_of_what_is_in_the_way(document):
     """Each such text is replaced, one at a time, and looked for in what a terminal shows."""
     for number, _ in enumerate(blocking(document)):
@@ -813,3 +882,11 @@ def test_the_documents_above_have_something_in_the_way_for_every_command_that_ca
         "xqueue_preflight",
         "xqueue_watch",
     }
+
+
+def test_of_several_courses_each_has_its_first_reason_and_the_number_of_the_others():
+    many = several("xqueue_gate", gate("FAIL", cause="differs", reasons=["first", "second", "x" * 90]), differs=1)
+    assert "first (and 2 more)" in lines(many)
+    many = several("xqueue_gate", gate("FAIL", cause="differs", reasons=["y" * 90, "second"]), differs=1)
+    [cut] = [line for line in render(many).splitlines() if "yyy" in line]
+    assert (len(cut), cut[-16:]) == (80, "... (and 1 more)")

@@ -10,7 +10,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from ...core.data import Document, ExitCode
 from ...ledger import audit
-from ..command import ShimCommand, course_id
+from .. import selection, several
+from ..command import ShimCommand
 
 
 class Command(ShimCommand):
@@ -24,7 +25,7 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
+        selection.add_arguments(parser, everything="every course that the shim has on record, which is the default")
         parser.add_argument(
             "--against",
             type=Path,
@@ -37,12 +38,17 @@ class Command(ShimCommand):
         """Return True: the command only reads."""
         return True
 
-    def document(self, *, course: list[str] | None, against: Path | None, **options: Any) -> Document:
+    def document(self, *, against: Path | None, **options: Any) -> Document:
         """Return the log."""
+        # Courses whose record is gone still have a log: only without any option all of them are looked at.
+        some = selection.is_named({**options, "all": False})
+        courses = self.courses(options, begun=True) if some else []
+        if some and not courses:
+            return several.nobody(options)
         if against is None:
-            return audit.run(course or [])
+            return audit.run(courses)
         try:
             noted = json.loads(against.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CommandError(f"--against: {against} cannot be read: {error}", returncode=ExitCode.USAGE) from error
-        return audit.run(course or [], noted)
+        return audit.run(courses, noted)

@@ -9,7 +9,8 @@ from django.core.management.base import CommandParser
 from ...backfill.request import Mode, Request
 from ...backfill.start import start
 from ...core.data import Document
-from ..command import ShimCommand, course_id, positive
+from .. import selection, several
+from ..command import ShimCommand, positive
 
 #: Options of ``--mode shadow`` only.
 _SHADOW_ONLY = ("history", "per_problem", "collided", "unsampled", "workers")
@@ -29,10 +30,10 @@ class Command(ShimCommand):
         """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--mode", choices=[mode.value for mode in Mode], required=True, help="what to do")
-        scope = parser.add_mutually_exclusive_group(required=True)
-        scope.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
-        scope.add_argument("--queue", action="append", metavar="NAME", help="a queue; may be repeated")
-        scope.add_argument("--all", action="store_true", help="all courses and queues")
+        selection.add_arguments(parser, queue=False, everything="all courses and queues")
+        parser.add_argument(
+            "--queue", action="append", metavar="NAME", help="the rows of a queue, of whatever course; may be repeated"
+        )
         parser.add_argument("--history", action="store_true", help="import graded rows as well, to the echo queues")
         parser.add_argument(
             "--per-problem", type=positive, metavar="N", help="with --history: the newest N graded rows a problem (200)"
@@ -60,9 +61,12 @@ class Command(ShimCommand):
         """Return what became of all rows read."""
         if problem := _contradiction(options):
             self.usage_error(problem)
+        courses = self._courses(options)
+        if courses is not None and not courses:
+            return several.nobody(options)
         request = Request(
             mode=Mode(options["mode"]),
-            courses=frozenset(options["course"]) if options["course"] else None,
+            courses=courses,
             queues=frozenset(options["queue"]) if options["queue"] else None,
             history=options["history"],
             collided=options["collided"],
@@ -77,6 +81,18 @@ class Command(ShimCommand):
         )
         progress = self.progress(request.mode.value)
         return start(request, progress, progress.tell)
+
+    def _courses(self, options: dict[str, Any]) -> frozenset[str] | None:
+        """Return the courses whose rows are meant; None for all, of which some queues may be meant."""
+        named = [name for name in ("course", "org", "file") if options[name]]
+        scopes = bool(options["all"]) + bool(options["queue"]) + bool(named)
+        if scopes > 1 or (options["queue"] and options["state"]):
+            self.usage_error("--all, --queue and what names courses do not go together")
+        if not scopes and not options["state"]:
+            self.usage_error("one of --course, --org, --file, --state, --queue and --all is required")
+        if (options["all"] or options["queue"]) and not options["state"]:
+            return None
+        return frozenset(self.courses({**options, "queue": None}))
 
 
 def _contradiction(options: dict[str, Any]) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from opaque_keys.edx.keys import CourseKey
 
 from ...core.data import Document, ExitCode, Phase
-from ...cutover import overrides, release, waves
+from ...cutover import forget as forgetting
+from ...cutover import release, waves
 from ...cutover import steps as cutover_steps
-from ...ledger import counts, stamp
-from ...reports import terminal
-from ..command import ShimCommand, course_id, nonempty_text, operator, positive
+from ...ledger import stamp
+from .. import passing_a_gate, selection, several
+from ..command import ShimCommand, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -32,25 +28,22 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument(
-            "--course",
-            type=course_id,
-            action="append",
-            metavar="ID",
-            help="a course; may be repeated, the canary first",
-        )
-        which.add_argument("--org", metavar="ORG", help="every course of an organisation that the shim knows, by id")
-        which.add_argument(
-            "--file", type=Path, metavar="PATH", help="the courses of a file, one id a line; # begins a comment"
-        )
-        which.add_argument(
+        selection.add_arguments(parser)
+        parser.add_argument(
             "--adopt",
             metavar="HOST",
             help="no step: say that the ledger, stamped with another LMS's host, is now that of the LMS at HOST, which "
             "must be this one",
         )
-        parser.add_argument("--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt")
+        parser.add_argument(
+            "--forget",
+            action="store_true",
+            help="no step: remove the record of one course that never had a submission, a run that has seen one, or a "
+            "flag on; a mistyped id, as a rule",
+        )
+        parser.add_argument(
+            "--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt or --forget"
+        )
         parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags and an override with")
         parser.add_argument(
@@ -73,26 +66,7 @@ class Command(ShimCommand):
             "send_to_submission_course.enable, past the shim; only in an LMS, and only if nothing of the course needs "
             "the watcher seam",
         )
-        parser.add_argument(
-            "--override",
-            action="store_true",
-            help="pass a gate that is not open, for this one step of one course; needs --override-reasons, --user and "
-            "the course's id once more. Every report names it from then on. With --release: accept what an operator "
-            "may answer for",
-        )
-        parser.add_argument(
-            "--override-reasons",
-            type=_codes,
-            metavar="CODES",
-            help="with --override: the codes of all that is open, separated by commas, as the plan lists them; on a "
-            "terminal they are asked for",
-        )
-        parser.add_argument(
-            "--confirm",
-            metavar="ID",
-            help="with --override, where stdin is no terminal: the course's id once more; on a terminal it is asked "
-            "for",
-        )
+        passing_a_gate.add_arguments(parser)
         parser.add_argument("--execute", action="store_true", help="take the step; without it only the plan is printed")
 
     def tolerates_complaints(self, options: dict[str, Any]) -> bool:
@@ -105,12 +79,27 @@ class Command(ShimCommand):
 
     def document(self, *, to: Phase | None, reason: str, execute: bool, **options: Any) -> Document:
         """Return the plan, or what was done."""
-        if (options["adopt"] is None) is (to is None):
-            self.usage_error("--to goes with every step, and not with --adopt")
-        if to is None:
+        self._refuse_contradictions(options, to)
+        if options["adopt"] is not None:
             return stamp.adopt(options["adopt"], reason=reason, execute=execute, user=operator())
-        courses = options["course"] or _courses_of(options["org"], options["file"])
-        self._check_override(options, courses)
+        left_out: list[str] | None = [] if self.is_way_back(options | {"to": to}) else None
+        courses = self.courses(options, left_out=left_out)
+        if left_out:  # the others go back all the same
+            self.stderr.write("\n".join(left_out))
+            answer = self._step(courses, to, reason=reason, execute=execute, **options)
+            return Document(content=answer.content, exit_code=answer.exit_code | ExitCode.ERROR)
+        return self._step(courses, to, reason=reason, execute=execute, **options)
+
+    def _step(self, courses: list[str], to: Phase | None, *, reason: str, execute: bool, **options: Any) -> Document:
+        if not courses:
+            return several.nobody(options)
+        one = selection.is_one(options, courses)
+        if said := passing_a_gate.refusal(options, one=one):
+            self.usage_error(said)
+        if to is None:
+            if not one:
+                self.usage_error("--forget goes with one --course")
+            return forgetting.forget(courses[0], reason=reason, execute=execute, user=operator())
         who = {"reason": reason, "execute": execute, "user": operator(), "login": options["user"]}
         last = options["release"] or options["remove_shadows"]
         ends = (Phase.COMPLETE,) if options["release"] else (Phase.COMPLETE, Phase.LEGACY)
@@ -125,69 +114,18 @@ class Command(ShimCommand):
             return cutover_steps.remove_shadows(courses[0], execute=execute, progress=progress)
         if options["release"]:
             run = functools.partial(release.run, courses[0], **who)
-            return self._passing(run, courses[0], options, execute)
-        if options["course"] and len(courses) == 1:
+            return passing_a_gate.taken(self, run, options, execute=execute)
+        if one:
             run = functools.partial(cutover_steps.run, courses[0], to, **who)
-            return self._passing(run, courses[0], options, execute)
+            return passing_a_gate.taken(self, run, options, execute=execute)
         return waves.run(courses, to, limit=options["wave"], **who)
 
-    def _check_override(self, options: dict[str, Any], courses: list[str]) -> None:
-        """Refuse what goes with ``--override`` where it is missing, and ``--override`` for more than one course."""
-        if options["override"] and not (options["course"] and len(courses) == 1):
-            self.usage_error("--override goes with one course, named by --course: a person signs for one at a time")
-        if not options["override"] and (options["override_reasons"] or options["confirm"]):
-            self.usage_error("--override-reasons and --confirm go with --override")
-
-    def _passing(self, run: Callable[..., Document], course: str, options: dict[str, Any], execute: bool) -> Document:
-        """Take or plan a step. On a terminal a person who passes a gate sees the plan, and types what is asked."""
-        if not options["override"]:
-            return run()
-        request = overrides.Request(causes=options["override_reasons"], confirmed=options["confirm"] or "")
-        if not execute or options["user"] is None or not sys.stdin.isatty():
-            return run(override=request)
-        plan = run(execute=False, override=overrides.Request(causes=request.causes)).content
-        open_codes = plan["causes"] if plan["schema"] == cutover_steps.SCHEMA else plan["accepted"]
-        if not plan["permitted"] or not open_codes:
-            return run(override=request)
-        self._say(terminal.render(plan).rpartition("\nNext:")[0] + "\n")
-        causes = request.causes
-        if causes is None:
-            self._say("Type the codes of all that you pass, separated by commas: ")
-            causes = overrides.named(sys.stdin.readline())
-        self._say("Type the course's id to confirm: ")
-        return run(override=overrides.Request(causes=causes, confirmed=sys.stdin.readline().strip()))
-
-    def _say(self, text: str) -> None:
-        """Write for the person at the terminal: the document alone goes to stdout."""
-        self.stderr.write(text, style_func=str, ending="")
-        self.stderr.flush()
-
-
-def _codes(value: str) -> frozenset[str]:
-    """Parse codes that are separated by commas, as an argparse type."""
-    if not (codes := overrides.named(value)):
-        raise argparse.ArgumentTypeError("names no code")
-    return codes
-
-
-def _courses_of(org: str | None, file: Path | None) -> list[str]:
-    """Return the courses of an organisation or of a file; raise ``CommandError`` if there are none."""
-    if file is None:
-        courses = [known for known in counts.known_courses() if CourseKey.from_string(known).org == org]
-        if not courses:
-            raise CommandError(f"The shim knows no course of {org!r}.", returncode=ExitCode.USAGE)
-        return courses
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--file: {file} cannot be read: {error}", returncode=ExitCode.USAGE) from error
-    courses = []
-    for number, line in enumerate(lines, 1):
-        name = line.partition("#")[0].strip()
-        try:
-            courses += [course_id(name)] if name else []
-        except argparse.ArgumentTypeError as error:
-            raise CommandError(f"--file: line {number}: {error}", returncode=ExitCode.USAGE) from error
-    if not courses:
-        raise CommandError(f"--file: {file} names no course.", returncode=ExitCode.USAGE)
-    return courses
+    def _refuse_contradictions(self, options: dict[str, Any], to: Phase | None) -> None:
+        """End with a usage error unless the call is one step, one adoption or one removal of a record."""
+        what = [to is not None, options["adopt"] is not None, options["forget"]]
+        if sum(what) != 1:
+            self.usage_error("--to goes with every step, and not with --adopt or --forget")
+        if options["adopt"] is not None and selection.is_named(options):
+            self.usage_error("--adopt is about the whole ledger: name no course with it")
+        if to is None and (options["release"] or options["remove_shadows"] or options["override"]):
+            self.usage_error("--release, --remove-shadows and --override go with --to")

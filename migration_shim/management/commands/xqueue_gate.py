@@ -1,4 +1,4 @@
-"""``xqueue_gate``: may this course move on?"""
+"""``xqueue_gate``: may these courses move on?"""
 
 from __future__ import annotations
 
@@ -6,26 +6,54 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ...core.data import Document
+from ...core.data import Document, Verdict
+from ...core.evidence import Cause
 from ...cutover import gate
-from ..command import Once, ShimCommand, course_id
+from .. import selection, several
+from ..command import ShimCommand
+
+_ORDER = tuple(Cause)
 
 
 class Command(ShimCommand):
-    """Print the verdict of a course from stored evidence, and put it on record."""
+    """Print the verdicts of courses from stored evidence, and put them on record."""
 
-    help = "The verdict of a course, from stored evidence: PASS, FAIL, INCONCLUSIVE or STALE, with every reason."
+    help = "The verdict of each course, from stored evidence: PASS, FAIL, INCONCLUSIVE or STALE, with every reason."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, action=Once, required=True, metavar="ID", help="the course")
+        selection.add_arguments(parser, everything="every course that the shim has on record")
         parser.add_argument("--explain", action="store_true", help="show the counts and the arithmetic in the text")
 
-    def document(self, *, course: str, explain: bool, **options: Any) -> Document:
-        """Return the verdict."""
-        answer = gate.run_gate(course)
+    def document(self, *, explain: bool, **options: Any) -> Document:
+        """Return the verdict, or those of several courses."""
+        courses = self.courses(options, begun=True)
+        if not courses:
+            return several.nobody(options)
+        if not selection.is_one(options, courses):
+            return several.run(
+                several.GATE_SCHEMA, "gate", courses, gate.run_gate, counts=_counts, following=_following
+            )
+        answer = gate.run_gate(courses[0])
         if not explain and options["format"] == "text":
             content = {key: value for key, value in answer.content.items() if key != "evidence"}
             return Document(content=content, exit_code=answer.exit_code)
         return answer
+
+
+def _counts(found: list[dict[str, Any]]) -> dict[str, int]:
+    """Count the courses by cause, the worst cause first."""
+    causes = [content["cause"] for content in found]
+    return {cause.value: causes.count(cause) for cause in Cause if cause in causes}
+
+
+def _following(found: list[dict[str, Any]]) -> str:
+    """Return the look at the course with the worst cause; where all may move, the step of the first of them."""
+    worst = min(found, key=lambda content: _ORDER.index(content["cause"]), default=None)
+    if worst is None:
+        return ""
+    if worst["verdict"] != Verdict.PASS:
+        return f"xqueue_gate --course {worst['course']} --explain"
+    ready = next((content for content in found if content["next_step"]), None)
+    return f"xqueue_cutover --course {ready['course']} --to {ready['next_step']} --reason TEXT" if ready else ""

@@ -9,7 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from ...core.data import GRAVE, DivergenceClass, Document, ExitCode
 from ...cutover import cures
 from ...ledger import known_differences
-from ..command import Once, ShimCommand, course_id, nonempty_text, operator, positive
+from .. import selection
+from ..command import Once, ShimCommand, nonempty_text, operator, positive
 
 
 class Command(ShimCommand):
@@ -40,7 +41,15 @@ class Command(ShimCommand):
             help="sign that what is on record of a class that cannot be registered is mended, or answered for, in "
             "--course: " + ", ".join(sorted(GRAVE)),
         )
-        parser.add_argument("--course", type=course_id, action=Once, metavar="ID", help="with --add: only this course")
+        parser.add_argument(
+            "--course",
+            type=selection.text,
+            action=Once,
+            metavar="ID",
+            help="with --add: only this course, by its id or parts of it that no other course has. One at a time: each "
+            "difference is signed for the course that it was looked into for",
+        )
+        selection.add_new(parser)
         parser.add_argument("--queue", default="", metavar="NAME", help="with --add: only this queue")
         parser.add_argument("--problem", default="", metavar="KEY", help="with --add: only this problem (usage key)")
         parser.add_argument(
@@ -69,7 +78,7 @@ class Command(ShimCommand):
             reason=options["reason"],
             owner=options["user"] or operator(),
             days=options["days"],
-            course_id=options["course"] or "",
+            course_id=selection.one(options["course"], new=options["new"]) if options["course"] else "",
             queue_name=options["queue"],
             item_id=options["problem"],
         )
@@ -78,4 +87,5 @@ class Command(ShimCommand):
         if not (options["course"] and options["reason"]):
             raise CommandError("--cure needs --course and --reason", returncode=ExitCode.USAGE)
         who = options["user"] or operator()
-        return cures.cure(options["cure"], course_id=options["course"], reason=options["reason"], by=who)
+        course = selection.one(options["course"], new=options["new"])
+        return cures.cure(options["cure"], course_id=course, reason=options["reason"], by=who)

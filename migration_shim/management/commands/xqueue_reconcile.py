@@ -15,10 +15,10 @@ from django.core.management.base import CommandParser
 from ... import reconcile
 from ...comparison import linking
 from ...core.data import Document, Grading
-from ...ledger import counts
 from ...reports import collect, json_report
 from ...reports.formats import RENDERERS
-from ..command import ShimCommand, course_id
+from .. import selection, several
+from ..command import ShimCommand
 
 
 def output_path(value: str) -> Path:
@@ -48,9 +48,7 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        scope = parser.add_mutually_exclusive_group(required=True)
-        scope.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
-        scope.add_argument("--all", action="store_true", help="every course that the shim knows")
+        selection.add_arguments(parser, everything="every course that the shim has on record")
         parser.add_argument(
             "--full", action="store_true", help="look at settled submissions too: both sides final for a while"
         )
@@ -89,7 +87,9 @@ class Command(ShimCommand):
 
     def document(self, **options: Any) -> Document:
         """Return the comparison's document, after the reports asked for are written."""
-        courses = options["course"] or counts.known_courses()
+        courses = self.courses(options, begun=True)
+        if not courses and options["state"]:
+            return several.nobody(options)
         content = options["include_content"]
         if options["relink"]:
             lost = linking.relink()

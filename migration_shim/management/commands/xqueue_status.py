@@ -12,7 +12,8 @@ from ... import toggles
 from ...core.data import Document
 from ...reports import prometheus
 from ...status import document as status_document
-from ..command import ShimCommand, course_id
+from .. import selection, several
+from ..command import ShimCommand
 
 #: Seconds between two screens; longer where reading takes long, to keep the load low.
 PAUSE = 5.0
@@ -32,7 +33,7 @@ class Command(ShimCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         super().add_arguments(parser)
-        parser.add_argument("--course", type=course_id, action="append", metavar="ID", help="a course; may be repeated")
+        selection.add_arguments(parser, everything="every course, which is the default: one line each")
         parser.add_argument(
             "--watch",
             action="store_true",
@@ -49,9 +50,14 @@ class Command(ShimCommand):
         """Return True: the command only reads."""
         return True
 
-    def document(self, *, course: list[str] | None, watcher_config: bool, **options: Any) -> Document:
+    def document(self, *, watcher_config: bool, **options: Any) -> Document:
         """Return the status."""
-        return status_document.run(course, watcher_config=watcher_config)
+        if not selection.is_named({**options, "all": False}):
+            return status_document.run(None, watcher_config=watcher_config)
+        courses = self.courses(options)
+        if not courses:
+            return several.nobody(options)
+        return status_document.run(courses, watcher_config=watcher_config)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the status once, or with ``--watch`` until Ctrl-C."""

@@ -11,7 +11,8 @@ from ...core.data import Document, ExitCode
 from ...runs.control import Control, Stopped
 from ...toggles import kill_switch_ignored
 from ...watch import round as watch_round
-from ..command import ShimCommand, course_id, positive
+from .. import selection, several
+from ..command import ShimCommand, positive
 
 EVERY = 300
 
@@ -29,12 +30,10 @@ class Command(ShimCommand):
         """Add the options."""
         super().add_arguments(parser)
         parser.add_argument("--once", action="store_true", help="one round, for cron")
-        parser.add_argument(
-            "--course",
-            type=course_id,
-            action="append",
-            metavar="ID",
-            help="a course; may be repeated (default: every one that is not in legacy, or has work left)",
+        selection.add_arguments(
+            parser,
+            everything="every course that the shim has on record (default: those that are not in legacy, or have work "
+            "left). What --all, --org, --queue and --state name is looked up anew in each round",
         )
         parser.add_argument(
             "--every", type=positive, default=EVERY, metavar="SECONDS", help=f"the pause between two rounds ({EVERY})"
@@ -51,7 +50,10 @@ class Command(ShimCommand):
 
     def document(self, **options: Any) -> Document:
         """Return the document of one round."""
-        return watch_round.run(options["course"], purge=options["purge"])
+        courses = self.courses(options, begun=True) if selection.is_named(options) else None
+        if courses is not None and not courses:
+            return several.nobody(options)
+        return watch_round.run(courses, purge=options["purge"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run one round, or round after round until a signal ends it."""
