@@ -163,7 +163,8 @@ class GateResult:
     """
     The verdict with every reason, what is still needed, and the figures behind the bound.
 
-    ``cause`` is the worst of the reasons in one word. ``ways_out`` names what a course can do that is too small for the
+    ``cause`` is the worst of the reasons in one word, and ``causes`` has the word of each. ``more_pairs`` is how many
+    clean pairs are still needed: of the whole course, and by queue; None where no number would do. ``ways_out`` names what a course can do that is too small for the
     bound. ``notes`` holds whatever the verdict is.
     """
 
@@ -174,6 +175,9 @@ class GateResult:
     cause: Cause
     ways_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    more_pairs: int | None = 0
+    more_by_queue: tuple[tuple[str, int], ...] = ()
 
 
 def thin_problems(evidence: Evidence, thresholds: Thresholds) -> list[CohortEvidence]:
