@@ -164,8 +164,8 @@ class GateResult:
     The verdict with every reason, what is still needed, and the figures behind the bound.
 
     ``cause`` is the worst of the reasons in one word, and ``causes`` has the word of each. ``more_pairs`` is how many
-    clean pairs are still needed: of the whole course, and by queue; None where no number would do. ``ways_out`` names what a course can do that is too small for the
-    bound. ``notes`` holds whatever the verdict is.
+    clean pairs are still needed: of the whole course, and by queue; None where no number would do. ``ways_out`` names
+    what a course can do that is too small for the bound. ``notes`` holds whatever the verdict is.
     """
 
     verdict: Verdict

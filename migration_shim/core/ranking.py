@@ -125,7 +125,7 @@ def standing(course: Course) -> Standing:
         because=tuple(reason for reason in because if reason.text),
         todo=tuple(todo),
         actor=_actor(word, because),
-        next=_next(course, phase, word),
+        next=_next(course, phase, word, because[0].text if because else ""),
     )
 
 
@@ -180,12 +180,11 @@ def _actor(word: str, because: Iterable[Reason]) -> Actor:
     return _ACTORS.get(Cause(word), Actor.OPERATOR) if word in list(Cause) else Actor.OPERATOR
 
 
-def _next(course: Course, phase: Phase, word: str) -> str:
+def _next(course: Course, phase: Phase, word: str, text: str) -> str:
     """Return the command that an operator runs now; empty where there is only to wait, or nothing to do."""
     name, runs = course["course"], course["last_runs"]
     for item in course["attention"]:
-        of = _LIVE.get(item["what"], _OF_ATTENTION.get(item["what"]))
-        if of == word and item["commands"]:
+        if item["commands"] and (item["text"] == text or _OF_ALARM.get(item["what"]) == word):
             return str(item["commands"][0])
     step = _NEXT_PHASE.get(phase)
     if word == NOT_BEGUN and runs["preflight"] is not None:
@@ -205,13 +204,11 @@ def _is_due(kind: str, course: Course) -> bool:
     return run is None or not run["complete"] or any(text.startswith(f"the last {kind} ") for text in old)
 
 
-_OF_ATTENTION = {
+_OF_ALARM = {
     "fence_leak": Cause.LEAK,
     "double_authority": Cause.DOUBLE_AUTHORITY,
     "undelivered": Cause.UNDELIVERED,
     "wrong_side": Cause.WRONG_SIDE,
-    "held": Cause.OVERDUE,
-    "returning": Cause.OVERDUE,
 }
 _COMMANDS = {
     Cause.LEAK: "xqueue_reconcile --course {} --divergences leaks.jsonl",
@@ -247,12 +244,17 @@ def short_names(courses: Iterable[str]) -> dict[str, str]:
     """
     forms = {course: _forms(course) for course in courses}
     taken = Counter(form.lower() for names in forms.values() for form in set(names))
-    return {course: next((form for form in names if taken[form.lower()] == 1), course) for course, names in forms.items()}
+    return {
+        course: next((form for form in names if taken[form.lower()] == 1), course) for course, names in forms.items()
+    }
 
 
 def _forms(course: str) -> list[str]:
+    """Return the names of a course, the shortest first; the last one is its id."""
     try:
         key = CourseKey.from_string(course)
     except InvalidKeyError:
         return [course]
-    return [key.course, f"{key.org}+{key.course}", f"{key.org}+{key.course}+{key.run}", course]
+    if not course.startswith("course-v1:"):
+        return [key.course, course]  # an old id: Org/Course/Run
+    return [key.course, f"{key.org}+{key.course}", course.removeprefix("course-v1:"), course]

@@ -37,7 +37,8 @@ def head_lines(content: Content) -> list[str]:
     words = [*alarms, *others, *(word for word in last if word in found)]
     total = sum(found.values())
     said = ", ".join(f"{found[word]} {_headed(word, found[word])}" for word in words)
-    return [f"{number(total, 'course')}: {said}" if total else "no course", in_xqueue(content["xqueue"], content["at"])]
+    courses = [f"{number(total, 'course')}: {said}"] if total else []
+    return [*courses, in_xqueue(content["xqueue"], content["at"])]
 
 
 def _headed(word: str, many: int) -> str:

@@ -56,7 +56,7 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
             problems.append({"course": course_id, "said": said})
         else:
             described.append(found)
-    _rank(described, problems)
+    _rank(described, problems, {*taken.known, *taken.found})
     if site:
         described.sort(key=lambda item: item["rank"])
     content = {
@@ -87,16 +87,14 @@ def words(courses: Collection[str]) -> dict[str, str]:
 
 
 def _words(described: Collection[dict[str, Any]], problems: Collection[dict[str, str]]) -> dict[str, str]:
-    return {item["course"]: item["word"] for item in described} | {
-        item["course"]: ranking.UNKNOWN for item in problems
-    }
+    return {item["course"]: item["word"] for item in described} | {item["course"]: ranking.UNKNOWN for item in problems}
 
 
-def _rank(described: list[dict[str, Any]], problems: Collection[dict[str, str]]) -> None:
-    """Give each course its place, the worst first, and its shortest name."""
+def _rank(described: list[dict[str, Any]], problems: Collection[dict[str, str]], others: set[str]) -> None:
+    """Give each course its place, the worst first, and its shortest name among all courses of the site."""
     ranked = ranking.rank(_words(described, problems).items())
     places = {course_id: place for place, course_id in enumerate(ranked, start=1)}
-    names = ranking.short_names(ranked)
+    names = ranking.short_names({*ranked, *others})
     for item in described:
         item |= {"rank": places[item["course"]], "short": names[item["course"]]}
 

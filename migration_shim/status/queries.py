@@ -183,9 +183,7 @@ def runs_before(
     """
     runs = Run.objects.filter(kind__in=kinds, scope__in=courses, complete=True).order_by().values("kind", "scope")
     runs = runs.exclude(id__in=[run["id"] for run in newest])
-    return {
-        (row["kind"], row["scope"]): row for row in _read({row["last"] for row in runs.annotate(last=Max("id"))})
-    }
+    return {(row["kind"], row["scope"]): row for row in _read({row["last"] for row in runs.annotate(last=Max("id"))})}
 
 
 def newest_backfills(courses: Collection[Course]) -> dict[Course, dict[str, Any]]:

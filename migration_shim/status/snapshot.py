@@ -88,9 +88,7 @@ class Snapshot:
     pair_days: float
 
 
-def take(
-    courses: Collection[str], settings: ShimSettings, moment: datetime, *, compare_runs: bool = False
-) -> Snapshot:
+def take(courses: Collection[str], settings: ShimSettings, moment: datetime, *, compare_runs: bool = False) -> Snapshot:
     """
     Read all that the status shows of these courses, in as many statements for one course as for many.
 

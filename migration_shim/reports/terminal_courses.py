@@ -1,0 +1,160 @@
+"""Many courses as a table for a terminal: worst first, a row each and at most one line behind it."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ..core.attention import age
+from .course_words import ago, in_force, missing, reason_of, shortened, word_of
+from .escape import printable
+
+Content = dict[str, Any]
+#: Columns where there is no terminal to ask, as in a pipe.
+WIDTH = 80
+#: The column of reasons is not made narrower for more columns.
+_REASON = 48
+_INDENT = "    "
+_MORE = "…"
+
+
+class _Column(NamedTuple):
+    """A column of the table: its head, its cells, and how wide it may be."""
+
+    head: str
+    cells: list[str]
+    most: int
+
+    @property
+    def width(self) -> int:
+        return min(max(map(_width, (self.head, *self.cells))), self.most)
+
+
+def terminal_width() -> int | None:
+    """Return how many columns the terminal has, or what COLUMNS says; None where there is none, as in a pipe."""
+    columns = shutil.get_terminal_size(fallback=(0, 0)).columns
+    return max(columns, 40) if columns else None
+
+
+def fitted(lines: Iterable[str]) -> list[str]:
+    """Return sentences broken between words to fit the terminal; as they are where there is none."""
+    width = terminal_width()
+    if width is None:
+        return list(lines)
+    return [part for line in lines for part in _broken(printable(line), width)]
+
+
+def _broken(line: str, width: int) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    # A command is copied, so it is not broken. Nor is any word: a terminal breaks it where it must.
+    if _width(line) <= width or line.strip().startswith("xqueue_"):
+        return [line]
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
+def table(content: Content) -> list[str]:
+    """
+    Return the table: course, phase, cause and the first reason, and more columns where the terminal has room.
+
+    The line behind a row has what is missing, the permit or override in force, and the next command. No line is wider
+    than the terminal.
+    """
+    width, at = terminal_width() or WIDTH, content["at"]
+    courses = sorted(content["courses"], key=lambda course: course["rank"])
+    columns = _columns(courses, at, readable=content["legacy_readable"], width=width)
+    rows = []
+    for place, course in enumerate([None, *courses]):
+        cells = [column.head if course is None else column.cells[place - 1] for column in columns]
+        line = "  ".join(_cell(cell, column.width) for cell, column in zip(cells, columns, strict=True))
+        reason = "why" if course is None else reason_of(course)
+        rows.append(_cut(f"{line}  {printable(reason)}", width))
+        if course is not None:
+            rows += _behind(course, at, width)
+    legend = "> begins the next command. xqueue_status --course NAME shows all there is on one course."
+    return [*rows, "", *textwrap.wrap(legend, width)]
+
+
+def _columns(courses: list[Content], at: str, *, readable: bool, width: int) -> list[_Column]:
+    """Return the columns before the reasons: the first three, and as many more as there is room for."""
+    columns = [
+        _Column(
+            "course", [printable(course["short"].removeprefix("course-v1:")) for course in courses], max(width // 4, 12)
+        ),
+        _Column("phase", [course["phase"] for course in courses], 8),
+        _Column("cause", [word_of(course["word"]) for course in courses], 16),
+    ]
+    more = [
+        _Column("since", [ago(course["since"], at) if course["since"] else "" for course in courses], 12),
+        _Column("verdict", [_verdict(course) for course in courses], 24),
+        _Column("on legacy", [_held(course, "legacy") if readable else "?" for course in courses], 14),
+        _Column("on target", [_held(course, "target") for course in courses], 14),
+    ]
+    for column in more:
+        if sum(taken.width + 2 for taken in (*columns, column)) + _REASON > width:
+            break
+        columns.append(column)
+    return columns
+
+
+def _verdict(course: Content) -> str:
+    return f"{course['verdict']} {age(course['verdict_age_seconds'])} ago" if course["verdict"] else "none"
+
+
+def _held(course: Content, side: str) -> str:
+    """Return how many rows one side holds, and the age of the oldest."""
+    rows = sum((course["in_flight"][side] or {}).values())
+    return f"{rows} ({age(max(course['in_flight_oldest_seconds'][side].values()))})" if rows else "0"
+
+
+def _behind(course: Content, at: str, width: int) -> Iterator[str]:
+    """Yield the line behind a course's row, or two where the command has no room left on the first; none if empty."""
+    wanted = missing(course, at)
+    said = "; ".join([*([f"needs {wanted}"] if wanted else []), *in_force(course)])
+    command = printable(shortened(course["next"], course))
+    if command and _width(_INDENT + "> " + command) > width:
+        command = ""  # half a command is worse than none; the course's own screen has it
+    together = "  ".join(part for part in (printable(said), f"> {command}" if command else "") if part)
+    if together and _width(_INDENT + together) <= width:
+        yield _INDENT + together
+        return
+    if said:
+        yield _cut(_INDENT + printable(said), width)
+    if command:
+        yield f"{_INDENT}> {command}"
+
+
+def _cell(text: str, width: int) -> str:
+    cut = _cut(text, width)
+    return cut + " " * (width - _width(cut))
+
+
+def _cut(text: str, width: int) -> str:
+    """Return a text that is no wider than ``width`` on a terminal, without blanks at its end where it is cut."""
+    if _width(text) <= width:
+        return text.rstrip() if text.endswith(" ") else text
+    kept, room = "", width - 1
+    for char in text:
+        room -= _width(char)
+        if room < 0:
+            break
+        kept += char
+    return kept.rstrip() + _MORE
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
