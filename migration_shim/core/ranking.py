@@ -61,7 +61,7 @@ _ACTORS = {
     Cause.MOVED: Actor.NOBODY,
 }
 #: Blockers that a course's authors cure.
-_OF_COURSE_TEAM = frozenset({"queue_reserved", "queue_unknown", "similar_queue_names"})
+_OF_COURSE_TEAM = frozenset({"queue_reserved", "names_alike"})
 #: What the status sees by itself: the point of attention, and its word.
 _LIVE = {
     "past_the_shim": Cause.BLOCKED,
