@@ -75,7 +75,9 @@ def _old(course_id: str, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _wants_pairs(standing: ranking.Standing) -> bool:
-    return any(reason.word == Cause.NEEDS_PAIRS for reason in standing.because)
+    """Return whether more pairs would help. A difference has to be understood first, whatever comes behind it."""
+    words = {reason.word for reason in standing.because}
+    return Cause.NEEDS_PAIRS in words and Cause.DIFFERS not in words
 
 
 def _forecast(gate: Runs | None, described: Content, snapshot: Snapshot) -> Content | None:
