@@ -10,7 +10,7 @@ from ..core.attention import age
 from ..core.data import Phase
 from ..core.evidence import Cause
 from ..core.phases import allowed_steps
-from ..reports.course_words import actor_of, head_lines, in_force, missing, reason_of, word_of
+from ..reports.course_words import ago, head_lines, missing, overrides_in_force, permit_in_force, reason_of, word_of
 
 Content = dict[str, Any]
 #: Words that are marked: what is wrong, not what only takes time.
@@ -40,8 +40,9 @@ def course(item: Content, at: str) -> Content:
         "good": item["word"] in (Cause.READY, Cause.MOVED),
         "why": reason_of(item),
         "missing": missing(item, at),
-        "in_force": in_force(item),
-        "who": actor_of(item),
+        "overrides_in_force": overrides_in_force(item),
+        "permit_in_force": permit_in_force(item),
+        "judged": ago(item["judged_at"], at) if item["judged_at"] else "",
         "since_age": _since(item["since"], moment),
         "verdict_age": age(item["verdict_age_seconds"]) if item["verdict"] else "",
         "sides": [_side(item, side) for side in ("legacy", "target")],

@@ -27,7 +27,8 @@ UNKNOWN, NOT_BEGUN = "unknown", "not_begun"
 ROUTINE = frozenset({"reverse_queue_not_polled", "reverse_queue_unknown"})
 #: Rows that a handoff or a return holds are on their way for so many seconds at most, unless nobody finishes it.
 MOVING_SECONDS = 600
-_BLOCKER = "preflight blocker: "
+#: How the gate begins the reason of a blocker; its code comes next.
+BLOCKER = "preflight blocker: "
 
 
 def _order() -> tuple[str, ...]:
@@ -71,12 +72,18 @@ _LIVE = {
     "no_watcher": Cause.OVERDUE,
     "handed_out_in_vain": Cause.OVERDUE,
 }
+#: What is counted of a course, by its word: the key, the text, and what there is one of or several.
 _COUNTED = {
-    Cause.LEAK: ("fence_leaks", "{} copies have reached a learner, or could"),
-    Cause.DOUBLE_AUTHORITY: ("double_authority", "both systems had {} submissions for real"),
-    Cause.LOST: ("lost", "{} submissions or scores are lost"),
-    Cause.UNDELIVERED: ("undelivered", "{} learners wait for a grade that nobody brings"),
-    Cause.WRONG_SIDE: ("wrong_side", "{} submissions reached legacy while the target was authoritative"),
+    Cause.LEAK: ("fence_leaks", "{} {s} reached a learner, or could", "copy has", "copies have"),
+    Cause.DOUBLE_AUTHORITY: ("double_authority", "both systems had {} {s} for real", "submission", "submissions"),
+    Cause.LOST: ("lost", "{} {s} lost", "submission or score is", "submissions or scores are"),
+    Cause.UNDELIVERED: ("undelivered", "{} {s} for a grade that nobody brings", "learner waits", "learners wait"),
+    Cause.WRONG_SIDE: (
+        "wrong_side",
+        "{} {s} reached legacy while the target was authoritative",
+        "submission",
+        "submissions",
+    ),
 }
 _NEXT_PHASE = {Phase.LEGACY: Phase.SHADOW, Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
 
@@ -117,7 +124,7 @@ def standing(course: Course) -> Standing:
     of_gate, todo = _of_gate(course, phase) if begun else ([], [])
     alone = not reasons and all(reason.word == Cause.READY for reason in of_gate)
     if todo and alone and phase is Phase.SHADOW:  # nothing else is missing: now the step waits for them
-        of_gate, todo = [Reason(Cause.BLOCKED, _BLOCKER + item) for item in todo], []
+        of_gate, todo = [Reason(Cause.BLOCKED, BLOCKER + item) for item in todo], []
     because = tuple(sorted((*reasons, *of_gate), key=lambda reason: ORDER.index(reason.word)))
     word = because[0].word if because else _quiet(phase, begun=begun)
     return Standing(
@@ -136,9 +143,9 @@ def _quiet(phase: Phase, *, begun: bool) -> str:
 
 
 def _counted(course: Course) -> Iterator[Reason]:
-    for word, (key, text) in _COUNTED.items():
+    for word, (key, text, one, several) in _COUNTED.items():
         if course[key]:
-            yield Reason(word, text.format(course[key]))
+            yield Reason(word, text.format(course[key], s=one if course[key] == 1 else several))
 
 
 def _seen(course: Course) -> Iterator[Reason]:
@@ -162,9 +169,9 @@ def _of_gate(course: Course, phase: Phase) -> tuple[list[Reason], list[str]]:
         return [Reason(Cause.STALE, f"the last gate judged it in {gate['phase']}")], []
     found, todo = [], []
     for word, text in zip(gate["causes"], gate["reasons"], strict=True):
-        code = text.removeprefix(_BLOCKER).partition(" ")[0] if word == Cause.BLOCKED else ""
+        code = text.removeprefix(BLOCKER).partition(" ")[0] if word == Cause.BLOCKED else ""
         if code in ROUTINE and phase in (Phase.LEGACY, Phase.SHADOW):
-            todo.append(text.removeprefix(_BLOCKER))
+            todo.append(text.removeprefix(BLOCKER))
         else:
             found.append(Reason(word if word in ORDER else UNKNOWN, text))
     found += [Reason(Cause.STALE, text) for text in gate["old"]]
@@ -175,7 +182,7 @@ def _of_gate(course: Course, phase: Phase) -> tuple[list[Reason], list[str]]:
 
 def _actor(word: str, because: Iterable[Reason]) -> Actor:
     if word == Cause.BLOCKED:
-        codes = {text.removeprefix(_BLOCKER).partition(" ")[0] for of, text in because if of == word}
+        codes = {text.removeprefix(BLOCKER).partition(" ")[0] for of, text in because if of == word}
         return Actor.COURSE_TEAM if codes <= _OF_COURSE_TEAM else Actor.OPERATOR
     return _ACTORS.get(Cause(word), Actor.OPERATOR) if word in list(Cause) else Actor.OPERATOR
 
@@ -256,5 +263,5 @@ def _forms(course: str) -> list[str]:
     except InvalidKeyError:
         return [course]
     if not course.startswith("course-v1:"):
-        return [key.course, course]  # an old id: Org/Course/Run
-    return [key.course, f"{key.org}+{key.course}", course.removeprefix("course-v1:"), course]
+        return [str(key.course), course]  # an old id: Org/Course/Run
+    return [str(key.course), f"{key.org}+{key.course}", course.removeprefix("course-v1:"), course]

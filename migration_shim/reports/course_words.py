@@ -73,7 +73,7 @@ def word_of(word: str) -> str:
 def reason_of(course: Content) -> str:
     """Return the first reason why a course stands where it does, or what there is to say without one."""
     if course["because"]:
-        return str(course["because"][0]["text"])
+        return str(course["because"][0]["text"]).removeprefix(ranking.BLOCKER)
     if course["word"] == ranking.NOT_BEGUN:
         found = course["found_in_xqueue"]
         if course["known"] or found is None:
@@ -85,13 +85,24 @@ def reason_of(course: Content) -> str:
     return "released to the platform's own path" if course["released_at"] else ""
 
 
+def overrides_in_force(course: Content) -> list[str]:
+    """Return the signed overrides that are in force, each in words."""
+    return [
+        f"override to {item['step_to']} by {item['signed_by']} until {clock(item['expires_at'])}"
+        for item in course["overrides"]
+    ]
+
+
+def permit_in_force(course: Content) -> str:
+    """Return the permit by which the course may move now, in words; empty where there is none."""
+    if course["may_move"]["by"] != "permit":
+        return ""
+    return f"permit for {course['permit']} until {clock(course['permit_until'])}"
+
+
 def in_force(course: Content) -> list[str]:
-    """Return the permit and the overrides that are in force, each in words."""
-    said = [f"override to {item['step_to']} by {item['signed_by']} until {clock(item['expires_at'])}"
-            for item in course["overrides"]]  # fmt: skip
-    if course["permit"] and course["may_move"]["by"] == "permit":
-        said.append(f"permit for {course['permit']} until {clock(course['permit_until'])}")
-    return said
+    """Return all that is in force: signed overrides, and the permit."""
+    return [said for said in (*overrides_in_force(course), permit_in_force(course)) if said]
 
 
 def missing(course: Content, at: str) -> str:
@@ -109,6 +120,8 @@ def missing(course: Content, at: str) -> str:
 
 def actor_of(course: Content) -> str:
     """Return who has to act next."""
+    if course["word"] == Cause.NEEDS_PAIRS:
+        return "nobody, pairs come with learners' submissions"
     return _ACTORS[ranking.Actor(course["actor"])]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..core.attention import age
+from ..core.evidence import Cause
 from .course_words import ago, in_force, missing, reason_of, shortened, word_of
 from .escape import printable
 
@@ -76,7 +77,7 @@ def table(content: Content) -> list[str]:
     for place, course in enumerate([None, *courses]):
         cells = [column.head if course is None else column.cells[place - 1] for column in columns]
         line = "  ".join(_cell(cell, column.width) for cell, column in zip(cells, columns, strict=True))
-        reason = "why" if course is None else reason_of(course)
+        reason = "why" if course is None else _why(course, at)
         rows.append(_cut(f"{line}  {printable(reason)}", width))
         if course is not None:
             rows += _behind(course, at, width)
@@ -95,7 +96,7 @@ def _columns(courses: list[Content], at: str, *, readable: bool, width: int) -> 
     ]
     more = [
         _Column("since", [ago(course["since"], at) if course["since"] else "" for course in courses], 12),
-        _Column("verdict", [_verdict(course) for course in courses], 24),
+        _Column("judged", [ago(course["judged_at"], at) for course in courses], 12),
         _Column("on legacy", [_held(course, "legacy") if readable else "?" for course in courses], 14),
         _Column("on target", [_held(course, "target") for course in courses], 14),
     ]
@@ -106,19 +107,21 @@ def _columns(courses: list[Content], at: str, *, readable: bool, width: int) -> 
     return columns
 
 
-def _verdict(course: Content) -> str:
-    return f"{course['verdict']} {age(course['verdict_age_seconds'])} ago" if course["verdict"] else "none"
-
-
 def _held(course: Content, side: str) -> str:
     """Return how many rows one side holds, and the age of the oldest."""
     rows = sum((course["in_flight"][side] or {}).values())
     return f"{rows} ({age(max(course['in_flight_oldest_seconds'][side].values()))})" if rows else "0"
 
 
+def _why(course: Content, at: str) -> str:
+    """Return the first reason. Of a course that only lacks pairs that is how many, and when they will be there."""
+    wanted = missing(course, at) if course["word"] == Cause.NEEDS_PAIRS else ""
+    return f"needs {wanted}" if wanted else reason_of(course)
+
+
 def _behind(course: Content, at: str, width: int) -> Iterator[str]:
     """Yield the line behind a course's row, or two where the command has no room left on the first; none if empty."""
-    wanted = missing(course, at)
+    wanted = missing(course, at) if course["word"] != Cause.NEEDS_PAIRS else ""
     said = "; ".join([*([f"needs {wanted}"] if wanted else []), *in_force(course)])
     command = printable(shortened(course["next"], course))
     if command and _width(_INDENT + "> " + command) > width:

@@ -468,5 +468,5 @@ def test_the_overview_ranks_the_courses_as_the_command_does(operator):
         "1 course in XQueue, 0 known to the shim (looked just now)",
     ):
         assert line in page
-    for said in ("LEAK", "found in XQueue, 1 open row", "1 copies have reached a learner, or could"):
+    for said in ("LEAK", "found in XQueue, 1 open row", "1 copy has reached a learner, or could"):
         assert said in page

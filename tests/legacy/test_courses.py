@@ -190,3 +190,28 @@ def test_the_site_has_what_the_shim_knows_and_what_xqueue_has():
     assert site_courses.all_courses() == ["course-v1:ExU+KNOWN+1"]
     look()
     assert site_courses.all_courses() == ["course-v1:ExU+KNOWN+1", COURSE]
+
+
+def test_the_server_reads_an_entry_of_the_index_a_seek_and_not_the_rows():
+    here = connections["xqueue"]
+    for number in range(3):
+        one = row(f"course-v1:ExU+C{number}+1", retired=True)
+        url = one.lms_callback_url
+        many = [(url.replace("/7/", f"/{user}/"), one) for user in range(8, 300)]
+        copies = [LegacySubmission(**columns(one) | {"lms_callback_url": text}) for text, one in many]
+        LegacySubmission.objects.using("xqueue").bulk_create(copies)
+    with here.cursor() as cursor:
+        if here.vendor == "sqlite":
+            first = legacy_courses._callbacks().filter(lms_callback_url__gte="x").values("lms_callback_url")[:1]
+            plan = first.explain()
+            assert "SEARCH " in plan and "COVERING INDEX" in plan and "lms_callback_url>?" in plan
+            return
+        cursor.execute("FLUSH STATUS")
+        assert look()["seeks"] == 4
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+        read = {name: int(number) for name, number in cursor.fetchall()}
+    assert read["Handler_read_rnd_next"] + read["Handler_read_next"] < 50
+
+
+def columns(one):
+    return {field.name: getattr(one, field.name) for field in one._meta.concrete_fields if not field.primary_key}

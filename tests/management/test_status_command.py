@@ -95,7 +95,7 @@ def test_no_line_of_the_site_is_wider_than_the_terminal(site, capsys, monkeypatc
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if terminal_courses._width(line) > columns] == []
     head, _ = rows_of(lines)
-    more = {120: ["since", "verdict"], 200: ["since", "verdict", "on legacy", "on target"]}
+    more = {120: ["since", "judged"], 200: ["since", "judged", "on legacy", "on target"]}
     assert head == ["course", "phase", "cause", *more.get(columns, []), "why"]
 
 
