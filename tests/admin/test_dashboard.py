@@ -288,7 +288,7 @@ def test_the_overview_shows_what_the_status_says(viewer):
         document={"verdict": "FAIL", "reasons": ["too few"]},
     )
     page = text(viewer.get(OVERVIEW))
-    for words in ("shadow for", "FAIL 0 s old", "1 oldest 3 h", "3 of 20 diverge", "held", "no watcher"):
+    for words in ("shadow for", "unknown judged just now", "1 oldest 3 h", "3 of 20 diverge", "held", "no watcher"):
         assert words in page, words
     page = text(viewer.get(HERE))
     for words in ("HELD by a handoff: 2 rows", "1 queued, the oldest 3 h", "too few", "Last backfill never"):
