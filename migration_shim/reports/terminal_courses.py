@@ -77,8 +77,9 @@ def table(content: Content) -> list[str]:
     for place, course in enumerate([None, *courses]):
         cells = [column.head if course is None else column.cells[place - 1] for column in columns]
         line = "  ".join(_cell(cell, column.width) for cell, column in zip(cells, columns, strict=True))
-        reason = "why" if course is None else _why(course, at)
-        rows.append(_cut(f"{line}  {printable(reason)}", width))
+        first, *rest = _wrapped("why" if course is None else _why(course, at), width - _width(line) - 2)
+        rows.append(_cut(f"{line}  {first}", width))
+        rows += [_cut(" " * (_width(line) + 2) + part, width) for part in rest]
         if course is not None:
             rows += _behind(course, at, width)
     legend = "> begins the next command. xqueue_status --course NAME shows all there is on one course."
@@ -111,6 +112,12 @@ def _held(course: Content, side: str) -> str:
     """Return how many rows one side holds, and the age of the oldest."""
     rows = sum((course["in_flight"][side] or {}).values())
     return f"{rows} ({age(max(course['in_flight_oldest_seconds'][side].values()))})" if rows else "0"
+
+
+def _wrapped(reason: str, room: int) -> list[str]:
+    """Return a reason in its column, in two lines at most; the course's own screen has what is cut off."""
+    parts = textwrap.wrap(printable(reason), max(room, 10)) or [""]
+    return parts if len(parts) <= 2 else [parts[0], _cut(" ".join(parts[1:]), max(room, 10))]
 
 
 def _why(course: Content, at: str) -> str:

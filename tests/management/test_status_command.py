@@ -52,15 +52,15 @@ def site_of_two():
 
 
 def rows_of(lines):
-    """The table: of each course the cells of its row, and the line behind it if there is one."""
+    """The table: of each course the cells of its row, and the last line behind it if there is one."""
     start = next(place for place, line in enumerate(lines) if line.startswith("course "))
-    found = {}
-    for line, behind in itertools.pairwise(lines[start + 1 :]):
-        if not line:
-            break
-        if not line.startswith(" "):
-            cells = re.split(r"  +", line)
-            found[cells[0]] = (cells[1:], behind.strip() if behind.startswith(" ") else "")
+    found, name = {}, ""
+    for line in itertools.takewhile(bool, lines[start + 1 :]):
+        if line.startswith(" "):
+            found[name] = (found[name][0], line.strip())
+        else:
+            name, *cells = re.split(r"  +", line)
+            found[name] = (cells, "")
     return re.split(r"  +", lines[start]), found
 
 
@@ -77,7 +77,7 @@ def test_the_site_is_a_row_a_course_the_worst_first(site, capsys):
     assert head == ["course", "phase", "cause", "why"]
     assert list(table) == ["PY1", "OTHER"]
     assert table["PY1"][0][:2] == ["shadow", "overdue"]
-    assert table["PY1"][0][2].startswith("NO WATCHER: 1 rows wait in exu-py1 on legacy")
+    assert table["PY1"][0][2].startswith("NO WATCHER: 1 rows wait in exu-py1")
     assert table["PY1"][1] == "> xqueue_status --course PY1 --watcher-config"
     assert table["OTHER"] == (
         ["shadow", "stale", "no gate has judged the course"],
