@@ -87,7 +87,9 @@ def test_a_gates_document_of_the_release_before_is_ranked_by_its_cause():
     document = {"verdict": "FAIL", "cause": "slow", "phase": "shadow", "reasons": ["95 of 100", "too few"]}
     run = Run.objects.create(kind="gate", scope=COURSE, complete=True, finished_at=now(), document=document)
     assert [reason["word"] for reason in course()["because"]] == ["slow", "slow"]
-    for document, word in (({"verdict": "FAIL"}, "unknown"), ({"verdict": "STALE", "cause": "stale"}, "stale")):
+    odd = {"verdict": "FAIL", "cause": "slow", "causes": [], "reasons": ["95 of 100"]}
+    stale = {"verdict": "STALE", "cause": "stale"}
+    for document, word in (({"verdict": "FAIL"}, "unknown"), (stale, "stale"), (odd, "slow")):
         run.document = document
         run.save()
         assert course()["word"] == word  # and never ready
