@@ -34,6 +34,7 @@ __all__ = [
     "KnownDifference",
     "LedgerEntry",
     "LedgerStamp",
+    "LegacyCourse",
     "LegacySubmission",
     "PhaseChange",
     "Run",
@@ -603,6 +604,31 @@ class PhaseChange(models.Model):
             "reason": self.reason,
             "evidence": self.evidence,
         }
+
+
+class LegacyCourse(models.Model):
+    """
+    A course that XQueue has rows of, as the watch has found it: an LMS does not know which of its courses use XQueue.
+
+    ``host`` is the callbacks' (``core.hosts.host_of``): one XQueue may serve several LMSs with the same course ids. How
+    far the search has come, and when it last came to its end, is on the checkpoint that ``legacy/courses.py`` names.
+
+    .. no_pii:
+    """
+
+    course_id = ExactCharField(max_length=255)
+    host = ExactCharField(max_length=255, blank=True, default="")
+    # Rows that are not retired, when they were counted last; the oldest of them arrived then.
+    open_rows = models.PositiveIntegerField(default=0, db_default=0)
+    oldest_open_at = models.DateTimeField(null=True)
+    first_seen_at = models.DateTimeField(default=now)
+    seen_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["course_id", "host"], name="shim_legacy_course")]
+
+    def __str__(self) -> str:
+        return f"{self.course_id}, in XQueue"
 
 
 class FlagOverride(ConfigurationModel):

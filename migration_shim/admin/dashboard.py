@@ -122,9 +122,8 @@ class CoursePhaseAdmin(ReadOnlyAdmin):
             content = status_document.run().content
         except ShimError as error:
             return self._render(request, "dashboard", {"title": "Courses", "refused": str(error)}, status=503)
-        return self._render(
-            request, "dashboard", {"title": "Courses", "site": content, "courses": dashboard_context.courses(content)}
-        )
+        shown = {"head": dashboard_context.head(content), "courses": dashboard_context.courses(content)}
+        return self._render(request, "dashboard", {"title": "Courses", "site": content} | shown)
 
     @method_decorator([require_GET, never_cache])
     def course(self, request: HttpRequest) -> HttpResponse:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from ..core import ranking
 from ..core.attention import age
 from ..core.data import Phase
+from ..core.evidence import Cause
 from ..core.phases import allowed_steps
+from ..reports.course_words import ago, head_lines, missing, overrides_in_force, permit_in_force, reason_of, word_of
 
 Content = dict[str, Any]
+#: Words that are marked: what is wrong, not what only takes time.
+_BAD = ranking.ORDER[: ranking.ORDER.index(Cause.STALE)]
 #: Days in a trend, up to that of the status.
 DAYS = 14
 #: A bar and the gap behind it, and the height of the tallest, in units of the drawing.
 _STEP, _BAR, _HEIGHT = 8, 6, 28
+
+
+def head(content: Content) -> list[str]:
+    """Return the lines that count the courses, as on the command line."""
+    return head_lines(content)
 
 
 def courses(content: Content) -> list[Content]:
@@ -25,6 +35,14 @@ def course(item: Content, at: str) -> Content:
     """Return one course of the status document with ages in words, its trend and the steps that it may take."""
     moment = datetime.fromisoformat(at)
     return item | {
+        "cause": word_of(item["word"]),
+        "grave": item["word"] in _BAD,
+        "good": item["word"] in (Cause.READY, Cause.MOVED),
+        "why": reason_of(item),
+        "missing": missing(item, at),
+        "overrides_in_force": overrides_in_force(item),
+        "permit_in_force": permit_in_force(item),
+        "judged": ago(item["judged_at"], at) if item["judged_at"] else "",
         "since_age": _since(item["since"], moment),
         "verdict_age": age(item["verdict_age_seconds"]) if item["verdict"] else "",
         "sides": [_side(item, side) for side in ("legacy", "target")],

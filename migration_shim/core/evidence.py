@@ -170,7 +170,8 @@ class GateResult:
     The verdict with every reason, what is still needed, and the figures behind the bound.
 
     ``cause`` is the worst of the reasons in one word, and ``reason_causes`` has the word of each reason, in order.
-    ``ways_out`` names what a course can do that is too small for the bound. ``notes`` holds whatever the verdict is.
+    ``more_pairs`` is how many clean pairs are still needed: of the whole course, and by queue; None where no number would
+    do. ``ways_out`` names what a course can do that is too small for the bound. ``notes`` holds whatever the verdict is.
     """
 
     verdict: Verdict
@@ -181,6 +182,8 @@ class GateResult:
     reason_causes: tuple[Cause, ...] = ()
     ways_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    more_pairs: int | None = 0
+    more_by_queue: tuple[tuple[str, int], ...] = ()
 
     @property
     def causes(self) -> tuple[Cause, ...]:

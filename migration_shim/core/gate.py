@@ -42,6 +42,8 @@ def evaluate(evidence: Evidence, thresholds: Thresholds) -> GateResult:
         needed=_needed(evidence, thresholds, more),
         cause=_worst(reasons),
         reason_causes=tuple(cause for cause, _ in reasons),
+        more_pairs=more,
+        more_by_queue=tuple((queue.name, lack) for queue, lack in _lacking(evidence, thresholds)),
         ways_out=ways_out(evidence, thresholds, more),
         notes=notes(evidence, thresholds),
         arithmetic={

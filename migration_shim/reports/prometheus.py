@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..core import ranking
 from ..core.data import Phase, Verdict
 
 Content = dict[str, Any]
@@ -107,6 +108,26 @@ def _verdict(course: Content) -> Iterator[Sample]:
         yield (verdict.value,), course["verdict"] == verdict
 
 
+def _word(course: Content) -> Iterator[Sample]:
+    for word in ranking.ORDER:
+        yield (word,), course["word"] == word
+
+
+def _words(content: Content) -> Iterator[Sample]:
+    for word in ranking.ORDER:
+        yield (word,), content["counts"].get(word, 0)
+
+
+def _unknown_courses(content: Content) -> int | None:
+    found = content["xqueue"]
+    return None if found["courses"] is None else found["courses"] - found["known"]
+
+
+def _look_age(content: Content) -> float | None:
+    looked_at = _timestamp(content["xqueue"]["looked_at"])
+    return None if looked_at is None else max((_timestamp(content["at"]) or looked_at) - looked_at, 0.0)
+
+
 def _in_flight(key: str) -> Callable[[Content], Iterator[Sample]]:
     def samples(course: Content) -> Iterator[Sample]:
         for side, states in course[key].items():
@@ -201,6 +222,33 @@ METRICS: tuple[Metric, ...] = (
         name="ledger_residue",
         help="Entries of the ledger whose residue has not been purged.",
         samples=_site(lambda content: content["ledger"]["residue"]),
+    ),
+    Metric(
+        name="courses",
+        help="Courses by where they stand in one word: the cause that the last gate or the status names.",
+        labels=("word",),
+        samples=_words,
+    ),
+    Metric(
+        name="xqueue_courses",
+        help="Courses of this LMS that XQueue has rows of; no sample before the watch has looked.",
+        samples=_site(lambda content: content["xqueue"]["courses"]),
+    ),
+    Metric(
+        name="xqueue_courses_unknown",
+        help="Those of them that the shim does not know.",
+        samples=_site(_unknown_courses),
+    ),
+    Metric(
+        name="xqueue_courses_age_seconds",
+        help="How long ago the watch came to the end of XQueue's courses.",
+        samples=_site(_look_age),
+    ),
+    Metric(
+        name="course_word",
+        help="1 for the word that says where the course stands, 0 for the others.",
+        labels=("course", "word"),
+        samples=_each(_word),
     ),
     Metric(
         name="course_phase",

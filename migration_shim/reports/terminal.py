@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import overrides
-from . import terminal_courses, terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
+from . import terminal_cutover, terminal_preflight, terminal_several, terminal_status, terminal_watch, text_report
 from .escape import columns, printable
 
 Content = dict[str, Any]
@@ -150,9 +150,9 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_undelivered": _undelivered,
     "xqueue_status": terminal_status.lines,
     "xqueue_watch": terminal_watch.lines,
-    "xqueue_preflight_courses": terminal_courses.preflight,
-    "xqueue_gate_courses": terminal_courses.gate,
-    "xqueue_fail_courses": terminal_courses.fail,
-    "xqueue_undelivered_courses": terminal_courses.undelivered,
-    "no_courses": terminal_courses.nobody,
+    "xqueue_preflight_courses": terminal_several.preflight,
+    "xqueue_gate_courses": terminal_several.gate,
+    "xqueue_fail_courses": terminal_several.fail,
+    "xqueue_undelivered_courses": terminal_several.undelivered,
+    "no_courses": terminal_several.nobody,
 }

@@ -1,104 +1,170 @@
-"""
-Several courses as text for a terminal: a line or two for each, then one line that counts them, and one next command.
-
-What a course's own screen says in full is one command away, for that course alone.
-"""
+"""Many courses as a table for a terminal: worst first, a row each and at most one line behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import shutil
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ..core.attention import age
+from ..core.evidence import Cause
+from .course_words import ago, in_force, missing, reason_of, shortened, word_of
+from .escape import printable
 
 Content = dict[str, Any]
-
-#: Characters of a line. A reason that is longer is cut: it stands in full on the course's own screen.
+#: Columns where there is no terminal to ask, as in a pipe.
 WIDTH = 80
+#: The column of reasons is not made narrower for more columns.
+_REASON = 48
+_INDENT = "    "
+_MORE = "…"
 
 
-def gate(content: Content) -> list[str]:
-    """Return the lines of several verdicts, each with its first reason."""
-    return _lines(content, _verdict)
+class _Column(NamedTuple):
+    """A column of the table: its head, its cells, and how wide it may be."""
+
+    head: str
+    cells: list[str]
+    most: int
+
+    @property
+    def width(self) -> int:
+        return min(max(map(_width, (self.head, *self.cells))), self.most)
 
 
-def preflight(content: Content) -> list[str]:
-    """Return the lines of several preflights, each with the codes of its blockers."""
-    return _lines(content, _findings)
+def terminal_width() -> int | None:
+    """Return how many columns the terminal has, or what COLUMNS says; None where there is none, as in a pipe."""
+    columns = shutil.get_terminal_size(fallback=(0, 0)).columns
+    return max(columns, 40) if columns else None
 
 
-def fail(content: Content) -> list[str]:
-    """Return the lines of the submissions of several courses that are to be failed, or were."""
-    return _lines(content, _to_fail)
+def fitted(lines: Iterable[str]) -> list[str]:
+    """Return sentences broken between words to fit the terminal; as they are where there is none."""
+    width = terminal_width()
+    if width is None:
+        return list(lines)
+    return [part for line in lines for part in _broken(printable(line), width)]
 
 
-def undelivered(content: Content) -> list[str]:
-    """Return the lines of the learners of several courses who wait in vain."""
-    if not any(course["applies"] for course in content["courses"]) and not content["problems"]:
-        return [f"There is no LMS here: nobody can say who of {len(content['courses'])} courses waits."]
-    return _lines(content, _waiting)
+def _broken(line: str, width: int) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    # A command is copied, so it is not broken. Nor is any word: a terminal breaks it where it must.
+    if _width(line) <= width or line.strip().startswith("xqueue_"):
+        return [line]
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
 
 
-def nobody(content: Content) -> list[str]:
-    """Return the line of a call for which there was no course."""
-    if content["state"]:
-        return [f"No course of those is in the state {' or '.join(content['state'])}: nothing to do."]
-    return ["No course is known to the shim yet: nothing to do.", "Next: xqueue_status"]
+def table(content: Content) -> list[str]:
+    """
+    Return the table: course, phase, cause and the first reason, and more columns where the terminal has room.
+
+    The line behind a row has what is missing, the permit or override in force, and the next command. No line is wider
+    than the terminal.
+    """
+    width, at = terminal_width() or WIDTH, content["at"]
+    courses = sorted(content["courses"], key=lambda course: course["rank"])
+    columns = _columns(courses, at, readable=content["legacy_readable"], width=width)
+    rows = []
+    for place, course in enumerate([None, *courses]):
+        cells = [column.head if course is None else column.cells[place - 1] for column in columns]
+        line = "  ".join(_cell(cell, column.width) for cell, column in zip(cells, columns, strict=True))
+        first, *rest = _wrapped("why" if course is None else _why(course, at), width - _width(line) - 2)
+        rows.append(_cut(f"{line}  {first}", width))
+        rows += [_cut(" " * (_width(line) + 2) + part, width) for part in rest]
+        if course is not None:
+            rows += _behind(course, at, width)
+    legend = "> begins the next command. xqueue_status --course NAME shows all there is on one course."
+    return [*rows, "", *textwrap.wrap(legend, width)]
 
 
-def _lines(content: Content, describe: Callable[[Content], Iterator[str]]) -> list[str]:
-    lines = [line for course in content["courses"] for line in describe(course)]
-    by_problem: dict[str, list[str]] = {}
-    for problem in content["problems"]:
-        by_problem.setdefault(problem["said"], []).append(problem["course"])
-    for said, courses in by_problem.items():  # one cause is said once
-        lines += [f"NOT DONE for {_number(len(courses), 'course')}: {said}", *(f"    {course}" for course in courses)]
-    number = len(content["courses"]) + len(content["problems"])
-    counted = [f"{count} {word.replace('_', ' ')}" for word, count in content["counts"].items()]
-    counted += [f"{len(content['problems'])} not done"] if content["problems"] else []
-    summary = f"{_number(number, 'course')}: {', '.join(counted) or 'nothing'}"
-    following = [f"Next: {content['next']}"] if content["next"] else []
-    return [*lines, "", summary, *following]
+def _columns(courses: list[Content], at: str, *, readable: bool, width: int) -> list[_Column]:
+    """Return the columns before the reasons: the first three, and as many more as there is room for."""
+    columns = [
+        _Column(
+            "course", [printable(course["short"].removeprefix("course-v1:")) for course in courses], max(width // 4, 12)
+        ),
+        _Column("phase", [course["phase"] for course in courses], 8),
+        _Column("cause", [word_of(course["word"]) for course in courses], 16),
+    ]
+    more = [
+        _Column("since", [ago(course["since"], at) if course["since"] else "" for course in courses], 12),
+        _Column("judged", [ago(course["judged_at"], at) for course in courses], 12),
+        _Column("on legacy", [_held(course, "legacy") if readable else "?" for course in courses], 14),
+        _Column("on target", [_held(course, "target") for course in courses], 14),
+    ]
+    for column in more:
+        if sum(taken.width + 2 for taken in (*columns, column)) + _REASON > width:
+            break
+        columns.append(column)
+    return columns
 
 
-def _verdict(course: Content) -> Iterator[str]:
-    yield f"{course['verdict']:<12}  {course['cause'].replace('_', ' '):<16}  {course['course']}"
-    if course["reasons"]:
-        yield _cut(f"    {course['reasons'][0]}", len(course["reasons"]) - 1)
+def _held(course: Content, side: str) -> str:
+    """Return how many rows one side holds, and the age of the oldest."""
+    rows = sum((course["in_flight"][side] or {}).values())
+    return f"{rows} ({age(max(course['in_flight_oldest_seconds'][side].values()))})" if rows else "0"
 
 
-def _findings(course: Content) -> Iterator[str]:
-    by_severity: dict[str, list[str]] = {}
-    for item in course["findings"]:
-        codes = by_severity.setdefault(item["severity"], [])
-        codes += [item["code"]] if item["code"] not in codes else []
-    blockers = by_severity.get("blocker", [])
-    word = "BLOCKED" if blockers else "clear"
-    yield f"{word:<7}  {course['course']}  {_number(course['rows'], 'row')}"
-    for code in blockers:
-        yield f"    {code}"
+def _wrapped(reason: str, room: int) -> list[str]:
+    """Return a reason in its column, in two lines at most; the course's own screen has what is cut off."""
+    parts = textwrap.wrap(printable(reason), max(room, 10)) or [""]
+    return parts if len(parts) <= 2 else [parts[0], _cut(" ".join(parts[1:]), max(room, 10))]
 
 
-def _to_fail(course: Content) -> Iterator[str]:
-    if not course["rows"]:
+def _why(course: Content, at: str) -> str:
+    """Return the first reason. Of a course that only lacks pairs that is how many, and when they will be there."""
+    wanted = missing(course, at) if course["word"] == Cause.NEEDS_PAIRS else ""
+    return f"needs {wanted}" if wanted else reason_of(course)
+
+
+def _behind(course: Content, at: str, width: int) -> Iterator[str]:
+    """Yield the line behind a course's row, or two where the command has no room left on the first; none if empty."""
+    wanted = missing(course, at) if course["word"] != Cause.NEEDS_PAIRS else ""
+    said = "; ".join([*([f"needs {wanted}"] if wanted else []), *in_force(course)])
+    command = printable(shortened(course["next"], course))
+    if command and _width(_INDENT + "> " + command) > width:
+        command = ""  # half a command is worse than none; the course's own screen has it
+    together = "  ".join(part for part in (printable(said), f"> {command}" if command else "") if part)
+    if together and _width(_INDENT + together) <= width:
+        yield _INDENT + together
         return
-    done = f", {course['failed']} failed" if course["executed"] else ""
-    yield f"{course['course']}: {_number(len(course['rows']), 'submission')}{done}"
-    for row in course["rows"]:
-        yield f"    {row['submission']}  {row['queue']}  handed out {row['leases']} times"
+    if said:
+        yield _cut(_INDENT + printable(said), width)
+    if command:
+        yield f"{_INDENT}> {command}"
 
 
-def _waiting(course: Content) -> Iterator[str]:
-    if course["rows"]:
-        yield f"{course['course']}: {_number(len(course['rows']), 'submission')}"
-        for row in course["rows"]:
-            who = f"user {row['user_id']}, " if row["user_id"] else ""
-            yield f"    {row['submission']}  {who}{row['problem']}"
-            yield f"        {row['what']}"
+def _cell(text: str, width: int) -> str:
+    cut = _cut(text, width)
+    return cut + " " * (width - _width(cut))
 
 
-def _cut(line: str, more: int) -> str:
-    tail = f" (and {more} more)" if more else ""
-    return line + tail if len(line) + len(tail) <= WIDTH else line[: WIDTH - len(tail) - 3] + "..." + tail
+def _cut(text: str, width: int) -> str:
+    """Return a text that is no wider than ``width`` on a terminal, without blanks at its end where it is cut."""
+    if _width(text) <= width:
+        return text.rstrip() if text.endswith(" ") else text
+    kept, room = "", width - 1
+    for char in text:
+        room -= _width(char)
+        if room < 0:
+            break
+        kept += char
+    return kept.rstrip() + _MORE
 
 
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )

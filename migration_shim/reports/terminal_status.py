@@ -1,29 +1,35 @@
-"""The status as text for a terminal: the site with one line for each course, or a screen for each course asked for."""
+"""The status as text for a terminal: the site with a row for each course, or the screen of the one course asked for."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from ..core.attention import age
+from . import terminal_courses
+from .course_words import actor_of, ago, clock, head_lines, in_force, missing, number, word_of
 
 Content = dict[str, Any]
-_COLUMNS = ("course", "phase", "since", "verdict", "on legacy", "on target", "look at")
 
 
 def lines(content: Content) -> list[str]:
-    """Return the lines of the status document."""
-    found = list(_site(content))
+    """
+    Return the lines of the status document.
+
+    On a terminal no line is longer than it is wide. In a pipe the table is as wide as on a terminal of 80 columns, and
+    sentences are not broken: whoever searches them finds them.
+    """
+    wide = content["site"] or len(content["courses"]) > 1
+    found = list(head_lines(content)) if wide else []
+    found += _site(content)
     found += [f"{item['course']}: STATUS UNKNOWN: {item['said']}" for item in content.get("problems", ())]
     if not content["courses"]:
-        return [*found, "No course is known to the shim yet."]
-    if content["site"]:
-        return [*found, "", *_table(content), *_to_do(content)]
-    for course in content["courses"]:
-        found += ["", *_course(course, readable=content["legacy_readable"])]
-    return found
+        found.append("No course is known to the shim yet.")
+    elif not wide:
+        found += ["", *_course(content["courses"][0], content)]
+    found = terminal_courses.fitted(found)
+    return [*found, "", *terminal_courses.table(content)] if wide and content["courses"] else found
 
 
 def _on(value: bool) -> str:
@@ -60,66 +66,25 @@ def _site(content: Content) -> Iterator[str]:
     yield f"ledger: {ledger['rows']} entries, {ledger['residue']} of them with residue"
 
 
-def _table(content: Content) -> Iterator[str]:
-    rows = [_COLUMNS]
-    for course in content["courses"]:
-        since = _seconds(course["since"], content["at"])
-        verdict = course["verdict"] or "none"
-        if course["verdict"]:
-            verdict += f" ({age(course['verdict_age_seconds'])} old)"
-        legacy = _held(course, "legacy") if content["legacy_readable"] else "?"
-        what = ", ".join(dict.fromkeys(item["what"].replace("_", " ") for item in course["attention"]))
-        rows.append(
-            (
-                course["course"],
-                course["phase"],
-                age(since) if since is not None else "",
-                verdict,
-                legacy,
-                _held(course, "target"),
-                what,
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    for row in rows:
-        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _held(course: Content, side: str) -> str:
-    """Return a table cell with how many rows one side holds, and the age of the oldest."""
-    rows = sum(course["in_flight"][side].values())
-    return f"{rows} ({age(max(course['in_flight_oldest_seconds'][side].values()))})" if rows else "0"
-
-
-def _seconds(then: str | None, at: str) -> float | None:
-    return (datetime.fromisoformat(at) - datetime.fromisoformat(then)).total_seconds() if then else None
-
-
-def _to_do(content: Content) -> Iterator[str]:
-    for course in content["courses"]:
-        if course["attention"]:
-            yield ""
-            yield course["course"]
-            yield from _attention(course)
-    yield ""
-    yield "Next: xqueue_status --course ID, for all there is on one course"
-
-
-def _attention(course: Content) -> Iterator[str]:
-    for item in course["attention"]:
+def _attention(items: list[Content]) -> Iterator[str]:
+    for item in items:
         yield f"  {item['text']}"
         yield from (f"    {command}" for command in item["commands"])
 
 
-def _course(course: Content, *, readable: bool) -> Iterator[str]:
-    yield f"{course['course']}: {course['phase']}" + (f" since {course['since']}" if course["since"] else "")
+def _course(course: Content, content: Content) -> Iterator[str]:
+    at, readable = content["at"], content["legacy_readable"]
+    since = f" since {clock(course['since'])} ({ago(course['since'], at)})" if course["since"] else ""
+    yield f"{course['course']}: {course['phase']}{since}"
     if course["changed_by"]:
         yield f"  set by {course['changed_by']}: {course['reason']}"
     if course["released_at"]:
-        yield f"  released to the platform's own path since {course['released_at']}"
-    yield from _attention(course)
+        yield f"  released to the platform's own path since {clock(course['released_at'])}"
+    yield from _may_it_move(course, at)
+    said = {reason["text"] for reason in course["because"]}
+    yield from _attention([item for item in course["attention"] if item["text"] not in said])
     if course["permit"]:
-        yield f"  permitted: {course['permit']} until {course['permit_until']}"
+        yield f"  permitted: {course['permit']} until {clock(course['permit_until'])}"
         yield f"    xqueue_cutover --course {course['course']} --to {course['permit']} --reason TEXT"
     for side in ("legacy", "target"):
         yield f"  in flight on {side}: " + (_states(course, side) if side == "target" or readable else "not known")
@@ -127,13 +92,11 @@ def _course(course: Content, *, readable: bool) -> Iterator[str]:
         if not counts:
             yield f"  {kind} copies owed: none"
     for kind, run in course["last_runs"].items():
-        yield f"  last {kind}: {_run(run)}"
-    yield f"  last full reconcile: {course['last_full_reconcile_at'] or 'never'}"
-    if course["verdict"]:
-        yield f"  verdict: {course['verdict']}, {age(course['verdict_age_seconds'])} old"
-        yield from (f"    because {reason}" for reason in course["verdict_reasons"])
-    else:
-        yield "  verdict: none"
+        yield f"  last {kind}: {_run(run, at)}"
+    yield f"  last full reconcile: {ago(course['last_full_reconcile_at'], at)}"
+    verdict = f"{course['verdict']}, {age(course['verdict_age_seconds'])} old" if course["verdict"] else "none"
+    yield f"  verdict: {verdict}"
+    yield from (f"    because {reason}" for reason in course["verdict_reasons"])
     for key in ("fence_leaks", "double_authority", "undelivered", "wrong_side"):
         unknown = "not checked yet"
         if key == "undelivered" and not course["learners_asked"]:
@@ -145,14 +108,55 @@ def _course(course: Content, *, readable: bool) -> Iterator[str]:
         yield from ("    " + line for line in json.dumps(value, indent=2).splitlines())
 
 
+def _may_it_move(course: Content, at: str) -> Iterator[str]:
+    """Yield whether the course may move, why not, who must do what, since when, and what changed since."""
+    step, by = course["may_move"].values()
+    answers = {
+        "anybody": "yes, no permit is needed",
+        "permit": "yes, by the gate's permit",
+        "override": "yes, by a signed override",
+    }
+    yield f"  may it move: {f'to {step}: ' + answers.get(by, 'no') if step else 'there is no further step'}"
+    yield f"  stands at: {word_of(course['word'])}" + _since(course, at)
+    commands = {item["text"]: item["commands"] for item in course["attention"]}
+    for reason in course["because"]:
+        yield f"    because {reason['text']}"
+        yield from (f"      {command}" for command in commands.get(reason["text"], ()))
+    if wanted := missing(course, at):
+        yield f"  needs: {wanted}" + _per_day(course["forecast"])
+    yield f"  who acts next: {actor_of(course)}"
+    if course["next"]:
+        yield f"    {course['next']}"
+    yield from (f"  for a later step: {item}" for item in course["todo"])
+    yield from (f"  in force: {item}" for item in in_force(course))
+    for change in course["changes"]:
+        said = f"{_said(change['was'])} then, {_said(change['is'])} now"
+        yield f"  changed since the {change['run']} of {clock(change['since'])}: {change['what']} {said}"
+    if (found := course["found_in_xqueue"]) is not None:
+        rows = number(found["open_rows"], "open row")
+        yield f"  in XQueue: {rows}, seen {ago(found['seen_at'], at)}"
+
+
+def _since(course: Content, at: str) -> str:
+    return f", judged {ago(course['judged_at'], at)}" if course["judged_at"] else ", never judged"
+
+
+def _per_day(forecast: Content) -> str:
+    return f" ({forecast['per_day']:g} submissions a day)" if forecast["per_day"] else ""
+
+
+def _said(value: Any) -> str:
+    return "nothing" if value is None else str(value).replace("_", " ")
+
+
 def _states(course: Content, side: str) -> str:
     counts, oldest = course["in_flight"][side], course["in_flight_oldest_seconds"][side]
     return ", ".join(f"{number} {state} ({age(oldest[state])})" for state, number in counts.items()) or "nothing"
 
 
-def _run(run: Content | None) -> str:
+def _run(run: Content | None, at: str) -> str:
     if run is None:
         return "never"
     wrote = f" ({run['mode']}, {run['written']} written)" if run.get("mode") else ""
-    ended = "still running, or died" if run["finished_at"] is None else run["finished_at"]
+    ended = "still running, or died" if run["finished_at"] is None else ago(run["finished_at"], at)
     return ended + wrote + ("" if run["complete"] else " (not complete)")

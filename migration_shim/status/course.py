@@ -12,7 +12,7 @@ from ..core.phases import allowed_steps
 from ..legacy import open_rows as legacy_open_rows
 from ..lms import state as lms_state
 from ..target import open_rows as target_open_rows
-from . import graders, queries
+from . import graders, judgement, queries
 from .snapshot import KINDS, Snapshot, newest_complete
 
 #: What the status says of an override.
@@ -30,6 +30,7 @@ def describe(course_id: str, snapshot: Snapshot, *, watcher_config: bool = False
     """
     described = _described(course_id, snapshot)
     described["attention"] = attention(described)
+    described |= judgement.of(described, snapshot)
     if watcher_config:
         described["watcher_config"] = graders.watcher_configuration(course_id)
     return described
@@ -100,6 +101,7 @@ def _described(course_id: str, snapshot: Snapshot) -> dict[str, Any]:
         "verdict_reasons": (gate["document__reasons"] or [])[:10] if gate else [],
         "verdict_age_seconds": _age(gate["finished_at"], snapshot.moment) if gate else None,
         "fence_leaks": _alarms("fence_leaks", DivergenceClass.FENCE_LEAK, reconcile, course_id, snapshot),
+        "lost": snapshot.alarms.get((course_id, DivergenceClass.LOST), 0 if reconcile else None),
         "double_authority": _alarms(
             "double_authority", DivergenceClass.DOUBLE_AUTHORITY, reconcile, course_id, snapshot
         ),

@@ -14,8 +14,9 @@ from django.utils.timezone import now
 from .. import toggles
 from ..conf import load
 from ..copies import breaker
+from ..core import ranking
 from ..core.data import Document, ExitCode
-from ..ledger import counts, hosts, stamp
+from ..ledger import counts, hosts, site_courses, stamp
 from ..runs.isolated import exit_code_of, run_step
 from ..target import logins
 from . import course, graders, snapshot
@@ -25,12 +26,12 @@ SCHEMA = "migration_shim.xqueue_status/1"
 
 def run(courses: Collection[str] | None = None, *, watcher_config: bool = False) -> Document:
     """
-    Read the status of courses and of the site.
+    Read the status of courses and of the site. All courses of the site come in their ranking, the worst first.
 
     Nothing is written, except that a course whose flags were flipped by hand gets its due step on record.
 
     Args:
-        courses: course keys in canonical form; None for every course that the app knows.
+        courses: course keys in canonical form; None for every course that the app knows, and those found in XQueue.
         watcher_config: add to each course the configuration that lets watchers serve all of its queues.
 
     Returns:
@@ -42,8 +43,8 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
     """
     settings, moment = load(), now()
     site = courses is None and not watcher_config
-    courses = counts.known_courses() if courses is None else courses
-    taken = snapshot.take(courses, settings, moment)
+    courses = site_courses.all_courses() if courses is None else courses
+    taken = snapshot.take(courses, settings, moment, compare_runs=not site)
     described, problems = [], []
     for course_id in courses:
         found: dict[str, Any] | None
@@ -55,6 +56,9 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
             problems.append({"course": course_id, "said": said})
         else:
             described.append(found)
+    _rank(described, problems, {*taken.known, *taken.found})
+    if site:
+        described.sort(key=lambda item: item["rank"])
     content = {
         "schema": SCHEMA,
         "at": moment.isoformat(),
@@ -67,11 +71,44 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
         "callback_hosts": _hosts(),
         "ledger_complaint": stamp.complaint(),
         "ledger": _ledger(taken.sizes),
+        "counts": ranking.counts(_words(described, problems).values()),
+        "xqueue": _xqueue(taken),
         "courses": described,
         "problems": problems,
     }
     unsettled = any(found["drift"] or _past_the_shim(found) for found in described)
     return Document(content=content, exit_code=exit_code_of(problems) | (ExitCode.STALE if unsettled else ExitCode.OK))
+
+
+def words(courses: Collection[str]) -> dict[str, str]:
+    """Return the word of each course (``core.ranking.ORDER``); ``unknown`` where it could not be read."""
+    content = run(courses).content if courses else {"courses": [], "problems": []}
+    return _words(content["courses"], content["problems"])
+
+
+def _words(described: Collection[dict[str, Any]], problems: Collection[dict[str, str]]) -> dict[str, str]:
+    return {item["course"]: item["word"] for item in described} | {item["course"]: ranking.UNKNOWN for item in problems}
+
+
+def _rank(described: list[dict[str, Any]], problems: Collection[dict[str, str]], others: set[str]) -> None:
+    """Give each course its place, the worst first, and its shortest name among all courses of the site."""
+    ranked = ranking.rank(_words(described, problems).items())
+    places = {course_id: place for place, course_id in enumerate(ranked, start=1)}
+    names = ranking.short_names({*ranked, *others})
+    for item in described:
+        item |= {"rank": places[item["course"]], "short": names[item["course"]]}
+
+
+def _xqueue(taken: snapshot.Snapshot) -> dict[str, Any]:
+    """Return how many courses XQueue has by the last look, and how many of them the shim knows."""
+    looked = taken.look is not None
+    return {
+        "courses": len(taken.found) if looked else None,
+        "known": sum(course_id in taken.known for course_id in taken.found) if looked else None,
+        "unknown_lms": len(taken.strangers) if looked else None,
+        "looked_at": taken.look.complete_at.isoformat() if taken.look and taken.look.complete_at else None,
+        "under_way": taken.look.under_way if taken.look else False,
+    }
 
 
 def _described(course_id: str, taken: snapshot.Snapshot, watcher_config: bool) -> dict[str, Any]:

@@ -29,6 +29,18 @@ from ..models import Bucket, CoursePhase, Divergence, FlagOverride, LedgerEntry,
 #: The keys that are read of a run's document; a reconcile's whole document is long.
 _DOCUMENT_KEYS = (
     "verdict",
+    "phase",
+    "cause",
+    "reason_causes",
+    "needed",
+    "more_pairs",
+    "more_by_queue",
+    "evidence__arithmetic__pairs",
+    "evidence__arithmetic__diverged",
+    "compared",
+    "diverged",
+    "equal",
+    "of",
     "mode",
     "written",
     "fence_leaks",
@@ -41,7 +53,12 @@ _DOCUMENT_KEYS = (
     "reasons",
 )
 Course = str
-_ALARMS = (DivergenceClass.FENCE_LEAK, DivergenceClass.DOUBLE_AUTHORITY, DivergenceClass.WRONG_SIDE)
+_ALARMS = (
+    DivergenceClass.FENCE_LEAK,
+    DivergenceClass.DOUBLE_AUTHORITY,
+    DivergenceClass.WRONG_SIDE,
+    DivergenceClass.LOST,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +171,19 @@ def newest_runs(kinds: Collection[str], courses: Collection[Course]) -> dict[tup
     for row in _read(wanted):
         found[row["kind"], row["scope"]].append(row)
     return found
+
+
+def runs_before(
+    newest: Collection[dict[str, Any]], kinds: Collection[str], courses: Collection[Course]
+) -> dict[tuple[str, Course], dict[str, Any]]:
+    """
+    Return, by kind and course, the newest complete run behind those of ``newest``. Two statements.
+
+    For the shape of a run see ``newest_runs``.
+    """
+    runs = Run.objects.filter(kind__in=kinds, scope__in=courses, complete=True).order_by().values("kind", "scope")
+    runs = runs.exclude(id__in=[run["id"] for run in newest])
+    return {(row["kind"], row["scope"]): row for row in _read({row["last"] for row in runs.annotate(last=Max("id"))})}
 
 
 def newest_backfills(courses: Collection[Course]) -> dict[Course, dict[str, Any]]:

@@ -9,13 +9,14 @@ from typing import Any
 
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.data import Authority
+from ..core.data import Authority, Whose
 from ..cutover import override_records
 from ..delivery import ungradable
-from ..ledger import counts
+from ..ledger import counts, site_courses
 from ..legacy import open_rows as legacy_open_rows
 from ..legacy.timeouts import AWAY
 from ..lms import flags as lms_flags
+from ..models import CoursePhase
 from ..target import open_rows as target_open_rows
 from . import graders, queries, unknown_queues
 
@@ -50,6 +51,13 @@ class Snapshot:
         sizes: entries of each course's ledger.
         handed_out_in_vain: submissions on the target that were handed out again and again without a result.
         platform_flag: whether the platform's own flag is on; empty outside an LMS.
+        known: the courses that the shim knows: of these there is a phase or a ledger entry.
+        found: what the watch has found of each course in XQueue.
+        strangers: courses that were found with the host of an LMS that no setting names.
+        look: how far that search is; None where nothing has ever looked.
+        before: by kind and course: the complete run before the newest; read for courses that were asked for.
+        max_age: for how many seconds evidence counts.
+        pair_days: for how many days a pair counts.
     """
 
     moment: datetime
@@ -73,13 +81,21 @@ class Snapshot:
     sizes: dict[str, counts.Size]
     handed_out_in_vain: dict[str, list[int]]
     platform_flag: dict[str, bool]
+    known: frozenset[str]
+    found: dict[str, site_courses.FoundCourse]
+    strangers: list[site_courses.FoundCourse]
+    look: site_courses.Look | None
+    before: dict[tuple[str, str], dict[str, Any]]
+    max_age: float
+    pair_days: float
 
 
-def take(courses: Collection[str], settings: ShimSettings, moment: datetime) -> Snapshot:
+def take(courses: Collection[str], settings: ShimSettings, moment: datetime, *, compare_runs: bool = False) -> Snapshot:
     """
     Read all that the status shows of these courses, in as many statements for one course as for many.
 
-    Where legacy's database does not answer, ``legacy`` is None and the rest is read all the same.
+    Where legacy's database does not answer, ``legacy`` is None and the rest is read all the same. With
+    ``compare_runs`` the runs before the newest are read too.
     """
     states = queries.course_states(courses)
     runs = queries.newest_runs(KINDS, courses)
@@ -98,6 +114,8 @@ def take(courses: Collection[str], settings: ShimSettings, moment: datetime) -> 
         # The rest of the screen is what an operator needs most then; that legacy is down is shown, never as "nothing".
         legacy, without_watcher = None, graders.queues_without_watcher([], target, queues, settings, moment)
     standing, proposed = override_records.both_by_course(courses, moment)
+    in_xqueue, sizes = site_courses.found(), counts.sizes()
+    newest = [run for of in runs.values() if (run := newest_complete(of)) is not None]
     return Snapshot(
         moment=moment,
         states=states,
@@ -117,9 +135,16 @@ def take(courses: Collection[str], settings: ShimSettings, moment: datetime) -> 
         reverse_suffix=settings.reverse_queue_suffix,
         undelivered=queries.undelivered(courses),
         passed_through=queries.passed_through(courses),
-        sizes=counts.sizes(),
+        sizes=sizes,
         handed_out_in_vain=ungradable.rows(courses, settings),
         platform_flag=lms_flags.submission_flags_on(courses) if toggles.in_platform() else {},
+        known=frozenset({*sizes, *CoursePhase.objects.values_list("course_id", flat=True)}),
+        found={item.course_id: item for item in in_xqueue if item.whose is Whose.OURS},
+        strangers=[item for item in in_xqueue if item.whose is not Whose.OURS],
+        look=site_courses.last_look(),
+        before=queries.runs_before(newest, ("reconcile", "gate"), courses) if compare_runs else {},
+        max_age=settings.evidence_max_age_seconds,
+        pair_days=settings.evidence_days,
     )
 
 

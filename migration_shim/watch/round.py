@@ -14,14 +14,16 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from django.db import connections
 from django.utils.timezone import now
 
 from .. import checks, reconcile, toggles
 from ..backfill import unfinished
-from ..conf import ShimSettings, load
+from ..conf import LEGACY_ALIAS, ShimSettings, load
 from ..core.data import Document, ExitCode, Phase
 from ..delivery import learner_side, redelivery
 from ..ledger import counts, stamp
+from ..legacy import courses as legacy_courses
 from ..models import CoursePhase, LedgerEntry, Run
 from ..retention import purge, user_retirement
 from ..runs import records as run_records
@@ -80,6 +82,7 @@ class _Round:
             "waiting": "",
             "outbox": None,
             "courses": [],
+            "found_in_xqueue": None,
             "repaired": None,
             "purge": None,
             "sweep": None,
@@ -123,6 +126,8 @@ class _Round:
         shadowed = [course["course"] for course in self.content["courses"] if course["phase"] == Phase.SHADOW]
         if shadowed:
             self.content["repaired"] = self._try("shadows", "", self._repair, shadowed)
+        if self.wanted is None and LEGACY_ALIAS in connections.settings:  # else XQueue was switched off for good
+            self.content["found_in_xqueue"] = self._try("xqueue_courses", "", self._look)
         self.content["forgotten"] = self._try("forget", "", self._forget) or 0
         self.content["purge"] = self._try("purge", "", self._purge)
         self.content["sweep"] = self._try("sweep", "", self._sweep)
@@ -207,6 +212,9 @@ class _Round:
             return None
         done = repair.write_owed_shadows(courses, self.settings, self._alive)
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
+
+    def _look(self) -> dict[str, Any] | None:
+        return None if self._is_waiting() else legacy_courses.look(self.control.check)
 
     def _forget(self) -> int:
         return user_retirement.forget_due(self.settings, check=self.control.check)

@@ -19,6 +19,7 @@ from migration_shim import api, toggles
 from migration_shim.admin import dashboard_context
 from migration_shim.core.data import Move, Phase
 from migration_shim.core.phases import flags_of
+from migration_shim.legacy import courses as legacy_courses
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
 from migration_shim.status import document as status
 from tests.admin.reading import Page
@@ -328,7 +329,7 @@ def test_the_overview_shows_what_the_status_says(viewer):
         document={"verdict": "FAIL", "reasons": ["too few"]},
     )
     page = text(viewer.get(OVERVIEW))
-    for words in ("shadow for", "FAIL 0 s old", "1 oldest 3 h", "3 of 20 diverge", "held", "no watcher"):
+    for words in ("shadow for", "unknown judged just now", "1 oldest 3 h", "3 of 20 diverge", "held", "no watcher"):
         assert words in page, words
     page = text(viewer.get(HERE))
     for words in ("HELD by a handoff: 2 rows", "1 queued, the oldest 3 h", "too few", "Last backfill never"):
@@ -405,7 +406,7 @@ def test_many_courses_take_as_many_statements_as_one(viewer):
     one = statements()
     for number in range(1, 12):
         course(number)
-    assert statements() == one <= 32
+    assert statements() == one <= 36
 
 
 @pytest.mark.parametrize(
@@ -485,3 +486,28 @@ def test_the_ledger_is_not_in_the_admin(owner):
 def test_the_admin_leads_to_the_dashboard(owner):
     for url in ("/admin/migration_shim/", "/admin/migration_shim/coursephase/"):
         assert f'href="{OVERVIEW}"' in owner.get(url).content.decode()
+
+
+# --- the ranking ------------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_ranks_the_courses_as_the_command_does(operator):
+    rows.in_phase("complete", "course-v1:ExU+A+1")
+    toggles.force_flags("course-v1:ExU+A+1", *flags_of(Phase.COMPLETE))
+    rows.in_phase("shadow", "course-v1:ExU+B+1")
+    toggles.force_flags("course-v1:ExU+B+1", *flags_of(Phase.SHADOW))
+    rows.entries(1, course_id="course-v1:ExU+B+1", divergences="fence_leak")
+    rows.legacy_row(1, course="course-v1:ExU+C+1")
+    legacy_courses.look(lambda: None)
+    page = text(operator.get(OVERVIEW))
+    content = api.status().content
+    found = [item["course"] for item in content["courses"]]
+    assert found == ["course-v1:ExU+B+1", "course-v1:ExU+C+1", "course-v1:ExU+A+1"]
+    assert [page.index(name) for name in found] == sorted(page.index(name) for name in found)
+    for line in (
+        "3 courses: 1 LEAK, 1 not begun, 1 moved",
+        "1 course in XQueue, 0 known to the shim (looked just now)",
+    ):
+        assert line in page
+    for said in ("LEAK", "found in XQueue, 1 open row", "1 copy has reached a learner, or could"):
+        assert said in page

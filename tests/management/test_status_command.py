@@ -1,5 +1,6 @@
 """``xqueue_status`` as an operator meets it: a screen for the site, one for a course, watched, and as metrics."""
 
+import itertools
 import os
 import re
 import signal
@@ -16,14 +17,16 @@ from waffle import get_waffle_switch_model
 from migration_shim import api, metrics, toggles
 from migration_shim.core.data import Document, ExitCode, Move, Phase
 from migration_shim.core.phases import flags_of
+from migration_shim.legacy import courses as legacy_courses
 from migration_shim.management.commands import xqueue_status
-from migration_shim.reports import prometheus
+from migration_shim.reports import prometheus, terminal_courses
 from tests.builders import rows
 from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 
 BOTH = ["default", "xqueue"]
 pytestmark = pytest.mark.django_db(databases=BOTH)
 OTHER = "course-v1:ExU+OTHER+2026"
+LONG = "course-v1:ExU+漢" + 60 * "long" + "+2026"
 
 
 def run(*words):
@@ -48,19 +51,57 @@ def site_of_two():
 # --- the two screens --------------------------------------------------------------------------------------------------
 
 
-def test_the_site_is_one_line_a_course_and_what_to_look_at(site, capsys):
+def rows_of(lines):
+    """The table: of each course the cells of its row, and the last line behind it if there is one."""
+    start = next(place for place, line in enumerate(lines) if line.startswith("course "))
+    found, name = {}, ""
+    for line in itertools.takewhile(bool, lines[start + 1 :]):
+        if line.startswith(" "):
+            found[name] = (found[name][0], line.strip())
+        else:
+            name, *cells = re.split(r"  +", line)
+            found[name] = (cells, "")
+    return re.split(r"  +", lines[start]), found
+
+
+def test_the_site_is_a_row_a_course_the_worst_first(site, capsys):
     assert run() == ExitCode.STALE
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "kill switch: off"
+    assert lines[:3] == [
+        "2 courses: 1 stale, 1 overdue",
+        "courses in XQueue: not known, nothing has looked yet (xqueue_watch looks)",
+        "kill switch: off",
+    ]
     assert "ledger: 3 entries, 3 of them with residue" in lines
-    title = next(line for line in lines if line.startswith("course "))
-    assert re.split(r"  +", title) == ["course", "phase", "since", "verdict", "on legacy", "on target", "look at"]
-    table = {line.split()[0]: re.split(r"  +", line) for line in lines if line.startswith("course-v1:") and " " in line}
-    assert table[COURSE] == [COURSE, "shadow", "24 h", "none", "1 (3 h)", "0", "drift, held, no watcher"]
-    assert table[OTHER] == [OTHER, "shadow", "24 h", "none", "0", "0"]
-    assert "  HELD by a handoff: 2 rows, the oldest for 300 s; no grader has them" in lines
-    assert OTHER not in lines  # nothing to say of it
-    assert lines[-1] == "Next: xqueue_status --course ID, for all there is on one course"
+    head, table = rows_of(lines)
+    assert head == ["course", "phase", "cause", "why"]
+    assert list(table) == ["PY1", "OTHER"]
+    assert table["PY1"][0][:2] == ["shadow", "overdue"]
+    assert table["PY1"][0][2].startswith("NO WATCHER: 1 rows wait in exu-py1")
+    assert table["PY1"][1] == "> xqueue_status --course PY1 --watcher-config"
+    assert table["OTHER"] == (
+        ["shadow", "stale", "no gate has judged the course"],
+        "> xqueue_preflight --course OTHER",
+    )
+    assert not [line for line in lines if "Next:" in line]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
+def test_no_line_of_the_site_is_wider_than_the_terminal(site, capsys, monkeypatch, columns):
+    toggles.force_flags(LONG, *flags_of(Phase.SHADOW))
+    rows.in_phase("shadow", LONG)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    run()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if terminal_courses._width(line) > columns] == []
+    head, _ = rows_of(lines)
+    more = {120: ["since", "judged"], 200: ["since", "judged", "on legacy", "on target"]}
+    assert head == ["course", "phase", "cause", *more.get(columns, []), "why"]
+
+
+def test_a_screen_that_was_asked_for_several_courses_is_a_table_too(site, capsys):
+    run("--course", OTHER, "--course", COURSE)
+    assert list(rows_of(capsys.readouterr().out.splitlines())[1]) == ["PY1", "OTHER"]
 
 
 def test_a_course_has_a_screen_of_its_own(site, capsys):
@@ -69,7 +110,10 @@ def test_a_course_has_a_screen_of_its_own(site, capsys):
     assert f"{OTHER}: shadow since" in printed
     assert "in flight on legacy: nothing" in printed
     assert "last full reconcile: never" in printed
-    assert "on legacy  on target" not in printed
+    assert "why" not in printed
+    assert "  may it move: to live: no\n" in printed
+    assert "  stands at: stale, never judged\n    because no gate has judged the course\n" in printed
+    assert f"  who acts next: the operator\n    xqueue_preflight --course {OTHER}\n" in printed
     assert run("--course", COURSE) == ExitCode.STALE
     printed = capsys.readouterr().out
     assert "in flight on legacy: 1 queued (3 h)" in printed
@@ -134,7 +178,7 @@ def test_a_watch_sees_what_another_process_does(rounds, capsys):
 def test_a_watch_on_a_terminal_clears_it(rounds, capsys, monkeypatch):
     monkeypatch.setattr("django.core.management.base.OutputWrapper.isatty", lambda self: True)
     assert run("--watch") == ExitCode.OK
-    assert capsys.readouterr().out.startswith(xqueue_status.CLEAR + "kill switch")
+    assert capsys.readouterr().out.startswith(xqueue_status.CLEAR + "courses in XQueue")
 
 
 def test_a_watch_outlives_a_database_that_goes_and_comes_back(rounds, capsys, monkeypatch):
@@ -195,7 +239,7 @@ def test_ctrl_c_ends_a_real_watch():
         text=True,
     )
     try:
-        assert process.stdout.readline() == "kill switch: off\n"
+        assert process.stdout.readline().startswith("courses in XQueue: not known")
         while "No course" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
@@ -248,6 +292,7 @@ def test_every_metric_is_there_once_a_course_has_been_through_it(clean, capsys):
     toggles.force_flags(COURSE, *flags_of(Phase.SHADOW))
     api.gate(COURSE)
     rows.legacy_row(1, age=timedelta(hours=1))
+    legacy_courses.look(lambda: None)
     run("--format", "prometheus")
     printed = capsys.readouterr().out
     names = {name for name, _ in samples(printed)}

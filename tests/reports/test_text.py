@@ -4,6 +4,7 @@ import copy
 import importlib
 import json
 import pkgutil
+from datetime import timedelta
 
 import pytest
 
@@ -242,6 +243,24 @@ def status(**changes):
         "platform_flag": None,
         "released_at": None,
         "ledger_rows": 12,
+        "rank": 1,
+        "short": "PY1",
+        "word": "blocked",
+        "because": [{"word": "blocked", "text": "DRIFT"}, {"word": "needs_pairs", "text": "too few"}],
+        "todo": ["reverse_queue_not_polled exu-py1.reverse"],
+        "actor": "operator",
+        "next": f"xqueue_preflight --course {COURSE}",
+        "forecast": {
+            "pairs": 212,
+            "per_day": 70.0,
+            "at": (NOON + timedelta(days=3)).isoformat(),
+            "why": None,
+        },
+        "may_move": {"to": "live", "by": None},
+        "judged_at": NOON.isoformat(),
+        "changes": [{"run": "gate", "what": "pairs", "was": 20, "is": 237, "since": NOON.isoformat()}],
+        "known": True,
+        "found_in_xqueue": {"open_rows": 1, "seen_at": NOON.isoformat(), "hosts": ["courses.example.edu"]},
     } | changes
     return {
         "schema": "migration_shim.xqueue_status/1",
@@ -256,6 +275,8 @@ def status(**changes):
         "callback_hosts": {"ours": ["courses.example.edu"], "foreign": ["staging.example.edu"], "unnamed": []},
         "ledger_complaint": "",
         "problems": [],
+        "counts": {"blocked": 1},
+        "xqueue": {"courses": 11, "known": 2, "unknown_lms": 0, "looked_at": NOON.isoformat(), "under_way": False},
         "courses": [course | {"attention": attention(course)}],
     }
 
@@ -806,13 +827,26 @@ def test_status():
     assert found[0] == "kill switch: off"
     assert "breaker target: OPEN, copies are paused, 5 failures in a row" in found
     assert "breaker legacy: closed, 0 failures in a row" in found
-    assert f"{COURSE}: shadow since 2026-11-22T12:00:00+00:00" in found
+    assert f"{COURSE}: shadow since Sun 22 Nov 12:00 UTC (just now)" in found
+    answers = found.index("may it move: to live: no")
+    assert found[answers : answers + 9] == [
+        "may it move: to live: no",
+        "stands at: blocked, judged just now",
+        "because DRIFT",
+        "because too few",
+        "needs: 212 pairs, about Wed 25 Nov (70 submissions a day)",
+        "who acts next: the operator",
+        f"xqueue_preflight --course {COURSE}",
+        "for a later step: reverse_queue_not_polled exu-py1.reverse",
+        "changed since the gate of Sun 22 Nov 12:00 UTC: pairs 20 then, 237 now",
+    ]
+    assert "in XQueue: 1 open row, seen just now" in found
     assert "DRIFT: the flags ask for live, and nothing permits it: the gate has given no permit for live." in found
     assert f"xqueue_cutover --course {COURSE} --to live --reason TEXT" in found
     assert "shadow copies owed: 2 failed" in found
     assert "last preflight: never" in found
-    assert "last reconcile: 2026-11-22T12:00:00+00:00 (not complete)" in found
-    assert "last backfill: 2026-11-22T12:00:00+00:00 (shadow, 7 written)" in found
+    assert "last reconcile: just now (not complete)" in found
+    assert "last backfill: just now (shadow, 7 written)" in found
     assert "in flight on legacy: 3 queued (2 h)" in found
     assert "verdict: none" in found
     assert "fence leaks: 0" in found

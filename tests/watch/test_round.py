@@ -24,6 +24,7 @@ from migration_shim.copies import publish
 from migration_shim.copies import write as copies
 from migration_shim.core.data import ExitCode
 from migration_shim.core.errors import LegacyNotWritable, RunLocked
+from migration_shim.ledger import site_courses
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission, Run
 from migration_shim.reports import terminal
 from migration_shim.retention import purge, user_retirement
@@ -276,12 +277,31 @@ def test_a_round_works_with_legacy_down():
     with connections["xqueue"].execute_wrapper(down):
         document = world.round_of()
     content = validate(document.content)
-    assert {problem["step"] for problem in content["problems"]} == {"reconcile", "learners", "shadows"}
+    assert {problem["step"] for problem in content["problems"]} == {
+        "reconcile",
+        "learners",
+        "shadows",
+        "xqueue_courses",
+    }
     assert {problem["said"] for problem in content["problems"]} == {"OperationalError"}
     assert "stuck_queue" in world.bounds_of(content)
     assert content["purge"]["executed"] is False
     assert document.exit_code == ExitCode.ERROR | ExitCode.DIFFERENCES
     assert world.round_of().exit_code == ExitCode.DIFFERENCES
+
+
+def test_a_round_finds_the_courses_of_xqueue_and_says_so_apart_from_its_own_courses():
+    rows.legacy_row(1, course="course-v1:ExU+NEW+1", retired=True)
+    content = validate(world.watch())
+    assert content["courses"] == [] and content["problems"] == []
+    assert content["found_in_xqueue"] == {"complete": True, "seeks": 2, "courses": 1, "gone": 0}
+    assert site_courses.all_courses() == ["course-v1:ExU+NEW+1"]
+
+
+def test_a_round_of_named_courses_does_not_look_for_others():
+    rows.legacy_row(1, course="course-v1:ExU+NEW+1", retired=True)
+    assert watch.run([COURSE]).content["found_in_xqueue"] is None
+    assert site_courses.last_look() is None
 
 
 def test_a_pause_file_keeps_no_guard_from_its_post(shim, tmp_path):

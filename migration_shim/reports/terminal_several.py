@@ -1,0 +1,104 @@
+"""
+Several courses as text for a terminal: a line or two for each, then one line that counts them, and one next command.
+
+What a course's own screen says in full is one command away, for that course alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Content = dict[str, Any]
+
+#: Characters of a line. A reason that is longer is cut: it stands in full on the course's own screen.
+WIDTH = 80
+
+
+def gate(content: Content) -> list[str]:
+    """Return the lines of several verdicts, each with its first reason."""
+    return _lines(content, _verdict)
+
+
+def preflight(content: Content) -> list[str]:
+    """Return the lines of several preflights, each with the codes of its blockers."""
+    return _lines(content, _findings)
+
+
+def fail(content: Content) -> list[str]:
+    """Return the lines of the submissions of several courses that are to be failed, or were."""
+    return _lines(content, _to_fail)
+
+
+def undelivered(content: Content) -> list[str]:
+    """Return the lines of the learners of several courses who wait in vain."""
+    if not any(course["applies"] for course in content["courses"]) and not content["problems"]:
+        return [f"There is no LMS here: nobody can say who of {len(content['courses'])} courses waits."]
+    return _lines(content, _waiting)
+
+
+def nobody(content: Content) -> list[str]:
+    """Return the line of a call for which there was no course."""
+    if content["state"]:
+        return [f"No course of those is in the state {' or '.join(content['state'])}: nothing to do."]
+    return ["No course is known to the shim yet: nothing to do.", "Next: xqueue_status"]
+
+
+def _lines(content: Content, describe: Callable[[Content], Iterator[str]]) -> list[str]:
+    lines = [line for course in content["courses"] for line in describe(course)]
+    by_problem: dict[str, list[str]] = {}
+    for problem in content["problems"]:
+        by_problem.setdefault(problem["said"], []).append(problem["course"])
+    for said, courses in by_problem.items():  # one cause is said once
+        lines += [f"NOT DONE for {_number(len(courses), 'course')}: {said}", *(f"    {course}" for course in courses)]
+    number = len(content["courses"]) + len(content["problems"])
+    counted = [f"{count} {word.replace('_', ' ')}" for word, count in content["counts"].items()]
+    counted += [f"{len(content['problems'])} not done"] if content["problems"] else []
+    summary = f"{_number(number, 'course')}: {', '.join(counted) or 'nothing'}"
+    following = [f"Next: {content['next']}"] if content["next"] else []
+    return [*lines, "", summary, *following]
+
+
+def _verdict(course: Content) -> Iterator[str]:
+    yield f"{course['verdict']:<12}  {course['cause'].replace('_', ' '):<16}  {course['course']}"
+    if course["reasons"]:
+        yield _cut(f"    {course['reasons'][0]}", len(course["reasons"]) - 1)
+
+
+def _findings(course: Content) -> Iterator[str]:
+    by_severity: dict[str, list[str]] = {}
+    for item in course["findings"]:
+        codes = by_severity.setdefault(item["severity"], [])
+        codes += [item["code"]] if item["code"] not in codes else []
+    blockers = by_severity.get("blocker", [])
+    word = "BLOCKED" if blockers else "clear"
+    yield f"{word:<7}  {course['course']}  {_number(course['rows'], 'row')}"
+    for code in blockers:
+        yield f"    {code}"
+
+
+def _to_fail(course: Content) -> Iterator[str]:
+    if not course["rows"]:
+        return
+    done = f", {course['failed']} failed" if course["executed"] else ""
+    yield f"{course['course']}: {_number(len(course['rows']), 'submission')}{done}"
+    for row in course["rows"]:
+        yield f"    {row['submission']}  {row['queue']}  handed out {row['leases']} times"
+
+
+def _waiting(course: Content) -> Iterator[str]:
+    if course["rows"]:
+        yield f"{course['course']}: {_number(len(course['rows']), 'submission')}"
+        for row in course["rows"]:
+            who = f"user {row['user_id']}, " if row["user_id"] else ""
+            yield f"    {row['submission']}  {who}{row['problem']}"
+            yield f"        {row['what']}"
+
+
+def _cut(line: str, more: int) -> str:
+    tail = f" (and {more} more)" if more else ""
+    return line + tail if len(line) + len(tail) <= WIDTH else line[: WIDTH - len(tail) - 3] + "..." + tail
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
