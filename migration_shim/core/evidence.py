@@ -170,8 +170,9 @@ class GateResult:
     The verdict with every reason, what is still needed, and the figures behind the bound.
 
     ``cause`` is the worst of the reasons in one word, and ``reason_causes`` has the word of each reason, in order.
-    ``more_pairs`` is how many clean pairs are still needed: of the whole course, and by queue; None where no number would
-    do. ``ways_out`` names what a course can do that is too small for the bound. ``notes`` holds whatever the verdict is.
+    ``more_pairs`` is how many clean pairs are still needed: of the whole course, and by queue; None where no number
+    would do. ``ways_out`` names what a course can do that is too small for the bound. ``notes`` holds whatever the
+    verdict is.
     """
 
     verdict: Verdict
