@@ -64,28 +64,34 @@ def table(item: Content) -> list[Content]:
     has = item.get("learner_said") == Learner.COMPARABLE
     one, other, mine = ({key: item.get(f"{side}_{key}") for key in ("correct", "score")} for side in _SIDES)
     states = item["legacy_state"], item.get("target_state")
+    correct, score = (one["correct"], other["correct"]), (one["score"], other["score"])
     rows = [
-        _row("State", *(text or NOT_KNOWN for text in states), _learner_state(item), differs=states[0] != states[1]),
+        _row(
+            "State",
+            (states[0] or NOT_KNOWN, states[1] or NOT_KNOWN),
+            _learner_state(item),
+            differs=states[0] != states[1],
+        ),
         _row(
             "Correct",
-            *map(_answer, (one["correct"], other["correct"]), states),
+            (_answer(correct[0], states[0]), _answer(correct[1], states[1])),
             _answer(mine["correct"], None) if has else NOTHING,
-            differs=one["correct"] is not other["correct"] or _has_another(item, "correct", has=has),
+            differs=correct[0] is not correct[1] or _has_another(item, "correct", has=has),
         ),
         _row(
             "Score",
-            *map(_number, (one["score"], other["score"])),
+            (_number(score[0]), _number(score[1])),
             _number(mine["score"]) if has else NOTHING,
-            differs=not _same(one["score"], other["score"]) or _has_another(item, "score", has=has),
+            differs=not _same(*score) or _has_another(item, "score", has=has),
         ),
-        _row("Points stored", NOTHING, _points(item), NOTHING, differs=klass in _POINTS),
+        _row("Points stored", (NOTHING, _points(item)), NOTHING, differs=klass in _POINTS),
         _row(
             "Graded after",
-            *(_seconds(item.get(f"{side}_seconds")) for side in _SIDES[:2]),
+            (_seconds(item.get("legacy_seconds")), _seconds(item.get("target_seconds"))),
             NOTHING,
             differs=klass == DivergenceClass.LATENCY,
         ),
-        _row("Graded at", *(_time(item.get(key)) for key in ("legacy_returned_at", "target_graded_at")), NOTHING),
+        _row("Graded at", (_time(item.get("legacy_returned_at")), _time(item.get("target_graded_at"))), NOTHING),
     ]
     return [row for row in rows if {row["legacy"], row["target"], row["learner"]} != {NOTHING} or row["differs"]]
 
@@ -122,7 +128,8 @@ def _failed(item: Content) -> str:
     return text
 
 
-def _row(field: str, legacy: str, target: str, learner: str, *, differs: bool = False) -> Content:
+def _row(field: str, systems: tuple[str, str], learner: str, *, differs: bool = False) -> Content:
+    legacy, target = systems
     return {"field": field, "legacy": legacy, "target": target, "learner": learner, "differs": differs}
 
 
