@@ -303,7 +303,7 @@ class KnownDifference(models.Model):
 
 class Divergence(models.Model):
     """
-    One difference of one submission, as its newest comparison found it.
+    One difference of one submission, as its newest comparison found it; ``found_at`` is when it was found first.
 
     .. no_pii:
     """

@@ -88,7 +88,8 @@ def run(
                 at_work.append(record)
                 reconcile = _CourseRun(course_id, settings, grading, record, control, progress, send, in_flight, full)
                 content = reconcile.run()
-                record.document, record.complete = content, content["complete"]
+                record.document = content | {"on_record": aggregates.on_record(course_id, content["classes"])}
+                record.complete = content["complete"]
             return content
 
         for course_id in courses:
@@ -268,7 +269,8 @@ def _comparable(course_id: str, record: Run) -> Run | None:
 
 
 def _described(row: dict[str, Any]) -> Divergence:
-    return row | {"learner": keyed_hash(row["learner"]), "arrived_at": row["arrived_at"].isoformat()}
+    times = {name: value.isoformat() for name, value in row.items() if isinstance(value, datetime)}
+    return row | times | {"learner": keyed_hash(row["learner"])}
 
 
 def keyed_hash(learner: str) -> str:

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import admin, messages
@@ -18,7 +17,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.templatetags.static import static
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
@@ -36,6 +34,7 @@ from ..models import CoursePhase, PhaseChange
 from ..reports import terminal_cutover
 from ..status import document as status_document
 from . import dashboard_context
+from .policy import policy
 from .records import ReadOnlyAdmin
 
 #: The permission that lets a user step courses.
@@ -229,7 +228,7 @@ class CoursePhaseAdmin(ReadOnlyAdmin):
     def _render(self, request: HttpRequest, page: str, shown: dict[str, Any], *, status: int = 200) -> HttpResponse:
         context = self.admin_site.each_context(request) | {"opts": self.opts, "may_step": request.user.has_perm(STEP)}
         nonce = secrets.token_urlsafe(16)
-        headers = {"Content-Security-Policy": _policy(nonce)}
+        headers = {"Content-Security-Policy": policy(nonce)}
         context |= {"style_nonce": nonce} | shown
         return TemplateResponse(request, f"admin/migration_shim/{page}.html", context, status=status, headers=headers)
 
@@ -243,25 +242,3 @@ def _passing(fields: dict[str, Any]) -> overrides.Request | None:
 
 def _to_course(course_id: str) -> HttpResponseRedirect:
     return HttpResponseRedirect(f"{reverse('admin:migration_shim_course')}?{urlencode({'course': course_id})}")
-
-
-def _policy(nonce: str) -> str:
-    """
-    Return the Content-Security-Policy of a page: the admin's own files, and the page's one style element by its nonce.
-
-    Text that escaping has missed can then neither run nor be sent anywhere.
-    """
-    parts = urlsplit(static(""))
-    files = f"'self' {parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else "'self'"
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {files}",
-            f"style-src {files} 'nonce-{nonce}'",
-            f"img-src {files} data:",
-            f"font-src {files}",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'self'",
-        )
-    )

@@ -99,16 +99,19 @@ def _write(batch: list[Changed], moment: datetime) -> None:
             if one.entry.pk in now_there and now_there[one.entry.pk].also == before
         ]
         entries = [one.entry for one, _ in same]
-        grave = _grave(entries)
-        found = [row for one, covers in same for row in _divergences(one, covers, grave[one.entry.pk], moment)]
+        before = _on_record(entries)
+        found = [row for one, covers in same for row in _divergences(one, covers, before[one.entry.pk], moment)]
         changes = _count(entries, now_there, found)
         _update(entries)
         Divergence.objects.filter(entry__in=[entry.pk for entry in entries]).delete()
         bulk_insert.insert(Divergence, _DIVERGENCE, map(attrgetter(*_DIVERGENCE), found))
-        # No permit outlives a deterministic divergence that nothing covers. What only stays on record (it was found at
-        # another moment) has let none be given since; and the lock of its course is not held.
-        bare = (row for row in found if row.known_id is None and row.cured_at is None and row.found_at == moment)
-        permits.withdraw({row.course_id for row in bare if row.klass in DETERMINISTIC})
+        # No permit outlives a deterministic divergence that nothing covers. What only stays on record (this comparison
+        # has not seen it) has let none be given since; and the lock of its course is not held.
+        seen = {(one.entry.pk, klass) for one, _ in same for klass in one.result.divergences}
+        bare = (row for row in found if row.known_id is None and row.cured_at is None)
+        permits.withdraw(
+            {row.course_id for row in bare if row.klass in DETERMINISTIC and (row.entry_id, row.klass) in seen}
+        )
         changes.write()
 
 
@@ -128,15 +131,15 @@ def _count(
     return changes
 
 
-def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
+def _on_record(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
     """
-    Return by entry the recorded divergences that only a signed cure ends, whether signed for or not.
+    Return by entry the divergences on record, those included that somebody has signed for.
 
     The entries' locks are enough: the first plain read after them sees the newest rows. Locks of rows that do not exist
     would be on gaps, in which two workers block each other.
     """
     found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
-    for row in Divergence.objects.filter(entry__in=[entry.pk for entry in entries], klass__in=GRAVE):
+    for row in Divergence.objects.filter(entry__in=[entry.pk for entry in entries]):
         found[row.entry_id][DivergenceClass(row.klass)] = row
     return found
 
@@ -144,23 +147,27 @@ def _grave(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Diverg
 def _divergences(
     one: PairResult,
     covers: dict[DivergenceClass, KnownDifference | None],
-    before: dict[DivergenceClass, Divergence],
+    on_record: dict[DivergenceClass, Divergence],
     moment: datetime,
 ) -> list[Divergence]:
     """
     Return the divergences to record of an entry, and bring the entry's result in line with them.
 
+    One that was on record before keeps the time at which it was found first.
+
     A grave divergence stays until an operator has signed for it, even if it is not found any more. Signed for, it does
     not count, as long as nothing can come of it: if it is found again of a row that is still alive, it is a new one.
     """
     entry = one.entry
+    before = {klass: row for klass, row in on_record.items() if klass in GRAVE}
+    standing = {klass: row.found_at for klass, row in on_record.items() if row.cured_at is None}
     rows = [
         Divergence(
             entry=entry,
             course_id=entry.course_id,
             klass=klass,
             what=text_columns.fitted(Divergence, "what", text)[:255],
-            found_at=moment,
+            found_at=standing.get(klass, moment),
             known=covers[klass],
             cured_at=before[klass].cured_at if klass in before and _is_over(one, klass) else None,
         )

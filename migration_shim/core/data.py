@@ -332,5 +332,5 @@ class Comparison:
 class Document:
     """The result of a command: plain data, and the exit code of the process."""
 
-    content: Mapping[str, Any]
+    content: dict[str, Any]
     exit_code: ExitCode

@@ -164,7 +164,7 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
         "removed": removed,
         "executed": execute,
     }
-    return Document(content=content, exit_code=ExitCode.OK)
+    return Document(content=dict(content), exit_code=ExitCode.OK)
 
 
 def _plan(

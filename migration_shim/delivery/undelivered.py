@@ -49,7 +49,7 @@ def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Docume
             }
         )
     if learners:
-        _write_down(course_id, len(found), reason=reason, by=user)
+        write_down(course_id, len(found), reason=reason, by=user)
     content: UndeliveredDocument = {
         "schema": SCHEMA,
         "at": now().isoformat(),
@@ -60,15 +60,28 @@ def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Docume
         "by": user,
         "rows": found,
     }
-    return Document(content=content, exit_code=ExitCode.DIFFERENCES if found else ExitCode.OK)
+    return Document(content=dict(content), exit_code=ExitCode.DIFFERENCES if found else ExitCode.OK)
 
 
-def _write_down(course_id: str, number: int, *, reason: str, by: str) -> None:
+def write_down(course_id: str, number: int, *, reason: str, by: str, **beside: str) -> None:
+    """
+    Write a look-up of learners into the course's log; call it before they are named.
+
+    Args:
+        course_id: the course.
+        number: how many learners are named.
+        reason: why.
+        by: who looks them up.
+        beside: what else the log keeps of it.
+
+    Raises:
+        ShimError: the shim does not know the course.
+    """
     with transaction.atomic():
         record = CoursePhase.objects.select_for_update().filter(course_id=course_id).first()
         if record is None:
             raise ShimError(f"The shim knows no course {course_id}.")
         PhaseChange.objects.append(
-            record, Phase(record.phase), by=by, reason=reason, evidence={"looked_up": {"learners": number}}
+            record, Phase(record.phase), by=by, reason=reason, evidence={"looked_up": {"learners": number} | beside}
         )
         record.save()

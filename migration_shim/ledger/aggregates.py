@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,6 +13,30 @@ from ..core.data import DivergenceClass, PairStatus
 from ..models import Divergence
 from . import counts
 
+#: What an entry says of either side, of the learner's, and of why a side has no outcome; a divergence is told with it.
+SIDES = (
+    "authority",
+    "legacy_state",
+    "legacy_correct",
+    "legacy_score",
+    "legacy_seconds",
+    "legacy_leg",
+    "legacy_reason",
+    "target_state",
+    "target_correct",
+    "target_score",
+    "target_seconds",
+    "target_graded_at",
+    "target_leg",
+    "target_reason",
+    "leases",
+    "points_possible",
+    "learner_said",
+    "learner_correct",
+    "learner_score",
+)
+#: Entries listed of each class on record of a run; of more there is the number only.
+LISTED = 500
 _QUANTILES = (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
 #: Which end of a bin is quoted of which side: a bin errs against the target.
 _SIDES = (("legacy", Kind.LEGACY_SECONDS, lower_edge), ("target", Kind.TARGET_SECONDS, upper_edge))
@@ -135,6 +159,8 @@ def divergences(course_id: str) -> Iterator[dict[str, Any]]:
         "class": "klass",
         "what": "what",
         "known": "known_id",
+        "found_at": "found_at",
+        **{name: f"entry__{name}" for name in SIDES},
     }
     found = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("id")
     rows = found.values_list("id", *columns.values())
@@ -142,3 +168,21 @@ def divergences(course_id: str) -> Iterator[dict[str, Any]]:
     while page := list(rows.filter(id__gt=after)[:1000]):
         yield from (dict(zip(columns, values, strict=True)) for _, *values in page)
         after = page[-1][0]
+
+
+def on_record(course_id: str, found: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """
+    Return which divergences are on record: for each class their number, and the entries of the newest ``LISTED``.
+
+    A later report tells by it what has gone since. A class without any costs no statement.
+
+    Args:
+        course_id: the course.
+        found: the number of divergences by class (``classes``).
+    """
+    rows = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("-id")
+    return {
+        klass: {"number": number, "entries": list(rows.filter(klass=klass).values_list("entry_id", flat=True)[:LISTED])}
+        for klass, number in found.items()
+        if number
+    }

@@ -46,7 +46,7 @@ def run(courses: Collection[str], noted: Any = None) -> Document:
         "digest": hashlib.sha256(heads.encode()).hexdigest(),
         "courses": described,
     }
-    return Document(content=content, exit_code=ExitCode.DIFFERENCES if broken else ExitCode.OK)
+    return Document(content=dict(content), exit_code=ExitCode.DIFFERENCES if broken else ExitCode.OK)
 
 
 def heads_of(content: Any) -> dict[str, Head]:

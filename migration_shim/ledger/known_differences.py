@@ -124,7 +124,7 @@ def listing() -> Document:
         "known_differences": entries,
         "cures": _cures(),
     }
-    return Document(content=content, exit_code=ExitCode.OK)
+    return Document(content=dict(content), exit_code=ExitCode.OK)
 
 
 def _cures() -> list[documents.Cure]:

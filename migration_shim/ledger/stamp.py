@@ -83,4 +83,4 @@ def adopt(host: str, *, reason: str, execute: bool, user: str) -> Document:
         "reason": reason,
         "executed": execute,
     }
-    return Document(content=content, exit_code=ExitCode.OK)
+    return Document(content=dict(content), exit_code=ExitCode.OK)

@@ -10,15 +10,16 @@ from django.utils.timezone import now
 
 from ..conf import load
 from ..core import json_text
-from ..core.data import LegacyRow
+from ..core.data import LegacyRow, State
 from ..core.errors import Malformed
 from ..core.wire import parse_body
 from ..cutover import gate, override_records
 from ..ledger import known_differences
 from ..legacy import rows as legacy_rows
+from ..legacy import timeouts
 from ..models import KnownDifference
 from ..runs import records as run_records
-from ..target import reader
+from ..target import outcomes, reader
 from .report import Report
 
 Content = dict[str, Any]
@@ -48,9 +49,10 @@ def gather(
         gates={course: gate.document(course, *gate.evaluate_course(course)) for course in courses},
         runs={course: _run(course) for course in courses},
         overrides=[{"course": course} | item for course in courses for item in override_records.described(course)],
-        known_differences=[known_differences.described(item, moment, hits[item.pk]) for item in register],
+        known_differences=[dict(known_differences.described(item, moment, hits[item.pk])) for item in register],
         divergences=divergences,
-        content=_content if include_content else None,
+        content=learner_content if include_content else None,
+        rows=side_rows,
     )
 
 
@@ -66,7 +68,32 @@ def _run(course_id: str) -> Content:
     }
 
 
-def _content(divergences: list[Content]) -> list[Content]:
+def side_rows(divergences: list[Content]) -> list[Content]:
+    """
+    Return for each divergence what only the systems' own rows have: when legacy returned it, the points that the
+    target stored, and how often the target failed. Four statements in all; a database that is away leaves its values
+    unknown.
+    """
+    try:
+        rows = legacy_rows.by_id(_ids(divergences, "legacy_id"))
+    except timeouts.AWAY:
+        rows = {}
+    sides = outcomes.sides(_ids(divergences, "submission_id"))
+    found = []
+    for item in divergences:
+        row, side = rows.get(item["legacy_id"]), sides.get(item["submission_id"])
+        outcome = side.outcome if side else None
+        found.append(
+            {
+                "legacy_returned_at": row.return_time.isoformat() if row and row.return_time else None,
+                "target_points": outcome.points.stored if outcome and outcome.points else None,
+                "target_failures": outcome.attempts if outcome and outcome.state is State.FAILED else None,
+            }
+        )
+    return found
+
+
+def learner_content(divergences: list[Content]) -> list[Content]:
     """Return the learner's answer and the grader's message on either side, for each divergence; two queries in all."""
     rows = legacy_rows.by_id(_ids(divergences, "legacy_id"))
     target = reader.replies(_ids(divergences, "submission_id"))

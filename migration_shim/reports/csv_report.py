@@ -1,33 +1,38 @@
 """
-The report as one CSV table, safe to open in a spreadsheet: the counts first, then every divergence.
+The report as CSV tables, safe to open in a spreadsheet: one kind of row in each file, with the columns of that kind.
 
-The first column says what a row is: a filter on ``divergence`` shows the divergences only. Every cell is quoted, and a
+``PATH.csv`` has every divergence. ``PATH.KIND.csv`` has another table of ``KINDS``. Every cell is quoted, and a
 backslash stands before whatever a spreadsheet would take for a formula.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from ..core import overrides
 from .escape import csv_cell
 from .report import (
     DIVERGENCE,
+    KNOWN,
     LEARNER_CONTENT,
+    OVERRIDE,
     PROOFS,
+    STATUSES,
     Content,
     Report,
     counts,
-    in_words,
+    differences,
+    in_texts,
     next_command,
     provenance,
     quantiles,
+    samples,
     shown_divergences,
 )
 
-COLUMNS = ("row", *DIVERGENCE, "count", "of")
+Rows = Iterator[dict[str, Any]]
 
 
 class _Echo:
@@ -38,61 +43,118 @@ class _Echo:
 
 
 def render(report: Report) -> Iterator[str]:
-    """Yield the table line by line, the header first."""
-    columns = COLUMNS if report.content is None else COLUMNS + LEARNER_CONTENT
-    writer = csv.DictWriter(_Echo(), columns, restval="", quoting=csv.QUOTE_ALL)
+    """Yield the table of all divergences line by line, the header first."""
+    columns = DIVERGENCE if report.content is None else DIVERGENCE + LEARNER_CONTENT
+    return _table(columns, shown_divergences(report))
+
+
+def renderer_of(kind: str) -> Callable[[Report], Iterator[str]] | None:
+    """Return the renderer of another kind of table; None where there is no such kind."""
+    return partial(_of_kind, kind) if kind in KINDS else None
+
+
+def _of_kind(kind: str, report: Report) -> Iterator[str]:
+    columns, rows = KINDS[kind]
+    return _table(columns, rows(report))
+
+
+def _table(columns: tuple[str, ...], rows: Rows) -> Iterator[str]:
+    writer = csv.DictWriter(_Echo(), columns, restval="", quoting=csv.QUOTE_ALL, extrasaction="ignore")
     yield writer.writeheader()
-    for row in _rows(report):
+    for row in rows:
         yield writer.writerow({key: "" if value is None else csv_cell(value) for key, value in row.items()})
 
 
-def _rows(report: Report) -> Iterable[dict[str, Any]]:
-    whole = report.reconcile
-    what = "the whole run" if whole["complete"] else "the whole run, stopped before its end: this is not evidence"
-    yield {"row": "compared", "what": what, "count": whole["compared"], "of": whole["of"]}
-    for course in whole["courses"]:
-        yield from ({"course": course["course"]} | row for row in _course(report, course))
-    for item in report.overrides:
-        what = overrides.used(item)
-        yield {"row": "override", "class": item["step_to"], "course": item["course"], "what": what}
-    for item in report.known_differences:
-        what = f"{item['state']}, {item['owner']} until {item['expires_at']}: {item['reason']}"
-        scope = {key: item[key] for key in ("class", "course", "queue", "problem")}
-        yield {"row": "known difference", **scope, "what": what, "count": item["covers"]}
-    for item in shown_divergences(report):
-        yield {"row": "divergence"} | item
+def _each(report: Report, rows_of: Callable[[Report, Content], Rows]) -> Rows:
+    """Yield the rows of every course, each with its name."""
+    for course in report.reconcile["courses"]:
+        for row in rows_of(report, course):
+            yield {"course": course["course"]} | row
 
 
-def _course(report: Report, course: Content) -> Iterator[dict[str, Any]]:
-    yield {"row": "compared", "count": course["compared"], "of": course["of"]}
+def _courses(report: Report, course: Content) -> Rows:
     gate = report.gates.get(course["course"])
-    if gate is not None:
-        yield {"row": "verdict", "what": gate["verdict"]}
-        for name, key in (("reason", "reasons"), ("needed", "needed"), ("way out", "ways_out"), ("note", "notes")):
-            yield from ({"row": name, "what": text} for text in gate.get(key, ()))
-    for key, number in (counts(course) | {key: course[key] for key in PROOFS}).items():
-        yield {"row": "result", "class": key, "count": number, "of": course["compared"]}
+    yield {
+        "verdict": gate["verdict"] if gate else None,
+        "complete": "yes" if course["complete"] else "no: this is not evidence",
+        "of": course["of"],
+        "compared": course["compared"],
+        **counts(course),
+        **{key: course[key] for key in PROOFS},
+        "next": next_command(report, course),
+    }
+
+
+def _not_compared(report: Report) -> Rows:
+    """Yield the courses, and those that were not compared, which no table may leave out."""
+    yield from _each(report, _courses)
+    for item in report.reconcile.get("problems", ()):
+        yield {"course": item["course"], "complete": f"not compared: {item['said']}"}
+
+
+def _reasons(report: Report, course: Content) -> Rows:
+    gate = report.gates.get(course["course"]) or {}
+    for kind, key in (("reason", "reasons"), ("needed", "needed"), ("way out", "ways_out"), ("note", "notes")):
+        yield from ({"kind": kind, "text": text} for text in gate.get(key, ()))
+
+
+def _classes(report: Report) -> Rows:
+    found = samples(report, 0)
+    for course in report.reconcile["courses"]:
+        name = course["course"]
+        for item in differences(course, [sample for sample in found if sample.course == name]):
+            yield {"course": name} | item | {"what": in_texts(item)}
+
+
+def _kinds(report: Report, course: Content) -> Rows:
     for name, number in course["known_differences"].items():
-        yield {"row": "known kind", "class": name, "count": number, "of": course["compared"]}
-    for name, number in course["classes"].items():
-        if number:
-            yield {"row": "class", "class": name, "count": number, "of": course["compared"]}
+        yield {"kind": name, "pairs": number, "compared": course["compared"]}
+
+
+def _problems(report: Report, course: Content) -> Rows:
     for cohort in course["cohorts"]:
-        agree = cohort.get("equal", 0) + cohort.get("known", 0)
-        where = {"queue": cohort["queue"], "problem": cohort["problem"]}
-        yield {"row": "problem", **where, "what": "equal or known", "count": agree, "of": cohort["pairs"]}
-    for pair in course.get("confusion") or ():
-        what = f"legacy {pair['legacy']}, target {pair['target']}"
-        yield {"row": "scores", "what": what, "count": pair["pairs"], "of": course["compared"]}
-    for day in course.get("daily") or ():
-        yield {
-            "row": "day",
-            "what": "diverged",
-            "arrived_at": day["day"],
-            "count": day["diverged"],
-            "of": day["compared"],
-        }
+        where = {"problem": cohort["problem"], "queue": cohort["queue"], "pairs": cohort["pairs"]}
+        yield where | {key: cohort.get(key, 0) for key in STATUSES}
+
+
+def _scores(report: Report, course: Content) -> Rows:
+    yield from course.get("confusion") or ()
+
+
+def _days(report: Report, course: Content) -> Rows:
+    yield from course.get("daily") or ()
+
+
+def _seconds(report: Report, course: Content) -> Rows:
     for name, legacy, target in quantiles(course["latency"]):
-        yield {"row": "seconds", "class": name, "what": f"legacy {in_words(legacy)}, target {in_words(target)}"}
-    yield from ({"row": "fact", "class": name, "what": text} for name, text in provenance(report, course))
-    yield {"row": "next", "what": next_command(report, course)}
+        yield {"quantile": name, "legacy": legacy, "target": target}
+
+
+def _facts(report: Report, course: Content) -> Rows:
+    yield from ({"fact": name, "value": text} for name, text in provenance(report, course))
+
+
+def _of(rows_of: Callable[[Report, Content], Rows]) -> Callable[[Report], Rows]:
+    return lambda report: _each(report, rows_of)
+
+
+#: The tables beside that of the divergences: the columns of each, and what yields its rows.
+KINDS: Mapping[str, tuple[tuple[str, ...], Callable[[Report], Rows]]] = {
+    "courses": (
+        ("course", "verdict", "complete", "of", "compared", *STATUSES, *PROOFS, "next"),
+        _not_compared,
+    ),
+    "reasons": (("course", "kind", "text"), _of(_reasons)),
+    "classes": (
+        ("course", "class", "number", "what", "first_found_at", "last_found_at", "actor", "todo", "ends", "page"),
+        _classes,
+    ),
+    "kinds": (("course", "kind", "pairs", "compared"), _of(_kinds)),
+    "problems": (("course", "problem", "queue", "pairs", *STATUSES), _of(_problems)),
+    "scores": (("course", "legacy", "target", "pairs"), _of(_scores)),
+    "days": (("course", "day", "compared", "diverged"), _of(_days)),
+    "seconds": (("course", "quantile", "legacy", "target"), _of(_seconds)),
+    "overrides": (OVERRIDE, lambda report: iter(report.overrides)),
+    "known": (KNOWN, lambda report: iter(report.known_differences)),
+    "facts": (("course", "fact", "value"), _of(_facts)),
+}

@@ -11,10 +11,13 @@ from .report import (
     Report,
     Sample,
     counts,
+    differences,
+    in_texts,
     in_words,
     next_command,
     provenance,
     quantiles,
+    when,
 )
 
 #: Steps of shading in the table of scores; the style sheet has a colour for each.
@@ -31,6 +34,7 @@ _TEXTS = {"answer": "Answer", "legacy_message": "Legacy's message", "target_mess
 def course_view(report: Report, course: Content, samples: list[Sample]) -> Content:
     """Return one course as the page's template reads it."""
     name = course["course"]
+    samples = [sample for sample in samples if sample.course == name]
     clean = escaped(course)
     return {
         "name": clean["course"],
@@ -42,16 +46,33 @@ def course_view(report: Report, course: Content, samples: list[Sample]) -> Conte
         "next": printable(next_command(report, course)),
         "tiles": [(key, number, f"{_share(number, course['compared']):g} %") for key, number in counts(course).items()],
         "proofs": [(key.replace("_", " "), course[key]) for key in PROOFS],
-        "classes": [(key, number) for key, number in clean["classes"].items() if number],
+        "differences": [_difference(item) for item in differences(course, samples)],
+        "since": _since(report, course),
         "known": list(clean["known_differences"].items()),
         **_problems(clean["cohorts"]),
         "confusion": _confusion(clean.get("confusion")),
         "latency": _latency(clean["latency"]),
         "daily": _daily(clean.get("daily")),
-        "samples": [_sample(sample) for sample in samples if sample.course == name],
+        "samples": [_sample(sample) for sample in samples],
         "facts": escaped(provenance(report, course)),
         "absent": ABSENT,
     }
+
+
+def _difference(item: Content) -> Content:
+    times = {"since": when(item["first_found_at"]), "newest": when(item["last_found_at"])}
+    return escaped(item | {"what": in_texts(item)} | times)
+
+
+def _since(report: Report, course: Content) -> Content | None:
+    """Return what has changed since an earlier run; None where nobody has asked."""
+    for found in report.reconcile.get("since", ()):
+        if found["course"] == course["course"]:
+            changed = [
+                (key.replace("_", " "), pair) for key, pair in found["counts"].items() if pair["then"] != pair["now"]
+            ]
+            return escaped(found) | {"at": when(found["finished_at"]), "changed": changed}
+    return None
 
 
 def _sums(gate: Content | None) -> str:
@@ -177,7 +198,7 @@ def _sample(sample: Sample) -> Content:
     items = []
     for item in sample.items:
         texts = [(label, _text(item[key])) for key, label in _TEXTS.items() if item.get(key) is not None]
-        items.append(escaped(item) | {"texts": texts})
+        items.append(escaped(item) | {"texts": texts, "found": when(item["found_at"])})
     return {"class": printable(sample.klass), "number": sample.number, "items": items}
 
 

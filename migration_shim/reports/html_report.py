@@ -36,7 +36,7 @@ def _style() -> str:
 
 def render(report: Report) -> Iterator[str]:
     """Yield the page in one piece."""
-    shown_samples = samples(report, EACH)
+    shown_samples = samples(report, EACH, side_by_side=True)
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     values = {

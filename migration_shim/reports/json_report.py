@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .report import KNOWN, OVERRIDE, Report, shown_divergences
+from .report import KNOWN, OVERRIDE, Report, differences, samples, shown_divergences
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -18,7 +18,16 @@ def document(report: Report) -> dict[str, Any]:
             "runs": report.runs,
             "overrides": [{key: item[key] for key in OVERRIDE} for item in report.overrides],
             "known_differences": [{key: item[key] for key in KNOWN} for item in report.known_differences],
+            "differences": _differences(report),
         }
+    }
+
+
+def _differences(report: Report) -> dict[str, list[dict[str, Any]]]:
+    found = samples(report, 0)
+    return {
+        course["course"]: differences(course, [item for item in found if item.course == course["course"]])
+        for course in report.reconcile["courses"]
     }
 
 

@@ -16,12 +16,16 @@ from .report import (
     Content,
     Report,
     Sample,
+    change_lines,
     counts,
+    differences,
+    in_texts,
     in_words,
     next_command,
     provenance,
     quantiles,
     samples,
+    when,
 )
 
 #: Divergences shown of each class in each course.
@@ -71,8 +75,16 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
         for item in course["cohorts"]
     ]
     yield from _table(("problem", "queue", "pairs", *STATUSES), rows)
-    yield "\n### Divergences by class\n\n"
-    yield from _table(("class", "found"), [[key, number] for key, number in course["classes"].items() if number])
+    yield from _since(report, course)
+    yield "\n### What differs\n\n"
+    rows = [
+        [item["class"], item["number"], in_texts(item), when(item["first_found_at"]), when(item["last_found_at"])]
+        for item in differences(course, found)
+    ]
+    yield from _table(("class", "found", "what", "since", "newest"), rows)
+    yield "\n### Who acts, and what ends it\n\n"
+    rows = [[item[key] for key in ("class", "actor", "todo", "ends", "page")] for item in differences(course, found)]
+    yield from _table(("class", "who", "what to do", "what ends it", "runbook"), rows)
     yield "\n### Known differences by kind\n\n"
     yield from _table(("kind", "pairs"), course["known_differences"].items())
     yield "\n### What learners see\n\n"
@@ -82,14 +94,22 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield "\n### By day of arrival\n\n"
     yield from _table(("day", "compared", "diverged"), _values(course, "daily", ("day", "compared", "diverged")))
     for sample in found:
-        yield f"\n### {code_span(sample.klass)}: {len(sample.items)} of {sample.number}\n\n"
-        keys = ["what", "problem", "entry", "legacy_id", "submission_id", "learner", "arrived_at", "known"]
+        yield f"\n### {code_span(sample.klass)}: the newest {len(sample.items)} of {sample.number}\n\n"
+        keys = ["what", "problem", "entry", "legacy_id", "submission_id", "learner", "arrived_at", "found_at", "why"]
+        keys += ["known"]
         keys += LEARNER_CONTENT if report.content is not None else ()
         yield from _table(keys, [[item[key] for key in keys] for item in sample.items])
     if found:
         yield "\nEvery divergence: `xqueue_reconcile` with `--divergences PATH.jsonl`.\n"
     yield "\n### What this rests on, and what it leaves out\n\n"
     yield from _table(("fact", "value"), provenance(report, course))
+
+
+def _since(report: Report, course: Content) -> Iterator[str]:
+    for found in report.reconcile.get("since", ()):
+        if found["course"] == course["course"]:
+            yield f"\n### Since run {found['run']}\n\n"
+            yield "".join(f"- {code_span(line.strip())}\n" for line in change_lines(found))
 
 
 def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] | None:

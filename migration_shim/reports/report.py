@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+
+from ..core import remedies
+from ..core.data import DivergenceClass
+from . import sides
 
 Content = dict[str, Any]
 
@@ -25,7 +30,15 @@ DIVERGENCE = (
     "class",
     "what",
     "known",
+    "found_at",
+    *(key for key in sides.KEYS if key not in ("legacy_returned_at", "target_points")),
+    "why",
+    "actor",
 )
+#: Different texts of one class that are counted apart; what further ones say is counted together.
+TEXTS = 200
+#: What further texts are counted as, and how many texts of a class are shown.
+OTHERS, SHOWN_TEXTS = "other texts", 5
 #: Keys with learners' content, shown only if the report was asked to hold it.
 LEARNER_CONTENT = ("answer", "legacy_message", "target_message")
 STATUSES = ("equal", "known", "diverged", "waiting", "overdue")
@@ -53,6 +66,8 @@ class Report:
         divergences: opens a new pass over all divergences (keys of ``DIVERGENCE``).
         content: returns learners' answers and graders' messages for a batch of divergences (keys of
             ``LEARNER_CONTENT``, each a text or None). None, the default: the report shows no learner's content.
+        rows: returns for a batch what is only in the two systems' rows (``legacy_returned_at``, ``target_points``,
+            ``target_failures``), for the few divergences that are shown side by side.
     """
 
     reconcile: Content
@@ -63,16 +78,25 @@ class Report:
     known_differences: list[Content] = field(default_factory=list)
     divergences: Callable[[], Iterator[Content]] = lambda: iter(())
     content: Callable[[list[Content]], list[Content]] | None = None
+    rows: Callable[[list[Content]], list[Content]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Some divergences of one class in one course, and the number of all of them."""
+    """
+    The newest divergences of one class in one course, and what is said of all of them.
+
+    ``first_found`` and ``last_found`` are None where no time is known. ``texts`` are the most frequent ones with their
+    numbers, the most frequent first.
+    """
 
     course: str
     klass: str
     number: int
     items: list[Content]
+    first_found: str | None
+    last_found: str | None
+    texts: list[tuple[str, int]]
 
 
 def shown_divergences(report: Report) -> Iterator[Content]:
@@ -83,7 +107,11 @@ def shown_divergences(report: Report) -> Iterator[Content]:
 
 
 def _reduced(report: Report, batch: list[Content]) -> list[Content]:
-    reduced = [{key: item.get(key) for key in DIVERGENCE} for item in batch]
+    reduced = [
+        {key: item.get(key) for key in DIVERGENCE}
+        | {"why": sides.why(item), "actor": remedies.described(item["class"])["actor"]}
+        for item in batch
+    ]
     if report.content is None:
         return reduced
     contents = report.content(batch)
@@ -93,19 +121,100 @@ def _reduced(report: Report, batch: list[Content]) -> list[Content]:
     ]
 
 
-def samples(report: Report, each: int) -> list[Sample]:
-    """Return the first ``each`` divergences of every class in every course, so that rare classes are shown too."""
-    numbers: dict[tuple[str, str], int] = {}
-    kept: dict[tuple[str, str], list[Content]] = {}
+def samples(report: Report, each: int, *, side_by_side: bool = False) -> list[Sample]:
+    """
+    Return the newest ``each`` divergences of every class in every course, so that rare classes are shown too.
+
+    With ``side_by_side`` each also has a ``table`` of what either side gave (``sides.table``).
+    """
+    kept: dict[tuple[str, str], _Kept] = {}
     for item in report.divergences():
         key = (item["course"], item["class"])
-        numbers[key] = numbers.get(key, 0) + 1
-        if numbers[key] <= each:
-            kept.setdefault(key, []).append(item)
+        if key not in kept:
+            kept[key] = _Kept(newest=deque(maxlen=each))
+        kept[key].add(item)
     return [
-        Sample(course=course, klass=klass, number=numbers[course, klass], items=_reduced(report, items))
-        for (course, klass), items in sorted(kept.items())
+        Sample(
+            course=course,
+            klass=klass,
+            number=found.number,
+            items=_shown(report, list(reversed(found.newest)), side_by_side=side_by_side),
+            first_found=found.first,
+            last_found=found.last,
+            texts=sorted(found.texts.items(), key=lambda pair: (-pair[1], pair[0])),
+        )
+        for (course, klass), found in sorted(kept.items())
     ]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is kept of a class in one pass over its divergences: however many there are, it does not grow."""
+
+    newest: deque[Content]
+    number: int = 0
+    first: str | None = None
+    last: str | None = None
+    texts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, item: Content) -> None:
+        """Count a divergence."""
+        self.number += 1
+        self.newest.append(item)
+        if at := item.get("found_at"):
+            self.first, self.last = min(self.first or at, at), max(self.last or at, at)
+        text = item["what"]
+        self.texts[text if text in self.texts or len(self.texts) < TEXTS else OTHERS] += 1
+
+
+def _shown(report: Report, items: list[Content], *, side_by_side: bool) -> list[Content]:
+    if not side_by_side:
+        return _reduced(report, items)
+    more = report.rows(items) if report.rows is not None else [{} for _ in items]
+    items = [item | found for item, found in zip(items, more, strict=True)]
+    return [shown | {"table": sides.table(item)} for shown, item in zip(_reduced(report, items), items, strict=True)]
+
+
+def differences(course: Content, found: list[Sample]) -> list[Content]:
+    """
+    Return the table of what differs in a course: every class on record, also those that no table of pairs has.
+
+    Args:
+        course: its part of the document.
+        found: the course's samples, which say since when; a class without one has its number only.
+    """
+    by_class = {sample.klass: sample for sample in found}
+    rows = []
+    # Some leaks have no entry, and so no divergence: the course's own number has them all.
+    leaks = max(course["classes"].get(DivergenceClass.FENCE_LEAK, 0), course["fence_leaks"])
+    for klass, number in (course["classes"] | {DivergenceClass.FENCE_LEAK.value: leaks}).items():
+        if number:
+            sample = by_class.get(klass)
+            rows.append(
+                {
+                    "class": klass,
+                    "number": number,
+                    "first_found_at": sample.first_found if sample else None,
+                    "last_found_at": sample.last_found if sample else None,
+                    "texts": [{"text": text, "number": times} for text, times in sample.texts[:SHOWN_TEXTS]]
+                    if sample
+                    else [],
+                    **remedies.described(klass),
+                }
+            )
+    return rows
+
+
+def in_texts(difference: Content) -> str:
+    """Return the texts of a difference in one line, each with its number."""
+    texts = [f"{item['text']} ({item['number']})" for item in difference["texts"]]
+    rest = difference["number"] - sum(item["number"] for item in difference["texts"])
+    return "; ".join([*texts, *([f"{rest} more"] if rest > 0 else ())]) or ABSENT
+
+
+def when(value: str | None) -> str:
+    """Return an ISO time as people read it, to the minute; ``ABSENT`` for None."""
+    return ABSENT if value is None else f"{value[:10]} {value[11:16]} UTC"
 
 
 def counts(course: Content) -> dict[str, int]:
@@ -187,3 +296,22 @@ def next_command(report: Report, course: Content) -> str:
     if gate["verdict"] != "PASS":
         return f"xqueue_gate --course {name} --explain"
     return f"xqueue_cutover --course {name} --to {gate['next_step']} --reason TEXT" if gate["next_step"] else ""
+
+
+def change_lines(found: Content) -> list[str]:
+    """Return the changes as lines for a terminal."""
+    verdict = found["verdict"]
+    then = verdict["then"] or "not asked"
+    text = f"since run {found['run']} of {found['finished_at']}: {found['new']} new, {found['gone']} gone"
+    result = [text, f"  verdict: {then} then, {verdict['now']} now"]
+    changed = {key: pair for key, pair in found["counts"].items() if pair["then"] != pair["now"]}
+    for key, pair in changed.items():
+        result.append(f"  {key.replace('_', ' ')}: {pair['then']} then, {pair['now']} now")
+    for item in found["classes"]:
+        numbers = f"{item['then']} then, {item['new']} new, {item['gone']} gone, {item['now']} now"
+        result.append(f"  {item['class']}: {numbers}")
+    result += [f"  new: ledger entry {one['entry']}, {one['class']}: {one['what']}" for one in found["listed_new"]]
+    if found["listed_gone"] is None:
+        result.append("  which of them are gone is not known: the earlier run keeps no list of them")
+    gone = found["listed_gone"] or ()
+    return result + [f"  gone: ledger entry {one['entry']}, {one['class']}; it is {one['is_now']} now" for one in gone]

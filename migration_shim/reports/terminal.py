@@ -133,6 +133,24 @@ def _undelivered(content: Content) -> list[str]:
     return lines
 
 
+def _learners(content: Content) -> list[str]:
+    lines = []
+    if "file" in content:
+        lines.append(
+            f"{content['learners']} learners with {content['rows']} divergences of {content['course']} are in "
+            f"{content['file']}, which only its owner may read"
+        )
+    for person in content.get("people", ()):
+        user = f"user {person['user_id']}" if person["user_id"] else "a user that cannot be told any more"
+        name = f", {person['username']}" if person["username"] else ""
+        lines.append(f"{person['learner']} is {user}{name}")
+    for item in content.get("divergences", ()):
+        lines.append(f"  ledger entry {item['entry']}, {item['class']}: {item['what']}")
+        lines.append(f"      {item['problem']}, submitted {item['submitted_at']}")
+        lines.append(f"      {item['what_to_do']}")
+    return [*lines, "That they were looked up stands in the course's log (xqueue_audit)."]
+
+
 _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_preflight": terminal_preflight.lines,
     "xqueue_backfill": _backfill,
@@ -148,6 +166,7 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_audit": terminal_cutover.audit,
     "xqueue_fail": _fail,
     "xqueue_undelivered": _undelivered,
+    "xqueue_learners": _learners,
     "xqueue_status": terminal_status.lines,
     "xqueue_watch": terminal_watch.lines,
     "xqueue_preflight_courses": terminal_several.preflight,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ..core import overrides
+from ..core import overrides, remedies
 from .escape import columns, printable
 from .report import (
     ABSENT,
@@ -15,12 +15,16 @@ from .report import (
     Content,
     Report,
     Sample,
+    change_lines,
+    differences,
+    in_texts,
     in_words,
     next_command,
     noise,
     provenance,
     quantiles,
     samples,
+    when,
 )
 
 #: Divergences shown of each class in each course.
@@ -36,7 +40,13 @@ def reconcile_lines(content: Content) -> list[str]:
     """Return the lines of a reconcile document for a terminal: the counts, and the next commands."""
     lines = []
     for course in content["courses"]:
-        lines += [*_counts(course), *_exceptions(course), ""]
+        changed = [
+            line
+            for found in content.get("since", ())
+            if found["course"] == course["course"]
+            for line in change_lines(found)
+        ]
+        lines += [*_counts(course), *_who_acts(course), *_exceptions(course), *(f"  {line}" for line in changed), ""]
     problems = [f"{item['course']}: NOT COMPARED: {item['said']}" for item in content.get("problems", ())]
     lines += problems
     if not content["courses"] and not problems:
@@ -60,6 +70,14 @@ def _summary(courses: list[Content]) -> Iterator[str]:
         yield "Next: xqueue_gate --all"
     elif courses:
         yield f"Next: xqueue_gate --course {courses[0]['course']}"
+
+
+def _who_acts(course: Content) -> Iterator[str]:
+    """Yield for each class on record who acts first, and the runbook's page."""
+    for klass, number in course["classes"].items():
+        if number:
+            remedy = remedies.described(klass)
+            yield f"  {klass}: {remedy['actor']} acts; runbook: {remedy['page'].replace('-', ' ')}"
 
 
 def _exceptions(course: Content) -> Iterator[str]:
@@ -110,17 +128,40 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield from _counts(course)
     yield from _scores(course)
     yield from _days(course)
+    yield from _since(report, course)
+    yield from _differences(course, found)
     for sample in found:
-        yield f"  {sample.klass}, {len(sample.items)} of {sample.number} (all of them: --divergences PATH.jsonl):"
+        newest = f"the newest {len(sample.items)} of {sample.number}"
+        yield f"  {sample.klass}, {newest} (all of them: --divergences PATH.jsonl):"
         for item in sample.items:
             ids = f"ledger entry {item['entry']}, legacy row {item['legacy_id']}, submission {item['submission_id']}"
             known = f" (known difference {item['known']})" if item["known"] else ""
             yield f"    {item['what']}{known}: {ids}, learner {item['learner']}, {item['problem']}"
+            if item["why"]:
+                yield f"      why: {item['why']}"
             for key in LEARNER_CONTENT:
                 if item.get(key) is not None:
                     yield f"      {key.replace('_', ' ')}: {json.dumps(item[key], ensure_ascii=False)}"
     yield "  what this rests on, and what it leaves out:"
     yield from (f"    {name}: {value}" for name, value in provenance(report, course))
+
+
+def _since(report: Report, course: Content) -> Iterator[str]:
+    for found in report.reconcile.get("since", ()):
+        if found["course"] == course["course"]:
+            yield from (f"  {line}" for line in change_lines(found))
+
+
+def _differences(course: Content, found: list[Sample]) -> Iterator[str]:
+    """Yield what differs, class by class: since when, who acts, what mends it and what ends it."""
+    rows = differences(course, found)
+    yield f"  what differs: {'' if rows else 'nothing'}".rstrip()
+    for row in rows:
+        yield f"    {row['class']}, {row['number']} found: {in_texts(row)}"
+        yield f"      since {when(row['first_found_at'])}; the newest {when(row['last_found_at'])}"
+        yield f"      {row['actor']}: {row['todo']}"
+        yield f"      ends by: {row['ends']}"
+        yield f"      runbook: {row['page'].replace('-', ' ')}"
 
 
 def _counts(course: Content) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -54,7 +54,7 @@ def _put_in_outbox(forgotten: QuerySet[LedgerEntry]) -> None:
 
 def write_owed_shadows(
     courses: list[str], settings: ShimSettings, tell: Callable[[str], None]
-) -> Mapping[str, Any] | None:
+) -> dict[str, Any] | None:
     """
     Write the owed shadows of the given courses as ``xqueue_backfill --mode shadow`` does.
 

@@ -19,7 +19,9 @@ def demo():
     frozen = json.loads((DATA / "demo.json").read_text(encoding="utf-8"))
     lines = (DATA / "demo.jsonl").read_text(encoding="utf-8").splitlines()
     beside = frozen.pop("report")
-    return Report(reconcile=frozen, divergences=lambda: map(json.loads, lines), **beside)
+    del beside["differences"]  # made of the divergences
+    # The file does not say how often a row was handed out, which is among what tells why the target failed.
+    return Report(reconcile=frozen, divergences=lambda: ({"leases": 5} | json.loads(line) for line in lines), **beside)
 
 
 def gate(verdict="FAIL", reasons=("problem a: 3 divergences in presence, state or payload",), **changes):
@@ -62,7 +64,57 @@ def divergences(number, problems, queue="exu-py1", what="legacy 1, target 0.5", 
             "class": classes[index % len(classes)],
             "known": 7 if index % 9 == 8 else None,
             "what": what,
-        }
+            "found_at": f"2026-11-{1 + index % 22:02d}T10:00:00+00:00",
+        } | sides(index, what)
+
+
+def sides(index=0, reason="too_large", **changes):
+    """What both systems and the learner have of a submission."""
+    failed = index % 4 == 2
+    return {
+        "authority": "legacy",
+        "legacy_state": "graded",
+        "legacy_correct": True,
+        "legacy_score": 1.0,
+        "legacy_seconds": 12.5,
+        "legacy_leg": "stored",
+        "legacy_reason": "",
+        "target_state": "failed" if failed else "graded",
+        "target_correct": None if failed else False,
+        "target_score": None if failed else 0.5,
+        "target_seconds": 9.25,
+        "target_graded_at": "2026-11-20T09:31:02+00:00",
+        "target_leg": "failed" if index % 4 == 3 else "stored",
+        "target_reason": reason if index % 4 == 3 else "",
+        "leases": 5,
+        "points_possible": 10,
+        "learner_said": "comparable",
+        "learner_correct": True,
+        "learner_score": 1.0,
+    } | changes
+
+
+def of_rows(batch):
+    """What is only in the systems' own rows."""
+    more = {"legacy_returned_at": "2026-11-20T09:31:05+00:00", "target_points": 5, "target_failures": 5}
+    return [more for _ in batch]
+
+
+def changed(what="legacy 1, target 0.5", **changes):
+    """What has changed since an earlier run."""
+    pair = {"then": 3, "now": 2}
+    return {
+        "course": COURSE,
+        "run": 11,
+        "finished_at": "2026-11-21T03:00:00+00:00",
+        "verdict": {"then": None, "now": "FAIL"},
+        "counts": {"of": {"then": 7, "now": 7}, "diverged": pair},
+        "classes": [{"class": "score", "then": 3, "new": 1, "gone": 2, "now": 2}],
+        "new": 1,
+        "gone": 2,
+        "listed_new": [{"entry": 1001, "class": "score", "what": what, "found_at": MADE_AT}],
+        "listed_gone": [{"entry": 901, "class": "score", "is_now": "cured"}],
+    } | changes
 
 
 def large(problems=12, diverged=30, queue="exu-py1", names=None, what="legacy 1, target 0.5", content=None, **beside):
@@ -152,6 +204,7 @@ def large(problems=12, diverged=30, queue="exu-py1", names=None, what="legacy 1,
         "latency": {COURSE: course["latency"]},
         "courses": [course],
         "not_compared": ["files", "order"],
+        "since": [changed(what)],
     }
     beside = {
         "gates": {COURSE: gate()},
@@ -164,6 +217,7 @@ def large(problems=12, diverged=30, queue="exu-py1", names=None, what="legacy 1,
         made_at=MADE_AT,
         divergences=lambda: iter(items),
         content=content,
+        rows=of_rows,
         **beside,
     )
 

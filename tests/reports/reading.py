@@ -5,6 +5,9 @@ import io
 import re
 from html.parser import HTMLParser
 
+from migration_shim.reports import csv_report
+from migration_shim.reports.formats import RENDERERS
+
 VOID = {"meta", "rect", "br", "link", "img", "input"}
 
 
@@ -48,6 +51,19 @@ class Page(HTMLParser):
 def table(text):
     """The rows of a CSV report as dictionaries."""
     return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def tables(report):
+    """The text of every CSV table that a report has, by kind; that of the divergences is ``divergences``."""
+    return {
+        "divergences": "".join(csv_report.render(report)),
+        **{kind: "".join(csv_report.renderer_of(kind)(report)) for kind in csv_report.KINDS},
+    }
+
+
+def rendered(ending, report):
+    """A report in one format; as CSV it is all of its tables."""
+    return "\n".join(tables(report).values()) if ending == ".csv" else "".join(RENDERERS[ending](report))
 
 
 def markdown_rows(text):

@@ -12,14 +12,13 @@ from migration_shim.reports import json_report
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples
 from tests.reports.examples import COURSE
-from tests.reports.reading import Page, markdown_rows, table
+from tests.reports.reading import Page, markdown_rows, rendered, table, tables
 
 REPORTS = {"demo": examples.demo, "every section": examples.large}
 TEXTS = sorted({*RENDERERS} - {".json"})
 
 
-def render(ending, report):
-    return "".join(RENDERERS[ending](report))
+render = rendered
 
 
 def expected(report):
@@ -51,21 +50,28 @@ def test_the_page_counts_as_the_document_does(make):
 @pytest.mark.parametrize("make", REPORTS.values(), ids=REPORTS)
 def test_the_table_counts_as_the_document_does(make):
     report = make()
-    rows = table(render(".csv", report))
-    results = {
-        (row["course"], row["class"].replace("_", " ")): int(row["count"]) for row in rows if row["row"] == "result"
-    }
-    assert results == expected(report)
-    found = Counter(row["class"] for row in rows if row["row"] == "divergence")
-    assert found == Counter(item["class"] for item in report.divergences())
+    found = {kind: table(text) for kind, text in tables(report).items()}
+    for course in found["courses"]:
+        for word in {word for _, word in expected(report)}:
+            assert int(course[word.replace(" ", "_")]) == expected(report)[course["course"], word]
+    for key in ("compared", "of"):
+        assert sum(int(course[key]) for course in found["courses"]) == report.reconcile[key]
+    divergences = Counter(row["class"] for row in found["divergences"])
+    assert divergences == Counter(item["class"] for item in report.divergences())
     by_class = Counter()
-    for row in rows:
-        if row["row"] == "class":
-            by_class[row["class"]] += int(row["count"])
-    assert by_class == +Counter(report.reconcile["classes"]) == found
-    assert (int(rows[0]["count"]), int(rows[0]["of"])) == (report.reconcile["compared"], report.reconcile["of"])
-    problems = [row for row in rows if row["row"] == "problem"]
-    assert [int(row["of"]) for row in problems] == [item["pairs"] for item in report.reconcile["cohorts"]]
+    for row in found["classes"]:
+        by_class[row["class"]] += int(row["number"])
+    assert by_class == +Counter(report.reconcile["classes"]) == divergences
+    assert [int(row["pairs"]) for row in found["problems"]] == [item["pairs"] for item in report.reconcile["cohorts"]]
+
+
+def test_a_file_has_one_kind_of_row():
+    """Its columns are those of the kind, and no row leaves all but the course empty."""
+    for kind, text in tables(examples.large()).items():
+        rows = table(text)
+        assert rows, kind
+        for row in rows:
+            assert sum(bool(value) for key, value in row.items() if key != "course") > 1, (kind, row)
 
 
 @pytest.mark.parametrize("make", REPORTS.values(), ids=REPORTS)

@@ -15,7 +15,7 @@ from migration_shim.reports.escape import code_span, csv_cell, printable
 from migration_shim.reports.formats import RENDERERS
 from tests.reports import examples
 from tests.reports.examples import COURSE
-from tests.reports.reading import Page, markdown_rows, table
+from tests.reports.reading import Page, markdown_rows, rendered, table, tables
 
 HOSTILE = {
     "markup": "</pre></style></title><script>alert(1)</script><img src=//evil.example onerror=alert(1)>",
@@ -60,8 +60,7 @@ def hostile(text):
     )
 
 
-def render(ending, report):
-    return "".join(RENDERERS[ending](report))
+render = rendered
 
 
 def acts(char, allowed):
@@ -95,18 +94,18 @@ def test_a_page_shows_hostile_text_and_no_more(name):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_cell_of_a_table_is_a_formula(name):
-    whole = render(".csv", hostile(HOSTILE[name]))
-    rows = table(whole)
-    width = len(rows[0])
-    assert all(len(row) == width and None not in row for row in rows)
-    for delimiter, starts in ((",", "=+-@＝＋－＠\t\r"), (";", "=+-@＝＋－＠")):  # noqa: RUF001
-        for row in csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter):
-            assert [value for value in row if value.strip(" \"'\u00a0`").startswith(tuple(starts))] == []
+    whole = tables(hostile(HOSTILE[name]))
+    for one in whole.values():
+        rows = table(one)
+        assert rows
+        assert all(len(row) == len(rows[0]) and None not in row for row in rows)
+        for delimiter, starts in ((",", "=+-@＝＋－＠\t\r"), (";", "=+-@＝＋－＠")):  # noqa: RUF001
+            for row in csv.reader(io.StringIO(one, newline=""), delimiter=delimiter):
+                assert [value for value in row if value.strip(" \"'\u00a0`").startswith(tuple(starts))] == []
     # The text is there, apart from the backslash that keeps it from being a formula.
     bare = printable(HOSTILE[name]).replace("\\", "")
-    found = {row["answer"].replace("\\", "") for row in rows if row["row"] == "divergence"}
-    assert found == {bare}
-    assert {row["queue"].replace("\\", "") for row in rows if row["row"] == "problem"} == {bare}
+    assert {row["answer"].replace("\\", "") for row in table(whole["divergences"])} == {bare}
+    assert {row["queue"].replace("\\", "") for row in table(whole["problems"])} == {bare}
 
 
 def test_a_cell_keeps_what_is_no_formula():

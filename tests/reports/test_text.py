@@ -334,6 +334,34 @@ UNDELIVERED = {
         }
     ],
 }
+LEARNERS = {
+    "schema": "migration_shim.xqueue_learners/1",
+    "at": NOON.isoformat(),
+    "course": COURSE,
+    "applies": True,
+    "by": "ada",
+    "run_by": "root",
+    "reason": "a learner has written",
+    "rows": 1,
+}
+ONE_LEARNER = LEARNERS | {
+    "learner": "2d61a0477717",
+    "people": [
+        {"learner": "2d61a0477717", "user_id": "7", "username": "lea"},
+        {"learner": "2d61a0477717", "user_id": None, "username": None},
+    ],
+    "divergences": [
+        {
+            "entry": 3,
+            "problem": "block-v1:p",
+            "submitted_at": "2026-11-22T08:00:00+00:00",
+            "class": "undelivered",
+            "what": "the learner waits, and its result is stored",
+            "grade_that_counts": "target",
+            "what_to_do": "Ask the learner to submit again, unless the grade has arrived by now.",
+        }
+    ],
+}
 ADOPTION = {
     "schema": "migration_shim.xqueue_cutover_adoption/1",
     "at": NOON.isoformat(),
@@ -406,6 +434,8 @@ DOCUMENTS = {
     "undelivered, looked up": UNDELIVERED
     | {"looked_up": True, "reason": "to ask them", "rows": [UNDELIVERED["rows"][0] | {"user_id": "7"}]},
     "undelivered, no LMS": UNDELIVERED | {"applies": False, "rows": []},
+    "learners, one": ONE_LEARNER,
+    "learners, file": LEARNERS | {"file": "/tmp/who.csv", "learners": 1},
     "fail, plan": FAILED,
     "fail": FAILED | {"executed": True, "failed": 1, "not_found": []},
     "preflight, clean": preflight(),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from django.core.management.base import CommandParser
 from ... import reconcile
 from ...comparison import linking
 from ...core.data import Document, Grading
-from ...reports import collect, json_report
-from ...reports.formats import RENDERERS
+from ...models import Run
+from ...reports import collect, csv_report, files, json_report, since
+from ...reports.formats import RENDERERS, renderer_of
 from .. import selection, several
 from ..command import ShimCommand
 
@@ -27,6 +27,13 @@ def output_path(value: str) -> Path:
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
     return path
+
+
+def run_id(value: str) -> str:
+    """Parse a run's id, or ``last``, as an argparse type."""
+    if value != since.LAST and not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a run's id nor {since.LAST!r}")
+    return value
 
 
 def report_path(value: str) -> Path:
@@ -71,13 +78,20 @@ class Command(ShimCommand):
             action="append",
             default=[],
             metavar="PATH",
-            help="write a report: .json, .html, .csv, .md or .txt; may be repeated",
+            help="write a report: .json, .html, .csv (every divergence), .md or .txt; may be repeated. Others by "
+            f"name, as PATH.KIND.csv: KIND is one of {', '.join(csv_report.KINDS)}",
         )
         parser.add_argument(
             "--divergences",
             type=output_path,
             metavar="PATH.jsonl",
             help="write every divergence, one JSON object a line",
+        )
+        parser.add_argument(
+            "--since",
+            type=run_id,
+            metavar="RUN",
+            help="say what has changed since an earlier complete reconcile: its run id (of one course), or last",
         )
         parser.add_argument(
             "--include-content",
@@ -91,6 +105,7 @@ class Command(ShimCommand):
         if not courses and options["state"]:
             return several.nobody(options)
         content = options["include_content"]
+        bases = self._bases(courses, options["since"])
         if options["relink"]:
             lost = linking.relink()
             self.stderr.write(f"All rows are linked anew; {lost} entries had a row that is not there any more.")
@@ -115,23 +130,25 @@ class Command(ShimCommand):
                 workers=options["workers"],
                 tell=progress.tell,
             )
+            if bases:
+                changed = [
+                    since.changes(base, course)
+                    for course in answer.content["courses"]
+                    if (base := bases[course["course"]]) is not None
+                ]
+                answer = Document(content=answer.content | {"since": changed}, exit_code=answer.exit_code)
             if wanted:
                 report = collect.gather(answer.content, divergences, include_content=content)
                 for path in options["report"]:
-                    _write(path, RENDERERS[path.suffix](report), private=content)
+                    files.write(path, renderer_of(path)(report), private=content)
                 if options["divergences"]:
-                    _write(options["divergences"], json_report.lines(report), private=content)
+                    files.write(options["divergences"], json_report.lines(report), private=content)
         return answer
 
-
-def _write(path: Path, chunks: Iterable[str], *, private: bool) -> None:
-    """Write a file completely or not at all; an older report is never left half overwritten."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, 0o600 if private else 0o666)
-
-    with open(part, "w", encoding="utf-8", newline="", opener=opener) as file:
-        file.writelines(chunks)
-    part.replace(path)
+    def _bases(self, courses: list[str], wanted: str | None) -> dict[str, Run | None]:
+        """Return by course the run that ``--since`` names; nothing without it. Asked before this run begins."""
+        if wanted is None:
+            return {}
+        if wanted != since.LAST and len(courses) != 1:
+            self.usage_error("--since RUN is a run of one course: name that course alone, or use --since last")
+        return {course: since.base_of(course, wanted) for course in courses}
