@@ -13,6 +13,7 @@ from django.utils.timezone import now
 from ..core.data import Phase
 from ..core.errors import IllegalStep, ShimError
 from ..core.evidence import GateResult
+from ..core.wording import counted, verb
 from ..db import text_columns
 from ..models import GateOverride
 from ..runs import records as run_records
@@ -69,12 +70,14 @@ def refuse_unpassable(course_id: str) -> None:
     leaks, doubles = invariants.fence_leak_count(course_id), invariants.double_authority_count(course_id)
     if wrong := invariants.wrong_side_count(course_id):
         raise IllegalStep(
-            f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
+            f"{course_id} has {counted(wrong, 'submission')} on legacy that are the target's to grade: no "
+            "override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."
         )
     if waiting := invariants.undelivered_entries(course_id).count():
         raise IllegalStep(
-            f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
+            f"{counted(waiting, 'learner')} of {course_id} {verb(waiting, 'waits', 'wait')} for a grade "
+            "that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."
         )
     if invariants.learner_states_unread(course_id):
@@ -91,7 +94,8 @@ def refuse_unpassable(course_id: str) -> None:
         )
     if leaks or doubles:
         raise IllegalStep(
-            f"{course_id} has {leaks} fence leaks and {doubles} submissions that both systems had for real: no "
+            f"{course_id} has {counted(leaks, 'fence leak')} and {counted(doubles, 'submission')} that "
+            "both systems had for real: no "
             "override passes that. See the runbook, 'Fence leak' and 'Double authority'."
         )
 

@@ -63,8 +63,10 @@ def test_json_is_one_document_on_stdout_and_nothing_else():
         ran = rows.manage(*words, "--format", "json", MIGRATION_SHIM_XQUEUE_URL=nowhere)
         assert ran.returncode == code, (name, ran.stderr)
         if code == 1:
-            assert ran.stdout == ""
-            assert ran.stderr.startswith("CommandError: From legacy a course can go to shadow")
+            error = validate(json.loads(ran.stdout))
+            assert (error["code"], error["exit_code"]) == ("refused", 1)
+            assert error["message"] == "From legacy a course can go to shadow, not to live."
+            assert ran.stderr.startswith("Error: From legacy a course can go to shadow")
             continue
         seen[name] = validate(json.loads(ran.stdout))
         assert ran.stdout.endswith("}\n")
@@ -153,7 +155,7 @@ def test_every_command_has_help_and_both_formats(name, capsys):
 
 
 @shared
-def test_an_error_of_ours_exits_with_1_and_one_line(capsys):
+def test_an_error_of_ours_exits_with_1_and_one_message(capsys):
     command = load_command_class("migration_shim", "xqueue_cutover")
     words = ["--course", COURSE, "--to", "complete", "--reason", "r", "--execute"]
     with pytest.raises(SystemExit) as left:
@@ -161,7 +163,9 @@ def test_an_error_of_ours_exits_with_1_and_one_line(capsys):
     assert left.value.code == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
+    said, see = printed.err.splitlines()
+    assert said == "Error: From legacy a course can go to shadow, not to complete."
+    assert see == "  See: docs/runbook/errors.md#the-command-is-refused (refused)"
 
 
 @pytest.mark.parametrize("setting", [{"GATE_THRESHOLD": 2}, {"NO_SUCH_KEY": 1}, {"OVERLAP_SECONDS": "60"}])
