@@ -221,7 +221,7 @@ def tables_of_another_release(said: str) -> Failure:
     return Failure(
         code="tables_not_ours",
         message=said,
-        means="This release cannot work with them. Submissions go where they went before.",
+        means="Nothing was done: this release does no work on them, and until then no course can be moved.",
         do="Run manage.py migrate migration_shim. " + _AGAIN,
     )
 

@@ -190,7 +190,9 @@ class ShimCommand(BaseCommand):
         if not self._called_from_command_line or options["traceback"]:  # type: ignore[attr-defined]  # Django's own
             return super().execute(*args, **options)
         try:
-            self._tables_complaint(options)  # first: of a database that is down the checks would only say where
+            # First: of a database that is down, or has other tables, the checks would complain as well.
+            if (said := self._tables_complaint(options)) and not self.is_way_back(options):
+                raise Failed(tables_of_another_release(said))
             super().execute(*args, **options)
             self.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:

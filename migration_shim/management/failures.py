@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from django.core.management.base import CommandError, SystemCheckError
-from django.db import DatabaseError
 
 from ..core import failures
 from ..core.data import ExitCode
 from ..core.failures import Failure
-from ..db import schema
 from ..reports.escape import printable
 from ..runs import causes
 
@@ -38,23 +36,12 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, Failed):
         return error.failure
     if isinstance(error, SystemCheckError):
-        return _of_checks(error)
+        return failures.refused(str(error), "checks_complain")
     if isinstance(error, CommandError):
         usage = error.returncode == ExitCode.USAGE
         message = str(error).removeprefix("Error: ") if usage else str(error)
         return failures.refused(message, "usage" if usage else "refused", ExitCode(error.returncode))
     return causes.failure_of(error)
-
-
-def _of_checks(error: SystemCheckError) -> Failure:
-    """Return what the checks complain of. A database that is down, or has other tables, is said as such."""
-    try:
-        said = schema.asked()
-    except DatabaseError as asked:
-        return causes.failure_of(asked)
-    if said and str(error).count("migration_shim.") == 1:
-        return failures.tables_of_another_release(said)
-    return failures.refused(str(error), "checks_complain")
 
 
 def wants_json(argv: Sequence[str]) -> bool:

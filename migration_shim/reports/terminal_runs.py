@@ -40,7 +40,7 @@ def _run(run: Content) -> Iterator[str]:
     if run["state"] == "dead":
         yield f"{sign}; its lock is free: run the command again"
     elif run["state"] == "silent":
-        yield f"{sign}; it looks dead: its lock frees at {_time(run['frees_at'])[11:]}"
+        yield f"{sign}; looks dead: its lock frees at {_time(run['frees_at'])[11:]}"
     elif run["state"] == "waiting":
         yield f"{sign}; it waits: {run['waits_for']}"
 

@@ -132,6 +132,10 @@ def _write(path: Path, chunks: Iterable[str], *, private: bool) -> None:
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags, 0o600 if private else 0o666)
 
-    with open(part, "w", encoding="utf-8", newline="", opener=opener) as file:
-        file.writelines(chunks)
-    part.replace(path)
+    try:
+        with open(part, "w", encoding="utf-8", newline="", opener=opener) as file:
+            file.writelines(chunks)
+        part.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk's error names no file
+        raise
