@@ -253,12 +253,12 @@ DOCUMENTS = {
     "wave": wave(
         in_wave(CANARY, "done", **{"from": "live"}),
         in_wave(COURSE, "moved", verdict="PASS", in_flight={"legacy": {"queued": 3}, "target": {}}),
-        in_wave("course-v1:ExU+PY2+2026", "waits", reasons=["1 courses are in flight, and --wave allows 1"]),
+        in_wave("course-v1:ExU+PY2+2026", "waits", reasons=["1 course is in flight, and --wave allows 1"]),
         next=[f"xqueue_reconcile --course {COURSE}"],
     ),
     "wave, plan": wave(
         in_wave(CANARY, "planned", verdict="INCONCLUSIVE", overridden=True, in_flight={"legacy": None, "target": {}}),
-        in_wave(COURSE, "waits", reasons=["1 courses are in flight, and --wave allows 1"]),
+        in_wave(COURSE, "waits", reasons=["1 course is in flight, and --wave allows 1"]),
         executed=False,
     ),
     "wave, stopped": wave(

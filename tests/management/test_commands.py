@@ -206,7 +206,7 @@ def test_exit_codes_are_flags_that_add_up():
 def test_text_is_for_reading(capsys):
     rows.legacy_row()
     run("xqueue_backfill", "--mode", "shadow", "--all")
-    assert capsys.readouterr().out.splitlines()[0].startswith("Backfill (shadow): 1 rows read, nothing written")
+    assert capsys.readouterr().out.splitlines()[0].startswith("Backfill (shadow): 1 row read, nothing written")
 
 
 @pytest.mark.parametrize("explain", [(), ("--explain",)])

@@ -511,12 +511,12 @@ def test_gate():
 
 def test_fail():
     assert lines(DOCUMENTS["fail, plan"]) == [
-        f"Plan. 1 submissions of {COURSE} to be failed on the target",
+        f"Plan. 1 submission of {COURSE} to be failed on the target",
         "7  exu-py1  handed out 15 times, arrived 2026-11-22T08:00:00+00:00",
         "not in flight in this course: 8",
         "Next: the same command with --execute; their learners are told that they could not be graded",
     ]
-    assert lines(DOCUMENTS["fail"])[0] == f"Done. 1 of 1 submissions of {COURSE} to be failed on the target"
+    assert lines(DOCUMENTS["fail"])[0] == f"Done. 1 of 1 submission of {COURSE} to be failed on the target"
 
 
 def test_cutover():
@@ -592,7 +592,7 @@ def test_wave():
         f"moved    {COURSE} (was in shadow)",
         "in flight: 3 queued on legacy, nothing on target",
         "waits    course-v1:ExU+PY2+2026 (was in shadow)",
-        "because 1 courses are in flight, and --wave allows 1",
+        "because 1 course is in flight, and --wave allows 1",
         f"Next: xqueue_reconcile --course {COURSE}",
         "Then: the same command again",
     ]
@@ -666,7 +666,7 @@ def test_an_audit_of_a_broken_log_says_what_is_wrong():
 
 def test_watch():
     counts = "8 of 9 compared, 1 diverged, 2 waiting, 3 overdue"
-    assert lines(DOCUMENTS["watch"]) == ["Watch: 1 courses, 0 breaches, 1.5 s", "", f"{COURSE}: live, {counts}"]
+    assert lines(DOCUMENTS["watch"]) == ["Watch: 1 course, 0 breaches, 1.5 s", "", f"{COURSE}: live, {counts}"]
     assert lines(DOCUMENTS["watch, stopped"]) == ["Watch: 0 courses, 0 breaches, stopped by SIGTERM"]
     assert lines(DOCUMENTS["watch, nothing compared"])[1:] == [
         "The kill switch is on: nothing was compared, and no copy was written.",
@@ -679,7 +679,7 @@ def test_watch():
 def test_a_watch_says_a_breach_and_whether_the_course_was_stepped_back():
     late = "BREACH overdue: 3 submissions are overdue or missing on target, whose learners wait"
     found = lines(DOCUMENTS["watch, breach"])
-    assert found[0] == "Watch: 1 courses, 1 breaches, 1.5 s"
+    assert found[0] == "Watch: 1 course, 1 breach, 1.5 s"
     assert found[3:] == [late, "not stepped back: WATCH_STEP_BACK is off"]
     found = lines(DOCUMENTS["watch, stepped back"])
     assert found[2].startswith(f"{COURSE}: legacy, ")
