@@ -33,10 +33,12 @@ def said_once(problems: Iterable[Mapping[str, str]], *, by: str = "course") -> l
         problems: of a document, each with ``said`` and where it was.
         by: the key that says where.
     """
-    places: dict[str, list[str]] = {}
+    places: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
-        places.setdefault(problem["said"], []).append(problem[by])
-    return [(_some(list(dict.fromkeys(where))), said) for said, where in places.items()]
+        said, place = problem["said"], problem[by]
+        # The mere class of an error is no cause: two of one class may have nothing in common.
+        places.setdefault((said, "" if ": " in said else place), []).append(place)
+    return [(_some(list(dict.fromkeys(where))), said) for (said, _), where in places.items()]
 
 
 def _some(names: list[str]) -> str:

@@ -79,7 +79,7 @@ def _tidied(content: Content) -> list[str]:
         found.append(f"Shadows that were owed: {content['repaired']['written']} written")
     if content["forgotten"]:
         found.append(
-            f"Retired learners: {counted(content['forgotten'], 'entry', 'entries')} without a learner's name now"
+            f"Retired learners: {counted(content['forgotten'], 'entry names', 'entries name')} nobody any more"
         )
     purged, swept = content["purge"], content["sweep"]
     if purged and purged["found"]:

@@ -243,6 +243,28 @@ OVERDUE = breach("overdue", 3, "3 submissions are overdue or missing on target, 
 NOT_DONE = {"step": "reconcile", "course": COURSE, "said": "OperationalError"}
 
 DOCUMENTS = {
+    "runs": {
+        "schema": "migration_shim.xqueue_status_runs/1",
+        "at": "2026-11-30T14:04:18+00:00",
+        "runs": [
+            {
+                "id": 12,
+                "command": "xqueue_reconcile",
+                "scope": COURSE,
+                "state": "running",
+                "started_at": "2026-11-30T14:02:08+00:00",
+                "last_sign_at": "2026-11-30T14:04:10+00:00",
+                "last_sign_seconds": 8.0,
+                "frees_at": "2026-11-30T14:06:10+00:00",
+                "waits_for": "",
+                "pid": 4711,
+                "host": "lms-worker-3",
+                "user": "app",
+            }
+        ],
+        "more": False,
+        "page": "docs/runbook/errors.md#another-run-holds-the-lock",
+    },
     "cutover": cutover(),
     "cutover, done": cutover(executed=True),
     "cutover, back to legacy": cutover_to_legacy(),

@@ -183,7 +183,7 @@ BAD = {
     "blocker": ({"preflight_blockers": ("random_seed (3 rows)",)}, "FAIL", "random_seed (3 rows)"),
     "missing": ({"missing": 1}, "INCONCLUSIVE", "1 submission is missing"),
     "overdue": ({"overdue": 2}, "INCONCLUSIVE", "2 submissions are overdue"),
-    "fence leak": ({"fence_leaks": 1}, "FAIL", "1 fence leaks"),
+    "fence leak": ({"fence_leaks": 1}, "FAIL", "1 fence leak:"),
     "double authority": ({"double_authority": 1}, "FAIL", "1 submission is alive on both"),
     "undelivered": ({"undelivered": 1}, "FAIL", "1 learner waits, or waited, for a grade that nobody brings"),
     "wrong side": ({"wrong_side": 1}, "FAIL", "1 submission reached legacy while the target was authoritative"),
@@ -511,7 +511,7 @@ def test_a_queue_needs_pairs_by_a_real_grader_through_the_seam(field):
     found = evaluate(whole(queues=(told("q1", 590), short)), WHOLE)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.reasons == ("queue q2: 4 pairs graded on both sides",)
-    assert found.needed == ("1 more graded pairs in queue q2",)
+    assert found.needed == ("1 more graded pair in queue q2",)
 
 
 def test_a_queue_with_side_effects_is_exempt_and_named():

@@ -26,14 +26,19 @@ def test_a_number_has_the_verb_that_it_asks_for(number, said):
 
 def test_a_cause_is_said_once_with_all_places_where_it_came_up():
     problems = [
-        {"course": "a", "said": "down"},
+        {"course": "a", "said": "lost: down"},
         {"course": "b", "said": "other"},
-        {"course": "c", "said": "down"},
-        {"course": "a", "said": "down"},
+        {"course": "c", "said": "lost: down"},
+        {"course": "a", "said": "lost: down"},
     ]
-    assert wording.said_once(problems) == [("a, c", "down"), ("b", "other")]
+    assert wording.said_once(problems) == [("a, c", "lost: down"), ("b", "other")]
+
+
+def test_the_class_of_an_error_alone_is_no_common_cause():
+    problems = [{"course": "a", "said": "KeyError"}, {"course": "b", "said": "KeyError"}]
+    assert wording.said_once(problems) == [("a", "KeyError"), ("b", "KeyError")]
 
 
 def test_forty_places_are_not_all_named():
-    problems = [{"course": f"c{number}", "said": "down"} for number in range(40)]
-    assert wording.said_once(problems) == [("c0, c1, c2, c3, c4 and 35 more", "down")]
+    problems = [{"course": f"c{number}", "said": "lost: down"} for number in range(40)]
+    assert wording.said_once(problems) == [("c0, c1, c2, c3, c4 and 35 more", "lost: down")]
