@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -346,6 +347,103 @@ def schemas() -> dict[str, Callable[[], str]]:
     }
 
 
+# --- codes ------------------------------------------------------------------------------------------------------------
+
+RUNBOOK, CODES = ROOT / "docs" / "runbook", "docs/runbook/codes.md"
+#: What an operator sees a code of, with the sentence that says where.
+KINDS = {
+    "error": (
+        "Errors that end a command",
+        "The last line on stderr names the code. With `--format json` it is `code` of the document "
+        "`migration_shim.error/1`.",
+    ),
+    "check": (
+        "System checks",
+        "Printed as `migration_shim.CODE` by `manage.py check --tag migration_shim`, and by every command that they "
+        "stop.",
+    ),
+    "bound": ("Bounds of the watch", "`xqueue_watch` prints them behind `BREACH`."),
+    "attention": ("What to look at", "`what` of a course's points of attention in `xqueue_status`."),
+    "cause": ("Causes of the gate", "`cause` in the documents of `xqueue_gate` and `xqueue_status`."),
+}
+
+
+def heading_pages() -> dict[str, str]:
+    """Say which page has each heading that a code opens. The pages come before the index, which repeats some."""
+    from migration_shim.core import codes
+
+    found = {codes.LOG: CODES, codes.FINDING: CODES}
+    for path in (ROOT / "docs" / "runbook.md", *sorted(RUNBOOK.glob("*.md"))):
+        name = path.relative_to(ROOT).as_posix()
+        for text in re.findall(r"^#{1,3} (.+)$", path.read_text(encoding="utf-8"), re.M) if name != CODES else ():
+            found[text.strip()] = name
+    if missing := codes.headings() - found.keys():
+        raise SystemExit(f"docs/generate.py: core/codes.py names headings that no page has: {sorted(missing)}")
+    return {heading: found[heading] for heading in sorted(codes.headings())}
+
+
+def pages_module() -> str:
+    """The module that tells the app which page has a heading."""
+    rows = [f"    {json.dumps(heading)}: {json.dumps(name)}," for heading, name in heading_pages().items()]
+    return "\n".join(
+        [
+            '"""Which page of the runbook has a heading. Made by docs/generate.py; run it when headings move."""',
+            "",
+            "PAGES: dict[str, str] = {",
+            *rows,
+            "}\n",
+        ]
+    )
+
+
+def codes_page() -> str:
+    """Every code with its meaning and its page."""
+    from migration_shim.core import codes
+    from migration_shim.core.row_rules import RULES
+    from migration_shim.core.site_rules import SITE_RULES
+
+    pages = heading_pages()
+
+    def link(heading: str) -> str:
+        name = "" if pages[heading] == CODES else os.path.relpath(pages[heading], "docs/runbook")
+        return f"[{heading}]({name}#{codes.anchor(heading)})"
+
+    def cell(text: str) -> str:
+        return text.replace("|", "\\|")
+
+    parts = [
+        "<!-- Made by docs/generate.py from migration_shim/core/codes.py: change that, and run the script again. -->",
+        "# Codes",
+        "Search this page for the code that a message, a log line or a document names.",
+    ]
+    for kind, (title, sentence) in KINDS.items():
+        rows = [
+            f"| `{code}` | {cell(item.meaning)} | {link(item.heading)} |" for code, item in codes.KINDS[kind].items()
+        ]
+        parts += [f"## {title}", sentence, "\n".join(["| code | what it means | page |", "|---|---|---|", *rows])]
+    rows = [
+        f"| `{code}` | {cell(item.meaning)} | {cell(item.do) or 'See the page.'} | "
+        f"{'' if item.heading == codes.LOG else link(item.heading)} |"
+        for code, item in sorted(codes.LOG_LINES.items())
+    ]
+    parts += [
+        f"## {codes.LOG}",
+        "Every line that the app logs begins with `migration_shim.CODE:`. None holds a learner's text.",
+        "\n".join(["| code | what it means | what to do | page |", "|---|---|---|---|", *rows]),
+    ]
+    rows = [
+        f"| `{code}` | {rule.severity} | {cell(rule.effect)} | {cell(rule.advice)}"
+        f"{' ' + link(codes.FINDINGS[code]) if code in codes.FINDINGS else ''} |"
+        for code, rule in sorted({**RULES, **SITE_RULES}.items())
+    ]
+    parts += [
+        f"## {codes.FINDING}",
+        "`xqueue_preflight` prints them, the worst first. While there is a blocker the gate stays closed.",
+        "\n".join(["| code | severity | what it means | what to do |", "|---|---|---|---|", *rows]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES = {
     "commands.rst": commands_page,
     "settings.rst": settings_page,
@@ -355,6 +453,8 @@ PAGES = {
     "releases.rst": releases_page,
     "../../README.rst": readme,
     "../performance.md": performance,
+    "../../migration_shim/core/pages.py": pages_module,
+    "../runbook/codes.md": codes_page,
 }
 
 

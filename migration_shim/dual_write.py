@@ -227,7 +227,7 @@ class _Submission:
             return 1, error.message
         except (TargetWriteFailed, DatabaseError) as error:
             count("target_failed", error)
-            log.error("migration_shim: the target did not store a submission: %s", type(error).__name__)
+            log.error("migration_shim.target_failed: the target did not store a submission: %s", type(error).__name__)
             refuse_if_behind()
             return 1, TARGET_UNAVAILABLE
 
@@ -284,7 +284,7 @@ class _Submission:
             follow(envelope, entry)
         except Exception as error:  # the learner's submission is stored; nothing after it may raise into it
             count("follow_up_failed", error)
-            log.error("migration_shim: the follow-up of a submission failed: %s", type(error).__name__)
+            log.error("migration_shim.follow_up_failed: the follow-up of a submission failed: %s", type(error).__name__)
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
 

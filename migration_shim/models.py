@@ -427,13 +427,22 @@ class Run(models.Model):
     """
     One run of a command, with the document that it printed.
 
-    .. no_pii:
+    ``host``, ``pid`` and ``user`` say whose it is, and are empty on a run of a release before 0016. ``waits_for`` is
+    why it does no batch at the moment.
+
+    .. pii: The operating system's name of the operator who began it.
+    .. pii_types: username
+    .. pii_retirement: retained
     """
 
     kind = models.CharField(max_length=32)
     scope = ExactCharField(max_length=255, blank=True, default="")
     started_at = models.DateTimeField(default=now)
     heartbeat_at = models.DateTimeField(default=now)
+    host = models.CharField(max_length=255, blank=True, default="", db_default="")
+    pid = models.PositiveBigIntegerField(default=0, db_default=0)
+    user = models.CharField(max_length=150, blank=True, default="", db_default="")
+    waits_for = models.CharField(max_length=255, blank=True, default="", db_default="")
     finished_at = models.DateTimeField(null=True)
     complete = models.BooleanField(default=False)
     settings = models.JSONField(default=dict)

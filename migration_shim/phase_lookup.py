@@ -48,13 +48,17 @@ def phase_in_force(course_id: str) -> tuple[Phase | None, bool | None]:
             return decision.phase, switch
         except Exception as error:  # flags are the platform's models: whatever reading them raises, a learner waits
             count("phase_look_up_failed", error)
-            log.warning("migration_shim: the phase of a course could not be read: %s", type(error).__name__)
+            log.warning(
+                "migration_shim.phase_unreadable: the phase of a course could not be read: %s", type(error).__name__
+            )
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
     remembered = phase_memory.recall(course_id) or _on_record(course_id)
     if remembered is not None and remembered.authority is Authority.TARGET:
         count("refused_without_phase")
-        log.error("migration_shim: a submission of %s was refused: its phase cannot be read", course_id)
+        log.error(
+            "migration_shim.refused_without_phase: a submission of %s was refused: its phase cannot be read", course_id
+        )
         raise PhaseUnreadable
     return None, None
 
@@ -98,4 +102,4 @@ def _say(said: str) -> None:
     count("schema_behind")
     if time.monotonic() - _said_at > SAY_SECONDS:
         _said_at = time.monotonic()
-        log.error("migration_shim: submissions cannot be moved. %s", said)
+        log.error("migration_shim.schema_behind: submissions cannot be moved. %s", said)

@@ -341,7 +341,8 @@ def _refuse(record: CoursePhase, asked: Phase) -> None:
     _refused[record.course_id] = _name(record), time.monotonic() + _ASK_AGAIN
     count("permit_does_not_hold")
     log.warning(
-        "migration_shim: course %s stays in %s: the permit for %s was given for other evidence, settings or register",
+        "migration_shim.permit_does_not_hold: course %s stays in %s: the permit for %s was given for other evidence, "
+        "settings or register",
         record.course_id,
         record.phase,
         asked,
@@ -375,6 +376,6 @@ def _step(record: CoursePhase, phase: Phase, *, by: str, reason: str, evidence: 
     record.released_at = None
     permits.clear(record)
     record.save()
-    said = ("migration_shim: course %s is now in phase %s (%s)", record.course_id, phase, by)
+    said = ("migration_shim.phase_changed: course %s is now in phase %s (%s)", record.course_id, phase, by)
     transaction.on_commit(lambda: log.warning(*said))
     transaction.on_commit(lambda: phase_memory.remember(record.course_id, phase))

@@ -86,5 +86,7 @@ def points_of(course_id: str, item_id: str, settings: ShimSettings) -> tuple[int
     except (DatabaseError, ImportError):  # no fault of this problem
         raise
     except Exception as error:
-        log.error("migration_shim: POINTS_RESOLVER failed for %s: %s", item_id, type(error).__name__)
+        log.error(
+            "migration_shim.points_resolver_failed: POINTS_RESOLVER failed for %s: %s", item_id, type(error).__name__
+        )
         raise Unfit("points_resolver_failed", "The function that knows a problem's maximum has failed.") from error

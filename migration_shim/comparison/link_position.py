@@ -67,7 +67,10 @@ def keep_for_retry(checkpoint: Checkpoint, *, unread: Iterable[int], done: Itera
     for row_id in late | over:
         del again[row_id]
     if late | over:
-        log.error("migration_shim: %d legacy rows stay unlinked: their file names cannot be read", len(late | over))
+        log.error(
+            "migration_shim.rows_unlinked: %d legacy rows stay unlinked: their file names cannot be read",
+            len(late | over),
+        )
     checkpoint.counts["again"] = again
 
 

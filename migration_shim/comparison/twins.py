@@ -151,7 +151,7 @@ def _write(pk: int, shadow_id: int, queue_name: str, settings: ShimSettings) -> 
                 LedgerEntry.objects.filter(pk=pk).update(twin_submission_id=twin_id)
     except (FileUnavailable, TargetWriteFailed, Unfit) as error:
         count("twin_not_written", error)
-        log.warning("migration_shim: a shadow is not graded twice: %s", error.reason)
+        log.warning("migration_shim.twin_not_written: a shadow is not graded twice: %s", error.reason)
         return False
     count("twin_written")
     return True

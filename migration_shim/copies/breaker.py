@@ -47,7 +47,9 @@ class _Store:
         try:
             cache.set(key, value, timeout=24 * 3600)
         except Exception as error:
-            log.warning("migration_shim: the cache does not take the breaker's state: %s", type(error).__name__)
+            log.warning(
+                "migration_shim.breaker_not_kept: the cache does not take the breaker's state: %s", type(error).__name__
+            )
 
 
 _store = _Store()
@@ -93,7 +95,7 @@ def succeeded(leg: str) -> None:
     """Report that a copy was written: the breaker closes."""
     if state(leg)["failures"]:
         _store.set(_key(leg), _CLOSED)
-        log.warning("migration_shim: copies of the leg %s work again", leg)
+        log.warning("migration_shim.copies_resumed: copies of the leg %s work again", leg)
 
 
 def failed(leg: str, settings: ShimSettings) -> None:
@@ -102,7 +104,7 @@ def failed(leg: str, settings: ShimSettings) -> None:
     open_until = 0.0
     if failures >= settings.breaker_failures:
         open_until = time.time() + settings.breaker_seconds
-        log.error("migration_shim: %s copies of the leg %s failed in a row; paused", failures, leg)
+        log.error("migration_shim.copies_paused: %s copies of the leg %s failed in a row; paused", failures, leg)
     _store.set(_key(leg), {"failures": failures, "open_until": open_until, "seconds": settings.breaker_seconds})
 
 

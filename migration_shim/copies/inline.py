@@ -57,6 +57,6 @@ def write_inline_shadow(
         if isinstance(error, TargetWriteFailed):
             breaker.failed(SHADOW, settings)
         count("shadow_failed", error)
-        log.warning("migration_shim: a shadow was not written: %s", error.reason)
+        log.warning("migration_shim.shadow_failed: a shadow was not written: %s", error.reason)
         return
     breaker.succeeded(SHADOW)

@@ -95,7 +95,9 @@ def _supersessions(
                 again = retire_replaced.retire_replaced_attempts(entry, known.get(entry.pk), settings)
             except Exception as error:  # whatever one row raises, the others go on; it is counted and tried again
                 count("supersession_failed", error)
-                log.warning("migration_shim: attempts were not superseded: %s", type(error).__name__)
+                log.warning(
+                    "migration_shim.supersession_failed: attempts were not superseded: %s", type(error).__name__
+                )
                 _failed(entry, "supersession_due")
                 done["supersession_failed"] += 1
             else:
@@ -135,7 +137,7 @@ def _copies(
                 written = copies_write.write_copy(kind, entry, settings)
             except Exception as error:  # as above
                 count("copy_failed", error)
-                log.warning("migration_shim: a %s copy was not written: %s", kind, type(error).__name__)
+                log.warning("migration_shim.copy_failed: a %s copy was not written: %s", kind, type(error).__name__)
                 written = copies_write.Written(word="failed", again=True)
             done[f"{kind}_{'owed' if written.again else 'done'}"] += 1
             if written.refused:

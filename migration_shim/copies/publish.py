@@ -43,7 +43,7 @@ def _send(settings: ShimSettings) -> None:
     except Exception as error:  # every broker client raises its own; none may reach a learner
         breaker.failed(breaker.OUTBOX, settings)
         count("nudge_not_sent", error)
-        log.warning("migration_shim: no worker could be told of what is owed: %s", type(error).__name__)
+        log.warning("migration_shim.nudge_not_sent: no worker could be told of what is owed: %s", type(error).__name__)
     else:
         breaker.succeeded(breaker.OUTBOX)
 

@@ -186,7 +186,7 @@ def _on_legacy(
 def _give_up() -> datetime | None:
     """Stop looking: the next attempt at the input, or a handoff, finds the rows that are still there."""
     count("supersession_on_legacy_given_up")
-    log.warning("migration_shim: older attempts at an input were not looked for on legacy: nobody could for too long")
+    log.warning("migration_shim.supersession_given_up: nobody could look for older attempts on legacy, for too long")
     return None
 
 

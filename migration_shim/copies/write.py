@@ -155,5 +155,5 @@ def _newer_at_work(entry: LedgerEntry) -> bool:
 def _reverse_failed(entry: LedgerEntry, reason: str) -> Written:
     LedgerEntry.objects.filter(pk=entry.pk).update(legacy_leg=Leg.FAILED, legacy_reason=reason[:64])
     count("reverse_failed")
-    log.warning("migration_shim: a reverse shadow was not written: %s", reason)
+    log.warning("migration_shim.reverse_failed: a reverse shadow was not written: %s", reason)
     return Written(word=reason, again=reason not in FOR_GOOD)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 
-from . import overrides
+from . import codes, overrides
 from .data import Authority, Phase
+from .wording import counted, verb
 
 Course = dict[str, Any]
 #: (what, in words; the commands). Each check looks at one thing, and yields nothing where all is well.
@@ -19,17 +20,19 @@ class Attention(TypedDict):
     what: str
     text: str
     commands: list[str]
+    page: str
 
 
 def attention(course: Course) -> list[Attention]:
     """
-    Return what there is to look at, the worst first: ``what`` (one of ``CHECKS``), ``text`` and ``commands``.
+    Return what there is to look at, the worst first: ``what`` (one of ``CHECKS``), ``text``, ``commands`` and
+    the ``page`` of the runbook.
 
     Args:
         course: a course of the status document, without this part.
     """
     return [
-        {"what": what, "text": text, "commands": commands}
+        {"what": what, "text": text, "commands": commands, "page": codes.page("attention", what)}
         for what, check in CHECKS.items()
         for text, commands in check(course)
     ]
@@ -47,20 +50,29 @@ def age(seconds: float | None) -> str:
 
 def _fence_leaks(course: Course) -> Iterator[Finding]:
     if course["fence_leaks"]:
-        text = f"FENCE LEAK: {course['fence_leaks']} copies have reached a learner, or could. No step past it."
+        text = (
+            f"FENCE LEAK: {counted(course['fence_leaks'], 'copy', 'copies')} "
+            f"{verb(course['fence_leaks'], 'has', 'have')} reached a learner, or could. No step past it."
+        )
         yield text, [f"xqueue_reconcile --course {course['course']} --divergences leaks.jsonl"]
 
 
 def _double_authority(course: Course) -> Iterator[Finding]:
     if course["double_authority"]:
-        text = f"DOUBLE AUTHORITY: both systems had {course['double_authority']} submissions for real. No step past it."
+        text = (
+            f"DOUBLE AUTHORITY: both systems had {counted(course['double_authority'], 'submission')} for "
+            "real. No step past it."
+        )
         yield text, [f"xqueue_reconcile --course {course['course']} --divergences double.jsonl"]
 
 
 def _undelivered(course: Course) -> Iterator[Finding]:
     if course["undelivered"]:
         lost = course["undeliverable"]
-        text = f"UNDELIVERED: {course['undelivered']} learners wait for a grade that nobody brings"
+        text = (
+            f"UNDELIVERED: {counted(course['undelivered'], 'learner')} "
+            f"{verb(course['undelivered'], 'waits', 'wait')} for a grade that nobody brings"
+        )
         more = f"; {lost} of them are undeliverable, and have to submit again" if lost else ""
         yield text + more + ".", [f"xqueue_watch --once --course {course['course']}"]
 
@@ -69,7 +81,8 @@ def _wrong_side(course: Course) -> Iterator[Finding]:
     if course["wrong_side"]:
         target = Phase(course["phase"]).authority is Authority.TARGET
         yield (
-            f"WRONG SIDE: {course['wrong_side']} submissions reached legacy while the target was authoritative; their "
+            f"WRONG SIDE: {counted(course['wrong_side'], 'submission')} reached legacy while the target "
+            "was authoritative; their "
             "learners wait for legacy's graders",
             [f"xqueue_backfill --mode handoff --course {course['course']} --execute"] if target else [],
         )
@@ -77,7 +90,10 @@ def _wrong_side(course: Course) -> Iterator[Finding]:
 
 def _passed_through(course: Course) -> Iterator[Finding]:
     if course["passed_through"]:
-        yield f"PASSED to legacy by rule: {course['passed_through']} plots; legacy's graders have to go on", []
+        yield (
+            f"PASSED to legacy by rule: {counted(course['passed_through'], 'plot')}; legacy's graders have to go on",
+            [],
+        )
 
 
 def _counters(course: Course) -> Iterator[Finding]:
@@ -111,7 +127,7 @@ def _held(course: Course) -> Iterator[Finding]:
     if course["held"]["rows"]:
         rows, oldest = course["held"].values()
         yield (
-            f"HELD by a handoff: {rows} rows, the oldest for {oldest:.0f} s; no grader has them",
+            f"HELD by a handoff: {counted(rows, 'row')}, the oldest for {oldest:.0f} s; no grader has them",
             [f"xqueue_backfill --mode handoff --course {course['course']} --execute"],
         )
 
@@ -120,7 +136,7 @@ def _returning(course: Course) -> Iterator[Finding]:
     if course["returning"]["rows"]:
         moving = course["returning"]
         yield (
-            f"RETURNING to legacy: {moving['rows']} rows, the oldest for {moving['oldest_seconds']:.0f} s; "
+            f"RETURNING to legacy: {counted(moving['rows'], 'row')}, the oldest for {moving['oldest_seconds']:.0f} s; "
             "no grader has them",
             [f"xqueue_backfill --mode return --course {course['course']} --execute"],
         )
@@ -129,7 +145,8 @@ def _returning(course: Course) -> Iterator[Finding]:
 def _failed(course: Course) -> Iterator[Finding]:
     if course["failed"]:
         yield (
-            f"FAILED for good on the target: {course['failed']} submissions; their learners have to submit again",
+            f"FAILED for good on the target: {counted(course['failed'], 'submission')}; their learners "
+            "have to submit again",
             [],
         )
 
@@ -137,7 +154,8 @@ def _failed(course: Course) -> Iterator[Finding]:
 def _in_vain(course: Course) -> Iterator[Finding]:
     if course["handed_out_in_vain"]:
         yield (
-            f"HANDED OUT IN VAIN: {course['handed_out_in_vain']} submissions, again and again, and no result comes. Is "
+            f"HANDED OUT IN VAIN: {counted(course['handed_out_in_vain'], 'submission')}, again and again, "
+            "and no result comes. Is "
             "the seam slower than its graders wait, or do they die of them? Then end them.",
             [f"xqueue_fail --course {course['course']} --reason TEXT"],
         )
@@ -146,8 +164,8 @@ def _in_vain(course: Course) -> Iterator[Finding]:
 def _no_watcher(course: Course) -> Iterator[Finding]:
     for queue in course["queues_without_watcher"]:
         yield (
-            f"NO WATCHER: {queue['rows']} rows wait in {queue['queue']} on {queue['side']}, the oldest for "
-            f"{age(queue['oldest_seconds'])}, and nobody pulls",
+            f"NO WATCHER: {counted(queue['rows'], 'row')} {verb(queue['rows'], 'waits', 'wait')} in {queue['queue']} "
+            f"on {queue['side']}, the oldest for {age(queue['oldest_seconds'])}, and nobody pulls",
             [f"xqueue_status --course {course['course']} --watcher-config"],
         )
 
@@ -155,8 +173,9 @@ def _no_watcher(course: Course) -> Iterator[Finding]:
 def _unknown_queues(course: Course) -> Iterator[Finding]:
     for item in course["unknown_queues"]:
         yield (
-            f"UNKNOWN QUEUE: XQueue does not know {item['copies']}, and has refused {item['rows']} copies of "
-            f"{item['queue']}; add it to XQUEUES, or mend the queue name in the course",
+            f"UNKNOWN QUEUE: XQueue does not know {item['copies']}, and has refused "
+            f"{counted(item['rows'], 'copy', 'copies')} of {item['queue']}; add it to XQUEUES, or mend the "
+            "queue name in the course",
             [f"xqueue_preflight --course {course['course']}"],
         )
 
@@ -170,7 +189,8 @@ def _stuck_leases(course: Course) -> Iterator[Finding]:
     if course["stuck_leases"]["rows"]:
         stuck = course["stuck_leases"]
         yield (
-            f"STUCK: {stuck['rows']} rows of the target were pulled and not answered, the oldest "
+            f"STUCK: {counted(stuck['rows'], 'row')} of the target {verb(stuck['rows'], 'was', 'were')} "
+            "pulled and not answered, the oldest "
             f"{age(stuck['oldest_seconds'])} ago; the next poll offers them again",
             [],
         )
@@ -179,8 +199,9 @@ def _stuck_leases(course: Course) -> Iterator[Finding]:
 def _strangers(course: Course) -> Iterator[Finding]:
     for host, rows in (course["strangers"] or {}).items():
         yield (
-            f"UNKNOWN LMS: {rows} open rows of legacy name the course and the host {host}, and no setting says whose "
-            'it is. Name it in MIGRATION_SHIM["CALLBACK_HOSTS"] or ["FOREIGN_CALLBACK_HOSTS"]; until then there is no '
+            f"UNKNOWN LMS: {counted(rows, 'open row')} of legacy {verb(rows, 'names', 'name')} the course and the host "
+            f"{host}, and no setting says whose it is. "
+            'Name it in MIGRATION_SHIM["CALLBACK_HOSTS"] or ["FOREIGN_CALLBACK_HOSTS"]; until then there is no '
             "step to live or complete.",
             [],
         )
@@ -191,7 +212,10 @@ def _copies(course: Course) -> Iterator[Finding]:
         if counts:
             text = ", ".join(f"{number} {leg}" for leg, number in counts.items())
             command = f"xqueue_backfill --mode shadow --course {course['course']} --execute"
-            yield f"{kind} copies owed: {text}", [command] if kind == "shadow" else ["xqueue_watch --once"]
+            yield (
+                f"{kind} copies owed: {text}",
+                [command] if kind == "shadow" else ["xqueue_watch --once"],
+            )
 
 
 def _overrides(course: Course) -> Iterator[Finding]:

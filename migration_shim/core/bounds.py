@@ -13,6 +13,7 @@ from .data import Authority, DivergenceClass, Phase
 from .evidence import CohortEvidence, Thresholds
 from .martingale import evidence_above
 from .noise import problem_rate
+from .wording import counted, verb
 
 #: Ways in which two gradings of one submission differ. What is missing or late is counted apart.
 OUTCOME = (
@@ -130,19 +131,28 @@ def _never(seen: Observed) -> list[Breach]:
     if seen.shadow_leaks:
         # A step back from shadow ends the copies. In live it would move learners and repair nothing.
         new = seen.phase is Phase.SHADOW and seen.shadow_leaks > seen.leaks_answered
-        text = f"{seen.shadow_leaks} copies on the target could reach a learner's grade"
+        text = f"{counted(seen.shadow_leaks, 'copy', 'copies')} on the target could reach a learner's grade"
         found.append(Breach(bound=Bound.FENCE_LEAK, rows=seen.shadow_leaks, text=text, target_failed=new))
     if seen.reverse_leaks:
-        text = f"{seen.reverse_leaks} rows of reverse-shadow queues carry a learner's callback"
+        text = (
+            f"{counted(seen.reverse_leaks, 'row')} of reverse-shadow queues "
+            f"{verb(seen.reverse_leaks, 'carries', 'carry')} a learner's callback"
+        )
         found.append(Breach(bound=Bound.FENCE_LEAK, rows=seen.reverse_leaks, text=text))
     if seen.double_authority:
-        text = f"{seen.double_authority} submissions are alive on both systems for real"
+        text = (
+            f"{counted(seen.double_authority, 'submission')} {verb(seen.double_authority, 'is', 'are')} "
+            "alive on both systems for real"
+        )
         found.append(Breach(bound=Bound.DOUBLE_AUTHORITY, rows=seen.double_authority, text=text))
     if seen.wrong_side:
-        text = f"{seen.wrong_side} submissions reached legacy while the target was authoritative; their learners wait"
+        text = (
+            f"{counted(seen.wrong_side, 'submission')} reached legacy while the target was authoritative; "
+            "their learners wait"
+        )
         found.append(Breach(bound=Bound.WRONG_SIDE, rows=seen.wrong_side, text=text))
     if seen.lost:
-        text = f"{seen.lost} submissions vanished from legacy before they had an outcome"
+        text = f"{counted(seen.lost, 'submission')} vanished from legacy before they had an outcome"
         found.append(Breach(bound=Bound.LOST, rows=seen.lost, text=text))
     return found
 
@@ -156,7 +166,10 @@ def _undelivered(seen: Observed, bounds: Bounds) -> list[Breach]:
     if not seen.undelivered:
         return []
     lost = f"; {seen.undeliverable} of them are undeliverable" if seen.undeliverable else ""
-    text = f"{seen.undelivered} learners wait for a grade that nobody brings{lost}"
+    text = (
+        f"{counted(seen.undelivered, 'learner')} {verb(seen.undelivered, 'waits', 'wait')} for a grade "
+        f"that nobody brings{lost}"
+    )
     failed = seen.phase.authority is Authority.TARGET and seen.undelivered_by_target > bounds.overdue
     return [Breach(bound=Bound.UNDELIVERED, rows=seen.undelivered, text=text, target_failed=failed)]
 
@@ -167,12 +180,17 @@ def _overdue(seen: Observed, bounds: Bounds) -> list[Breach]:
     found = []
     if rows := late.pop(seen.phase.authority):
         side = seen.phase.authority
-        text = f"{rows} submissions are overdue or missing on {side}, whose learners wait"
+        text = (
+            f"{counted(rows, 'submission')} {verb(rows, 'is', 'are')} overdue or missing on {side}, whose learners wait"
+        )
         failed = on_target and rows > bounds.overdue
         found.append(Breach(bound=Bound.OVERDUE, rows=rows, text=text, target_failed=failed))
     ((side, rows),) = late.items()
     if rows:
-        text = f"{rows} copies are overdue or missing on {side}; no learner waits"
+        text = (
+            f"{counted(rows, 'copy', 'copies')} {verb(rows, 'is', 'are')} overdue or missing on {side}; no "
+            "learner waits"
+        )
         found.append(Breach(bound=Bound.COPIES_OVERDUE, rows=rows, text=text))
     return found
 
@@ -214,10 +232,16 @@ def _ungraded(seen: Observed) -> list[Breach]:
     """
     found = []
     if seen.in_vain:
-        text = f"{seen.in_vain} submissions are handed out on the target again and again, and no result comes"
+        text = (
+            f"{counted(seen.in_vain, 'submission')} {verb(seen.in_vain, 'is', 'are')} handed out on the "
+            "target again and again, and no result comes"
+        )
         found.append(Breach(bound=Bound.HANDED_OUT_IN_VAIN, rows=seen.in_vain, text=text))
     if seen.failed:
-        text = f"{seen.failed} submissions have failed for good on the target in the last day; their learners were told"
+        text = (
+            f"{counted(seen.failed, 'submission')} {verb(seen.failed, 'has', 'have')} failed for good on "
+            "the target in the last day; their learners were told"
+        )
         found.append(Breach(bound=Bound.FAILED, rows=seen.failed, text=text))
     return found
 
@@ -227,8 +251,9 @@ def _stuck(seen: Observed) -> list[Breach]:
     for queue in seen.stuck:
         who = "no learner waits" if queue.copies else "their learners wait"
         text = (
-            f"queue {queue.queue} on {queue.side}: {queue.rows} submissions wait, the oldest for "
-            f"{queue.oldest_seconds:.0f} s, and no result was stored since; {who}"
+            f"queue {queue.queue} on {queue.side}: {counted(queue.rows, 'submission')} "
+            f"{verb(queue.rows, 'waits', 'wait')}, the oldest for {queue.oldest_seconds:.0f} s, and no "
+            f"result was stored since; {who}"
         )
         failed = queue.side is Authority.TARGET and not queue.copies and seen.phase.authority is Authority.TARGET
         found.append(Breach(bound=Bound.STUCK_QUEUE, rows=queue.rows, text=text, target_failed=failed))
@@ -242,8 +267,8 @@ def _unknown(seen: Observed) -> list[Breach]:
     found = []
     for queue, copies, rows in seen.unknown_queues:
         text = (
-            f"XQueue does not know {copies}, and has refused {rows} copies of queue {queue}: add it to XQUEUES, or "
-            f"mend the queue name in the course if {queue} is a mistake"
+            f"XQueue does not know {copies}, and has refused {counted(rows, 'copy', 'copies')} of queue {queue}: "
+            f"add it to XQUEUES, or mend the queue name in the course if {queue} is a mistake"
         )
         found.append(Breach(bound=Bound.UNKNOWN_QUEUE, rows=rows, text=text))
     return found

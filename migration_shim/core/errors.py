@@ -129,6 +129,16 @@ class IllegalMove(ShimError):
         self.to = to
 
 
+class BrokerDown(WorkersFailed):
+    """Celery's broker does not take the work. ``address`` is where it should be, without any credentials."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"Celery's broker does not take the work{f': {address} cannot be reached' if address else ''}."
+        )
+        self.address = address
+
+
 class IllegalStep(ShimError):
     """The phase machine does not allow this step."""
 

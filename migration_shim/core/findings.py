@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
+from . import codes
+
 BLOCKER, WARNING, NOTE = "blocker", "warning", "note"
 #: From the worst on, as a report lists them.
 SEVERITIES = (BLOCKER, WARNING, NOTE)
@@ -53,6 +55,7 @@ class FindingDocument(TypedDict):
     about: str
     effect: str
     advice: str
+    page: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,7 @@ class Finding:
             "about": self.about,
             "effect": self.rule.effect,
             "advice": self.advice,
+            "page": codes.page("finding", self.rule.code),
         }
 
 

@@ -13,6 +13,7 @@ from .evidence import Cause, CohortEvidence, Evidence, GateResult, Thresholds, t
 from .gate_explanation import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed
 from .noise import problem_rate, rate_and_error
+from .wording import counted, verb
 
 #: The clocks of two machines may differ by this many seconds. Evidence from further in the future does not count.
 _CLOCK_SKEW = 60.0
@@ -62,18 +63,39 @@ Reason = tuple[Cause, str]
 
 def _failures(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
     if evidence.fence_leaks:
-        yield Cause.LEAK, f"{evidence.fence_leaks} fence leaks: a copy reached, or could reach, a learner's grade"
+        yield (
+            Cause.LEAK,
+            f"{counted(evidence.fence_leaks, 'fence leak')}: a copy reached, or could reach, a learner's grade",
+        )
     if evidence.double_authority:
-        yield Cause.DOUBLE_AUTHORITY, f"{evidence.double_authority} submissions are alive on both systems for real"
+        yield (
+            Cause.DOUBLE_AUTHORITY,
+            f"{counted(evidence.double_authority, 'submission')} "
+            f"{verb(evidence.double_authority, 'is', 'are')} alive on both systems for real",
+        )
     if evidence.undelivered:
-        yield Cause.UNDELIVERED, f"{evidence.undelivered} learners wait, or have waited, for a grade that nobody brings"
+        yield (
+            Cause.UNDELIVERED,
+            f"{counted(evidence.undelivered, 'learner')} {verb(evidence.undelivered, 'waits', 'wait')}, or "
+            "waited, for a grade that nobody brings",
+        )
     if evidence.wrong_side:
-        yield Cause.WRONG_SIDE, f"{evidence.wrong_side} submissions reached legacy while the target was authoritative"
+        yield (
+            Cause.WRONG_SIDE,
+            f"{counted(evidence.wrong_side, 'submission')} reached legacy while the target was authoritative",
+        )
     if evidence.lost:
-        yield Cause.LOST, f"{evidence.lost} submissions or scores are lost: they vanished before their time"
+        yield (
+            Cause.LOST,
+            f"{counted(evidence.lost, 'submission or score', 'submissions or scores')} "
+            f"{verb(evidence.lost, 'is', 'are')} lost: they vanished before their time",
+        )
     for klass, number in evidence.grave:
         if number:
-            yield Cause(klass.value), f"{number} submissions are {klass.value.replace('_', ' ')}"
+            yield (
+                Cause(klass.value),
+                f"{counted(number, 'submission')} {verb(number, 'is', 'are')} {klass.value.replace('_', ' ')}",
+            )
     for blocker in evidence.preflight_blockers:
         yield Cause.BLOCKED, f"preflight blocker: {blocker}"
     if (latency := evidence.latency) is not None and latency.timed:
@@ -90,7 +112,7 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
         pairs = max(problem.graded_pairs, problem.diverged)
         if problem.deterministic:
             classes = ", ".join(_fixed(problem)) or "presence, state or payload"
-            yield Cause.DIFFERS, f"problem {problem.name}: {problem.deterministic} divergences in {classes}"
+            yield Cause.DIFFERS, f"problem {problem.name}: {counted(problem.deterministic, 'divergence')} in {classes}"
         elif problem.diverged:
             rate = problem_rate(problem, thresholds, error)
             if evidence_above(pairs, problem.diverged, rate) >= 1 / error:
@@ -126,11 +148,15 @@ def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: 
     )
     for count, text in sides:
         if count:
-            yield Cause.OVERDUE, f"{count} submissions are {text}"
+            yield Cause.OVERDUE, f"{counted(count, 'submission')} {verb(count, 'is', 'are')} {text}"
     if more is None:
         yield Cause.DIFFERS, f"{k} of {n} pairs diverge, which no number of pairs in reach would outweigh"
     elif more:
-        yield Cause.NEEDS_PAIRS, f"{n} graded pairs with {k} divergences do not yet show a rate under {rate:.2%}"
+        yield (
+            Cause.NEEDS_PAIRS,
+            f"{counted(n, 'graded pair')} with {counted(k, 'divergence')} {verb(n, 'does', 'do')} not yet "
+            f"show a rate under {rate:.2%}",
+        )
     if not evidence.queues:
         yield Cause.NEEDS_PAIRS, "no queue of the course is known"
     elif all(queue.idle for queue in evidence.queues):
@@ -138,7 +164,7 @@ def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: 
         yield Cause.NEEDS_PAIRS, f"no queue of the course had a submission in the last {days} days"
     since = " since it was taken back" if evidence.taken_back else ""
     for queue, _ in _lacking(evidence, thresholds):
-        yield Cause.NEEDS_PAIRS, f"queue {queue.name}: {queue.by_graders} pairs graded on both sides{since}"
+        yield Cause.NEEDS_PAIRS, f"queue {queue.name}: {counted(queue.by_graders, 'pair')} graded on both sides{since}"
     for text in (*_problem_points(evidence, thresholds), *_untold(evidence, thresholds)):
         yield Cause.NEEDS_PAIRS, text
 
@@ -154,9 +180,9 @@ def _lacking(evidence: Evidence, thresholds: Thresholds) -> Iterator[tuple[Cohor
 def _needed(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tuple[str, ...]:
     needed = [text for _, text in _runs(evidence)]
     if more:
-        needed.append(f"{more} more graded pairs without a divergence")
+        needed.append(f"{counted(more, 'more graded pair')} without a divergence")
     lacking = _lacking(evidence, thresholds)
-    return (*needed, *(f"{lack} more graded pairs in queue {queue.name}" for queue, lack in lacking))
+    return (*needed, *(f"{counted(lack, 'more graded pair')} in queue {queue.name}" for queue, lack in lacking))
 
 
 def _worst(reasons: Iterable[Reason]) -> Cause:
@@ -181,7 +207,8 @@ def _problem_points(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     for problem in evidence.problems:
         if problem.diverged and problem.graded_pairs < thresholds.pairs_per_problem:
             points.append(
-                f"problem {problem.name}: {problem.diverged} divergences in only {problem.graded_pairs} graded pairs"
+                f"problem {problem.name}: {counted(problem.diverged, 'divergence')} in only "
+                f"{counted(problem.graded_pairs, 'graded pair')}"
             )
         if problem.payload_compared is not None and problem.payload_compared < problem.entries:
             points.append(
@@ -191,7 +218,7 @@ def _problem_points(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     entries = sum(problem.entries for problem in evidence.problems)
     carried = sum(problem.entries for problem in thin)
     if thin and carried >= thresholds.thin_share * entries:
-        points.append(f"thin problems carry {carried} of {entries} submissions: {thin_names(thin)}")
+        points.append(f"thin problems carry {carried} of {counted(entries, 'submission')}: {thin_names(thin)}")
     return points
 
 
@@ -217,5 +244,5 @@ def _untold(evidence: Evidence, thresholds: Thresholds) -> list[str]:
     timed = evidence.latency.timed if evidence.latency is not None else 0
     real_graders = [queue for queue in evidence.queues if not queue.side_effects]
     if timed < thresholds.pairs_per_queue and real_graders:
-        points.append(f"only {timed} pairs tell how long either system takes")
+        points.append(f"only {counted(timed, 'pair')} {verb(timed, 'tells', 'tell')} how long either system takes")
     return points

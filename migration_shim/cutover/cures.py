@@ -12,6 +12,7 @@ from django.utils.timezone import now
 
 from ..core.data import GRAVE, DivergenceClass, Document, Phase
 from ..core.errors import ShimError
+from ..core.wording import counted, verb
 from ..ledger import buckets, known_differences, permits
 from ..models import CoursePhase, Divergence, LedgerEntry, PhaseChange
 from . import invariants
@@ -60,7 +61,11 @@ def _refuse_present_leaks(course_id: str) -> None:
     if left is None:
         raise ShimError("It cannot be told whether the leak is mended: XQueue's database does not answer.")
     if left:
-        raise ShimError(f"{left} copies of {course_id} still lack their fence: mend them first. See the runbook.")
+        raise ShimError(
+            f"{counted(left, 'copy', 'copies')} of {course_id} still {verb(left, 'lacks', 'lack')} a "
+            "fence: mend that first. "
+            "See the runbook."
+        )
 
 
 def _refuse_waiting_rows(course_id: str) -> None:
@@ -71,7 +76,8 @@ def _refuse_waiting_rows(course_id: str) -> None:
         )
     if left:
         raise ShimError(
-            f"{left} submissions of {course_id} wait on legacy still: hand them off, or let legacy's graders answer, "
+            f"{counted(left, 'submission')} of {course_id} {verb(left, 'waits', 'wait')} on legacy still: "
+            "hand them off, or let legacy's graders answer, "
             "and reconcile."
         )
 
@@ -83,7 +89,8 @@ def _refuse_waiting_learners(course_id: str) -> None:
         raise ShimError("It cannot be told whether any of them waits: a learner's state cannot be read. Reconcile.")
     if left:
         raise ShimError(
-            f"{len(left)} learners of {course_id} wait still: let xqueue_watch deliver again, and reconcile."
+            f"{counted(len(left), 'learner')} of {course_id} {verb(len(left), 'waits', 'wait')} still: let "
+            "xqueue_watch deliver again, and reconcile."
         )
 
 

@@ -16,6 +16,7 @@ from ..core.buckets import Flag
 from ..core.data import GRAVE, Authority, DivergenceClass, PairStatus, Phase
 from ..core.evidence import CohortEvidence, Evidence, Latency, Override
 from ..core.overrides import signers
+from ..core.wording import counted
 from ..ledger import aggregates, counts, known_differences, recount
 from ..ledger.entries import owed_since
 from ..lms import state as lms_state
@@ -216,7 +217,7 @@ def _blockers(findings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
             about = "" if item["rows"] else f" {item['queue'] or item['problem'] or item.get('about', '')}".rstrip()
             name = item["code"] + about
             rows[name] = rows.get(name, 0) + item["rows"]
-    return tuple(f"{code} ({number} rows)" if number else code for code, number in rows.items())
+    return tuple(f"{code} ({counted(number, 'row')})" if number else code for code, number in rows.items())
 
 
 def _unknown_lms_blockers(findings: Iterable[dict[str, Any]], reconciled: Run | None) -> tuple[str, ...]:
@@ -225,4 +226,4 @@ def _unknown_lms_blockers(findings: Iterable[dict[str, Any]], reconciled: Run | 
     if reconciled is None or any(item["code"] == code and item["severity"] == "blocker" for item in findings):
         return ()
     rows = reconciled.document.get("strangers", {})
-    return tuple(f"{code} {host} ({number} rows)" for host, number in rows.items())
+    return tuple(f"{code} {host} ({counted(number, 'row')})" for host, number in rows.items())

@@ -17,6 +17,7 @@ from ..conf import load
 from ..core import overrides as in_words
 from ..core.data import Phase, Verdict
 from ..core.errors import IllegalStep, ShimError
+from ..core.wording import counted, verb
 from ..db import text_columns
 from ..models import GateOverride, PhaseChange
 from ..runs import records as run_records
@@ -193,12 +194,14 @@ def refuse_unpassable(course_id: str) -> None:
     leaks, doubles = invariants.fence_leak_count(course_id), invariants.double_authority_count(course_id)
     if wrong := invariants.wrong_side_count(course_id):
         raise IllegalStep(
-            f"{course_id} has {wrong} submissions on legacy that are the target's to grade: no override passes that, a "
+            f"{course_id} has {counted(wrong, 'submission')} on legacy that are the target's to grade: no "
+            "override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."
         )
     if waiting := invariants.undelivered_entries(course_id).count():
         raise IllegalStep(
-            f"{waiting} learners of {course_id} wait for a grade that nobody brings: no override passes that. See the "
+            f"{counted(waiting, 'learner')} of {course_id} {verb(waiting, 'waits', 'wait')} for a grade "
+            "that nobody brings: no override passes that. See the "
             "runbook, 'Undelivered'."
         )
     if invariants.learner_states_unread(course_id):
@@ -215,7 +218,8 @@ def refuse_unpassable(course_id: str) -> None:
         )
     if leaks or doubles:
         raise IllegalStep(
-            f"{course_id} has {leaks} fence leaks and {doubles} submissions that both systems had for real: no "
+            f"{course_id} has {counted(leaks, 'fence leak')} and {counted(doubles, 'submission')} that "
+            "both systems had for real: no "
             "override passes that. See the runbook, 'Fence leak' and 'Double authority'."
         )
 

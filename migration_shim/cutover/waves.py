@@ -18,6 +18,7 @@ from .. import toggles
 from ..conf import load
 from ..core.data import Document, ExitCode, Phase, State, Verdict
 from ..core.errors import IllegalStep
+from ..core.wording import counted, verb
 from ..models import CoursePhase, LedgerEntry, Run
 from ..runs import records as run_records
 from . import gate, steps
@@ -140,7 +141,7 @@ class _Wave:
         in_flight = (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED)
         number = sum(found["state"] in in_flight for found in self.found.values())
         if number >= self.limit:
-            return f"{number} courses are in flight, and --wave allows {self.limit}"
+            return f"{counted(number, 'course')} {verb(number, 'is', 'are')} in flight, and --wave allows {self.limit}"
         return None
 
     def _refuse(self, course_id: str, phase: Phase, reasons: list[str], needed: list[str], code: ExitCode) -> None:

@@ -18,9 +18,19 @@ def complaint() -> str:
     Return what is wrong with the app's tables, and what to do; empty where they are this release's. One statement.
     """
     try:
-        applied = _applied()
+        return asked()
     except DatabaseError as error:
         return f"Whether the tables of {APP} are there cannot be told: {type(error).__name__}."
+
+
+def asked() -> str:
+    """
+    Return what is wrong with the app's tables, as ``complaint`` does.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    applied = _applied()
     if not applied:
         return f"The tables of {APP} are not there. Run manage.py migrate {APP}, or take the app out of INSTALLED_APPS."
     missing = [name for name in _names() if name not in applied]

@@ -93,7 +93,8 @@ def widen(apps: Any, schema_editor: Any) -> None:
         newest = entries.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
         if newest > COPIED:
             log.warning(
-                "migration_shim: the ledger is too large to be copied now; do it in a quiet hour: %s", statement
+                "migration_shim.column_not_converted: the ledger is too large to copy now; in a quiet hour run: %s",
+                statement,
             )
         else:
             schema_editor.execute(statement)

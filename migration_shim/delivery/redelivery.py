@@ -86,7 +86,9 @@ def _deliver(entry: LedgerEntry, settings: ShimSettings) -> str:
     if entry.delivery_tries + 1 >= TRIES:
         LedgerEntry.objects.filter(pk=entry.pk).update(undeliverable="three_deliveries")
         count("undeliverable")
-        log.error("migration_shim: ledger entry %d is undeliverable: three deliveries had no effect", entry.pk)
+        log.error(
+            "migration_shim.undeliverable: ledger entry %d is undeliverable: three deliveries had no effect", entry.pk
+        )
         return "undeliverable"
     return word
 

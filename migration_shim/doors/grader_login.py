@@ -94,4 +94,7 @@ def _failed(key: str) -> None:
 
 def _unlimited(error: Exception) -> None:
     count("login_not_limited", error)
-    log.error("migration_shim: the cache does not answer, and guesses are not limited: %s", type(error).__name__)
+    log.error(
+        "migration_shim.login_not_limited: the cache does not answer, and guesses are not limited: %s",
+        type(error).__name__,
+    )

@@ -64,6 +64,9 @@ def _refuse_unless_targets(course_id: str) -> None:
     phase, _ = phase_in_force(course_id)
     if phase is None or phase.authority is not Authority.TARGET:
         count("sender_unusable")
-        log.error("migration_shim: a submission of %s was refused: the platform's sender lacks queue_key", course_id)
+        log.error(
+            "migration_shim.sender_unusable: a submission of %s was refused: the platform's sender lacks queue_key",
+            course_id,
+        )
         raise SenderUnusable
     count("sender_passed_by")

@@ -81,7 +81,7 @@ def login(request: HttpRequest) -> HttpResponse:
         return response
     user = grader_login.authenticate_grader(request, username, password)
     if user is None:
-        log.warning("migration_shim: a login was refused")
+        log.warning("migration_shim.login_refused: a login was refused")
         return reply(False, "Incorrect login credentials")
     django_login(request, user)
     return response
@@ -122,7 +122,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         return reply(False, DOOR_CLOSED)
     if is_sent_by_shim(request.headers.get(SENT_BY_SHIM)):
         count("door_refused_loop")
-        log.error('migration_shim: MIGRATION_SHIM["LEGACY_URL"] leads to the submit door itself, not to XQueue')
+        log.error('migration_shim.legacy_url_is_door: MIGRATION_SHIM["LEGACY_URL"] leads to the submit door itself')
         return reply(False, "cannot connect to server")
     try:
         settings = _settings()

@@ -95,7 +95,10 @@ def _note(host: str) -> None:
                 return
             DoorHost.objects.bulk_create([DoorHost(host=host)], ignore_conflicts=True)
             count("callback_host_unnamed")
-            log.error("migration_shim: submissions come with callbacks to a host that no setting names: %s", host)
+            log.error(
+                "migration_shim.callback_host_unnamed: callbacks of submissions name a host that no setting names: %s",
+                host,
+            )
         _noted.add(host)
     except DatabaseError as error:
         _not_noted(error)

@@ -28,7 +28,10 @@ def remember(course_id: str, phase: Phase) -> None:
     try:
         cache.set(_key(course_id), phase.value, timeout=None)
     except Exception as error:  # whatever a cache backend raises: no step waits for it
-        log.warning("migration_shim: the cache does not take the phase of a course: %s", type(error).__name__)
+        log.warning(
+            "migration_shim.phase_not_remembered: the cache does not take the phase of a course: %s",
+            type(error).__name__,
+        )
 
 
 def recall(course_id: str) -> Phase | None:

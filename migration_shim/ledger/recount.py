@@ -123,7 +123,7 @@ def mend(course_id: str) -> int:
                 _add_bins(course_id)
     if found.number:
         count("counters_differ")
-        log.error("migration_shim: %d counters of %s differed from its ledger", found.number, course_id)
+        log.error("migration_shim.counters_differ: %d counters of %s differed from its ledger", found.number, course_id)
     _sweep(course_id)
     return found.number
 

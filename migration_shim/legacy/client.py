@@ -157,10 +157,10 @@ class LegacyClient:
         try:
             response = self.session.request(method, self.access.url + path, files=parts, timeout=timeout, **kwargs)
         except requests.exceptions.ConnectionError as error:
-            log.error("migration_shim: XQueue cannot be reached: %s", type(error).__name__)
+            log.error("migration_shim.xqueue_unreachable: XQueue cannot be reached: %s", type(error).__name__)
             return 1, "cannot connect to server"
         except requests.exceptions.RequestException as error:
-            log.error("migration_shim: reading from XQueue failed: %s", type(error).__name__)
+            log.error("migration_shim.xqueue_unread: reading from XQueue failed: %s", type(error).__name__)
             return 1, "failed to read from the server"
         if response.status_code != 200:
             return 1, f"unexpected HTTP status code [{response.status_code}]"

@@ -131,13 +131,28 @@ def grant(rights: str) -> str:
 def read_complaint() -> str:
     """Return why XQueue's table cannot be read: the GRANT to run if a right is missing. Empty where it can be read."""
     try:
-        LegacySubmission.objects.using(LEGACY_ALIAS).filter(pk=-1).first()
+        probe_read()
     except AWAY as error:
-        number = error.args[0] if error.args else ""
-        if number in _DENIED:
-            return f"run {grant('SELECT')}"
-        return f"{type(error).__name__} {number}".strip()
+        return read_complaint_of(error)
     return ""
+
+
+def probe_read() -> None:
+    """
+    Test whether XQueue's table can be read, by a SELECT of no row.
+
+    Raises:
+        Exception: one of ``timeouts.AWAY``.
+    """
+    LegacySubmission.objects.using(LEGACY_ALIAS).filter(pk=_NOBODY).first()
+
+
+def read_complaint_of(error: Exception) -> str:
+    """Return what an error of ``probe_read`` says: the GRANT to run, or its class and number."""
+    number = error.args[0] if error.args else ""
+    if number in _DENIED:
+        return f"run {grant('SELECT')}"
+    return f"{type(error).__name__} {number}".strip()
 
 
 def update_complaint() -> str:

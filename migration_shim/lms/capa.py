@@ -138,7 +138,7 @@ def install(route: Route) -> bool:
         route: called instead of ``send_to_queue``; what it returns and raises is what CAPA gets.
     """
     if found := problems():
-        log.error("migration_shim: the Python door is not installed: %s", " ".join(found))
+        log.error("migration_shim.door_not_installed: the Python door is not installed: %s", " ".join(found))
         return False
     for cls in platform_classes():
         if not hasattr(cls.send_to_queue, _MARK):

@@ -19,10 +19,12 @@ from tqdm import tqdm
 
 from ..checks import TAG
 from ..core.data import Document, ExitCode
-from ..core.errors import RunLocked, ShimError
+from ..core.failures import Failure, refused, tables_of_another_release
 from ..db import schema
 from ..reports import terminal
-from . import selection
+from ..runs import causes
+from . import failures, selection
+from .failures import Failed
 
 
 class Once(argparse.Action):
@@ -77,6 +79,7 @@ class ShimCommand(BaseCommand):
 
     requires_system_checks: Any = [TAG]
     exit_code: ExitCode = ExitCode.OK
+    _as_json = False
     #: The values of ``--format``, each with the function that renders a document.
     formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
         "text": terminal.render,
@@ -90,6 +93,8 @@ class ShimCommand(BaseCommand):
         def usage_error(message: str) -> NoReturn:
             if not self._called_from_command_line:  # type: ignore[attr-defined]  # Django's own, and not in the stubs
                 raise CommandError(f"Error: {message}", returncode=ExitCode.USAGE)
+            if self._as_json:
+                print(json.dumps(refused(message, "usage", ExitCode.USAGE).document(), indent=2))
             parser.print_usage(sys.stderr)
             parser.exit(ExitCode.USAGE, f"{parser.prog}: error: {message}\n")
 
@@ -141,28 +146,70 @@ class ShimCommand(BaseCommand):
         Raises:
             CommandError: the app's own errors, with our exit code.
         """
-        said = schema.complaint()
+        said = self._tables_complaint(options)
         if said and not self.is_way_back(options):
-            raise CommandError(said, returncode=ExitCode.ERROR)
+            raise Failed(tables_of_another_release(said))
         try:
             return self.document(**options)
-        except DatabaseError as error:
-            if not said:
+        except CommandError:
+            raise
+        except Exception as error:
+            failure = causes.known(error)
+            if said and isinstance(error, DatabaseError):
+                failure = tables_of_another_release(said)
+            if failure is None:  # nobody knows what to say about it: run_from_argv will say so
                 raise
-            raise CommandError(said, returncode=ExitCode.ERROR) from error
-        except RunLocked as error:
-            raise CommandError(str(error), returncode=ExitCode.LOCKED) from error
-        except ShimError as error:
-            raise CommandError(str(error), returncode=ExitCode.ERROR) from error
+            raise Failed(failure) from error
+
+    def _tables_complaint(self, options: dict[str, Any]) -> str:
+        """
+        Return what is wrong with the app's tables; empty where they are right, or a way back is tried all the same.
+
+        Raises:
+            Failed: the LMS's database does not answer.
+        """
+        try:
+            return schema.asked()
+        except DatabaseError as error:
+            if self.is_way_back(options):
+                return ""
+            raise Failed(failures.failure_of(error)) from error
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the document, print it, and keep its exit code."""
         answer = self.answer(options)
-        self.stdout.write(self.formats[options["format"]](answer.content))
         self.exit_code = answer.exit_code
+        self.stdout.write(self.formats[options["format"]](answer.content))
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """
+        Run the command. On the command line any error ends it with one message and an exit code of ours.
+
+        With ``--traceback``, and from Python, the error itself is raised.
+        """
+        if not self._called_from_command_line or options["traceback"]:  # type: ignore[attr-defined]  # Django's own
+            return super().execute(*args, **options)
+        try:
+            # First: of a database that is down, or has other tables, the checks would complain as well.
+            if (said := self._tables_complaint(options)) and not self.is_way_back(options):
+                raise Failed(tables_of_another_release(said))
+            super().execute(*args, **options)
+            self.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError) and failures.is_unread(sys.stdout):
+                failures.drop(sys.stdout)  # the reader has seen enough, and the work is done
+                return None
+            self._end(failures.failure_of(error))
+        return None
+
+    def _end(self, failure: Failure) -> NoReturn:
+        """Print a failure and exit with its code."""
+        failures.show(failure, as_json=self._as_json, stdout=sys.stdout, stderr=sys.stderr)
+        sys.exit(int(failure.exit_code))
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run the command, then exit with the document's exit code."""
+        self._as_json = failures.wants_json(argv)
         super().run_from_argv(argv)
         if self.exit_code:
             sys.exit(int(self.exit_code))

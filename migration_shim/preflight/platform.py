@@ -23,6 +23,7 @@ from ..conf import ShimSettings
 from ..core.errors import ConfigurationError
 from ..core.findings import Finding, found
 from ..core.site_rules import SITE_RULES as RULES
+from ..core.wording import counted
 from ..cutover import impact
 from ..db import timeouts
 from ..db.storage import storage_errors
@@ -81,7 +82,10 @@ def _graders(queues: int) -> Iterator[Finding]:
         return
     watchers = _WATCHERS_A_QUEUE * max(queues, 1)
     if accounts < watchers:
-        about = f"{accounts} active users of the group {GROUP}, at least {watchers} watchers for this course"
+        about = (
+            f"{counted(accounts, 'active user')} of the group {GROUP}, at least "
+            f"{counted(watchers, 'watcher')} for this course"
+        )
         yield found(RULES["single_login"], about=about)
 
 
@@ -101,7 +105,7 @@ def _unwatched(course_id: str, queues: list[str], settings: ShimSettings) -> Ite
     )
     for row in unwatched:
         if course_id in row["courses"]:
-            about = f"{row['side']}: {row['rows']} rows, the oldest for {row['oldest_seconds']:.0f} s"
+            about = f"{row['side']}: {counted(row['rows'], 'row')}, the oldest for {row['oldest_seconds']:.0f} s"
             yield found(RULES["unwatched"], queue=row["queue"], about=about)
 
 

@@ -15,6 +15,7 @@ from ..core.findings import BLOCKER, Finding, found
 from ..core.identity import has_suffix
 from ..core.row_counts import Queue
 from ..core.row_rules import RULES
+from ..core.wording import counted
 from ..legacy import files
 from ..legacy import rows as legacy_rows
 from ..legacy.client import LegacyClient
@@ -74,7 +75,7 @@ def _of_files(name: str, queue: Queue, storage: files.Source, settings: ShimSett
             queue=name,
             rows=failed,
             example=example,
-            about=f"{words}; {looked} of {queue.with_files} rows with files were looked at",
+            about=f"{words}; {looked} of {counted(queue.with_files, 'row')} with files were looked at",
         )
 
 

@@ -6,6 +6,7 @@ from ..conf import ShimSettings
 from ..core.errors import LegacyNotReadable
 from ..core.findings import Finding
 from ..legacy import privileges
+from ..legacy.timeouts import AWAY
 from . import connectivity, databases, platform, tracking_log, versions
 
 
@@ -16,8 +17,13 @@ def check_readable() -> None:
     Raises:
         LegacyNotReadable: with the complaint of the database.
     """
-    if complaint := privileges.read_complaint():
-        raise LegacyNotReadable(f"XQueue's table queue_submission cannot be read through the alias xqueue: {complaint}")
+    try:
+        privileges.probe_read()
+    except AWAY as error:
+        complaint = privileges.read_complaint_of(error)
+        raise LegacyNotReadable(
+            f"XQueue's table queue_submission cannot be read through the alias xqueue: {complaint}"
+        ) from error
 
 
 def site_findings(course_id: str, settings: ShimSettings) -> list[Finding]:

@@ -27,6 +27,8 @@ def write(path: Path, chunks: Iterable[str], *, private: bool) -> None:
         with open(part, "w", encoding="utf-8", newline="", opener=opener) as file:
             file.writelines(chunks)
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk's error names no file
         part.unlink(missing_ok=True)
         raise

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import overrides
-from . import terminal_cutover, terminal_preflight, terminal_several, terminal_status, terminal_watch, text_report
+from ..core.wording import counted, verb
+from . import (
+    terminal_cutover,
+    terminal_preflight,
+    terminal_runs,
+    terminal_several,
+    terminal_status,
+    terminal_watch,
+    text_report,
+)
 from .escape import columns, printable
 
 Content = dict[str, Any]
@@ -20,10 +29,10 @@ def render(content: Content) -> str:
 
 def _backfill(content: Content) -> list[str]:
     done = f"{content['written']} written" if content["executed"] else "nothing written: this is the plan"
-    lines = [f"Backfill ({content['mode']}): {content['read']} rows read, {done}"]
+    lines = [f"Backfill ({content['mode']}): {counted(content['read'], 'row')} read, {done}"]
     if not content["complete"]:
         by = f" by {content['stopped_by']}" if content["stopped_by"] else ""
-        left = f", {content['left']} rows left" if "left" in content else ""
+        left = f", {counted(content['left'], 'row')} left" if "left" in content else ""
         lines.append(f"Stopped before the end{by}{left}; nothing is lost.")
         if content["executed"] and content["checkpoint"]:
             lines.append(f"Done up to legacy row {content['checkpoint']}: the next run goes on behind it.")
@@ -53,7 +62,9 @@ def _handoff(content: Content) -> list[str]:
     if content["executed"]:
         lines += columns({key.replace("_", " "): content[key] for key in ("released", "dropped", "double_authority")})
     if content["held"]:
-        lines.append(f"HELD: {content['held']} rows that no grader has; run the same command again to finish them")
+        lines.append(
+            f"HELD: {counted(content['held'], 'row')} that no grader has; run the same command again to finish"
+        )
     return lines
 
 
@@ -97,19 +108,20 @@ def _register(entries: list[Content]) -> list[str]:
             "No known differences.",
             "Next: xqueue_known --add CLASS --reason TEXT, where a difference is understood",
         ]
-    lines = [f"{len(entries)} known differences"]
+    lines = [counted(len(entries), "known difference")]
     for entry in entries:
         scope = ", ".join(entry[name] for name in ("course", "queue", "problem") if entry[name]) or "everywhere"
         lines.append(f"  {entry['id']}  {entry['class']}  {entry['state']} until {entry['expires_at']}: {scope}")
-        lines.append(f"      covers {entry['covers']} divergences; {entry['owner']}: {entry['reason']}")
+        lines.append(f"      covers {counted(entry['covers'], 'divergence')}; {entry['owner']}: {entry['reason']}")
     return lines
 
 
 def _fail(content: Content) -> list[str]:
     done = f"Done. {content['failed']} of" if content["executed"] else "Plan."
-    lines = [f"{done} {len(content['rows'])} submissions of {content['course']} to be failed on the target"]
+    lines = [f"{done} {counted(len(content['rows']), 'submission')} of {content['course']} to be failed on the target"]
     lines += [
-        f"  {row['submission']}  {row['queue']}  handed out {row['leases']} times, arrived {row['arrived_at']}"
+        f"  {row['submission']}  {row['queue']}  handed out {counted(row['leases'], 'time')}, arrived "
+        f"{row['arrived_at']}"
         for row in content["rows"]
     ]
     if content["not_found"]:
@@ -122,12 +134,14 @@ def _fail(content: Content) -> list[str]:
 def _undelivered(content: Content) -> list[str]:
     if not content["applies"]:
         return ["There is no LMS here: nobody can say what learners wait for."]
-    lines = [f"{len(content['rows'])} learners of {content['course']} wait for a grade that nobody brings"]
+    waiting = len(content["rows"])
+    who = f"{counted(waiting, 'learner')} of {content['course']}"
+    lines = [f"{who} {verb(waiting, 'waits', 'wait')} for a grade that nobody brings"]
     for row in content["rows"]:
         who = f"user {row['user_id']}, " if row["user_id"] else ""
         end = f"; undeliverable: {row['undeliverable']}" if row["undeliverable"] else ""
         lines.append(f"  {row['submission']}  {who}{row['problem']}, arrived {row['arrived_at']}")
-        lines.append(f"      {row['what']}; delivered again {row['deliveries']} times{end}")
+        lines.append(f"      {row['what']}; delivered again {counted(row['deliveries'], 'time')}{end}")
     if content["looked_up"]:
         lines.append("That they were looked up stands in the course's log (xqueue_audit).")
     return lines
@@ -168,6 +182,7 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_undelivered": _undelivered,
     "xqueue_learners": _learners,
     "xqueue_status": terminal_status.lines,
+    "xqueue_status_runs": terminal_runs.lines,
     "xqueue_watch": terminal_watch.lines,
     "xqueue_preflight_courses": terminal_several.preflight,
     "xqueue_gate_courses": terminal_several.gate,

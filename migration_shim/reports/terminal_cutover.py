@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..core import overrides
+from ..core.wording import counted, verb
 
 Content = dict[str, Any]
 _HOLDS = {"real": "", "shadow": " (shadows)", "reverse": " (reverse shadows)"}
@@ -90,7 +91,7 @@ def in_flight(counts: dict[str, int] | None) -> str:
 
 def _becomes(moves: list[Content]) -> Iterator[str]:
     for move in moves:
-        rows = "rows" if move["rows"] is None else f"{move['rows']} rows"
+        rows = "rows" if move["rows"] is None else counted(move["rows"], "row")
         yield f"    {rows} {move['what']} ({move['side']}): {move['how']}"
         if move["instead"]:
             yield f"      {'to finish it' if move['side'] == 'between' else 'or'}: {move['instead']}"
@@ -112,9 +113,10 @@ def _asked(content: Content) -> Iterator[str]:
 def wave(content: Content) -> list[str]:
     """Return the lines of a wave, with the state of each course."""
     there = content["counts"]["done"]
-    verb = "Wave" if content["executed"] else "Plan of a wave"
+    word = "Wave" if content["executed"] else "Plan of a wave"
     lines = [
-        f"{verb} to {content['to']}: {there} of {len(content['courses'])} courses are there and well, "
+        f"{word} to {content['to']}: {there} of {counted(len(content['courses']), 'course')} "
+        f"{verb(len(content['courses']), 'is', 'are')} there and well, "
         f"no more than {content['limit']} in flight; canary {content['canary']}"
     ]
     if content["stopped"]:
@@ -139,8 +141,10 @@ def wave(content: Content) -> list[str]:
 def removal(content: Content) -> list[str]:
     """Return the lines of the removal of a course's shadows."""
     if content["executed"]:
-        return [f"{content['course']}: {content['removed']} of {content['shadows']} shadows removed"]
-    lines = [f"{content['course']}: {content['shadows']} shadows would be removed, with their files; no real row"]
+        return [f"{content['course']}: {content['removed']} of {counted(content['shadows'], 'shadow')} removed"]
+    lines = [
+        f"{content['course']}: {counted(content['shadows'], 'shadow')} would be removed, with their files; no real row"
+    ]
     return [*lines, "Next: the same command with --execute"]
 
 
@@ -178,7 +182,8 @@ def release(content: Content) -> list[str]:
     for item in content["findings"]:
         word = "accepted" if item["code"] in content["accepted"] else "found"
         lines.append(
-            f"  {word}: {item['code']}, {item['rows']} rows on {item['side']}  {item['queue']}  {item['problem']}"
+            f"  {word}: {item['code']}, {counted(item['rows'], 'row')} on {item['side']}  {item['queue']}  "
+            f"{item['problem']}"
         )
     if content["permitted"]:
         lines += [f"  {content['flag']}: {_on(content['flag_before'])} -> on", f"  way back: {content['way_back']}"]
@@ -201,7 +206,8 @@ def audit(content: Content) -> list[str]:
         lines.append(f"{course['course']}: {course['phase'] or 'no phase on record'}")
         if course["older"]:
             lines.append(
-                f"  {course['older']} entries are older than the chain: nothing shows whether they were changed"
+                f"  {counted(course['older'], 'entry', 'entries')} {verb(course['older'], 'is', 'are')} "
+                "older than the chain: nothing shows whether they were changed"
             )
         for entry in course["entries"]:
             place = entry["position"] or "-"
@@ -213,7 +219,7 @@ def audit(content: Content) -> list[str]:
         if course["head"]:
             lines.append(f"  head: place {course['length']}, {course['head']}")
     if content["broken"]:
-        verdict = f"The log is BROKEN in {content['broken']} places: see the runbook, 'The log is broken'."
+        verdict = f"The log is BROKEN in {counted(content['broken'], 'place')}: see the runbook, 'The log is broken'."
     else:
         noted = ", and holds all that was noted earlier" if content["compared_with_noted"] else ""
         verdict = f"The log is whole{noted}."

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..core import codes
+from ..core.wording import counted
+
 Content = dict[str, Any]
 
 #: How many places of a finding and ids of rows are shown; the JSON document has all of them.
@@ -18,7 +21,8 @@ def lines(content: Content) -> list[str]:
         by_code.setdefault((item["severity"], item["code"]), []).append(item)
     blockers = sum(severity == "blocker" for severity, _ in by_code)
     lines = [
-        f"Preflight of {content['course']}: {blockers} blockers in {content['rows']} legacy rows, "
+        f"Preflight of {content['course']}: {counted(blockers, 'blocker')} in "
+        f"{counted(content['rows'], 'legacy row')}, "
         f"queues: {', '.join(content['queues']) or 'none'}"
     ]
     if not content["rows"]:
@@ -26,6 +30,8 @@ def lines(content: Content) -> list[str]:
     for (severity, code), items in by_code.items():
         lines += ["", *_block(severity, code, items)]
     lines += _history(content)
+    if by_code:
+        lines += ["", f"What each code means: {codes.index()}"]
     if content["probes"]:
         lines += ["", "Probes, each one graded submission sent once more:"]
         lines += [f"  {sent['queue']}: {'sent' if sent['sent'] else sent['said']}" for sent in content["probes"]]
@@ -40,7 +46,7 @@ def _block(severity: str, code: str, items: list[Content]) -> Iterator[str]:
     """Yield one finding: its rows with an example, its effect, what to do, and (unless it is a note) the places."""
     rows, first = sum(item["rows"] for item in items), items[0]
     example = next((item["example_legacy_id"] for item in items if item["example_legacy_id"]), None)
-    count = f": {rows} rows" + (f", {example} for one" if example else "") if rows else ""
+    count = f": {counted(rows, 'row')}" + (f", {example} for one" if example else "") if rows else ""
     yield f"{severity.upper():<8} {code}{count}"
     yield f"  {first['effect']}" + (" (the watcher seam hands out the original)" if first["seam"] else "")
     yield f"  To do: {first['advice']}"
@@ -59,7 +65,7 @@ def _places(items: list[Content]) -> Iterator[str]:
         if place or example:
             yield f"    {item['rows'] or '':>6}  {place}{example}"
     if len(items) > PLACES:
-        yield f"    and {len(items) - PLACES} more places; all with --format json"
+        yield f"    and {counted(len(items) - PLACES, 'more place')}; all with --format json"
 
 
 def _some(texts: Iterable[str], limit: int, between: str) -> str:
@@ -73,5 +79,5 @@ def _history(content: Content) -> Iterator[str]:
     past = content["history"]
     if content["rows"]:
         yield ""
-        given = f"{past['pairs']} graded pairs for --history, the gate asks for {past['needed']}"
+        given = f"{counted(past['pairs'], 'graded pair')} for --history, the gate asks for {past['needed']}"
         yield f"Legacy's past: {given}; thin problems: {len(past['thin_problems'])}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from ..core import codes
+from ..core.wording import counted, said_once
 
 Content = dict[str, Any]
 
@@ -11,7 +15,7 @@ def lines(content: Content) -> list[str]:
     """Return the lines of a round: each course, what was tidied up, what failed, and the next commands."""
     ended = f"stopped by {content['stopped_by']}" if content["stopped_by"] else f"{content['seconds']} s"
     breaches = sum(len(course["breaches"]) for course in content["courses"])
-    found = [f"Watch: {len(content['courses'])} courses, {breaches} breaches, {ended}"]
+    found = [f"Watch: {counted(len(content['courses']), 'course')}, {counted(breaches, 'breach', 'breaches')}, {ended}"]
     if content["kill_switch"]:
         found.append("The kill switch is on: nothing was compared, and no copy was written.")
     if content["waiting"]:
@@ -19,9 +23,9 @@ def lines(content: Content) -> list[str]:
     for course in content["courses"]:
         found += ["", *_course(course)]
     found += _tidied(content)
-    for problem in content["problems"]:
-        at = f" of {problem['course']}" if problem["course"] else ""
-        found.append(f"NOT DONE: {problem['step']}{at}: {problem['said']}. The next round tries again.")
+    found += _not_done(content["problems"])
+    if breaches:
+        found.append(f"What each bound means: {codes.index()}")
     return found + [f"Next: {command}" for command in content["next"]]
 
 
@@ -36,7 +40,9 @@ def _course(course: Content) -> list[str]:
     found = [f"{course['course']}: {course['phase'] or 'phase unknown'}, {text}"]
     found += [f"  BREACH {breach['bound']}: {breach['text']}" for breach in course["breaches"]]
     for queue in course["new_queues"]:
-        found.append(f"  NEW QUEUE {queue['queue']}: {queue['rows']} submissions since {queue['since']}; is it meant?")
+        found.append(
+            f"  NEW QUEUE {queue['queue']}: {counted(queue['rows'], 'submission')} since {queue['since']}; is it meant?"
+        )
     if course["stepped_back"]:
         found.append("  STEPPED BACK to legacy")
     elif course["not_stepped_back"]:
@@ -54,6 +60,17 @@ def _course(course: Content) -> list[str]:
     return found
 
 
+def _not_done(problems: list[Content]) -> Iterator[str]:
+    """Yield what failed, each cause once: a server that is down concerns every course alike."""
+    steps = [
+        {"said": one["said"], "at": one["step"] + (f" of {one['course']}" * bool(one["course"]))} for one in problems
+    ]
+    for at, said in said_once(steps, by="at"):
+        yield f"NOT DONE: {at}: {said.rstrip('.')}. The next round tries again."
+        if page := codes.page_of(said):
+            yield f"  See: {page}"
+
+
 def _tidied(content: Content) -> list[str]:
     found = []
     if done := {word: number for word, number in (content["outbox"] or {}).items() if number}:
@@ -61,7 +78,9 @@ def _tidied(content: Content) -> list[str]:
     if content["repaired"]:
         found.append(f"Shadows that were owed: {content['repaired']['written']} written")
     if content["forgotten"]:
-        found.append(f"Retired learners: {content['forgotten']} entries name nobody any more")
+        found.append(
+            f"Retired learners: {counted(content['forgotten'], 'entry names', 'entries name')} nobody any more"
+        )
     purged, swept = content["purge"], content["sweep"]
     if purged and purged["found"]:
         verb = "dropped" if purged["executed"] else "to drop (--purge does it)"

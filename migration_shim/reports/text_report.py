@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ..core import overrides, remedies
+from ..core import codes, overrides, remedies
+from ..core.wording import said_once
 from .escape import columns, printable
 from .report import (
     ABSENT,
@@ -47,8 +48,10 @@ def reconcile_lines(content: Content) -> list[str]:
             for line in change_lines(found)
         ]
         lines += [*_counts(course), *_who_acts(course), *_exceptions(course), *(f"  {line}" for line in changed), ""]
-    problems = [f"{item['course']}: NOT COMPARED: {item['said']}" for item in content.get("problems", ())]
-    lines += problems
+    problems = said_once(content.get("problems", ()))
+    for courses, said in problems:
+        lines.append(f"{courses}: NOT COMPARED: {said}")
+        lines += [f"  See: {page}"] if (page := codes.page_of(said)) else []
     if not content["courses"] and not problems:
         lines += ["No course is known to the shim yet.", ""]
     if not all(course["complete"] for course in content["courses"]):

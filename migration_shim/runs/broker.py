@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import current_app
 from kombu import Connection
@@ -15,7 +16,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.pools import producers
 
 from ..conf import ShimSettings, load
-from ..core.errors import WorkersFailed
+from ..core.errors import BrokerDown
 
 DRAIN_OUTBOX = "migration_shim.drain_outbox"
 BACKFILL_RANGE = "migration_shim.backfill_range"
@@ -46,7 +47,7 @@ def send_backfill(range_id: int) -> None:
     Send one range of a backfill to the workers: its number, and nothing else.
 
     Raises:
-        WorkersFailed: the broker does not accept it.
+        BrokerDown: the broker does not accept it.
     """
     _send_range(BACKFILL_RANGE, range_id)
 
@@ -56,7 +57,7 @@ def send_reconcile(range_id: int) -> None:
     Send one range of a reconcile to the workers: its number, and nothing else.
 
     Raises:
-        WorkersFailed: the broker does not accept it.
+        BrokerDown: the broker does not accept it.
     """
     _send_range(RECONCILE_RANGE, range_id)
 
@@ -65,7 +66,17 @@ def _send_range(name: str, range_id: int) -> None:
     try:
         _send(name, {"range_id": range_id}, load())
     except BrokerError as error:
-        raise WorkersFailed(f"Celery's broker does not take the work: {type(error).__name__}.") from error
+        raise BrokerDown(_address()) from error
+
+
+def _address() -> str:
+    """Return host and port of the broker. The rest of its URL holds credentials, and may hold them anywhere."""
+    url = str(current_app.conf.broker_write_url or current_app.conf.broker_url or "").partition(";")[0]
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+    except ValueError:  # a port that is none
+        return ""
 
 
 def _send(name: str, arguments: dict[str, Any], settings: ShimSettings, **options: Any) -> None:

@@ -33,6 +33,12 @@ class Stopped(Exception):
     """The run has to stop before its next batch; the message is the reason."""
 
 
+def waits_for() -> str:
+    """Return why this thread's run does no batch at the moment; empty if it is at work, or there is no run."""
+    control = getattr(_innermost, "control", None)
+    return control.waiting if control is not None else ""
+
+
 def nothing(*args: object) -> None:
     """Do nothing."""
 
@@ -66,6 +72,8 @@ class Control:
         self.signal = ""
         #: Seconds waited so far, by kind of reason.
         self.waited: Counter[str] = Counter()
+        #: Why the run waits at the moment; empty while it works.
+        self.waiting = ""
         self._throttle = Throttle(settings or load())
         self._beat, self.tell = beat, tell
         self._beaten = self._signalled = time.monotonic()
@@ -131,13 +139,15 @@ class Control:
         waiting, began = "", time.monotonic()
         while reason := self._throttle.reason():
             if reason.kind != waiting:
-                log.warning("migration_shim: waiting: %s", reason.text)
+                log.warning("migration_shim.run_waits: waiting: %s", reason.text)
                 waiting = reason.kind
+            self.waiting = reason.text
             self.tell(reason.text)
             self.sleep(STEP_SECONDS, kind=reason.kind)
+        self.waiting = ""
         if waiting:
             self.tell("")
-            log.warning("migration_shim: going on after %.0f s", time.monotonic() - began)
+            log.warning("migration_shim.run_goes_on: going on after %.0f s", time.monotonic() - began)
 
     def sleep(self, seconds: float, *, kind: str = "") -> None:
         """

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-import traceback
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TypeVar
 
 from django.db import connections
 
 from ..core.data import ExitCode
 from ..core.errors import RunLocked, ShimError
+from . import causes
 from .control import Stopped
 
 log = logging.getLogger(__name__)
 
-_APP = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 SAID_LIMIT = 500
+#: One cause after another of the same code is logged at most this often.
+SAY_SECONDS = 60.0
+_logged: tuple[str, float] = ("", 0.0)
 
 
 def run_step(step: str, course_id: str, work: Callable[..., T], *args: object) -> tuple[T | None, str]:
@@ -26,8 +28,9 @@ def run_step(step: str, course_id: str, work: Callable[..., T], *args: object) -
     Do one step of one course, and return (its result, ""), or (None, what went wrong).
 
     No error is passed on, because the next course has done nothing wrong. The error is logged, and the caller has to
-    show it and to end with an exit code that says so. An error of ours says what to do about it. Of any other error
-    only the type is told, and in the log the place: its text may contain what a learner wrote.
+    show it and to end with an exit code that says so. An error of ours says what to do about it. A known cause (a
+    database that is down) is told in our words, behind its code. Of any other error only the type is told, and in the
+    log the place: its text may contain what a learner wrote.
 
     Raises:
         Stopped: with the reason, where the work raises it.
@@ -39,12 +42,22 @@ def run_step(step: str, course_id: str, work: Callable[..., T], *args: object) -
         return work(*args), ""
     except Stopped:
         raise
-    except ShimError as error:
-        return None, f"{type(error).__name__}: {error}"[:SAID_LIMIT]
     except Exception as error:
-        name = type(error).__name__
-        log.error("migration_shim: %s of %s failed: %s at %s", step, course_id or "the site", name, _place(error))
-        return None, name
+        found = causes.known(error)
+        if isinstance(error, ShimError) and (found is None or found.message == str(error)):
+            return None, f"{type(error).__name__}: {error}"[:SAID_LIMIT]
+        name = found.code if found else type(error).__name__
+        if found is None or _is_news(name):
+            whose, at = course_id or "the site", causes.place(error)
+            log.error("migration_shim.step_failed: %s of %s failed: %s at %s", step, whose, name, at)
+        return None, (found.said() if found else name)[:SAID_LIMIT]
+
+
+def _is_news(code: str) -> bool:
+    """Tell whether a cause has not been logged lately: a server that is down concerns every course alike."""
+    global _logged
+    before, _logged = _logged, (code, time.monotonic())
+    return before[0] != code or _logged[1] - before[1] > SAY_SECONDS
 
 
 def exit_code_of(problems: Iterable[dict[str, str]]) -> ExitCode:
@@ -57,10 +70,3 @@ def exit_code_of(problems: Iterable[dict[str, str]]) -> ExitCode:
     for problem in problems:
         code |= ExitCode.LOCKED if problem["said"].startswith(f"{RunLocked.__name__}: ") else ExitCode.ERROR
     return code
-
-
-def _place(error: Exception) -> str:
-    """Return the last line of our code that the error came through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if _APP in Path(frame.filename).parents]
-    return f"{Path(ours[-1].filename).relative_to(_APP)}:{ours[-1].lineno}"

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import django
@@ -19,9 +18,10 @@ from .. import __version__
 from ..conf import ShimSettings, load
 from ..core.errors import RunLocked
 from ..models import Checkpoint, Run
+from . import owner
+from .control import waits_for
+from .owner import HEARTBEAT_LIMIT
 
-#: A run that has not shown a sign of life for this long is dead, and its lock with it.
-HEARTBEAT_LIMIT = timedelta(seconds=120)
 SCOPE_LIMIT = 255
 _SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage", "submit_users", "preflight_graders")
 
@@ -67,8 +67,10 @@ def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None =
             kind=kind, scope=scope, finished_at=None, heartbeat_at__gt=now() - HEARTBEAT_LIMIT
         ).first()
         if alive is not None:
-            raise RunLocked(f"{kind} run {alive.pk} has been at work since {alive.started_at:%H:%M:%S} UTC.")
-        run = Run.objects.create(kind=kind, scope=scope, settings=settings_of(load()), versions=versions())
+            raise RunLocked(owner.held_by(alive, now()))
+        run = Run.objects.create(
+            kind=kind, scope=scope, settings=settings_of(load()), versions=versions(), **owner.owner()
+        )
     try:
         yield run
     finally:
@@ -84,8 +86,8 @@ def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None =
 
 
 def beat(run: Run) -> None:
-    """Record a sign of life of a run."""
-    Run.objects.filter(pk=run.pk).update(heartbeat_at=now())
+    """Record a sign of life of a run, and what it waits for."""
+    Run.objects.filter(pk=run.pk).update(heartbeat_at=now(), waits_for=waits_for()[:255])
 
 
 def keep_place(run: Run) -> None:

@@ -18,6 +18,7 @@ from django.db import transaction
 
 from ..conf import ShimSettings
 from ..core.errors import RunLocked, WorkersFailed
+from ..core.wording import counted
 from ..models import Checkpoint, Run
 from . import records as run_records
 from .control import Control, nothing
@@ -155,7 +156,7 @@ class Spread(Generic[T]):
     def _tell(self) -> None:
         begun = sum(sent.begun for sent in self.open.values())
         done = self.number - len(self.open)
-        self.control.tell(f"{done} of {self.number} ranges done, {begun} with workers")
+        self.control.tell(f"{done} of {counted(self.number, 'range')} done, {begun} with workers")
 
     def _stalled(self, moved: bool) -> list[int]:
         """
@@ -173,11 +174,14 @@ class Spread(Generic[T]):
             sent.times = 1  # the workers are at work on others: it may wait behind these in the queue
         if sent.times >= SENDS:
             raise WorkersFailed(
-                f"The workers have not moved the range behind id {sent.last_id}, sent {sent.times} times. Is a "
+                f"The workers have not moved the range behind id {sent.last_id}, sent "
+                f"{counted(sent.times, 'time')}. Is a "
                 f"worker at work on the Celery queue {self.settings.celery_queue or '(the default one)'}? Its log "
                 "says what it met."
             )
-        log.warning("migration_shim: the range behind id %s is sent to the workers again", sent.last_id)
+        log.warning(
+            "migration_shim.range_sent_again: the range behind id %s is sent to the workers again", sent.last_id
+        )
         send(range_id)
         sent.sent()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.db import DatabaseError, connections
 
 from ..conf import LEGACY_ALIAS, ShimSettings
+from ..core.wording import counted
 from ..db.replication import REPLICA_STATUS
 
 #: The databases are asked at most this often.
@@ -57,7 +58,7 @@ class Throttle:
                 text = f"the database {alias} is {seconds} s behind its source (limit {lag_limit:g})"
                 yield Reason(kind="lag", text=text)
             if load_limit is not None and (threads := threads_running(alias)) is not None and threads > load_limit:
-                text = f"the database {alias} runs {threads} threads (limit {load_limit})"
+                text = f"the database {alias} runs {counted(threads, 'thread')} (limit {load_limit})"
                 yield Reason(kind="load", text=text)
 
 

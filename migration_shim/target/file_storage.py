@@ -206,7 +206,11 @@ def discard_unnamed(files: Iterable[StoredFile]) -> None:
         discard(file for file in files if file.uuid not in with_row)
         clear_intents(file for file in files if file.uuid in with_row)
     except Error as error:
-        log.warning("migration_shim: %d stored files may be left without rows: %s", len(files), type(error).__name__)
+        log.warning(
+            "migration_shim.files_maybe_orphaned: %d stored files may be left without rows: %s",
+            len(files),
+            type(error).__name__,
+        )
 
 
 def discard(files: Iterable[StoredFile]) -> None:
@@ -235,7 +239,7 @@ def delete(files: Iterable[tuple[uuid.UUID, str]]) -> int:
         except storage_errors():
             failed += 1
     if failed:
-        log.warning("migration_shim: %d stored files without rows could not be deleted", failed)
+        log.warning("migration_shim.orphans_not_deleted: %d stored files without rows could not be deleted", failed)
     return failed
 
 

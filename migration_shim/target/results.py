@@ -245,7 +245,11 @@ def _count_failure(result: Result, reason: str, settings: ShimSettings) -> Resul
         failed = row.num_failures + 1 >= MAX_SCORE_UPDATE_RETRIES
         row.update_status(_Status.FAILED if failed else _Status.RETRY)
     count("result_not_stored")
-    log.warning("migration_shim: a result of submission %s could not be stored: %s", result.submission_id, reason)
+    log.warning(
+        "migration_shim.result_not_stored: a result of submission %s could not be stored: %s",
+        result.submission_id,
+        reason,
+    )
     if failed:
         tell_learner(row, settings)
     return ResultStatus.COUNTED
@@ -273,7 +277,9 @@ def fail_unreadable(row: ExternalGraderDetail, settings: ShimSettings) -> None:
             return
         locked.update_status(_Status.FAILED)
     count("hand_out_unreadable")
-    log.error("migration_shim: submission %s cannot be handed out, and has failed", row.submission_id)
+    log.error(
+        "migration_shim.submission_unreadable: submission %s cannot be handed out, and has failed", row.submission_id
+    )
     tell_learner(locked, settings)
 
 
@@ -292,4 +298,4 @@ def tell_learner(row: ExternalGraderDetail, settings: ShimSettings) -> None:
             send(row, item, json.dumps(COULD_NOT_BE_GRADED), 0)
     except Exception as error:  # the platform's receiver may raise anything; the row has failed all the same
         count("learner_not_told")
-        log.error("migration_shim: a learner was not told of a failure: %s", type(error).__name__)
+        log.error("migration_shim.learner_not_told: a learner was not told of a failure: %s", type(error).__name__)

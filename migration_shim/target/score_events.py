@@ -140,6 +140,6 @@ def resend(submission_id: int, is_awaited: Callable[[str], bool], *, for_failed:
             stored = Score.objects.filter(submission_id=submission_id).order_by("-id")
             send(row, item, reply, stored.values_list("points_earned", flat=True).first() or 0)
     except Exception as error:  # the platform's receiver may raise anything; the try is counted, and the row stays
-        log.error("migration_shim: a result was not delivered again: %s", type(error).__name__)
+        log.error("migration_shim.redelivery_raised: a result was not delivered again: %s", type(error).__name__)
         return ResendResult.RAISED
     return ResendResult.SENT

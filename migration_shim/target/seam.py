@@ -131,7 +131,7 @@ class WatcherSeam(XQueueViewSet):
             except storage_errors() as error:
                 # This may pass; the row is handed out again when its lease has run out.
                 count("hand_out_failed", error)
-                log.error("migration_shim: files cannot be handed out: %s", type(error).__name__)
+                log.error("migration_shim.files_not_handed_out: files cannot be handed out: %s", type(error).__name__)
                 return self._reply(False, "Error fetching submission")
             else:
                 if self.in_time(settings):

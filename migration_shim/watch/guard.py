@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import toggles
 from ..conf import ShimSettings
+from ..core import codes
 from ..core.bounds import Bounds, Breach, breaches
 from ..core.data import Authority, Phase
 from ..delivery import ungradable
@@ -76,7 +77,7 @@ def _tell(course_id: str, phase: Phase, found: tuple[Breach, ...], *, stepped_ba
     count("watch_breach")
     texts = "; ".join(f"{breach.bound}: {breach.text}" for breach in found)
     what = "stepped back to legacy" if stepped_back else f"in {phase}"
-    log.error("migration_shim: %s is out of its bounds, %s: %s", course_id, what, texts)
+    log.error("migration_shim.out_of_bounds: %s is out of its bounds, %s: %s", course_id, what, texts)
     answers = course_out_of_bounds.send_robust(
         sender=WATCH,
         course_id=course_id,
@@ -87,9 +88,9 @@ def _tell(course_id: str, phase: Phase, found: tuple[Breach, ...], *, stepped_ba
     for receiver, answer in answers:
         if isinstance(answer, Exception):
             name = getattr(receiver, "__name__", type(receiver).__name__)
-            log.error("migration_shim: the receiver %s failed: %s", name, type(answer).__name__)
+            log.error("migration_shim.receiver_failed: the receiver %s failed: %s", name, type(answer).__name__)
 
 
 def _described(breach: Breach) -> dict[str, Any]:
     described = asdict(breach)
-    return described | {"bound": breach.bound.value}
+    return described | {"bound": breach.bound.value, "page": codes.page("bound", breach.bound)}

@@ -567,7 +567,7 @@ def test_a_second_process_is_refused_while_the_first_is_at_work():
 
     rows.backfill(batch_size=15, progress=start_second)
     assert second[0].returncode == ExitCode.LOCKED
-    assert second[0].stdout == ""
+    assert json.loads(second[0].stdout)["code"] == "run_locked"
     assert "has been at work since" in second[0].stderr
 
 

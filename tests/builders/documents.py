@@ -270,6 +270,28 @@ PASSED = {
 }
 
 DOCUMENTS = {
+    "runs": {
+        "schema": "migration_shim.xqueue_status_runs/1",
+        "at": "2026-11-30T14:04:18+00:00",
+        "runs": [
+            {
+                "id": 12,
+                "command": "xqueue_reconcile",
+                "scope": COURSE,
+                "state": "running",
+                "started_at": "2026-11-30T14:02:08+00:00",
+                "last_sign_at": "2026-11-30T14:04:10+00:00",
+                "last_sign_seconds": 8.0,
+                "frees_at": "2026-11-30T14:06:10+00:00",
+                "waits_for": "",
+                "pid": 4711,
+                "host": "lms-worker-3",
+                "user": "app",
+            }
+        ],
+        "more": False,
+        "page": "docs/runbook/errors.md#another-run-holds-the-lock",
+    },
     "cutover": cutover(),
     "cutover, done": cutover(executed=True),
     "cutover, back to legacy": cutover_to_legacy(),
@@ -284,12 +306,12 @@ DOCUMENTS = {
     "wave": wave(
         in_wave(CANARY, "done", **{"from": "live"}),
         in_wave(COURSE, "moved", verdict="PASS", in_flight={"legacy": {"queued": 3}, "target": {}}),
-        in_wave("course-v1:ExU+PY2+2026", "waits", reasons=["1 courses are in flight, and --wave allows 1"]),
+        in_wave("course-v1:ExU+PY2+2026", "waits", reasons=["1 course is in flight, and --wave allows 1"]),
         next=[f"xqueue_reconcile --course {COURSE}"],
     ),
     "wave, plan": wave(
         in_wave(CANARY, "planned", verdict="INCONCLUSIVE", overridden=True, in_flight={"legacy": None, "target": {}}),
-        in_wave(COURSE, "waits", reasons=["1 courses are in flight, and --wave allows 1"]),
+        in_wave(COURSE, "waits", reasons=["1 course is in flight, and --wave allows 1"]),
         executed=False,
     ),
     "wave, stopped": wave(

@@ -260,7 +260,7 @@ def wrong():
 
 
 def test_nobody_signs_for_what_still_waits_on_the_wrong_side(astray, monkeypatch):
-    with pytest.raises(ShimError, match="1 submissions"):
+    with pytest.raises(ShimError, match="1 submission"):
         cure(DivergenceClass.WRONG_SIDE)
 
     def silent(*args):
@@ -270,7 +270,7 @@ def test_nobody_signs_for_what_still_waits_on_the_wrong_side(astray, monkeypatch
     with pytest.raises(ShimError, match="It cannot be told"):
         cure(DivergenceClass.WRONG_SIDE)
     assert (wrong(), invariants.wrong_side_count(COURSE)) == (1, 1)
-    with pytest.raises(IllegalStep, match="1 submissions on legacy"):
+    with pytest.raises(IllegalStep, match="1 submission on legacy"):
         overrides.refuse_unpassable(COURSE)
 
 

@@ -269,7 +269,7 @@ def test_it_closes_the_gate_and_no_signature_passes_it():
     rows.reconcile()
     result, _ = gate.evaluate_course(COURSE)
     assert result.verdict == "FAIL"
-    assert result.reasons[0] == "1 submissions reached legacy while the target was authoritative"
+    assert result.reasons[0] == "1 submission reached legacy while the target was authoritative"
     with pytest.raises(IllegalStep, match="Wrong side"):
         overrides.refuse_unpassable(COURSE)
     validate(gate.run_gate(COURSE).content)

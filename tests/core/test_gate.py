@@ -181,12 +181,12 @@ BAD = {
     "no preflight": ({"preflight_age": None}, "INCONCLUSIVE", "no preflight"),
     "preflight old": ({"preflight_age": DAY * 2}, "STALE", "last preflight is 48.0 h old"),
     "blocker": ({"preflight_blockers": ("random_seed (3 rows)",)}, "FAIL", "random_seed (3 rows)"),
-    "missing": ({"missing": 1}, "INCONCLUSIVE", "1 submissions are missing"),
+    "missing": ({"missing": 1}, "INCONCLUSIVE", "1 submission is missing"),
     "overdue": ({"overdue": 2}, "INCONCLUSIVE", "2 submissions are overdue"),
-    "fence leak": ({"fence_leaks": 1}, "FAIL", "1 fence leaks"),
-    "double authority": ({"double_authority": 1}, "FAIL", "1 submissions are alive on both"),
-    "undelivered": ({"undelivered": 1}, "FAIL", "1 learners wait, or have waited, for a grade that nobody brings"),
-    "wrong side": ({"wrong_side": 1}, "FAIL", "1 submissions reached legacy while the target was authoritative"),
+    "fence leak": ({"fence_leaks": 1}, "FAIL", "1 fence leak:"),
+    "double authority": ({"double_authority": 1}, "FAIL", "1 submission is alive on both"),
+    "undelivered": ({"undelivered": 1}, "FAIL", "1 learner waits, or waited, for a grade that nobody brings"),
+    "wrong side": ({"wrong_side": 1}, "FAIL", "1 submission reached legacy while the target was authoritative"),
     "nothing at all": ({"problems": (), "queues": ()}, "INCONCLUSIVE", "0 graded pairs"),
     "no queue": ({"queues": ()}, "INCONCLUSIVE", "no queue"),
     "one pair too few": ({"problems": (tally("p1", 229), tally("p2", 219))}, "INCONCLUSIVE", "448 graded pairs"),
@@ -196,7 +196,7 @@ BAD = {
     "one deterministic divergence": (
         {"problems": (P1, tally("p2", 1500, diverged=1, deterministic=1))},
         "FAIL",
-        "problem p2: 1 divergences in presence, state or payload",
+        "problem p2: 1 divergence in presence, state or payload",
     ),
     "deterministic, though nothing was graded": (
         {"problems": (P1, tally("p2", 0, entries=1, diverged=1, deterministic=1))},
@@ -216,7 +216,7 @@ BAD = {
     "any divergence in a small problem": (
         {"problems": (P1, P2, tally("p3", 19, diverged=1))},
         "INCONCLUSIVE",
-        "problem p3: 1 divergences in only 19",
+        "problem p3: 1 divergence in only 19",
     ),
     "out of reach": ({"problems": (tally("p1", 30_000, diverged=12_000),)}, "FAIL", "no number of pairs"),
     "thin problem with too much of the traffic": (
@@ -511,7 +511,7 @@ def test_a_queue_needs_pairs_by_a_real_grader_through_the_seam(field):
     found = evaluate(whole(queues=(told("q1", 590), short)), WHOLE)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.reasons == ("queue q2: 4 pairs graded on both sides",)
-    assert found.needed == ("1 more graded pairs in queue q2",)
+    assert found.needed == ("1 more graded pair in queue q2",)
 
 
 def test_a_queue_with_side_effects_is_exempt_and_named():
@@ -545,7 +545,7 @@ def test_one_deterministic_divergence_fails_and_names_problem_and_class(klass):
     bad = told("bad", 50, diverged=1, deterministic=1, classes=(klass.value,))
     found = evaluate(whole(problems=(*many, bad)), WHOLE)
     assert found.verdict is Verdict.FAIL
-    assert found.reasons == (f"problem bad: 1 divergences in {klass.value}",)
+    assert found.reasons == (f"problem bad: 1 divergence in {klass.value}",)
 
 
 def test_which_classes_are_deterministic():

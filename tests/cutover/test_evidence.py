@@ -27,13 +27,13 @@ def one(**fields):
 
 REASONS = {
     # what there is once: the verdict, and a part of the reason, which names the problem
-    "lost": ("FAIL", f"problem {B}: 1 divergences in lost"),
-    "fence_leak": ("FAIL", f"problem {B}: 1 divergences in fence_leak"),
-    "double_authority": ("FAIL", f"problem {B}: 1 divergences in double_authority"),
-    "undelivered": ("FAIL", f"problem {B}: 1 divergences in undelivered"),
-    "wrong_side": ("FAIL", f"problem {B}: 1 divergences in wrong_side"),
-    "files": ("FAIL", f"problem {B}: 1 divergences in files"),
-    "presence": ("FAIL", f"problem {B}: 1 divergences in presence"),
+    "lost": ("FAIL", f"problem {B}: 1 divergence in lost"),
+    "fence_leak": ("FAIL", f"problem {B}: 1 divergence in fence_leak"),
+    "double_authority": ("FAIL", f"problem {B}: 1 divergence in double_authority"),
+    "undelivered": ("FAIL", f"problem {B}: 1 divergence in undelivered"),
+    "wrong_side": ("FAIL", f"problem {B}: 1 divergence in wrong_side"),
+    "files": ("FAIL", f"problem {B}: 1 divergence in files"),
+    "presence": ("FAIL", f"problem {B}: 1 divergence in presence"),
     "stuck": ("INCONCLUSIVE", B),
     "score": ("FAIL", f"problem {B}: 1 of 1 pairs diverge"),
 }

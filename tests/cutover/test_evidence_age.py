@@ -185,7 +185,7 @@ def test_clean_pairs_of_live_say_nothing_in_shadow_and_the_other_way_round(clean
 def test_a_submission_of_live_that_still_waits_keeps_the_course_from_live(clean):
     late = IN_LIVE | {"result": PairStatus.OVERDUE, "divergences": "", "graded_pair": False, "target_graded_at": None}
     entries(1, **late, target_state="queued", legacy_state="graded")
-    assert gate()["reasons"] == ["1 submissions are overdue on one side"]
+    assert gate()["reasons"] == ["1 submission is overdue on one side"]
     # Its copy on legacy is another matter: nobody polls the reverse-shadow queue any more.
     LedgerEntry.objects.filter(result=PairStatus.OVERDUE).update(target_state="graded", legacy_state="queued")
     assert verdict() == "PASS"

@@ -70,7 +70,7 @@ def test_a_platform_without_a_receiver_is_said_by_watch_status_gate_and_report()
         receivers.connect_score_receiver()
     validate(document.content)
     course = watched.course_of(document.content)
-    assert undelivered(course) == [(1, "1 learners wait for a grade that nobody brings")]
+    assert undelivered(course) == [(1, "1 learner waits for a grade that nobody brings")]
     assert course["redelivery"] == {"no_receiver": 1}
     assert document.exit_code & ExitCode.DIFFERENCES
     status = api.status([COURSE])
@@ -81,7 +81,7 @@ def test_a_platform_without_a_receiver_is_said_by_watch_status_gate_and_report()
     gate = world.gate()
     validate(gate)
     assert (gate["verdict"], gate["cause"], gate["evidence"]["undelivered"]) == ("FAIL", "undelivered", 1)
-    assert gate["reasons"][0] == "1 learners wait, or have waited, for a grade that nobody brings"
+    assert gate["reasons"][0] == "1 learner waits, or waited, for a grade that nobody brings"
 
 
 def test_a_reconcile_says_it_and_takes_the_permit():
@@ -317,7 +317,7 @@ def test_three_deliveries_without_effect_are_the_last():
     entry = LedgerEntry.objects.get()
     assert (entry.delivery_tries, entry.undeliverable) == (3, "three_deliveries")
     course = round_of_the_watch()
-    assert undelivered(course) == [(1, "1 learners wait for a grade that nobody brings; 1 of them are undeliverable")]
+    assert undelivered(course) == [(1, "1 learner waits for a grade that nobody brings; 1 of them are undeliverable")]
     assert has() is None
     api.cure(DivergenceClass.UNDELIVERED, course_id=COURSE, reason="asked to submit again", by="ada")
     assert undelivered(round_of_the_watch()) == []

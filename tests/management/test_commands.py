@@ -58,8 +58,10 @@ def test_json_is_one_document_on_stdout_and_nothing_else():
         ran = rows.manage(*words, "--format", "json", MIGRATION_SHIM_XQUEUE_URL=nowhere)
         assert ran.returncode == code, (name, ran.stderr)
         if code == 1:
-            assert ran.stdout == ""
-            assert ran.stderr.startswith("CommandError: From legacy a course can go to shadow")
+            error = validate(json.loads(ran.stdout))
+            assert (error["code"], error["exit_code"]) == ("refused", 1)
+            assert error["message"] == "From legacy a course can go to shadow, not to live."
+            assert ran.stderr.startswith("Error: From legacy a course can go to shadow")
             continue
         seen[name] = validate(json.loads(ran.stdout))
         assert ran.stdout.endswith("}\n")
@@ -166,7 +168,7 @@ def test_every_command_has_help_and_both_formats(name, capsys):
 
 
 @shared
-def test_an_error_of_ours_exits_with_1_and_one_line(capsys):
+def test_an_error_of_ours_exits_with_1_and_one_message(capsys):
     rows.in_phase("legacy")
     command = load_command_class("migration_shim", "xqueue_cutover")
     words = ["--course", COURSE, "--to", "complete", "--reason", "r", "--execute"]
@@ -175,7 +177,9 @@ def test_an_error_of_ours_exits_with_1_and_one_line(capsys):
     assert left.value.code == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
+    said, see = printed.err.splitlines()
+    assert said == "Error: From legacy a course can go to shadow, not to complete."
+    assert see == "  See: docs/runbook/errors.md#the-command-is-refused (refused)"
 
 
 @pytest.mark.parametrize("setting", [{"GATE_THRESHOLD": 2}, {"NO_SUCH_KEY": 1}, {"OVERLAP_SECONDS": "60"}])
@@ -217,7 +221,7 @@ def test_exit_codes_are_flags_that_add_up():
 def test_text_is_for_reading(capsys):
     rows.legacy_row()
     run("xqueue_backfill", "--mode", "shadow", "--all")
-    assert capsys.readouterr().out.splitlines()[0].startswith("Backfill (shadow): 1 rows read, nothing written")
+    assert capsys.readouterr().out.splitlines()[0].startswith("Backfill (shadow): 1 row read, nothing written")
 
 
 @pytest.mark.parametrize("explain", [(), ("--explain",)])

@@ -91,7 +91,7 @@ def test_a_pause_file_holds_a_run_until_it_is_gone(shim, tmp_path, execute, capl
     assert notes[0] == f"the pause file {pause} exists"
     assert notes[-1] == ""
     assert [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()] == [
-        f"migration_shim: waiting: the pause file {pause} exists"
+        f"migration_shim.run_waits: waiting: the pause file {pause} exists"
     ]
     if execute:
         assert Run.objects.get().document["waited"] == document.content["waited"]

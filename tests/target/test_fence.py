@@ -227,7 +227,7 @@ def test_one_leak_closes_a_gate_that_was_open(settings):
     assert gate.content["verdict"] == Verdict.FAIL
     leak, where = gate.content["reasons"]
     assert "1 fence leak" in leak
-    assert where == f"problem {rows.usage_key('0' * 32)}: 1 divergences in fence_leak"
+    assert where == f"problem {rows.usage_key('0' * 32)}: 1 divergence in fence_leak"
     assert gate.exit_code == ExitCode.DIFFERENCES
 
 

@@ -218,7 +218,7 @@ def test_a_receiver_that_raises_stops_nothing(caplog):
     finally:
         course_out_of_bounds.disconnect(broken)
     assert document.exit_code == ExitCode.DIFFERENCES
-    assert said(caplog)[-1] == "migration_shim: the receiver broken failed: KeyError"
+    assert said(caplog)[-1] == "migration_shim.receiver_failed: the receiver broken failed: KeyError"
 
 
 def test_a_comparison_that_failed_leaves_the_rest_of_the_guard(monkeypatch):

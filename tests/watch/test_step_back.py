@@ -46,7 +46,7 @@ def test_a_course_that_the_target_fails_is_stepped_back_once(answering):
     assert (world.phase_of(), toggles.flags_for(COURSE)) == ("legacy", (False, False))
     change = PhaseChange.objects.get()
     assert (change.step_from, change.step_to, change.changed_by) == ("live", "legacy", "xqueue_watch")
-    assert "queue exu-py1 on target: 1 submissions wait" in change.reason
+    assert "queue exu-py1 on target: 1 submission waits" in change.reason
     # What is in flight stays with the target's graders until an operator decides; the way back is said.
     assert document.content["next"] == [f"xqueue_backfill --mode return --course {COURSE} --execute"]
     assert ExternalGraderDetail.objects.get().status == "pending"

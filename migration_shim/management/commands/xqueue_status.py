@@ -6,14 +6,16 @@ import time
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.db import OperationalError, close_old_connections
+from django.db import close_old_connections
 
 from ... import toggles
 from ...core.data import Document
 from ...reports import prometheus
 from ...status import document as status_document
+from ...status import runs
 from .. import selection, several
 from ..command import ShimCommand
+from ..failures import Failed
 
 #: Seconds between two screens; longer where reading takes long, to keep the load low.
 PAUSE = 5.0
@@ -46,13 +48,24 @@ class Command(ShimCommand):
             "courses, and the XQUEUES lines",
         )
 
+        parser.add_argument(
+            "--runs",
+            action="store_true",
+            help="print the unfinished runs instead: running, waiting or dead, whose they are, when their locks free",
+        )
+
     def tolerates_complaints(self, options: dict[str, Any]) -> bool:
         """Return True: the command only reads."""
         return True
 
     def document(self, *, watcher_config: bool, **options: Any) -> Document:
-        """Return the status."""
-        if not selection.is_named({**options, "all": False}):
+        """Return the status, or with ``--runs`` the unfinished runs."""
+        named = selection.is_named({**options, "all": False})
+        if options["runs"]:
+            if options["format"] == "prometheus" or named or watcher_config:
+                self.usage_error("--runs lists all runs, as text or JSON: use it alone")
+            return runs.run()
+        if not named:
             return status_document.run(None, watcher_config=watcher_config)
         courses = self.courses(options)
         if not courses:
@@ -82,9 +95,10 @@ class Command(ShimCommand):
         try:
             answer = self.answer(options)
             shown, self.exit_code = self.formats["text"](answer.content), answer.exit_code
-        except OperationalError as error:
-            # The database may be back in a moment, so watching goes on.
-            shown = f"The LMS's database does not answer ({type(error).__name__}); trying again."
+        except Failed as error:
+            if not error.failure.passing:
+                raise
+            shown = f"{error} Trying again."  # it may be back in a moment, so watching goes on
         self.stdout.write((CLEAR if self.stdout.isatty() else "") + shown)
         self.stdout.flush()
         return time.monotonic() - began

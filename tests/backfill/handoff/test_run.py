@@ -236,10 +236,10 @@ def test_a_signal_stops_it_at_once_and_the_next_run_finishes(live, shim, monkeyp
         document = world.run()
     assert (document.content["held"], document.content["stopped_by"]) == (1, "SIGTERM")
     assert document.exit_code & ExitCode.STOPPED
-    assert "HELD: 1 rows" in terminal.render(validate(document.content))
+    assert "HELD: 1 row" in terminal.render(validate(document.content))
     status = validate(api.status([rows.COURSE]).content)
     assert status["courses"][0]["held"]["rows"] == 1
-    assert "HELD by a handoff: 1 rows" in terminal.render(status)
+    assert "HELD by a handoff: 1 row" in terminal.render(status)
     shim(HANDOFF_SETTLE_SECONDS=0.01)
     time.sleep(0.05)
     assert world.run().content["released"] == 1

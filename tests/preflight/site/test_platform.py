@@ -143,7 +143,7 @@ def test_rows_in_a_queue_that_nobody_polls_are_named_with_their_side():
     rows.legacy_row(41, course="course-v1:ExU+Other+2026", queue="exu-alg2")
     (finding,) = preflight_platform.findings(COURSE, load())
     assert (finding.rule.code, finding.queue) == ("unwatched", rows.QUEUE)
-    assert finding.about.startswith("legacy: 1 rows, the oldest for 36")
+    assert finding.about.startswith("legacy: 1 row, the oldest for 36")
     rows.backfill()
     details = upstream.ExternalGraderDetail.objects.filter(queue_name=f"{rows.QUEUE}.shadow")
     assert details.update(status_time=now() - timedelta(seconds=1000)) == 1

@@ -41,4 +41,4 @@ def test_status_counts_real_submissions_that_failed_and_no_other(shim, watcher):
     assert failed() == [1, 1]
     output = io.StringIO()
     call_command("xqueue_status", course=[rows.COURSE], stdout=output)
-    assert "FAILED for good on the target: 1 submissions" in output.getvalue()
+    assert "FAILED for good on the target: 1 submission" in output.getvalue()
