@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
@@ -18,11 +20,13 @@ from django.contrib.auth.models import Group
 from django.db import connections
 
 from migration_shim.models import LedgerEntry
+from sandbox import waiting
 from sandbox.databases import PROJECT_ROOT, SANDBOX_DIR
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.network import free_port, parse_hosts, proxied_session
 from sandbox.servers import FILES_HOST, running_lms, running_xqueue
+from sandbox.waiting import PATIENCE
 
 LMS_HOST = "courses.example.edu"
 LMS_URL = f"https://{LMS_HOST}"
@@ -117,16 +121,17 @@ def make_grader_account() -> None:
 
 
 def grader_on_legacy(stage: Stage, *queues: str) -> PullGrader:
-    """A grader that polls XQueue."""
+    """A grader that polls XQueue, as slowly as the machine is."""
     account = (os.environ.get("MIGRATION_SHIM_XQUEUE_USER", "lms"), os.environ.get("MIGRATION_SHIM_XQUEUE_PASSWORD"))
     entry = ServerEntry(url=stage.xqueue_url, username=account[0], password=account[1] or "lms-password", queues=queues)
-    return PullGrader([entry])
+    return PullGrader([entry], timeout=PATIENCE)
 
 
 def grader_on_target(*queues: str) -> PullGrader:
     """A grader that polls the watcher seam in the LMS, once what was just submitted may be handed out."""
     time.sleep(HOLD)
-    return PullGrader([ServerEntry(url=SEAM_URL, username=GRADER[0], password=GRADER[1], queues=queues)])
+    entry = ServerEntry(url=SEAM_URL, username=GRADER[0], password=GRADER[1], queues=queues)
+    return PullGrader([entry], timeout=PATIENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,11 +187,10 @@ def submit(stage: Stage, user_id: int, problem: Problem, response: str) -> Attem
     return Attempt(user_id=user_id, problem=problem)
 
 
-def wait_for_the_worker(seconds: float = 60) -> None:
-    """Wait until nothing that was submitted is owed a copy any more, or so many seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and LedgerEntry.objects.filter(copy_due__isnull=False).exists():
-        time.sleep(0.2)
+def wait_for_the_worker(say: Callable[[str], None] | None = None) -> None:
+    """Wait until nothing that was submitted is owed a copy any more. Raises NoProgress."""
+    owed = LedgerEntry.objects.filter(copy_due__isnull=False)
+    waiting.until("copies", lambda: f"{owed.count()} owed", lambda seen: seen == "0 owed", say=say)
 
 
 def state_of(attempt: Attempt) -> StudentModule | None:
@@ -200,6 +204,9 @@ class Ran:
 
     exit_code: int
     output: str
+    """What it printed, warnings and errors behind it."""
+    printed: str = ""
+    """What it printed, without them."""
 
 
 def command(stage: Stage, *words: str) -> Ran:
@@ -213,7 +220,16 @@ def command(stage: Stage, *words: str) -> Ran:
         text=True,
         check=False,
     )
-    return Ran(exit_code=done.returncode, output=done.stdout + done.stderr)
+    return Ran(exit_code=done.returncode, output=done.stdout + done.stderr, printed=done.stdout)
+
+
+def document(stage: Stage, *words: str) -> dict[str, Any]:
+    """What a command answers to a program. Raises RuntimeError where it gives no document."""
+    ran = command(stage, *words, "--format", "json")
+    try:
+        return json.loads(ran.printed)
+    except ValueError as error:
+        raise RuntimeError(f"{' '.join(words)} gave no document: {ran.output[-500:]}") from error
 
 
 def reports_dir() -> Path:
