@@ -161,17 +161,21 @@ class PullGrader:
         submission = client.pull(queue)
         if submission is None:
             return 0
+        self.answer(client, submission)
+        return 1
+
+    def answer(self, client: GraderClient, submission: dict[str, str]) -> None:
+        """Grade what was pulled, and post the result; without its files it is left unanswered."""
         body = _body(submission["xqueue_body"])
         try:
             files = client.fetch_files(submission["xqueue_files"])
         except requests.RequestException as error:
             log.error("a file at %s cannot be fetched: %s", client.server.url, type(error).__name__)
             self.unanswered += 1
-            return 1
+            return
         reply = self.grade(body, files)
         if not client.put(submission["xqueue_header"], reply):
             self.refused += 1
-        return 1
 
 
 def _body(text: str) -> dict[str, Any]:

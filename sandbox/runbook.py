@@ -13,14 +13,19 @@ _HEADING = re.compile(r"^(#{1,6}) (.+?)\s*$")
 _COMMAND = re.compile(r"((?:waffle_switch|xqueue_\w+) [^`\n]*)")
 
 
-def commands(heading: str | None = None) -> set[str]:
-    """The commands below one heading, or of the whole runbook, each as ``shape`` gives it. KeyError: no such one."""
-    return {shape(words) for text in texts(heading) for words in _COMMAND.findall(text)}
+def commands(heading: str | None = None, *, but: str = "") -> set[str]:
+    """
+    The commands below one heading, or of the whole runbook, each as ``shape`` gives it.
+
+    ``but`` names a page that is left out. Raises KeyError where no page has the heading.
+    """
+    return {shape(words) for text in texts(heading, but=but) for words in _COMMAND.findall(text)}
 
 
-def texts(heading: str | None = None) -> list[str]:
+def texts(heading: str | None = None, *, but: str = "") -> list[str]:
     """The text below one heading, once for each page that has it, or all pages. KeyError: no page has it."""
-    pages = [path.read_text(encoding="utf-8") for path in (INDEX, *sorted(PAGES.glob("*.md")))]
+    paths = [path for path in (INDEX, *sorted(PAGES.glob("*.md"))) if path.name != but]
+    pages = [path.read_text(encoding="utf-8") for path in paths]
     found = pages if heading is None else [section for page in pages for section in _sections(page, heading)]
     if not found:
         raise KeyError(heading)

@@ -86,6 +86,8 @@ class Stage:
     """The running stand-ins. ``environment`` is what a command needs to find them."""
 
     xqueue_url: str
+    lms_address: str
+    """Host and port, behind the platform's name."""
     environment: dict[str, str]
     xqueue: XQueue
 
@@ -95,9 +97,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def running(**environment: str) -> Iterator[Stage]:
-    """Both stand-ins on free ports, knowing each other; ``environment`` goes to them and to every command."""
-    lms_port, xqueue_port = free_port(), free_port()
+def running(*, lms_port: int | None = None, xqueue_port: int | None = None, **environment: str) -> Iterator[Stage]:
+    """Both stand-ins, on free ports unless told, knowing each other; ``environment`` goes to them and to commands."""
+    lms_port, xqueue_port = lms_port or free_port(), xqueue_port or free_port()
     env = {
         **environment,
         "SANDBOX_HOSTS": f"{LMS_HOST}=127.0.0.1:{lms_port},{FILES_HOST}=127.0.0.1:{xqueue_port}",
@@ -108,8 +110,8 @@ def running(**environment: str) -> Iterator[Stage]:
     xqueue = XQueue(env, xqueue_port)
     with contextlib.ExitStack() as servers:
         servers.callback(xqueue.stop)
-        servers.enter_context(running_lms(env, port=lms_port))
-        yield Stage(xqueue_url=xqueue.url, environment=env, xqueue=xqueue)
+        lms = servers.enter_context(running_lms(env, port=lms_port))
+        yield Stage(xqueue_url=xqueue.url, lms_address=lms.address, environment=env, xqueue=xqueue)
 
 
 def make_grader_account() -> None:
@@ -154,11 +156,12 @@ class Attempt:
 
 
 def make_learners(first_id: int, number: int) -> list[int]:
-    """Make learners who can log in; their user ids."""
+    """Make learners who can log in, unless they are there; their user ids."""
     password = make_password(LEARNER_PASSWORD)
     ids = list(range(first_id, first_id + number))
     model = get_user_model()
-    model.objects.bulk_create(model(id=pk, username=f"learner{pk}", password=password) for pk in ids)
+    learners = [model(id=pk, username=f"learner{pk}", password=password) for pk in ids]
+    model.objects.bulk_create(learners, ignore_conflicts=True)
     return ids
 
 

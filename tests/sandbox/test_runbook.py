@@ -65,3 +65,9 @@ def test_without_a_heading_all_pages_are_read():
 def test_a_heading_that_no_page_has_is_an_error():
     with pytest.raises(KeyError, match="Nowhere"):
         runbook.commands("Nowhere")
+
+
+def test_a_page_can_be_left_out():
+    assert runbook.commands("To live", but="live.md") == runbook.commands("To live") - {
+        "xqueue_preflight --course ID --probe"
+    }
