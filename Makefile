@@ -26,7 +26,7 @@ demo: $(VENV)/.sandbox ## set everything up and run the main job once, from capt
 drill: $(VENV)/.sandbox ## play five incidents, and resolve each with the commands of the runbook
 	MIGRATION_SHIM_SANDBOX_DIR=$(CURDIR)/.sandbox/drill $(BIN)/python sandbox/manage.py drill --fresh
 
-serve: $(VENV)/.sandbox ## keep the sandbox running: LMS, XQueue and a grader on loopback ports
+serve: $(VENV)/.sandbox ## a platform to practise on: LMS, XQueue, learners, graders and the dashboard, on loopback
 	$(BIN)/python sandbox/manage.py serve
 
 check: $(VENV)/.test quality ## before a commit: quality, and the tests of the rules in core; a minute and a half at most

@@ -38,7 +38,8 @@ class Picture:
 
     name: str
     width: int
-    height: int
+    height: int = 0
+    """0: as high as the page."""
     dark: bool = False
     course: bool = False
     """The page of a course, not the overview."""
@@ -46,8 +47,8 @@ class Picture:
 
 PICTURES = (
     Picture(name="dashboard-light-1280.png", width=1280, height=880),
-    Picture(name="dashboard-dark-400.png", width=400, height=1500, dark=True),
-    Picture(name="course-light-1280.png", width=1280, height=1000, course=True),
+    Picture(name="dashboard-dark-400.png", width=400, dark=True),
+    Picture(name="course-light-1280.png", width=1280, course=True),
 )
 
 
@@ -92,10 +93,15 @@ class Browser:
         """Load a page and take its picture, as PNG."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if picture.dark else "light"}
         self._devtools("Emulation.setEmulatedMedia", features=[scheme])
-        size = {"width": picture.width, "height": picture.height, "deviceScaleFactor": 1, "mobile": False}
-        self._devtools("Emulation.setDeviceMetricsOverride", **size)
+        self._resize(picture.width, picture.height or 400)
         self.go(url)
+        if not picture.height:
+            self._resize(picture.width, self._devtools("Page.getLayoutMetrics")["cssContentSize"]["height"])
         return base64.b64decode(self._devtools("Page.captureScreenshot", format="png")["data"])
+
+    def _resize(self, width: int, height: int) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._devtools("Emulation.setDeviceMetricsOverride", **size)
 
     def _devtools(self, command: str, **parameters: Any) -> Any:
         return self._post("/goog/cdp/execute", cmd=command, params=parameters)

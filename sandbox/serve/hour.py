@@ -40,6 +40,13 @@ OPERATOR = ("operator", "operator-password")
 #: Whom preflight logs in as at the seam.
 PREFLIGHT = "preflight"
 ENVIRONMENT_FILE = SANDBOX_DIR / "serve.env"
+#: What a shell may have set otherwise than this run, so that its commands would look into other databases.
+ELSEWHERE = (
+    "MIGRATION_SHIM_TARGET_DB",
+    "MIGRATION_SHIM_LEGACY_DB",
+    "MIGRATION_SHIM_BROKER_URL",
+    "DJANGO_SETTINGS_MODULE",
+)
 #: What differs from an LMS in production, and why: an hour is no fortnight.
 SETTINGS = {
     "SIDE_EFFECT_FREE_QUEUES": [*QUEUES, UNPOLLED],
@@ -146,6 +153,9 @@ def _write_environment(running: Stage, dashboard: str) -> None:
     values = running.environment | {"MIGRATION_SHIM_SANDBOX_DIR": str(SANDBOX_DIR), "WATCHERS": str(WATCHERS)}
     values["DASHBOARD"] = dashboard
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+    for name in ELSEWHERE:
+        given = os.environ.get(name)
+        lines.append(f"unset {name}" if given is None else f"export {name}={shlex.quote(given)}")
     lines.append(f'export PATH={shlex.quote(str(folder))}:"$PATH"')
     ENVIRONMENT_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -189,7 +199,7 @@ def _news(learners: Learners, graders: Graders, submitting: Actor) -> str:
         f"graders: {graders.graded()} results"
     )
     told = {told: number for told, number in learners.told.items() if told != "queued"}
-    trouble = [f"the LMS said {number} times: {told}" for told, number in told.items()]
+    trouble = [f"the LMS told {number} learners: {told}" for told, number in told.items()]
     trouble += [f"{graders.refused()} results refused"] if graders.refused() else []
     unanswered = sum((actor.unanswered for actor in (submitting, *graders.actors)), start=type(submitting.unanswered)())
     trouble += [f"{number} requests without an answer: {kind}" for kind, number in unanswered.items()]

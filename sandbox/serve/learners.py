@@ -87,7 +87,8 @@ class Learners:
         self.told[told] += 1
         if told == "queued":
             self.kinds[kind] += 1
-            self._done = [*self._done[-KEPT:], (learner, problem)]
+            if kind != "again":
+                self._done = [*self._done[-KEPT:], (learner, problem)]
         return False
 
     def _plan(self, first: list[Problem], others: list[Problem]) -> Iterator[tuple[str, Learner, Problem, bool]]:
