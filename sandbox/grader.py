@@ -116,7 +116,9 @@ class GraderClient:
         body = reply if isinstance(reply, str) else json.dumps(reply)
         ok, content = self.request("post", "/xqueue/put_result/", data={"xqueue_header": header, "xqueue_body": body})
         if not ok:
-            log.error("%s refused a result: %s", self.server.url, content)
+            # A result is refused where its learner has submitted again, or its lease is over: that is everyday life.
+            level = logging.ERROR if str(content).startswith("status ") else logging.WARNING
+            log.log(level, "%s refused a result: %s", self.server.url, content)
         return ok
 
 

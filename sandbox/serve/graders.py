@@ -26,9 +26,9 @@ PAUSE = 1.0  # seconds between two empty rounds, as a watcher's POLL_INTERVAL
 LOOK = 2.0  # seconds between two looks for files of an operator
 #: So many submissions are pulled before the first of them is answered.
 HANDS = 10
-#: How long a grader looks at what it has pulled. XQueue hands out at once, today as ever, and drops the grade of one
-#: that answers before the LMS has saved that the learner waits; no real grader is that fast.
-THINKING = 1.5
+#: How long a grader looks at what it has pulled. XQueue hands out at once, today as ever, and the grade of one that
+#: answers before the LMS has saved that the learner waits is lost. A busy machine may need seconds for that.
+THINKING = 4.0
 WATCHERS = SANDBOX_DIR / "watchers"
 
 

@@ -200,7 +200,9 @@ def _news(learners: Learners, graders: Graders, submitting: Actor) -> str:
     )
     told = {told: number for told, number in learners.told.items() if told != "queued"}
     trouble = [f"the LMS told {number} learners: {told}" for told, number in told.items()]
-    trouble += [f"{graders.refused()} results refused"] if graders.refused() else []
+    trouble += (
+        [f"{graders.refused()} results came too late: the learner had submitted again"] if graders.refused() else []
+    )
     unanswered = sum((actor.unanswered for actor in (submitting, *graders.actors)), start=type(submitting.unanswered)())
     trouble += [f"{number} requests without an answer: {kind}" for kind, number in unanswered.items()]
     return "; ".join((line, *trouble))

@@ -18,6 +18,8 @@ OTHER, AGAIN, UPLOAD = 6, 5, 11
 #: One of so many answers is wrong.
 WRONG = 3
 KEPT = 50  # submissions that may be tried again
+#: So many others submit before one tries again: the grade is there, or nearly.
+BETWEEN = 8
 TIMEOUT = 60  # seconds
 
 
@@ -95,8 +97,7 @@ class Learners:
         learners, courses = itertools.cycle(self.learners), itertools.cycle(first)
         elsewhere = itertools.cycle(others or first)
         for number in itertools.count(1):
-            if number % AGAIN == 0 and self._done:
-                # The oldest of those: its grade is there, or the learner has lost patience.
+            if number % AGAIN == 0 and len(self._done) > BETWEEN:
                 yield "again", *self._done.pop(0), True
             elif number % UPLOAD == 0:
                 yield "upload", next(learners), next(courses), True
