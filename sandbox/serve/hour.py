@@ -40,12 +40,16 @@ OPERATOR = ("operator", "operator-password")
 #: Whom preflight logs in as at the seam.
 PREFLIGHT = "preflight"
 ENVIRONMENT_FILE = SANDBOX_DIR / "serve.env"
-#: What a shell may have set otherwise than this run, so that its commands would look into other databases.
+#: What a shell may have set otherwise than this run: its commands would look into other databases, or at other flags.
 ELSEWHERE = (
     "MIGRATION_SHIM_TARGET_DB",
     "MIGRATION_SHIM_LEGACY_DB",
     "MIGRATION_SHIM_BROKER_URL",
     "DJANGO_SETTINGS_MODULE",
+    "SANDBOX_DOOR",
+    "SANDBOX_DOOR_URL",
+    "SANDBOX_FLAGS",
+    "SANDBOX_SCORE_RECEIVER",
 )
 #: What differs from an LMS in production, and why: an hour is no fortnight.
 SETTINGS = {
