@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -199,14 +200,12 @@ def _news(learners: Learners, graders: Graders, submitting: Actor) -> str:
     """What happened so far, in a line; trouble last."""
     kinds = learners.kinds
     line = (
-        f"learners: {kinds.total()} submissions queued ({kinds['again']} second tries, {kinds['upload']} uploads); "
-        f"graders: {graders.graded()} results"
+        f"submissions queued: {kinds.total()} (second tries: {kinds['again']}, uploads: {kinds['upload']}); "
+        f"results: {graders.graded()}"
     )
-    told = {told: number for told, number in learners.told.items() if told != "queued"}
-    trouble = [f"the LMS told {number} learners: {told}" for told, number in told.items()]
-    trouble += (
-        [f"{graders.refused()} results came too late: the learner had submitted again"] if graders.refused() else []
-    )
-    unanswered = sum((actor.unanswered for actor in (submitting, *graders.actors)), start=type(submitting.unanswered)())
-    trouble += [f"{number} requests without an answer: {kind}" for kind, number in unanswered.items()]
+    trouble = [f"told by the LMS: {told} ({number})" for told, number in learners.told.items() if told != "queued"]
+    if refused := graders.refused():
+        trouble.append(f"came too late, as the learner had submitted again: {refused}")
+    unanswered = sum((actor.unanswered for actor in (submitting, *graders.actors)), start=Counter())
+    trouble += [f"requests without an answer: {kind} ({number})" for kind, number in unanswered.items()]
     return "; ".join((line, *trouble))

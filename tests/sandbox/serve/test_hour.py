@@ -55,7 +55,6 @@ def test_news_end_with_what_went_wrong():
     learners = SimpleNamespace(kinds=Counter(new=3, again=1, upload=2), told=Counter({"queued": 6, "You must wait": 2}))
     graders = SimpleNamespace(graded=lambda: 5, refused=lambda: 1, actors=[SimpleNamespace(unanswered=Counter(E=4))])
     assert hour._news(learners, graders, SimpleNamespace(unanswered=Counter(E=1))) == (
-        "learners: 6 submissions queued (1 second tries, 2 uploads); graders: 5 results; "
-        "the LMS told 2 learners: You must wait; 1 results came too late: the learner had submitted again; "
-        "5 requests without an answer: E"
+        "submissions queued: 6 (second tries: 1, uploads: 2); results: 5; told by the LMS: You must wait (2); "
+        "came too late, as the learner had submitted again: 1; requests without an answer: E (5)"
     )
