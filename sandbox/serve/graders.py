@@ -109,13 +109,14 @@ class Graders:
         return False
 
     def _point(self, server: str, queue: str, account: str) -> None:
-        if server == self.legacy.url:
-            new = self.poll(server, self.legacy.username, self.legacy.password, queue)
-            place = "XQueue"
-        else:
+        if server == stage.SEAM_URL:
             make_account(account)
             new = self.poll(server, account, stage.GRADER[1], queue)
             place = f"the watcher seam, as {account}"
+        else:
+            # A file of an earlier run may name the port that XQueue had then.
+            new = self.poll(self.legacy.url, self.legacy.username, self.legacy.password, queue)
+            place = "XQueue"
         if new:
             self.say(f"graders: {queue} at {place} is polled from now on")
 

@@ -10,7 +10,7 @@ from sandbox.serve import graders
 XQUEUE, SEAM = "http://127.0.0.1:18040", "https://courses.example.edu/migration_shim"
 CONFIG = {
     "xqueue_servers.json": {
-        "legacy": {"SERVER": f"{XQUEUE}/", "AUTH": ["USER", "PASSWORD"]},
+        "legacy": {"SERVER": "http://127.0.0.1:1/", "AUTH": ["USER", "PASSWORD"]},
         "target-q": {"SERVER": SEAM, "AUTH": ["GRADER-OF-target-q", "PASSWORD"]},
     },
     "conf.d": {
