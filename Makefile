@@ -14,7 +14,8 @@ TUTORS ?= 20 21 22
 AUDIT := $(VENV)/audit
 # Handed to pytest: make test ARGS="-k ledger"
 ARGS ?=
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# A line when a step begins and one when it is done; on a terminal what pip is at in between.
+SET_UP := -P sandbox/set_up.py
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +26,7 @@ demo: $(VENV)/.sandbox ## set everything up and run the main job once, from capt
 drill: $(VENV)/.sandbox ## play five incidents, and resolve each with the commands of the runbook
 	MIGRATION_SHIM_SANDBOX_DIR=$(CURDIR)/.sandbox/drill $(BIN)/python sandbox/manage.py drill --fresh
 
-serve: $(VENV)/.sandbox ## keep the sandbox running: LMS, XQueue and a grader on loopback ports
+serve: $(VENV)/.sandbox ## a platform to practise on: LMS, XQueue, learners, graders and the dashboard, on loopback
 	$(BIN)/python sandbox/manage.py serve
 
 check: $(VENV)/.test quality ## before a commit: quality, and the tests of the rules in core; a minute and a half at most
@@ -93,48 +94,50 @@ $(VENV)/.python:
 		       "Name another one: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "$(PYTHON) cannot make virtual environments: install python3-venv."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "set-up: a virtual environment in $(VENV), by $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.sandbox: $(VENV)/.python requirements/sandbox.in requirements/base.in requirements/constraints.txt
-	$(PIP) install -r requirements/sandbox.in
+	@$(BIN)/python $(SET_UP) "the sandbox" -r requirements/sandbox.in
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.sandbox requirements/test.in
-	$(PIP) install -r requirements/test.in
+	@$(BIN)/python $(SET_UP) "the tests" -r requirements/test.in
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test requirements/bench.in
-	$(PIP) install -r requirements/bench.in
+	@$(BIN)/python $(SET_UP) "the benchmarks" -r requirements/bench.in
 	@touch $@
 
 # Apart from the rest: Tutor brings Kubernetes's client and mypy along, and an operator's Tutor has no app beside it either.
 $(VENV)/.tutor-%: $(VENV)/.sandbox requirements/tutor.in deploy/tutor/setup.py
 	$(PYTHON) -m venv $(TUTOR)-$*
-	$(TUTOR)-$*/bin/python -m pip --disable-pip-version-check --quiet install 'tutor==$*.*' 'tutor-xqueue==$*.*' -r requirements/tutor.in
-	$(TUTOR)-$*/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -e ./deploy/tutor
+	@$(TUTOR)-$*/bin/python $(SET_UP) "Tutor $*" 'tutor==$*.*' 'tutor-xqueue==$*.*' -r requirements/tutor.in
+	@$(TUTOR)-$*/bin/python $(SET_UP) "the plugin of Tutor $*" --no-deps -e ./deploy/tutor
 	@touch $@
 
 $(VENV)/.matrix: $(VENV)/.python requirements/matrix.in
-	$(PIP) install -r requirements/matrix.in
+	@$(BIN)/python $(SET_UP) "the matrix" -r requirements/matrix.in
 	@touch $@
 
 $(VENV)/.audit: $(VENV)/.python requirements/audit.in
 	$(PYTHON) -m venv $(AUDIT)
-	$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/audit.in
+	@$(AUDIT)/bin/python $(SET_UP) "the audit" -r requirements/audit.in
 	@touch $@
 
 # mysqlclient has no wheels. Where it cannot be built this leaves no stamp, so the next run tries again.
 $(VENV)/.mysql: $(VENV)/.python requirements/mysql.in
 	@if ! { command -v mariadb_config || command -v mysql_config; } >/dev/null || ! command -v cc >/dev/null; then \
 		echo "mysqlclient is not installed: it needs a C compiler, pkg-config, python3-dev and libmariadb-dev."; \
-	elif $(PIP) install -r requirements/mysql.in >$(VENV)/mysqlclient.log 2>&1; then touch $@; \
+	elif $(BIN)/python -m pip --disable-pip-version-check --quiet install -r requirements/mysql.in \
+		>$(VENV)/mysqlclient.log 2>&1; then touch $@; \
 	else echo "mysqlclient could not be built; the compiler's words are in $(VENV)/mysqlclient.log."; fi
 
 $(VENV)/.quality: $(VENV)/.sandbox requirements/quality.in
-	$(PIP) install -r requirements/quality.in
+	@$(BIN)/python $(SET_UP) "the linters" -r requirements/quality.in
 	@touch $@
 
 $(VENV)/.doc: $(VENV)/.python requirements/doc.in
-	$(PIP) install -r requirements/doc.in
+	@$(BIN)/python $(SET_UP) "the documentation" -r requirements/doc.in
 	@touch $@

@@ -19,11 +19,13 @@ import requests
 
 from sandbox.grader_rules import grade_submission
 from sandbox.network import proxied_session
+from sandbox.waiting import PATIENCE, Patience
 
 log = logging.getLogger(__name__)
 
 Grade = Callable[[dict[str, Any], dict[str, bytes]], Any]
 LOGIN_AGAIN = (301, 302, 401, 403)
+RETRY = 0.5  # seconds, after a request that had no answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,9 @@ class GraderClient:
         body = reply if isinstance(reply, str) else json.dumps(reply)
         ok, content = self.request("post", "/xqueue/put_result/", data={"xqueue_header": header, "xqueue_body": body})
         if not ok:
-            log.error("%s refused a result: %s", self.server.url, content)
+            # A result is refused where its learner has submitted again, or its lease is over: that is everyday life.
+            level = logging.ERROR if str(content).startswith("status ") else logging.WARNING
+            log.log(level, "%s refused a result: %s", self.server.url, content)
         return ok
 
 
@@ -134,31 +138,46 @@ class PullGrader:
         """Poll each queue of each server once; return how many submissions were handed out."""
         return sum(self._one(client, queue) for client in self.clients for queue in client.server.queues)
 
-    def drain(self, timeout: float = 60.0) -> int:
-        """Poll until a whole round hands out nothing; return how many there were. Raises TimeoutError (seconds)."""
-        deadline = time.monotonic() + timeout
-        handled = 0
-        while count := self.run_once():
-            handled += count
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"queues still not empty after {timeout:g} s, {handled} submissions handed out")
-        return handled
+    def drain(self, seconds: float = PATIENCE, say: Callable[[str], None] | None = None) -> int:
+        """
+        Poll until a whole round hands out nothing; return how many there were.
+
+        However long it takes, as long as results are taken. Raises NoProgress after so many seconds without one.
+        """
+        queues = ", ".join(queue for client in self.clients for queue in client.server.queues)
+        patience = Patience(f"graders of {queues}", seconds, say)
+        handled, trouble = 0, ""
+        while True:
+            try:
+                count, trouble = self.run_once(), ""
+            except requests.RequestException as error:
+                count, trouble = -1, f", the server does not answer ({type(error).__name__})"
+                time.sleep(RETRY)
+            if count == 0:
+                return handled
+            handled += max(count, 0)
+            taken = handled - self.refused - self.unanswered
+            patience.see(f"{taken} results taken" + trouble)
 
     def _one(self, client: GraderClient, queue: str) -> int:
         submission = client.pull(queue)
         if submission is None:
             return 0
+        self.answer(client, submission)
+        return 1
+
+    def answer(self, client: GraderClient, submission: dict[str, str]) -> None:
+        """Grade what was pulled, and post the result; without its files it is left unanswered."""
         body = _body(submission["xqueue_body"])
         try:
             files = client.fetch_files(submission["xqueue_files"])
         except requests.RequestException as error:
             log.error("a file at %s cannot be fetched: %s", client.server.url, type(error).__name__)
             self.unanswered += 1
-            return 1
+            return
         reply = self.grade(body, files)
         if not client.put(submission["xqueue_header"], reply):
             self.refused += 1
-        return 1
 
 
 def _body(text: str) -> dict[str, Any]:

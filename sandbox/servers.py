@@ -6,19 +6,20 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from sandbox import waiting
 from sandbox.databases import PROJECT_ROOT, SANDBOX_DIR
 from sandbox.lms import worker
 from sandbox.network import free_port, parse_hosts
 
 FILES_HOST = "files.example.edu"
-START_TIMEOUT = 60  # seconds
+START_PATIENCE = 120  # seconds in which a stand-in that starts neither answers nor writes a word to its log
 STOP_TIMEOUT = 10  # seconds
+ENDED, ANSWERS = "ended", "answers"
 
 
 class ServerDidNotStart(RuntimeError):
@@ -98,18 +99,27 @@ def _running(
 
 
 def _wait_for_answer(name: str, port: int, process: subprocess.Popen, log_path: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline and process.poll() is None:
+    def look() -> str:
+        if process.poll() is not None:
+            return ENDED
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/")
             connection.getresponse()
         except (OSError, HTTPException):
-            time.sleep(0.05)
+            return f"{log_path.stat().st_size} characters in its log"
         else:
-            return  # any answer will do: it is the application that answers
+            return ANSWERS  # any answer will do: it is the application that answers
         finally:
             connection.close()
+
+    try:
+        waiting.until(f"the {name} stand-in", look, (ENDED, ANSWERS).__contains__, seconds=START_PATIENCE, pause=0.05)
+        reason = "ended at once"
+    except waiting.NoProgress:
+        reason = f"did not answer, and its log has said nothing for {START_PATIENCE} s"
+    else:
+        if process.poll() is None:
+            return
     tail = log_path.read_text(errors="replace")[-2000:]
-    reason = "ended at once" if process.poll() is not None else f"did not answer within {START_TIMEOUT} s"
     raise ServerDidNotStart(f"the {name} stand-in {reason}; its log ({log_path}) ends with:\n{tail}")

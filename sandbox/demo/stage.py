@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
@@ -18,11 +20,13 @@ from django.contrib.auth.models import Group
 from django.db import connections
 
 from migration_shim.models import LedgerEntry
+from sandbox import waiting
 from sandbox.databases import PROJECT_ROOT, SANDBOX_DIR
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.lms.courseware.models import StudentModule
 from sandbox.network import free_port, parse_hosts, proxied_session
 from sandbox.servers import FILES_HOST, running_lms, running_xqueue
+from sandbox.waiting import PATIENCE
 
 LMS_HOST = "courses.example.edu"
 LMS_URL = f"https://{LMS_HOST}"
@@ -82,6 +86,8 @@ class Stage:
     """The running stand-ins. ``environment`` is what a command needs to find them."""
 
     xqueue_url: str
+    lms_address: str
+    """Host and port, behind the platform's name."""
     environment: dict[str, str]
     xqueue: XQueue
 
@@ -91,9 +97,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def running(**environment: str) -> Iterator[Stage]:
-    """Both stand-ins on free ports, knowing each other; ``environment`` goes to them and to every command."""
-    lms_port, xqueue_port = free_port(), free_port()
+def running(*, lms_port: int | None = None, xqueue_port: int | None = None, **environment: str) -> Iterator[Stage]:
+    """Both stand-ins, on free ports unless told, knowing each other; ``environment`` goes to them and to commands."""
+    lms_port, xqueue_port = lms_port or free_port(), xqueue_port or free_port()
     env = {
         **environment,
         "SANDBOX_HOSTS": f"{LMS_HOST}=127.0.0.1:{lms_port},{FILES_HOST}=127.0.0.1:{xqueue_port}",
@@ -104,8 +110,8 @@ def running(**environment: str) -> Iterator[Stage]:
     xqueue = XQueue(env, xqueue_port)
     with contextlib.ExitStack() as servers:
         servers.callback(xqueue.stop)
-        servers.enter_context(running_lms(env, port=lms_port))
-        yield Stage(xqueue_url=xqueue.url, environment=env, xqueue=xqueue)
+        lms = servers.enter_context(running_lms(env, port=lms_port))
+        yield Stage(xqueue_url=xqueue.url, lms_address=lms.address, environment=env, xqueue=xqueue)
 
 
 def make_grader_account() -> None:
@@ -117,16 +123,17 @@ def make_grader_account() -> None:
 
 
 def grader_on_legacy(stage: Stage, *queues: str) -> PullGrader:
-    """A grader that polls XQueue."""
+    """A grader that polls XQueue, as slowly as the machine is."""
     account = (os.environ.get("MIGRATION_SHIM_XQUEUE_USER", "lms"), os.environ.get("MIGRATION_SHIM_XQUEUE_PASSWORD"))
     entry = ServerEntry(url=stage.xqueue_url, username=account[0], password=account[1] or "lms-password", queues=queues)
-    return PullGrader([entry])
+    return PullGrader([entry], timeout=PATIENCE)
 
 
 def grader_on_target(*queues: str) -> PullGrader:
     """A grader that polls the watcher seam in the LMS, once what was just submitted may be handed out."""
     time.sleep(HOLD)
-    return PullGrader([ServerEntry(url=SEAM_URL, username=GRADER[0], password=GRADER[1], queues=queues)])
+    entry = ServerEntry(url=SEAM_URL, username=GRADER[0], password=GRADER[1], queues=queues)
+    return PullGrader([entry], timeout=PATIENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +156,12 @@ class Attempt:
 
 
 def make_learners(first_id: int, number: int) -> list[int]:
-    """Make learners who can log in; their user ids."""
+    """Make learners who can log in, unless they are there; their user ids."""
     password = make_password(LEARNER_PASSWORD)
     ids = list(range(first_id, first_id + number))
     model = get_user_model()
-    model.objects.bulk_create(model(id=pk, username=f"learner{pk}", password=password) for pk in ids)
+    learners = [model(id=pk, username=f"learner{pk}", password=password) for pk in ids]
+    model.objects.bulk_create(learners, ignore_conflicts=True)
     return ids
 
 
@@ -182,11 +190,10 @@ def submit(stage: Stage, user_id: int, problem: Problem, response: str) -> Attem
     return Attempt(user_id=user_id, problem=problem)
 
 
-def wait_for_the_worker(seconds: float = 60) -> None:
-    """Wait until nothing that was submitted is owed a copy any more, or so many seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and LedgerEntry.objects.filter(copy_due__isnull=False).exists():
-        time.sleep(0.2)
+def wait_for_the_worker(say: Callable[[str], None] | None = None) -> None:
+    """Wait until nothing that was submitted is owed a copy any more. Raises NoProgress."""
+    owed = LedgerEntry.objects.filter(copy_due__isnull=False)
+    waiting.until("copies", lambda: f"{owed.count()} owed", lambda seen: seen == "0 owed", say=say)
 
 
 def state_of(attempt: Attempt) -> StudentModule | None:
@@ -200,6 +207,9 @@ class Ran:
 
     exit_code: int
     output: str
+    """What it printed, warnings and errors behind it."""
+    printed: str = ""
+    """What it printed, without them."""
 
 
 def command(stage: Stage, *words: str) -> Ran:
@@ -213,7 +223,16 @@ def command(stage: Stage, *words: str) -> Ran:
         text=True,
         check=False,
     )
-    return Ran(exit_code=done.returncode, output=done.stdout + done.stderr)
+    return Ran(exit_code=done.returncode, output=done.stdout + done.stderr, printed=done.stdout)
+
+
+def document(stage: Stage, *words: str) -> dict[str, Any]:
+    """What a command answers to a program. Raises RuntimeError where it gives no document."""
+    ran = command(stage, *words, "--format", "json")
+    try:
+        return json.loads(ran.printed)
+    except ValueError as error:
+        raise RuntimeError(f"{' '.join(words)} gave no document: {ran.output[-500:]}") from error
 
 
 def reports_dir() -> Path:

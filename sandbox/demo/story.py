@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,8 +21,10 @@ CLEAN = "course-v1:ExU+PY1+2026"
 HAZARD = "course-v1:ExampleUniversity+DataStructures201+2026_Spring"
 CLEAN_QUEUE, HAZARD_QUEUE = "exu-py1", "ExampleUniversity-DataStructures201"
 DATA = PROJECT_ROOT / "sandbox" / "data"
+# XQueue gives the LMS 5 s to take a grade, and posts it once more after that: a busy machine is no part of the story.
+SLOW = {"SANDBOX_REQUESTS_TIMEOUT": "60"}
 # A demo cannot wait for the 449 pairs that the default of 1 % asks for; 5 % asks for 88.
-ENVIRONMENT = {"SANDBOX_GATE_THRESHOLD": "0.05", "SANDBOX_WAITTIME_BETWEEN_REQUESTS": "0"}
+ENVIRONMENT = {"SANDBOX_GATE_THRESHOLD": "0.05", "SANDBOX_WAITTIME_BETWEEN_REQUESTS": "0", **SLOW}
 ANSWERS = {
     "factorial": "def factorial(n):\n    return 1 if n < 2 else n * factorial(n - 1)\n",
     "is_even": "def is_even(n):\n    return n % 2 == 0\n",
@@ -40,10 +43,12 @@ class Story:
     failed: list[str] = field(default_factory=list)
     checked: int = 0
     step: int = 0
+    title: str = "the beginning"
 
     def chapter(self, title: str) -> None:
         """Begin the next step."""
         self.step += 1
+        self.title = title
         self.write(f"\n{self.step}. {title}")
 
     def say(self, line: str) -> None:
@@ -127,18 +132,25 @@ def preflight(story: Story, running: Stage) -> None:
     """One course has nothing that the target would lose, the other has."""
     story.chapter("Preflight: what would break on the target?")
     output = story.operator(running, "xqueue_preflight", "--course", CLEAN, "--probe", exit_code=2, lines=6)
-    blocked = [line for line in output.splitlines() if line.startswith("BLOCKER")]
+    blocked = findings(output, "BLOCKER")
     story.check(
         "nobody has polled the queue of the reverse shadows yet: that is the clean course's one blocker",
-        blocked == ["BLOCKER  reverse_queue_not_polled"],
+        blocked == ["reverse_queue_not_polled"],
     )
-    graded = stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(60)
+    graded = stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(say=story.say)
     story.say(f"a grader begins to poll it, and is given {graded} submission: the probe")
     story.operator(running, "xqueue_preflight", "--course", CLEAN, lines=2)
     output = story.operator(running, "xqueue_preflight", "--course", HAZARD, exit_code=2)
-    story.check("an answer that the target cannot hold is a blocker", "BLOCKER  answer_over_limit" in output)
+    story.check(
+        "an answer that the target cannot hold is a blocker", "answer_over_limit" in findings(output, "BLOCKER")
+    )
     for code in ("payload_extra_keys", "payload_not_json", "random_seed"):
-        story.check(f"{code}, which the watcher seam takes care of, is noted", f"NOTE     {code}" in output)
+        story.check(f"{code}, which the watcher seam takes care of, is noted", code in findings(output, "NOTE"))
+
+
+def findings(output: str, severity: str) -> list[str]:
+    """The codes of a preflight's findings of one severity."""
+    return re.findall(rf"^{severity}\s+(\w+)", output, re.M)
 
 
 def to_shadow(story: Story, running: Stage) -> None:
@@ -171,7 +183,7 @@ def submissions_in_shadow(story: Story, running: Stage) -> list[Attempt]:
     odd = stage.make_learners(9_000_201, 2)
     for learner, line in zip(odd, ("# reply: not json", "# reply: score null"), strict=True):
         stage.submit(running, learner, hazards[0], f"{line}\ndef f():\n    pass\n")
-    stage.wait_for_the_worker()
+    stage.wait_for_the_worker(story.say)
     shadows = sum(witness.target_rows(f"{queue}.shadow").total() for queue in (CLEAN_QUEUE, HAZARD_QUEUE))
     story.say(f"{len(attempts) + 2} submissions queued, {len(hazards)} of them with hazardous payloads or seeds")
     story.check("every one has its shadow on the target", shadows == len(attempts) + 2, f"{shadows} shadows")
@@ -196,10 +208,11 @@ def backfill(story: Story, running: Stage) -> None:
     words = ("xqueue_backfill", "--mode", "shadow", "--course", CLEAN, "--course", HAZARD)
     story.operator(running, *words, lines=6)
     story.operator(running, *words, "--execute", lines=6)
-    again = story.operator(running, *words, "--execute", lines=3)
-    story.check("running it again writes nothing", " 0 written" in again.splitlines()[0])
-    rows = witness.unretired(CLEAN)
-    shadows = witness.target_rows(f"{CLEAN_QUEUE}.shadow").total()
+    written = [witness.target_rows(f"{queue}.shadow").total() for queue in (CLEAN_QUEUE, HAZARD_QUEUE)]
+    story.operator(running, *words, "--execute", lines=3)
+    again = [witness.target_rows(f"{queue}.shadow").total() for queue in (CLEAN_QUEUE, HAZARD_QUEUE)]
+    story.check("running it again writes nothing", again == written)
+    rows, shadows = witness.unretired(CLEAN), again[0]
     story.check("every in-flight row of the clean course has one shadow", rows == shadows, f"{shadows} of {rows}")
 
 
@@ -207,7 +220,7 @@ def grade_shadows(story: Story) -> None:
     """Graders work on the shadow queues; no learner may notice."""
     story.chapter("Graders work through the shadow queues on the target")
     before, scores = witness.learners_fingerprint(), witness.real_scores(CLEAN)
-    graded = stage.grader_on_target(f"{CLEAN_QUEUE}.shadow", f"{HAZARD_QUEUE}.shadow").drain(90)
+    graded = stage.grader_on_target(f"{CLEAN_QUEUE}.shadow", f"{HAZARD_QUEUE}.shadow").drain(say=story.say)
     story.say(f"{graded} shadows graded, among them replies that are not JSON and scores that are null")
     story.check("no learner's state, grade or event changed by a shadow", witness.learners_fingerprint() == before)
     story.check("no score stands under a learner's real identity", witness.real_scores(CLEAN) == scores == 0)
@@ -218,7 +231,7 @@ def grade_shadows(story: Story) -> None:
 def grade_legacy(story: Story, running: Stage, attempts: list[Attempt], before: list[Attempt]) -> None:
     """The same graders on XQueue; these grades are the learners'."""
     story.chapter("The same graders work through XQueue; these grades are the learners'")
-    graded = stage.grader_on_legacy(running, CLEAN_QUEUE, HAZARD_QUEUE).drain(90)
+    graded = stage.grader_on_legacy(running, CLEAN_QUEUE, HAZARD_QUEUE).drain(say=story.say)
     story.say(f"{graded} submissions graded, each posted to the LMS's callback")
     expected = Counter({LearnerEffect.Source.CALLBACK.value: 1})
     grades = witness.grades([*attempts, *before])
@@ -256,13 +269,19 @@ def gate(story: Story, running: Stage) -> None:
     story.chapter("The gate: may the courses move on?")
     for name, value in thresholds().items():
         story.say(f"threshold for this demo: {name} = {value}")
-    passed = story.operator(running, "xqueue_gate", "--course", CLEAN, "--explain", exit_code=0, lines=14)
-    story.check("the clean course passes", passed.startswith("PASS"))
-    failed = story.operator(running, "xqueue_gate", "--course", HAZARD, exit_code=2, lines=14)
-    story.check("the hazardous course does not", failed.startswith("FAIL"))
+    story.operator(running, "xqueue_gate", "--course", CLEAN, "--explain", exit_code=0, lines=14)
+    story.check("the clean course passes", verdict(running, CLEAN) == "PASS")
+    story.operator(running, "xqueue_gate", "--course", HAZARD, exit_code=2, lines=14)
+    story.check("the hazardous course does not", verdict(running, HAZARD) == "FAIL")
     words = ("xqueue_cutover", "--course", HAZARD, "--to", "live", "--reason", "trying")
-    refused = story.operator(running, *words, "--execute", exit_code=2, lines=3)
-    story.check("and cannot be moved to live", refused.startswith("NOT PERMITTED"))
+    story.operator(running, *words, "--execute", exit_code=2, lines=3)
+    (course,) = stage.document(running, "xqueue_status", "--course", HAZARD)["courses"]
+    story.check("and cannot be moved to live", course["phase"] == "shadow")
+
+
+def verdict(running: Stage, course_id: str) -> str:
+    """What the gate says of a course."""
+    return stage.document(running, "xqueue_gate", "--course", course_id)["verdict"]
 
 
 def thresholds() -> dict[str, object]:
@@ -283,11 +302,11 @@ def to_live(story: Story, running: Stage) -> None:
     legacy_before = witness.unretired(CLEAN)
     attempts = _submit_some(running, first_id=9_000_301, number=18)
     story.check("nothing of it went to XQueue", witness.unretired(CLEAN) == legacy_before)
-    graded = stage.grader_on_target(CLEAN_QUEUE).drain(60)
+    graded = stage.grader_on_target(CLEAN_QUEUE).drain(say=story.say)
     story.say(f"{len(attempts)} submissions, {graded} graded on the target's real queue")
     _one_grade_each(story, attempts, LearnerEffect.Source.EVENT, "the target")
     before = witness.learners_fingerprint()
-    graded = stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(60)
+    graded = stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(say=story.say)
     story.check("each has a reverse shadow on XQueue, graded there", graded == len(attempts), f"{graded}")
     story.check("and no learner noticed: the sink delivers nothing", witness.learners_fingerprint() == before)
 
@@ -298,7 +317,7 @@ def back_to_legacy(story: Story, running: Stage) -> None:
     words = ("xqueue_cutover", "--course", CLEAN, "--to", "legacy", "--reason", "end of the demo")
     story.operator(running, *words, "--execute", lines=6)
     attempts = _submit_some(running, first_id=9_000_401, number=4)
-    stage.grader_on_legacy(running, CLEAN_QUEUE).drain(60)
+    stage.grader_on_legacy(running, CLEAN_QUEUE).drain(say=story.say)
     _one_grade_each(story, attempts, LearnerEffect.Source.CALLBACK, "legacy")
     story.check("nothing new was written to the target", not witness.target_rows(CLEAN_QUEUE)["pending"])
 

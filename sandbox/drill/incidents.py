@@ -11,23 +11,21 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import F
 from submissions.models import StudentItem
 
 from migration_shim.models import Run
-from sandbox import runbook
+from sandbox import runbook, waiting
 from sandbox.databases import PROJECT_ROOT
 from sandbox.demo import stage, story, witness
 from sandbox.demo.stage import Attempt, Stage
 from sandbox.demo.story import CLEAN, CLEAN_QUEUE, Story
 from sandbox.lms.models import LearnerEffect
 
-PATIENCE = 90  # seconds
 #: What nobody can wait for in a drill.
 SHORT = {
     "GATE_THRESHOLD": 0.2,
@@ -49,9 +47,16 @@ def runs(told: Story, running: Stage, heading: str, *words: str, exit_code: int 
     return told.operator(running, *words, exit_code=exit_code, lines=lines)
 
 
-def status(running: Stage) -> str:
-    """What the operator's first look shows."""
-    return stage.command(running, "xqueue_status", "--course", CLEAN).output
+def status(running: Stage) -> dict[str, Any]:
+    """What the operator's first look shows, site and course in one."""
+    found = stage.document(running, "xqueue_status", "--course", CLEAN)
+    return found | found["courses"][0]
+
+
+def gate(told: Story, running: Stage, heading: str, exit_code: int | None) -> dict[str, Any]:
+    """Ask the gate as the section does; its document."""
+    runs(told, running, heading, "xqueue_gate", "--course", CLEAN, exit_code=exit_code, lines=3)
+    return stage.document(running, "xqueue_gate", "--course", CLEAN)
 
 
 def submit(running: Stage, number: int) -> list[Attempt]:
@@ -72,38 +77,30 @@ def one_grade_each(told: Story, attempts: list[Attempt], source: Source) -> None
     told.check("nobody waits", witness.still_queued(attempts) == 0)
 
 
-def until(holds: Callable[[], bool]) -> bool:
-    """Wait for it; whether it came."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.5)
-    return True
-
-
 def xqueue_is_down(told: Story, running: Stage) -> None:
     """The course is live and XQueue is away: learners notice nothing, and their copies are made up for."""
     told.chapter("XQueue is down while the course is live")
     with running.xqueue.away():
         attempts = submit(running, 8)
-        stage.grader_on_target(CLEAN_QUEUE).drain(PATIENCE)
+        stage.grader_on_target(CLEAN_QUEUE).drain(say=told.say)
         one_grade_each(told, attempts, Source.EVENT)
-        seen = told.operator(running, "xqueue_status", "--course", CLEAN, exit_code=None, lines=5)
-        told.check("status says that copies are paused", "breaker reverse: OPEN" in seen)
-        told.check("and owed", "reverse copies owed: none" not in seen)
+        told.operator(running, "xqueue_status", "--course", CLEAN, exit_code=None, lines=5)
+        seen = status(running)
+        told.check("status says that copies are paused", seen["breakers"]["reverse"]["open"])
+        told.check("and owed", seen["copies"]["reverse"] != {})
     told.say("XQueue is back")
 
-    def repaired() -> bool:
+    def look() -> dict[str, int]:
         runs(told, running, "Copies are paused", "xqueue_watch", "--once", exit_code=None, lines=3)
-        return "reverse copies owed: none" in status(running)
+        return status(running)["copies"]["reverse"]
 
-    told.check("every copy is there", until(repaired))
-    stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(PATIENCE)
+    waiting.until("copies that are owed", look, {}.__eq__, say=told.say)
+    told.check("every copy is there", status(running)["copies"]["reverse"] == {})
+    stage.grader_on_legacy(running, f"{CLEAN_QUEUE}.reverse").drain(say=told.say)
     one_grade_each(told, attempts, Source.EVENT)
 
 
-def a_handoff_is_killed(told: Story, running: Stage, waiting: list[Attempt]) -> None:
+def a_handoff_is_killed(told: Story, running: Stage, attempts: list[Attempt]) -> None:
     """Rows are held, and the process that held them is gone: no grader has them until the handoff is finished."""
     told.chapter("A handoff is killed while it holds rows")
     words = ("xqueue_backfill", "--mode", "handoff", "--course", CLEAN, "--execute")
@@ -111,18 +108,19 @@ def a_handoff_is_killed(told: Story, running: Stage, waiting: list[Attempt]) -> 
     handoff = subprocess.Popen(
         command, env=os.environ | running.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    held = until(lambda: witness.target_rows(f"{CLEAN_QUEUE}.held").total() > 0 or handoff.poll() is not None)
+    rows = lambda: witness.target_rows(f"{CLEAN_QUEUE}.held").total()  # noqa: E731
+    waiting.until("rows that the handoff holds", rows, lambda held: held > 0 or handoff.poll() is not None)
     handoff.kill()
     handoff.wait()
-    told.check("it was killed in time", held and witness.target_rows(f"{CLEAN_QUEUE}.held").total() > 0)
-    told.check("status says that rows are held", "HELD by a handoff" in status(running))
+    told.check("it was killed in time", rows() > 0)
+    told.check("status says that rows are held", status(running)["held"]["rows"] > 0)
     told.say("two minutes pass: a run that shows no sign of life is dead then, and its lock with it")
     Run.objects.filter(finished_at=None).update(heartbeat_at=F("heartbeat_at") - timedelta(minutes=2))
     runs(told, running, "Held rows", *words, exit_code=None, lines=8)
-    told.check("nothing is held any more", "HELD" not in status(running))
+    told.check("nothing is held any more", status(running)["held"]["rows"] == 0)
     told.check("legacy has nothing in flight", witness.unretired(CLEAN) == 0)
-    stage.grader_on_target(CLEAN_QUEUE).drain(PATIENCE)
-    one_grade_each(told, waiting, Source.EVENT)
+    stage.grader_on_target(CLEAN_QUEUE).drain(say=told.say)
+    one_grade_each(told, attempts, Source.EVENT)
 
 
 def a_fence_leaks(told: Story, running: Stage) -> None:
@@ -132,10 +130,10 @@ def a_fence_leaks(told: Story, running: Stage) -> None:
         student_id="shadow:" + "a" * 32, course_id=CLEAN, item_id="block-v1:ExU+PY1+2026+type@problem+block@leak"
     )
     runs(told, running, "Fence leak", "xqueue_reconcile", "--course", CLEAN, exit_code=2, lines=3)
-    seen = runs(told, running, "Fence leak", "xqueue_gate", "--course", CLEAN, exit_code=2, lines=3)
-    told.check("the gate says so", seen.startswith("FAIL") and "fence leak" in seen)
+    seen = gate(told, running, "Fence leak", 2)
+    told.check("the gate says so", seen["verdict"] == "FAIL" and seen["evidence"]["fence_leaks"] == 1)
     runs(told, running, "Stop all copies at once", "waffle_switch", "migration_shim.kill_switch", "on", "--create")
-    told.check("status shows the switch", "kill switch: on" in status(running))
+    told.check("status shows the switch", status(running)["kill_switch"])
     told.say("the runbook's query finds the row; it is a planted one, so it goes")
     found = witness.half_fenced(CLEAN)
     told.check("it is found", found == [leak.pk])
@@ -144,8 +142,8 @@ def a_fence_leaks(told: Story, running: Stage) -> None:
     words = ("xqueue_known", "--cure", "fence_leak", "--course", CLEAN, "--reason", "a planted row, deleted")
     runs(told, running, "Fence leak", *words, lines=3)
     runs(told, running, "Fence leak", "xqueue_reconcile", "--course", CLEAN, exit_code=None, lines=3)
-    seen = runs(told, running, "Fence leak", "xqueue_gate", "--course", CLEAN, exit_code=None, lines=3)
-    told.check("the gate has nothing against the fence any more", "fence leak" not in seen)
+    seen = gate(told, running, "Fence leak", None)
+    told.check("the gate has nothing against the fence any more", seen["evidence"]["fence_leaks"] == 0)
 
 
 def the_targets_graders_die(told: Story, running: Stage) -> None:
@@ -161,12 +159,13 @@ def the_targets_graders_die(told: Story, running: Stage) -> None:
     back = ("xqueue_backfill", "--mode", "return", "--course", CLEAN, "--execute")
     heading = "Take a course back with what is in flight (return)"
 
-    def returned() -> bool:
+    def look() -> dict[str, int]:
         runs(told, running, heading, *back, exit_code=None, lines=3)
-        return "in flight on target: nothing" in status(running)
+        return status(running)["in_flight"]["target"]
 
-    told.check("everything is back", until(returned))
-    stage.grader_on_legacy(running, CLEAN_QUEUE).drain(PATIENCE)
+    waiting.until("submissions on their way back", look, {}.__eq__, say=told.say)
+    told.check("everything is back", witness.target_rows(CLEAN_QUEUE).keys().isdisjoint({"pending", "pulled"}))
+    stage.grader_on_legacy(running, CLEAN_QUEUE).drain(say=told.say)
     one_grade_each(told, attempts, Source.CALLBACK)
 
 
@@ -178,9 +177,7 @@ def evidence_grows_old(told: Story, running: Stage) -> None:
     told.say("two days pass")
     aged = {name: F(name) - timedelta(days=2) for name in ("started_at", "finished_at", "heartbeat_at")}
     Run.objects.exclude(finished_at=None).update(**aged)
-    seen = runs(told, running, "Stale evidence", "xqueue_gate", "--course", CLEAN, exit_code=10, lines=3)
-    told.check("the gate says STALE", seen.startswith("STALE"))
+    told.check("the gate says STALE", gate(told, running, "Stale evidence", 10)["verdict"] == "STALE")
     runs(told, running, "Stale evidence", "xqueue_reconcile", "--course", CLEAN, exit_code=None, lines=2)
     runs(told, running, "Stale evidence", "xqueue_preflight", "--course", CLEAN, exit_code=None, lines=2)
-    seen = runs(told, running, "Stale evidence", "xqueue_gate", "--course", CLEAN, exit_code=None, lines=3)
-    told.check("and judges again afterwards", not seen.startswith("STALE"))
+    told.check("and judges again afterwards", gate(told, running, "Stale evidence", None)["verdict"] != "STALE")

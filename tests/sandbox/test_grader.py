@@ -6,16 +6,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
+import requests
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
 from submissions.api import create_external_grader_detail
 
+import sandbox.grader
 from sandbox.grader import PullGrader, ServerEntry
 from sandbox.grader_rules import MISBEHAVIOUR, grade_submission
 from sandbox.lms.blocks import SubmittedFile
 from sandbox.lms.models import LoginSession
 from sandbox.servers import running_lms
+from sandbox.waiting import NoProgress
 
 RIGHT = "def square(n):\n    return n * n\n"
 WRONG = "def square(n):\n    return n + n\n"
@@ -288,11 +291,32 @@ def test_drain_ends_with_an_empty_round_and_counts(server):
     assert server.grader().drain() == 3
 
 
-def test_drain_gives_up_after_its_time(server):
+def test_drain_goes_on_as_long_as_results_are_taken(server):
+    server.script["GET get_submission"] = [(200, 0, submission())] * 20
+    server.script["POST put_result"] = [(200, 0, "")] * 20
+    assert server.grader().drain(seconds=0) == 20
+
+
+def test_drain_gives_up_when_no_result_is_taken(server):
     server.script["GET get_submission"] = [(200, 0, submission())] * 50
-    server.script["POST put_result"] = [(200, 0, "")] * 50
-    with pytest.raises(TimeoutError):
-        server.grader().drain(timeout=0)
+    server.script["POST put_result"] = [(200, 0, "")] * 2 + [(200, 1, "Incorrect key")] * 48
+    with pytest.raises(NoProgress, match="graders of q: nothing has changed for 0 s; last seen: 2 results taken"):
+        server.grader().drain(seconds=0)
+
+
+def test_drain_asks_again_where_a_request_had_no_answer(server, monkeypatch):
+    grader = server.grader()
+    rounds = iter([requests.ConnectionError(), 2, requests.ReadTimeout(), 1, 0])
+
+    def run_once():
+        outcome = next(rounds)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(grader, "run_once", run_once)
+    monkeypatch.setattr(sandbox.grader, "RETRY", 0)
+    assert grader.drain() == 3
 
 
 # --- against the real endpoints, in processes of their own ----------------------------------------------------------

@@ -9,7 +9,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from migration_shim.target import installed
 from sandbox import schema
-from sandbox.servers import START_TIMEOUT, ServerDidNotStart, running_xqueue
+from sandbox.servers import START_PATIENCE, ServerDidNotStart, running_xqueue
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 
@@ -151,4 +151,4 @@ def test_a_server_that_does_not_start_shows_its_log_at_once():
     started = time.monotonic()
     with pytest.raises(ServerDidNotStart, match="nonsense"):
         running_xqueue({"MIGRATION_SHIM_LEGACY_DB": "nonsense://"}).__enter__()
-    assert time.monotonic() - started < START_TIMEOUT / 2
+    assert time.monotonic() - started < START_PATIENCE / 2

@@ -5,8 +5,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from sandbox.databases import SANDBOX_DIR
 from sandbox.demo import stage, story
 from sandbox.schema import NotASandbox, PrepareFailed, prepare
+from sandbox.servers import ServerDidNotStart
+from sandbox.waiting import NoProgress
 
 
 class Command(BaseCommand):
@@ -32,7 +35,16 @@ class Command(BaseCommand):
         except (NotASandbox, PrepareFailed, stage.NotEmpty) as error:
             raise CommandError(str(error)) from error
         told = story.Story(write=self.say)
-        self.play(told)
+        try:
+            self.play(told)
+        except KeyboardInterrupt as error:
+            raise CommandError(f"{self.what} was interrupted in step {told.step}", returncode=130) from error
+        except Exception as error:
+            # Whoever tries the sandbox out can do nothing with our stack; --traceback has it.
+            raise CommandError(
+                f"{self.what} stopped in step {told.step} ({told.title}): {_words(error)}\n"
+                f"The stand-ins' logs are in {SANDBOX_DIR / 'log'}; with --traceback you see where."
+            ) from error
         if told.failed:
             raise CommandError(f"{self.what} did not hold what it claims")
 
@@ -44,3 +56,8 @@ class Command(BaseCommand):
         """Print a line at once: a demo is watched."""
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _words(error: Exception) -> str:
+    """An error in words: ours say all that there is to say, others do not say what they are."""
+    return str(error) if isinstance(error, NoProgress | ServerDidNotStart) else f"{type(error).__name__}: {error}"
