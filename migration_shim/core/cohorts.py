@@ -163,7 +163,8 @@ def _counted_as(facts: Facts, window: Window) -> Iterable[str]:
         yield "known"
     if diverged:
         yield "diverged"
-    if open_ones and open_ones <= _APART:
+    # An alarm on a pair that is equal, or that still waits, takes nothing from those that diverge.
+    if diverged and open_ones and open_ones <= _APART:
         yield "apart"
     if open_ones & DETERMINISTIC:
         yield "deterministic"

@@ -146,6 +146,10 @@ class Evidence:
         return max(self.diverged, sum(problem.graded_pairs for problem in self.problems))
 
 
+#: Blockers of preflight that stand until somebody sets up what a later step needs: a step waits, nothing is at fault.
+ROUTINE = frozenset({"reverse_queue_not_polled", "reverse_queue_unknown"})
+
+
 class Cause(enum.StrEnum):
     """What stands between a course and its next step, the worst first: courses are ranked by it."""
 

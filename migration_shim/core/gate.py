@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from .data import DETERMINISTIC, DivergenceClass, Verdict
-from .evidence import Cause, CohortEvidence, Evidence, GateResult, Thresholds, thin_problems
+from .evidence import ROUTINE, Cause, CohortEvidence, Evidence, GateResult, Thresholds, thin_problems
 from .gate_explanation import notes, thin_names, ways_out
 from .martingale import evidence_above, evidence_below, pairs_needed
 from .noise import problem_rate, rate_and_error
@@ -97,7 +97,8 @@ def _failures(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reason]:
                 f"{counted(number, 'submission')} {verb(number, 'is', 'are')} {klass.value.replace('_', ' ')}",
             )
     for blocker in evidence.preflight_blockers:
-        yield Cause.BLOCKED, f"preflight blocker: {blocker}"
+        if not _is_routine(blocker):
+            yield Cause.BLOCKED, f"preflight blocker: {blocker}"
     if (latency := evidence.latency) is not None and latency.timed:
         bound = thresholds.latency_seconds + thresholds.latency_factor * latency.legacy
         if not latency.target <= bound:
@@ -141,6 +142,9 @@ def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: 
     n, k = evidence.pairs, evidence.diverged
     for text, _ in _runs(evidence):
         yield Cause.STALE, text
+    for blocker in evidence.preflight_blockers:
+        if _is_routine(blocker):
+            yield Cause.BLOCKED, f"preflight blocker: {blocker}"
     sides = (
         (evidence.missing, "missing on one side"),
         (evidence.overdue, "overdue on one side"),
@@ -175,6 +179,11 @@ def _lacking(evidence: Evidence, thresholds: Thresholds) -> Iterator[tuple[Cohor
         lack = thresholds.pairs_per_queue - queue.by_graders
         if lack > 0 and not (queue.side_effects or queue.idle):
             yield queue, lack
+
+
+def _is_routine(blocker: str) -> bool:
+    """Tell whether a blocker, which begins with its code, stands for what nobody has set up yet, and no fault."""
+    return blocker.partition(" ")[0] in ROUTINE
 
 
 def _needed(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tuple[str, ...]:

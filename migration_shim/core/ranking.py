@@ -18,13 +18,11 @@ from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
 from .data import Phase
-from .evidence import Cause
+from .evidence import ROUTINE, Cause
 
 Course = Mapping[str, Any]
 #: Words that no gate says: the course could not be read; nothing was begun with it.
 UNKNOWN, NOT_BEGUN = "unknown", "not_begun"
-#: Blockers that only a later step meets while the course is not ready for it otherwise: routine, and no fault.
-ROUTINE = frozenset({"reverse_queue_not_polled", "reverse_queue_unknown"})
 #: Rows that a handoff or a return holds are on their way for so many seconds at most, unless nobody finishes it.
 MOVING_SECONDS = 600
 #: How the gate begins the reason of a blocker; its code comes next.

@@ -181,6 +181,16 @@ BAD = {
     "no preflight": ({"preflight_age": None}, "INCONCLUSIVE", "no preflight"),
     "preflight old": ({"preflight_age": DAY * 2}, "STALE", "last preflight is 48.0 h old"),
     "blocker": ({"preflight_blockers": ("random_seed (3 rows)",)}, "FAIL", "random_seed (3 rows)"),
+    "routine blocker": (
+        {"preflight_blockers": ("reverse_queue_not_polled q1.reverse",)},
+        "INCONCLUSIVE",
+        "preflight blocker: reverse_queue_not_polled q1.reverse",
+    ),
+    "routine blocker and another": (
+        {"preflight_blockers": ("reverse_queue_not_polled q1.reverse", "random_seed (3 rows)")},
+        "FAIL",
+        "preflight blocker: random_seed (3 rows)",
+    ),
     "missing": ({"missing": 1}, "INCONCLUSIVE", "1 submission is missing"),
     "overdue": ({"overdue": 2}, "INCONCLUSIVE", "2 submissions are overdue"),
     "fence leak": ({"fence_leaks": 1}, "FAIL", "1 fence leak:"),

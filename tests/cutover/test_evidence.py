@@ -55,6 +55,14 @@ def test_what_has_a_count_of_its_own_says_nothing_of_the_rate(clean, klass):
     assert arithmetic["diverged"] == 0
 
 
+@pytest.mark.parametrize("result", [PairStatus.EQUAL, PairStatus.WAITING, PairStatus.OVERDUE])
+@pytest.mark.parametrize("klass", ["fence_leak", "lost", "stuck"])
+def test_an_alarm_on_a_pair_that_does_not_diverge_hides_none_that_does(clean, klass, result):
+    one(result=PairStatus.DIVERGED, divergences="score")
+    one(result=result, divergences=klass)
+    assert gate()[1]["evidence"]["arithmetic"]["diverged"] == 1
+
+
 def test_one_with_an_ordinary_difference_as_well_does(clean):
     one(result=PairStatus.DIVERGED, divergences="score,stuck")
     assert gate()[1]["evidence"]["arithmetic"]["diverged"] == 1
