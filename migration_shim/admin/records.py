@@ -1,5 +1,6 @@
 """
-The records in Django's admin, to be read only: runs, the log of steps, divergences, known differences, overrides.
+The records in Django's admin, to be read only: runs, the log of steps, divergences, known differences, overrides,
+campaigns.
 
 The ledger is not among them: it holds what learners sent, and the keys with which grades can be posted.
 """
@@ -10,7 +11,7 @@ from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
 
-from ..models import Divergence, GateOverride, KnownDifference, PhaseChange, Run
+from ..models import Campaign, CampaignCourse, CampaignLine, Divergence, GateOverride, KnownDifference, PhaseChange, Run
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -72,3 +73,29 @@ class GateOverrideAdmin(ReadOnlyAdmin):
     """The signed overrides of the gate."""
 
     list_display = ("id", "course_id", "step_to", "signed_by", "created_at", "expires_at", "withdrawn_at", "verdict")
+
+
+@admin.register(Campaign)
+class CampaignAdmin(ReadOnlyAdmin):
+    """The campaigns; ``xqueue_campaign`` writes them."""
+
+    list_display = ("id", "name", "state", "to", "canary", "started_at", "started_by", "reason", "said")
+    list_filter = ("state",)
+
+
+@admin.register(CampaignCourse)
+class CampaignCourseAdmin(ReadOnlyAdmin):
+    """The courses of campaigns."""
+
+    list_display = ("id", "campaign", "course_id", "state", "said")
+    list_filter = ("state",)
+    list_select_related = ("campaign",)
+
+
+@admin.register(CampaignLine)
+class CampaignLineAdmin(ReadOnlyAdmin):
+    """The history of campaigns."""
+
+    list_display = ("at", "campaign", "course_id", "what", "by", "text")
+    list_filter = ("what",)
+    list_select_related = ("campaign",)
