@@ -108,7 +108,11 @@ class Command(ShimCommand):
             return release.run(courses[0], override=options["override"], **who)
         if options["course"] and len(courses) == 1:
             return cutover_steps.run(courses[0], to, override=options["override"], **who)
-        return waves.run(courses, to, override=options["override"], limit=options["wave"], **who)
+        if options["override"]:
+            self.usage_error(
+                "--override is for one course, named with --course: it is signed for what holds that one up"
+            )
+        return waves.run(courses, to, limit=options["wave"], **who)
 
 
 def _courses_of(org: str | None, file: Path | None) -> list[str]:
