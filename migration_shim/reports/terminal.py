@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
+from . import terminal_campaign, terminal_cutover, terminal_preflight, terminal_status, terminal_watch, text_report
 from .escape import columns, printable
 
 Content = dict[str, Any]
@@ -150,4 +150,5 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_undelivered": _undelivered,
     "xqueue_status": terminal_status.lines,
     "xqueue_watch": terminal_watch.lines,
+    "xqueue_campaign": terminal_campaign.lines,
 }

@@ -18,6 +18,8 @@ def lines(content: Content) -> list[str]:
         found.append(f"Nothing was compared, and no copy was written: {content['waiting']}")
     for course in content["courses"]:
         found += ["", *_course(course)]
+    for campaign in content["campaigns"]:
+        found += ["", *_campaign(campaign)]
     found += _tidied(content)
     for problem in content["problems"]:
         at = f" of {problem['course']}" if problem["course"] else ""
@@ -51,6 +53,15 @@ def _course(course: Content) -> list[str]:
     reverse = course["reverse"]
     if reverse and reverse["owed"]:
         found.append(f"  reverse shadows: {reverse['started']} of {reverse['owed']} owed were started")
+    return found
+
+
+def _campaign(campaign: Content) -> list[str]:
+    said = f": {campaign['said']}" if campaign["said"] else ""
+    found = [f"Campaign {campaign['name']}: {campaign['state']}{said}"]
+    for course in campaign["courses"]:
+        did = f"{', '.join(course['did'])}; " if course["did"] else ""
+        found.append(f"  {course['course']}: {did}{course['says']}")
     return found
 
 

@@ -1,6 +1,6 @@
 """
 One round of ``xqueue_watch``: finish interrupted moves, compare every course, hold it to its bounds, write owed copies,
-and purge.
+take the next steps of campaigns, and purge.
 
 The steps are independent: one that fails is reported and left to the next round, and the others go on. A round may be
 killed at any point and run again.
@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from .. import checks, reconcile, toggles
 from ..backfill import unfinished
+from ..campaign import round as campaign_round
 from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode, Phase
 from ..delivery import learner_side, redelivery
@@ -81,6 +82,7 @@ class _Round:
             "outbox": None,
             "courses": [],
             "repaired": None,
+            "campaigns": [],
             "purge": None,
             "sweep": None,
             "forgotten": 0,
@@ -123,6 +125,7 @@ class _Round:
         shadowed = [course["course"] for course in self.content["courses"] if course["phase"] == Phase.SHADOW]
         if shadowed:
             self.content["repaired"] = self._try("shadows", "", self._repair, shadowed)
+        self.content["campaigns"] = self._try("campaigns", "", self._campaigns) or []
         self.content["forgotten"] = self._try("forget", "", self._forget) or 0
         self.content["purge"] = self._try("purge", "", self._purge)
         self.content["sweep"] = self._try("sweep", "", self._sweep)
@@ -207,6 +210,14 @@ class _Round:
             return None
         done = repair.write_owed_shadows(courses, self.settings, self._alive)
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
+
+    def _campaigns(self) -> list[dict[str, Any]]:
+        if self._is_waiting():
+            return []
+        return campaign_round.run(self.settings, self._try, self._campaign_alive, self.wanted)
+
+    def _campaign_alive(self, *args: object) -> None:
+        self.control.check()
 
     def _forget(self) -> int:
         return user_retirement.forget_due(self.settings, check=self.control.check)
