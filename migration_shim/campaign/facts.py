@@ -107,7 +107,8 @@ def _lacks(found: Evidence, settings: ShimSettings) -> str:
     result = evaluate(dataclasses.replace(found, preflight_age=0.0, preflight_blockers=()), settings.thresholds())
     if result.verdict is Verdict.PASS:
         return ""
-    return _line(list(result.needed[:1] or result.reasons))
+    # No number of pairs alone makes up for what differs: then all the reasons are told.
+    return _line(list(result.reasons if found.diverged or not result.needed else result.needed[:1]))
 
 
 def _permitted(record: CoursePhase, phase: Phase) -> bool:
