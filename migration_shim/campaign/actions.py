@@ -95,4 +95,4 @@ def _history(course_id: str, settings: ShimSettings, alive: Callable[..., None])
     content = reconcile.run([course_id], alive, grading=Grading.ECHO, tell=alive).content["courses"][0]
     if not content["complete"]:
         return Done(waits=f"its reconcile was stopped by {content['stopped_by']}")
-    return Done(said=f"{imported['written']} rows imported, {content['echoed']} replies echoed")
+    return Done(said=f"imported, and {content['echoed']} of legacy's replies echoed")

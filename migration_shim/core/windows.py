@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WEEK, _MINUTE, _DAY = 7, timedelta(minutes=1), timedelta(days=1)
+#: Days in which every window opens once, even if a change of the clocks skips it in the first week.
+_REACH = 2 * _WEEK + 2
 #: The last minute of a day, for a window that ends at 24:00.
 _MIDNIGHT = 24 * 60
 _WINDOW = re.compile(r"(\S+) +(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2}) +(\S+)")
@@ -83,17 +85,15 @@ class Calendar:
         """
         Return the first moment from ``moment`` on at which something may be done; None if there is none in reach.
 
-        Windows are weekly, so a look over the days after the last freeze is enough.
+        Windows are weekly, so the days after ``moment``, after the first moment and after each freeze are enough.
         """
-        zone, day = zone_of(self.zone), moment.astimezone(zone_of(self.zone)).date()
+        zone = zone_of(self.zone)
         starts = [moment] + ([self.not_before] if self.not_before else [])
-        ends = [last + _DAY for _, last in self.freezes]
-        last_day = max([day, *ends, *(start.astimezone(zone).date() for start in starts)]) + (_WEEK + 2) * _DAY
-        while day <= last_day:
-            minutes = {0, *(window.start for window in self.windows)}
+        days = {start.astimezone(zone).date() for start in starts} | {last + _DAY for _, last in self.freezes}
+        minutes = {0, *(window.start for window in self.windows)}
+        for day in {first + offset * _DAY for first in days for offset in range(_REACH)}:
             starts += [found for minute in minutes for found in _instants(day, minute, zone)]
             starts += _changes(day, zone)
-            day += _DAY
         return min((start for start in starts if start >= moment and self._is_open(start)), default=None)
 
     def _is_open(self, moment: datetime) -> bool:

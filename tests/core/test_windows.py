@@ -48,7 +48,7 @@ def by_the_clock(moment, zone, days, start, end, freeze):
 hours = st.integers(0, 24 * 4 - 1).map(lambda quarter: f"{quarter // 4:02}:{quarter % 4 * 15:02}")
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(
     zone=st.sampled_from(ZONES),
     begin=st.sampled_from(STARTS),

@@ -91,9 +91,7 @@ def next_moment(clock, freeze):
     """Forty minutes later; after the window has closed, the next morning."""
     clock.goes_on(minutes=40)
     wall = now().astimezone(BERLIN)
-    if wall.time() >= CLOSES:
-        clock.is_at(datetime.combine(wall.date() + timedelta(days=1), time(9, 30), tzinfo=BERLIN))
-    elif wall.date() == freeze and wall.time() > time(10):
+    if wall.time() >= CLOSES or (wall.date() == freeze and wall.time() > time(10)):
         clock.is_at(datetime.combine(wall.date() + timedelta(days=1), time(9, 30), tzinfo=BERLIN))
 
 
