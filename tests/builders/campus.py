@@ -39,9 +39,10 @@ WRONG = '{"correct": false, "score": 0, "msg": "<p>no</p>"}'
 #: What a test cannot wait for: hundreds of pairs, holds and deadlines.
 SETTINGS = {
     "HOLD_SECONDS": 0,
-    "GATE_THRESHOLD": 0.7,
+    "GATE_THRESHOLD": 0.9,
     "GATE_MIN_PAIRS_PER_QUEUE": 2,
-    "GATE_MIN_PAIRS_PER_PROBLEM": 2,
+    # One difference holds a problem up until it has so many pairs.
+    "GATE_MIN_PAIRS_PER_PROBLEM": 100,
     "GRADING_DEADLINE_SECONDS": 3600,
     "HAND_OUT_SECONDS": 60,
 }
@@ -78,8 +79,8 @@ class Campus:
     """Courses by number, each with one problem and a queue of its own, and everybody at work in them."""
 
     def __init__(self, numbers: range) -> None:
-        self.courses = [f"course-v1:ExU+C{number:02}+2026" for number in numbers]
-        self.queues = {course: f"queue-{course[14:16]}" for course in self.courses}
+        self.queues = {f"course-v1:ExU+C{number:02}+2026": f"queue-{number:02}" for number in numbers}
+        self.courses = list(self.queues)
         known = {name for queue in self.queues.values() for name in (queue, f"{queue}.reverse")}
         self.xqueue = XQueue(known, timedelta(minutes=1), self._post)
         self.keys: dict[str, list[tuple[int, str, str]]] = {course: [] for course in self.courses}

@@ -88,8 +88,8 @@ def killed_round(pending, note: Path) -> bool:
 
 
 def next_moment(clock, freeze):
-    """Forty minutes later; after the window has closed, the next morning."""
-    clock.goes_on(minutes=40)
+    """A bit more than an hour later; after the window has closed, the next morning."""
+    clock.goes_on(minutes=65)
     wall = now().astimezone(BERLIN)
     if wall.time() >= CLOSES or (wall.date() == freeze and wall.time() > time(10)):
         clock.is_at(datetime.combine(wall.date() + timedelta(days=1), time(9, 30), tzinfo=BERLIN))
@@ -103,7 +103,7 @@ def test_ten_of_twelve_courses_arrive(settings, monkeypatch, clock, tmp_path):
         others = [course for course in world.courses if course not in (differs, dead)]
         world.differing.add(differs)
         world.dead.add(f"{world.queues[dead]}.shadow")
-        world.past(4)
+        world.past(2)
         rules = ["--limit", str(LIMIT), "--soak", "1h", "--freeze", str(freeze), "--canary", world.courses[1]]
         rules += ["--window", "Mon-Fri 09:00-16:00 Europe/Berlin", "--name", "autumn", "--reason", "the end of XQueue"]
         chosen = [word for course in world.courses for word in ("--course", course)]
@@ -111,7 +111,7 @@ def test_ten_of_twelve_courses_arrive(settings, monkeypatch, clock, tmp_path):
 
         while CampaignCourse.objects.filter(course_id__in=others).exclude(state="done").exists():
             rounds += 1
-            assert rounds < 60, list(CampaignCourse.objects.values_list("course_id", "state", "said"))
+            assert rounds < 40, list(CampaignCourse.objects.values_list("course_id", "state", "said"))
             if pending and killed_round(pending, tmp_path / "killed"):
                 pending.discard(Action((tmp_path / "killed").read_text()))
                 clock.goes_on(minutes=3)  # by then nobody takes the dead watch for one at work
