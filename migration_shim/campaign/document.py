@@ -14,6 +14,7 @@ from ..core.campaign_plan import Plan
 from ..core.data import Document, ExitCode
 from ..models import Campaign, CampaignCourse
 from . import facts
+from .standing import foreign_step
 
 SCHEMA = "migration_shim.xqueue_campaign/1"
 #: Lines of the history that a document shows.
@@ -96,6 +97,7 @@ def _line(line: Any) -> dict[str, Any]:
 def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[str, Any]:
     settings = load()
     found = facts.gather(campaign, row, settings, stored=stored)
+    moved = foreign_step(campaign, row) if row.state == MemberState.DONE else ""
     if row.state == MemberState.DONE:
         step = Next(done=True)
     elif stored:
@@ -107,7 +109,7 @@ def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[st
         "phase": found.phase.value,
         "state": row.state,
         "next": step.action.value if step.action else None,
-        "says": _says(campaign, step),
+        "says": _says(campaign, step) + (f", and was then {moved}" if moved else ""),
         # A place for the forecast: when the course will have what it waits for.
         "expected_at": None,
     }

@@ -20,7 +20,7 @@ from ..cutover.health import health, is_reconciled
 from ..legacy import rows as legacy_rows
 from ..models import Campaign, CampaignCourse, CoursePhase
 from ..runs import records as run_records
-from .standing import foreign_step, turn
+from .standing import foreign_step, resume_command, turn
 
 #: Of what a probe is sent for: it is expected before anybody has set up a grader.
 _UNPOLLED = "reverse_queue_not_polled"
@@ -49,11 +49,13 @@ def gather(campaign: Campaign, member: CampaignCourse, settings: ShimSettings, *
     course_id, decision = member.course_id, toggles.phase_of(member.course_id)
     record = CoursePhase.objects.filter(course_id=course_id).first() or CoursePhase(course_id=course_id)
     stopped = member.said if member.state in (MemberState.PARKED, MemberState.FAILED) else ""
+    if not stopped and (step := foreign_step(campaign, member)):
+        stopped = f"parked: {step}; {resume_command(campaign, course_id)}"
     facts = CourseFacts(
         phase=decision.phase,
         since=now() - record.since,
         entered=record.since,
-        stopped=stopped or foreign_step(campaign, member),
+        stopped=stopped,
         drift=decision.asked.value if decision.drift else "",
         preflight=_preflight(course_id),
         probed=_since_line(campaign, member, record, "probe") if stored else None,

@@ -17,6 +17,7 @@ from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberSt
 from ..core.errors import IllegalStep, NotNow
 from ..models import Campaign, CampaignCourse
 from . import actions, facts
+from .standing import resume_command
 from .tell import tell
 from .trouble import trouble_of_all
 
@@ -111,7 +112,7 @@ def _entry(member: CampaignCourse, did: list[str], says: str) -> dict[str, Any]:
 def _stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
     """Park a course that somebody else has moved, or stop one that is not well; return why."""
     state = MemberState.PARKED if found.stopped else MemberState.FAILED
-    resume = f"xqueue_campaign resume --name {campaign.name} --course {member.course_id}"
+    resume = resume_command(campaign, member.course_id)
     said = found.stopped or f"failed in {found.phase}: {found.health_said}; {resume}"
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)

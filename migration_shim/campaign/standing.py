@@ -61,7 +61,7 @@ def newest_entry(course_id: str) -> int:
 
 def foreign_step(campaign: Campaign, member: CampaignCourse) -> str:
     """
-    Return who has moved a course that only its campaign should move, in one line; empty where nobody has.
+    Return which step of a course, newer than any of its campaign's, is somebody else's, in one line; empty for none.
 
     Entries of the log that leave the course in its phase (a cure, a release, a look at who waits) are no steps.
     """
@@ -69,8 +69,9 @@ def foreign_step(campaign: Campaign, member: CampaignCourse) -> str:
     newest = steps.exclude(step_from=F("step_to")).order_by("-id").first()
     if newest is None or newest.evidence.get("campaign") == campaign.pk:
         return ""
-    who = "by hand" if newest.changed_by == "flag" else f"by {newest.changed_by}"
-    return (
-        f"parked: stepped to {newest.step_to} {who}; xqueue_campaign resume --name {campaign.name} "
-        f"--course {member.course_id}"
-    )
+    return f"stepped to {newest.step_to} {'by hand' if newest.changed_by == 'flag' else f'by {newest.changed_by}'}"
+
+
+def resume_command(campaign: Campaign, course_id: str) -> str:
+    """Return the command that lets a parked or failed course go on."""
+    return f"xqueue_campaign resume --name {campaign.name} --course {course_id}"

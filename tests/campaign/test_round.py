@@ -13,6 +13,7 @@ from waffle.models import Switch
 from migration_shim import api, toggles
 from migration_shim.campaign import actions, facts, records, trouble
 from migration_shim.campaign import round as campaign_round
+from migration_shim.campaign.document import document
 from migration_shim.campaign.standing import standings, turn
 from migration_shim.conf import load
 from migration_shim.core.campaign import Action, Health
@@ -339,6 +340,9 @@ def test_a_campaign_whose_courses_have_all_arrived_is_done(start, watch, told):
     assert Campaign.objects.get().state == "done"
     assert [item[0] for item in told] == ["done", "done"]
     assert not CampaignCourse.objects.filter(held=True).exists()
+    by_hand(Phase.LEGACY)
+    (course,) = document([records.named("one")], "status", executed=False).content["campaigns"][0]["courses"]
+    assert course["says"] == "has arrived in shadow, and was then stepped to legacy by ada"
 
 
 def test_a_watch_over_named_courses_takes_steps_of_no_other(start, did):
