@@ -36,13 +36,9 @@ def _campaign(campaign: Content, content: Content) -> list[str]:
         found.append(f"{course['phase']:<8}{word} {course['course']}{canary}")
         expected = f", about {course['expected_at']}" if course["expected_at"] else ""
         found += _wrapped(course["says"] + expected, "         ")
-    found += [
-        line
-        for entry in campaign["lines"][:_LINES]
-        for line in _wrapped(
-            f"{entry['at'][:16].replace('T', ' ')} {entry['by']}: {entry['what']} {entry['course']} {entry['text']}"
-        )
-    ]
+    for entry in campaign["lines"][:_LINES]:
+        what = " ".join(filter(None, (entry["what"], entry["course"], entry["text"])))
+        found += _wrapped(f"{entry['at'][:16].replace('T', ' ')} {entry['by']}: {what}")
     if content["action"] != "status" and not content["executed"]:
         found.append("Nothing was written. Next: the same command with --execute")
     elif content["action"] == "start":
