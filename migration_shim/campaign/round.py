@@ -28,6 +28,11 @@ _SAID = 500
 _ON_RECORD = (Action.HISTORY, Action.PROBE, Action.SHADOW, Action.LIVE, Action.COMPLETE)
 
 
+def is_any_running() -> bool:
+    """Tell whether there is a campaign that takes steps."""
+    return Campaign.objects.filter(state=CampaignState.RUNNING).exists()
+
+
 def run(
     settings: ShimSettings, attempt: Attempt, alive: Callable[..., None], wanted: list[str] | None = None
 ) -> list[dict[str, Any]]:
@@ -44,7 +49,7 @@ def run(
         For each campaign its name, state, and what was done with each course or what it waits for.
     """
     running = list(Campaign.objects.filter(state=CampaignState.RUNNING).order_by("id"))
-    trouble = trouble_of_all() if running else ""
+    trouble = trouble_of_all()
     return [_campaign(campaign, settings, attempt, alive, wanted, trouble) for campaign in running]
 
 

@@ -212,7 +212,7 @@ class _Round:
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
 
     def _campaigns(self) -> list[dict[str, Any]]:
-        if self._is_waiting():
+        if not campaign_round.is_any_running() or self._is_waiting():
             return []
         return campaign_round.run(self.settings, self._try, self._campaign_alive, self.wanted)
 
