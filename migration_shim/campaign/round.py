@@ -15,6 +15,7 @@ from django.db import transaction
 from ..conf import ShimSettings
 from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState, is_well
 from ..core.errors import IllegalStep, NotNow
+from ..db import text_columns
 from ..models import Campaign, CampaignCourse
 from . import actions, facts
 from .standing import resume_command
@@ -122,7 +123,7 @@ def _stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)
         changed = CampaignCourse.objects.filter(pk=member.pk, state=MemberState.GOING).update(
-            state=state, said=said[:_SAID]
+            state=state, said=text_columns.fitted(CampaignCourse, "said", said)[:_SAID]
         )
         if changed:
             tell(campaign, state.value, said, course_id=member.course_id)
@@ -149,7 +150,7 @@ def _set_state(campaign: Campaign, state: CampaignState, said: str) -> None:
         locked = Campaign.objects.select_for_update().get(pk=campaign.pk)
         if locked.state != CampaignState.RUNNING:
             return
-        locked.state, locked.said = state, said[:_SAID]
+        locked.state, locked.said = state, text_columns.fitted(Campaign, "said", said)[:_SAID]
         locked.save(update_fields=["state", "said"])
         if state is CampaignState.DONE:
             locked.courses.update(held=None)

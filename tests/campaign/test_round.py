@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.utils.timezone import now
 from waffle.models import Switch
 
-from migration_shim import api, toggles
+from migration_shim import api, tasks, toggles
 from migration_shim.campaign import actions, facts, records, trouble
 from migration_shim.campaign import round as campaign_round
 from migration_shim.campaign.document import document
@@ -349,6 +349,24 @@ def test_a_watch_over_named_courses_takes_steps_of_no_other(start, did):
     start("--limit", "3")
     api.watch([B])
     assert did == [("preflight", B)]
+
+
+def test_celery_beat_takes_the_steps_as_the_command_does(start, did):
+    start(courses=[A])
+    assert tasks.watch() == "exit code 0"
+    assert did == [("preflight", A), ("shadow", A)]
+    assert toggles.phase_of(A).phase is Phase.SHADOW
+
+
+def test_a_site_whose_load_is_too_high_puts_campaigns_off(start, did, watch, settings, tmp_path):
+    pause = tmp_path / "pause"
+    pause.touch()
+    settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "PAUSE_FILE": str(pause)}
+    start(courses=[A])
+    assert watch()["campaigns"] == []
+    pause.unlink()
+    watch()
+    assert ("shadow", A) in did
 
 
 def test_a_round_without_campaigns_costs_one_statement(django_assert_num_queries):
