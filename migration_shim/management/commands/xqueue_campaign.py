@@ -51,7 +51,7 @@ class Command(ShimCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the sub-commands with their options."""
-        below = parser.add_subparsers(dest="do", required=True, metavar="COMMAND")
+        below = parser.add_subparsers(dest="do", required=True, metavar="COMMAND", help="what to do; each has a --help")
         parsers = {}
         for name, text in _HELP.items():
             parsers[name] = below.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
