@@ -36,10 +36,12 @@ MEANINGS = {
     "step could not be done, and is named in the document; the others were.",
     "DIFFERENCES": "Differences were found (``xqueue_reconcile``), blockers (``xqueue_preflight``), or the verdict is "
     "not PASS (``xqueue_gate``, and ``xqueue_cutover`` for a step that needs it), or a handoff found a submission "
-    "alive on both systems (``xqueue_backfill``), or a course is out of its bounds (``xqueue_watch``).",
+    "alive on both systems (``xqueue_backfill``), or a course is out of its bounds (``xqueue_watch``), or "
+    "one has failed (``xqueue_campaign``).",
     "LEFT_BEHIND": "Rows stay behind that an operator must know of: classes ``drain`` and ``malformed`` "
     "(``xqueue_backfill``). Of ``xqueue_cutover``: courses of a wave wait for their turn, or an override waits for a "
-    "second person; no step was taken with it.",
+    "second person; no step was taken with it. Of ``xqueue_campaign``: courses wait for a person, parked, or in a "
+    "paused campaign.",
     "STALE": "The evidence is too old or not enough (then with 2); or a course's flags ask for a phase that it does "
     "not get, or the platform's own flag sends past the shim a course that was not released (``xqueue_status``).",
     "LOCKED": "Another run of the same kind and scope is at work. Nothing was done.",
@@ -95,6 +97,15 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def below(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Give the parsers of a command's sub-commands, as wide as its own."""
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    parsers = [one for action in found for one in action.choices.values()]
+    for one in parsers:
+        one.formatter_class = functools.partial(argparse.HelpFormatter, width=98)
+    return parsers
+
+
 def commands_page() -> str:
     """The commands, as their own ``--help`` says."""
     parts = [
@@ -108,7 +119,9 @@ def commands_page() -> str:
         heading("For operators", "*"),
     ]
     for name in commands("migration_shim"):
-        parts += [heading(name, "="), literal(parser_of(name).format_help())]
+        parser = parser_of(name)
+        parts += [heading(name, "="), literal(parser.format_help())]
+        parts += [literal(one.format_help()) for one in below(parser)]
     parts += [heading("In the sandbox only", "*"), "These are not installed into an LMS."]
     for name in commands("sandbox.lms"):
         parts += [heading(name, "="), literal(parser_of(name).format_help())]

@@ -1,5 +1,6 @@
 """
-The records in Django's admin, to be read only: runs, the log of steps, divergences, known differences, overrides.
+The records in Django's admin, to be read only: runs, the log of steps, divergences, known differences, overrides,
+campaigns.
 
 The ledger is not among them: it holds what learners sent, and the keys with which grades can be posted. An entry has a
 page that shows what may be shown of it.
@@ -22,7 +23,17 @@ from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from ..models import Divergence, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
+from ..models import (
+    Campaign,
+    CampaignCourse,
+    CampaignLine,
+    Divergence,
+    GateOverride,
+    KnownDifference,
+    LedgerEntry,
+    PhaseChange,
+    Run,
+)
 from . import records_context
 from .policy import policy
 
@@ -140,3 +151,29 @@ class GateOverrideAdmin(ReadOnlyAdmin):
         *("id", "course_id", "step_to", "causes", "signed_by", "seconded_by"),
         *("created_at", "used_at", "expires_at", "withdrawn_at", "verdict"),
     )
+
+
+@admin.register(Campaign)
+class CampaignAdmin(ReadOnlyAdmin):
+    """The campaigns; ``xqueue_campaign`` writes them."""
+
+    list_display = ("id", "name", "state", "to", "canary", "started_at", "started_by", "reason", "said")
+    list_filter = ("state",)
+
+
+@admin.register(CampaignCourse)
+class CampaignCourseAdmin(ReadOnlyAdmin):
+    """The courses of campaigns."""
+
+    list_display = ("id", "campaign", "course_id", "state", "said")
+    list_filter = ("state",)
+    list_select_related = ("campaign",)
+
+
+@admin.register(CampaignLine)
+class CampaignLineAdmin(ReadOnlyAdmin):
+    """The history of campaigns."""
+
+    list_display = ("at", "campaign", "course_id", "what", "by", "text")
+    list_filter = ("what",)
+    list_select_related = ("campaign",)

@@ -66,6 +66,9 @@ _HOSTS = "be a list of host names, as name or name:port"
 FileHosts = Annotated[list, Rule(_HOSTS, _all(_HOST.fullmatch))]
 CallbackHosts = Annotated[list, Rule(_HOSTS, _all(named_host))]
 
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+Addresses = Annotated[list, Rule("be a list of e-mail addresses", _all(_ADDRESS.fullmatch))]
+
 Passwords = Annotated[
     dict,
     Rule(

@@ -308,6 +308,16 @@ class ShimSettings:
     # .. setting_description: How long an entry has to be settled before its residue (raw header, payload, student_info,
     #   extra keys) may be dropped. 30 days.
     purge_after_seconds: rules.Count = 30 * 24 * 3600
+    # .. setting_name: MIGRATION_SHIM["CAMPAIGN_EMAILS"]
+    # .. setting_default: []
+    # .. setting_description: Who is told by e-mail, through Django's EMAIL settings, when a campaign or one of its
+    #   courses stops or arrives. Empty: nobody; the signal campaign_told and the log say it in any case.
+    campaign_emails: rules.Addresses = field(default_factory=list)
+    # .. setting_name: MIGRATION_SHIM["CAMPAIGN_HISTORY_ROWS"]
+    # .. setting_default: 20000
+    # .. setting_description: How many rows of XQueue a round of xqueue_watch reads at most to import the history of one
+    #   course of a campaign. What is left is read by the next rounds.
+    campaign_history_rows: rules.AtLeastOne = 20_000
     # .. setting_name: MIGRATION_SHIM["OVERRIDE_SECONDS"]
     # .. setting_default: 86400
     # .. setting_description: How long a proposed override of the gate waits for its second person. Without

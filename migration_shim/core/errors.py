@@ -143,5 +143,9 @@ class IllegalStep(ShimError):
     """The phase machine does not allow this step."""
 
 
+class NotNow(ShimError):
+    """A step of a campaign may not be taken at this moment; the message says what it waits for."""
+
+
 class LogIsAddedTo(ShimError):
     """The log of phase changes is only added to: its entries are never changed or removed."""

@@ -69,6 +69,7 @@ def run(
     login: str | None,
     override: overrides.Request | None = None,
     expected: Phase | None = None,
+    permit_check: Callable[[], dict[str, Any]] | None = None,
 ) -> Document:
     """
     Plan a step of a course, or take it.
@@ -82,6 +83,8 @@ def run(
         login: the LMS user whom the flag overrides name as their author, if any; the person who signs an override.
         override: pass a closed gate for this step. A step that asks no gate does without, whatever is given here.
         expected: the phase that the operator planned from; from any other the step is not taken.
+        permit_check: called under the course's lock, right before the step. It raises where the step may not be taken
+            now, and returns what goes on record with it.
 
     Returns:
         The plan, with ``executed``. An exit code other than 0 says that the step is not permitted: the gate's code, or
@@ -106,6 +109,7 @@ def run(
         # The course's row is the lock: the second of two operators waits here, and then reads what the first did.
         CoursePhase.objects.select_for_update().get(course_id=course_id)
         toggles.new_work_cycle()
+        said = permit_check() if permit_check is not None else {}
         content, exit_code, result = _plan(course_id, to, reason, override, signer, True, in_flight_now, complaint)
         if expected is not None and content["from"] != expected:
             raise IllegalStep(f"{course_id} is in {content['from']} by now, no longer in {expected}: look again.")
@@ -119,7 +123,7 @@ def run(
                 return Document(content={**content, "executed": False}, exit_code=ExitCode.LEFT_BEHIND)
         turned_off = release.turn_off_platform_flag(course_id, user=signer, note=reason)
         toggles.force_flags(course_id, *flags_of(to), user=signer, note=reason)
-        proof = {
+        proof = said | {
             "digest": run_records.digest(content),
             "verdict": content["verdict"],
             "overridden": content["overridden"],

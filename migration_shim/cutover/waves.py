@@ -1,27 +1,27 @@
 """
 Waves: steps of many courses, a canary first, then a limited number at a time, with a stop at the first that fails.
 
-A course that was moved is in flight until a fresh reconcile that began after its step shows it healthy, a grade by the
-target included. Running the same wave again continues it: how far it has come is read from the courses' own records.
+A course that was moved is in flight until a fresh reconcile that began after its step shows it well in its phase
+(``health``). The canary and the limit are the rule of campaigns (``core/campaign.py``). Running the same wave again
+continues it: how far it has come is read from the courses' own records.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.utils.timezone import now
 
 from .. import toggles
-from ..conf import load
-from ..core.data import Document, ExitCode, Phase, State, Verdict
+from ..core.campaign import Health, waits_for_turn
+from ..core.data import Document, ExitCode, Phase
 from ..core.errors import IllegalStep
-from ..core.wording import counted, verb
-from ..models import CoursePhase, LedgerEntry, Run
+from ..models import CoursePhase, Run
 from ..runs import records as run_records
-from . import gate, steps
+from . import steps
+from .health import health
 
 SCHEMA = "migration_shim.xqueue_cutover_wave/1"
 
@@ -36,6 +36,11 @@ class WaveState(enum.StrEnum):
     PLANNED = "planned"  # would be moved by this call with --execute
     REFUSED = "refused"  # refused by the gate, or a step that the phases do not allow
     WAITS = "waits"  # waits for its turn
+
+
+_STATES = {Health.WELL: WaveState.DONE, Health.UNKNOWN: WaveState.WATCHED, Health.FAILED: WaveState.FAILED}
+#: States of courses that were moved, and are not shown well yet.
+_IN_FLIGHT = (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED)
 
 
 def run(
@@ -102,7 +107,11 @@ class _Wave:
         decision = toggles.phase_of(course_id)
         if decision.phase is not self.to or decision.drift:
             return
-        state, reasons = (WaveState.DONE, []) if self.to is Phase.LEGACY else _health(course_id)
+        state = WaveState.DONE
+        reasons: list[str] = []
+        if self.to is not Phase.LEGACY:
+            found, reasons = health(CoursePhase.objects.get(course_id=course_id))
+            state = _STATES[found]
         self._note(course_id, state, decision.phase, reasons)
         if state is WaveState.FAILED:
             self.exit_code |= ExitCode.DIFFERENCES
@@ -111,7 +120,7 @@ class _Wave:
     def _take(self, course_id: str, record: Run | None) -> None:
         """Move a course, or note why it is not moved now."""
         phase = toggles.phase_of(course_id).phase
-        waits = self.stopped or self._wait()
+        waits = self.stopped or self._wait(course_id)
         if waits:
             self.exit_code |= ExitCode.LEFT_BEHIND
             self._note(course_id, WaveState.WAITS, phase, [waits])
@@ -133,16 +142,20 @@ class _Wave:
             return
         self._note(course_id, WaveState.PLANNED if record is None else WaveState.MOVED, phase, [], step.content)
 
-    def _wait(self) -> str | None:
-        """Return why no further course may be moved now; None if one may."""
-        canary = self.courses[0]
-        if self.to is not Phase.LEGACY and canary in self.found and self.found[canary]["state"] != WaveState.DONE:
-            return f"the canary {canary} is not healthy in {self.to} yet"
-        in_flight = (WaveState.WATCHED, WaveState.MOVED, WaveState.PLANNED)
-        number = sum(found["state"] in in_flight for found in self.found.values())
-        if number >= self.limit:
-            return f"{counted(number, 'course')} {verb(number, 'is', 'are')} in flight, and --wave allows {self.limit}"
-        return None
+    def _wait(self, course_id: str) -> str:
+        """Return why a course may not be moved now; empty if it may."""
+        if self.to is Phase.LEGACY:
+            return ""
+        canary = self.found.get(self.courses[0])
+        return waits_for_turn(
+            course_id,
+            self.to,
+            canary=self.courses[0],
+            canary_is_there=canary is not None and canary["state"] == WaveState.DONE,
+            moved=sum(found["state"] in _IN_FLIGHT for found in self.found.values()),
+            limit=self.limit,
+            option="--wave",
+        )
 
     def _refuse(self, course_id: str, phase: Phase, reasons: list[str], needed: list[str], code: ExitCode) -> None:
         self.exit_code |= code
@@ -157,7 +170,7 @@ class _Wave:
             "state": state.value,
             "from": phase.value,
             "verdict": step["verdict"] if step else None,
-            "overridden": step["overridden"] if step else False,
+            "overridden": False,
             "reasons": reasons,
             "needed": [],
             "in_flight": step["in_flight"] if step else None,
@@ -188,42 +201,3 @@ class _Wave:
             return ["xqueue_reconcile " + " ".join(f"--course {course_id}" for course_id in evidence_of)]
         refused = [found["course"] for found in courses if found["state"] == WaveState.REFUSED and found["needed"]]
         return [f"xqueue_gate --course {course_id} --explain" for course_id in refused]
-
-
-def _health(course_id: str) -> tuple[WaveState, list[str]]:
-    """Return the state of a course in its phase by the evidence since its step, and the reasons for it."""
-    record = CoursePhase.objects.get(course_id=course_id)
-    reconciled = run_records.last_complete("reconcile", course_id)
-    if reconciled is None or reconciled.finished_at is None or reconciled.started_at < record.since:
-        return WaveState.WATCHED, ["no reconcile has begun and ended since its step"]
-    result, found = gate.evaluate_course(course_id)
-    bad = {
-        "fence leaks": found.fence_leaks,
-        "double authority": found.double_authority,
-        "undelivered": found.undelivered if found.learners_asked else 0,
-        "on the wrong side": found.wrong_side,
-        "overdue": found.overdue,
-        "missing": found.missing,
-        "lost": found.lost,
-        "stuck": found.stuck,
-    }
-    bad |= {klass.value.replace("_", " "): number for klass, number in found.grave}
-    reasons = [f"{number} {what}" for what, number in bad.items() if number]
-    if result.verdict is Verdict.FAIL:
-        reasons += result.reasons
-    if reasons:
-        return WaveState.FAILED, reasons
-    if unknown := [f"nobody has looked for {what}" for what, number in bad.items() if number is None]:
-        return WaveState.WATCHED, unknown
-    graded = LedgerEntry.objects.filter(
-        course_id=course_id,
-        # In live a shadow's grade shows nothing about the graders of the learners' own submissions.
-        authority=Phase(record.phase).authority,
-        target_state=State.GRADED,
-        target_graded_at__gte=record.since,
-    )
-    if record.phase != Phase.COMPLETE and not graded.exists():  # a step to complete does not change who grades
-        return WaveState.WATCHED, ["no reconcile has seen a grade of the target since its step"]
-    if now() - reconciled.finished_at > timedelta(seconds=load().evidence_max_age_seconds):
-        return WaveState.WATCHED, ["its last reconcile is too old"]
-    return WaveState.DONE, []

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("migration_shim", "0013_legacy_courses"),
+        ("migration_shim", "0014_campaigns"),
     ]
 
     operations = [

@@ -8,6 +8,7 @@ from typing import Any
 from ..core import overrides
 from ..core.wording import counted, verb
 from . import (
+    terminal_campaign,
     terminal_cutover,
     terminal_preflight,
     terminal_runs,
@@ -189,4 +190,5 @@ _RENDERERS: dict[str, Callable[[Content], list[str]]] = {
     "xqueue_fail_courses": terminal_several.fail,
     "xqueue_undelivered_courses": terminal_several.undelivered,
     "no_courses": terminal_several.nobody,
+    "xqueue_campaign": terminal_campaign.lines,
 }

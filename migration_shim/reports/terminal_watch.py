@@ -22,6 +22,8 @@ def lines(content: Content) -> list[str]:
         found.append(f"Nothing was compared, and no copy was written: {content['waiting']}")
     for course in content["courses"]:
         found += ["", *_course(course)]
+    for campaign in content["campaigns"]:
+        found += ["", *_campaign(campaign)]
     found += _tidied(content)
     found += _not_done(content["problems"])
     if breaches:
@@ -69,6 +71,15 @@ def _not_done(problems: list[Content]) -> Iterator[str]:
         yield f"NOT DONE: {at}: {said.rstrip('.')}. The next round tries again."
         if page := codes.page_of(said):
             yield f"  See: {page}"
+
+
+def _campaign(campaign: Content) -> list[str]:
+    said = f": {campaign['said']}" if campaign["said"] else ""
+    found = [f"Campaign {campaign['name']}: {campaign['state']}{said}"]
+    for course in campaign["courses"]:
+        did = f"{', '.join(course['did'])}; " if course["did"] else ""
+        found.append(f"  {course['course']}: {did}{course['says']}")
+    return found
 
 
 def _tidied(content: Content) -> list[str]:

@@ -1,6 +1,6 @@
 """
 One round of ``xqueue_watch``: finish interrupted moves, compare every course, hold it to its bounds, write owed copies,
-and purge.
+take the next steps of campaigns, and purge.
 
 The steps are independent: one that fails is reported and left to the next round, and the others go on. A round may be
 killed at any point and run again.
@@ -19,6 +19,7 @@ from django.utils.timezone import now
 
 from .. import checks, reconcile, toggles
 from ..backfill import unfinished
+from ..campaign import round as campaign_round
 from ..conf import LEGACY_ALIAS, ShimSettings, load
 from ..core.data import Document, ExitCode, Phase
 from ..delivery import learner_side, redelivery
@@ -84,6 +85,7 @@ class _Round:
             "courses": [],
             "found_in_xqueue": None,
             "repaired": None,
+            "campaigns": [],
             "purge": None,
             "sweep": None,
             "forgotten": 0,
@@ -128,6 +130,7 @@ class _Round:
             self.content["repaired"] = self._try("shadows", "", self._repair, shadowed)
         if self.wanted is None and LEGACY_ALIAS in connections.settings:  # else XQueue was switched off for good
             self.content["found_in_xqueue"] = self._try("xqueue_courses", "", self._look)
+        self.content["campaigns"] = self._try("campaigns", "", self._campaigns) or []
         self.content["forgotten"] = self._try("forget", "", self._forget) or 0
         self.content["purge"] = self._try("purge", "", self._purge)
         self.content["sweep"] = self._try("sweep", "", self._sweep)
@@ -215,6 +218,14 @@ class _Round:
 
     def _look(self) -> dict[str, Any] | None:
         return None if self._is_waiting() else legacy_courses.look(self.control.check)
+
+    def _campaigns(self) -> list[dict[str, Any]]:
+        if not campaign_round.is_any_running() or self._is_waiting():
+            return []
+        return campaign_round.run(self.settings, self._try, self._campaign_alive, self.wanted)
+
+    def _campaign_alive(self, *args: object) -> None:
+        self.control.check()
 
     def _forget(self) -> int:
         return user_retirement.forget_due(self.settings, check=self.control.check)

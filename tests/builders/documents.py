@@ -242,11 +242,54 @@ def watch(*courses, **changes):
         "courses": list(courses),
         "outbox": {},
         "repaired": None,
+        "campaigns": [],
         "forgotten": 0,
         "purge": purge(),
         "sweep": sweep(),
         "problems": [],
         "next": [command for course in courses for command in course["next"]],
+    } | changes
+
+
+def campaign(*courses, **changes):
+    return {
+        "schema": "migration_shim.xqueue_campaign/1",
+        "at": NOON.isoformat(),
+        "action": "status",
+        "executed": False,
+        "campaigns": [
+            {
+                "name": "autumn",
+                "state": "running",
+                "said": "",
+                "to": "complete",
+                "canary": COURSE,
+                "limit": 5,
+                "soak": "48h",
+                "windows": ["Mon-Thu 09:00-16:00 Europe/Berlin"],
+                "freezes": ["2026-12-10..2026-12-20"],
+                "not_before": "",
+                "zone": "Europe/Berlin",
+                "reason": "term over",
+                "started_at": NOON.isoformat(),
+                "started_by": "ada",
+                "counts": {"going": 1, "parked": 0, "failed": 1, "done": 0},
+                "courses": list(courses),
+                "lines": [{"at": NOON.isoformat(), "by": "ada", "course": "", "what": "start", "text": "term over"}],
+            }
+            | changes
+        ],
+    }
+
+
+def member(**changes):
+    return {
+        "course": COURSE,
+        "phase": "shadow",
+        "state": "going",
+        "next": None,
+        "says": "waits for 212 more graded pairs",
+        "expected_at": None,
     } | changes
 
 
@@ -343,7 +386,20 @@ DOCUMENTS = {
             entries=[entry(None, "legacy", "shadow", None), entry(2, "shadow", "live", SECOND)],
         )
     ),
+    "campaign": campaign(member(), member(state="failed", says="failed in shadow: 3 overdue")),
     "watch": watch(watched()),
+    "watch, campaign": watch(
+        campaigns=[
+            {
+                "name": "autumn",
+                "state": "running",
+                "said": "",
+                "courses": [
+                    {"course": COURSE, "did": ["preflight", "shadow"], "says": "stepped from legacy to shadow"}
+                ],
+            }
+        ]
+    ),
     "watch, nothing compared": watch(
         watched(phase=None, handoff=None, reconcile=None, reverse=None), kill_switch=True, waiting="the disk is slow"
     ),

@@ -125,16 +125,31 @@ def test_evidence_of_before_the_step_or_too_old_does_not_count():
     assert content["courses"][0]["reasons"] == ["its last reconcile is too old"]
 
 
-def test_a_course_in_which_the_target_has_graded_nothing_since_is_not_shown_healthy():
-    rows.entries(1, course_id=A, target_state="graded", compared_at=now() - timedelta(hours=1))
+def test_shadow_asks_for_no_readiness_for_live():
+    """Five courses without a fault stopped a wave: nobody had submitted yet, and live was still blocked."""
+    Run.objects.create(
+        kind="preflight",
+        complete=True,
+        finished_at=now(),
+        scope=A,
+        document={"findings": [{"severity": "blocker", "code": "push_queue", "rows": 0, "queue": "q", "problem": ""}]},
+    )
+    wave(limit=5)
+    for course in COURSES:
+        reconciled(course, graded=0)
+    for _ in range(2):
+        code, stands, content = wave(limit=5)
+        reconciled(*COURSES[1:], graded=0)
+    assert (code, set(stands.values()), content["stopped"]) == (ExitCode.OK, {"done"}, None)
+
+
+def test_in_shadow_an_alarm_still_stops_it():
     wave(courses=[A])
     reconciled(A, graded=0)
-    rows.entries(1, course_id=A, target_state="queued", result="waiting", graded_pair=False)
-    _code, stands, content = wave(courses=[A])
-    assert stands == {A: "watched"}
-    assert content["courses"][0]["reasons"] == ["no reconcile has seen a grade of the target since its step"]
-    reconciled(A)
-    assert wave(courses=[A])[1] == {A: "done"}
+    rows.entries(1, course_id=A, result="overdue", target_state="queued", graded_pair=False)
+    _code, stands, content = wave(courses=[A, B])
+    assert stands == {A: "failed", B: "waits"}
+    assert "1 overdue" in content["courses"][0]["reasons"]
 
 
 def test_in_live_a_shadow_shows_nothing():
@@ -155,18 +170,26 @@ def test_in_live_a_shadow_shows_nothing():
 def test_refused_courses_are_listed_with_reasons_and_the_others_go_on():
     for course in (A, C):
         api.cutover(course, Phase.SHADOW, reason="r", execute=True, user="ada", login=None)
-    for course in (A, C):
-        step_past_gate(course, Phase.LIVE)
-    reconciled(A, C)
-    step_past_gate(A, Phase.COMPLETE)
+    step_past_gate(A, Phase.LIVE)
     reconciled(A)
-    code, stands, content = wave(Phase.COMPLETE, courses=[A, B, C, D], limit=9)
+    rows.entries(1, course_id=A, target_state="graded", authority="target", phase="live")
+    code, stands, content = wave(Phase.LIVE, courses=[A, D, C, B], limit=9)
     assert stands == {A: "done", B: "refused", C: "refused", D: "refused"}
     assert code == ExitCode.ERROR | ExitCode.DIFFERENCES | ExitCode.STALE
     by_course = {course["course"]: course for course in content["courses"]}
-    assert "not to complete" in by_course[B]["reasons"][0]
+    assert "not to live" in by_course[B]["reasons"][0]
     assert by_course[C]["needed"]
     assert content["next"] == [f"xqueue_gate --course {C} --explain"]
+
+
+def test_an_override_is_for_one_course(tmp_path):
+    path = tmp_path / "courses.txt"
+    path.write_text(A)
+    for which in (["--course", A, "--course", B], ["--file", str(path)]):
+        with pytest.raises(CommandError, match="--override is for one course") as refused:
+            command(*which, "--override", "--execute")
+        assert refused.value.returncode == ExitCode.USAGE
+    assert phases() == ["legacy"] * 5
 
 
 def test_a_canary_that_is_refused_keeps_all_where_they_are():

@@ -1,5 +1,6 @@
 """The commands as an operator meets them: stdout, stderr, exit codes, and the files that they write."""
 
+import argparse
 import json
 
 import pytest
@@ -42,6 +43,7 @@ PROCESSES = {
     "known": (("xqueue_known", "--add", "score", "--reason", "the grader rounds"), 0),
     "watch": (("xqueue_watch", "--once"), 0),
     "audit": (("xqueue_audit",), 0),
+    "campaign": (("xqueue_campaign", "status"), 0),
     "fail": (("xqueue_fail", "--course", COURSE, "--reason", "kills its grader"), 0),
     "undelivered": (("xqueue_undelivered", "--course", COURSE), 0),
     "status": (("xqueue_status",), 0),
@@ -157,11 +159,14 @@ def test_every_command_has_help_and_both_formats(name, capsys):
     with pytest.raises(SystemExit) as left:
         command.run_from_argv(["manage.py", name, "--help"])
     assert left.value.code == 0
-    printed = capsys.readouterr().out
-    assert "--format {text,json" in printed
+    assert capsys.readouterr().out
     parser = command.create_parser("manage.py", name)
     for action in parser._actions:
         assert action.help, action.option_strings
+    below = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for one in below[0].values() if below else [parser]:
+        assert "--format {text,json" in one.format_help()
+        assert all(action.help for action in one._actions)
 
 
 # Exit codes of what goes wrong

@@ -810,6 +810,24 @@ def test_watch():
     ]
 
 
+def test_a_campaign_is_one_line_a_course_and_says_its_rules():
+    assert lines(DOCUMENTS["campaign"]) == [
+        "Campaign autumn: running, 2 courses to complete: 1 going, 1 failed",
+        "because: term over",
+        "rules: 5 in flight at most; soaks in live for 48h; window Mon-Thu 09:00-16:00",
+        "Europe/Berlin; frozen 2026-12-10..2026-12-20; days of Europe/Berlin",
+        f"shadow   {COURSE} (canary)",
+        "waits for 212 more graded pairs",
+        f"shadow   FAILED {COURSE} (canary)",
+        "failed in shadow: 3 overdue",
+        f"{NOON:%Y-%m-%d %H:%M} ada: start term over",
+    ]
+    assert lines(DOCUMENTS["watch, campaign"])[2:] == [
+        "Campaign autumn: running",
+        f"{COURSE}: preflight, shadow; stepped from legacy to shadow",
+    ]
+
+
 CODES = "What each bound means: docs/runbook/codes.md"
 
 

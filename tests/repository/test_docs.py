@@ -112,10 +112,11 @@ def links(page: str) -> list[tuple[str, str]]:
 
 
 def options(command: str) -> dict[str, list[str] | None]:
-    """Give the options of a command with the values that they allow; None for any."""
+    """Give the options of a command and its sub-commands with the values that they allow; None for any."""
     found = {}
-    for action in generate.parser_of(command)._actions:
-        if action.help == argparse.SUPPRESS:
+    parser = generate.parser_of(command)
+    for action in (action for one in (parser, *generate.below(parser)) for action in one._actions):
+        if action.help == argparse.SUPPRESS or isinstance(action, argparse._SubParsersAction):
             continue
         choices = [str(choice) for choice in action.choices] if action.choices else None
         found |= dict.fromkeys(action.option_strings, choices)

@@ -1,0 +1,1 @@
+"""Campaigns: what an operator wants of many courses, said once, and the rounds that bring it about."""

@@ -1,0 +1,98 @@
+"""What a campaign does with a course: each action is the use case of a command, called as an operator would call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import reconcile
+from ..backfill import start as backfill
+from ..backfill.request import Request
+from ..conf import ShimSettings
+from ..core.campaign import Action
+from ..core.data import Document, Grading, Phase
+from ..cutover import gate
+from ..cutover import steps as cutover_steps
+from ..models import Campaign
+from ..preflight import run as preflight
+from .permit import check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What came of an action. ``waits`` says why the course goes no further now; ``said`` goes into the history."""
+
+    said: str = ""
+    waits: str = ""
+
+
+def do(
+    action: Action, campaign: Campaign, course_id: str, phase: Phase, settings: ShimSettings, alive: Callable[..., None]
+) -> Done:
+    """
+    Do one action with a course that is in ``phase``.
+
+    Each may be killed at any point and done again: a preflight, a reconcile and a verdict are made anew, an import goes
+    on from its checkpoint, and a step is taken with its record or not at all.
+
+    Args:
+        action: what to do.
+        campaign: the campaign.
+        course_id: the course.
+        phase: the phase that it was found in.
+        settings: the settings in force.
+        alive: called while the work goes on; it shows a sign of life.
+
+    Raises:
+        NotNow, IllegalStep: a step that may not be taken, by now.
+        ShimError: as the use cases say.
+    """
+    if action.phase is not None:
+        return _step(action.phase, campaign, course_id, phase)
+    if action in (Action.PREFLIGHT, Action.PROBE):
+        document = preflight.run(course_id, alive, probe=action is Action.PROBE)
+        return _preflighted(action, document)
+    if action is Action.HISTORY:
+        return _history(course_id, settings, alive)
+    if action is Action.RECONCILE:
+        content = reconcile.run([course_id], alive, tell=alive).content["courses"][0]
+        return Done(waits="" if content["complete"] else f"its reconcile was stopped by {content['stopped_by']}")
+    content = gate.run_gate(course_id).content
+    said = "; ".join(content["reasons"])
+    return Done(said=content["verdict"], waits="" if content["verdict"] == "PASS" else f"waits for the gate: {said}")
+
+
+def _step(to: Phase, campaign: Campaign, course_id: str, phase: Phase) -> Done:
+    document = cutover_steps.run(
+        course_id,
+        to,
+        reason=f"campaign {campaign.name}: {campaign.reason}",
+        execute=True,
+        user=f"campaign {campaign.name}",
+        login=None,
+        expected=phase,
+        permit_check=lambda: check(campaign.pk, course_id, phase, to),
+    )
+    if document.exit_code:
+        return Done(waits=f"waits for the gate: {'; '.join(document.content['reasons'])}")
+    return Done(said=f"stepped from {phase} to {to}")
+
+
+def _preflighted(action: Action, document: Document) -> Done:
+    unsent = [probe["said"] for probe in document.content["probes"] if not probe["sent"]]
+    if action is Action.PROBE and unsent:
+        return Done(said=f"not sent: {'; '.join(unsent)}", waits=f"its probe was not sent: {unsent[0]}")
+    number = sum(item["severity"] == "blocker" for item in document.content["findings"])
+    return Done(said=f"{number} blockers")
+
+
+def _history(course_id: str, settings: ShimSettings, alive: Callable[..., None]) -> Done:
+    """Import graded rows, a bounded number a round; when all are there, store legacy's replies on them and compare."""
+    request = Request(courses=frozenset([course_id]), history=True, execute=True, limit=settings.campaign_history_rows)
+    imported = backfill.start(request, alive, alive).content
+    if not imported["complete"]:
+        return Done(waits=f"imports its history: {imported['left']} rows of XQueue left to read")
+    content = reconcile.run([course_id], alive, grading=Grading.ECHO, tell=alive).content["courses"][0]
+    if not content["complete"]:
+        return Done(waits=f"its reconcile was stopped by {content['stopped_by']}")
+    return Done(said=f"imported, and {content['echoed']} of legacy's replies echoed")

@@ -1,0 +1,124 @@
+"""The document of ``xqueue_campaign``: each campaign, its rules, and one line a course."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from django.utils.timezone import now
+
+from ..conf import load
+from ..core.campaign import CampaignState, MemberState, Next, next_step
+from ..core.campaign_plan import Plan
+from ..core.data import Document, ExitCode
+from ..models import Campaign, CampaignCourse
+from . import facts
+from .standing import foreign_step
+
+SCHEMA = "migration_shim.xqueue_campaign/1"
+#: Lines of the history that a document shows.
+LINES = 20
+
+
+def document(campaigns: Iterable[Campaign], action: str, *, executed: bool) -> Document:
+    """
+    Return the document of campaigns that are on record.
+
+    Exit code 2: a course has failed. 4: a course is parked, or a campaign paused.
+
+    Args:
+        campaigns: the campaigns.
+        action: the sub-command.
+        executed: whether something was written.
+    """
+    content = [_campaign(campaign, list(campaign.courses.order_by("place")), stored=True) for campaign in campaigns]
+    return _document(content, action, executed=executed)
+
+
+def plan_of(campaign: Campaign, rows: list[CampaignCourse]) -> Document:
+    """Return the document of a campaign that is not on record yet: what it would do."""
+    return _document([_campaign(campaign, rows, stored=False)], "start", executed=False)
+
+
+def _document(campaigns: list[dict[str, Any]], action: str, *, executed: bool) -> Document:
+    code = ExitCode.OK
+    for campaign in campaigns:
+        if campaign["state"] in (CampaignState.STOPPED, CampaignState.DONE):
+            continue
+        if campaign["counts"][MemberState.FAILED]:
+            code |= ExitCode.DIFFERENCES
+        if campaign["counts"][MemberState.PARKED] or campaign["state"] == CampaignState.PAUSED:
+            code |= ExitCode.LEFT_BEHIND
+    content = {
+        "schema": SCHEMA,
+        "at": now().isoformat(),
+        "action": action,
+        "executed": executed,
+        "campaigns": campaigns,
+    }
+    return Document(content=content, exit_code=code)
+
+
+def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool) -> dict[str, Any]:
+    plan = Plan.from_json(campaign.plan)
+    states = Counter(row.state for row in rows)
+    return {
+        "name": campaign.name,
+        "state": campaign.state,
+        "said": campaign.said,
+        "to": campaign.to,
+        "canary": campaign.canary,
+        "limit": plan.limit,
+        "soak": plan.soak,
+        "windows": list(plan.windows),
+        "freezes": list(plan.freezes),
+        "not_before": plan.not_before,
+        "zone": plan.zone,
+        "reason": campaign.reason,
+        "started_at": campaign.started_at.isoformat(),
+        "started_by": campaign.started_by,
+        "counts": {state.value: states[state] for state in MemberState},
+        "courses": [_course(campaign, row, stored=stored) for row in rows],
+        "lines": [_line(line) for line in campaign.lines.order_by("-id")[:LINES]] if stored else [],
+    }
+
+
+def _line(line: Any) -> dict[str, Any]:
+    return {
+        "at": line.at.isoformat(),
+        "by": line.by,
+        "course": line.course_id,
+        "what": line.what,
+        "text": line.text,
+    }
+
+
+def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[str, Any]:
+    settings = load()
+    found = facts.gather(campaign, row, settings, stored=stored)
+    moved = foreign_step(campaign, row) if row.state == MemberState.DONE else ""
+    if row.state == MemberState.DONE:
+        step = Next(done=True)
+    elif stored:
+        step = facts.next_of(campaign, row.course_id, found, settings)
+    else:
+        step = next_step(found, facts.wish_of(campaign, settings), closed="", turn="")
+    return {
+        "course": row.course_id,
+        "phase": found.phase.value,
+        "state": row.state,
+        "next": step.action.value if step.action else None,
+        "says": _says(campaign, step) + (f", and was then {moved}" if moved else ""),
+        # A place for the forecast: when the course will have what it waits for.
+        "expected_at": None,
+    }
+
+
+def _says(campaign: Campaign, step: Next) -> str:
+    if step.done:
+        return f"has arrived in {campaign.to}"
+    if step.action is None:
+        return step.waits
+    held = "" if campaign.state == CampaignState.RUNNING else f", when the {campaign.state} campaign goes on"
+    return f"next: {step.action}{held}"

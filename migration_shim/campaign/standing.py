@@ -1,0 +1,77 @@
+"""Where the courses of a campaign stand, by their own records: phases, the log of steps, and who is in flight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import F
+from django.utils.timezone import now
+
+from ..core.campaign import MemberState, in_flight, reaches, waits_for_turn
+from ..core.campaign_plan import Plan
+from ..core.data import Phase
+from ..models import Campaign, CampaignCourse, CoursePhase, PhaseChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One course of a campaign: its phase and since when, whether it was shown well there, whether it is in flight."""
+
+    phase: Phase
+    since: datetime
+    well: bool
+    in_flight: bool
+
+
+def standings(campaign: Campaign) -> dict[str, Standing]:
+    """Return where every course of a campaign stands, in two statements."""
+    members = list(campaign.courses.all())
+    records = CoursePhase.objects.in_bulk([member.course_id for member in members], field_name="course_id")
+    return {member.course_id: _standing(campaign, member, records.get(member.course_id)) for member in members}
+
+
+def _standing(campaign: Campaign, member: CampaignCourse, record: CoursePhase | None) -> Standing:
+    phase, since = (Phase(record.phase), record.since) if record else (Phase.LEGACY, campaign.started_at)
+    well = member.state == MemberState.DONE or member.well_since == since
+    newest = max(moment for moment in (since, member.resumed_at, campaign.resumed_at) if moment is not None)
+    flies = in_flight(
+        phase,
+        well=well,
+        stopped=member.state in (MemberState.PARKED, MemberState.FAILED),
+        waited=now() - newest,
+    )
+    return Standing(phase=phase, since=since, well=well, in_flight=flies)
+
+
+def turn(campaign: Campaign, course_id: str, to: Phase) -> str:
+    """Return why a course may not step to a phase now: the canary, or the limit. Empty if it may."""
+    found = standings(campaign)
+    canary = found[campaign.canary]
+    there = reaches(canary.phase, to) and (canary.well or canary.phase is not to)
+    moved = sum(other.in_flight for name, other in found.items() if name != course_id)
+    plan = Plan.from_json(campaign.plan)
+    return waits_for_turn(course_id, to, canary=campaign.canary, canary_is_there=there, moved=moved, limit=plan.limit)
+
+
+def newest_entry(course_id: str) -> int:
+    """Return the id of the newest entry in a course's log; 0 where it has none."""
+    return PhaseChange.objects.filter(course_id=course_id).order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def foreign_step(campaign: Campaign, member: CampaignCourse) -> str:
+    """
+    Return which step of a course, newer than any of its campaign's, is somebody else's, in one line; empty for none.
+
+    Entries of the log that leave the course in its phase (a cure, a release, a look at who waits) are no steps.
+    """
+    steps = PhaseChange.objects.filter(course_id=member.course_id, id__gt=member.log_seen)
+    newest = steps.exclude(step_from=F("step_to")).order_by("-id").first()
+    if newest is None or newest.evidence.get("campaign") == campaign.pk:
+        return ""
+    return f"stepped to {newest.step_to} {'by hand' if newest.changed_by == 'flag' else f'by {newest.changed_by}'}"
+
+
+def resume_command(campaign: Campaign, course_id: str) -> str:
+    """Return the command that lets a parked or failed course go on."""
+    return f"xqueue_campaign resume --name {campaign.name} --course {course_id}"

@@ -1,0 +1,72 @@
+"""What a campaign does and why it stops, told: a line of its history, the log, a signal, and where wanted an e-mail."""
+
+from __future__ import annotations
+
+import logging
+
+from django.core.mail import send_mail
+from django.db import transaction
+from django.utils.timezone import now
+
+from ..conf import usable
+from ..db import text_columns
+from ..models import Campaign, CampaignLine
+from ..reports.escape import printable
+from ..signals import campaign_told
+
+log = logging.getLogger(__name__)
+
+#: Who stands in the record of what a campaign does by itself.
+WATCH = "xqueue_watch"
+#: What somebody has to know of who is not looking.
+BY_EMAIL = ("parked", "failed", "paused", "done")
+
+
+def tell(campaign: Campaign, what: str, text: str, *, course_id: str = "", by: str = WATCH) -> None:
+    """
+    Add a line to a campaign's history, and tell of it once the transaction is committed.
+
+    Args:
+        campaign: the campaign.
+        what: one word for it: an action, or a state.
+        text: the reason, or the result.
+        course_id: the course that it is about; empty for all.
+        by: who did it.
+    """
+    CampaignLine.objects.create(
+        campaign=campaign,
+        at=now(),
+        by=by[:150],
+        course_id=course_id,
+        what=what,
+        text=text_columns.fitted(CampaignLine, "text", text)[:500],
+    )
+    transaction.on_commit(lambda: _send(campaign, what, text, course_id))
+
+
+def _send(campaign: Campaign, what: str, text: str, course_id: str) -> None:
+    of = f" of {course_id}" if course_id else ""
+    level = logging.ERROR if what in ("parked", "failed", "paused") else logging.WARNING
+    log.log(level, "migration_shim: campaign %s: %s%s: %s", campaign.name, what, of, printable(text))
+    answers = campaign_told.send_robust(sender=WATCH, campaign=campaign.name, course_id=course_id, what=what, text=text)
+    for receiver, answer in answers:
+        if isinstance(answer, Exception):
+            name = getattr(receiver, "__name__", type(receiver).__name__)
+            log.error("migration_shim: the receiver %s failed: %s", name, type(answer).__name__)
+    addresses = usable()[0].campaign_emails
+    # A course that arrives is no news of its own; that all have is.
+    if addresses and what in BY_EMAIL and not (what == "done" and course_id):
+        _mail(campaign, what, text, course_id, addresses)
+
+
+def _mail(campaign: Campaign, what: str, text: str, course_id: str, addresses: list[str]) -> None:
+    subject = printable(f"Campaign {campaign.name}: {course_id or 'all courses'} {what}")
+    lines = [
+        printable(text),
+        f"See where it stands: xqueue_campaign status --name {campaign.name}",
+        f"The campaign, started by {printable(campaign.started_by)}: {printable(campaign.reason)}",
+    ]
+    try:
+        send_mail(subject, "\n\n".join(lines) + "\n", None, addresses)
+    except Exception as error:  # whatever a mail server or a backend raises: no round ends by it
+        log.error("migration_shim: an e-mail of campaign %s was not sent: %s", campaign.name, type(error).__name__)

@@ -1,0 +1,1 @@
+"""Twelve courses on their way through a campaign."""

@@ -1,0 +1,226 @@
+"""Campaigns on record: what starts one, what changes it, and what the command says; without a round of the watch."""
+
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
+
+from migration_shim import api, toggles
+from migration_shim.campaign import records
+from migration_shim.core.data import ExitCode, Phase
+from migration_shim.models import Campaign, CampaignCourse, CampaignLine, PhaseChange
+from tests.builders import rows
+from tests.builders.rows import fresh  # noqa: F401
+from tests.schemas import validate
+
+pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
+A, B, C = COURSES = [f"course-v1:ExU+{name}+2026" for name in "ABC"]
+
+
+def run(*words, **options):
+    """A call of the command; the exit code and the document."""
+    from migration_shim.management.commands.xqueue_campaign import Command
+
+    command = Command()
+    call_command(command, *words, "--format", "json", **options)
+    return command.exit_code
+
+
+@pytest.fixture
+def campaign(capsys):
+    """The command, as (words) to (exit code, document)."""
+
+    def call(*words):
+        capsys.readouterr()
+        code = run(*words)
+        return code, validate(json.loads(capsys.readouterr().out))
+
+    return call
+
+
+def started(campaign, *words, courses=COURSES, name="one"):
+    chosen = [word for course in courses for word in ("--course", course)]
+    return campaign("start", *chosen, "--to", "complete", "--reason", "term over", "--name", name, *words)
+
+
+def test_a_plan_writes_nothing_and_says_what_would_be(campaign):
+    rows.in_phase("shadow", B)
+    toggles.force_flags(B, True, False)
+    code, content = started(campaign, "--canary", C)
+    assert (code, content["executed"]) == (ExitCode.OK, False)
+    assert [(course["course"], course["phase"], course["next"]) for course in content["campaigns"][0]["courses"]] == [
+        (A, "legacy", "preflight"),
+        (B, "shadow", "history"),
+        (C, "legacy", "preflight"),
+    ]
+    assert content["campaigns"][0]["canary"] == C
+    assert not Campaign.objects.exists()
+
+
+def test_a_start_puts_rules_and_courses_on_record(campaign):
+    rules = ["--limit", "5", "--soak", "2d", "--window", "Mon-Thu 09:00-16:00 Europe/Berlin"]
+    rules += ["--freeze", "2026-12-10..2026-12-20", "--not-before", "2026-12-01"]
+    _code, content = started(campaign, *rules, "--execute")
+    (found,) = content["campaigns"]
+    assert found["state"] == "running" and content["executed"]
+    assert {key: found[key] for key in ("limit", "soak", "windows", "freezes", "not_before", "zone", "canary")} == {
+        "limit": 5,
+        "soak": "2d",
+        "windows": ["Mon-Thu 09:00-16:00 Europe/Berlin"],
+        "freezes": ["2026-12-10..2026-12-20"],
+        "not_before": "2026-12-01",
+        "zone": "Europe/Berlin",
+        "canary": A,
+    }
+    assert [(line["what"], line["text"]) for line in found["lines"]] == [("start", "term over")]
+    assert list(CampaignCourse.objects.order_by("place").values_list("course_id", flat=True)) == COURSES
+
+
+def test_a_course_is_in_one_campaign_at_a_time(campaign):
+    started(campaign, "--execute", courses=[A, B])
+    with pytest.raises(
+        CommandError, match=rf"one campaign at a time: {A.replace('+', '.')} in one".replace("+", r"\+")
+    ):
+        started(campaign, "--execute", courses=[C, A], name="two")
+    assert CampaignCourse.objects.count() == 2
+    campaign("stop", "--reason", "not now", "--execute")
+    assert started(campaign, "--execute", courses=[C, A], name="two")[0] == ExitCode.OK
+
+
+def test_the_database_keeps_a_course_from_two_campaigns_that_start_at_once(campaign):
+    started(campaign, "--execute", courses=[A])
+    plan = records.planned({})
+    other, members = records.new([B], Phase.LIVE, name="two", canary=None, plan=plan, reason="r", by="ada")
+    members[0].course_id = A  # as if it had looked before the other was stored
+    with pytest.raises(IntegrityError), transaction.atomic():
+        records.start(other, members, by="ada")
+    assert Campaign.objects.count() == 1
+
+
+def test_membership_is_what_it_was_at_the_start(campaign):
+    for course in (A, B):
+        rows.in_phase("legacy", course)
+    campaign("start", "--org", "ExU", "--to", "shadow", "--reason", "r", "--execute")
+    rows.in_phase("legacy", C)
+    assert [course["course"] for course in campaign("status")[1]["campaigns"][0]["courses"]] == [A, B]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--canary", "course-v1:ExU+Z+1"], "canary"),
+        (["--name", "no name"], "is no name"),
+        (["--window", "Mon 09:00-10:00 UTC", "--window", "Mon 09:00-10:00 Europe/Berlin"], "several time zones"),
+        (["--not-before", "soon"], "a day or a time"),
+    ],
+)
+def test_what_is_refused_with_a_reason(campaign, words, said):
+    name = [] if "--name" in words else ["--name", "one"]
+    with pytest.raises(CommandError, match=said):
+        campaign("start", "--course", A, "--to", "live", "--reason", "r", *name, *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--to", "legacy"],
+        ["--to", "live", "--window", "always"],
+        ["--to", "live", "--freeze", "never"],
+        ["--to", "live", "--soak", "long"],
+        ["--to", "live", "--limit", "0"],
+        ["--to", "live", "--reason", " "],
+        [],
+    ],
+)
+def test_wrong_words_are_a_usage_error(campaign, words):
+    with pytest.raises(CommandError) as refused:
+        campaign("start", "--course", A, *([] if "--reason" in words else ["--reason", "r"]), *words)
+    assert refused.value.returncode == ExitCode.USAGE
+
+
+def test_changes_are_recorded_with_who_when_and_why(campaign):
+    started(campaign, "--execute", "--limit", "2", "--freeze", "2026-12-24")
+    campaign("change", "--limit", "5", "--canary", B, "--clear", "freeze", "--reason", "it goes well", "--execute")
+    code, content = campaign("pause", "--reason", "exams", "--execute")
+    assert code == ExitCode.LEFT_BEHIND
+    (found,) = content["campaigns"]
+    assert found["state"] == "paused" and "exams" in found["said"]
+    assert all("paused" not in (course["next"] or "") for course in found["courses"])
+    code, content = campaign("resume", "--reason", "over", "--execute")
+    assert (code, content["campaigns"][0]["state"]) == (ExitCode.OK, "running")
+    campaign("stop", "--reason", "enough", "--execute")
+    assert campaign("status")[1]["campaigns"] == []
+    (found,) = campaign("status", "--all")[1]["campaigns"]
+    assert (found["state"], found["limit"], found["canary"], found["freezes"]) == ("stopped", 5, B, [])
+    lines = list(CampaignLine.objects.order_by("id").values_list("what", "text"))
+    assert lines == [
+        ("start", "term over"),
+        ("change", f"limit 2 -> 5, freezes ['2026-12-24'] -> [], canary {A} -> {B}: it goes well"),
+        ("pause", "exams"),
+        ("resume", "over"),
+        ("stop", "enough"),
+    ]
+    with pytest.raises(CommandError, match="is stopped: start another"):
+        campaign("resume", "--name", "one", "--reason", "r", "--execute")
+
+
+def test_what_would_be_changed_is_shown_and_not_written(campaign):
+    started(campaign, "--execute")
+    for words in (["change", "--limit", "7"], ["pause"], ["stop"], ["resume"]):
+        _code, content = campaign(*words, "--reason", "r")
+        assert not content["executed"]
+    (found,) = campaign("status")[1]["campaigns"]
+    assert (found["state"], found["limit"]) == ("running", 1)
+    assert campaign("change", "--limit", "7", "--reason", "r")[1]["campaigns"][0]["limit"] == 7
+
+
+def test_a_change_without_a_rule_a_name_that_is_not_there_and_two_at_once(campaign):
+    started(campaign, "--execute", courses=[A])
+    with pytest.raises(CommandError, match="names no rule"):
+        campaign("change", "--reason", "r", "--execute")
+    with pytest.raises(CommandError, match="no campaign 'two'"):
+        campaign("pause", "--name", "two", "--reason", "r")
+    started(campaign, "--execute", courses=[B], name="two")
+    with pytest.raises(CommandError, match="at work: one, two"):
+        campaign("pause", "--reason", "r")
+    with pytest.raises(CommandError, match="neither parked nor failed"):
+        campaign("resume", "--name", "one", "--course", A, "--reason", "r", "--execute")
+
+
+def test_a_step_that_flags_ask_for_before_the_start_parks_nobody(campaign):
+    toggles.force_flags(A, True, False)
+    _code, content = started(campaign, "--execute", courses=[A])
+    (course,) = content["campaigns"][0]["courses"]
+    assert (course["phase"], course["next"], course["says"]) == ("shadow", "history", "next: history")
+    assert PhaseChange.objects.get().changed_by == "flag"
+
+
+def test_what_is_no_step_parks_nobody_and_a_step_by_hand_does(campaign):
+    started(campaign, "--execute", courses=[A])
+    record = rows.in_phase("legacy", A)
+    PhaseChange.objects.append(record, Phase.LEGACY, by="ada", reason="looked who waits", evidence={})
+    record.save()
+    assert campaign("status")[1]["campaigns"][0]["courses"][0]["says"] == "next: preflight"
+    api.cutover(A, Phase.SHADOW, reason="r", execute=True, user="ada", login=None)
+    says = campaign("status")[1]["campaigns"][0]["courses"][0]["says"]
+    assert says == f"parked: stepped to shadow by ada; xqueue_campaign resume --name one --course {A}"
+
+
+def test_hostile_text_is_escaped_on_a_terminal(campaign, capsys):
+    started(campaign, "--execute", courses=[A])
+    Campaign.objects.update(reason="\x1b[2Jcleared\r\n")
+    capsys.readouterr()
+    call_command("xqueue_campaign", "status")
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\\x1b[2Jcleared" in printed
+
+
+def test_a_status_fits_into_eighty_columns(campaign, capsys):
+    started(
+        campaign, "--execute", "--window", "Mon-Thu 09:00-16:00 Europe/Berlin", "--freeze", "2026-12-10..2026-12-20"
+    )
+    Campaign.objects.update(reason="word " * 80, said="why " * 90, state="paused")
+    capsys.readouterr()
+    call_command("xqueue_campaign", "status")
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
