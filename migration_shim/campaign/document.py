@@ -104,14 +104,15 @@ def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[st
         step = facts.next_of(campaign, row.course_id, found, settings)
     else:
         step = next_step(found, facts.wish_of(campaign, settings), closed="", turn="")
+    pairs = step.action is None and bool(found.lacks) and found.lacks in step.waits
+    expected = facts.expected_at(row.course_id, found, settings) if pairs else None
     return {
         "course": row.course_id,
         "phase": found.phase.value,
         "state": row.state,
         "next": step.action.value if step.action else None,
         "says": _says(campaign, step) + (f", and was then {moved}" if moved else ""),
-        # A place for the forecast: when the course will have what it waits for.
-        "expected_at": None,
+        "expected_at": expected.isoformat() if expected else None,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.utils.timezone import now
 
@@ -14,6 +14,7 @@ from ..core.campaign_plan import Plan
 from ..core.data import Phase, Verdict
 from ..core.evidence import Evidence
 from ..core.findings import BLOCKER
+from ..core.forecast import forecast
 from ..core.gate import evaluate
 from ..cutover.evidence import gather as gather_evidence
 from ..cutover.health import health, is_reconciled
@@ -64,13 +65,16 @@ def gather(campaign: Campaign, member: CampaignCourse, settings: ShimSettings, *
         return facts
     found = gather_evidence(course_id, settings)
     state, reasons = health(record, found)
+    lacks, more_pairs = _lacks(found, settings)
     return dataclasses.replace(
         facts,
         health=state,
         health_said=_line(reasons),
         history=stored and _since_line(campaign, member, record, "history") is not None,
         reconciled=is_reconciled(record),
-        lacks=_lacks(found, settings),
+        lacks=lacks,
+        more_pairs=more_pairs,
+        pairs=found.pairs,
         permitted=_permitted(record, decision.phase),
     )
 
@@ -104,13 +108,28 @@ def _preflight(course_id: str) -> Preflight:
     )
 
 
-def _lacks(found: Evidence, settings: ShimSettings) -> str:
-    """Return what the gate still asks for if the preflight is left out: it is run last, when the rest is there."""
+def expected_at(course_id: str, found: CourseFacts, settings: ShimSettings) -> datetime | None:
+    """Return when a course that lacks pairs will have them at its own traffic; None where no date can be told."""
+    run = run_records.last_complete("reconcile", course_id)
+    if not found.more_pairs or run is None:
+        return None
+    daily = run.document.get("daily") or []
+    return forecast(found.more_pairs, found.pairs, daily, now(), counts_for_days=settings.evidence_days).at
+
+
+def _lacks(found: Evidence, settings: ShimSettings) -> tuple[str, int]:
+    """
+    Return what the gate still asks for if the preflight is left out, which is run last, when the rest is there.
+
+    The number says how many pairs are missing; 0 where no number alone would do.
+    """
     result = evaluate(dataclasses.replace(found, preflight_age=0.0, preflight_blockers=()), settings.thresholds())
     if result.verdict is Verdict.PASS:
-        return ""
+        return "", 0
     # No number of pairs alone makes up for what differs: then all the reasons are told.
-    return _line(list(result.reasons if found.diverged or not result.needed else result.needed[:1]))
+    if found.diverged or not result.needed:
+        return _line(list(result.reasons)), 0
+    return _line(list(result.needed[:1])), max(result.more_pairs or 0, *(lack for _, lack in result.more_by_queue), 0)
 
 
 def _permitted(record: CoursePhase, phase: Phase) -> bool:

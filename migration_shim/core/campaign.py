@@ -86,7 +86,8 @@ class CourseFacts:
     ``since`` is how long it has been in its phase, which it ``entered`` at a moment. ``stopped`` says why the course is
     parked or has failed; ``drift`` what its flags ask for and do not get.
     ``reconciled`` says that a complete reconcile began since the step and is fresh. ``lacks`` is what the gate still
-    asks for besides the preflight, in one line. ``probed`` is how long ago a probe was sent, ``permitted`` whether the
+    asks for besides the preflight, in one line; where only pairs are lacking, ``more_pairs`` is how many, beside the
+    ``pairs`` that count by now. ``probed`` is how long ago a probe was sent, ``permitted`` whether the
     gate has passed the next step.
     """
 
@@ -101,6 +102,8 @@ class CourseFacts:
     history: bool = False
     reconciled: bool = False
     lacks: str = ""
+    more_pairs: int = 0
+    pairs: int = 0
     probed: timedelta | None = None
     permitted: bool = False
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from .course_words import day
+
 Content = dict[str, Any]
 #: Lines of the history on a screen; the document has more.
 _LINES = 5
@@ -34,7 +36,7 @@ def _campaign(campaign: Content, content: Content) -> list[str]:
         canary = " (canary)" if course["course"] == campaign["canary"] else ""
         word = "" if course["state"] == "going" else f" {course['state'].upper()}"
         found.append(f"{course['phase']:<8}{word} {course['course']}{canary}")
-        expected = f", about {course['expected_at']}" if course["expected_at"] else ""
+        expected = f", about {day(course['expected_at'], content['at'])}" if course["expected_at"] else ""
         found += _wrapped(course["says"] + expected, "         ")
     for entry in campaign["lines"][:_LINES]:
         what = " ".join(filter(None, (entry["what"], entry["course"], entry["text"])))

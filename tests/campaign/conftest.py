@@ -25,7 +25,7 @@ def start(xqueue):
 
     def call(*words, courses=COURSES, to="complete", name="one"):
         chosen = [word for course in courses for word in ("--course", course)]
-        rules = ["--to", to, "--name", name, "--reason", "term over", "--execute"]
+        rules = ["--to", to, "--name", name, "--reason", "term over", "--execute", "--new"]
         call_command("xqueue_campaign", "start", *chosen, *rules, *words, "--format", "json")
         return records.named(name)
 

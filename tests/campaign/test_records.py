@@ -41,7 +41,7 @@ def campaign(capsys):
 
 def started(campaign, *words, courses=COURSES, name="one"):
     chosen = [word for course in courses for word in ("--course", course)]
-    return campaign("start", *chosen, "--to", "complete", "--reason", "term over", "--name", name, *words)
+    return campaign("start", *chosen, "--to", "complete", "--reason", "term over", "--name", name, "--new", *words)
 
 
 def test_a_plan_writes_nothing_and_says_what_would_be(campaign):
@@ -118,7 +118,7 @@ def test_membership_is_what_it_was_at_the_start(campaign):
 def test_what_is_refused_with_a_reason(campaign, words, said):
     name = [] if "--name" in words else ["--name", "one"]
     with pytest.raises(CommandError, match=said):
-        campaign("start", "--course", A, "--to", "live", "--reason", "r", *name, *words)
+        campaign("start", "--course", A, "--new", "--to", "live", "--reason", "r", *name, *words)
 
 
 @pytest.mark.parametrize(

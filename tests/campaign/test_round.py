@@ -372,3 +372,27 @@ def test_a_site_whose_load_is_too_high_puts_campaigns_off(start, did, watch, set
 def test_a_round_without_campaigns_costs_one_statement(django_assert_num_queries):
     with django_assert_num_queries(1):
         assert not campaign_round.is_any_running()
+
+
+def test_a_course_that_lacks_pairs_says_how_many_and_about_when(start, did, watch):
+    campaign = start(courses=[A])
+    watch()
+    CampaignLine.objects.create(campaign=campaign, course_id=A, what="history", by="xqueue_watch")
+    rows.entries(249, course_id=A)
+    days = [{"day": (now() - timedelta(days=ago)).date().isoformat(), "compared": 25} for ago in range(1, 8)]
+    # The traffic of seven whole days; the day that has only begun has had none.
+    told = {"fence_leaks": 0, "double_authority": 0, "learners": {"applies": True}, "daily": days}
+    Run.objects.create(kind="reconcile", scope=A, complete=True, finished_at=now(), document=told)
+
+    (course,) = document([campaign], "status", executed=False).content["campaigns"][0]["courses"]
+    assert course["says"] == "waits for 200 more graded pairs without a divergence"
+    midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    per_day = 175 / ((now() - midnight) / timedelta(days=1) + 7)
+    expected = now() + timedelta(days=200 / per_day)
+    assert abs(datetime.fromisoformat(course["expected_at"]) - expected) < timedelta(minutes=5)
+    shown = terminal.render(validate(document([campaign], "status", executed=False).content))
+    assert f", about {expected:%a} {expected.day} {expected:%b}" in " ".join(shown.split())
+
+    Run.objects.create(kind="reconcile", scope=A, complete=True, finished_at=now(), document=told | {"daily": []})
+    (course,) = document([campaign], "status", executed=False).content["campaigns"][0]["courses"]
+    assert course["expected_at"] is None

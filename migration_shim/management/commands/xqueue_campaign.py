@@ -130,7 +130,7 @@ class Command(ShimCommand):
     def document(self, *, do: str, name: str | None, **options: Any) -> Document:
         """Return the document of the sub-command."""
         if options.get("canary"):
-            options["canary"] = selection.one(options["canary"])
+            options["canary"] = selection.one(options["canary"], new=True)  # it has to be one of the courses
         if do == "start":
             return self._start(name, options)
         if do == "status":
@@ -146,7 +146,7 @@ class Command(ShimCommand):
             if do == "change":
                 records.change(campaign, plan, options["canary"], **who)
             elif do == "resume":
-                records.resume(campaign, [selection.one(course) for course in options["course"] or ()], **who)
+                records.resume(campaign, [selection.one(course, new=True) for course in options["course"] or ()], **who)
             else:
                 {"pause": records.pause, "stop": records.stop}[do](campaign, **who)
         elif do == "change":
