@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo drill serve check test test-long matrix corner audit quality format bench bench-quick deploy docs requirements clean
+.PHONY: help demo drill serve walk check test test-long matrix corner audit quality format bench bench-quick deploy docs requirements clean
 
 # Two pips at once in one virtual environment break it.
 .NOTPARALLEL:
@@ -28,6 +28,9 @@ drill: $(VENV)/.sandbox ## play five incidents, and resolve each with the comman
 
 serve: $(VENV)/.sandbox ## a platform to practise on: LMS, XQueue, learners, graders and the dashboard, on loopback
 	$(BIN)/python sandbox/manage.py serve
+
+walk: $(VENV)/.test ## walk the first course of the runbook on a sandbox of its own, by what page and screen say; some minutes
+	$(BIN)/python -m pytest tests/acceptance/first_hour -q -k few_pairs $(ARGS)
 
 check: $(VENV)/.test quality ## before a commit: quality, and the tests of the rules in core; a minute and a half at most
 	$(BIN)/python -m pytest tests/core -m "not long" $(ARGS)

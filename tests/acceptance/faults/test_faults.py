@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from django.db import transaction
@@ -18,7 +19,7 @@ from migration_shim.core.data import DivergenceClass, ExitCode, Verdict
 from migration_shim.cutover import gate
 from migration_shim.models import LedgerEntry
 from migration_shim.reports import json_report
-from migration_shim.reports.formats import RENDERERS
+from migration_shim.reports.formats import RENDERERS, renderer_of
 from tests.acceptance.faults.faults import BOTH, CLEAN, FAULTS, IMPOSSIBLE
 from tests.builders import clean_pairs as course
 from tests.builders import rows
@@ -135,9 +136,10 @@ def reports_say(content, listed, by_class):
     texts = {ending: "".join(render(report)) for ending, render in RENDERERS.items()}
     assert +Counter(json.loads(texts[".json"])["classes"]) == by_class
     assert Counter(json.loads(line)["class"] for line in json_report.lines(report)) == by_class
-    table = list(csv.DictReader(io.StringIO(texts[".csv"], newline="")))
-    assert {row["class"]: int(row["count"]) for row in table if row["row"] == "class"} == by_class
-    assert Counter(row["class"] for row in table if row["row"] == "divergence") == by_class
+    assert Counter(row["class"] for row in csv.DictReader(io.StringIO(texts[".csv"], newline=""))) == by_class
+    classes = "".join(renderer_of(Path("report.classes.csv"))(report))
+    table = csv.DictReader(io.StringIO(classes, newline=""))
+    assert {row["class"]: int(row["number"]) for row in table} == by_class
     lines = texts[".txt"].split("\n")
     for klass, number in by_class.items():
         assert f"| `{klass}` | {number} |" in texts[".md"]

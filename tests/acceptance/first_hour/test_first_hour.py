@@ -168,6 +168,7 @@ def test_the_page_types_what_the_runbook_has():
     assert any("xqueue_status --watcher-config" in text for text in runbook.texts(but=walk.PAGE))
 
 
+@pytest.mark.long  # make walk runs it, and the whole check does
 def test_the_first_course_is_walked_on_few_pairs(serve):
     serving = serve("--pace", "0.2", **SHORT)
     walked(serving, pause=1)
