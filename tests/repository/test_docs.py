@@ -58,6 +58,7 @@ NOT_COMMANDS = {
 }
 TOGGLES = {*toggles.FLAGS, toggles.KILL_SWITCH.name}
 SETTINGS = {field.name.upper(): field for field in fields(conf.ShimSettings)}
+LOGGED = {f"migration_shim.{code}" for code in codes.LOG_LINES}
 PERMISSIONS = {
     f"migration_shim.{name}"
     for options in (model._meta for model in apps.get_app_config("migration_shim").get_models())
@@ -198,13 +199,13 @@ def wrong_settings(text: str) -> list[str]:
 
 
 def wrong_names(text: str) -> list[str]:
-    """Names that begin with ``migration_shim.`` and are no toggle, schema, check, right, task, module, function."""
+    """Names that begin with ``migration_shim.`` and are nothing of ours: no toggle, check, task, code, module, function."""
     source, wrong = sources(), []
     schemas = {schema.partition("/")[0] for schema in documents()}
     for name in re.findall(r"\bmigration_shim(?:\.\w+)+", text):
         path, _, attribute = name.replace(".", "/").rpartition("/")
         known = (
-            name in TOGGLES | PERMISSIONS | schemas
+            name in TOGGLES | PERMISSIONS | LOGGED | schemas
             or f'id="{name}"' in source
             or f'name="{name}"' in source
             or (ROOT / f"{name.replace('.', '/')}.py").exists()
