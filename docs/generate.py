@@ -372,8 +372,8 @@ KINDS = {
     ),
     "check": (
         "System checks",
-        "Printed as `migration_shim.CODE` by `manage.py check --tag migration_shim`, and by every command that they "
-        "stop.",
+        "Printed with `migration_shim.` in front by `manage.py check --tag migration_shim`, and by every command that "
+        "they stop.",
     ),
     "bound": ("Bounds of the watch", "`xqueue_watch` prints them behind `BREACH`."),
     "attention": ("What to look at", "`what` of a course's points of attention in `xqueue_status`."),
@@ -425,9 +425,10 @@ def codes_page() -> str:
         return text.replace("|", "\\|")
 
     parts = [
-        "<!-- Made by docs/generate.py from migration_shim/core/codes.py: change that, and run the script again. -->",
         "# Codes",
         "Search this page for the code that a message, a log line or a document names.",
+        "[All pages](../runbook.md) · See also: [errors](errors.md), [exit codes](../reference/exit-codes.rst)",
+        "<!-- Made by docs/generate.py from migration_shim/core/codes.py: change that, and run the script again. -->",
     ]
     for kind, (title, sentence) in KINDS.items():
         rows = [
@@ -441,7 +442,7 @@ def codes_page() -> str:
     ]
     parts += [
         f"## {codes.LOG}",
-        "Every line that the app logs begins with `migration_shim.CODE:`. None holds a learner's text.",
+        "Each line that the app logs begins with `migration_shim.`, the code and a colon. None holds a learner's text.",
         "\n".join(["| code | what it means | what to do | page |", "|---|---|---|---|", *rows]),
     ]
     rows = [

@@ -26,7 +26,7 @@ class Code:
 LOG, FINDING = "Log lines", "Findings of a preflight"
 _XQUEUE_AWAY, _XQUEUE_NOT_OURS = "XQueue's database does not answer", "XQueue's database refuses the account"
 _LMS_AWAY, _LMS_NOT_OURS = "The LMS's database does not answer", "The LMS's database refuses the account"
-_REFUSED = "The command is refused"
+_REFUSED, _OVERRIDE = "The command is refused", "An override of the gate"
 _CLOSED, _BREACH, _CHECKS = "The gate is closed", "The watch says BREACH", "The app's checks complain"
 
 _AWAY = {
@@ -208,6 +208,10 @@ LOG_LINES: dict[str, Code] = {
         "Drift: the flags say one thing, the course does another",
     ),
     "phase_changed": Code("A course has entered another phase; the line says which and by whom.", "The log of steps"),
+    "override_signed": Code(
+        "A person has signed for passing a gate that is not open, or has proposed it; the line says past what.",
+        _OVERRIDE,
+    ),
 }
 
 #: The bounds of ``xqueue_watch``.
@@ -250,7 +254,8 @@ ATTENTION: dict[str, Code] = {
     "copies_owed": Code("Copies are owed.", "Copies are paused"),
     "passed_through": Code("Submissions passed to legacy by rule.", "Graders that cannot run twice"),
     "new_queue": Code("A queue has its first submissions.", "An unknown queue"),
-    "override": Code("An override holds.", "An override"),
+    "override_proposed": Code("An override waits for its second person.", "Two persons"),
+    "override": Code("A course is where it is by an override of the gate.", _OVERRIDE),
 }
 
 #: Why the gate is closed, in one word, and the two words for a course that needs nothing.

@@ -174,11 +174,17 @@ def proof(signed: GateOverride) -> dict[str, Any]:
 
 def _say(signed: GateOverride) -> None:
     """Log an override as soon as it is committed: the codes and the signers, and nothing of what was compared."""
-    what = "migration_shim: OVERRIDE %s: course %s to %s past a gate that says %s (%s), signed by %s"
     state = "proposed, a second person is to sign" if signed.used_at is None else "used"
     passed = (signed.course_id, signed.step_to, signed.verdict, ", ".join(signed.causes))
     signers = in_words.signers(signed.signed_by, signed.seconded_by)
-    transaction.on_commit(lambda: log.warning(what, state, *passed, signers))
+    transaction.on_commit(
+        lambda: log.warning(
+            "migration_shim.override_signed: OVERRIDE %s: course %s to %s past a gate that says %s (%s), signed by %s",
+            state,
+            *passed,
+            signers,
+        )
+    )
 
 
 def refuse_unpassable(course_id: str) -> None:

@@ -9,6 +9,7 @@ from ..core import ranking
 from ..core.attention import age
 from ..core.evidence import Cause
 from ..core.forecast import Why
+from ..core.overrides import signers
 
 Content = dict[str, Any]
 
@@ -86,9 +87,10 @@ def reason_of(course: Content) -> str:
 
 
 def overrides_in_force(course: Content) -> list[str]:
-    """Return the signed overrides that are in force, each in words."""
+    """Return the signed overrides that the course's phase rests on, each in words."""
     return [
-        f"override to {item['step_to']} by {item['signed_by']} until {clock(item['expires_at'])}"
+        f"override to {item['step_to']} by {signers(item['signed_by'], item['seconded_by'])}, used "
+        f"{clock(item['used_at'])}"
         for item in course["overrides"]
     ]
 

@@ -65,10 +65,10 @@ def test_an_override_is_shown_and_permits(clean):
     rows.enter("shadow")
     until = now() + timedelta(hours=1)
     values = {"course_id": COURSE, "step_to": "live", "signed_by": "ada", "verdict": "FAIL", "reason": "exam"}
-    GateOverride.objects.create(expires_at=until, **values)
+    signed = GateOverride.objects.create(expires_at=until, **values)
     found = course()
     assert (found["word"], found["may_move"]) == ("stale", {"to": "live", "by": "override"})
-    said = f"override to live by ada until {course_words.clock(until.isoformat())}"
+    said = f"override to live by ada, used {course_words.clock(signed.created_at.isoformat())}"
     assert f"  in force: {said}" in terminal.render(api.status([COURSE]).content)
     assert said in terminal.render(api.status().content)
 
