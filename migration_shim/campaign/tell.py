@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 
 #: Who stands in the record of what a campaign does by itself.
 WATCH = "xqueue_watch"
+#: What a campaign does not get over by itself.
+_NEEDS_SOMEBODY = ("parked", "failed", "paused")
 #: What somebody has to know of who is not looking.
-BY_EMAIL = ("parked", "failed", "paused", "done")
+BY_EMAIL = (*_NEEDS_SOMEBODY, "done")
 
 
 def tell(campaign: Campaign, what: str, text: str, *, course_id: str = "", by: str = WATCH) -> None:
@@ -46,13 +48,17 @@ def tell(campaign: Campaign, what: str, text: str, *, course_id: str = "", by: s
 
 def _send(campaign: Campaign, what: str, text: str, course_id: str) -> None:
     of = f" of {course_id}" if course_id else ""
-    level = logging.ERROR if what in ("parked", "failed", "paused") else logging.WARNING
-    log.log(level, "migration_shim: campaign %s: %s%s: %s", campaign.name, what, of, printable(text))
+    if what in _NEEDS_SOMEBODY:
+        log.error("migration_shim.campaign_stopped: campaign %s: %s%s: %s", campaign.name, what, of, printable(text))
+    else:
+        log.warning("migration_shim.campaign_told: campaign %s: %s%s: %s", campaign.name, what, of, printable(text))
     answers = campaign_told.send_robust(sender=WATCH, campaign=campaign.name, course_id=course_id, what=what, text=text)
     for receiver, answer in answers:
         if isinstance(answer, Exception):
             name = getattr(receiver, "__name__", type(receiver).__name__)
-            log.error("migration_shim: the receiver %s failed: %s", name, type(answer).__name__)
+            log.error(
+                "migration_shim.campaign_receiver_failed: the receiver %s failed: %s", name, type(answer).__name__
+            )
     addresses = usable()[0].campaign_emails
     # A course that arrives is no news of its own; that all have is.
     if addresses and what in BY_EMAIL and not (what == "done" and course_id):
@@ -69,4 +75,8 @@ def _mail(campaign: Campaign, what: str, text: str, course_id: str, addresses: l
     try:
         send_mail(subject, "\n\n".join(lines) + "\n", None, addresses)
     except Exception as error:  # whatever a mail server or a backend raises: no round ends by it
-        log.error("migration_shim: an e-mail of campaign %s was not sent: %s", campaign.name, type(error).__name__)
+        log.error(
+            "migration_shim.campaign_mail_failed: an e-mail of campaign %s was not sent: %s",
+            campaign.name,
+            type(error).__name__,
+        )

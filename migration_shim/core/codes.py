@@ -81,6 +81,8 @@ ERRORS: dict[str, Code] = {
 }
 
 #: The lines that the app logs, each with ``migration_shim.CODE:`` in front.
+_CAMPAIGN = "What a campaign does, in this order"
+
 LOG_LINES: dict[str, Code] = {
     "out_of_bounds": Code("The watch found a course out of its bounds, and says what it did.", _BREACH),
     "receiver_failed": Code(
@@ -211,6 +213,23 @@ LOG_LINES: dict[str, Code] = {
     "override_signed": Code(
         "A person has signed for passing a gate that is not open, or has proposed it; the line says past what.",
         _OVERRIDE,
+    ),
+    "campaign_told": Code(
+        "A campaign has done or changed something; the line says what, and with which course.", _CAMPAIGN
+    ),
+    "campaign_stopped": Code(
+        "A campaign has parked or stopped a course, or was paused by what concerns all; the line says why.",
+        "When a campaign stops",
+    ),
+    "campaign_receiver_failed": Code(
+        "A receiver of the signal campaign_told raised an error; the campaign went on.",
+        LOG,
+        "Mend the receiver: whoever it should have told has not been told.",
+    ),
+    "campaign_mail_failed": Code(
+        "An e-mail of a campaign was not sent; the campaign went on.",
+        LOG,
+        "Look at Django's e-mail settings. xqueue_campaign status says what the mail would have said.",
     ),
 }
 

@@ -46,6 +46,8 @@ PAGES: dict[str, str] = {
     "The watch says BREACH": "docs/runbook/breach.md",
     "Two persons": "docs/runbook/overrides.md",
     "Undelivered": "docs/runbook/alarms.md",
+    "What a campaign does, in this order": "docs/runbook/campaigns.md",
+    "When a campaign stops": "docs/runbook/campaigns.md",
     "Wrong side": "docs/runbook/alarms.md",
     "XQueue is down": "docs/runbook/systems-down.md",
     "XQueue's database does not answer": "docs/runbook/errors.md",
