@@ -198,7 +198,7 @@ def wrong_settings(text: str) -> list[str]:
 
 
 def wrong_names(text: str) -> list[str]:
-    """Names that begin with ``migration_shim.`` and are nothing of ours: no toggle, check, task, code, module, function."""
+    """Names that begin with ``migration_shim.`` and are nothing of ours: no toggle, check, task, code or module."""
     source, wrong = sources(), []
     schemas = {schema.partition("/")[0] for schema in documents()}
     for name in re.findall(r"\bmigration_shim(?:\.\w+)+", text):

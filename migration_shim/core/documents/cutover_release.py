@@ -2,7 +2,7 @@
 
 from typing import Annotated, TypedDict
 
-from ..data import Authority
+from ..data import Authority, Phase, Verdict
 from .parts import Count, Moment, one_of, says
 
 
@@ -17,6 +17,27 @@ class Finding(TypedDict):
         Annotated[str, one_of(Authority)],
         says("Whether legacy's rows show it, or what learners sent since the target is authoritative."),
     ]
+
+
+class Override(TypedDict):
+    """An override of the gate, or of what a release finds, as it is on record."""
+
+    id: Annotated[Count, says("Its number.")]
+    step_to: Annotated[Annotated[str, one_of(Phase)], says("The step that it was for.")]
+    causes: Annotated[
+        list[str],
+        says("The codes of what it passed, as the signer named them; empty where a release before did not ask."),
+    ]
+    reason: Annotated[str, says("Why, in the words of whoever signed.")]
+    signed_by: Annotated[str, says("Who signed.")]
+    seconded_by: Annotated[str, says("Who signed as the second person; empty where none had to.")]
+    signed_at: Annotated[Moment, says("When.")]
+    expires_at: Annotated[
+        Moment, says("When it ended: with its step. Of a proposal: until when a second person may sign it.")
+    ]
+    used_at: Annotated[Moment | None, says("When its step was taken; null while it waits for a second person.")]
+    verdict: Annotated[Annotated[str, one_of(Verdict)], says("What the gate said then.")]
+    reasons: Annotated[list[str], says("Why it said so.")]
 
 
 class CutoverReleaseDocument(TypedDict):
@@ -36,6 +57,7 @@ class CutoverReleaseDocument(TypedDict):
     findings: Annotated[list[Finding], says("What the course's submissions need the watcher seam or the router for.")]
     acceptable: Annotated[list[str], says("The codes that an operator may answer for with --override.")]
     accepted: Annotated[list[str], says("Those that were accepted.")]
+    override: Annotated[Override | None, says("The override on record; null where there is none, as in a plan.")]
     flag: Annotated[str, says("The platform's flag.")]
     flag_before: Annotated[bool, says("Whether it was on.")]
     way_back: Annotated[str, says("The command of the way back.")]
