@@ -100,14 +100,12 @@ def _forecast(gate: Runs | None, described: Content, snapshot: Snapshot) -> Cont
 
 
 def _may_move(described: Content, standing: ranking.Standing, moment: datetime) -> Content:
-    """Return the next step, and whether it may be taken now: without a permit, by a permit or by an override."""
+    """Return the next step, and what permits it now. An override permits nothing: it ends with the step it was for."""
     phase = Phase(described["phase"])
     order = list(Phase)
     step = next((step for step in allowed_steps(phase) if order.index(step) > order.index(phase)), None)
     if step is None:
         return {"to": None, "by": None}
-    if any(item["step_to"] == step for item in described["overrides"]):
-        return {"to": step.value, "by": "override"}
     if not needs_permit(phase, step):
         return {"to": step.value, "by": None if standing.word in ranking.ALARMS else "anybody"}
     until = described["permit_until"]

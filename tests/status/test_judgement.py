@@ -61,13 +61,13 @@ def test_an_alarm_since_the_gate_counts_at_once(clean):
     assert "LOST" in course_words.head_lines(site())[0]
 
 
-def test_an_override_is_shown_and_permits(clean):
+def test_an_override_is_shown_and_permits_nothing_more(clean):
     rows.enter("shadow")
     until = now() + timedelta(hours=1)
     values = {"course_id": COURSE, "step_to": "live", "signed_by": "ada", "verdict": "FAIL", "reason": "exam"}
     signed = GateOverride.objects.create(expires_at=until, **values)
     found = course()
-    assert (found["word"], found["may_move"]) == ("stale", {"to": "live", "by": "override"})
+    assert (found["word"], found["may_move"]) == ("stale", {"to": "live", "by": None})
     said = f"override to live by ada, used {course_words.clock(signed.created_at.isoformat())}"
     assert f"  in force: {said}" in terminal.render(api.status([COURSE]).content)
     assert said in terminal.render(api.status().content)
