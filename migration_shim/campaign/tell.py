@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django.core.mail import send_mail
+from django.core.mail import get_connection, send_mail
 from django.db import transaction
 from django.utils.timezone import now
 
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Who stands in the record of what a campaign does by itself.
 WATCH = "xqueue_watch"
+#: Seconds to wait for a mail server where the site's settings name none: a silent one would hold up the watch for ever.
+MAIL_SECONDS = 10
 #: What somebody has to know of who is not looking.
 BY_EMAIL = ("parked", "failed", "paused", "done")
 
@@ -67,6 +69,9 @@ def _mail(campaign: Campaign, what: str, text: str, course_id: str, addresses: l
         f"The campaign, started by {printable(campaign.started_by)}: {printable(campaign.reason)}",
     ]
     try:
-        send_mail(subject, "\n\n".join(lines) + "\n", None, addresses)
+        connection = get_connection()
+        if getattr(connection, "timeout", MAIL_SECONDS) is None:
+            connection.timeout = MAIL_SECONDS
+        send_mail(subject, "\n\n".join(lines) + "\n", None, addresses, connection=connection)
     except Exception as error:  # whatever a mail server or a backend raises: no round ends by it
         log.error("migration_shim: an e-mail of campaign %s was not sent: %s", campaign.name, type(error).__name__)
