@@ -129,7 +129,7 @@ def sign(
     basis = run_records.digest({"to": step_to, "log": newest, "causes": sorted(causes), "reasons": without_figures})
     evidence = {"reasons": list(reasons), "digest": run_records.digest({"reasons": list(reasons)}), "by": by}
     waiting = override_records.proposals(course_id, moment)
-    same = next((row for row in waiting if row.evidence.get("basis") == basis), None)
+    same = next((row for row in waiting if row.evidence.get("basis") == basis and _may_sign(row.signed_by)), None)
     if same is not None and settings.override_needs_second:
         if same.signed_by.casefold() == name.casefold():
             raise IllegalStep(
@@ -160,6 +160,11 @@ def sign(
         )
     _say(signed)
     return signed
+
+
+def _may_sign(name: str) -> bool:
+    """Tell whether whoever has proposed an override may still sign one: an account may have been closed since."""
+    return any(user.is_active for user in get_user_model().objects.filter(username=name) if user.username == name)
 
 
 def proof(signed: GateOverride) -> dict[str, Any]:

@@ -60,6 +60,15 @@ def test_the_same_person_twice_is_refused(name):
     assert (phase(), GateOverride.objects.count()) == ("shadow", 1)
 
 
+def test_a_proposal_of_an_account_that_is_not_active_any_more_counts_for_nothing():
+    sign("ada")
+    signer("ada").__class__.objects.filter(username="ada").update(is_active=False)
+    assert sign("grace").exit_code == ExitCode.LEFT_BEHIND  # a proposal of her own
+    assert phase() == "shadow"
+    first, second = GateOverride.objects.order_by("pk")
+    assert (first.used_at, first.withdrawn_at is not None, second.signed_by) == (None, True, "grace")
+
+
 def test_a_proposal_expires():
     sign("ada")
     GateOverride.objects.update(expires_at=now() - timedelta(seconds=1))
