@@ -18,8 +18,9 @@ from migration_shim.campaign.document import document
 from migration_shim.campaign.standing import standings, turn
 from migration_shim.conf import load
 from migration_shim.core.campaign import Action, Health
+from migration_shim.core.campaign_plan import Plan
 from migration_shim.core.data import Phase
-from migration_shim.models import CampaignCourse, CoursePhase
+from migration_shim.models import Campaign, CampaignCourse, CoursePhase
 from tests.builders import rows
 from tests.campaign.conftest import A, B, C, COURSES
 from tests.schemas import validate
@@ -129,6 +130,29 @@ def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one_which_begins_th
     api.watch()
     api.watch()
     assert did == [A, B, A, C, A, B]
+
+
+def test_a_change_on_top_of_one_that_its_operator_has_not_seen_is_refused(start):
+    start()
+    mine, theirs = records.named("one"), records.named("one")
+    frozen = records.planned({"freezes": ("2026-12-10..2026-12-20",)}, Plan.from_json(theirs.plan))
+    records.change(theirs, frozen, None, reason="exams", by="grace")
+    more = records.planned({"limit": 8}, Plan.from_json(mine.plan))
+    with pytest.raises(records.CampaignRefused, match="was changed meanwhile"):
+        records.change(mine, more, None, reason="it goes well", by="ada")
+    assert Campaign.objects.get().plan["freezes"] == ["2026-12-10..2026-12-20"]
+    records.change(records.named("one"), Plan.from_json(records.named("one").plan), B, reason="r", by="ada")
+    with pytest.raises(records.CampaignRefused, match="was changed meanwhile"):
+        records.change(theirs, frozen, C, reason="r", by="grace")
+
+
+def test_of_several_courses_all_go_on_or_none(start):
+    campaign = start()
+    CampaignCourse.objects.filter(course_id=A).update(state="failed")
+    with pytest.raises(records.CampaignRefused, match="neither parked nor failed"):
+        records.resume(campaign, [A, B], reason="r", by="ada")
+    assert CampaignCourse.objects.get(course_id=A).state == "failed"
+    assert not campaign.lines.filter(what="resume").exists()
 
 
 class Silent(locmem.EmailBackend):
