@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from django.core.mail import get_connection, send_mail
 from django.db import transaction
@@ -69,7 +70,7 @@ def _mail(campaign: Campaign, what: str, text: str, course_id: str, addresses: l
         f"The campaign, started by {printable(campaign.started_by)}: {printable(campaign.reason)}",
     ]
     try:
-        connection = get_connection()
+        connection: Any = get_connection()
         if getattr(connection, "timeout", MAIL_SECONDS) is None:
             connection.timeout = MAIL_SECONDS
         send_mail(subject, "\n\n".join(lines) + "\n", None, addresses, connection=connection)

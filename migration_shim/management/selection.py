@@ -42,7 +42,7 @@ _NAMES = ("course", "org", "queue", "all", "file")
 _FILE_LIMIT = 10_000_000
 #: For how many names of no course a call looks for what may have been meant.
 _SUGGESTED = 5
-#: Wrong names after which a call looks no further, unless it is a way back: each may cost a look into XQueue's database.
+#: Wrong names after which a call looks no further, unless it is a way back: each may cost a look into XQueue.
 _PROBLEMS = 100
 #: Seconds that XQueue's database has to say whether it has rows of a course.
 _PATIENCE = 5.0

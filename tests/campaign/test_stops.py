@@ -22,7 +22,7 @@ from migration_shim.core.campaign_plan import Plan
 from migration_shim.core.data import Phase
 from migration_shim.models import Campaign, CampaignCourse, CoursePhase
 from tests.builders import rows
-from tests.campaign.conftest import A, B, C, COURSES
+from tests.campaign.conftest import COURSES, A, B, C
 from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
