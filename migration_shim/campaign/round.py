@@ -130,6 +130,8 @@ def _course(
         did.append(step.action.value)
         if done.said and not done.waits and step.action in _ON_RECORD:
             tell(campaign, step.action.value, done.said, course_id=member.course_id)
+        if done.waits and step.action is Action.PROBE:
+            tell(campaign, facts.UNSENT, done.said, course_id=member.course_id)
         if done.waits or step.action.phase:
             return _entry(member, did, done.waits or done.said)
 

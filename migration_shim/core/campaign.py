@@ -86,7 +86,8 @@ class CourseFacts:
     ``since`` is how long it has been in its phase, which it ``entered`` at a moment. ``stopped`` says why the course is
     parked or has failed; ``drift`` what its flags ask for and do not get.
     ``reconciled`` says that a complete reconcile began since the step and is fresh. ``lacks`` is what the gate still
-    asks for besides the preflight, in one line. ``probed`` is how long ago a probe was sent, ``permitted`` whether the
+    asks for besides the preflight, in one line. ``probed`` is how long ago a probe was sent, ``unprobed`` how long ago
+    one was tried that did not reach every queue, ``permitted`` whether the
     gate has passed the next step.
     """
 
@@ -102,6 +103,7 @@ class CourseFacts:
     reconciled: bool = False
     lacks: str = ""
     probed: timedelta | None = None
+    unprobed: timedelta | None = None
     permitted: bool = False
 
 
@@ -195,6 +197,8 @@ def _preflight(course: CourseFacts, wish: Wish, *, probe: bool) -> Next | None:
         return None
     if found.polled_since:
         return Next(action=Action.PREFLIGHT)
+    if course.unprobed is not None and course.unprobed <= wish.preflight_again:
+        return Next(waits="its probe was not sent; it is tried again every hour, and the history says why")
     if course.probed is None or course.probed > wish.fresh_for:
         return Next(action=Action.PROBE)
     return Next(waits=f"waits for a grader to pull the probe of queue {found.unpolled[0]}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from datetime import timedelta
 
 import pytest
 from django.core import mail
@@ -9,6 +10,7 @@ from django.core.cache import cache
 from django.core.mail.backends import locmem
 from django.core.management import call_command
 from django.db import OperationalError
+from django.utils.timezone import now
 from waffle.models import Switch
 
 from migration_shim import api
@@ -17,10 +19,10 @@ from migration_shim.campaign import round as campaign_round
 from migration_shim.campaign.document import document
 from migration_shim.campaign.standing import standings, turn
 from migration_shim.conf import load
-from migration_shim.core.campaign import Action, Health
+from migration_shim.core.campaign import Action, Health, Preflight
 from migration_shim.core.campaign_plan import Plan
-from migration_shim.core.data import Phase
-from migration_shim.models import Campaign, CampaignCourse, CoursePhase
+from migration_shim.core.data import Document, ExitCode, Phase
+from migration_shim.models import Campaign, CampaignCourse, CampaignLine, CoursePhase
 from tests.builders import rows
 from tests.campaign.conftest import COURSES, A, B, C
 from tests.schemas import validate
@@ -153,6 +155,35 @@ def test_of_several_courses_all_go_on_or_none(start):
         records.resume(campaign, [A, B], reason="r", by="ada")
     assert CampaignCourse.objects.get(course_id=A).state == "failed"
     assert not campaign.lines.filter(what="resume").exists()
+
+
+def test_a_probe_that_cannot_be_sent_to_every_queue_is_not_sent_again_in_every_round(start, monkeypatch):
+    rows.enter("shadow", A, now() - timedelta(days=1))
+    campaign = start()
+    CampaignLine.objects.create(campaign=campaign, course_id=A, what="history", by="xqueue_watch")
+    real, sent = facts.gather, []
+
+    def gather(*args, **options):
+        known = {"health": Health.WELL, "reconciled": True, "lacks": ""}
+        unpolled = Preflight(age=timedelta(minutes=1), unpolled=("one.reverse", "two.reverse"))
+        return dataclasses.replace(real(*args, **options), preflight=unpolled, **known)
+
+    def probe(course_id, alive, *, probe):
+        sent.append(course_id)
+        probes = [{"sent": True, "said": "sent"}, {"sent": False, "said": "two has no graded row"}]
+        return Document(content={"findings": [], "probes": probes}, exit_code=ExitCode.OK)
+
+    monkeypatch.setattr(facts, "gather", gather)
+    monkeypatch.setattr(actions.preflight, "run", probe)
+    CampaignCourse.objects.exclude(course_id=A).update(state="parked")
+    assert take_round()[A] == "its probe was not sent: two has no graded row"
+    assert take_round()[A] == "its probe was not sent; it is tried again every hour, and the history says why"
+    assert sent == [A]
+    (line,) = campaign.lines.filter(what="no probe")
+    assert (line.course_id, line.text) == (A, "not sent: two has no graded row")
+    campaign.lines.update(at=now() - timedelta(minutes=61))
+    take_round()
+    assert sent == [A, A]
 
 
 class Silent(locmem.EmailBackend):
