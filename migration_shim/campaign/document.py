@@ -11,12 +11,14 @@ from django.utils.timezone import now
 from ..conf import load
 from ..core.campaign import CampaignState, MemberState, Next, next_step
 from ..core.campaign_plan import Plan
-from ..core.data import Document, ExitCode
-from ..models import Campaign, CampaignCourse
+from ..core.data import Document, ExitCode, Phase
+from ..models import Campaign, CampaignCourse, CoursePhase
+from ..runs.isolated import run_step
 from . import facts
 from .standing import foreign_step
 
 SCHEMA = "migration_shim.xqueue_campaign/1"
+_UNTOLD = "cannot be told now: "
 #: Lines of the history that a document shows.
 LINES = 20
 
@@ -25,7 +27,8 @@ def document(campaigns: Iterable[Campaign], action: str, *, executed: bool) -> D
     """
     Return the document of campaigns that are on record.
 
-    Exit code 2: a course has failed. 4: a course is parked, or a campaign paused.
+    Exit code 2: a course has failed. 4: a course is parked, or a campaign paused. 1: it cannot be told of a course
+    where it stands; what was to be written is written.
 
     Args:
         campaigns: the campaigns.
@@ -44,6 +47,8 @@ def plan_of(campaign: Campaign, rows: list[CampaignCourse]) -> Document:
 def _document(campaigns: list[dict[str, Any]], action: str, *, executed: bool) -> Document:
     code = ExitCode.OK
     for campaign in campaigns:
+        if any(course["says"].startswith(_UNTOLD) for course in campaign["courses"]):
+            code |= ExitCode.ERROR
         if campaign["state"] in (CampaignState.STOPPED, CampaignState.DONE):
             continue
         if campaign["counts"][MemberState.FAILED]:
@@ -79,7 +84,7 @@ def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool) -
         "started_at": campaign.started_at.isoformat(),
         "started_by": campaign.started_by,
         "counts": {state.value: states[state] for state in MemberState},
-        "courses": [_course(campaign, row, stored=stored) for row in rows],
+        "courses": [_course_or_why_not(campaign, row, stored=stored) for row in rows],
         "lines": [_line(line) for line in campaign.lines.order_by("-id")[:LINES]] if stored else [],
     }
 
@@ -91,6 +96,22 @@ def _line(line: Any) -> dict[str, Any]:
         "course": line.course_id,
         "what": line.what,
         "text": line.text,
+    }
+
+
+def _course_or_why_not(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[str, Any]:
+    """Return a course's line; an error in it, as of XQueue's database that is down, hides no other course."""
+    shown, said = run_step("status", row.course_id, lambda: _course(campaign, row, stored=stored))
+    if shown is not None:
+        return shown
+    record = CoursePhase.objects.filter(course_id=row.course_id).first()
+    return {
+        "course": row.course_id,
+        "phase": record.phase if record else Phase.LEGACY.value,
+        "state": row.state,
+        "next": None,
+        "says": f"{_UNTOLD}{said}",
+        "expected_at": None,
     }
 
 

@@ -25,6 +25,8 @@ from .standing import foreign_step, resume_command, turn
 
 #: Of what a probe is sent for: it is expected before anybody has set up a grader.
 _UNPOLLED = "reverse_queue_not_polled"
+#: The line of a history which says that a probe was not sent, or not to every queue.
+UNSENT = "no probe"
 #: A reason on one line.
 _REASON_LIMIT = 200
 
@@ -60,6 +62,7 @@ def gather(campaign: Campaign, member: CampaignCourse, settings: ShimSettings, *
         drift=decision.asked.value if decision.drift else "",
         preflight=_preflight(course_id),
         probed=_since_line(campaign, member, record, "probe") if stored else None,
+        unprobed=_since_line(campaign, member, record, UNSENT) if stored else None,
     )
     if decision.phase is Phase.LEGACY:
         return facts

@@ -154,6 +154,11 @@ def resume(campaign: Campaign, course_ids: Sequence[str], *, reason: str, by: st
     if not course_ids:
         _change(campaign, "resume", reason, by, lambda locked: _state(locked, CampaignState.RUNNING, ""))
         return
+    with transaction.atomic():  # all of them or none
+        _resume_courses(campaign, course_ids, reason=reason, by=by)
+
+
+def _resume_courses(campaign: Campaign, course_ids: Sequence[str], *, reason: str, by: str) -> None:
     for course_id in course_ids:
 
         def go_on(locked: Campaign, course_id: str = course_id) -> None:
@@ -170,18 +175,21 @@ def resume(campaign: Campaign, course_ids: Sequence[str], *, reason: str, by: st
 
 def change(campaign: Campaign, plan: Plan, canary: str | None, *, reason: str, by: str) -> None:
     """
-    Change the rules or the canary of a campaign.
+    Change the rules or the canary of a campaign, which is as the operator has read it.
 
     Raises:
-        CampaignRefused: the canary is no course of it.
+        CampaignRefused: the canary is no course of it, or somebody else has changed it since it was read.
     """
 
     def put(locked: Campaign) -> None:
+        if (locked.plan, locked.canary) != seen:
+            raise CampaignRefused(f"Campaign {locked.name} was changed meanwhile: look at it, and say it again")
         if canary is not None and not locked.courses.filter(course_id=canary).exists():
             raise CampaignRefused(f"The canary {canary} is not among the courses of the campaign")
         locked.plan, locked.canary = plan.to_json(), canary or locked.canary
         locked.save(update_fields=["plan", "canary"])
 
+    seen = (campaign.plan, campaign.canary)
     before, after = campaign.plan | {"canary": campaign.canary}, plan.to_json() | {"canary": canary or campaign.canary}
     changes = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in after if before[key] != after[key])
     _change(campaign, "change", f"{changes}: {reason}", by, put)

@@ -7,16 +7,18 @@ be killed at any point, and two may run at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from time import monotonic
 from typing import Any
 
 from django.db import transaction
 
+from .. import toggles
 from ..conf import ShimSettings
 from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState, is_well
 from ..core.errors import IllegalStep, NotNow
 from ..db import text_columns
-from ..models import Campaign, CampaignCourse
+from ..models import Campaign, CampaignCourse, Run
 from . import actions, facts
 from .standing import resume_command
 from .tell import tell
@@ -25,6 +27,9 @@ from .trouble import trouble_of_all
 #: Does a step of one course for the round, and returns None where it failed: (step, course id, work, arguments).
 Attempt = Callable[..., Any]
 _SAID = 500
+#: Seconds after which a round begins nothing more of a campaign: learners wait for what the next round does first.
+SECONDS = 300.0
+_LATER = "waits for the next round: this one took long"
 #: Actions whose end is a fact that later rounds go by, or that an operator looks for in the history.
 _ON_RECORD = (Action.HISTORY, Action.PROBE, Action.SHADOW, Action.LIVE, Action.COMPLETE)
 
@@ -50,8 +55,19 @@ def run(
         For each campaign its name, state, and what was done with each course or what it waits for.
     """
     running = list(Campaign.objects.filter(state=CampaignState.RUNNING).order_by("id"))
-    trouble = trouble_of_all()
-    return [_campaign(campaign, settings, attempt, alive, wanted, trouble) for campaign in running]
+    trouble, late = trouble_of_all(), _left_by_the_last_round()
+    done = [
+        attempt("campaign", "", _campaign, campaign, settings, attempt, alive, wanted, trouble, late)
+        for campaign in running
+    ]
+    return [found for found in done if found is not None]
+
+
+def _left_by_the_last_round() -> set[str]:
+    """Return the courses that the last round had no time for: the next one begins with them."""
+    rounds = Run.objects.filter(kind="watch", scope="", finished_at__isnull=False).order_by("-id")
+    campaigns = rounds.values_list("document__campaigns", flat=True).first() or []
+    return {course["course"] for found in campaigns for course in found["courses"] if course["says"] == _LATER}
 
 
 def _campaign(
@@ -61,13 +77,18 @@ def _campaign(
     alive: Callable[..., None],
     wanted: list[str] | None,
     trouble: str,
+    late: Collection[str],
 ) -> dict[str, Any]:
     courses: list[dict[str, Any]] = []
     if trouble:
         _set_state(campaign, CampaignState.PAUSED, f"stopped by what concerns all: {trouble}")
     else:
-        for member in _in_turn(campaign):
+        until = monotonic() + SECONDS
+        for member in _in_turn(campaign, late):
             if wanted is not None and member.course_id not in wanted:
+                continue
+            if monotonic() >= until:
+                courses.append(_entry(member, [], _LATER))
                 continue
             found = attempt("campaign", member.course_id, _course, campaign, member, settings, alive)
             courses.append(found or {"course": member.course_id, "did": [], "says": "failed; see the problems"})
@@ -77,10 +98,10 @@ def _campaign(
     return {"name": campaign.name, "state": campaign.state, "said": campaign.said, "courses": courses}
 
 
-def _in_turn(campaign: Campaign) -> Iterator[CampaignCourse]:
-    """Yield the courses that are on their way, the canary first."""
+def _in_turn(campaign: Campaign, late: Collection[str]) -> Iterator[CampaignCourse]:
+    """Yield the courses that are on their way: the canary, then those that the last round has left, then all others."""
     members = list(campaign.courses.filter(state=MemberState.GOING).order_by("place"))
-    yield from sorted(members, key=lambda member: member.course_id != campaign.canary)
+    yield from sorted(members, key=lambda member: (member.course_id != campaign.canary, member.course_id not in late))
 
 
 def _course(
@@ -94,6 +115,8 @@ def _course(
         if found.stopped or found.health is Health.FAILED:
             return _entry(member, did, _stop(campaign, member, found))
         _note_health(campaign, member, found, settings)
+        if held := _held(campaign):
+            return _entry(member, did, held)
         step = facts.next_of(campaign, member.course_id, found, settings)
         if step.done:
             _arrive(campaign, member)
@@ -107,8 +130,18 @@ def _course(
         did.append(step.action.value)
         if done.said and not done.waits and step.action in _ON_RECORD:
             tell(campaign, step.action.value, done.said, course_id=member.course_id)
+        if done.waits and step.action is Action.PROBE:
+            tell(campaign, facts.UNSENT, done.said, course_id=member.course_id)
         if done.waits or step.action.phase:
             return _entry(member, did, done.waits or done.said)
+
+
+def _held(campaign: Campaign) -> str:
+    """Return why a campaign does nothing more in this round: what an operator has said meanwhile. It is read anew."""
+    campaign.refresh_from_db()
+    if campaign.state != CampaignState.RUNNING:
+        return f"the campaign is {campaign.state} by now"
+    return "the kill switch is on" if toggles.kill_switch_on() else ""
 
 
 def _entry(member: CampaignCourse, did: list[str], says: str) -> dict[str, Any]:
@@ -123,7 +156,10 @@ def _stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)
         changed = CampaignCourse.objects.filter(pk=member.pk, state=MemberState.GOING).update(
-            state=state, said=text_columns.fitted(CampaignCourse, "said", said)[:_SAID]
+            # It was well before, perhaps: it takes up a slot again, and a canary lets nobody pass.
+            state=state,
+            well_since=None,
+            said=text_columns.fitted(CampaignCourse, "said", said)[:_SAID],
         )
         if changed:
             tell(campaign, state.value, said, course_id=member.course_id)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-from django.core.mail import send_mail
+from django.core.mail import get_connection, send_mail
 from django.db import transaction
 from django.utils.timezone import now
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: Who stands in the record of what a campaign does by itself.
 WATCH = "xqueue_watch"
+#: Seconds to wait for a mail server where the site's settings name none: a silent one would hold up the watch for ever.
+MAIL_SECONDS = 10
 #: What a campaign does not get over by itself.
 _NEEDS_SOMEBODY = ("parked", "failed", "paused")
 #: What somebody has to know of who is not looking.
@@ -73,7 +76,10 @@ def _mail(campaign: Campaign, what: str, text: str, course_id: str, addresses: l
         f"The campaign, started by {printable(campaign.started_by)}: {printable(campaign.reason)}",
     ]
     try:
-        send_mail(subject, "\n\n".join(lines) + "\n", None, addresses)
+        connection: Any = get_connection()
+        if getattr(connection, "timeout", MAIL_SECONDS) is None:
+            connection.timeout = MAIL_SECONDS
+        send_mail(subject, "\n\n".join(lines) + "\n", None, addresses, connection=connection)
     except Exception as error:  # whatever a mail server or a backend raises: no round ends by it
         log.error(
             "migration_shim.campaign_mail_failed: an e-mail of campaign %s was not sent: %s",

@@ -87,7 +87,8 @@ class CourseFacts:
     parked or has failed; ``drift`` what its flags ask for and do not get.
     ``reconciled`` says that a complete reconcile began since the step and is fresh. ``lacks`` is what the gate still
     asks for besides the preflight, in one line; where only pairs are lacking, ``more_pairs`` is how many, beside the
-    ``pairs`` that count by now. ``probed`` is how long ago a probe was sent, ``permitted`` whether the
+    ``pairs`` that count by now. ``probed`` is how long ago a probe was sent, ``unprobed`` how long ago one was tried
+    that did not reach every queue, ``permitted`` whether the
     gate has passed the next step.
     """
 
@@ -105,6 +106,7 @@ class CourseFacts:
     more_pairs: int = 0
     pairs: int = 0
     probed: timedelta | None = None
+    unprobed: timedelta | None = None
     permitted: bool = False
 
 
@@ -198,6 +200,8 @@ def _preflight(course: CourseFacts, wish: Wish, *, probe: bool) -> Next | None:
         return None
     if found.polled_since:
         return Next(action=Action.PREFLIGHT)
+    if course.unprobed is not None and course.unprobed <= wish.preflight_again:
+        return Next(waits="its probe was not sent; it is tried again every hour, and the history says why")
     if course.probed is None or course.probed > wish.fresh_for:
         return Next(action=Action.PROBE)
     return Next(waits=f"waits for a grader to pull the probe of queue {found.unpolled[0]}")

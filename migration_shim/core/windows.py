@@ -22,6 +22,8 @@ _MIDNIGHT = 24 * 60
 _WINDOW = re.compile(r"(\S+) +(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2}) +(\S+)")
 _LENGTH = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+#: Years of days and moments. Near the ends of Python's calendar a time zone leads out of it.
+_YEARS = range(2000, 9000)
 _FREEZE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:\.\.(\d{4}-\d{2}-\d{2}))?")
 
 
@@ -185,7 +187,14 @@ def parse_freeze(text: str) -> tuple[date, date]:
     last = date.fromisoformat(found[2]) if found[2] else first
     if last < first:
         raise ValueError(f"{text!r} ends before it begins")
+    _check_year(text, first)
+    _check_year(text, last)
     return first, last
+
+
+def _check_year(text: str, day: date) -> None:
+    if day.year not in _YEARS:
+        raise ValueError(f"{text!r} names a year that is not between {_YEARS.start} and {_YEARS.stop - 1}")
 
 
 def parse_moment(text: str, zone: str) -> datetime:
@@ -199,6 +208,7 @@ def parse_moment(text: str, zone: str) -> datetime:
         found = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise ValueError(f"{text!r} is not a day or a time such as 2026-12-01 or 2026-12-01T09:00") from error
+    _check_year(text, found)
     return (found if found.tzinfo else found.replace(tzinfo=zone_of(zone))).astimezone(UTC)
 
 

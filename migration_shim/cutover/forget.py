@@ -16,7 +16,16 @@ from django.utils.timezone import now
 from .. import toggles
 from ..core.data import Document, ExitCode, Phase
 from ..lms import flags as lms_flags
-from ..models import CoursePhase, FlagOverride, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
+from ..models import (
+    CampaignCourse,
+    CoursePhase,
+    FlagOverride,
+    GateOverride,
+    KnownDifference,
+    LedgerEntry,
+    PhaseChange,
+    Run,
+)
 from ..runs import records as run_records
 
 SCHEMA = "migration_shim.xqueue_cutover_forget/1"
@@ -84,6 +93,8 @@ def _reasons(course_id: str) -> Iterator[str]:
         yield f"the ledger has entries of it: {entries}"
     if steps := PhaseChange.objects.filter(course_id=course_id).count():
         yield f"it has a log, which is never removed; its entries: {steps}"
+    if campaigns := list(CampaignCourse.objects.filter(course_id=course_id, held=True).values_list("campaign__name")):
+        yield f"it is in campaign {campaigns[0][0]}, which would put it on record again"
     if any(toggles.flags_for(course_id)):
         yield "a flag is on for it, by its own override, its organisation's, or for everyone"
     elif _had_flag(course_id):

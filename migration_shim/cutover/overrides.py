@@ -25,6 +25,9 @@ from . import invariants, override_records
 
 log = logging.getLogger(__name__)
 
+#: A number of something in a reason, as "3 rows" or "0.5%". A digit in the name of a queue or a problem is none.
+_FIGURE = re.compile(r"(?<![\w.@+:/-])\d+(?:\.\d+)*(?:%|(?= [a-z]))")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -125,11 +128,11 @@ def sign(
     moment, settings = now(), load()
     name = text_columns.fitted(GateOverride, "signed_by", signer.get_username())[:150]
     newest = PhaseChange.objects.filter(course_id=course_id).order_by("-pk").values_list("pk", flat=True).first() or 0
-    without_figures = sorted({re.sub(r"[\d.]+", "", one) for one in bound})
+    without_figures = sorted({_FIGURE.sub("", one) for one in bound})
     basis = run_records.digest({"to": step_to, "log": newest, "causes": sorted(causes), "reasons": without_figures})
     evidence = {"reasons": list(reasons), "digest": run_records.digest({"reasons": list(reasons)}), "by": by}
     waiting = override_records.proposals(course_id, moment)
-    same = next((row for row in waiting if row.evidence.get("basis") == basis), None)
+    same = next((row for row in waiting if row.evidence.get("basis") == basis and _may_sign(row.signed_by)), None)
     if same is not None and settings.override_needs_second:
         if same.signed_by.casefold() == name.casefold():
             raise IllegalStep(
@@ -160,6 +163,11 @@ def sign(
         )
     _say(signed)
     return signed
+
+
+def _may_sign(name: str) -> bool:
+    """Tell whether whoever has proposed an override may still sign one: an account may have been closed since."""
+    return any(user.is_active for user in get_user_model().objects.filter(username=name) if user.username == name)
 
 
 def proof(signed: GateOverride) -> dict[str, Any]:

@@ -42,6 +42,8 @@ _NAMES = ("course", "org", "queue", "all", "file")
 _FILE_LIMIT = 10_000_000
 #: For how many names of no course a call looks for what may have been meant.
 _SUGGESTED = 5
+#: Wrong names after which a call looks no further, unless it is a way back: each may cost a look into XQueue.
+_PROBLEMS = 100
 #: Seconds that XQueue's database has to say whether it has rows of a course.
 _PATIENCE = 5.0
 
@@ -140,8 +142,12 @@ def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str]
     if not is_named(options):
         raise CommandError(UNNAMED, returncode=ExitCode.USAGE)
     search = _Search(new=bool(options.get("new")), begun=begun, way_back=left_out is not None)
-    named = [search.named(name) for name in given(options, "course")]
-    named += [search.named(name, where) for where, name in _lines(options.get("file"))]
+    named: list[list[str]] = []
+    for where, name in (*(("", name) for name in given(options, "course")), *_lines(options.get("file"))):
+        if left_out is None and len(search.problems) >= _PROBLEMS:
+            search.problems.append("So many names are wrong that the rest was not looked at.")
+            break
+        named.append(search.named(name, where))
     rest: set[str] = set()
     for org in given(options, "org"):
         rest.update(search.of_org(org))

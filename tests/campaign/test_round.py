@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core import mail
+from django.core.cache import cache
 from django.core.management import call_command
 from django.db import OperationalError
 from django.utils.timezone import now
@@ -223,6 +224,7 @@ def test_what_concerns_all_courses_stops_the_campaign(
     records.resume(records.named("one"), [], reason="r", by="ada")
     assert did == []
     Switch.objects.all().delete()
+    cache.clear()  # waffle does so once the transaction is committed
     LedgerStamp.objects.all().delete()
     toggles.new_work_cycle()
     watch()

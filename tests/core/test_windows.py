@@ -152,7 +152,16 @@ def test_what_is_no_window(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-12-20..2026-12-10", "2026-13-01", "tomorrow", "2026-12-10..", "2026-12-10-2026-12-20"]
+    "text",
+    [
+        "2026-12-20..2026-12-10",
+        "2026-13-01",
+        "tomorrow",
+        "2026-12-10..",
+        "2026-12-10-2026-12-20",
+        "2026-12-10..9999-12-31",
+        "0001-01-01",
+    ],
 )
 def test_what_is_no_freeze(text):
     with pytest.raises(ValueError, match=r"."):
@@ -165,6 +174,9 @@ def test_freezes_lengths_and_moments():
     for text in ("48", "2w", "-1h", "1.5h", "", "9999999d"):
         with pytest.raises(ValueError, match="length"):
             parse_length(text)
+    for text in ("0001-01-01", "9999-12-31T23:59"):  # no calendar reaches behind them
+        with pytest.raises(ValueError, match="a year"):
+            parse_moment(text, "Asia/Tokyo")
     with pytest.raises(ValueError, match="a day or a time"):
         parse_moment("soon", "UTC")
     assert parse_moment("2026-12-01T09:00+02:00", "Europe/Berlin") == datetime(2026, 12, 1, 7, tzinfo=UTC)

@@ -10,7 +10,7 @@ from migration_shim import api, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover.forget import forget
-from migration_shim.models import CoursePhase, GateOverride, PhaseChange, Run
+from migration_shim.models import Campaign, CampaignCourse, CoursePhase, GateOverride, PhaseChange, Run
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
 from tests.schemas import validate
@@ -62,6 +62,11 @@ def stepped():
     api.cutover(COURSE, Phase.LEGACY, reason="r", execute=True, user="ada", login=None)
 
 
+def in_a_campaign(held):
+    campaign = Campaign.objects.create(name="one", to="live", canary=COURSE, reason="r", started_by="ada")
+    CampaignCourse.objects.create(campaign=campaign, course_id=COURSE, place=0, held=held)
+
+
 def flag_was_on():
     toggles.force_flags(COURSE, *flags_of(Phase.SHADOW))
     toggles.force_flags(COURSE, False, False)
@@ -89,6 +94,10 @@ PAST = {
         lambda: CoursePhase.objects.update(released_at=now()),
         ["it was released to the platform's own path"],
     ),
+    "a campaign": (
+        lambda: in_a_campaign(True),
+        ["it is in campaign one, which would put it on record again"],
+    ),
     "an override": (
         lambda: GateOverride.objects.create(
             course_id=COURSE, step_to="live", reason="r", signed_by="ada", expires_at=now()
@@ -115,6 +124,12 @@ def test_a_course_with_a_past_keeps_its_record_and_says_why(make, said, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"NOT PERMITTED. The record of {COURSE} stays.\n")
     assert f"  because {said[0]}" in printed
+
+
+def test_a_campaign_that_has_ended_keeps_no_record():
+    rows.in_phase("legacy")
+    in_a_campaign(None)
+    assert reasons() == []
 
 
 def test_what_has_no_record_cannot_be_removed():

@@ -60,6 +60,15 @@ def test_the_same_person_twice_is_refused(name):
     assert (phase(), GateOverride.objects.count()) == ("shadow", 1)
 
 
+def test_a_proposal_of_an_account_that_is_not_active_any_more_counts_for_nothing():
+    sign("ada")
+    signer("ada").__class__.objects.filter(username="ada").update(is_active=False)
+    assert sign("grace").exit_code == ExitCode.LEFT_BEHIND  # a proposal of her own
+    assert phase() == "shadow"
+    first, second = GateOverride.objects.order_by("pk")
+    assert (first.used_at, first.withdrawn_at is not None, second.signed_by) == (None, True, "grace")
+
+
 def test_a_proposal_expires():
     sign("ada")
     GateOverride.objects.update(expires_at=now() - timedelta(seconds=1))
@@ -68,8 +77,8 @@ def test_a_proposal_expires():
     assert sign("ada").content["executed"]
 
 
-def preflighted(*blockers):
-    text = {"severity": "blocker", "queue": "q", "problem": "p", "about": "", "rows": 2, "seam": False}
+def preflighted(*blockers, queue="q", rows=2):
+    text = {"severity": "blocker", "queue": queue, "problem": "p", "about": "", "rows": rows, "seam": False}
     document = {"findings": [text | {"code": code} for code in blockers]}
     Run.objects.create(kind="preflight", scope=COURSE, finished_at=now(), complete=True, document=document)
 
@@ -84,6 +93,15 @@ def test_it_is_bound_to_the_reasons():
     first, second = GateOverride.objects.order_by("pk")
     assert first.withdrawn_at is not None and second.withdrawn_at is None
     assert sign("ada").content["executed"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("hw1", "hw2"), ("hw-1", "hw-2"), ("hw.1", "hw.2"), ("1", "2")])
+def test_a_name_that_differs_in_a_digit_is_another_name(one, other):
+    preflighted("push_queue", queue=one, rows=0)
+    sign("ada")
+    preflighted("push_queue", queue=other, rows=0)
+    assert sign("grace").exit_code == ExitCode.LEFT_BEHIND
+    assert phase() == "shadow"
 
 
 def test_but_not_to_figures_that_change_by_themselves():

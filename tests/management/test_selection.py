@@ -265,6 +265,21 @@ def test_one_wrong_name_refuses_them_all_and_each_is_told(three):
     assert len(message.splitlines()) == 2
 
 
+def test_a_file_of_something_else_is_given_up_early(three, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(course_rows, "has_course", lambda course: asked.append(course) or False)
+    path = tmp_path / "wrong"
+    path.write_text("".join(f"course-v1:Z+Z{number}+1\nword{number}\n" for number in range(1000)))
+    message, code = refused("--file", str(path))
+    lines = message.splitlines()
+    assert (code, len(lines), len(asked)) == (64, 101, 50)
+    assert lines[-1] == "So many names are wrong that the rest was not looked at."
+    # A way back goes through all of it: the last line may be the course to step back.
+    with path.open("a") as file:
+        file.write(f"{CS1}\n")
+    assert chosen("--file", str(path), left_out=[]) == [CS1]
+
+
 def test_what_lets_an_id_pass(monkeypatch):
     assert refused("--course", TYPO)[1] == 64
     row = rows.legacy_row(course=TYPO)
