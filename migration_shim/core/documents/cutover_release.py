@@ -2,7 +2,7 @@
 
 from typing import Annotated, TypedDict
 
-from ..data import Authority
+from ..data import Authority, Phase, Verdict
 from .parts import Count, Moment, one_of, says
 
 
@@ -17,6 +17,26 @@ class Finding(TypedDict):
         Annotated[str, one_of(Authority)],
         says("Whether legacy's rows show it, or what learners sent since the target is authoritative."),
     ]
+
+
+class Override(TypedDict):
+    """An override that accepts findings."""
+
+    id: Annotated[Count, says("Its number.")]
+    step_to: Annotated[Annotated[str, one_of(Phase)], says("The step that it was for.")]
+    causes: Annotated[list[str], says("The codes of the findings that it accepted, as the signer named them.")]
+    reason: Annotated[str, says("Why, in the words of whoever signed.")]
+    signed_by: Annotated[str, says("Who signed.")]
+    seconded_by: Annotated[str, says("Who signed as the second person; empty where none had to.")]
+    signed_at: Annotated[Moment, says("When.")]
+    expires_at: Annotated[
+        Moment, says("When it ended: with the release. Of a proposal: until when a second person may sign it.")
+    ]
+    used_at: Annotated[
+        Moment | None, says("When the course was released by it; null while it waits for a second person.")
+    ]
+    verdict: Annotated[Annotated[str, one_of(Verdict)], says("FAIL: a release has findings where it needs one.")]
+    reasons: Annotated[list[str], says("The findings, in words.")]
 
 
 class CutoverReleaseDocument(TypedDict):
@@ -36,6 +56,7 @@ class CutoverReleaseDocument(TypedDict):
     findings: Annotated[list[Finding], says("What the course's submissions need the watcher seam or the router for.")]
     acceptable: Annotated[list[str], says("The codes that an operator may answer for with --override.")]
     accepted: Annotated[list[str], says("Those that were accepted.")]
+    override: Annotated[Override | None, says("The override on record; null where there is none, as in a plan.")]
     flag: Annotated[str, says("The platform's flag.")]
     flag_before: Annotated[bool, says("Whether it was on.")]
     way_back: Annotated[str, says("The command of the way back.")]
