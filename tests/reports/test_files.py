@@ -1,5 +1,6 @@
 """The files of ``xqueue_reconcile --report``, over rows of both systems."""
 
+import errno
 import json
 import stat
 
@@ -148,10 +149,10 @@ def test_a_report_that_fails_leaves_the_older_one(diverged, tmp_path, monkeypatc
 
     def broken(report):
         yield "half"
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setitem(xqueue_reconcile.RENDERERS, ".html", broken)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(CommandError, match="no space"):
         written(tmp_path)
     assert (tmp_path / "report.html").read_bytes().decode() == before[".html"]
 
