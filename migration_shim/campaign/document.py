@@ -95,7 +95,7 @@ def _line(line: Any) -> dict[str, Any]:
 
 
 def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[str, Any]:
-    settings = load()
+    settings, plan = load(), Plan.from_json(campaign.plan)
     found = facts.gather(campaign, row, settings, stored=stored)
     moved = foreign_step(campaign, row) if row.state == MemberState.DONE else ""
     if row.state == MemberState.DONE:
@@ -103,7 +103,7 @@ def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[st
     elif stored:
         step = facts.next_of(campaign, row.course_id, found, settings)
     else:
-        step = next_step(found, facts.wish_of(campaign, settings), closed="", turn="")
+        step = next_step(found, facts.wish_of(campaign, settings), closed=plan.calendar().closed(now()), turn="")
     return {
         "course": row.course_id,
         "phase": found.phase.value,

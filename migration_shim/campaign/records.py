@@ -121,8 +121,10 @@ def named(name: str | None) -> Campaign:
             raise CampaignRefused(f"There is no campaign {name!r}; see xqueue_campaign status --all")
         return found
     at_work = list(Campaign.objects.filter(state__in=OPEN).order_by("id"))
+    if not at_work:
+        raise CampaignRefused("No campaign is at work; xqueue_campaign status --all shows those that have ended")
     if len(at_work) != 1:
-        names = ", ".join(campaign.name for campaign in at_work) or "none"
+        names = ", ".join(campaign.name for campaign in at_work)
         raise CampaignRefused(f"Name the campaign with --name; at work: {names}")
     return at_work[0]
 
