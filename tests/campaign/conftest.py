@@ -26,7 +26,7 @@ def start(xqueue):
     def call(*words, courses=COURSES, to="complete", name="one"):
         chosen = [word for course in courses for word in ("--course", course)]
         rules = ["--to", to, "--name", name, "--reason", "term over", "--execute"]
-        call_command("xqueue_campaign", "start", *chosen, *rules, *words, "--format", "json")
+        call_command("xqueue_campaign", "start", *chosen, *rules, *words, "--new", "--format", "json")
         return records.named(name)
 
     return call

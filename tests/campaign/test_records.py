@@ -205,7 +205,11 @@ def test_what_is_no_step_parks_nobody_and_a_step_by_hand_does(campaign):
     assert campaign("status")[1]["campaigns"][0]["courses"][0]["says"] == "next: preflight"
     api.cutover(A, Phase.SHADOW, reason="r", execute=True, user="ada", login=None)
     says = campaign("status")[1]["campaigns"][0]["courses"][0]["says"]
-    assert says == f"parked: stepped to shadow by ada; xqueue_campaign resume --name one --course {A}"
+    command = f"xqueue_campaign resume --name one --course {A} --reason TEXT --execute"
+    assert says == f"parked: stepped to shadow by ada; {command}"
+    # No round of the watch has put it on record yet, and the command does what the screen says all the same.
+    (course,) = campaign(*command.split()[1:])[1]["campaigns"][0]["courses"]
+    assert (course["phase"], course["says"]) == ("shadow", "next: history")
 
 
 def test_hostile_text_is_escaped_on_a_terminal(campaign, capsys):
