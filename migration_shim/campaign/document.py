@@ -116,7 +116,7 @@ def _course_or_why_not(campaign: Campaign, row: CampaignCourse, *, stored: bool)
 
 
 def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[str, Any]:
-    settings = load()
+    settings, plan = load(), Plan.from_json(campaign.plan)
     found = facts.gather(campaign, row, settings, stored=stored)
     moved = foreign_step(campaign, row) if row.state == MemberState.DONE else ""
     if row.state == MemberState.DONE:
@@ -124,7 +124,7 @@ def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[st
     elif stored:
         step = facts.next_of(campaign, row.course_id, found, settings)
     else:
-        step = next_step(found, facts.wish_of(campaign, settings), closed="", turn="")
+        step = next_step(found, facts.wish_of(campaign, settings), closed=plan.calendar().closed(now()), turn="")
     pairs = step.action is None and bool(found.lacks) and found.lacks in step.waits
     expected = facts.expected_at(row.course_id, found, settings) if pairs else None
     return {

@@ -17,7 +17,7 @@ from ..core.data import Phase
 from ..core.errors import ShimError
 from ..db import text_columns
 from ..models import Campaign, CampaignCourse
-from .standing import newest_entry
+from .standing import foreign_step, newest_entry
 from .tell import tell
 
 #: Campaigns that hold their courses.
@@ -121,8 +121,10 @@ def named(name: str | None) -> Campaign:
             raise CampaignRefused(f"There is no campaign {name!r}; see xqueue_campaign status --all")
         return found
     at_work = list(Campaign.objects.filter(state__in=OPEN).order_by("id"))
+    if not at_work:
+        raise CampaignRefused("No campaign is at work; xqueue_campaign status --all shows those that have ended")
     if len(at_work) != 1:
-        names = ", ".join(campaign.name for campaign in at_work) or "none"
+        names = ", ".join(campaign.name for campaign in at_work)
         raise CampaignRefused(f"Name the campaign with --name; at work: {names}")
     return at_work[0]
 
@@ -163,7 +165,9 @@ def _resume_courses(campaign: Campaign, course_ids: Sequence[str], *, reason: st
 
         def go_on(locked: Campaign, course_id: str = course_id) -> None:
             member = locked.courses.filter(course_id=course_id).first()
-            if member is None or member.state in (MemberState.GOING, MemberState.DONE):
+            # Whoever has moved it is seen by the next round of the watch only, and the screen says so before.
+            going = member is not None and member.state == MemberState.GOING and not foreign_step(locked, member)
+            if member is None or going or member.state == MemberState.DONE:
                 stands = "not in it" if member is None else member.state
                 raise CampaignRefused(f"{course_id} is neither parked nor failed in campaign {locked.name}: {stands}")
             member.state, member.said, member.well_since = MemberState.GOING, "", None

@@ -74,4 +74,4 @@ def foreign_step(campaign: Campaign, member: CampaignCourse) -> str:
 
 def resume_command(campaign: Campaign, course_id: str) -> str:
     """Return the command that lets a parked or failed course go on."""
-    return f"xqueue_campaign resume --name {campaign.name} --course {course_id}"
+    return f"xqueue_campaign resume --name {campaign.name} --course {course_id} --reason TEXT --execute"

@@ -148,7 +148,7 @@ def _never(seen: Observed) -> list[Breach]:
     if seen.wrong_side:
         text = (
             f"{counted(seen.wrong_side, 'submission')} reached legacy while the target was authoritative; "
-            "their learners wait"
+            f"{_whose(seen.wrong_side)}"
         )
         found.append(Breach(bound=Bound.WRONG_SIDE, rows=seen.wrong_side, text=text))
     if seen.lost:
@@ -180,9 +180,7 @@ def _overdue(seen: Observed, bounds: Bounds) -> list[Breach]:
     found = []
     if rows := late.pop(seen.phase.authority):
         side = seen.phase.authority
-        text = (
-            f"{counted(rows, 'submission')} {verb(rows, 'is', 'are')} overdue or missing on {side}, whose learners wait"
-        )
+        text = f"{counted(rows, 'submission')} {verb(rows, 'is', 'are')} overdue or missing on {side}; {_whose(rows)}"
         failed = on_target and rows > bounds.overdue
         found.append(Breach(bound=Bound.OVERDUE, rows=rows, text=text, target_failed=failed))
     ((side, rows),) = late.items()
@@ -246,10 +244,15 @@ def _ungraded(seen: Observed) -> list[Breach]:
     return found
 
 
+def _whose(rows: int) -> str:
+    """Return who waits for so many submissions."""
+    return verb(rows, "its learner waits", "their learners wait")
+
+
 def _stuck(seen: Observed) -> list[Breach]:
     found = []
     for queue in seen.stuck:
-        who = "no learner waits" if queue.copies else "their learners wait"
+        who = "no learner waits" if queue.copies else _whose(queue.rows)
         text = (
             f"queue {queue.queue} on {queue.side}: {counted(queue.rows, 'submission')} "
             f"{verb(queue.rows, 'waits', 'wait')}, the oldest for {queue.oldest_seconds:.0f} s, and no "

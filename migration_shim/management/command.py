@@ -9,7 +9,7 @@ import functools
 import getpass
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from django.core.checks import CRITICAL, WARNING
@@ -18,7 +18,7 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from ..checks import TAG
-from ..core.data import Document, ExitCode
+from ..core.data import Document, ExitCode, Phase
 from ..core.failures import Failure, refused, tables_of_another_release
 from ..db import schema
 from ..reports import terminal
@@ -56,6 +56,22 @@ def nonempty_text(value: str) -> str:
     if not value.strip():
         raise argparse.ArgumentTypeError("the reason must not be empty")
     return value.strip()
+
+
+def phase_among(phases: Iterable[Phase]) -> Callable[[str], Phase]:
+    """
+    Return an argparse type that parses one of some phases.
+
+    ``choices`` would be argparse's way. But its message shows an enumeration's members as code.
+    """
+    known = {phase.value: phase for phase in phases}
+
+    def phase(value: str) -> Phase:
+        if value not in known:
+            raise argparse.ArgumentTypeError(f"{value!r} is none of {', '.join(known)}")
+        return known[value]
+
+    return phase
 
 
 def operator() -> str:

@@ -18,14 +18,19 @@ from . import (
     text_report,
 )
 from .escape import columns, printable
+from .terminal_courses import fitted
 
 Content = dict[str, Any]
 
 
 def render(content: Content) -> str:
-    """Return a document as text; its schema picks the renderer. Control characters are shown as escapes."""
+    """
+    Return a document as text; its schema picks the renderer. Control characters are shown as escapes.
+
+    On a terminal lines are broken to fit it, in a pipe they are whole, so that one can be searched for.
+    """
     name = content["schema"].removeprefix("migration_shim.").partition("/")[0]
-    return "\n".join(printable(line) for line in _RENDERERS[name](content))
+    return "\n".join(fitted(printable(line) for line in _RENDERERS[name](content)))
 
 
 def _backfill(content: Content) -> list[str]:

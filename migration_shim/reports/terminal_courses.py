@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 import unicodedata
@@ -20,6 +21,8 @@ WIDTH = 80
 _REASON = 48
 _INDENT = "    "
 _MORE = "…"
+#: A line that is a command, alone or behind a label such as ``Next:`` and ``way back:``.
+_COMMAND = re.compile(r"(?:[^:]*: +|[ >]*)xqueue_")
 
 
 class _Column(NamedTuple):
@@ -51,7 +54,7 @@ def fitted(lines: Iterable[str]) -> list[str]:
 def _broken(line: str, width: int) -> list[str]:
     indent = line[: len(line) - len(line.lstrip())]
     # A command is copied, so it is not broken. Nor is any word: a terminal breaks it where it must.
-    if _width(line) <= width or line.strip().startswith("xqueue_"):
+    if _width(line) <= width or _COMMAND.match(line):
         return [line]
     return textwrap.wrap(
         line,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from ..core import codes, overrides, remedies
-from ..core.wording import said_once
+from ..core.wording import counted, said_once
 from .escape import columns, printable
 from .report import (
     ABSENT,
@@ -183,7 +183,7 @@ def _counts(course: Content) -> list[str]:
         lines.append(f"  noise of the graders: {noise(course)}")
     lines.append("  problem by problem:")
     for cohort in course["cohorts"]:
-        parts = [f"{cohort['pairs']} pairs"]
+        parts = [counted(cohort["pairs"], "pair")]
         parts += [f"{cohort[key]} {key}" for key in ("equal", "diverged", "waiting", "overdue") if cohort.get(key)]
         lines.append(f"    {cohort['queue']}  {cohort['problem']}: {', '.join(parts)}")
     latency = course["latency"]
@@ -198,7 +198,7 @@ def _scores(course: Content) -> Iterator[str]:
     cells = course.get("confusion")
     yield f"  what learners see, legacy and target: {_said(cells)}".rstrip()
     for item in cells or ():
-        yield f"    {item['legacy']} and {item['target']}: {item['pairs']} pairs"
+        yield f"    {item['legacy']} and {item['target']}: {counted(item['pairs'], 'pair')}"
 
 
 def _days(course: Content) -> Iterator[str]:

@@ -33,7 +33,8 @@ def campaign(capsys):
 
     def call(*words):
         capsys.readouterr()
-        code = run(*words)
+        # XQueue has no rows here, so no course is known but by its record.
+        code = run(*words, *["--new"] * (words[0] == "start"))
         return code, validate(json.loads(capsys.readouterr().out))
 
     return call
@@ -204,7 +205,11 @@ def test_what_is_no_step_parks_nobody_and_a_step_by_hand_does(campaign):
     assert campaign("status")[1]["campaigns"][0]["courses"][0]["says"] == "next: preflight"
     api.cutover(A, Phase.SHADOW, reason="r", execute=True, user="ada", login=None)
     says = campaign("status")[1]["campaigns"][0]["courses"][0]["says"]
-    assert says == f"parked: stepped to shadow by ada; xqueue_campaign resume --name one --course {A}"
+    command = f"xqueue_campaign resume --name one --course {A} --reason TEXT --execute"
+    assert says == f"parked: stepped to shadow by ada; {command}"
+    # No round of the watch has put it on record yet, and the command does what the screen says all the same.
+    (course,) = campaign(*command.split()[1:])[1]["campaigns"][0]["courses"]
+    assert (course["phase"], course["says"]) == ("shadow", "next: history")
 
 
 def test_hostile_text_is_escaped_on_a_terminal(campaign, capsys):
@@ -224,3 +229,24 @@ def test_a_status_fits_into_eighty_columns(campaign, capsys):
     capsys.readouterr()
     call_command("xqueue_campaign", "status")
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_a_plan_says_of_a_closed_window_what_the_campaign_says_once_it_is_started(campaign):
+    rows.in_phase("shadow", A)
+    toggles.force_flags(A, True, False)
+    rules = ("--not-before", "2099-01-01")
+    (planned,) = started(campaign, *rules, courses=[A])[1]["campaigns"][0]["courses"]
+    (begun,) = started(campaign, *rules, "--execute", courses=[A])[1]["campaigns"][0]["courses"]
+    assert planned["says"].startswith("waits for ") and "2099" in planned["says"]
+    assert planned == begun
+
+
+def test_without_a_campaign_at_work_none_is_asked_for(campaign):
+    with pytest.raises(CommandError, match="No campaign is at work; xqueue_campaign status --all"):
+        campaign("pause", "--reason", "exam")
+
+
+@pytest.mark.parametrize("words", [("xqueue_campaign", "start"), ("xqueue_cutover",)])
+def test_a_phase_that_no_step_leads_to_is_named_with_those_that_there_are(words):
+    with pytest.raises(CommandError, match=r"--to: 'nowhere' is none of (legacy, )?shadow, live, complete"):
+        call_command(*words, "--course", A, "--to", "nowhere", "--reason", "x")

@@ -141,7 +141,9 @@ def test_a_step_of_somebody_else_parks_its_course_until_it_is_resumed(start, did
     watch()
     by_hand(Phase.LEGACY, user=user)
     did.clear()
-    line = f"parked: stepped to legacy by {user}; xqueue_campaign resume --name one --course {A}"
+    line = (
+        f"parked: stepped to legacy by {user}; xqueue_campaign resume --name one --course {A} --reason TEXT --execute"
+    )
     assert says(watch()) == {A: line}
     assert watch()["campaigns"][0]["courses"] == []
     assert (did, told[-1], [item[0] for item in told].count("parked")) == ([], ("parked", A, line), 1)
@@ -167,7 +169,7 @@ def test_a_course_that_is_not_well_is_stopped_and_needs_a_person(start, did, wat
         return dataclasses.replace(real(*args, **options), health=Health.FAILED, health_said="3 overdue")
 
     monkeypatch.setattr(facts, "gather", gather)
-    line = f"failed in legacy: 3 overdue; xqueue_campaign resume --name one --course {A}"
+    line = f"failed in legacy: 3 overdue; xqueue_campaign resume --name one --course {A} --reason TEXT --execute"
     assert says(watch()) == {A: line}
     assert told[-1] == ("failed", A, line)
     monkeypatch.setattr(facts, "gather", real)

@@ -976,3 +976,19 @@ def test_of_several_courses_each_has_its_first_reason_and_the_number_of_the_othe
     many = several("xqueue_gate", gate("FAIL", cause="differs", reasons=["y" * 90, "second"]), differs=1)
     [cut] = [line for line in render(many).splitlines() if "yyy" in line]
     assert (len(cut), cut[-16:]) == (80, "... (and 1 more)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_on_a_terminal_no_line_is_broken_by_it_but_a_command_and_in_a_pipe_none_is_broken(document, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    whole = render(document)
+    monkeypatch.setenv("COLUMNS", "80")
+    fitted = render(document)
+    assert fitted.split() == whole.split()
+    for line in fitted.splitlines():
+        longest = max(map(len, line.split()), default=0)
+        assert len(line) <= 80 or "xqueue_" in line or longest > 60, line
+    commands = [
+        line.strip() for line in whole.splitlines() if line.lstrip("> ").startswith(("Next: xqueue_", "xqueue_"))
+    ]
+    assert set(commands) <= {line.strip() for line in fitted.splitlines()}

@@ -116,3 +116,11 @@ def test_a_stuck_queue_moves_a_course_when_its_learners_wait_there():
         assert found(seen) == [(Bound.STUCK_QUEUE, 3, phase.authority is Authority.TARGET)]
         assert found(replace(seen, stuck=(replace(queue, copies=True),))) == [(Bound.STUCK_QUEUE, 3, False)]
         assert found(replace(seen, stuck=(replace(queue, side=Authority.LEGACY),))) == [(Bound.STUCK_QUEUE, 3, False)]
+
+
+@pytest.mark.parametrize(("rows", "who"), [(1, "its learner waits"), (2, "their learners wait")])
+def test_who_waits_for_one_submission_is_one_learner(rows, who):
+    late = Observed(phase=Phase.LIVE, compared=True, overdue_on_target=rows, wrong_side=rows)
+    said = {breach.bound: breach.text for breach in breaches(late, BOUNDS)}
+    assert said[Bound.OVERDUE].endswith(f" on target; {who}")
+    assert said[Bound.WRONG_SIDE].endswith(f" authoritative; {who}")

@@ -14,7 +14,7 @@ from ...core.data import Document, Phase
 from ...core.windows import parse_freeze, parse_length, parse_window
 from ...models import Campaign
 from .. import selection
-from ..command import Once, ShimCommand, nonempty_text, operator, positive
+from ..command import Once, ShimCommand, nonempty_text, operator, phase_among, positive
 
 #: What each sub-command does, for its help.
 _HELP = {
@@ -82,7 +82,13 @@ class Command(ShimCommand):
     def _add_start(self, parser: CommandParser) -> None:
         selection.add_arguments(parser)
         to = [phase for phase in Phase if phase is not Phase.LEGACY]
-        parser.add_argument("--to", type=Phase, choices=to, required=True, help="the phase to bring them to")
+        parser.add_argument(
+            "--to",
+            type=phase_among(to),
+            metavar=f"{{{','.join(to)}}}",
+            required=True,
+            help="the phase to bring them to",
+        )
         self._add_rules(parser)
 
     def _add_rules(self, parser: CommandParser) -> None:
@@ -130,7 +136,8 @@ class Command(ShimCommand):
     def document(self, *, do: str, name: str | None, **options: Any) -> Document:
         """Return the document of the sub-command."""
         if options.get("canary"):
-            options["canary"] = selection.one(options["canary"], new=True)  # it has to be one of the courses
+            # A campaign knows its own courses, one that was started with --new too, and refuses any other.
+            options["canary"] = selection.one(options["canary"], new=options.get("new", True))
         if do == "start":
             return self._start(name, options)
         if do == "status":

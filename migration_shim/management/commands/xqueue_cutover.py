@@ -13,7 +13,7 @@ from ...cutover import release, waves
 from ...cutover import steps as cutover_steps
 from ...ledger import stamp
 from .. import passing_a_gate, selection, several
-from ..command import ShimCommand, nonempty_text, operator, positive
+from ..command import ShimCommand, nonempty_text, operator, phase_among, positive
 
 
 class Command(ShimCommand):
@@ -42,7 +42,10 @@ class Command(ShimCommand):
             "flag on; a mistyped id, as a rule",
         )
         parser.add_argument(
-            "--to", type=Phase, choices=list(Phase), help="the phase to step to; not with --adopt or --forget"
+            "--to",
+            type=phase_among(Phase),
+            metavar=f"{{{','.join(Phase)}}}",
+            help="the phase to step to; not with --adopt or --forget",
         )
         parser.add_argument("--reason", type=nonempty_text, required=True, metavar="TEXT", help="why, for the record")
         parser.add_argument("--user", metavar="NAME", help="the LMS user to sign the flags and an override with")
