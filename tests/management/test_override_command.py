@@ -112,7 +112,7 @@ def test_a_plan_asks_for_nothing():
     [
         ("--override-reasons", OPEN),
         ("--confirm", COURSE),
-        ("--override", "--course", "course-v1:ExU+PY2+2026"),
+        ("--override", "--course", "course-v1:ExU+PY2+2026", "--new"),
         ("--override", "--override-reasons", " , "),
     ],
 )

@@ -77,7 +77,7 @@ def test_the_site_is_a_row_a_course_the_worst_first(site, capsys):
     assert head == ["course", "phase", "cause", "why"]
     assert list(table) == ["PY1", "OTHER"]
     assert table["PY1"][0][:2] == ["shadow", "overdue"]
-    assert table["PY1"][0][2].startswith("NO WATCHER: 1 rows wait in exu-py1")
+    assert table["PY1"][0][2].startswith("NO WATCHER: 1 row waits in exu-py1")
     assert table["PY1"][1] == "> xqueue_status --course PY1 --watcher-config"
     assert table["OTHER"] == (
         ["shadow", "stale", "no gate has judged the course"],
