@@ -330,6 +330,11 @@ def test_a_way_back_needs_no_table_of_this_release(three, monkeypatch):
         chosen("--all")
 
 
+def test_a_record_under_no_course_id_holds_up_no_organisation(three):
+    CoursePhase.objects.create(course_id="what a caller from Python once named")
+    assert chosen("--org", "ExU") == chosen("--org", "ExU", left_out=[]) == [CS1, CS2]
+
+
 def test_a_way_back_passes_over_a_typo_and_says_it(three, capsys):
     rows.enter("shadow", CS1)
     words = ("xqueue_cutover", "--to", "legacy", "--reason", "r", "--execute", "--course", TYPO, "--course", CS1)
