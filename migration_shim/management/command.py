@@ -96,6 +96,7 @@ class ShimCommand(BaseCommand):
     requires_system_checks: Any = [TAG]
     exit_code: ExitCode = ExitCode.OK
     _as_json = False
+    _bar: ProgressBar | None = None
     #: The values of ``--format``, each with the function that renders a document.
     formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
         "text": terminal.render,
@@ -194,6 +195,7 @@ class ShimCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the document, print it, and keep its exit code."""
         answer = self.answer(options)
+        self._clear_progress()
         self.exit_code = answer.exit_code
         self.stdout.write(self.formats[options["format"]](answer.content))
 
@@ -220,6 +222,7 @@ class ShimCommand(BaseCommand):
 
     def _end(self, failure: Failure) -> NoReturn:
         """Print a failure and exit with its code."""
+        self._clear_progress()
         failures.show(failure, as_json=self._as_json, stdout=sys.stdout, stderr=sys.stderr)
         sys.exit(int(failure.exit_code))
 
@@ -231,8 +234,16 @@ class ShimCommand(BaseCommand):
             sys.exit(int(self.exit_code))
 
     def progress(self, what: str) -> ProgressBar:
-        """Return a progress bar on stderr with rate and ETA, shown on a terminal only."""
-        return ProgressBar(what)
+        """Return a progress bar on stderr with rate and ETA, shown on a terminal only; an older one goes."""
+        self._clear_progress()
+        self._bar = ProgressBar(what)
+        return self._bar
+
+    def _clear_progress(self) -> None:
+        """Take the bar off the terminal, so that nothing is written behind it."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 class ProgressBar:
@@ -249,3 +260,7 @@ class ProgressBar:
     def tell(self, note: str) -> None:
         """Show a note behind the figures; "" removes it."""
         self._bar.set_postfix_str(note)
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self._bar.close()

@@ -34,6 +34,9 @@ SCHEMA = "migration_shim.xqueue_preflight/1"
 
 Progress = Callable[[int, int], None]
 
+#: What is found of queues that XQueue does not know, and of those that it cannot be asked about.
+_ASKED = frozenset({"queue_unknown", "reverse_queue_unknown"})
+
 
 def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
     """
@@ -86,10 +89,17 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
         "cohorts": list(_cohorts(tally)),
         "retention": kept,
         "history": past,
-        "findings": [item.document() for item in in_order(findings)],
+        "findings": [item.document() for item in in_order(_once(findings))],
         "probes": [dataclasses.asdict(sent) for sent in probes],
         "versions": run_records.versions(),
     }
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """Return the findings; of an XQueue that cannot be asked that alone, and not each queue that it did not tell of."""
+    if all(item.rule.code != "xqueue_unreachable" for item in findings):
+        return findings
+    return [item for item in findings if item.rule.code not in _ASKED]
 
 
 def _unpredictable() -> Iterator[Finding]:

@@ -28,7 +28,8 @@ stored = pytest.mark.django_db(databases=BOTH)
 on_a_server = pytest.mark.skipif(
     connections["xqueue"].vendor != "mysql", reason="SQLite has no accounts and no other databases"
 )
-PREFLIGHT = ("xqueue_preflight", "--course", COURSE)
+#: The course is new: what is on stage is the failure, and not that nobody knows it.
+PREFLIGHT = ("xqueue_preflight", "--course", COURSE, "--new")
 SECRET = "pw-of-the-account"
 
 
@@ -220,6 +221,7 @@ def test_the_text_of_a_statement_is_in_no_message():
 def test_a_server_that_is_down_is_said_once_of_all_courses():
     url = {"MIGRATION_SHIM_LEGACY_DB": f"mysql://shim:{SECRET}@127.0.0.1:{closed_port()}/some"}
     words = [word for one in (COURSE, "course-v1:ExU+B+1", "course-v1:ExU+C+1") for word in ("--course", one)]
+    words.append("--new")
     ran = manage("xqueue_reconcile", *words, **url)
     assert ran.returncode == 1
     assert ran.stdout.count("is down or out of reach") == 1
@@ -372,7 +374,7 @@ def test_a_full_disk_under_stdout_is_an_error():
 def test_a_report_that_cannot_be_written_is_one_message(tmp_path):
     place = tmp_path / "report.json"
     place.mkdir()
-    document = failed("xqueue_reconcile", "--course", COURSE, "--report", str(place))
+    document = failed("xqueue_reconcile", "--course", COURSE, "--new", "--report", str(place))
     assert document["code"] == "file_unusable"
 
 
@@ -385,7 +387,7 @@ def test_ctrl_c_is_one_message(monkeypatch, capsys):
 
     monkeypatch.setattr(command, "document", broken)
     with pytest.raises(SystemExit) as left:
-        command.run_from_argv(["manage.py", "xqueue_gate", "--course", COURSE])
+        command.run_from_argv(["manage.py", "xqueue_gate", "--course", COURSE, "--new"])
     assert left.value.code == 130
     assert capsys.readouterr().err.startswith("Error: Interrupted.")
 
@@ -399,7 +401,7 @@ def test_with_traceback_and_from_python_the_error_itself_is_raised(monkeypatch):
 
     monkeypatch.setattr(command, "document", broken)
     with pytest.raises(KeyError):
-        command.run_from_argv(["manage.py", "xqueue_gate", "--course", COURSE, "--traceback"])
+        command.run_from_argv(["manage.py", "xqueue_gate", "--course", COURSE, "--new", "--traceback"])
     command = load_command_class("migration_shim", "xqueue_gate")  # Django keeps on an object how it was called
     monkeypatch.setattr(command, "document", broken)
     with pytest.raises(KeyError):
@@ -415,9 +417,25 @@ def test_an_error_that_nobody_expected_names_its_place_and_not_its_text(monkeypa
 
     monkeypatch.setattr("migration_shim.cutover.gate.load", broken)
     with pytest.raises(SystemExit) as left:
-        command.run_from_argv(["manage.py", "xqueue_gate", "--course", COURSE])
+        command.run_from_argv(["manage.py", "xqueue_gate", "--course", COURSE, "--new"])
     said = capsys.readouterr().err
     assert left.value.code == 1
     assert "nobody expected: KeyError at cutover/gate.py:" in said
     assert "print(42)" not in said
     assert "Traceback" not in said
+
+
+def test_on_a_terminal_the_bar_is_gone_before_the_message(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    command = load_command_class("migration_shim", "xqueue_reconcile")
+    first, second = command.progress("reconcile"), command.progress("reconcile")
+    first(1, 2)
+    second(1, 2)
+    assert "reconcile:" in sys.stderr.getvalue()
+    with pytest.raises(SystemExit):
+        command._end(failures.failure_of(CommandError("no more")))
+    assert sys.stderr.getvalue().rpartition("\r")[2].startswith("Error: no more")

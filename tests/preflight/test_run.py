@@ -93,6 +93,22 @@ def test_without_an_address_of_xqueue_no_queue_is_known(settings):
     assert ("queue_unknown", rows.QUEUE) in blocked_queues(api.preflight(COURSE, rows.ignore))
 
 
+def test_an_xqueue_that_is_down_is_one_blocker_and_not_one_more_for_each_queue(settings, monkeypatch):
+    from migration_shim.core.findings import found
+    from migration_shim.core.site_rules import SITE_RULES
+    from migration_shim.preflight import site
+
+    down = [found(SITE_RULES["xqueue_unreachable"])]
+    monkeypatch.setattr(site, "site_findings", lambda course_id, settings: down)
+    ask(settings, f"http://127.0.0.1:{free_port()}")
+    rows.legacy_row(1)
+    rows.legacy_row(2, queue="exu-alg2")
+    document = api.preflight(COURSE, rows.ignore)
+    blockers = [item["code"] for item in document.content["findings"] if item["severity"] == "blocker"]
+    assert blockers == ["xqueue_unreachable"]
+    assert document.exit_code == ExitCode.DIFFERENCES
+
+
 # The record
 
 
