@@ -19,6 +19,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 from edx_toggles.toggles import WaffleSwitch
+from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
@@ -84,13 +85,17 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
         return cached.value
     if in_platform():
         return _keep(course_id, {flag: lms_flags.forced_value(course_id, flag) for flag in FLAGS})
-    scopes = Q(scope="course", key=course_id) | Q(scope="org", key=_org(course_id))
+    scopes = Q(scope="course", key=course_id) | Q(scope="org", key=org_of(course_id))
     rows = FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id")
     return _keep(course_id, _forced(rows.values_list("flag", "scope", "enabled", "force")))
 
 
-def _org(course_id: str) -> str:
-    return CourseKey.from_string(course_id).org or ""
+def org_of(course_id: str) -> str:
+    """Return the organisation of a course; empty where a record's id is no course key, as one of an older release."""
+    try:
+        return CourseKey.from_string(course_id).org or ""
+    except InvalidKeyError:
+        return ""
 
 
 def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool | None]:
@@ -266,7 +271,7 @@ def phase_and_switch(course_id: str) -> tuple[PhaseDecision, bool]:
         DatabaseError: they cannot be read.
     """
     own = () if in_platform() else FLAGS
-    found = course_lookup.look_up(course_id, KILL_SWITCH.name, own, _org(course_id) if own else "")
+    found = course_lookup.look_up(course_id, KILL_SWITCH.name, own, org_of(course_id) if own else "")
     if own and not RequestCache(_CACHE).get_cached_response(course_id).is_found:
         _keep(course_id, _forced(found.overrides))
     decision = _decide(course_id, found.record)

@@ -45,7 +45,7 @@ def everyone(flag, value):
 def flags(course=COURSE):
     """The flags at the next request, whichever way they are asked for."""
     RequestCache.clear_all_namespaces()
-    found = course_lookup.look_up(course, "s", toggles.FLAGS, toggles._org(course))
+    found = course_lookup.look_up(course, "s", toggles.FLAGS, toggles.org_of(course))
     in_one = toggles._keep(course, toggles._forced(found.overrides))
     RequestCache.clear_all_namespaces()
     assert toggles.flags_for(course) == in_one

@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, F, Max, Min, Q
-from opaque_keys.edx.keys import CourseKey
 
 from .. import toggles
 from ..core.buckets import Flag
@@ -144,7 +143,7 @@ def _platform_overrides(courses: Collection[Course]) -> dict[tuple[str, Course],
 
 def _own_overrides(courses: Collection[Course]) -> dict[tuple[str, Course], bool | None]:
     """Return what the app's own overrides force, by flag and course, outside an LMS; None where they force nothing."""
-    orgs = {course: CourseKey.from_string(course).org or "" for course in courses}
+    orgs = {course: toggles.org_of(course) for course in courses}
     scopes = Q(scope="course", key__in=courses) | Q(scope="org", key__in=set(orgs.values()))
     newest: dict[tuple[str, str, str], bool | None] = {}
     for own in FlagOverride.objects.filter(scopes, flag__in=toggles.FLAGS).order_by("change_date", "id"):

@@ -56,7 +56,7 @@ def test_one_pair_that_is_too_old_is_one_too_few(clean, settings):
     age(1, days=29)  # in whole days: of the day that the window begins in nobody knows the hour
     assert verdict() == "PASS"
     age(1, days=30.1)
-    assert gate()["needed"] == ["1 more graded pairs without a divergence"]
+    assert gate()["needed"] == ["1 more graded pair without a divergence"]
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"EVIDENCE_DAYS": 32}
     assert verdict() == "PASS"
 

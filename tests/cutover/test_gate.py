@@ -43,7 +43,7 @@ def test_one_pair_less_is_inconclusive(clean):
     LedgerEntry.objects.all()[:1].get().delete()
     verdict, document = gate()
     assert verdict == Verdict.INCONCLUSIVE
-    assert document.content["needed"] == ["1 more graded pairs without a divergence"]
+    assert document.content["needed"] == ["1 more graded pair without a divergence"]
     assert document.exit_code == CLOSED
 
 

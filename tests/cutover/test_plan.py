@@ -107,7 +107,7 @@ def test_the_plan_of_live():
         "OVERRIDE of a gate that says INCONCLUSIVE",
     ):
         assert line in shown
-    assert shown.endswith("Next: the same command with --execute")
+    assert "Next: the same command with --override-reasons stale,needs_pairs --user LOGIN --execute" in shown
 
 
 def test_the_way_back_says_what_becomes_of_the_targets_rows():

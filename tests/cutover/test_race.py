@@ -132,7 +132,7 @@ def test_an_override_waits_for_a_reconcile_that_stores_a_leak_and_is_refused():
         assert stepping.is_alive()  # it waits for the lock
     stepping.join(60)
     [answer] = answers
-    assert "1 fence leaks" in str(answer) and "no override passes that" in answer
+    assert "1 fence leak " in str(answer) and "no override passes that" in answer
     assert fits() is Phase.SHADOW
     assert not GateOverride.objects.exists()
 
@@ -145,7 +145,7 @@ def test_an_override_beside_a_reconcile_that_finds_a_leak_is_refused_whichever_c
     ExternalGraderDetail.objects.update(queue_name=rows.QUEUE)  # half a fence
     found = at_once([lambda: step(Phase.LIVE, past_gate=True), lambda: bool(rows.reconcile())])
     assert found[1] is True
-    assert found[0][0] == "IllegalStep" and "fence leaks" in found[0][1]
+    assert found[0][0] == "IllegalStep" and "fence leak" in found[0][1]
     assert fits() is Phase.SHADOW
 
 

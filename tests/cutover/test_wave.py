@@ -185,8 +185,10 @@ def test_refused_courses_are_listed_with_reasons_and_the_others_go_on():
 def test_an_override_is_for_one_course(tmp_path):
     path = tmp_path / "courses.txt"
     path.write_text(A)
+    for course in (A, B):
+        rows.in_phase("legacy", course)
     for which in (["--course", A, "--course", B], ["--file", str(path)]):
-        with pytest.raises(CommandError, match="--override is for one course") as refused:
+        with pytest.raises(CommandError, match="--override goes with one course") as refused:
             command(*which, "--override", "--execute")
         assert refused.value.returncode == ExitCode.USAGE
     assert phases() == ["legacy"] * 5

@@ -511,3 +511,11 @@ def test_breakers_are_shown():
         breaker.failed("shadow", status.load())
     assert read()["breakers"]["shadow"]["open"]
     breaker.reset()
+
+
+def test_a_record_whose_id_is_no_course_key_hides_no_other_course():
+    """A release before, or somebody past the app, may have left one."""
+    rows.enter("shadow")
+    rows.in_phase("legacy", "no course key")
+    found = {course["course"]: course["phase"] for course in api.status().content["courses"]}
+    assert found == {COURSE: "shadow", "no course key": "legacy"}
