@@ -107,7 +107,7 @@ def test_one_bad_course_does_not_stop_the_others(capsys):
     assert [course["course"] for course in many["courses"]] == [OTHER]
     [problem] = many["problems"]
     assert problem["course"] == COURSE
-    assert problem["said"].startswith("RunLocked: gate run ")
+    assert problem["said"].startswith("RunLocked: xqueue_gate run ")
     assert code == ExitCode.LOCKED | ExitCode.DIFFERENCES | ExitCode.STALE
 
 
