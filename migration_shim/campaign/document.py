@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from ..conf import load
 from ..core.campaign import CampaignState, MemberState, Next, next_step
 from ..core.campaign_plan import Plan
-from ..core.data import Document, ExitCode
+from ..core.data import Document, ExitCode, Phase
 from ..models import Campaign, CampaignCourse
 from . import facts
 from .standing import foreign_step
@@ -109,15 +109,17 @@ def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[st
         "phase": found.phase.value,
         "state": row.state,
         "next": step.action.value if step.action else None,
-        "says": _says(campaign, step) + (f", and was then {moved}" if moved else ""),
+        "says": _says(campaign, step, found.phase) + (f", and was then {moved}" if moved else ""),
         # A place for the forecast: when the course will have what it waits for.
         "expected_at": None,
     }
 
 
-def _says(campaign: Campaign, step: Next) -> str:
+def _says(campaign: Campaign, step: Next, phase: Phase) -> str:
     if step.done:
         return f"has arrived in {campaign.to}"
+    if campaign.state == CampaignState.STOPPED:
+        return f"stays in {phase}"
     if step.action is None:
         return step.waits
     held = "" if campaign.state == CampaignState.RUNNING else f", when the {campaign.state} campaign goes on"
