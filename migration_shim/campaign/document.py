@@ -132,14 +132,16 @@ def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[st
         "phase": found.phase.value,
         "state": row.state,
         "next": step.action.value if step.action else None,
-        "says": _says(campaign, step) + (f", and was then {moved}" if moved else ""),
+        "says": _says(campaign, step, found.phase) + (f", and was then {moved}" if moved else ""),
         "expected_at": expected.isoformat() if expected else None,
     }
 
 
-def _says(campaign: Campaign, step: Next) -> str:
+def _says(campaign: Campaign, step: Next, phase: Phase) -> str:
     if step.done:
         return f"has arrived in {campaign.to}"
+    if campaign.state == CampaignState.STOPPED:
+        return f"stays in {phase}"
     if step.action is None:
         return step.waits
     held = "" if campaign.state == CampaignState.RUNNING else f", when the {campaign.state} campaign goes on"

@@ -22,7 +22,7 @@ _REASON = 48
 _INDENT = "    "
 _MORE = "…"
 #: A line that is a command, alone or behind a label such as ``Next:`` and ``way back:``.
-_COMMAND = re.compile(r"(?:[^:]*: +|[ >]*)xqueue_")
+_COMMAND = re.compile(r"(?:[^:]*: +|[ >]*)xqueue_[a-z]+(?: |$)")
 
 
 class _Column(NamedTuple):

@@ -6,13 +6,18 @@ What a course's own screen says in full is one command away, for that course alo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from ..core import codes as known_codes
 
 Content = dict[str, Any]
 
 #: Characters of a line. A reason that is longer is cut: it stands in full on the course's own screen.
 WIDTH = 80
+#: From so many courses on what blocks all of them is said once.
+_MANY = 3
 
 
 def gate(content: Content) -> list[str]:
@@ -21,8 +26,11 @@ def gate(content: Content) -> list[str]:
 
 
 def preflight(content: Content) -> list[str]:
-    """Return the lines of several preflights, each with the codes of its blockers."""
-    return _lines(content, _findings)
+    """Return the lines of several preflights, each with the codes of its blockers; what blocks all is said once."""
+    found = [_codes(course).get("blocker", []) for course in content["courses"]]
+    shared = [code for code in found[0] if all(code in codes for codes in found)] if len(found) >= _MANY else []
+    lines = _lines(content, functools.partial(_findings, shared=shared))
+    return [f"All {len(found)} courses are blocked by {', '.join(shared)}", "", *lines] if shared else lines
 
 
 def fail(content: Content) -> list[str]:
@@ -51,6 +59,8 @@ def _lines(content: Content, describe: Callable[[Content], Iterator[str]]) -> li
         by_problem.setdefault(problem["said"], []).append(problem["course"])
     for said, courses in by_problem.items():  # one cause is said once
         lines += [f"NOT DONE for {_number(len(courses), 'course')}: {said}", *(f"    {course}" for course in courses)]
+        if page := known_codes.page_of(said):
+            lines.append(f"  See: {page}")
     number = len(content["courses"]) + len(content["problems"])
     counted = [f"{count} {word.replace('_', ' ')}" for word, count in content["counts"].items()]
     counted += [f"{len(content['problems'])} not done"] if content["problems"] else []
@@ -65,15 +75,22 @@ def _verdict(course: Content) -> Iterator[str]:
         yield _cut(f"    {course['reasons'][0]}", len(course["reasons"]) - 1)
 
 
-def _findings(course: Content) -> Iterator[str]:
+def _codes(course: Content) -> dict[str, list[str]]:
+    """Return the codes of a preflight's findings by their severity, each once."""
     by_severity: dict[str, list[str]] = {}
     for item in course["findings"]:
         codes = by_severity.setdefault(item["severity"], [])
         codes += [item["code"]] if item["code"] not in codes else []
-    blockers = by_severity.get("blocker", [])
+    return by_severity
+
+
+def _findings(course: Content, shared: list[str]) -> Iterator[str]:
+    blockers = _codes(course).get("blocker", [])
     word = "BLOCKED" if blockers else "clear"
     yield f"{word:<7}  {course['course']}  {_number(course['rows'], 'row')}"
     for code in blockers:
+        if code in shared:
+            continue
         yield f"    {code}"
 
 

@@ -153,6 +153,7 @@ def test_changes_are_recorded_with_who_when_and_why(campaign):
     campaign("stop", "--reason", "enough", "--execute")
     assert campaign("status")[1]["campaigns"] == []
     (found,) = campaign("status", "--all")[1]["campaigns"]
+    assert {course["says"] for course in found["courses"]} == {"stays in legacy"}
     assert (found["state"], found["limit"], found["canary"], found["freezes"]) == ("stopped", 5, B, [])
     lines = list(CampaignLine.objects.order_by("id").values_list("what", "text"))
     assert lines == [

@@ -992,3 +992,39 @@ def test_on_a_terminal_no_line_is_broken_by_it_but_a_command_and_in_a_pipe_none_
         line.strip() for line in whole.splitlines() if line.lstrip("> ").startswith(("Next: xqueue_", "xqueue_"))
     ]
     assert set(commands) <= {line.strip() for line in fitted.splitlines()}
+
+
+def preflights(*blockers, problems=()):
+    """The preflights of courses that have these blockers."""
+    courses = [
+        {"course": f"c{number}", "rows": 1, "findings": [{"severity": "blocker", "code": code} for code in codes]}
+        for number, codes in enumerate(blockers)
+    ]
+    return {
+        "schema": "migration_shim.xqueue_preflight_courses/1",
+        "courses": courses,
+        "problems": list(problems),
+        "counts": {"blocked": len(courses)},
+        "next": "",
+    }
+
+
+def test_what_blocks_every_course_is_said_once():
+    assert lines(preflights(["down", "own"], ["down"], ["down"]))[:6] == [
+        "All 3 courses are blocked by down",
+        "",
+        "BLOCKED  c0  1 row",
+        "own",
+        "BLOCKED  c1  1 row",
+        "BLOCKED  c2  1 row",
+    ]
+    assert lines(preflights(["down"], ["down"], []))[0] == "BLOCKED  c0  1 row"
+    assert lines(preflights(["down"], ["down"]))[:2] == ["BLOCKED  c0  1 row", "down"]
+
+
+def test_why_many_preflights_were_not_done_fits_the_terminal_and_names_its_page(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = "xqueue_database_refused: XQueue's database is down or out of reach: 127.0.0.1:3306 takes no connection."
+    text = render(preflights(problems=[{"course": f"c{number}", "said": said} for number in range(3)]))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "  See: docs/runbook/errors.md#xqueues-database-does-not-answer" in text.splitlines()
