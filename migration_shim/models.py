@@ -624,7 +624,8 @@ class LegacyCourse(models.Model):
     A course that XQueue has rows of, as the watch has found it: an LMS does not know which of its courses use XQueue.
 
     ``host`` is the callbacks' (``core.hosts.host_of``): one XQueue may serve several LMSs with the same course ids. How
-    far the search has come, and when it last came to its end, is on the checkpoint that ``legacy/courses.py`` names.
+    far the search has come, and when it last came to its end, is on the checkpoint that ``legacy/course_search.py``
+    names.
 
     .. no_pii:
     """

@@ -15,7 +15,7 @@ from ..cutover import gate
 from ..cutover import steps as cutover_steps
 from ..models import Campaign
 from ..preflight import run as preflight
-from .permit import check
+from .step_check import check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

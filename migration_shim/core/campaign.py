@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from .data import Phase
 from .windows import said_length
+from .wording import counted, verb
 
 #: A course that has been in its phase for so long without being shown well there no longer counts in the limit.
 LEAVES_SLOT_AFTER = timedelta(days=14)
@@ -248,7 +249,7 @@ def waits_for_turn(
     if course_id != canary and not canary_is_there:
         return f"the canary {canary} is not healthy in {to} yet"
     if moved >= limit:
-        return f"{moved} courses are in flight, and {option} allows {limit}"
+        return f"{counted(moved, 'course')} {verb(moved, 'is', 'are')} in flight, and {option} allows {limit}"
     return ""
 
 

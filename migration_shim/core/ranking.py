@@ -43,7 +43,7 @@ ORDER = _order()
 ALARMS = ORDER[: ORDER.index(UNKNOWN)]
 
 
-class Actor(enum.StrEnum):
+class NextActor(enum.StrEnum):
     """Who has to act next."""
 
     OPERATOR = "operator"
@@ -53,11 +53,11 @@ class Actor(enum.StrEnum):
 
 
 _ACTORS = {
-    Cause.DIFFERS: Actor.GRADER_TEAM,
-    Cause.OVERDUE: Actor.GRADER_TEAM,
-    Cause.SLOW: Actor.GRADER_TEAM,
-    Cause.NEEDS_PAIRS: Actor.NOBODY,
-    Cause.MOVED: Actor.NOBODY,
+    Cause.DIFFERS: NextActor.GRADER_TEAM,
+    Cause.OVERDUE: NextActor.GRADER_TEAM,
+    Cause.SLOW: NextActor.GRADER_TEAM,
+    Cause.NEEDS_PAIRS: NextActor.NOBODY,
+    Cause.MOVED: NextActor.NOBODY,
 }
 #: Blockers that a course's authors cure.
 _OF_COURSE_TEAM = frozenset({"queue_reserved", "names_alike"})
@@ -105,7 +105,7 @@ class Standing:
     word: str
     because: tuple[Reason, ...]
     todo: tuple[str, ...]
-    actor: Actor
+    actor: NextActor
     next: str
 
 
@@ -178,11 +178,11 @@ def _of_gate(course: Course, phase: Phase) -> tuple[list[Reason], list[str]]:
     return found or [Reason(Cause.READY, "")], todo
 
 
-def _actor(word: str, because: Iterable[Reason]) -> Actor:
+def _actor(word: str, because: Iterable[Reason]) -> NextActor:
     if word == Cause.BLOCKED:
         codes = {text.removeprefix(BLOCKER).partition(" ")[0] for of, text in because if of == word}
-        return Actor.COURSE_TEAM if codes <= _OF_COURSE_TEAM else Actor.OPERATOR
-    return _ACTORS.get(Cause(word), Actor.OPERATOR) if word in list(Cause) else Actor.OPERATOR
+        return NextActor.COURSE_TEAM if codes <= _OF_COURSE_TEAM else NextActor.OPERATOR
+    return _ACTORS.get(Cause(word), NextActor.OPERATOR) if word in list(Cause) else NextActor.OPERATOR
 
 
 def _next(course: Course, phase: Phase, word: str, text: str) -> str:

@@ -1,7 +1,7 @@
 """
 All courses of the site: those that the shim knows, and those that XQueue has rows of.
 
-XQueue is not asked here. The watch finds its courses (``legacy/courses.py``) and keeps them in a table of ours.
+XQueue is not asked here. The watch finds its courses (``legacy/course_search.py``) and keeps them in a table of ours.
 """
 
 from __future__ import annotations

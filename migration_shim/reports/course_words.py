@@ -16,10 +16,10 @@ Content = dict[str, Any]
 #: What a head line says of courses with a word. Of one course and of several it is the same, unless a pair is given.
 _IN_HEAD_LINE = {Cause.NEEDS_PAIRS.value: ("needs pairs", "need pairs"), Cause.DIFFERS.value: ("differs", "differ")}
 _ACTORS = {
-    ranking.Actor.OPERATOR: "the operator",
-    ranking.Actor.GRADER_TEAM: "the grader team",
-    ranking.Actor.COURSE_TEAM: "the course team",
-    ranking.Actor.NOBODY: "nobody",
+    ranking.NextActor.OPERATOR: "the operator",
+    ranking.NextActor.GRADER_TEAM: "the grader team",
+    ranking.NextActor.COURSE_TEAM: "the course team",
+    ranking.NextActor.NOBODY: "nobody",
 }
 _NO_DATE = {
     Why.NO_TRAFFIC: "no traffic",
@@ -124,7 +124,7 @@ def actor_of(course: Content) -> str:
     """Return who has to act next."""
     if course["word"] == Cause.NEEDS_PAIRS:
         return "nobody, pairs come with learners' submissions"
-    return _ACTORS[ranking.Actor(course["actor"])]
+    return _ACTORS[ranking.NextActor(course["actor"])]
 
 
 def shortened(command: str, course: Content) -> str:

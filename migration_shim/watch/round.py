@@ -24,7 +24,7 @@ from ..conf import LEGACY_ALIAS, ShimSettings, load
 from ..core.data import Document, ExitCode, Phase
 from ..delivery import learner_side, redelivery
 from ..ledger import counts, stamp
-from ..legacy import courses as legacy_courses
+from ..legacy import course_search
 from ..models import CoursePhase, LedgerEntry, Run
 from ..retention import purge, user_retirement
 from ..runs import records as run_records
@@ -217,7 +217,7 @@ class _Round:
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
 
     def _look(self) -> dict[str, Any] | None:
-        return None if self._is_waiting() else legacy_courses.look(self.control.check)
+        return None if self._is_waiting() else course_search.look(self.control.check)
 
     def _campaigns(self) -> list[dict[str, Any]]:
         if not campaign_round.is_any_running() or self._is_waiting():

@@ -19,7 +19,7 @@ from migration_shim import api, toggles
 from migration_shim.admin import dashboard_context
 from migration_shim.core.data import Move, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.legacy import courses as legacy_courses
+from migration_shim.legacy import course_search
 from migration_shim.models import CoursePhase, GateOverride, KnownDifference, LedgerEntry, PhaseChange, Run
 from migration_shim.status import document as status
 from tests.admin.reading import Page
@@ -498,7 +498,7 @@ def test_the_overview_ranks_the_courses_as_the_command_does(operator):
     toggles.force_flags("course-v1:ExU+B+1", *flags_of(Phase.SHADOW))
     rows.entries(1, course_id="course-v1:ExU+B+1", divergences="fence_leak")
     rows.legacy_row(1, course="course-v1:ExU+C+1")
-    legacy_courses.look(lambda: None)
+    course_search.look(lambda: None)
     page = text(operator.get(OVERVIEW))
     content = api.status().content
     found = [item["course"] for item in content["courses"]]

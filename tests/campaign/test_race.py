@@ -7,6 +7,7 @@ from migration_shim.campaign import actions, records
 from migration_shim.conf import load
 from migration_shim.core.campaign import Action
 from migration_shim.core.data import Phase
+from migration_shim.core.wording import counted, verb
 from migration_shim.models import CampaignCourse, CoursePhase, PhaseChange
 from tests.builders import rows
 from tests.campaign.conftest import A
@@ -35,7 +36,7 @@ def test_the_limit_holds_for_watches_that_step_different_courses_at_once(start, 
     found = at_once([lambda course=course: step(course) for course in OTHERS])
     assert found.count("stepped from legacy to shadow") == limit == PhaseChange.objects.count()
     assert [answer for answer in found if answer != "stepped from legacy to shadow"] == [
-        ["NotNow", f"{limit} courses are in flight, and --limit allows {limit}"]
+        ["NotNow", f"{counted(limit, 'course')} {verb(limit, 'is', 'are')} in flight, and --limit allows {limit}"]
     ] * (len(OTHERS) - limit)
 
 

@@ -114,7 +114,7 @@ def test_no_more_are_in_flight_than_the_limit_allows(start, did, watch):
     well(A)
     content = watch()
     assert [step for step in did if step[0] == "shadow"] == [("shadow", B)]
-    assert says(content)[C] == "1 courses are in flight, and --limit allows 1"
+    assert says(content)[C] == "1 course is in flight, and --limit allows 1"
 
 
 def test_a_course_that_fails_is_a_problem_and_the_next_goes_on(start, did, watch, monkeypatch):

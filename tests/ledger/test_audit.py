@@ -180,7 +180,7 @@ def test_entries_of_before_the_chain_are_said_to_be():
     document = api.audit([COURSE])
     assert document.exit_code == ExitCode.OK
     assert (document.content["courses"][0]["older"], document.content["courses"][0]["head"]) == (1, None)
-    assert "1 entries are older than the chain" in terminal.render(document.content)
+    assert "1 entry is older than the chain" in terminal.render(document.content)
     step(Phase.LEGACY)
     assert PhaseChange.objects.latest("id").position == 2
     assert broken() == {}

@@ -17,7 +17,7 @@ from waffle import get_waffle_switch_model
 from migration_shim import api, metrics, toggles
 from migration_shim.core.data import Document, ExitCode, Move, Phase
 from migration_shim.core.phases import flags_of
-from migration_shim.legacy import courses as legacy_courses
+from migration_shim.legacy import course_search
 from migration_shim.management.commands import xqueue_status
 from migration_shim.reports import prometheus, terminal_courses
 from tests.builders import rows
@@ -295,7 +295,7 @@ def test_every_metric_is_there_once_a_course_has_been_through_it(clean, capsys):
     toggles.force_flags(COURSE, *flags_of(Phase.SHADOW))
     api.gate(COURSE)
     rows.legacy_row(1, age=timedelta(hours=1))
-    legacy_courses.look(lambda: None)
+    course_search.look(lambda: None)
     run("--format", "prometheus")
     printed = capsys.readouterr().out
     names = {name for name, _ in samples(printed)}

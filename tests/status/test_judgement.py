@@ -8,7 +8,7 @@ from edx_django_utils.cache import RequestCache
 
 from migration_shim import api
 from migration_shim.core.data import Phase
-from migration_shim.legacy import courses as legacy_courses
+from migration_shim.legacy import course_search
 from migration_shim.models import CoursePhase, GateOverride, LedgerEntry, LegacyCourse, Run
 from migration_shim.reports import course_words, terminal
 from migration_shim.status import document as status_document
@@ -123,7 +123,7 @@ def test_a_course_that_is_in_xqueue_only_is_shown_and_nothing_is_written_for_it(
         "looked_at": None,
         "under_way": False,
     }
-    legacy_courses.look(lambda: None)
+    course_search.look(lambda: None)
     found = site()
     (one,) = found["courses"]
     assert (one["course"], one["word"], one["known"], one["short"]) == (OTHER, "not_begun", False, "OTHER")
@@ -135,18 +135,18 @@ def test_a_course_that_is_in_xqueue_only_is_shown_and_nothing_is_written_for_it(
 def test_a_look_that_is_not_at_its_end_says_at_least():
     rows.legacy_row(1, course=OTHER)
     rows.legacy_row(1)
-    legacy_courses.look(lambda: None, seeks=1)
+    course_search.look(lambda: None, seeks=1)
     assert course_words.head_lines(site())[1].startswith("at least ")
-    legacy_courses.look(lambda: None)
+    course_search.look(lambda: None)
     assert course_words.head_lines(site())[1] == "2 courses in XQueue, 0 known to the shim (looked just now)"
-    legacy_courses.look(lambda: None, seeks=1)
+    course_search.look(lambda: None, seeks=1)
     assert course_words.head_lines(site())[1].endswith("(looked just now, a new look is under way)")
 
 
 def test_courses_of_an_lms_that_no_setting_names_are_counted_and_not_listed(settings):
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"CALLBACK_HOSTS": ["courses.example.edu"]}
     LegacyCourse.objects.create(course_id=OTHER, host="who.example.net")
-    legacy_courses.look(lambda: None)
+    course_search.look(lambda: None)
     LegacyCourse.objects.create(course_id=OTHER, host="who.example.net")
     found = site()
     assert (found["courses"], found["xqueue"]["unknown_lms"]) == ([], 1)

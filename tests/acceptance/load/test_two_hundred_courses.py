@@ -25,7 +25,7 @@ from migration_shim.core.evidence import CohortEvidence, Evidence, Latency
 from migration_shim.core.gate import evaluate
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover import gate
-from migration_shim.legacy import courses as legacy_courses
+from migration_shim.legacy import course_search
 from migration_shim.models import CoursePhase, LegacyCourse, LegacySubmission, Run
 from migration_shim.status import ranking
 from tests.builders import rows
@@ -114,7 +114,7 @@ def put(number):
 
 def look():
     RequestCache.clear_all_namespaces()
-    assert legacy_courses.look(lambda: None)["complete"]
+    assert course_search.look(lambda: None)["complete"]
 
 
 def printed(*words):

@@ -59,7 +59,7 @@ def test_a_leak_of_the_course_is_counted():
     assert rows.reconcile(ACCENTED)[0].content["fence_leaks"] == 1
     content = api.gate(ACCENTED).content
     assert content["verdict"] == "FAIL"
-    assert "1 fence leaks" in content["reasons"][0]
+    assert "1 fence leak:" in content["reasons"][0]
 
 
 @pytest.mark.parametrize("long", [False, True])

@@ -14,7 +14,7 @@ from migration_shim.conf import load
 from migration_shim.copies import sink
 from migration_shim.core.data import Whose
 from migration_shim.ledger import site_courses
-from migration_shim.legacy import courses as legacy_courses
+from migration_shim.legacy import course_search
 from migration_shim.models import CoursePhase, LegacyCourse, LegacySubmission
 from tests.builders import rows
 from tests.builders.rows import COURSE, QUEUE, fresh  # noqa: F401
@@ -43,7 +43,7 @@ def with_callback(url, **columns):
 
 def look(check=lambda: None, **bounds):
     RequestCache.clear_all_namespaces()
-    return legacy_courses.look(check, **bounds)
+    return course_search.look(check, **bounds)
 
 
 def table():
@@ -177,7 +177,7 @@ def test_an_xqueue_that_does_not_answer_takes_nothing_from_the_record(monkeypatc
     def down(*args, **kwargs):
         raise OperationalError(2002, "down")
 
-    monkeypatch.setattr(legacy_courses, "_next", down)
+    monkeypatch.setattr(course_search, "_next", down)
     with pytest.raises(OperationalError):
         look()
     assert table() == {(COURSE, OURS): 1}
@@ -202,7 +202,7 @@ def test_the_server_reads_an_entry_of_the_index_a_seek_and_not_the_rows():
         LegacySubmission.objects.using("xqueue").bulk_create(copies)
     with here.cursor() as cursor:
         if here.vendor == "sqlite":
-            first = legacy_courses._callbacks().filter(lms_callback_url__gte="x").values("lms_callback_url")[:1]
+            first = course_search._callbacks().filter(lms_callback_url__gte="x").values("lms_callback_url")[:1]
             plan = first.explain()
             assert "SEARCH " in plan and "COVERING INDEX" in plan and "lms_callback_url>?" in plan
             return
