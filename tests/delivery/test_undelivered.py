@@ -305,7 +305,7 @@ def test_it_stays_on_record_until_somebody_signs():
 def test_nobody_signs_for_who_can_still_be_served():
     lost()
     reconciled()
-    with pytest.raises(ShimError, match="wait still"):
+    with pytest.raises(ShimError, match="waits still"):
         api.cure(DivergenceClass.UNDELIVERED, course_id=COURSE, reason="r", by="ada")
 
 
