@@ -20,7 +20,7 @@ BASE = Path("requirements") / "edx" / "base.txt"
 #: What this app asks for, as requirements/base.in and celery.in name it.
 OURS = (
     *("celery", "django", "django-config-models", "django-waffle", "djangorestframework", "edx-django-utils"),
-    *("edx-opaque-keys", "edx-submissions", "edx-toggles", "msgspec", "openedx-events", "requests", "tqdm"),
+    *("edx-opaque-keys", "edx-submissions", "edx-toggles", "msgspec", "openedx-events", "requests", "tqdm", "tzdata"),
 )
 #: The platform's own sender, before CAPA moved to xblocks-contrib, which knows the ``queue_key``.
 SENDER = Path("xmodule") / "capa" / "xqueue_submission.py"

@@ -282,7 +282,8 @@ def test_a_broker_s_error_is_not_the_caches_though_its_client_is_the_same(monkey
         raise broker.BrokerError("no") from redis.exceptions.ConnectionError(f"redis://:{SECRET}@h")
 
     monkeypatch.setattr(broker, "_send", send)
-    monkeypatch.setattr(broker.current_app.conf, "broker_url", f"redis://:{SECRET}@broker.example:6379/0")
+    for name in ("broker_url", "broker_write_url"):  # the second is made of the first when it is asked for
+        monkeypatch.setattr(broker.current_app.conf, name, f"redis://:{SECRET}@broker.example:6379/0")
     with pytest.raises(BrokerDown) as raised:
         broker.send_reconcile(1)
     found = failures.failure_of(raised.value)

@@ -123,7 +123,7 @@ def test_a_signal_stops_a_run_and_kill_does_not_hold_its_place_for_ever(tmp_path
         again = rows.manage(*COMMAND)
         assert again.returncode == ExitCode.LOCKED
         assert json.loads(again.stdout)["code"] == "run_locked"
-        assert f"reconcile run {run.pk} has been at work" in again.stderr
+        assert f"reconcile run {run.pk} of {COURSE}, pid" in again.stderr
         child.send_signal(signal.SIGTERM)
         printed, errors = child.communicate(timeout=processes.PATIENCE)
     assert child.returncode == ExitCode.STOPPED, errors

@@ -85,6 +85,7 @@ class Command(ShimCommand):
         parser.add_argument(
             "--to",
             type=phase_among(to),
+            choices=to,
             metavar=f"{{{','.join(to)}}}",
             required=True,
             help="the phase to bring them to",

@@ -44,6 +44,7 @@ class Command(ShimCommand):
         parser.add_argument(
             "--to",
             type=phase_among(Phase),
+            choices=list(Phase),  # never refused here: argparse would show them as Python does
             metavar=f"{{{','.join(Phase)}}}",
             help="the phase to step to; not with --adopt or --forget",
         )
