@@ -217,7 +217,9 @@ class _Round:
         return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
 
     def _look(self) -> dict[str, Any] | None:
-        return None if self._is_waiting() else course_search.look(self.control.check)
+        # Where XQueue's database has failed in this round, another wait for it tells nothing new.
+        away = any(problem["said"].startswith("xqueue_database") for problem in self.problems)
+        return None if away or self._is_waiting() else course_search.look(self.control.check)
 
     def _campaigns(self) -> list[dict[str, Any]]:
         if not campaign_round.is_any_running() or self._is_waiting():

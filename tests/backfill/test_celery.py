@@ -104,6 +104,6 @@ def test_a_broker_that_is_down_is_an_error_with_its_name(monkeypatch):
     with command(nowhere, monkeypatch) as child:
         printed, errors = child.communicate(timeout=processes.PATIENCE)
     assert child.returncode == ExitCode.ERROR
-    assert printed == ""
+    assert json.loads(printed)["code"] == "broker_down"
     assert "Celery's broker does not take the work" in errors
     assert not Checkpoint.objects.filter(name__startswith=spread.PREFIX).exists()

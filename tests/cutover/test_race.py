@@ -5,7 +5,7 @@ import time
 
 import pytest
 from django.db import connection, connections, transaction
-from submissions.models import ExternalGraderDetail
+from submissions.models import StudentItem
 
 from migration_shim import api, toggles
 from migration_shim.core.data import Phase
@@ -142,7 +142,7 @@ def test_an_override_beside_a_reconcile_that_finds_a_leak_is_refused_whichever_c
     signer()
     rows.legacy_row(1)
     rows.backfill(execute=True)
-    ExternalGraderDetail.objects.update(queue_name=rows.QUEUE)  # half a fence
+    StudentItem.objects.update(student_id=rows.anonymous_id(1))  # half a fence, which a step sees by itself
     found = at_once([lambda: step(Phase.LIVE, past_gate=True), lambda: bool(rows.reconcile())])
     assert found[1] is True
     assert found[0][0] == "IllegalStep" and "fence leak" in found[0][1]

@@ -123,7 +123,7 @@ def test_a_large_ledger_that_cannot_be_changed_in_place_is_left_as_it_is(monkeyp
         patched.setattr(text_columns, "_IN_PLACE", "ALGORITHM=INSTANT, LOCK=EXCLUSIVE, ALGORITHM=NONSENSE")
         widen()
     assert charsets(LedgerEntry, *RESIDUE) == {"utf8mb3"}
-    assert "in a quiet hour: ALTER TABLE" in caplog.text
+    assert "in a quiet hour run: ALTER TABLE" in caplog.text
 
 
 @contextmanager

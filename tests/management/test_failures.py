@@ -130,7 +130,9 @@ def test_a_server_that_does_not_let_the_account_do_it_says_what_is_missing(accou
     document = failed(*PREFLIGHT, MIGRATION_SHIM_LEGACY_DB=url(database))
     assert document["code"] == "legacy_unreadable"
     assert f"GRANT SELECT ON `{database}`.queue_submission TO " in document["message"]
-    document = failed("xqueue_backfill", "--mode", "shadow", "--course", COURSE, MIGRATION_SHIM_LEGACY_DB=url(database))
+    document = failed(
+        "xqueue_backfill", "--mode", "shadow", "--course", COURSE, "--new", MIGRATION_SHIM_LEGACY_DB=url(database)
+    )
     assert document["code"] == "xqueue_database_denied"
     assert " SELECT on queue_submission: " in document["message"]
 

@@ -26,7 +26,7 @@ from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 BOTH = ["default", "xqueue"]
 pytestmark = pytest.mark.django_db(databases=BOTH)
 OTHER = "course-v1:ExU+OTHER+2026"
-LONG = "course-v1:ExU+漢" + 60 * "long" + "+2026"
+LONG = "course-v1:ExU+漢" + 55 * "long" + "+2026"
 
 
 def run(*words):

@@ -281,7 +281,6 @@ def test_a_round_works_with_legacy_down():
         "reconcile",
         "learners",
         "shadows",
-        "xqueue_courses",
     }
     (said,) = {problem["said"] for problem in content["problems"]}
     assert said.startswith("xqueue_database_refused: XQueue's database is down or out of reach: ")
