@@ -14,10 +14,12 @@ from migration_shim.comparison.candidates import Fingerprints
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, PairStatus, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.cutover import invariants, overrides
+from migration_shim.cutover.overrides import Request
 from migration_shim.legacy import open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, PhaseChange
 from tests.builders import rows
+from tests.builders.overrides import step_past_gate
 from tests.builders.rows import COURSE, clean_course, entries, fresh  # noqa: F401
 from tests.ledger.counters.oracle import forget_counters
 from tests.schemas import validate
@@ -68,7 +70,7 @@ def test_no_override_passes_a_leak_that_is_there(shadowed, reconciled):
 
 
 def step(**options):
-    wanted = {"reason": "trust me", "execute": True, "user": "ops", "login": None, "override": True}
+    wanted = {"reason": "trust me", "execute": True, "user": "ops", "login": None, "override": Request()}
     return api.cutover(COURSE, Phase.LIVE, **(wanted | options))
 
 
@@ -106,14 +108,14 @@ def test_no_override_passes_what_was_mended_and_not_signed_for(shadowed):
         step()
     cure()
     rows.reconcile()
-    assert step().content["overridden"]
+    assert step_past_gate(COURSE, Phase.LIVE).content["overridden"]
 
 
 def test_a_leak_ends_with_a_signature_and_not_with_its_mending(shadowed):
     mend = leak()
     rows.reconcile()
     assert leaks() == 1
-    with pytest.raises(ShimError, match="mend them first"):
+    with pytest.raises(ShimError, match="mend that first"):
         cure()
     mend()
     rows.reconcile()
