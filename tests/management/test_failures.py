@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -276,6 +277,14 @@ def test_the_caches_clients_are_known_by_their_packages():
     assert failures.failure_of(redis.exceptions.ConnectionError(f"redis://:{SECRET}@h")).code == "cache_down"
 
 
+def of_a_broker(monkeypatch, url):
+    """Let the broker be at this URL. Celery keeps one that was asked for before, so its settings are not changed."""
+    from migration_shim.runs import broker
+
+    conf = SimpleNamespace(broker_url=url, broker_write_url=None)
+    monkeypatch.setattr(broker, "current_app", SimpleNamespace(conf=conf))
+
+
 def test_a_broker_s_error_is_not_the_caches_though_its_client_is_the_same(monkeypatch):
     redis = pytest.importorskip("redis")
     from migration_shim.runs import broker
@@ -284,8 +293,7 @@ def test_a_broker_s_error_is_not_the_caches_though_its_client_is_the_same(monkey
         raise broker.BrokerError("no") from redis.exceptions.ConnectionError(f"redis://:{SECRET}@h")
 
     monkeypatch.setattr(broker, "_send", send)
-    for name in ("broker_url", "broker_write_url"):  # the second is made of the first when it is asked for
-        monkeypatch.setattr(broker.current_app.conf, name, f"redis://:{SECRET}@broker.example:6379/0")
+    of_a_broker(monkeypatch, f"redis://:{SECRET}@broker.example:6379/0")
     with pytest.raises(BrokerDown) as raised:
         broker.send_reconcile(1)
     found = failures.failure_of(raised.value)
@@ -297,7 +305,7 @@ def test_a_broker_s_error_is_not_the_caches_though_its_client_is_the_same(monkey
 def test_an_address_of_a_broker_that_cannot_be_read_is_left_out(url, monkeypatch):
     from migration_shim.runs import broker
 
-    monkeypatch.setattr(broker.current_app.conf, "broker_url", url)
+    of_a_broker(monkeypatch, url)
     assert broker._address() in ("", "h")
 
 
