@@ -11,6 +11,8 @@ from ..backfill.request import Request
 from ..conf import ShimSettings
 from ..core.campaign import Action
 from ..core.data import Document, Grading, Phase
+from ..core.findings import BLOCKER
+from ..core.wording import counted
 from ..cutover import gate
 from ..cutover import steps as cutover_steps
 from ..models import Campaign
@@ -82,8 +84,8 @@ def _preflighted(action: Action, document: Document) -> Done:
     unsent = [probe["said"] for probe in document.content["probes"] if not probe["sent"]]
     if action is Action.PROBE and unsent:
         return Done(said=f"not sent: {'; '.join(unsent)}", waits=f"its probe was not sent: {unsent[0]}")
-    number = sum(item["severity"] == "blocker" for item in document.content["findings"])
-    return Done(said=f"{number} blockers")
+    number = sum(item["severity"] == BLOCKER for item in document.content["findings"])
+    return Done(said=counted(number, "blocker"))
 
 
 def _history(course_id: str, settings: ShimSettings, alive: Callable[..., None]) -> Done:

@@ -155,17 +155,13 @@ def next_step(course: CourseFacts, wish: Wish, *, closed: str, turn: str) -> Nex
 def _wanted(course: CourseFacts, wish: Wish) -> Next:
     """Return the next step of a course that nothing outside it holds up."""
     if _ORDER.index(course.phase) >= _ORDER.index(wish.to):
-        return _arrived(course, wish)
+        return _shown_well(course, wish) or Next(done=True)
     if course.phase is Phase.LEGACY:
         return _preflight(course, wish, probe=False) or Next(action=Action.SHADOW)
     if course.phase is Phase.SHADOW and not course.history:
         return Next(action=Action.HISTORY)
-    if not course.reconciled:
-        return Next(action=Action.RECONCILE)
-    if course.health is not Health.WELL:
-        return Next(waits=f"waits for its health: {course.health_said}")
-    if course.phase is Phase.LIVE and course.since < wish.soak:
-        return _soaks(course, wish)
+    if before := _shown_well(course, wish):
+        return before
     if course.lacks:
         return Next(waits=f"waits for {course.lacks}")
     if before := _preflight(course, wish, probe=True):
@@ -174,18 +170,15 @@ def _wanted(course: CourseFacts, wish: Wish) -> Next:
     return Next(action=step if course.permitted else Action.GATE)
 
 
-def _arrived(course: CourseFacts, wish: Wish) -> Next:
+def _shown_well(course: CourseFacts, wish: Wish) -> Next | None:
+    """Return what is missing until a course is shown well in its phase, the soak included; None if nothing is."""
     if not course.reconciled:
         return Next(action=Action.RECONCILE)
     if course.health is not Health.WELL:
         return Next(waits=f"waits for its health: {course.health_said}")
     if course.phase is Phase.LIVE and course.since < wish.soak:
-        return _soaks(course, wish)
-    return Next(done=True)
-
-
-def _soaks(course: CourseFacts, wish: Wish) -> Next:
-    return Next(waits=f"soaks in live for another {said_length(wish.soak - course.since)}")
+        return Next(waits=f"soaks in live for another {said_length(wish.soak - course.since)}")
+    return None
 
 
 def _preflight(course: CourseFacts, wish: Wish, *, probe: bool) -> Next | None:

@@ -23,15 +23,6 @@ def canonical(text: str) -> str | None:
         return None
 
 
-def org_of(course: str) -> str | None:
-    """Return the organisation of a course id; None where a record has another text."""
-    try:
-        org: str | None = CourseKey.from_string(course).org
-    except InvalidKeyError:
-        return None
-    return org
-
-
 def is_pattern(text: str) -> bool:
     """Tell whether a text is a pattern. No course id has one of the characters that make it one."""
     return not _PATTERN.isdisjoint(text)

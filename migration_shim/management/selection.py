@@ -232,7 +232,7 @@ class _Search:
         return f"No course matches {pattern!r}."
 
     def of_org(self, org: str) -> list[str]:
-        found = [course for course in self.pool if course_names.org_of(course) == org]
+        found = [course for course in self.pool if toggles.org_of(course) == org]
         return found or self._refuse(f"The shim knows no course of {org!r}, and found none in XQueue.")
 
     def of_queue(self, queue: str) -> list[str]:

@@ -10,6 +10,7 @@ from ..core.attention import age
 from ..core.evidence import Cause
 from ..core.forecast import Why
 from ..core.overrides import signers
+from ..core.wording import counted
 
 Content = dict[str, Any]
 
@@ -38,7 +39,7 @@ def head_lines(content: Content) -> list[str]:
     words = [*alarms, *others, *(word for word in last if word in found)]
     total = sum(found.values())
     said = ", ".join(f"{found[word]} {_headed(word, found[word])}" for word in words)
-    courses = [f"{number(total, 'course')}: {said}"] if total else []
+    courses = [f"{counted(total, 'course')}: {said}"] if total else []
     return [*courses, in_xqueue(content["xqueue"], content["at"])]
 
 
@@ -56,13 +57,8 @@ def in_xqueue(xqueue: Content, at: str) -> str:
         looked += ", a new look is under way"
     strangers = f"; {xqueue['unknown_lms']} more of LMSs that no setting names" if xqueue["unknown_lms"] else ""
     at_least = "" if xqueue["looked_at"] else "at least "
-    courses = number(xqueue["courses"], "course")
+    courses = counted(xqueue["courses"], "course")
     return f"{at_least}{courses} in XQueue, {xqueue['known']} known to the shim ({looked}){strangers}"
-
-
-def number(many: int, noun: str) -> str:
-    """Return a number with its noun, which takes an s unless there is one of it."""
-    return f"{many} {noun}" if many == 1 else f"{many} {noun}s"
 
 
 def word_of(word: str) -> str:
@@ -79,7 +75,7 @@ def reason_of(course: Content) -> str:
         found = course["found_in_xqueue"]
         if course["known"] or found is None:
             return "nothing was begun"
-        rows = number(found["open_rows"], "open row") if found["open_rows"] else "no open row"
+        rows = counted(found["open_rows"], "open row") if found["open_rows"] else "no open row"
         return f"found in XQueue, {rows}"
     if course["word"] == Cause.READY:
         return f"may go to {course['may_move']['to']}"
@@ -114,7 +110,7 @@ def missing(course: Content, at: str) -> str:
         return ""
     if forecast["pairs"] is None:
         return "no number of pairs would do"
-    pairs = number(forecast["pairs"], "pair")
+    pairs = counted(forecast["pairs"], "pair")
     if forecast["at"]:
         return f"{pairs}, about {day(forecast['at'], at)}"
     return f"{pairs}, {_NO_DATE.get(forecast['why'], 'no date')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from ..core.wording import counted
 from .course_words import day
 
 Content = dict[str, Any]
@@ -24,10 +25,9 @@ def lines(content: Content) -> list[str]:
 
 
 def _campaign(campaign: Content, content: Content) -> list[str]:
-    number = len(campaign["courses"])
     counts = ", ".join(f"{count} {state}" for state, count in campaign["counts"].items() if count)
     verb = "Plan. Campaign" if not content["executed"] and content["action"] != "status" else "Campaign"
-    courses = "1 course" if number == 1 else f"{number} courses"
+    courses = counted(len(campaign["courses"]), "course")
     found = [f"{verb} {campaign['name']}: {campaign['state']}, {courses} to {campaign['to']}: {counts}"]
     found += _wrapped(campaign["said"].upper()[:1] + campaign["said"][1:]) if campaign["said"] else []
     found += _wrapped(f"because: {campaign['reason']}")

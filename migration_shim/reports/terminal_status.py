@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..core.attention import age
+from ..core.wording import counted
 from . import terminal_courses
-from .course_words import actor_of, ago, clock, head_lines, in_force, missing, number, word_of
+from .course_words import actor_of, ago, clock, head_lines, in_force, missing, word_of
 
 Content = dict[str, Any]
 
@@ -133,7 +134,7 @@ def _may_it_move(course: Content, at: str) -> Iterator[str]:
         said = f"{_said(change['was'])} then, {_said(change['is'])} now"
         yield f"  changed since the {change['run']} of {clock(change['since'])}: {change['what']} {said}"
     if (found := course["found_in_xqueue"]) is not None:
-        rows = number(found["open_rows"], "open row")
+        rows = counted(found["open_rows"], "open row")
         yield f"  in XQueue: {rows}, seen {ago(found['seen_at'], at)}"
 
 
