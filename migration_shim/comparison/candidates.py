@@ -65,12 +65,18 @@ class Fingerprints(NamedTuple):
 
 
 class EntrySnapshot(NamedTuple):
-    """What is read of an entry. ``stands``, 1 or 0, tells whether rules and target row still are its result's."""
+    """
+    What is read of an entry.
+
+    ``stands`` tells whether rules and target row still are its result's, ``superseded`` whether a newer attempt has
+    replaced it as far as the ledger knows; both are 1 or 0.
+    """
 
     id: int
     legacy_id: int | None
     legacy_seen: str
     stands: int
+    superseded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +144,8 @@ def snapshot_reader(rules: Rules, *, echo: bool) -> SnapshotReader:
     # The target's rows of an entry that was never compared are not read.
     joins = target_fingerprints.joins("l.seen <> ''")
     sql = (
-        f"SELECT l.id, l.legacy_id, l.legacy_seen, CASE WHEN l.seen = {by_rules} AND {stands} THEN {same} ELSE 0 END"
-        f" FROM {_TABLE} l {joins} WHERE "
+        f"SELECT l.id, l.legacy_id, l.legacy_seen, CASE WHEN l.seen = {by_rules} AND {stands} THEN {same} ELSE 0 END,"
+        f" l.superseded_at IS NOT NULL FROM {_TABLE} l {joins} WHERE "
     )
 
     def read(where: str, parameters: list[Any], limit: int | None = None) -> list[EntrySnapshot]:
@@ -244,10 +250,10 @@ def count(course_id: str, *, since: datetime | None) -> int:
 
 def changed(page: list[EntrySnapshot]) -> list[int]:
     """Return the ids of a page's entries that must be compared: their results do not stand, or legacy's row changed."""
-    legacy = legacy_fingerprints.digests([row_id for _, row_id, _, stands in page if stands and row_id is not None])
+    legacy = legacy_fingerprints.digests([row_id for _, row_id, _, stands, _ in page if stands and row_id is not None])
     return [
         pk
-        for pk, row_id, seen, stands in page
+        for pk, row_id, seen, stands, _ in page
         if not stands or (now := legacy.get(row_id or 0, "")) != seen or now == fingerprint.UNKNOWN
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -28,6 +28,8 @@ from .score_styles import ScoreStyles
 
 #: Entries compared at once; a page of snapshots holds more, most of which need no comparing.
 BATCH = 500
+#: Stores the results of those of some entries that need no rules, and returns the ids of the others.
+ShortPath = Callable[[Sequence[int], pairs.ComparisonContext, candidates.Rules], list[int]]
 #: Settings whose values the result of a pair depends on. No result depends on EVIDENCE_DAYS, but runs before that
 #: setting did not record when the target graded, without which no pair counts: so all entries are looked at once more.
 JUDGED_BY = ("presence_grace_seconds", "grading_deadline_seconds", "evidence_days")
@@ -137,22 +139,23 @@ class Scanner:
             Stopped: with the reason, before a batch.
         """
         ids = candidates.changed(page)
+        superseded = {snapshot.id for snapshot in page if snapshot.superseded}
         counts = ScanCounts(looked_at=len(page), compared=len(ids))
-        left: list[int] = []
-        for start in range(0, len(ids), BATCH):
-            self.control.turn()
-            left += self._left(ids[start : start + BATCH])
+        left = self._left(equal_pairs.store, [pk for pk in ids if pk not in superseded])
+        left += self._left(replaced_pairs.store, [pk for pk in ids if pk in superseded])
         # Together: they are few, and the rules take as many statements for a handful as for a batch.
-        for start in range(0, len(left), BATCH):
-            self.control.turn()
-            counts.echoed += self._compare(left[start : start + BATCH])
+        for batch in self._batches(left):
+            counts.echoed += self._compare(batch)
         return counts
 
-    def _left(self, ids: list[int]) -> list[int]:
-        """Return the ids of a batch that no short path has stored."""
-        for path in (equal_pairs, replaced_pairs):
-            ids = path.store(ids, self.context, self.rules) if ids else ids
-        return ids
+    def _batches(self, ids: list[int]) -> Iterator[list[int]]:
+        for start in range(0, len(ids), BATCH):
+            self.control.turn()
+            yield ids[start : start + BATCH]
+
+    def _left(self, store: ShortPath, ids: list[int]) -> list[int]:
+        """Return the ids that a short path has not stored."""
+        return [pk for batch in self._batches(ids) for pk in store(batch, self.context, self.rules)]
 
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch by the rules, and return how many copies were given legacy's reply before."""
