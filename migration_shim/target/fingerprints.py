@@ -61,10 +61,15 @@ def joins(only: str = "") -> str:
     )
 
 
-def digest() -> str:
-    """Return the SQL for the digest of all that is compared of an entry ``l`` and its target row, over ``joins``."""
+def digest(duplicates: str = DUPLICATES) -> str:
+    """
+    Return the SQL for the digest of all that is compared of an entry ``l`` and its target row, over ``joins``.
+
+    Args:
+        duplicates: SQL for the number of duplicates, where the statement's conditions leave one number only.
+    """
     parts = [f"l.{name}" for name in _OF_ENTRY]
-    parts += [*map(fingerprint.nullable, _NULLABLE), DUPLICATES]
+    parts += [*map(fingerprint.nullable, _NULLABLE), duplicates]
     return fingerprint.sql(connection, [*parts, *fingerprint.texts(connection, _TEXTS, long="s.raw_answer")])
 
 
