@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from django.db import connection, models, transaction
 
 from ..core.buckets import Bin, Facts, Row, bin_id, bins_of, bucket_id, facts_of
+from ..db import bulk
 from ..models import Bucket, Divergence, Histogram, LedgerEntry
 
 #: The columns that are read of an entry to count it, in the order of ``Row``.
@@ -135,7 +136,7 @@ def counted_entries(ids: Collection[int], *also: str) -> dict[int, CountedEntry]
 
     To be called inside a transaction.
     """
-    rows = LedgerEntry.objects.filter(pk__in=ids).order_by("pk").select_for_update()
+    rows = LedgerEntry.objects.filter(pk__in=bulk.among(ids)).order_by("pk").select_for_update()
     names = list(dict.fromkeys((*COLUMNS, *also)))  # named twice it would be read once
     places = [names.index(name) for name in also]
     return {
@@ -146,7 +147,7 @@ def counted_entries(ids: Collection[int], *also: str) -> dict[int, CountedEntry]
 
 def rows_of(ids: Collection[int]) -> dict[int, Row]:
     """Return the columns of these entries, without locking them."""
-    rows = LedgerEntry.objects.filter(pk__in=ids).order_by()
+    rows = LedgerEntry.objects.filter(pk__in=bulk.among(ids)).order_by()
     return {pk: Row._make(row) for pk, *row in rows.values_list("pk", *COLUMNS)}
 
 
@@ -157,7 +158,7 @@ def differences_of(ids: Collection[int]) -> dict[int, dict[str, int | None]]:
     An entry without any is left out.
     """
     found: dict[int, dict[str, int | None]] = defaultdict(dict)
-    rows = Divergence.objects.filter(entry__in=ids, cured_at=None).order_by()
+    rows = Divergence.objects.filter(entry_id__in=bulk.among(ids), cured_at=None).order_by()
     for pk, klass, known in rows.values_list("entry_id", "klass", "known_id"):
         found[pk][klass] = known
     return found
