@@ -1,9 +1,4 @@
-"""
-The app's own tables, all in the LMS's database, and XQueue's one table, unmanaged, in XQueue's database.
-
-The app's tables hold the ledger and its counters, the differences and signatures, runs, phases, and outside an LMS the
-flag overrides.
-"""
+"""The ledger: one row a submission, and what became of it on both systems."""
 
 from __future__ import annotations
 
@@ -16,36 +11,12 @@ from config_models.models import ConfigurationModel
 from django.db import models
 from django.utils.timezone import now
 
-from .core import hash_chain
-from .core.campaign import CampaignState, MemberState
-from .core.data import Authority, DivergenceClass, Leg, Move, Origin, PairStatus, Phase, Verdict
-from .core.errors import LogIsAddedTo
-from .db import text_columns
-from .fields import ExactCharField, ForeignCharField
-
-__all__ = [
-    "Bucket",
-    "Campaign",
-    "CampaignCourse",
-    "CampaignLine",
-    "Checkpoint",
-    "CoursePhase",
-    "Divergence",
-    "DoorHost",
-    "FlagOverride",
-    "GateOverride",
-    "Histogram",
-    "KnownDifference",
-    "LedgerEntry",
-    "LedgerStamp",
-    "LegacyCourse",
-    "LegacySubmission",
-    "PhaseChange",
-    "Run",
-    "StoredIntent",
-    "WatcherLogin",
-]
-
+from ..core import hash_chain
+from ..core.campaign import CampaignState, MemberState
+from ..core.data import Authority, DivergenceClass, Leg, Move, Origin, PairStatus, Phase, Verdict
+from ..core.errors import LogIsAddedTo
+from ..db import text_columns
+from ..fields import ExactCharField, ForeignCharField
 
 #: A filler that keeps room in a ledger row for its first result. A row of InnoDB that grows has to be moved, and half
 #: of its page with it: the first result then took the server up to ten times as long. So the row is long from the
