@@ -5,28 +5,16 @@ The app's tables hold the ledger and its counters, the differences and signature
 flag overrides.
 """
 
-from .ledger import (
-    Bucket,
-    Campaign,
-    CampaignCourse,
-    CampaignLine,
-    Checkpoint,
-    CoursePhase,
-    Divergence,
-    DoorHost,
-    FlagOverride,
-    GateOverride,
-    Histogram,
-    KnownDifference,
-    LedgerEntry,
-    LedgerStamp,
-    LegacyCourse,
-    LegacySubmission,
-    PhaseChange,
-    Run,
-    StoredIntent,
-    WatcherLogin,
-)
+from .campaigns import Campaign, CampaignCourse, CampaignLine
+from .counters import Bucket, Histogram
+from .differences import Divergence, KnownDifference
+from .files import StoredIntent
+from .hosts import DoorHost, LedgerStamp, WatcherLogin
+from .ledger import LedgerEntry
+from .legacy import LegacyCourse, LegacySubmission
+from .phase_log import PhaseChange
+from .phases import CoursePhase, FlagOverride, GateOverride
+from .runs import Checkpoint, Run
 
 __all__ = [
     "Bucket",
