@@ -52,7 +52,6 @@ class LedgerEntry(models.Model):
     target_reason = models.CharField(max_length=64, blank=True, default="")
     target_submission_id = models.BigIntegerField(null=True, db_index=True)
     points_possible = models.PositiveIntegerField(default=1)
-    points_assumed = models.BooleanField(default=False)
     superseded_at = models.DateTimeField(null=True)
     # The outbox: when a worker is to look next at the attempts that the submission has replaced, and at the copy that
     # it is owed. Null: nothing is owed. The worker that takes a row moves its time on, and so does a failure: the time
@@ -84,9 +83,7 @@ class LedgerEntry(models.Model):
     lease_sent = models.BooleanField(default=False, db_default=False)
     lease_taken = models.BooleanField(default=False, db_default=False)
     echo = models.BooleanField(default=False)
-    exact_points = models.FloatField(null=True)
     sink_token = models.CharField(max_length=40, blank=True, default="", db_index=True)
-    sink_replies = models.PositiveIntegerField(default=0)
 
     raw_header = models.TextField(blank=True, default="")
     grader_payload = models.TextField(null=True)  # noqa: DJ001  (null and "" are two different payloads)
