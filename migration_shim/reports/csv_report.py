@@ -13,24 +13,9 @@ from functools import partial
 from typing import Any
 
 from .escape import csv_cell
-from .report import (
-    DIVERGENCE,
-    KNOWN,
-    LEARNER_CONTENT,
-    OVERRIDE,
-    PROOFS,
-    STATUSES,
-    Content,
-    Report,
-    counts,
-    differences,
-    in_texts,
-    next_command,
-    provenance,
-    quantiles,
-    samples,
-    shown_divergences,
-)
+from .report import DIVERGENCE, KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, Content, Report, shown_divergences
+from .report_words import counts, in_texts, next_command, provenance, quantiles
+from .samples import differences, samples
 
 Rows = Iterator[dict[str, Any]]
 

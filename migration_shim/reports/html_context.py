@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from .escape import escaped, printable
-from .report import (
-    ABSENT,
-    PROOFS,
-    STATUSES,
-    Content,
-    Report,
-    Sample,
-    counts,
-    differences,
-    in_texts,
-    in_words,
-    next_command,
-    provenance,
-    quantiles,
-    when,
-)
+from .report import PROOFS, STATUSES, Content, Report
+from .report_words import ABSENT, counts, in_texts, in_words, next_command, provenance, quantiles, when
+from .samples import Sample, differences
 
 #: Steps of shading in the table of scores; the style sheet has a colour for each.
 SHADES = 5

@@ -6,27 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .escape import code_span
-from .report import (
-    ABSENT,
-    KNOWN,
-    LEARNER_CONTENT,
-    OVERRIDE,
-    PROOFS,
-    STATUSES,
-    Content,
-    Report,
-    Sample,
-    change_lines,
-    counts,
-    differences,
-    in_texts,
-    in_words,
-    next_command,
-    provenance,
-    quantiles,
-    samples,
-    when,
-)
+from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, Content, Report
+from .report_words import ABSENT, change_lines, counts, in_texts, in_words, next_command, provenance, quantiles, when
+from .samples import Sample, differences, samples
 
 #: Divergences shown of each class in each course.
 EACH = 10

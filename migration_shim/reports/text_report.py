@@ -8,25 +8,9 @@ from collections.abc import Iterator
 from ..core import codes, overrides, remedies
 from ..core.wording import counted, said_once
 from .escape import columns, printable
-from .report import (
-    ABSENT,
-    KNOWN,
-    LEARNER_CONTENT,
-    OVERRIDE,
-    Content,
-    Report,
-    Sample,
-    change_lines,
-    differences,
-    in_texts,
-    in_words,
-    next_command,
-    noise,
-    provenance,
-    quantiles,
-    samples,
-    when,
-)
+from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, Content, Report
+from .report_words import ABSENT, change_lines, in_texts, in_words, next_command, noise, provenance, quantiles, when
+from .samples import Sample, differences, samples
 
 #: Divergences shown of each class in each course.
 EACH = 3
