@@ -1,4 +1,4 @@
-"""The counters over the ledger: buckets and the bins of histograms (``core/buckets.py``)."""
+"""The counters over the ledger: buckets (``core/buckets.py``) and the bins of histograms (``core/histograms.py``)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Histogram(models.Model):
     A counter: the number of ledger entries in one bin of a histogram.
 
     Scores and seconds are counted here, because they have too many values for buckets. The id is a digest of the bin's
-    place. See ``Bucket`` and ``core/buckets.py``.
+    place. See ``Bucket`` and ``core/histograms.py``.
 
     .. no_pii:
     """
