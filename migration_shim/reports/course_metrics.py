@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..core import ranking
 from ..core.data import Phase, Verdict
@@ -30,19 +30,14 @@ def _each(read: Callable[[Content], Iterator[Sample]]) -> Callable[[Content], It
     return samples
 
 
-def _phase(course: Content) -> Iterator[Sample]:
-    for phase in Phase:
-        yield (phase.value,), course["phase"] == phase
+def _one_of(key: str, values: Iterable[str]) -> Callable[[Content], Iterator[Sample]]:
+    """Return a reader that yields a sample for each value that a course may have under a key: 1 for its own."""
 
+    def samples(course: Content) -> Iterator[Sample]:
+        for value in values:
+            yield (value,), course[key] == value
 
-def _verdict(course: Content) -> Iterator[Sample]:
-    for verdict in Verdict:
-        yield (verdict.value,), course["verdict"] == verdict
-
-
-def _word(course: Content) -> Iterator[Sample]:
-    for word in ranking.ORDER:
-        yield (word,), course["word"] == word
+    return samples
 
 
 def _in_flight(key: str) -> Callable[[Content], Iterator[Sample]]:
@@ -76,13 +71,13 @@ COURSE_METRICS: tuple[Metric, ...] = (
         name="course_word",
         help="1 for the word that says where the course stands, 0 for the others.",
         labels=("course", "word"),
-        samples=_each(_word),
+        samples=_each(_one_of("word", ranking.ORDER)),
     ),
     Metric(
         name="course_phase",
         help="1 for the phase that is in force, 0 for the others.",
         labels=("course", "phase"),
-        samples=_each(_phase),
+        samples=_each(_one_of("phase", [phase.value for phase in Phase])),
     ),
     Metric(
         name="course_drift",
@@ -106,7 +101,7 @@ COURSE_METRICS: tuple[Metric, ...] = (
         name="course_verdict",
         help="1 for the verdict of the last gate, 0 for the others.",
         labels=("course", "verdict"),
-        samples=_each(_verdict),
+        samples=_each(_one_of("verdict", [verdict.value for verdict in Verdict])),
     ),
     Metric(
         name="course_verdict_age_seconds",

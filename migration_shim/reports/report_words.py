@@ -104,15 +104,26 @@ def next_command(report: Report, course: Content) -> str:
     return f"xqueue_cutover --course {name} --to {gate['next_step']} --reason TEXT" if gate["next_step"] else ""
 
 
-def change_lines(found: Content) -> list[str]:
-    """Return the changes as lines for a terminal."""
+def changes(content: Content, course: Content) -> Content | None:
+    """Return what has changed in a course since an earlier run (``since.changes``); None where nobody has asked."""
+    return next((found for found in content.get("since", ()) if found["course"] == course["course"]), None)
+
+
+def changed_counts(found: Content) -> list[tuple[str, Content]]:
+    """Return (name, the number ``then`` and ``now``) for each count that has changed."""
+    return [(key.replace("_", " "), pair) for key, pair in found["counts"].items() if pair["then"] != pair["now"]]
+
+
+def change_lines(content: Content, course: Content) -> list[str]:
+    """Return what has changed in a course as lines for a terminal; none where nobody has asked."""
+    found = changes(content, course)
+    if found is None:
+        return []
     verdict = found["verdict"]
     then = verdict["then"] or "not asked"
     text = f"since run {found['run']} of {found['finished_at']}: {found['new']} new, {found['gone']} gone"
     result = [text, f"  verdict: {then} then, {verdict['now']} now"]
-    changed = {key: pair for key, pair in found["counts"].items() if pair["then"] != pair["now"]}
-    for key, pair in changed.items():
-        result.append(f"  {key.replace('_', ' ')}: {pair['then']} then, {pair['now']} now")
+    result += [f"  {name}: {pair['then']} then, {pair['now']} now" for name, pair in changed_counts(found)]
     for item in found["classes"]:
         numbers = f"{item['then']} then, {item['new']} new, {item['gone']} gone, {item['now']} now"
         result.append(f"  {item['class']}: {numbers}")

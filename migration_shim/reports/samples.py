@@ -60,6 +60,11 @@ def samples(report: Report, each: int, *, side_by_side: bool = False) -> list[Sa
     ]
 
 
+def samples_of(course_id: str, found: list[Sample]) -> list[Sample]:
+    """Return the samples of one course."""
+    return [sample for sample in found if sample.course == course_id]
+
+
 @dataclass(slots=True)
 class _Kept:
     """What is kept of a class in one pass over its divergences: however many there are, it does not grow."""
