@@ -244,7 +244,7 @@ def metrics_page() -> str:
     ]
     return page(
         "Metrics",
-        "METRICS in migration_shim/reports/prometheus.py and PROCESS in migration_shim/metrics.py",
+        "site_metrics.py and course_metrics.py in migration_shim/reports, and PROCESS in migration_shim/metrics.py",
         paragraph(
             "No label names a learner. What is not known has no sample: a rule that fires on 0 does not fire on "
             "ignorance, so alert on a missing sample as well."

@@ -171,9 +171,9 @@ class _Submission:
             input_key=input_key(envelope),
         )
 
-    def _points(self, callback: Callback) -> tuple[int, bool]:
+    def _points(self, callback: Callback) -> int:
         resolver = self.settings.points_resolver
-        return points_possible(self.block, callback.course_id, callback.item_id, resolver=resolver)
+        return points_possible(self.block, callback.course_id, callback.item_id, resolver=resolver)[0]
 
     def _contents(self) -> dict[str, Any]:
         """Return the files by name, each at its beginning."""
@@ -269,7 +269,7 @@ class _Submission:
         ``refused`` is the entry of a submission that legacy refused and that is sent again: the new entry replaces it.
         """
         callback = envelope.callback
-        entry.points_possible, entry.points_assumed = self._points(callback)
+        entry.points_possible = self._points(callback)
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             if refused is None:
@@ -314,7 +314,7 @@ class _Submission:
         """Write a ledger entry that says that a shadow is owed; where copies are inline, write the shadow as well."""
         entry.target_leg, entry.copy_due, entry.supersession_due = Leg.MISSING, now(), self._supersession_due(entry)
         callback = envelope.callback
-        entry.points_possible, entry.points_assumed = self._points(callback)
+        entry.points_possible = self._points(callback)
         if not repeats.insert_if_new(entry) and not repeats.take_over_in_shadow(entry):
             entry.copy_due = entry.supersession_due = None
             count("repeated")

@@ -84,7 +84,7 @@ EVENTS = {
     "door_not_configured": "The HTTP door's settings are not usable.",
     "sink_probe": "A probe's reply came to the sink.",
     "sink_unknown_token": "A reply came to the sink for no copy of ours.",
-    "sink_not_recorded": "A reply to the sink could not be noted.",
+    "sink_not_recorded": "Whether a reply to the sink is for a copy of ours could not be looked up.",
     "twin_written": "A shadow was written a second time, to be graded twice.",
     "twin_not_written": "A second shadow could not be written.",
     "watch_breach": "xqueue_watch found a course beyond its bounds.",

@@ -100,7 +100,7 @@ def take_over_in_shadow(entry: LedgerEntry) -> bool:
         if found.target_leg in (Leg.NONE, Leg.MISSING):
             found.target_leg, found.copy_due = Leg.MISSING, entry.copy_due
         found.supersession_due, found.phase = entry.supersession_due, entry.phase
-        found.points_possible, found.points_assumed = entry.points_possible, entry.points_assumed
+        found.points_possible = entry.points_possible
         with _counted(found, found.target_score is not None):  # a score tells of its queue's style by the points
             found.save()
         entry.pk, entry.copy_due = found.pk, found.copy_due

@@ -47,7 +47,7 @@ class BatchContext:
     #: Whether the rows written are read back before they are committed.
     verify: bool
     #: The points resolver's answers by course and problem: it is asked once a run.
-    points: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
+    points: dict[tuple[str, str], int] = field(default_factory=dict)
     #: Which StudentItem each row of a plan would go to, as far as the plan has come.
     taken: collation.Taken = field(default_factory=collation.Taken)
 

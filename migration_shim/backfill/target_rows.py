@@ -18,8 +18,8 @@ from .classing import ClassedRow
 
 log = logging.getLogger(__name__)
 
-#: The points resolver's answers in this run, by course and problem: (points possible, whether they were assumed).
-Points = dict[tuple[str, str], tuple[int, bool]]
+#: The points possible of problems, asked in this run, by course and problem.
+Points = dict[tuple[str, str], int]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,7 +28,6 @@ class TargetRow:
 
     item: ClassedRow
     new: bulk.NewRow
-    points_assumed: bool
 
     @property
     def history(self) -> bool:
@@ -56,12 +55,12 @@ def target_row(item: ClassedRow, settings: ShimSettings, points: Points) -> Targ
         suffixes=settings.suffixes,
     )
     if item.entry is not None:
-        maximum, assumed = item.entry.points_possible, item.entry.points_assumed
+        maximum = item.entry.points_possible
     else:
         problem = envelope.callback.course_id, envelope.callback.item_id
         if problem not in points:
             points[problem] = points_of(*problem, settings)
-        maximum, assumed = points[problem]
+        maximum = points[problem]
     new = bulk.NewRow(
         placement=placement,
         answer=bulk.as_stored(envelope.body.student_response),
@@ -69,12 +68,12 @@ def target_row(item: ClassedRow, settings: ShimSettings, points: Points) -> Targ
         points_possible=maximum,
         arrived_at=item.parsed.row.arrival_time,
     )
-    return TargetRow(item=item, new=new, points_assumed=assumed)
+    return TargetRow(item=item, new=new)
 
 
-def points_of(course_id: str, item_id: str, settings: ShimSettings) -> tuple[int, bool]:
+def points_of(course_id: str, item_id: str, settings: ShimSettings) -> int:
     """
-    Return the points possible of a problem, and whether they were assumed, by the site's own resolver if it has one.
+    Return the points possible of a problem by the site's own resolver if it has one.
 
     A resolver that raises for a problem holds up only the rows of that problem.
 
@@ -82,7 +81,7 @@ def points_of(course_id: str, item_id: str, settings: ShimSettings) -> tuple[int
         Unfit: the resolver has raised.
     """
     try:
-        return points_possible(None, course_id, item_id, resolver=settings.points_resolver)
+        return points_possible(None, course_id, item_id, resolver=settings.points_resolver)[0]
     except (DatabaseError, ImportError):  # no fault of this problem
         raise
     except Exception as error:

@@ -152,7 +152,7 @@ def write_row(
             arrived_at=new.arrived_at,
             input_key=parsed.input_key,
         )
-        entry.points_possible, entry.points_assumed = new.points_possible, row.points_assumed
+        entry.points_possible = new.points_possible
     entry.history = row.history
     entry.legacy_leg, entry.legacy_id, entry.legacy_state = Leg.STORED, parsed.row.id, item.state or ""
     entry.target_leg, entry.target_reason = Leg.STORED, ""

@@ -102,7 +102,6 @@ _COLUMNS = (
     "legacy_state",
     "target_submission_id",
     "points_possible",
-    "points_assumed",
 )
 
 
@@ -117,5 +116,4 @@ def _entry(row: TargetRow, submission_id: int) -> tuple[Any, ...]:
         row.item.state or "",
         submission_id,
         new.points_possible,
-        row.points_assumed,
     )

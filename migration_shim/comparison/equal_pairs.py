@@ -18,8 +18,9 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from ..core import plain_pair
-from ..core.buckets import Bin, Facts, Row, equal_bins, equal_facts, equal_flags
+from ..core.buckets import Facts, Row, equal_facts, equal_flags
 from ..core.data import Authority, Leg, Move, Origin, PairStatus, State
+from ..core.histograms import Bin, equal_bins
 from ..core.plain_pair import EqualOutcome, Pair
 from ..db import bulk, fingerprint
 from ..db.retry import on_contention

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Any, Self
 
-from ..core.buckets import Bin, Kind, quantile, upper_edge
 from ..core.data import ScoreStyle
+from ..core.histograms import Bin, Kind, quantile, upper_edge
 from ..core.scoring import read_reply, style_of, style_sign
 from ..ledger import counts
 from ..target import reader

@@ -73,8 +73,7 @@ def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEnt
         entry.legacy_reason = PASSED_THROUGH
     # A handoff scales by them.
     resolver = settings.points_resolver
-    points = points_possible(None, callback.course_id, callback.item_id, resolver=resolver)
-    entry.points_possible, entry.points_assumed = points
+    entry.points_possible, _ = points_possible(None, callback.course_id, callback.item_id, resolver=resolver)
     try:
         with transaction.atomic():
             entry.save(force_insert=True)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from ..core.buckets import Learned, learner_bin
 from ..core.data import DivergenceClass, PairStatus
+from ..core.histograms import Learned, learner_bin
 from ..db import bulk
 from ..ledger import buckets, permits
 from ..models import Divergence, LedgerEntry

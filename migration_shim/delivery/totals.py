@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from ..conf import ShimSettings
-from ..core.buckets import Kind
+from ..core.histograms import Kind
 from ..cutover import invariants
 from ..ledger import counts
 from ..lms import receivers, state

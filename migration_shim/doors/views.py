@@ -16,7 +16,6 @@ from typing import Any
 from django.contrib.auth import login as django_login
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, transaction
-from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.utils.crypto import constant_time_compare
@@ -180,11 +179,9 @@ def sink(request: HttpRequest, token: str) -> HttpResponse:
         count("sink_probe")
         return HttpResponse("")
     try:
-        found = LedgerEntry.objects.filter(sink_token=token).order_by("-id").values_list("pk", "sink_token").first()
-        if found is None or not constant_time_compare(found[1], token):
+        tokens = LedgerEntry.objects.filter(sink_token=token).order_by("-id").values_list("sink_token", flat=True)
+        if not constant_time_compare(tokens.first() or "", token):
             count("sink_unknown_token")
-        else:
-            LedgerEntry.objects.filter(pk=found[0]).update(sink_replies=F("sink_replies") + 1)
     except DatabaseError as error:
         count("sink_not_recorded", error)
     return HttpResponse("")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ..core.buckets import Bin, Flag, Kind, lower_edge, parse_differences, quantile, upper_edge
+from ..core.buckets import Flag, parse_differences
 from ..core.data import DivergenceClass, PairStatus
+from ..core.histograms import Bin, Kind, lower_edge, quantile, upper_edge
 from ..models import Divergence
 from . import counts
 

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection, models, transaction
 
-from ..core.buckets import Bin, Facts, Row, bin_id, bins_of, bucket_id, facts_of
+from ..core.buckets import Facts, Row, bucket_id, facts_of
+from ..core.histograms import Bin, bin_id, bins_of
 from ..db import bulk
 from ..models import Bucket, Divergence, Histogram, LedgerEntry
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 
-from ..core.buckets import Bin, Facts, Flag, Kind, Row, bins_of, bucket_id, facts_of
+from ..core.buckets import Facts, Flag, Row, bucket_id, facts_of
+from ..core.histograms import Bin, Kind, bins_of
 from ..fields import exact
 from ..models import Bucket, CoursePhase, Histogram, LedgerEntry
 from .buckets import differences_of, rows_of

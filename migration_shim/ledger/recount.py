@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
-from ..core.buckets import Flag, Kind, bins_of, facts_of
+from ..core.buckets import Flag, facts_of
 from ..core.data import State
+from ..core.histograms import Kind, bins_of
 from ..metrics import count
 from ..models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
 from ..runs import records as run_records

@@ -13,24 +13,9 @@ from functools import partial
 from typing import Any
 
 from .escape import csv_cell
-from .report import (
-    DIVERGENCE,
-    KNOWN,
-    LEARNER_CONTENT,
-    OVERRIDE,
-    PROOFS,
-    STATUSES,
-    Content,
-    Report,
-    counts,
-    differences,
-    in_texts,
-    next_command,
-    provenance,
-    quantiles,
-    samples,
-    shown_divergences,
-)
+from .report import DIVERGENCE, KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, Content, Report, shown_divergences
+from .report_words import counts, in_texts, next_command, provenance, quantiles
+from .samples import differences, samples, samples_of
 
 Rows = Iterator[dict[str, Any]]
 
@@ -102,7 +87,7 @@ def _classes(report: Report) -> Rows:
     found = samples(report, 0)
     for course in report.reconcile["courses"]:
         name = course["course"]
-        for item in differences(course, [sample for sample in found if sample.course == name]):
+        for item in differences(course, samples_of(name, found)):
             yield {"course": name} | item | {"what": in_texts(item)}
 
 

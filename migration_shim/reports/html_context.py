@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from .escape import escaped, printable
-from .report import (
+from .report import PROOFS, STATUSES, Content, Report
+from .report_words import (
     ABSENT,
-    PROOFS,
-    STATUSES,
-    Content,
-    Report,
-    Sample,
+    changed_counts,
+    changes,
     counts,
-    differences,
     in_texts,
     in_words,
     next_command,
@@ -19,6 +16,7 @@ from .report import (
     quantiles,
     when,
 )
+from .samples import Sample, differences, samples_of
 
 #: Steps of shading in the table of scores; the style sheet has a colour for each.
 SHADES = 5
@@ -34,7 +32,7 @@ _TEXTS = {"answer": "Answer", "legacy_message": "Legacy's message", "target_mess
 def course_view(report: Report, course: Content, samples: list[Sample]) -> Content:
     """Return one course as the page's template reads it."""
     name = course["course"]
-    samples = [sample for sample in samples if sample.course == name]
+    samples = samples_of(name, samples)
     clean = escaped(course)
     return {
         "name": clean["course"],
@@ -66,13 +64,9 @@ def _difference(item: Content) -> Content:
 
 def _since(report: Report, course: Content) -> Content | None:
     """Return what has changed since an earlier run; None where nobody has asked."""
-    for found in report.reconcile.get("since", ()):
-        if found["course"] == course["course"]:
-            changed = [
-                (key.replace("_", " "), pair) for key, pair in found["counts"].items() if pair["then"] != pair["now"]
-            ]
-            return escaped(found) | {"at": when(found["finished_at"]), "changed": changed}
-    return None
+    if (found := changes(report.reconcile, course)) is None:
+        return None
+    return escaped(found) | {"at": when(found["finished_at"]), "changed": changed_counts(found)}
 
 
 def _sums(gate: Content | None) -> str:

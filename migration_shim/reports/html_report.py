@@ -16,7 +16,8 @@ from django.template import Context, Engine
 
 from .escape import escaped
 from .html_context import course_view
-from .report import KNOWN, OVERRIDE, Report, samples
+from .report import KNOWN, OVERRIDE, Report
+from .samples import samples
 
 #: Divergences shown of each class in each course.
 EACH = 25

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .report import KNOWN, OVERRIDE, Report, differences, samples, shown_divergences
+from .report import KNOWN, OVERRIDE, Report, shown_divergences
+from .samples import differences, samples
 
 
 def document(report: Report) -> dict[str, Any]:

@@ -6,27 +6,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .escape import code_span
-from .report import (
+from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, Content, Report
+from .report_words import (
     ABSENT,
-    KNOWN,
-    LEARNER_CONTENT,
-    OVERRIDE,
-    PROOFS,
-    STATUSES,
-    Content,
-    Report,
-    Sample,
     change_lines,
+    changes,
     counts,
-    differences,
     in_texts,
     in_words,
     next_command,
     provenance,
     quantiles,
-    samples,
     when,
 )
+from .samples import Sample, differences, samples, samples_of
 
 #: Divergences shown of each class in each course.
 EACH = 10
@@ -47,7 +40,7 @@ def render(report: Report) -> Iterator[str]:
         yield "\nNo course is known to the shim yet.\n"
     found = samples(report, EACH)
     for course in content["courses"]:
-        yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
+        yield from _course(report, course, samples_of(course["course"], found))
     yield "\n## Overrides of the gate that a course's phase rests on\n\n"
     yield from _table(OVERRIDE, [[_plain(item[key]) for key in OVERRIDE] for item in report.overrides])
     yield "\n## Register of known differences\n\n"
@@ -106,10 +99,9 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
 
 
 def _since(report: Report, course: Content) -> Iterator[str]:
-    for found in report.reconcile.get("since", ()):
-        if found["course"] == course["course"]:
-            yield f"\n### Since run {found['run']}\n\n"
-            yield "".join(f"- {code_span(line.strip())}\n" for line in change_lines(found))
+    if found := changes(report.reconcile, course):
+        yield f"\n### Since run {found['run']}\n\n"
+        yield "".join(f"- {code_span(line.strip())}\n" for line in change_lines(report.reconcile, course))
 
 
 def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] | None:

@@ -8,25 +8,9 @@ from collections.abc import Iterator
 from ..core import codes, overrides, remedies
 from ..core.wording import counted, said_once
 from .escape import columns, printable
-from .report import (
-    ABSENT,
-    KNOWN,
-    LEARNER_CONTENT,
-    OVERRIDE,
-    Content,
-    Report,
-    Sample,
-    change_lines,
-    differences,
-    in_texts,
-    in_words,
-    next_command,
-    noise,
-    provenance,
-    quantiles,
-    samples,
-    when,
-)
+from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, Content, Report
+from .report_words import ABSENT, change_lines, in_texts, in_words, next_command, noise, provenance, quantiles, when
+from .samples import Sample, differences, samples, samples_of
 
 #: Divergences shown of each class in each course.
 EACH = 3
@@ -41,13 +25,7 @@ def reconcile_lines(content: Content) -> list[str]:
     """Return the lines of a reconcile document for a terminal: the counts, and the next commands."""
     lines = []
     for course in content["courses"]:
-        changed = [
-            line
-            for found in content.get("since", ())
-            if found["course"] == course["course"]
-            for line in change_lines(found)
-        ]
-        lines += [*_counts(course), *_who_acts(course), *_exceptions(course), *(f"  {line}" for line in changed), ""]
+        lines += [*_counts(course), *_who_acts(course), *_exceptions(course), *_since(content, course), ""]
     problems = said_once(content.get("problems", ()))
     for courses, said in problems:
         lines.append(f"{courses}: NOT COMPARED: {said}")
@@ -105,7 +83,7 @@ def _lines(report: Report) -> Iterator[str]:
     found = samples(report, EACH)
     for course in content["courses"]:
         yield ""
-        yield from _course(report, course, [sample for sample in found if sample.course == course["course"]])
+        yield from _course(report, course, samples_of(course["course"], found))
     yield from ("", "Overrides of the gate that a course's phase rests on:")
     for item in report.overrides:
         yield "  " + ", ".join(f"{key} {in_words(item[key])}" for key in OVERRIDE)
@@ -131,7 +109,7 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield from _counts(course)
     yield from _scores(course)
     yield from _days(course)
-    yield from _since(report, course)
+    yield from _since(report.reconcile, course)
     yield from _differences(course, found)
     for sample in found:
         newest = f"the newest {len(sample.items)} of {sample.number}"
@@ -149,10 +127,8 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield from (f"    {name}: {value}" for name, value in provenance(report, course))
 
 
-def _since(report: Report, course: Content) -> Iterator[str]:
-    for found in report.reconcile.get("since", ()):
-        if found["course"] == course["course"]:
-            yield from (f"  {line}" for line in change_lines(found))
+def _since(content: Content, course: Content) -> list[str]:
+    return [f"  {line}" for line in change_lines(content, course)]
 
 
 def _differences(course: Content, found: list[Sample]) -> Iterator[str]:

@@ -62,14 +62,6 @@ def scales() -> bool:
     return points_for(1, 2) == 2
 
 
-def worth(score: float, points_possible: int) -> float:
-    """Return a score in points, unrounded, as the installed version takes it; as a share where it cannot be asked."""
-    try:
-        return score * points_possible if scales() else score
-    except PredictionUnavailable:
-        return score * points_possible
-
-
 def check() -> None:
     """
     Check the prediction: no points for nothing, one point for full marks out of one.

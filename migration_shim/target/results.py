@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import json
 import logging
-import math
 import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -34,7 +33,6 @@ from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry
 from .open_rows import IN_FLIGHT
-from .prediction import worth
 from .score_events import send
 from .transitions import supersede
 
@@ -148,7 +146,7 @@ def _attempt(result: Result, settings: ShimSettings) -> tuple[ResultStatus | Non
                 count("invalid_reply_not_delivered")
                 return ResultStatus.STORED, ""
             status = XQueueViewSet().put_result(request).status_code
-            stored = status == 200 and _note_exact_points(row, result.reply)
+            stored = status == 200 and _ended_lease(row)
     except Exception as error:  # any receiver of the platform may raise anything; it is counted, and the row moves on
         return None, type(error).__name__
     if stored:
@@ -211,19 +209,16 @@ def _refusal(reply: str) -> str:
     return "message_too_slow" if slow_for_capa(value.get("msg")) else ""
 
 
-def _note_exact_points(row: ExternalGraderDetail, reply: str) -> bool:
+def _ended_lease(row: ExternalGraderDetail) -> bool:
     """
-    Record what the score is worth unrounded, if it was stored, and tell whether anything was recorded.
+    Note on the row's entry that no session holds it any more, if the result was stored, and tell whether it was.
 
-    Upstream stores a rounded number of points. With the exact one, a reconcile can tell rounding from error. It is one
-    statement, because every grade pays for it. Upstream answers 200 also for a score that it could not store.
+    False also where the row has no such entry. Upstream answers 200 also for a score that it could not store. It is one
+    statement, because every grade pays for it.
     """
-    score = read_reply(reply).score
-    if score is None or not math.isfinite(score * row.points_possible):
-        return False
     retired = ExternalGraderDetail.objects.filter(pk=row.pk, status=_Status.RETIRED)
     entries = LedgerEntry.objects.filter(Exists(retired), target_submission_id=row.submission_id)
-    return entries.update(exact_points=worth(score, row.points_possible), lease_session="") > 0
+    return entries.update(lease_session="") > 0
 
 
 def _after(result: Result, settings: ShimSettings) -> ResultStatus:

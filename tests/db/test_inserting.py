@@ -95,7 +95,7 @@ def test_one_is_inserted_as_save_would():
     """Every column but those that tell the two apart, as the database has it."""
 
     def entry(number):
-        said = {"student_info": "".join(NASTY), "extra_body": "", "sink_token": "it's", "exact_points": 0.25}
+        said = {"student_info": "".join(NASTY), "extra_body": "", "sink_token": "it's", "legacy_score": 0.25}
         times = {"arrived_at": MOMENT, "copy_due": MOMENT}
         return LedgerEntry(identity=f"{number:064}", phase="live", history=True, legacy_id=2**40, **said, **times)
 

@@ -8,7 +8,6 @@ from django.test import Client
 
 from migration_shim.doors import submit_login, views
 from migration_shim.legacy import client as legacy_client
-from migration_shim.models import LedgerEntry
 from tests.builders import rows
 from tests.builders.rows import fresh  # noqa: F401
 
@@ -44,11 +43,6 @@ def logged_in():
 # --- the sink -----------------------------------------------------------------------------------------------------
 
 
-def sunk():
-    """How many replies every entry has got."""
-    return list(LedgerEntry.objects.order_by("pk").values_list("sink_replies", flat=True))
-
-
 @pytest.mark.parametrize(
     "token",
     [" ", "%20%20", "%00", TOKEN.upper(), f"{TOKEN}%20", TOKEN[:-1], f"%20{TOKEN}", "ä" * 32, "'" * 32, "0%00"],
@@ -58,7 +52,6 @@ def test_a_token_that_is_not_the_very_one_is_nobodys(counted, token):
     rows.entries(1, sink_token=TOKEN)
     answer = Client(raise_request_exception=False, **rows.HOST).post(f"/migration_shim/sink/{token}/", {})
     assert answer.status_code == 200
-    assert sunk() == [0, 0]
     assert counted == ["sink_unknown_token"]
 
 
@@ -66,7 +59,7 @@ def test_the_very_one_is_its_entrys(counted):
     rows.entries(1)
     rows.entries(1, sink_token=TOKEN)
     assert Client(**rows.HOST).post(f"/migration_shim/sink/{TOKEN}/", {}).status_code == 200
-    assert (sunk(), counted) == ([0, 1], [])
+    assert counted == []
 
 
 # --- the alarm of a loop ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from migration_shim.core.data import ReplyKind
 from migration_shim.core.errors import PredictionUnavailable
 from migration_shim.core.scoring import read_reply
 from migration_shim.target import prediction
-from migration_shim.target.prediction import check, plain_function, points_for, predicted_points, run, scales, worth
+from migration_shim.target.prediction import check, plain_function, points_for, predicted_points, run, scales
 from tests.builders.watchers import real, shim, watcher  # noqa: F401
 
 BIG = 2**63
@@ -79,7 +79,6 @@ def test_what_no_version_stores(score):
 
 def test_whether_the_installed_version_scales():
     assert scales() is (INSTALLED is SCALED)
-    assert worth(0.5, 10) == (5 if INSTALLED is SCALED else 0.5)
 
 
 @pytest.mark.parametrize("text", ["", "<html>", "[1]", '"1"', "1", "null", "{}", '{"msg": "m"}', "[" * 100_000])

@@ -114,7 +114,7 @@ def _release(entry: LedgerEntry, clock: datetime) -> None:
     """Make the real row the entry's target row, and set aside what the entry knows of the shadow."""
     entry.shadow_submission_id, entry.shadow_lease_key = entry.target_submission_id, entry.lease_key
     entry.lease_key, entry.leased_at, entry.leases = "", None, 0
-    entry.echo, entry.exact_points, entry.copy_due = False, None, None
+    entry.echo, entry.copy_due = False, None
     entry.target_submission_id, entry.target_leg, entry.target_reason = entry.real_submission_id, Leg.STORED, ""
     moves.assign(entry, Move.RELEASED)
     entry.authority, entry.moved_at = Authority.TARGET, clock

@@ -145,7 +145,7 @@ def _entry_of(parsed: ParsedRow, settings: ShimSettings) -> LedgerEntry:
         input_key=parsed.input_key,
     )
     callback = parsed.envelope.callback
-    entry.points_possible, entry.points_assumed = points_of(callback.course_id, callback.item_id, settings)
+    entry.points_possible = points_of(callback.course_id, callback.item_id, settings)
     entry.save(force_insert=True)
     return entry
 

@@ -398,4 +398,4 @@ def test_an_interface_that_knows_no_block(systems, learner, monkeypatch):
     learner.submit(SQUARE)
     assert learner.queued == [True]
     assert systems.target_rows()[0].points_possible == 1
-    assert LedgerEntry.objects.get().points_assumed is True
+    assert LedgerEntry.objects.get().points_possible == 1

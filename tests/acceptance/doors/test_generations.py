@@ -150,7 +150,7 @@ def test_a_block_that_is_not_there_is_no_released_course(systems, of, platform):
     enter(Phase.LIVE)
     learner.submit(SQUARE)
     assert learner.interface.called == 0
-    assert LedgerEntry.objects.get().points_assumed is True
+    assert LedgerEntry.objects.get().points_possible == 1
 
 
 def test_asking_the_flag_costs_a_submit_two_statements(of):

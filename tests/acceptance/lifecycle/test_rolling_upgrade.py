@@ -11,7 +11,7 @@ from django.db.migrations.operations import RunPython
 from django.db.models import NOT_PROVIDED
 from django.utils.timezone import now
 
-from migration_shim.models import Checkpoint
+from migration_shim.models import Checkpoint, LedgerEntry
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 APP = "migration_shim"
@@ -64,6 +64,17 @@ def test_the_door_of_a_release_stores_a_submission_in_live(name):
     entry.save(update_fields=["target_submission_id"])
     models["checkpoint"](name=f"test {name}").save(force_insert=True)
     assert models_of(NAMES[-1])["ledgerentry"].objects.get(pk=entry.pk).target_submission_id == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_release_reads_and_saves_what_this_one_has_written(name):
+    """It names every column of its own model, among them those that this one leaves to the database."""
+    written = LedgerEntry.objects.create(identity="1" * 64, arrived_at=now())
+    entry = models_of(name)["ledgerentry"].objects.get(pk=written.pk)
+    entry.queue_name = "another"
+    entry.save()
+    written.refresh_from_db()
+    assert written.queue_name == "another"
 
 
 @pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)

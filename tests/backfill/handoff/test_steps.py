@@ -152,12 +152,10 @@ def test_step_by_step(live, shadowed):
 def test_what_the_entry_knew_of_the_shadow_is_set_aside(live):
     row = world.submitted()
     rows.backfill()
-    LedgerEntry.objects.update(
-        lease_key="k", leased_at=now(), leases=2, echo=True, exact_points=1.0, result="diverged", graded_pair=True
-    )
+    LedgerEntry.objects.update(lease_key="k", leased_at=now(), leases=2, echo=True, result="diverged", graded_pair=True)
     entry = released(row)
     assert (entry.shadow_lease_key, entry.lease_key, entry.leased_at, entry.leases) == ("k", "", None, 0)
-    assert (entry.echo, entry.exact_points, entry.result, entry.graded_pair) == (False, None, "none", False)
+    assert (entry.echo, entry.result, entry.graded_pair) == (False, "none", False)
 
 
 def test_a_graded_shadow_stays_as_it_is(live):

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from migration_shim.core.buckets import Bin, Facts, Flag, Row, bins_of, bucket_id, facts_of
+from migration_shim.core.buckets import Facts, Flag, Row, bucket_id, facts_of
+from migration_shim.core.histograms import Bin, bins_of
 from migration_shim.models import Bucket, Divergence, Histogram, LedgerEntry
 
 #: Facts that may have changed since the last comparison, which sees them again: the entry's fingerprint is of them.

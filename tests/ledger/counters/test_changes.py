@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from migration_shim.comparison import results
 from migration_shim.comparison.candidates import Fingerprints
-from migration_shim.core.buckets import Bin, bucket_id, facts_of
+from migration_shim.core.buckets import bucket_id, facts_of
 from migration_shim.core.data import GRAVE, Comparison, DivergenceClass, Outcome, PairStatus, Reply, ReplyKind, State
 from migration_shim.core.errors import ShimError
+from migration_shim.core.histograms import Bin
 from migration_shim.cutover import cures
 from migration_shim.db import retry
 from migration_shim.ledger import buckets, counts, known_differences, recount

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_shim.core import buckets
-from migration_shim.core.buckets import Bin, Facts, Flag, Kind, Row, bin_id, bins_of, bucket_id, facts_of
+from migration_shim.core import buckets, histograms
+from migration_shim.core.buckets import Facts, Flag, Row, bucket_id, facts_of
 from migration_shim.core.data import DivergenceClass
+from migration_shim.core.histograms import Bin, Kind, bin_id, bins_of
 
 MOMENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 PAIR = Row(
@@ -187,33 +188,33 @@ def test_a_score_tells_of_the_style_of_its_queue_on_its_day(score, sign):
 
 @given(st.floats(0.0, 10**9))
 def test_a_time_lies_between_the_edges_of_its_bin_which_are_two_percent_apart(seconds):
-    place = buckets.seconds_bin(seconds)
-    lower, upper = buckets.lower_edge(place), buckets.upper_edge(place)
+    place = histograms.seconds_bin(seconds)
+    lower, upper = histograms.lower_edge(place), histograms.upper_edge(place)
     assert lower <= seconds
-    if place + 1 < len(buckets.EDGES):
+    if place + 1 < len(histograms.EDGES):
         assert seconds < upper
         assert upper <= max(lower * 1.0201, 0.0011)
 
 
 @pytest.mark.parametrize("seconds", [-5.0, 0.0, 1e-9])
 def test_what_is_no_time_is_in_the_first_bin(seconds):
-    assert buckets.seconds_bin(seconds) == 0
+    assert histograms.seconds_bin(seconds) == 0
 
 
 def test_there_are_no_more_bins_than_these():
-    assert buckets.seconds_bin(math.inf) == len(buckets.EDGES) - 1 < 1400
+    assert histograms.seconds_bin(math.inf) == len(histograms.EDGES) - 1 < 1400
 
 
 @given(st.lists(st.floats(0.01, 10**6), min_size=1, max_size=60), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_a_quantile_errs_against_the_target_and_by_no_more_than_a_bin(times, share):
     exact = sorted(times)[min(int(share * len(times)), len(times) - 1)]
-    place = buckets.quantile(Counter(map(buckets.seconds_bin, times)), share)
-    assert exact / 1.0201 <= buckets.lower_edge(place) <= exact < buckets.upper_edge(place) <= exact * 1.0201
+    place = histograms.quantile(Counter(map(histograms.seconds_bin, times)), share)
+    assert exact / 1.0201 <= histograms.lower_edge(place) <= exact < histograms.upper_edge(place) <= exact * 1.0201
 
 
 def test_a_quantile_of_nothing_is_none():
-    assert buckets.quantile({}, 0.5) is None
-    assert buckets.quantile({3: 0}, 0.5) is None
+    assert histograms.quantile({}, 0.5) is None
+    assert histograms.quantile({3: 0}, 0.5) is None
 
 
 @given(
@@ -243,7 +244,7 @@ def test_the_quick_way_says_of_an_equal_pair_what_the_other_says(correct, score,
     flags = buckets.equal_flags(echo=echo, history=history, leased=leased, timed=took is not None)
     place = row.course_id, row.queue_name
     assert buckets.equal_facts(*place, row.item_id, day, day, correct, flags) == facts_of(row)
-    assert Counter(buckets.equal_bins(*place, day, correct, score, possible, *seconds)) == Counter(bins_of(row))
+    assert Counter(histograms.equal_bins(*place, day, correct, score, possible, *seconds)) == Counter(bins_of(row))
 
 
 @given(st.booleans(), st.booleans(), st.booleans())

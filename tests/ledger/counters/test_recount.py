@@ -6,8 +6,8 @@ import pytest
 from django.db.models import F
 
 from migration_shim import api, toggles
-from migration_shim.core.buckets import Kind
 from migration_shim.core.data import ExitCode, Phase
+from migration_shim.core.histograms import Kind
 from migration_shim.ledger import counts, recount
 from migration_shim.models import Bucket, Histogram, LedgerEntry, Run
 from tests.builders import changes, rows

@@ -69,7 +69,6 @@ def test_a_version_that_cannot_be_asked_stops_no_preflight(monkeypatch):
 
     monkeypatch.setattr(prediction, "points_for", unknown)
     assert found() == {}
-    assert prediction.worth(0.5, 10) == 5
 
 
 # Pins

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from django.db import connection, connections, transaction
+from django.forms import model_to_dict
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
 from submissions.models import ExternalGraderDetail, Score, score_set
 
@@ -43,23 +44,23 @@ BAD = {
 }
 # What upstream stores, though CAPA reads it otherwise: score, points of 1 and of 10.
 STORED = {
-    "half": ("0.5", 0, 0.5, 5, 5.0),
-    "over half": ("0.51", 1, 0.51, 5, 5.1),
-    "whole": ("1", 1, 1.0, 10, 10.0),
-    "a float": ("1.0", 1, 1.0, 10, 10.0),
-    "true": ("true", 1, 1.0, 10, 10.0),
-    "absolute points": ("7", 7, 7.0, 70, 70.0),
-    "just under zero": ("-0.02", 0, 0.0, 0, 0.0),
+    "half": ("0.5", 0, 5),
+    "over half": ("0.51", 1, 5),
+    "whole": ("1", 1, 10),
+    "a float": ("1.0", 1, 10),
+    "true": ("true", 1, 10),
+    "absolute points": ("7", 7, 70),
+    "just under zero": ("-0.02", 0, 0),
 }
 #: The same of a release before 4.0.2: a score is points, and no fraction is one.
 UNSCALED = {
-    "half": ("0.5", None, None, None, None),
-    "over half": ("0.51", None, None, None, None),
-    "whole": ("1", 1, 1.0, 1, 1.0),
-    "a float": ("1.0", 1, 1.0, 1, 1.0),
-    "true": ("true", None, None, None, None),
-    "absolute points": ("7", 7, 7.0, 7, 7.0),
-    "just under zero": ("-0.02", None, None, None, None),
+    "half": ("0.5", None, None),
+    "over half": ("0.51", None, None),
+    "whole": ("1", 1, 1),
+    "a float": ("1.0", 1, 1),
+    "true": ("true", None, None),
+    "absolute points": ("7", 7, 7),
+    "just under zero": ("-0.02", None, None),
 }
 EXPECTED = STORED if prediction.scales() else UNSCALED
 
@@ -106,10 +107,10 @@ def test_the_same_reply_again_is_answered_with_success_and_changes_nothing(watch
     sent = real()
     header = watcher.pull()["xqueue_header"]
     assert watcher.put(header) == (0, "")
-    before = effects(), list(ExternalGraderDetail.objects.values_list()), vars(sent.entry)["exact_points"]
+    before = effects(), list(ExternalGraderDetail.objects.values_list()), model_to_dict(sent.entry)
     for _ in range(3):
         assert watcher.put(header) == (0, "")
-    assert (effects(), list(ExternalGraderDetail.objects.values_list()), vars(sent.entry)["exact_points"]) == before
+    assert (effects(), list(ExternalGraderDetail.objects.values_list()), model_to_dict(sent.entry)) == before
     assert Score.objects.count() == 1
 
 
@@ -124,23 +125,29 @@ def test_another_reply_to_a_graded_row_is_refused(watcher):
     assert scores() == [(1, 1)]
 
 
-@pytest.mark.parametrize(("score", "of_one", "exact_of_one", "of_ten", "exact_of_ten"), EXPECTED.values(), ids=EXPECTED)
-def test_the_points_are_upstreams_and_the_exact_ones_are_kept_beside_them(
-    watcher, score, of_one, exact_of_one, of_ten, exact_of_ten
-):
-    one, ten = real(points=1, age=2), real(points=10, age=1)
+@pytest.mark.parametrize(("score", "of_one", "of_ten"), EXPECTED.values(), ids=EXPECTED)
+def test_the_points_are_upstreams(watcher, score, of_one, of_ten):
+    real(points=1, age=2), real(points=10, age=1)
     reply = f'{{"correct": true, "score": {score}, "msg": "m"}}'
     assert watcher.grade(reply) == watcher.grade(reply) == (0, "")
     assert scores() == [(stored, possible) for stored, possible in ((of_one, 1), (of_ten, 10)) if stored is not None]
-    assert one.entry.exact_points == pytest.approx(exact_of_one)
-    assert ten.entry.exact_points == pytest.approx(exact_of_ten)
 
 
-def test_a_reply_that_capa_calls_invalid_has_no_exact_points(watcher):
+@pytest.mark.parametrize("reply", [rows.RIGHT, '{"score": 1}'], ids=["a grade", "what CAPA calls invalid"])
+def test_a_stored_result_ends_the_lease_of_its_session(watcher, reply):
     sent = real()
-    watcher.grade('{"score": 1}')
-    assert sent.detail.status == "retired"
-    assert sent.entry.exact_points is None
+    header = watcher.pull()["xqueue_header"]
+    assert sent.entry.lease_session != ""
+    assert watcher.put(header, reply) == (0, "")
+    assert (sent.detail.status, sent.entry.lease_session) == ("retired", "")
+
+
+def test_a_result_that_is_not_stored_does_not(watcher):
+    sent = real()
+    header = watcher.pull()["xqueue_header"]
+    assert watcher.put(header, BAD["score null"]) == (0, "")
+    assert sent.detail.status == "retry"
+    assert sent.entry.lease_session != ""
 
 
 def test_a_shadows_result_reaches_nobody(watcher):
@@ -265,7 +272,6 @@ def test_a_reply_that_cannot_be_stored_is_a_counted_failure(watcher, reply):
     detail = bad.detail
     assert (detail.status, detail.num_failures, detail.grader_reply) == ("retry", 1, None)
     assert effects() == before and Score.objects.count() == 0
-    assert bad.entry.exact_points is None
     assert watcher.pull()["xqueue_header"]["submission_id"] == good.submission_id
     again = watcher.pull()["xqueue_header"]
     assert again["submission_id"] == bad.submission_id
