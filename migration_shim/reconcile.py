@@ -156,7 +156,7 @@ class _CourseRun:
         self.started = now()
         self.last = _comparable(course_id, record)
         self.before = None if full and swept_at is None else self.last
-        self.swept_at = swept_at if self.before is not None else None
+        self.swept_at = swept_at
         self.styles = ScoreStyles.learnt(course_id, self.last.document["styles"] if self.last else {})
         self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before

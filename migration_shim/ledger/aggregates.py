@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from django.db import connection
-
 from ..core.buckets import Bin, Flag, Kind, lower_edge, parse_differences, quantile, upper_edge
 from ..core.data import DivergenceClass, PairStatus
 from ..models import Divergence
@@ -188,25 +186,15 @@ def on_record(course_id: str, found: Mapping[str, int]) -> dict[str, dict[str, A
     """
     Return which divergences are on record: for each class their number, and the entries of the newest ``LISTED``.
 
-    A later report tells by it what has gone since. It is one statement, that reads no more of a class than is listed.
+    A later report tells by it what has gone since. A class without any costs no statement.
 
     Args:
         course_id: the course.
         found: the number of divergences by class (``classes``).
     """
-    numbers = {klass: number for klass, number in found.items() if number}
-    newest: dict[str, list[int]] = {klass: [] for klass in numbers}
-    if numbers:
-        table = connection.ops.quote_name(Divergence._meta.db_table)
-        # Django's own union knows no limit of a part on SQLite.
-        part = (
-            f"SELECT * FROM (SELECT klass, entry_id, id FROM {table} WHERE course_id = %s AND cured_at IS NULL"
-            f" AND klass = %s ORDER BY id DESC LIMIT {LISTED}) AS part"
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(
-                " UNION ALL ".join([part] * len(numbers)), [text for klass in numbers for text in (course_id, klass)]
-            )
-            for klass, entry_id, _ in sorted(cursor.fetchall(), key=lambda row: -row[2]):
-                newest[klass].append(entry_id)
-    return {klass: {"number": number, "entries": newest[klass]} for klass, number in numbers.items()}
+    rows = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("-id")
+    return {
+        klass: {"number": number, "entries": list(rows.filter(klass=klass).values_list("entry_id", flat=True)[:LISTED])}
+        for klass, number in found.items()
+        if number
+    }

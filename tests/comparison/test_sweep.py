@@ -171,3 +171,11 @@ def test_a_stop_in_a_sweep_stops_the_run_and_is_no_evidence(monkeypatch):
     document = rows.reconcile(*BOTH, full=True)[0]
     assert [course["complete"] for course in document.content["courses"]] == [False]
     assert document.content["courses"][0]["stopped_by"] == "somebody said so"
+
+
+def test_a_sweep_shows_a_sign_of_life_to_nobody(monkeypatch):
+    """It has no record of its own; the beat of the control must not look for one."""
+    settled()
+    monkeypatch.setattr("migration_shim.runs.control.BEAT_SECONDS", 0.0)
+    course = rows.reconcile(*BOTH, full=True)[0].content["courses"][0]
+    assert course["last_full_at"] < course["watermark"]  # there was a sweep

@@ -44,7 +44,8 @@ def test_pairs_from_before_a_step_back_are_told_by_their_hour_in_buckets_and_out
     assert (queue().before, queue().by_graders) == (4, 6)
 
 
-def test_what_a_reconcile_takes_in_between_two_reads_is_not_missed(clean, monkeypatch):
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_a_reconcile_takes_in_between_two_reads_is_not_missed(ended, clean, monkeypatch):
     """Read loose after its bucket was read, it would be in neither: then there is no verdict on it."""
     rows.entries(20, result=PairStatus.DIVERGED, divergences="score")
     real, started = counts.buckets, []
@@ -52,7 +53,7 @@ def test_what_a_reconcile_takes_in_between_two_reads_is_not_missed(clean, monkey
     def buckets(course_id):
         found = real(course_id)
         if not started:
-            started.append(Run.objects.create(kind="reconcile", scope=COURSE))
+            started.append(rows.reconciled() if ended else Run.objects.create(kind="reconcile", scope=COURSE))
             take_in(ids())
         return found
 
