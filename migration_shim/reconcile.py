@@ -18,10 +18,11 @@ from django.conf import settings as django_settings
 from django.utils.timezone import now
 
 from . import toggles
-from .comparison import candidates, linking, scan, twins
+from .comparison import candidates, linking, scan, sweep, twins
 from .comparison.score_styles import ScoreStyles
 from .conf import ShimSettings, load
 from .core.data import DivergenceClass, Document, ExitCode, Grading
+from .core.histograms import Kind
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
 from .cutover import gate, override_records
 from .delivery import learner_side
@@ -78,7 +79,8 @@ def run(
     problems: list[dict[str, str]] = []
 
     def keep_place() -> None:
-        run_records.keep_place(at_work[-1])
+        if at_work:  # a sweep is nobody's run
+            run_records.keep_place(at_work[-1])
 
     send = None if workers is None else sender("reconcile")
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
@@ -86,12 +88,16 @@ def run(
         def one(course_id: str) -> dict[str, Any]:
             with run_records.running("reconcile", course_id, judge=gate.review_permit) as record:
                 at_work.append(record)
-                reconcile = _CourseRun(course_id, settings, grading, record, control, progress, send, in_flight, full)
+                reconcile = _CourseRun(
+                    course_id, settings, grading, record, control, progress, send, in_flight, full, swept_at
+                )
                 content = reconcile.run()
                 record.document = content | {"on_record": aggregates.on_record(course_id, content["classes"])}
                 record.complete = content["complete"]
             return content
 
+        by_sweep = full and send is None and grading is Grading.SHADOW and sweep.is_worth_it(courses)
+        swept_at = _swept(control, progress) if by_sweep else None
         for course_id in courses:
             content, said = (
                 run_step("reconcile", course_id, one, course_id) if len(courses) > 1 else (one(course_id), "")
@@ -114,8 +120,22 @@ def run(
     return Document(content=content, exit_code=exit_code)
 
 
+def _swept(control: Control, progress: Progress) -> datetime | None:
+    """Sweep the site, and return when that began; None where it was not done, so that each course's run does all."""
+    began = now()
+    try:
+        opened, _ = run_step("sweep", "", sweep.open_changed, control, progress)
+    except Stopped:  # the run of the first course stops as well, and says so in its document
+        return None
+    return None if opened is None else began
+
+
 class _CourseRun:
-    """The run of one course."""
+    """
+    The run of one course.
+
+    ``swept_at`` is when a sweep of the site began that has looked at what is settled. Then a full run need not.
+    """
 
     def __init__(
         self,
@@ -128,13 +148,15 @@ class _CourseRun:
         send: Callable[[int], None] | None,
         in_flight: legacy_open_rows.CachedRows,
         full: bool,
+        swept_at: datetime | None,
     ) -> None:
         self.course_id, self.settings, self.record = course_id, settings, record
         self.control, self.progress, self.send, self.in_flight = control, progress, send, in_flight
         self.echo = grading is Grading.ECHO
         self.started = now()
         self.last = _comparable(course_id, record)
-        self.before = None if full else self.last
+        self.before = None if full and swept_at is None else self.last
+        self.swept_at = swept_at
         self.styles = ScoreStyles.learnt(course_id, self.last.document["styles"] if self.last else {})
         self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before
@@ -145,9 +167,9 @@ class _CourseRun:
         except Stopped as stopped:
             self.stopped_by = str(stopped)
         moment = now()
-        known_differences.apply(self.course_id, moment)
+        compared = known_differences.apply(self.course_id, moment)
         run_records.keep_place(self.record)
-        return self._content(moment)
+        return self._content(moment, compared)
 
     def _stages(self) -> None:
         """Do all that a stop may cut short."""
@@ -184,7 +206,10 @@ class _CourseRun:
             styles=self.styles,
             at=self.started,
         )
-        self.total = candidates.count(self.course_id, since=request.since)
+        self.total = open_ones = candidates.count(self.course_id, since=request.since)
+        if self.swept_at is not None and request.since is not None:  # the sweep has looked at the rest
+            self.total = candidates.count(self.course_id, since=None)
+            self.scanned.looked_at = self.total - open_ones
         scanner = scan.Scanner(request, self.settings, self.control)
         queues = [queue + suffix for queue in counts.queues(self.course_id) for suffix in self._suffixes()]
         if self.send is None:
@@ -210,13 +235,17 @@ class _CourseRun:
     def _suffixes(self) -> tuple[str, str]:
         return "", self.settings.reverse_queue_suffix
 
-    def _content(self, moment: datetime) -> dict[str, Any]:
+    def _content(self, moment: datetime, compared: counts.Numbers) -> dict[str, Any]:
         course_id, record, complete = self.course_id, self.record, not self.stopped_by
-        full, before = self.before is None, self.last.document if self.last else {}
+        full = self.before is None or self.swept_at is not None
+        before = self.last.document if self.last else {}
         # A run that looks at everything also counts everything; what it has found is said until one finds nothing.
-        differed = recount.mend(course_id) if full and complete else before.get("counters_differed", 0)
+        differed = before.get("counters_differed", 0)
+        if full and complete:
+            differed, compared = recount.mend(course_id), counts.bucketed(course_id)
         waited = self.scanned.waited + self.control.waited
-        numbers = counts.facts(course_id)
+        numbers = counts.joined(compared, counts.loose(course_id))
+        places = counts.bins(course_id, *Kind)
         classes = aggregates.classes(numbers)
         counted = aggregates.of_course(course_id, numbers)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
@@ -230,7 +259,7 @@ class _CourseRun:
             complete=complete,
             at=moment,
             full=full,
-            last_full_at=self.started.isoformat() if full and complete else last_full_at,
+            last_full_at=(self.swept_at or self.started).isoformat() if full and complete else last_full_at,
             watermark=self.started.isoformat(),
             stopped_by=self.stopped_by,
             waited={kind: round(seconds, 1) for kind, seconds in waited.items()},
@@ -242,15 +271,15 @@ class _CourseRun:
             fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
             fence_looked_upto=fenced_upto,
             double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
-            learners=learner_totals(course_id, self.settings),
+            learners=learner_totals(course_id, places, self.settings),
             strangers=legacy_open_rows.count_unclaimed(self.in_flight.all_rows(), course_id),
             payloads_compared=counted.payloads_compared,
             queues=counted.queues,
             styles={queue: style.value for queue, style in sorted(self.styles.known.items())},
             cohorts=counted.cohorts,
-            latency=aggregates.latency(aggregates.seconds(course_id)),
+            latency=aggregates.latency(places),
             noise=twins.twin_counts(numbers),
-            confusion=aggregates.confusion(course_id),
+            confusion=aggregates.confusion(places),
             daily=aggregates.daily(numbers),
             overrides=override_records.described(course_id),
             register=known_differences.described_of(course_id, moment),
@@ -269,7 +298,7 @@ def _comparable(course_id: str, record: Run) -> Run | None:
 
 
 def _described(row: dict[str, Any]) -> Divergence:
-    times = {name: value.isoformat() for name, value in row.items() if isinstance(value, datetime)}
+    times = {name: value.isoformat() for name in aggregates.TIMES if (value := row[name]) is not None}
     return row | times | {"learner": keyed_hash(row["learner"])}
 
 

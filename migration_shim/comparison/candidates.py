@@ -121,7 +121,7 @@ class SnapshotReader(Protocol):
         """
 
 
-def snapshot_reader(rules: Rules, *, echo: bool) -> SnapshotReader:
+def snapshot_reader(rules: Rules | None, *, echo: bool) -> SnapshotReader:
     """
     Return a function that reads snapshots, which tell whether the results of entries still stand.
 
@@ -129,10 +129,10 @@ def snapshot_reader(rules: Rules, *, echo: bool) -> SnapshotReader:
     from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again.
 
     Args:
-        rules: the rules of the run.
+        rules: the rules of the run; with None a result stands whatever rules it was judged by.
         echo: entries without a result do not stand either, because they may have to be echoed.
     """
-    by_rules, of_rules = rules.sql()
+    by_rules, of_rules = rules.sql() if rules is not None else ("l.seen", [])
     stands = (
         f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR"
         f" ((l.payload_compared_at IS NOT NULL OR {_ONE_SIDED})"

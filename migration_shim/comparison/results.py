@@ -103,7 +103,7 @@ def _write(batch: list[Changed], moment: datetime) -> None:
         found = [row for one, covers in same for row in _divergences(one, covers, before[one.entry.pk], moment)]
         changes = _count(entries, now_there, found)
         _update(entries)
-        Divergence.objects.filter(entry_id__in=bulk.among(entry.pk for entry in entries)).delete()
+        Divergence.objects.filter(entry_id__in=bulk.listed(entry.pk for entry in entries)).delete()
         bulk_insert.insert(Divergence, _DIVERGENCE, map(attrgetter(*_DIVERGENCE), found))
         # No permit outlives a deterministic divergence that nothing covers. What only stays on record (this comparison
         # has not seen it) has let none be given since; and the lock of its course is not held.
@@ -139,7 +139,7 @@ def _on_record(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Di
     would be on gaps, in which two workers block each other.
     """
     found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
-    for row in Divergence.objects.filter(entry_id__in=bulk.among(entry.pk for entry in entries)):
+    for row in Divergence.objects.filter(entry_id__in=bulk.listed(entry.pk for entry in entries)):
         found[row.entry_id][DivergenceClass(row.klass)] = row
     return found
 

@@ -160,9 +160,9 @@ class Scanner:
 
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch by the rules, and return how many copies were given legacy's reply before."""
-        entries, echoed = list(LedgerEntry.objects.filter(id__in=bulk.among(ids)).order_by("id")), 0
+        entries, echoed = list(LedgerEntry.objects.filter(id__in=bulk.listed(ids)).order_by("id")), 0
         if self.request.echo and (echoed := pairs.echo_entries(entries, self.context.settings)):
-            entries = list(LedgerEntry.objects.filter(id__in=bulk.among(ids)).order_by("id"))
+            entries = list(LedgerEntry.objects.filter(id__in=bulk.listed(ids)).order_by("id"))
         # Read after the entries: the next run finds what changes in between.
         seen = candidates.fingerprints_now(ids, self.rules)
         pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.context)

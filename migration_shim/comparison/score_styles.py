@@ -37,11 +37,12 @@ class ScoreStyles:
         """Return what the ledger tells now, added to ``before``, the styles by queue that were known before."""
         signs: dict[str, Counter[str]] = defaultdict(Counter)
         seconds: dict[str, Counter[int]] = defaultdict(Counter)
-        for place, number in _newest(counts.counted_bins(course_id, Kind.STYLE)):
+        places = counts.counted_bins(course_id, Kind.STYLE, Kind.LEGACY_SECONDS)
+        for place, number in _newest([one for one in places if one[0].kind == Kind.STYLE]):
             signs[place.queue_name][place.bin] += number
         for queue_name, sign in () if signs else _of_target(course_id):
             signs[queue_name][sign] += 1
-        for place, number in _newest(counts.counted_bins(course_id, Kind.LEGACY_SECONDS)):
+        for place, number in _newest([one for one in places if one[0].kind == Kind.LEGACY_SECONDS]):
             seconds[place.queue_name][int(place.bin)] += number
         known = {queue: ScoreStyle(style) for queue, style in before.items()}
         for queue_name, found in signs.items():

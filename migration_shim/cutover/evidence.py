@@ -46,14 +46,13 @@ def gather(course_id: str, settings: ShimSettings) -> Evidence:
         settings: the settings in force.
     """
     moment = now()
-    known_differences.apply(course_id, moment)
     newest = run_records.last("reconcile", course_id)
     reconciled = run_records.last_complete("reconcile", course_id)
     preflight = run_records.last_complete("preflight", course_id)
     findings = preflight.document.get("findings") if preflight else None
     record = CoursePhase.objects.filter(course_id=course_id).first()
     authority = Phase(record.phase).authority if record else Authority.LEGACY
-    compared = counts.bucketed(course_id)
+    compared = known_differences.apply(course_id, moment)
     if compared and not recount.is_of_counters(reconciled):
         reconciled = None  # it was made before there were counters, and they may lack what it found
     # Submissions that arrived after the last reconcile are left to the next one.

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from ..conf import ShimSettings
-from ..core.histograms import Kind
+from ..core.histograms import Bin, Kind
 from ..cutover import invariants
-from ..ledger import counts
 from ..lms import receivers, state
 
 
-def learner_totals(course_id: str, settings: ShimSettings) -> dict[str, Any]:
+def learner_totals(course_id: str, places: Iterable[tuple[Bin, int]], settings: ShimSettings) -> dict[str, Any]:
     """
     Return the recorded numbers of a course's learners, as the document has them.
 
     Only ``waiting`` counts for a gate, because legacy loses results too. ``applies`` is False outside an LMS, where no
     learner's state can be read: then the rest says nothing. Entries whose residue was dropped have lost their grades,
     and are not among the compared.
+
+    Args:
+        course_id: the course.
+        places: the bins of its histograms, with how many entries each holds; those of other kinds are passed over.
+        settings: the settings in force.
     """
     waiting = invariants.undelivered_entries(course_id)
     sides: Counter[str] = Counter()
     said: Counter[str] = Counter()
-    for place, number in counts.bins(course_id, Kind.THIRD_SIDE, Kind.LEARNER):
-        (sides if place.kind == Kind.THIRD_SIDE else said)[place.bin] += number
+    of_kind = {Kind.THIRD_SIDE: sides, Kind.LEARNER: said}
+    for place, number in places:
+        if place.kind in of_kind:
+            of_kind[Kind(place.kind)][place.bin] += number
     return {
         "applies": state.is_lms(),
         "receiver": receivers.reaches_platform(settings.score_receivers),

@@ -36,6 +36,8 @@ SIDES = (
     "learner_correct",
     "learner_score",
 )
+#: Which of what ``divergences`` yields are times.
+TIMES = ("arrived_at", "found_at", "target_graded_at")
 #: Entries listed of each class on record of a run; of more there is the number only.
 LISTED = 500
 _QUANTILES = (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
@@ -101,12 +103,17 @@ def classes(numbers: counts.Numbers) -> dict[str, int]:
     return {klass.value: found[klass] for klass in DivergenceClass}
 
 
-def confusion(course_id: str) -> list[dict[str, Any]]:
-    """Return how legacy's results compare with the target's, in a few words or tenths of a score."""
+def confusion(places: Iterable[tuple[Bin, int]]) -> list[dict[str, Any]]:
+    """
+    Return how legacy's results compare with the target's, in a few words or tenths of a score.
+
+    Of the bins of a course, with how many entries each holds, those of other kinds are passed over.
+    """
     pairs: Counter[tuple[str, str]] = Counter()
-    for place, number in counts.bins(course_id, Kind.CONFUSION):
-        one, other = place.bin.split("|")
-        pairs[one, other] += number
+    for place, number in places:
+        if place.kind == Kind.CONFUSION:
+            one, other = place.bin.split("|")
+            pairs[one, other] += number
     return [{"legacy": one, "target": other, "pairs": number} for (one, other), number in sorted(pairs.items())]
 
 
@@ -133,11 +140,13 @@ def latency(places: Iterable[tuple[Bin, int]]) -> dict[str, dict[str, Any]]:
     """
     Return the seconds from arrival to return on each side, over pairs that both systems received at the same moment.
 
-    The quantiles come from a histogram: legacy's may be up to 2 % too low, the target's up to 2 % too high.
+    The quantiles come from a histogram: legacy's may be up to 2 % too low, the target's up to 2 % too high. Bins of
+    other kinds are passed over.
     """
     numbers: dict[str, Counter[int]] = {kind: Counter() for _, kind, _ in _SIDES}
     for place, number in places:
-        numbers[place.kind][int(place.bin)] += number
+        if place.kind in numbers:
+            numbers[place.kind][int(place.bin)] += number
     found: dict[str, dict[str, Any]] = {}
     for side, kind, edge in _SIDES:
         at = {name: quantile(numbers[kind], share) for name, share in _QUANTILES}
@@ -166,8 +175,11 @@ def divergences(course_id: str) -> Iterator[dict[str, Any]]:
     found = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("id")
     rows = found.values_list("id", *columns.values())
     after = 0
-    while page := list(rows.filter(id__gt=after)[:1000]):
+    size = 1000
+    while page := list(rows.filter(id__gt=after)[:size]):
         yield from (dict(zip(columns, values, strict=True)) for _, *values in page)
+        if len(page) < size:
+            return
         after = page[-1][0]
 
 

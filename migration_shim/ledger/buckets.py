@@ -137,7 +137,7 @@ def counted_entries(ids: Collection[int], *also: str) -> dict[int, CountedEntry]
 
     To be called inside a transaction.
     """
-    rows = LedgerEntry.objects.filter(pk__in=bulk.among(ids)).order_by("pk").select_for_update()
+    rows = LedgerEntry.objects.filter(pk__in=bulk.listed(ids)).order_by("pk").select_for_update()
     names = list(dict.fromkeys((*COLUMNS, *also)))  # named twice it would be read once
     places = [names.index(name) for name in also]
     return {
@@ -148,7 +148,7 @@ def counted_entries(ids: Collection[int], *also: str) -> dict[int, CountedEntry]
 
 def rows_of(ids: Collection[int]) -> dict[int, Row]:
     """Return the columns of these entries, without locking them."""
-    rows = LedgerEntry.objects.filter(pk__in=bulk.among(ids)).order_by()
+    rows = LedgerEntry.objects.filter(pk__in=bulk.listed(ids)).order_by()
     return {pk: Row._make(row) for pk, *row in rows.values_list("pk", *COLUMNS)}
 
 
@@ -159,7 +159,7 @@ def differences_of(ids: Collection[int]) -> dict[int, dict[str, int | None]]:
     An entry without any is left out.
     """
     found: dict[int, dict[str, int | None]] = defaultdict(dict)
-    rows = Divergence.objects.filter(entry_id__in=bulk.among(ids), cured_at=None).order_by()
+    rows = Divergence.objects.filter(entry_id__in=bulk.listed(ids), cured_at=None).order_by()
     for pk, klass, known in rows.values_list("entry_id", "klass", "known_id"):
         found[pk][klass] = known
     return found

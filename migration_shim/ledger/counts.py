@@ -49,8 +49,15 @@ def joined(compared: Numbers, still_loose: Counter[Facts]) -> Numbers:
 
 def bucketed(course_id: str) -> Numbers:
     """Return the facts of a course's entries that stand in a bucket, with how many entries share them."""
+    return list(buckets(course_id).values())
+
+
+def buckets(course_id: str) -> dict[int, tuple[Facts, int]]:
+    """Return the buckets of a course in which entries stand, by id: their facts, and how many entries."""
     rows = Bucket.objects.filter(course_id=course_id).exclude(number=0)
-    return [(Facts._make(values), number) for number, *values in rows.values_list("number", *Facts._fields)]
+    return {
+        pk: (Facts._make(values), number) for pk, number, *values in rows.values_list("id", "number", *Facts._fields)
+    }
 
 
 def loose(course_id: str, wanted: Q | None = None) -> Counter[Facts]:

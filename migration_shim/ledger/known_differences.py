@@ -21,7 +21,7 @@ from ..core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from ..core.documents import known as documents
 from ..core.errors import ShimError
 from ..db import text_columns
-from ..models import Bucket, Divergence, KnownDifference, LedgerEntry, PhaseChange
+from ..models import Divergence, KnownDifference, LedgerEntry, PhaseChange
 from . import counts
 from .buckets import Changes, counted, differences_of
 
@@ -172,18 +172,24 @@ def summary(numbers: Iterable[int], *, cured: bool = False) -> str:
     return ", ".join(filter(None, ["cured" * cured, f"register {registered}" if registered else ""]))[:64]
 
 
-def apply(course_id: str, moment: datetime) -> None:
+def apply(course_id: str, moment: datetime) -> counts.Numbers:
     """
     Bring the divergences on record of a course in line with the register as it is at ``moment``.
 
     An entry of the ledger is ``known`` if all of its divergences are covered, and ``diverged`` if any is not, however
     long it was known before. Nothing is written where nothing changes. The buckets tell which entries would change:
     while the register says what it said before, no entry is read.
+
+    Returns:
+        What ``counts.bucketed`` returns of the course after this: nobody need read the buckets again to count.
     """
     register = of_course(course_id, moment)
+    buckets = counts.buckets(course_id)
     # In a transaction of the caller's the counters are written once all entries are locked.
     changes = Changes() if connection.in_atomic_block else None
-    for ids in _astray(course_id, register):
+    restated = False
+    for ids in _astray(course_id, buckets, register):
+        restated = restated or bool(ids)
         restate(ids, register, changes)
     if changes is not None:
         changes.write()
@@ -191,14 +197,15 @@ def apply(course_id: str, moment: datetime) -> None:
     for entry in register:
         if hits[entry.pk] != entry.hits:
             KnownDifference.objects.filter(pk=entry.pk).update(hits=hits[entry.pk])
+    return counts.bucketed(course_id) if restated else list(buckets.values())
 
 
-def _astray(course_id: str, register: list[KnownDifference]) -> Iterator[list[int]]:
+def _astray(
+    course_id: str, buckets: Mapping[int, tuple[Facts, int]], register: list[KnownDifference]
+) -> Iterator[list[int]]:
     """Yield the ids of entries whose result disagrees with the register or with their own divergences."""
     entries = LedgerEntry.objects.filter(course_id=course_id)
-    rows = Bucket.objects.filter(course_id=course_id).exclude(number=0)
-    astray = [pk for pk, *facts in rows.values_list("id", *Facts._fields) if _is_astray(Facts._make(facts), register)]
-    for pk in astray:
+    for pk in [pk for pk, (facts, _) in buckets.items() if _is_astray(facts, register)]:
         # All of them, before one is moved to another bucket.
         yield list(entries.filter(bucket_id=pk).order_by("pk").values_list("pk", flat=True))
     for ids in counts.pages(counts.loose_of(course_id)):

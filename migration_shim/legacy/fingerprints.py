@@ -32,13 +32,11 @@ def digest(alias: str) -> str:
 
 def digests(ids: Iterable[int]) -> dict[int, str]:
     """Return the digests of the rows that exist, by id; ``db.fingerprint.UNKNOWN`` where none could be made."""
-    wanted = bulk.numbers(ids)
+    wanted = bulk.among("q.id", ids)
     if not wanted:
         return {}
     with connections[LEGACY_ALIAS].cursor() as cursor:
-        cursor.execute(
-            f"SELECT q.id, {fingerprint.known(digest('q'))} FROM queue_submission q WHERE q.id IN ({wanted})"
-        )
+        cursor.execute(f"SELECT q.id, {fingerprint.known(digest('q'))} FROM queue_submission q WHERE {wanted}")
         return dict(cursor.fetchall())
 
 

@@ -102,7 +102,7 @@ def count(*, after: int, unretired_only: bool) -> int:
 
 def by_id(ids: Iterable[int]) -> dict[int, LegacyRow]:
     """Return the rows with these ids, by id. Missing rows are left out."""
-    return {row.id: row for row in _rows(_all().filter(id__in=bulk.among(ids)))}
+    return {row.id: row for row in _rows(_all().filter(id__in=bulk.listed(ids)))}
 
 
 def existing(ids: Iterable[int]) -> set[int]:

@@ -71,8 +71,8 @@ def sides(submission_ids: Iterable[int], *, stuck_before: datetime | None = None
     A row that has been with a grader since before ``stuck_before`` is stuck: its lease should have ended long ago.
     """
     wanted = list(submission_ids)
-    rows = list(ExternalGraderDetail.objects.filter(submission_id__in=bulk.among(wanted)).order_by().values(*_COLUMNS))
-    scores = Score.objects.filter(submission_id__in=bulk.among(wanted)).order_by("id")
+    rows = list(ExternalGraderDetail.objects.filter(submission_id__in=bulk.listed(wanted)).order_by().values(*_COLUMNS))
+    scores = Score.objects.filter(submission_id__in=bulk.listed(wanted)).order_by("id")
     stored = dict(scores.values_list("submission_id", "points_earned"))
     duplicates = _duplicates(row["submission__student_item_id"] for row in rows)
     return {row["submission_id"]: _side(row, stored, duplicates, stuck_before) for row in rows}
@@ -120,6 +120,6 @@ def _side(
 
 def _duplicates(items: Iterable[int]) -> Counter[Any]:
     """Return how many living rows each (StudentItem, queue_key) has. A shadow's key belongs to its submission alone."""
-    rows = ExternalGraderDetail.objects.filter(submission__student_item_id__in=bulk.among(set(items))).order_by()
+    rows = ExternalGraderDetail.objects.filter(submission__student_item_id__in=bulk.listed(set(items))).order_by()
     living = rows.exclude(status="retired", grader_reply=None)
     return Counter(living.values_list("submission__student_item_id", "queue_key"))

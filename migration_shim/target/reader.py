@@ -43,19 +43,19 @@ def newest_item() -> int:
 
 def answers(submission_ids: Iterable[int]) -> dict[int, Any]:
     """Return the answers of these submissions, by Submission id."""
-    rows = ExternalGraderDetail.objects.filter(submission_id__in=bulk.among(submission_ids)).order_by()
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=bulk.listed(submission_ids)).order_by()
     return dict(rows.values_list("submission_id", "submission__answer"))
 
 
 def with_files(submission_ids: Iterable[int]) -> set[int]:
     """Return which of these submissions have files."""
-    rows = SubmissionFile.objects.filter(external_grader__submission_id__in=bulk.among(submission_ids)).order_by()
+    rows = SubmissionFile.objects.filter(external_grader__submission_id__in=bulk.listed(submission_ids)).order_by()
     return set(rows.values_list("external_grader__submission_id", flat=True))
 
 
 def replies(submission_ids: Iterable[int]) -> dict[int, tuple[Any, str | None]]:
     """Return (answer, grader's reply) by Submission id, as stored. Missing submissions are left out."""
-    rows = ExternalGraderDetail.objects.filter(submission_id__in=bulk.among(submission_ids)).select_related(
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=bulk.listed(submission_ids)).select_related(
         "submission"
     )
     return {row.submission_id: (row.submission.answer, row.grader_reply) for row in rows}
@@ -63,7 +63,7 @@ def replies(submission_ids: Iterable[int]) -> dict[int, tuple[Any, str | None]]:
 
 def reply_texts(submission_ids: Iterable[int]) -> dict[int, str | None]:
     """Return the graders' replies by Submission id, as stored. Missing submissions are left out."""
-    rows = ExternalGraderDetail.objects.filter(submission_id__in=bulk.among(submission_ids)).order_by()
+    rows = ExternalGraderDetail.objects.filter(submission_id__in=bulk.listed(submission_ids)).order_by()
     return dict(rows.values_list("submission_id", "grader_reply"))
 
 

@@ -26,3 +26,22 @@ def test_an_update_changes_these_rows_to_these_values_and_no_other():
 def test_an_update_of_nothing_asks_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
         bulk.update(WatcherLogin, ("address",), {}, logins=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "condition"),
+    [
+        ([], ""),
+        ([7], "id IN (7)"),
+        ([3, 1, 2, 2], "id BETWEEN 1 AND 3"),
+        ([9, 1, 2, 5, 6, 12], "id BETWEEN 1 AND 2 OR id BETWEEN 5 AND 6 OR id IN (9, 12)"),
+        (["1", True, 3], "id IN (1, 3)"),
+    ],
+)
+def test_numbers_that_follow_one_another_are_a_range(values, condition):
+    assert bulk.among("id", values) == condition
+
+
+def test_no_text_becomes_a_number_of_a_range():
+    with pytest.raises(ValueError, match="invalid literal"):
+        bulk.among("id", ["1 OR 1 = 1"])

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
+from django.db import connection, reset_queries
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from migration_shim.core.data import PairStatus, Verdict
@@ -42,20 +44,21 @@ def test_pairs_from_before_a_step_back_are_told_by_their_hour_in_buckets_and_out
     assert (queue().before, queue().by_graders) == (4, 6)
 
 
-def test_what_a_reconcile_takes_in_between_two_reads_is_not_missed(clean, monkeypatch):
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_a_reconcile_takes_in_between_two_reads_is_not_missed(ended, clean, monkeypatch):
     """Read loose after its bucket was read, it would be in neither: then there is no verdict on it."""
     rows.entries(20, result=PairStatus.DIVERGED, divergences="score")
-    real, started = counts.bucketed, []
+    real, started = counts.buckets, []
 
-    def bucketed(course_id):
+    def buckets(course_id):
         found = real(course_id)
         if not started:
-            started.append(Run.objects.create(kind="reconcile", scope=COURSE))
+            started.append(rows.reconciled() if ended else Run.objects.create(kind="reconcile", scope=COURSE))
             take_in(ids())
         return found
 
     assert gate.evaluate_course(COURSE)[0].verdict is not Verdict.PASS
-    monkeypatch.setattr(counts, "bucketed", bucketed)
+    monkeypatch.setattr(counts, "buckets", buckets)
     result, found = gate.evaluate_course(COURSE)
     assert found.diverged == 20 or not found.reconcile_complete
     assert result.verdict is not Verdict.PASS
@@ -101,3 +104,14 @@ def test_the_first_reconcile_after_one_without_counters_is_a_full_one(clean):
         content, _ = rows.reconcile()
         assert content.content["courses"][0]["full"] is full
         last = Run.objects.filter(kind="reconcile").latest("pk")
+
+
+def test_a_verdict_reads_each_table_of_counters_once(clean):
+    rows.entries(3, result=PairStatus.DIVERGED, divergences="score")
+    take_in(ids())
+    reset_queries()
+    with CaptureQueriesContext(connection) as context:
+        gate.evaluate_course(COURSE)
+    read = [query["sql"] for query in context.captured_queries]
+    for table in ("migration_shim_bucket", "migration_shim_histogram"):
+        assert sum(f"FROM {connection.ops.quote_name(table)}" in sql for sql in read) == 1, table
