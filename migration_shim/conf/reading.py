@@ -132,9 +132,7 @@ def usable() -> tuple[ShimSettings, frozenset[str]]:
     return _usable(repr(given()))
 
 
-@functools.lru_cache(
-    maxsize=1
-)  # every submission and every poll asks; to look at each key again takes 30 times as long
+@functools.lru_cache(maxsize=1)  # every submission asks, and every poll
 def _usable(written: str) -> tuple[ShimSettings, frozenset[str]]:
     """Return ``usable()`` of the dictionary, which is ``written`` like this now: one that was changed is read anew."""
     values = given()

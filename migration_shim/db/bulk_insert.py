@@ -156,17 +156,19 @@ def _defaults(model: type[models.Model], columns: Sequence[str], same: dict[str,
 
 def _chunks(rows: Iterable[Row], texts: list[int], width: int) -> Iterable[list[Row]]:
     """Yield the rows of one statement after the other. ``texts`` are the columns without a length limit."""
-    chunk: list[Row] = []
-    size, most = 0, (connection.features.max_query_params or sys.maxsize) // width
-    for row in rows:
-        row_size = SHORT_CHARACTERS * width + sum([len(row[place] or "") for place in texts])
-        if chunk and (size + row_size > STATEMENT_CHARACTERS or len(chunk) >= most):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(row)
+    rows = list(rows)
+    sizes = [SHORT_CHARACTERS * width] * len(rows)
+    for place in texts:
+        sizes = [size + len(row[place] or "") for size, row in zip(sizes, rows, strict=True)]
+    start = size = 0
+    most = (connection.features.max_query_params or sys.maxsize) // width
+    for place, row_size in enumerate(sizes):
+        if place > start and (size + row_size > STATEMENT_CHARACTERS or place - start >= most):
+            yield rows[start:place]
+            start, size = place, 0
         size += row_size
-    if chunk:
-        yield chunk
+    if rows:
+        yield rows[start:]
 
 
 def _times(values: Sequence[datetime | None]) -> list[str | None]:

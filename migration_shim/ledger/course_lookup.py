@@ -8,14 +8,13 @@ answer instead of three. Inside an LMS the flags are the platform's, and are ask
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection
-from django.db.models.expressions import Col
 from waffle import get_waffle_switch_model
 
+from ..db import bulk
 from ..models import CoursePhase, FlagOverride
 
 
@@ -44,46 +43,14 @@ def look_up(course_id: str, switch: str, flags: Iterable[str] = (), org: str = "
     with connection.cursor() as cursor:
         cursor.execute(_statement(connection.vendor, len(flags)), values)
         rows = cursor.fetchall()
-    width = len(_phase_columns())
-    active = rows[0][width]
+    width = len(CoursePhase._meta.concrete_fields)
+    phase, active = rows[0][:width], rows[0][width]
     found = [row[width + 1 :] for row in rows] if flags else []
     return CourseLookup(
-        record=_record(rows[0][:width]),
+        record=None if phase[0] is None else bulk.instances(CoursePhase, [phase])[0],  # without a record there is no id
         overrides=tuple((flag, scope, bool(on), bool(force)) for scope, on, force, flag in found if flag is not None),
         switch=None if active is None else bool(active),
     )
-
-
-def _record(values: Sequence[Any]) -> CoursePhase | None:
-    """
-    Return the record in the values of its columns, or None where the join has found none.
-
-    ``raw()`` makes the same of them, and takes longer than the server: it finds out anew each time what goes where.
-    """
-    found = dict(zip(_phase_columns(), values, strict=True))
-    if found[CoursePhase._meta.pk.attname] is None:
-        return None
-    for name, column in _converted(connection.vendor).items():
-        for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection)):
-            found[name] = convert(found[name], column, connection)
-    return CoursePhase.from_db(connection.alias, list(found), list(found.values()))
-
-
-@functools.cache
-def _converted(vendor: str) -> dict[str, Col]:
-    """Return those of ``_phase_columns`` whose values are not yet those of the fields. ``vendor`` is the database's."""
-    return {
-        name: column
-        for name, column in _phase_columns().items()
-        if connection.ops.get_db_converters(column) or column.get_db_converters(connection)
-    }
-
-
-@functools.cache
-def _phase_columns() -> dict[str, Col]:
-    """Return the columns of a CoursePhase by attribute, in the order of the statement."""
-    fields = CoursePhase._meta.concrete_fields
-    return {field.attname: field.get_col(CoursePhase._meta.db_table) for field in fields if field.column}
 
 
 @functools.cache
@@ -99,7 +66,7 @@ def _statement(vendor: str, flags: int) -> str:
         quote(model._meta.db_table) for model in (CoursePhase, get_waffle_switch_model(), FlagOverride)
     )
     # Each column by its name, as the ORM asks: of an older release's table the statement fails, and is not half read.
-    columns = [f"p.{quote(str(column.target.column))}" for column in _phase_columns().values()]
+    columns = [f"p.{quote(str(field.column))}" for field in CoursePhase._meta.concrete_fields]
     columns.append(f"s.{quote('active')} AS switch_active")
     joins = [f"LEFT JOIN {phases} p ON p.{quote('course_id')} = %s"]
     joins.append(f"LEFT JOIN {switches} s ON s.{quote('name')} = %s")

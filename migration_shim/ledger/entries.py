@@ -99,7 +99,7 @@ def new_entry(
     input_key: str,
 ) -> LedgerEntry:
     """Return an unsaved entry for one submission, with both legs NONE. The caller sets what became of them."""
-    own = dict(zip(KEPT, kept(envelope, digests, input_key), strict=True))
+    own: dict[str, Any] = dict(zip(KEPT, kept(envelope, digests, input_key), strict=True))
     own |= {"phase": phase, "authority": phase.authority, "origin": origin, "arrived_at": arrived_at}
     values = _defaults() | own | {"created_at": now(), "legacy_leg": Leg.NONE, "target_leg": Leg.NONE}
     return LedgerEntry(*values.values())  # in their order: by their names it takes four times as long

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import example, given
 from hypothesis import strategies as st
 from submissions.models import StudentItem
@@ -112,6 +113,16 @@ def test_one_is_inserted_as_save_would():
     inserted.queue_name = "another"
     inserted.save(update_fields=["queue_name"])
     assert LedgerEntry.objects.get(queue_name="another").identity == inserted.identity
+
+
+def test_one_names_only_the_columns_that_say_something():
+    """What the table gives by itself takes the driver and the server a word each, and a learner waits for it."""
+    with CaptureQueriesContext(connection) as captured:
+        bulk_insert.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT, tries=3))
+    [statement] = [query["sql"] for query in captured]
+    named = statement.partition(" VALUES ")[0]
+    assert not [name for name in ("room", "bucket_id", "move", "seen", "forget") if f"{name}" in named], named
+    assert "tries" in named and "student_info" in named
 
 
 def test_one_that_is_there_is_no_second_one():
