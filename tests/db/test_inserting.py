@@ -92,6 +92,19 @@ def test_what_no_row_names_is_as_save_would_have_it():
     assert inserted == saved
 
 
+@pytest.mark.parametrize("characters", [1, 9000, 10**6])
+def test_rows_are_cut_into_statements_and_none_is_lost(characters, monkeypatch):
+    """A row that is longer than a statement may be gets one of its own."""
+    monkeypatch.setattr(bulk_insert, "STATEMENT_CHARACTERS", characters)
+    new = [(f"{number}", MOMENT, "x" * (number % 3 * 1000)) for number in range(20)]
+    with CaptureQueriesContext(connection) as captured:
+        bulk_insert.insert(LedgerEntry, ("identity", "arrived_at", "raw_header"), iter(new))
+    found = LedgerEntry.objects.order_by("id").values_list("identity", "raw_header")
+    assert list(found) == [(identity, text) for identity, _, text in new]
+    assert len(captured) == {1: 20, 10**6: 1}.get(characters, len(captured))
+    assert len(captured) < 20 or characters == 1
+
+
 def test_one_is_inserted_as_save_would():
     """Every column but those that tell the two apart, as the database has it."""
 
