@@ -8,6 +8,7 @@ then the flag for everyone.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterable
@@ -90,6 +91,7 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
     return _keep(course_id, _forced(rows.values_list("flag", "scope", "enabled", "force")))
 
 
+@functools.lru_cache(maxsize=1024)  # every submission asks, and a key is parsed piece by piece
 def org_of(course_id: str) -> str:
     """Return the organisation of a course; empty where a record's id is no course key, as one of an older release."""
     try:

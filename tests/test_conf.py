@@ -62,6 +62,18 @@ def test_values_are_taken(settings):
     assert found.legacy_username is None
 
 
+def test_a_dictionary_that_was_changed_where_it_stands_is_read_anew(settings):
+    """What was read is kept only for as long as the dictionary says the same, to the type of each value."""
+    settings.MIGRATION_SHIM = {"OVERLAP_SECONDS": 1, "LEGACY_URL": "https://x", "SAMPLE_PERCENT": {"c": 1}}
+    assert conf.usable() == (conf.load(), frozenset())
+    settings.MIGRATION_SHIM["SAMPLE_PERCENT"]["c"] = 2
+    assert conf.usable()[0].sample_percent == {"c": 2}
+    settings.MIGRATION_SHIM["OVERLAP_SECONDS"] = True
+    assert conf.usable()[1] == {"OVERLAP_SECONDS"}
+    settings.MIGRATION_SHIM["OVERLAP_SECONDS"] = 7
+    assert (conf.usable()[0].overlap_seconds, conf.usable()[1]) == (7, frozenset())
+
+
 @pytest.mark.parametrize("given", [None, [], "x", 1])
 def test_no_dictionary_at_all(settings, given):
     assert refused(settings, given) == "MIGRATION_SHIM must be a dictionary."

@@ -207,6 +207,21 @@ def test_a_kill_switch_that_nobody_has_made_is_what_django_waffle_says(settings,
     assert toggles.phase_and_switch(COURSE)[1] is not default
 
 
+@in_process
+@pytest.mark.parametrize("permitted", [True, False])
+def test_the_one_statement_reads_the_record_as_the_orm_does(permitted):
+    if permitted:
+        permit(Phase.LIVE)
+    else:
+        rows.in_phase(Phase.SHADOW)
+    wanted = CoursePhase.objects.get()
+    found = course_lookup.look_up(COURSE, "s").record
+    for field in CoursePhase._meta.concrete_fields:
+        assert getattr(found, field.attname) == getattr(wanted, field.attname)
+    assert (found._state.adding, found._state.db) == (wanted._state.adding, wanted._state.db)
+    assert course_lookup.look_up(f"{COURSE}x", "s").record is None
+
+
 @shared
 def test_the_one_statement_scans_no_table():
     """Neither other courses' overrides nor their phases are read. (``ANALYZE`` commits.)"""

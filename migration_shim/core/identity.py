@@ -4,7 +4,6 @@ Whose a submission is, whether two submissions are the same, and the fence aroun
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -81,17 +80,14 @@ def real_placement(envelope: Envelope) -> Placement:
     Raises:
         Unfit: a column of the target cannot hold one of the values.
     """
-    callback = envelope.callback
-    return _checked(
-        Placement(
-            student_id=envelope.body.anonymous_student_id,
-            course_id=callback.course_id,
-            item_id=callback.item_id,
-            item_type=callback.item_type,
-            queue_name=envelope.header.queue_name,
-            queue_key=envelope.header.lms_key,
-        )
-    )
+    return _placement(*_real(envelope))
+
+
+def _real(envelope: Envelope) -> tuple[str, str, str, str, str, str]:
+    """Return the values of a real placement, in the order of ``_COLUMNS``."""
+    callback, header = envelope.callback, envelope.header
+    learner, key = envelope.body.anonymous_student_id, header.lms_key
+    return learner, callback.course_id, callback.item_id, callback.item_type, header.queue_name, key
 
 
 def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Placement:
@@ -107,19 +103,13 @@ def shadow_placement(envelope: Envelope, identity: str, queue_suffix: str) -> Pl
     Raises:
         Unfit: a column of the target cannot hold one of the values; an identity is never cut.
     """
-    real = real_placement(envelope)
-    if len(FENCE + real.student_id) <= ANONYMOUS_ID_LENGTH:
+    real = _real(envelope)
+    _check(real)
+    student_id, course_id, item_id, item_type, queue_name, _ = real
+    if len(FENCE + student_id) <= ANONYMOUS_ID_LENGTH:
         raise Unfit("student_id_too_short", "The learner's anonymous id is too short to be fenced.")
-    return _checked(
-        Placement(
-            student_id=FENCE + real.student_id,
-            course_id=FENCE + real.course_id,
-            item_id=FENCE + real.item_id,
-            item_type=real.item_type,
-            queue_name=real.queue_name + queue_suffix,
-            queue_key=FENCE + identity[:64],
-        )
-    )
+    key = FENCE + identity[:64]
+    return _placement(FENCE + student_id, FENCE + course_id, FENCE + item_id, item_type, queue_name + queue_suffix, key)
 
 
 def twin_placement(shadow: Placement) -> Placement:
@@ -134,7 +124,7 @@ def twin_placement(shadow: Placement) -> Placement:
     if not (is_fenced(shadow.student_id, shadow.item_id) and shadow.queue_key.startswith(FENCE)):
         raise Unfit("not_fenced", "Only a fenced copy may be graded twice.")
     item_id, key = (_TWIN + text.removeprefix(FENCE) for text in (shadow.item_id, shadow.queue_key))
-    return _checked(dataclasses.replace(shadow, item_id=item_id, queue_key=key))
+    return _placement(shadow.student_id, shadow.course_id, item_id, shadow.item_type, shadow.queue_name, key)
 
 
 def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:
@@ -144,8 +134,10 @@ def held_placement(envelope: Envelope, queue_suffix: str) -> Placement:
     Raises:
         Unfit: a column of the target cannot hold one of the values.
     """
-    real = real_placement(envelope)
-    return _checked(dataclasses.replace(real, queue_name=real.queue_name + queue_suffix))
+    real = _real(envelope)
+    _check(real)
+    student_id, course_id, item_id, item_type, queue_name, key = real
+    return _placement(student_id, course_id, item_id, item_type, queue_name + queue_suffix, key)
 
 
 #: The columns with their limits, and whether submissions.api strips blanks, which would turn the value into another
@@ -160,18 +152,38 @@ _COLUMNS = (
 )
 
 
-def _checked(placement: Placement) -> Placement:
-    for name, limit, is_trimmed in _COLUMNS:
-        value = getattr(placement, name)
-        if not value:
-            raise Unfit(f"{name}_empty", f"The submission has no {name.replace('_', ' ')}.")
-        if len(value) > limit:
-            raise Unfit(f"{name}_too_long", f"The {name.replace('_', ' ')} is longer than {limit} characters.")
-        if is_trimmed and value != value.strip():
-            raise Unfit(f"{name}_padded", f"The {name.replace('_', ' ')} has blanks at its ends.")
-    if "\0" in placement.student_id:  # submissions.api refuses it; a bulk write would not
+def _placement(
+    student_id: str, course_id: str, item_id: str, item_type: str, queue_name: str, queue_key: str
+) -> Placement:
+    """Return a placement of these values, which ``_check`` has passed. They come in the order of ``_COLUMNS``."""
+    _check((student_id, course_id, item_id, item_type, queue_name, queue_key))
+    return Placement(
+        student_id=student_id,
+        course_id=course_id,
+        item_id=item_id,
+        item_type=item_type,
+        queue_name=queue_name,
+        queue_key=queue_key,
+    )
+
+
+def _check(values: tuple[str, ...]) -> None:
+    """
+    Refuse values that the target's columns cannot hold. An import asks of each row twice, so all is asked at once.
+
+    Raises:
+        Unfit: saying what is wrong with the first such value.
+    """
+    for value, (name, limit, is_trimmed) in zip(values, _COLUMNS, strict=True):
+        if not value or len(value) > limit or (is_trimmed and value != value.strip()):
+            said = name.replace("_", " ")
+            if not value:
+                raise Unfit(f"{name}_empty", f"The submission has no {said}.")
+            if len(value) > limit:
+                raise Unfit(f"{name}_too_long", f"The {said} is longer than {limit} characters.")
+            raise Unfit(f"{name}_padded", f"The {said} has blanks at its ends.")
+    if "\0" in values[0]:  # submissions.api refuses it; a bulk write would not
         raise Unfit("student_id_has_nul", "The learner's anonymous id has a character that cannot be stored.")
-    return placement
 
 
 def has_suffix(queue_name: str, suffixes: Iterable[str]) -> bool:

@@ -136,6 +136,11 @@ def url_of_header(header: str) -> str:
 def _header(text: str) -> tuple[str, str, str, bool]:
     if not isinstance(text, str) or len(text) > HEADER_LIMIT:
         raise Malformed("header_too_long")
+    return _keys_of(text)
+
+
+@functools.lru_cache(maxsize=1024)  # of a page of rows it is first asked whose they are, and then what they are
+def _keys_of(text: str) -> tuple[str, str, str, bool]:
     value = _json(text, "header")
     if not isinstance(value, dict):
         raise Malformed("header_not_object")

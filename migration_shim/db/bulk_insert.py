@@ -89,35 +89,54 @@ def insert_one(instance: models.Model) -> None:
     """
     Insert an unsaved instance and set its key: ``save(force_insert=True)``, in less time.
 
-    ``save()`` builds the statement anew each time, and names every column that is NULL.
+    ``save()`` builds the statement anew each time, and names every column, which costs the driver and the server a word
+    each. A column is left out here if the table itself gives it the same value.
 
     Raises:
         DatabaseError: as ``save()`` does.
     """
-    named, values = [], []
-    for field, column, nothing_is_null in _columns(type(instance), connection.vendor):
-        value = field.get_db_prep_save(field.pre_save(instance, True), connection)
-        if value is not None or not nothing_is_null:
-            named.append(column)
-            values.append(value)
+    values = {}
+    held = instance.__dict__
+    for field, column, omitted, as_it_is in _columns(type(instance), connection.vendor):
+        value = held[field.attname] if as_it_is else field.pre_save(instance, True)
+        if value != omitted:
+            values[column] = value if as_it_is else field.get_db_prep_save(value, connection)
     table, key = instance._meta.db_table, instance._meta.pk
     with connection.cursor() as cursor:
         places = ", ".join(["%s"] * len(values))
-        cursor.execute(f"INSERT INTO {connection.ops.quote_name(table)} ({', '.join(named)}) VALUES ({places})", values)
+        statement = f"INSERT INTO {connection.ops.quote_name(table)} ({', '.join(values)}) VALUES ({places})"
+        cursor.execute(statement, list(values.values()))
         setattr(instance, key.attname, connection.ops.last_insert_id(cursor, table, str(key.column)))
     instance._state.adding, instance._state.db = False, connection.alias
 
 
-@functools.cache
-def _columns(model: type[models.Model], vendor: str) -> list[tuple[models.Field[Any, Any], str, bool]]:
-    """
-    Return the fields of a model except its key, each with its column, and whether that is NULL if an INSERT omits it.
+#: Fields whose values the driver takes as they are: texts, numbers and booleans.
+_PLAIN = (models.CharField, models.TextField, models.IntegerField, models.FloatField, models.BooleanField)
+#: What no value equals: the column is always named.
+_NEVER = object()
 
-    ``vendor`` is the database's, whose way of quoting is used.
+
+@functools.cache
+def _columns(model: type[models.Model], vendor: str) -> list[tuple[models.Field[Any, Any], str, Any, bool]]:
     """
-    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    Return the fields of a model except its key.
+
+    Each comes with its column, the value with which an INSERT need not name it, and whether the field leaves values as
+    they are. ``vendor`` is the database's, whose way of quoting is used.
+    """
     quote = connection.ops.quote_name
-    return [(field, quote(str(field.column)), field.null and not field.has_db_default()) for field in fields]
+    return [
+        (field, quote(str(field.column)), _omitted(field), isinstance(field, _PLAIN))
+        for field in model._meta.concrete_fields
+        if not field.primary_key
+    ]
+
+
+def _omitted(field: models.Field[Any, Any]) -> Any:
+    """Return the value that the table gives a column by itself; ``_NEVER`` where there is none."""
+    if field.has_db_default():
+        return field.db_default
+    return None if field.null else _NEVER
 
 
 def _defaults(model: type[models.Model], columns: Sequence[str], same: dict[str, Any]) -> dict[str, Any]:
@@ -130,25 +149,26 @@ def _defaults(model: type[models.Model], columns: Sequence[str], same: dict[str,
             continue
         value = same[field.attname] if field.attname in same else field.get_default()
         # Two in three of the ledger's columns: the server would read a word for each of them in every row.
-        by_itself = None if field.null and not field.has_db_default() else field.db_default
-        if value != by_itself:
+        if value != _omitted(field):
             found[field.attname] = field.get_db_prep_save(value, connection)
     return found
 
 
 def _chunks(rows: Iterable[Row], texts: list[int], width: int) -> Iterable[list[Row]]:
     """Yield the rows of one statement after the other. ``texts`` are the columns without a length limit."""
-    chunk: list[Row] = []
-    size, most = 0, (connection.features.max_query_params or sys.maxsize) // width
-    for row in rows:
-        row_size = SHORT_CHARACTERS * width + sum([len(row[place] or "") for place in texts])
-        if chunk and (size + row_size > STATEMENT_CHARACTERS or len(chunk) >= most):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(row)
+    rows = list(rows)
+    sizes = [SHORT_CHARACTERS * width] * len(rows)
+    for place in texts:
+        sizes = [size + len(row[place] or "") for size, row in zip(sizes, rows, strict=True)]
+    start = size = 0
+    most = (connection.features.max_query_params or sys.maxsize) // width
+    for place, row_size in enumerate(sizes):
+        if place > start and (size + row_size > STATEMENT_CHARACTERS or place - start >= most):
+            yield rows[start:place]
+            start, size = place, 0
         size += row_size
-    if chunk:
-        yield chunk
+    if rows:
+        yield rows[start:]
 
 
 def _times(values: Sequence[datetime | None]) -> list[str | None]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection
 from waffle import get_waffle_switch_model
 
+from ..db import bulk
 from ..models import CoursePhase, FlagOverride
 
 
@@ -40,17 +40,15 @@ def look_up(course_id: str, switch: str, flags: Iterable[str] = (), org: str = "
     """
     flags = tuple(flags)
     values = [course_id, switch, *((course_id, org, *flags) if flags else ())]
-    # Any: the columns beside the model's own are known to the statement only.
-    rows: list[Any] = list(CoursePhase.objects.raw(_statement(connection.vendor, len(flags)), values))
-    record, active = rows[0], rows[0].switch_active
-    overrides = tuple(
-        (row.flag_name, row.flag_scope, bool(row.flag_enabled), bool(row.flag_force))
-        for row in rows
-        if flags and row.flag_name is not None
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_statement(connection.vendor, len(flags)), values)
+        rows = cursor.fetchall()
+    width = len(CoursePhase._meta.concrete_fields)
+    phase, active = rows[0][:width], rows[0][width]
+    found = [row[width + 1 :] for row in rows] if flags else []
     return CourseLookup(
-        record=record if record.pk is not None else None,
-        overrides=overrides,
+        record=None if phase[0] is None else bulk.instances(CoursePhase, [phase])[0],  # without a record there is no id
+        overrides=tuple((flag, scope, bool(on), bool(force)) for scope, on, force, flag in found if flag is not None),
         switch=None if active is None else bool(active),
     )
 
@@ -68,7 +66,7 @@ def _statement(vendor: str, flags: int) -> str:
         quote(model._meta.db_table) for model in (CoursePhase, get_waffle_switch_model(), FlagOverride)
     )
     # Each column by its name, as the ORM asks: of an older release's table the statement fails, and is not half read.
-    columns = [f"p.{quote(field.column)}" for field in CoursePhase._meta.concrete_fields if field.column]
+    columns = [f"p.{quote(str(field.column))}" for field in CoursePhase._meta.concrete_fields]
     columns.append(f"s.{quote('active')} AS switch_active")
     joins = [f"LEFT JOIN {phases} p ON p.{quote('course_id')} = %s"]
     joins.append(f"LEFT JOIN {switches} s ON s.{quote('name')} = %s")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Q
+from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
 
 from ..core import json_text
@@ -96,15 +99,16 @@ def new_entry(
     input_key: str,
 ) -> LedgerEntry:
     """Return an unsaved entry for one submission, with both legs NONE. The caller sets what became of them."""
-    return LedgerEntry(
-        **dict(zip(KEPT, kept(envelope, digests, input_key), strict=True)),
-        phase=phase,
-        authority=phase.authority,
-        origin=origin,
-        arrived_at=arrived_at,
-        legacy_leg=Leg.NONE,
-        target_leg=Leg.NONE,
-    )
+    own: dict[str, Any] = dict(zip(KEPT, kept(envelope, digests, input_key), strict=True))
+    own |= {"phase": phase, "authority": phase.authority, "origin": origin, "arrived_at": arrived_at}
+    values = _defaults() | own | {"created_at": now(), "legacy_leg": Leg.NONE, "target_leg": Leg.NONE}
+    return LedgerEntry(*values.values())  # in their order: by their names it takes four times as long
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Return the default of each field of an entry, in the order of the fields; the time is that of the first call."""
+    return {field.attname: field.get_default() for field in LedgerEntry._meta.concrete_fields}
 
 
 def refill(entry: LedgerEntry, envelope: Envelope, digests: Digests, input_key: str) -> None:

@@ -28,13 +28,11 @@ from ..conf import ShimSettings
 from ..core.identity import is_fenced
 from ..db.bulk import select, update_where
 from ..models import LedgerEntry
-from .exact_match import rows_of_queue
-from .polling import hand_out_order, leased_and_waiting, leased_to, waiting
+from .polling import hand_out_order, leased_and_waiting, leased_to, next_rows, waiting
 
 _Status = ExternalGraderDetail.Status
 #: How often a poll looks again while rows wait that other sessions hold: about a quarter of a second with the pauses.
 ROUNDS = 25
-_CANDIDATES = 8
 _NEEDED = ("id", "target_submission_id", "grader_payload", "student_info", "extra_body", "lease_session")
 #: The columns of an entry that a hand-out needs, its residue and the lease's session: in the model's order, key first.
 _HANDED_OUT = tuple(field.attname for field in LedgerEntry._meta.concrete_fields if field.attname in _NEEDED)
@@ -124,14 +122,9 @@ def _lease_next_of(
     session: str,
     given_up: list[ExternalGraderDetail],
 ) -> Lease | None:
-    rows = rows_of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
     while True:
         with transaction.atomic():
-            if connection.features.has_select_for_update_skip_locked:
-                candidates = list(rows.select_for_update(skip_locked=True)[:1])
-            else:
-                candidates = list(rows[:_CANDIDATES])
-            claimed = next((row for row in candidates if _claim(row, settings)), None)
+            claimed = next((row for row in next_rows(queue_name, status, before) if _claim(row, settings)), None)
             if claimed is None:
                 return None
             if claimed.status == _Status.PULLED:

@@ -1,13 +1,14 @@
 """
-The question of a grader's poll: may a row of the queue be handed out, and does the session hold a lease?
+The question of a grader's poll: may a row of the queue be handed out, and does the session hold a lease? And that row.
 
-Most polls are of an empty queue, and most of a poll's cost is building its statement. So it is built once per process.
+Most polls are of an empty queue, and most of a poll's cost is building its statement. A hand-out's is the dearer one,
+because it locks. So both are built once per process.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,12 +19,16 @@ from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
+from ..db import bulk
 from ..models import LedgerEntry
 from .exact_match import rows_of_queue
 
 _Status = ExternalGraderDetail.Status
+#: How many rows are tried where the database cannot pass over locked ones.
+_CANDIDATES = 8
 #: Values that no poll asks for, to find the places of a poll's values in the statement.
 _SAMPLE = ("a queue's_name that nobody would ever choose", "the session of nobody")
+_SAMPLE_STATUS = "the status of no row"
 _SAMPLE_TIMES = tuple(datetime(1999, 9, day, 9, 9, 9, 999, tzinfo=UTC) for day in (1, 2, 3))
 
 
@@ -76,16 +81,52 @@ def _statement(vendor: str) -> tuple[str, list[tuple[Any, bool]]]:
     asked = [
         query.query.exists().sql_with_params() for query in (leased_to(session), _offered(queue_name, tuple(states)))
     ]
-    names = {value: name for name, value in _values(queue_name, session, _SAMPLE_TIMES).items()}
-    parameters = [value for _, values in asked for value in values]
-    places = [(names[value], True) if value in names else (value, False) for value in parameters]
-    assert {name for name, known in places if known} == set(names.values())
+    names = _values(queue_name, session, _SAMPLE_TIMES)
+    places = _places([value for _, values in asked for value in values], names)
     return "SELECT " + ", ".join(f"EXISTS({sql})" for sql, _ in asked), places
 
 
-def _values(queue_name: str, session: str, times: Sequence[datetime]) -> dict[str, Any]:
-    """Return what differs from poll to poll, in the form that the ORM passes to the database."""
+def _places(parameters: Iterable[Any], samples: dict[str, Any]) -> list[tuple[Any, bool]]:
+    """Return the parameters as ``_statement`` does. All values of ``samples`` are among them."""
+    names = {value: name for name, value in samples.items()}
+    places = [(names[value], True) if value in names else (value, False) for value in parameters]
+    assert {name for name, known in places if known} == set(names.values())
+    return places
+
+
+@sensitive_variables()
+def next_rows(queue_name: str, status: str, before: datetime) -> list[ExternalGraderDetail]:
+    """
+    Return the next row of a queue that may be handed out in this status, locked; none where others hold all of them.
+
+    Where the database cannot pass over locked rows, the next few are returned, and none is locked. To be called inside
+    a transaction.
+    """
+    sql, places = _next(connection.vendor, connection.features.has_select_for_update_skip_locked)
+    values = _values(queue_name, status, [before])
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [values[place] if known else place for place, known in places])
+        return bulk.instances(ExternalGraderDetail, cursor.fetchall())
+
+
+@functools.cache
+def _next(vendor: str, skips_locked: bool) -> tuple[str, list[tuple[Any, bool]]]:
+    """Return the statement of ``next_rows`` and its parameters, as ``_statement`` does."""
+    times = _SAMPLE_TIMES[:1]
+    rows = offered_next(_SAMPLE[0], _SAMPLE_STATUS, times[0])
+    rows = rows.select_for_update(skip_locked=True)[:1] if skips_locked else rows[:_CANDIDATES]
+    sql, parameters = rows.query.sql_with_params()
+    return sql, _places(parameters, _values(_SAMPLE[0], _SAMPLE_STATUS, times))
+
+
+def offered_next(queue_name: str, status: str, before: datetime) -> QuerySet[ExternalGraderDetail]:
+    """Return the rows of a queue that may be handed out in one status, in their order."""
+    return rows_of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
+
+
+def _values(queue_name: str, other: str, times: Sequence[datetime]) -> dict[str, Any]:
+    """Return what differs from poll to poll, in the form that the ORM passes to the database; ``other`` is a text."""
     pattern = f"{connection.ops.prep_for_like_query(queue_name)}%"
-    values = {"session": session, "queue": queue_name, "length": len(queue_name), "pattern": pattern}
+    values = {"other": other, "queue": queue_name, "length": len(queue_name), "pattern": pattern}
     as_asked = map(connection.ops.adapt_datetimefield_value, times)
     return values | {f"before {place}": time for place, time in enumerate(as_asked)}

@@ -110,10 +110,12 @@ def insert(
         else:
             _link(entry, detail.submission, placement)
         SubmissionFile.objects.bulk_create(
-            SubmissionFile(
-                uuid=file.uuid, external_grader=detail, file=file.stored_name, original_filename=file.original_name
-            )
-            for file in files
+            [
+                SubmissionFile(
+                    uuid=file.uuid, external_grader=detail, file=file.stored_name, original_filename=file.original_name
+                )
+                for file in files
+            ]
         )
         clear_intents(files)
         if arrived_at is not None:

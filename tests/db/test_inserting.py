@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import example, given
 from hypothesis import strategies as st
 from submissions.models import StudentItem
@@ -91,6 +92,19 @@ def test_what_no_row_names_is_as_save_would_have_it():
     assert inserted == saved
 
 
+@pytest.mark.parametrize("characters", [1, 9000, 10**6])
+def test_rows_are_cut_into_statements_and_none_is_lost(characters, monkeypatch):
+    """A row that is longer than a statement may be gets one of its own."""
+    monkeypatch.setattr(bulk_insert, "STATEMENT_CHARACTERS", characters)
+    new = [(f"{number}", MOMENT, "x" * (number % 3 * 1000)) for number in range(20)]
+    with CaptureQueriesContext(connection) as captured:
+        bulk_insert.insert(LedgerEntry, ("identity", "arrived_at", "raw_header"), iter(new))
+    found = LedgerEntry.objects.order_by("id").values_list("identity", "raw_header")
+    assert list(found) == [(identity, text) for identity, _, text in new]
+    assert len(captured) == {1: 20, 10**6: 1}.get(characters, len(captured))
+    assert len(captured) < 20 or characters == 1
+
+
 def test_one_is_inserted_as_save_would():
     """Every column but those that tell the two apart, as the database has it."""
 
@@ -112,6 +126,16 @@ def test_one_is_inserted_as_save_would():
     inserted.queue_name = "another"
     inserted.save(update_fields=["queue_name"])
     assert LedgerEntry.objects.get(queue_name="another").identity == inserted.identity
+
+
+def test_one_names_only_the_columns_that_say_something():
+    """What the table gives by itself takes the driver and the server a word each, and a learner waits for it."""
+    with CaptureQueriesContext(connection) as captured:
+        bulk_insert.insert_one(LedgerEntry(identity="1" * 64, arrived_at=MOMENT, tries=3))
+    [statement] = [query["sql"] for query in captured]
+    named = statement.partition(" VALUES ")[0]
+    assert not [name for name in ("room", "bucket_id", "move", "seen", "forget") if f"{name}" in named], named
+    assert "tries" in named and "student_info" in named
 
 
 def test_one_that_is_there_is_no_second_one():

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from submissions.models import ExternalGraderDetail
 
@@ -96,3 +96,37 @@ def test_what_is_made_once_is_what_the_orm_would_make_for_each_poll(queue_name, 
             assert polling.leased_and_waiting(queue_name, settings, session) == (False, False)
     wanted = "SELECT " + ", ".join(f"EXISTS({sql})" for sql, _ in asked)
     assert seen == [(wanted, [value for _, values in asked for value in values])] * 2
+
+
+@pytest.mark.parametrize("queue_name", ["exu-py1", "50%_off\\", "it's", "Ä ", "1"])
+@pytest.mark.parametrize("status", ["pending", "pulled"])
+def test_the_next_row_is_asked_for_as_the_orm_would(queue_name, status):
+    before = datetime(2026, 11, 22, 12, 0, 0, 5, tzinfo=UTC)
+    seen = []
+
+    def see(execute, sql, params, many, context):
+        if sql.startswith("SELECT"):
+            seen.append((sql, tuple(params)))
+        return execute(sql, params, many, context)
+
+    with transaction.atomic():
+        skips = connection.features.has_select_for_update_skip_locked
+        query = polling.offered_next(queue_name, status, before)
+        query = query.select_for_update(skip_locked=True)[:1] if skips else query[:8]
+        wanted = query.query.sql_with_params()
+        with connection.execute_wrapper(see):
+            for _ in range(2):
+                assert polling.next_rows(queue_name, status, before) == []
+    assert seen == [wanted] * 2
+
+
+def test_the_next_row_is_read_as_the_orm_would():
+    real()
+    queue_name = ExternalGraderDetail.objects.get().queue_name
+    with transaction.atomic():
+        read = polling.next_rows(queue_name, "pending", datetime(2036, 1, 1, tzinfo=UTC))
+    columns = [field.attname for field in ExternalGraderDetail._meta.concrete_fields]
+    assert [{name: getattr(row, name) for name in columns} for row in read] == list(
+        ExternalGraderDetail.objects.values(*columns)
+    )
+    assert not read[0]._state.adding
