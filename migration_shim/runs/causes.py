@@ -65,6 +65,13 @@ def failure_of(error: BaseException) -> Failure:
     return known(error) or failures.unexpected(type(error).__name__, place(error))
 
 
+def of_legacy(error: Exception) -> Failure:
+    """Return the failure of XQueue's database, by the error of asking it: one of ``AWAY``, or no answer in time."""
+    if isinstance(error, TimeoutError):
+        return _at(LEGACY_ALIAS, "timeout")
+    return known(error) or _at(LEGACY_ALIAS, "other", kind=type(error).__name__)
+
+
 def place(error: BaseException) -> str:
     """Return the last line of our code that an error came through; empty if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -102,12 +109,18 @@ def _of_database(error: Exception) -> Failure | None:
     alias, cause = causes.alias_of(error), causes.cause_of(error)
     if not alias or (cause == "other" and not isinstance(error, OperationalError | InterfaceError)):
         return None  # of nobody's database, or refused because of what we sent
-    server, user, name = causes.server_of(alias)
     number = causes.number_of(error)
-    return failures.of_database(
+    return _at(
+        alias,
         cause,
-        failures.Place(alias=alias, is_xqueue=alias == LEGACY_ALIAS, server=server, user=user, name=name),
         table=causes.table_of(error),
         right=causes.right_of(error),
         kind=f"{type(error).__name__}{f' {number}' if number is not None else ''}",
     )
+
+
+def _at(alias: str, cause: str, **details: str) -> Failure:
+    """Return the failure that a cause is at one of the databases."""
+    server, user, name = causes.server_of(alias)
+    where = failures.Place(alias=alias, is_xqueue=alias == LEGACY_ALIAS, server=server, user=user, name=name)
+    return failures.of_database(cause, where, **details)

@@ -16,6 +16,7 @@ from django.db import connection, connections
 
 from migration_shim.core import failures as catalogue
 from migration_shim.core.errors import BrokerDown, ConfigurationError, LegacyNotReadable, RunLocked
+from migration_shim.db import schema
 from migration_shim.management import failures
 from migration_shim.runs import causes
 from migration_shim.runs.isolated import run_step
@@ -78,6 +79,26 @@ def test_a_database_that_is_away_is_one_message(address, code, variable, whose, 
     document = failed(*words, **url)
     assert document["code"] == f"{whose}_database_{code}"
     assert address in document["message"]
+
+
+@shared
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("xqueue_preflight",),
+        ("xqueue_backfill", "--mode", "shadow"),
+        ("xqueue_cutover", "--to", "shadow", "--reason", "r"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_of_a_course_that_nobody_knows_the_database_is_the_cause_and_not_the_id(words):
+    """It may be a new course or a typo: with XQueue's database down nobody can say."""
+    address = f"127.0.0.1:{closed_port()}"
+    url = f"mysql://shim:{SECRET}@{address}/some"
+    document = failed(*words, "--course", "course-v1:ExU+Nobody+1", MIGRATION_SHIM_LEGACY_DB=url)
+    assert document["code"] == "xqueue_database_refused"
+    assert document["message"] == f"XQueue's database is down or out of reach: {address} takes no connection."
+    assert "the shim does not know course-v1:ExU+Nobody+1" in document["means"]
 
 
 @shared
@@ -180,6 +201,19 @@ def test_tables_of_another_release_and_of_nobody(tmp_path):
     assert "0016_run_owner not applied" in document["message"]
     document = failed("xqueue_gate", "--course", COURSE, MIGRATION_SHIM_TARGET_DB=f"sqlite:///{tmp_path}/x.sqlite3")
     assert document["code"] == "tables_not_ours"
+
+
+@shared
+def test_a_command_line_asks_once_whether_the_tables_are_this_release_s(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(schema, "asked", lambda: asked.append(1) or "")
+    with pytest.raises(SystemExit):  # the gate is not open
+        load_command_class("migration_shim", "xqueue_gate").run_from_argv(
+            ["manage.py", "xqueue_gate", "--course", COURSE, "--new", "--skip-checks"]  # one of them asks for itself
+        )
+    assert len(asked) == 1
+    call_command("xqueue_status", stdout=io.StringIO())  # from Python, where nobody has asked before
+    assert len(asked) == 2
 
 
 def missing(alias: str, table: str) -> Exception:
