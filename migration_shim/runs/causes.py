@@ -26,8 +26,9 @@ from ..core.failures import Failure
 from ..db import causes
 
 _APP = Path(__file__).resolve().parent.parent
-#: The packages of caches' clients. Each has errors of its own, without a class in common.
+#: The packages of caches' clients. Each has errors of its own, without a class in common; some pass on the system's.
 _CACHES = ("redis", "pymemcache", "pylibmc", "django_redis", "memcache")
+_DJANGOS_CACHES = "django.core.cache."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: What the app's own errors are called, the particular before the general.
 _OWN: tuple[tuple[type[ShimError], str, ExitCode], ...] = (
@@ -96,13 +97,21 @@ def _of_one(error: BaseException) -> Failure | None:
     if isinstance(error, KeyboardInterrupt):
         return failures.interrupted()
     package = type(error).__module__.partition(".")[0]
-    if package in _CACHES:
+    if package in _CACHES or (isinstance(error, OSError) and _came_from_a_cache(error)):
         return failures.cache_down(type(error).__name__)
     if isinstance(error, OSError) and error.errno and (error.filename is not None or error.errno in _FULL):
         why = errno.errorcode.get(error.errno, str(error.errno))
         name = str(error.filename) if error.filename is not None else "stdout or a temporary file"
         return failures.file_not_written(name, f"{error.strerror} ({why})", full=error.errno in _FULL)
     return None
+
+
+def _came_from_a_cache(error: OSError) -> bool:
+    """Tell whether an error of the system's came through a cache's client: it has no file, and its class says little."""
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return error.filename is None and any(
+        name.startswith(_DJANGOS_CACHES) or name.partition(".")[0] in _CACHES for name in modules
+    )
 
 
 def _of_database(error: Exception) -> Failure | None:
