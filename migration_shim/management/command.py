@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..checks import TAG
 from ..core.data import Document, ExitCode, Phase
-from ..core.failures import Failure, refused, tables_of_another_release
+from ..core.failures import INTERRUPTED, Failure, refused, tables_of_another_release
 from ..db import schema
 from ..reports import terminal
 from ..runs import causes
@@ -227,6 +227,8 @@ class ShimCommand(BaseCommand):
     def _end(self, failure: Failure) -> NoReturn:
         """Print a failure and exit with its code."""
         self._clear_progress()
+        if failure.exit_code == INTERRUPTED and sys.stderr.isatty():
+            sys.stderr.write("\n")  # the terminal has put ^C on this line
         failures.show(failure, as_json=self._as_json, stdout=sys.stdout, stderr=sys.stderr)
         sys.exit(int(failure.exit_code))
 
