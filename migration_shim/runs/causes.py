@@ -107,7 +107,7 @@ def _of_one(error: BaseException) -> Failure | None:
 
 
 def _came_from_a_cache(error: OSError) -> bool:
-    """Tell whether an error of the system's came through a cache's client: it has no file, and its class says little."""
+    """Tell whether an error of the system's came through a cache's client: its class says little, and no file."""
     modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return error.filename is None and any(
         name.startswith(_DJANGOS_CACHES) or name.partition(".")[0] in _CACHES for name in modules

@@ -1,13 +1,11 @@
-"""Ctrl-C by key, on a terminal: one message, what is kept, how to go on, and the exit code; the same command goes on."""
+"""Ctrl-C by key, on a terminal: one message, what is kept, how to go on, the exit code; the same command goes on."""
 
-import fcntl
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
-import termios
 import threading
 
 import pytest
@@ -20,6 +18,8 @@ from tests.builders.rows import COURSE, fresh, manage  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 KEY = b"\x03"
+#: The terminal becomes that of the session, so that the key is a signal.
+OWN = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 BACKFILL = ("xqueue_backfill", "--mode", "shadow", "--all", "--execute", "--batch-size", "5")
 
 
@@ -30,14 +30,13 @@ class Terminal:
         self._hand, terminal = pty.openpty()
         environment = os.environ | {"DJANGO_SETTINGS_MODULE": "sandbox.lms.settings", "COLUMNS": "200"}
         self._child = subprocess.Popen(
-            [sys.executable, "-c", processes.CHILD, "{}", str(slow), *words],
+            [sys.executable, "-c", OWN + processes.CHILD, "{}", str(slow), *words],
             env=environment | {"PYTHONPATH": str(PROJECT_ROOT), "BEGUN": str(begun)},
             cwd=PROJECT_ROOT,
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that the key is a signal
         )
         os.close(terminal)
         self._shown = b""
@@ -90,7 +89,7 @@ def test_a_command_that_is_broken_off_says_what_is_kept_and_how_to_go_on(begun):
 def test_a_run_of_batches_ends_its_batch_and_a_second_key_breaks_it_off(begun):
     many.make(40)
     command = Terminal(*BACKFILL, begun=begun, slow=0.5)
-    processes.wait_until(lambda: LedgerEntry.objects.exists())
+    processes.wait_until(LedgerEntry.objects.exists)
     command.press()
     code, said = command.end()
     written = LedgerEntry.objects.count()
