@@ -218,7 +218,7 @@ def exit_codes_page() -> str:
         paragraph(
             f"{INTERRUPTED:d} is no sum of bits: it is what shells give for Ctrl-C, and says that a command was broken "
             "off at once. What was committed is kept, the open batch is rolled back, and the same command goes on. "
-            "Where a run ends its open batch first, the code is 32; a second Ctrl-C, at least a second later, breaks it off."
+            "Where a run ends its open batch first, the code is 32; a second Ctrl-C a second later breaks it off."
         ),
         paragraph(
             "From Python, ``call_command`` does not exit; it raises ``CommandError`` where the code is 1, 16 or 64. "
