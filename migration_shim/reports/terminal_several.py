@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import codes as known_codes
+from .course_words import how_many
 
 Content = dict[str, Any]
 
@@ -68,7 +69,7 @@ def _lines(content: Content, describe: Callable[[Content], Iterator[str]]) -> li
         if page := known_codes.page_of(said):
             lines.append(f"  See: {page}")
     number = len(content["courses"]) + len(content["problems"])
-    counted = [f"{count} {word.replace('_', ' ')}" for word, count in content["counts"].items()]
+    counted = [how_many(word, count) for word, count in content["counts"].items()]
     counted += [f"{len(content['problems'])} not done"] if content["problems"] else []
     summary = f"{_number(number, 'course')}: {', '.join(counted) or 'nothing'}"
     following = [f"Next: {content['next']}"] if content["next"] else []
