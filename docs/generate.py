@@ -201,6 +201,7 @@ def toggles_page() -> str:
 def exit_codes_page() -> str:
     """The bits of an exit code. A bit without a meaning here, or a meaning without a bit, is an error."""
     from migration_shim.core.data import ExitCode
+    from migration_shim.core.failures import INTERRUPTED
 
     names = list(ExitCode.__members__)
     if set(names) != MEANINGS.keys():
@@ -214,6 +215,11 @@ def exit_codes_page() -> str:
         "ExitCode in migration_shim/core/data.py",
         "An exit code is a sum of bits: 10 is 2 and 8. A script that only asks whether all was well tests for 0.",
         "\n".join(rows),
+        paragraph(
+            f"{INTERRUPTED:d} is no sum of bits: it is what shells give for Ctrl-C, and says that a command was broken "
+            "off at once. What was committed is kept, the open batch is rolled back, and the same command goes on. "
+            "Where a run ends its open batch first, the code is 32; a second Ctrl-C a second later breaks it off."
+        ),
         paragraph(
             "From Python, ``call_command`` does not exit; it raises ``CommandError`` where the code is 1, 16 or 64. "
             "The other codes are in the command's attribute ``exit_code``."

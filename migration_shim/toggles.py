@@ -25,6 +25,7 @@ from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
 from .core.data import Authority, Phase
+from .core.errors import IllegalStep
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .db import text_columns
 from .ledger import course_lookup, permits, phase_memory
@@ -98,6 +99,19 @@ def org_of(course_id: str) -> str:
         return CourseKey.from_string(course_id).org or ""
     except InvalidKeyError:
         return ""
+
+
+def check_course(course_id: str) -> None:
+    """
+    Refuse an id that no submission can name: what is written for it would concern nobody.
+
+    Raises:
+        IllegalStep: it is no course key.
+    """
+    try:
+        CourseKey.from_string(course_id)
+    except InvalidKeyError as error:
+        raise IllegalStep(f"{course_id!r} is no course id.") from error
 
 
 def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool | None]:

@@ -55,6 +55,15 @@ class _Store:
 _store = _Store()
 
 
+def why_alone() -> str:
+    """Return why the breakers are this process's own, by the class of the cache's error; empty where it answers."""
+    try:
+        cache.get(_key(OUTBOX))
+    except Exception as error:  # whatever a cache backend raises
+        return type(error).__name__
+    return ""
+
+
 def _key(leg: str) -> str:
     return f"migration_shim.breaker.{leg}"
 

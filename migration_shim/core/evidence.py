@@ -134,6 +134,8 @@ class Evidence:
     overrides: tuple[Override, ...] = ()
     grave: tuple[tuple[DivergenceClass, int], ...] = ()
     taken_back: bool = False
+    #: Why XQueue's database cannot be read now, its code first; empty where it can, or need not be.
+    legacy_away: str = ""
 
     @property
     def diverged(self) -> int:

@@ -242,7 +242,7 @@ def cache_down(kind: str) -> Failure:
     return Failure(
         code="cache_down",
         message=f"The cache does not answer ({kind}).",
-        means="Flags cannot be read, so no phase can be told.",
+        means="What the command asked of the platform needs it. Phases are read from the database: submissions go on.",
         do="Start the cache's server, or correct CACHES. " + _AGAIN,
         passing=True,
     )

@@ -140,6 +140,8 @@ def _runs(evidence: Evidence) -> Iterator[tuple[str, str]]:
 def _open_points(evidence: Evidence, thresholds: Thresholds, rate: float, more: int | None) -> Iterator[Reason]:
     """Yield the reasons that keep a verdict from being a PASS although nothing speaks against the course."""
     n, k = evidence.pairs, evidence.diverged
+    if evidence.legacy_away:
+        yield Cause.BLOCKED, evidence.legacy_away
     for text, _ in _runs(evidence):
         yield Cause.STALE, text
     for blocker in evidence.preflight_blockers:
@@ -187,7 +189,8 @@ def _is_routine(blocker: str) -> bool:
 
 
 def _needed(evidence: Evidence, thresholds: Thresholds, more: int | None) -> tuple[str, ...]:
-    needed = [text for _, text in _runs(evidence)]
+    needed = ["an answer of XQueue's database"] if evidence.legacy_away else []
+    needed += [text for _, text in _runs(evidence)]
     if more:
         needed.append(f"{counted(more, 'more graded pair')} without a divergence")
     lacking = _lacking(evidence, thresholds)

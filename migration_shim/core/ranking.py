@@ -114,7 +114,8 @@ def standing(course: Course) -> Standing:
     Return where a course stands.
 
     Args:
-        course: a course of the status document, with its ``attention`` and ``gate`` and without what is made here.
+        course: a course of the status document, with its ``attention``, its ``gate`` and the ``blockers`` of its last
+            preflight, and without what is made here.
     """
     phase = Phase(course["phase"])
     begun = phase is not Phase.LEGACY or course["ledger_rows"] > 0 or course["gate"] is not None
@@ -125,6 +126,8 @@ def standing(course: Course) -> Standing:
         of_gate, todo = [Reason(Cause.BLOCKED, BLOCKER + item) for item in todo], []
     because = tuple(sorted((*reasons, *of_gate), key=lambda reason: ORDER.index(reason.word)))
     word = because[0].word if because else _quiet(phase, begun=begun)
+    if word == NOT_BEGUN:
+        todo = course["blockers"]
     return Standing(
         word=word,
         because=tuple(reason for reason in because if reason.text),
@@ -192,7 +195,7 @@ def _next(course: Course, phase: Phase, word: str, text: str) -> str:
         if item["commands"] and (item["text"] == text or _OF_ALARM.get(item["what"]) == word):
             return str(item["commands"][0])
     step = _NEXT_PHASE.get(phase)
-    if word == NOT_BEGUN and runs["preflight"] is not None:
+    if word == NOT_BEGUN and runs["preflight"] is not None and not course["blockers"]:
         return f"xqueue_cutover --course {name} --to {step} --reason TEXT"
     if word == Cause.READY:
         return f"xqueue_cutover --course {name} --to {step} --reason TEXT"

@@ -15,30 +15,55 @@ from ..core.evidence import Cause, CohortEvidence, Evidence, GateResult
 from ..core.gate import evaluate
 from ..core.gate_explanation import explain
 from ..ledger import known_differences, permits
+from ..legacy import privileges
+from ..legacy.timeouts import AWAY, soon
 from ..models import CoursePhase, Run
+from ..runs import causes
 from ..runs import records as run_records
 from . import override_records
 from .evidence import gather
 
 SCHEMA = "migration_shim.xqueue_gate/1"
 _NEXT_STEP = {Phase.SHADOW: Phase.LIVE, Phase.LIVE: Phase.COMPLETE}
+#: Seconds that XQueue's database has to answer.
+_PATIENCE = 5.0
 
 
-def evaluate_course(course_id: str) -> tuple[GateResult, Evidence]:
+def evaluate_course(course_id: str, away: str = "") -> tuple[GateResult, Evidence]:
     """
     Return the verdict on a course's stored evidence, and that evidence. Nothing is put on record.
+
+    Args:
+        course_id: the course.
+        away: why XQueue's database cannot be read, where that was asked.
 
     Raises:
         ConfigurationError: the settings are not usable.
     """
     settings = load()
-    evidence = gather(course_id, settings)
+    evidence = dataclasses.replace(gather(course_id, settings), legacy_away=away)
     return evaluate(evidence, settings.thresholds()), evidence
 
 
-def run_gate(course_id: str) -> Document:
+def legacy_away() -> str:
+    """Return why XQueue's database cannot be read now, its code first; empty where it can."""
+    try:
+        soon(privileges.probe_read, _PATIENCE)
+    except (*AWAY, TimeoutError) as error:
+        return causes.of_legacy(error).said()
+    return ""
+
+
+def run_gate(course_id: str, *, away: str | None = None) -> Document:
     """
     Evaluate a course's evidence and record the verdict. A PASS permits the next step until the evidence is stale.
+
+    Nothing passes while XQueue's database is away, as no step does: what happens there meanwhile, nobody sees. A course
+    in ``complete`` does not need it.
+
+    Args:
+        course_id: the course.
+        away: what ``legacy_away`` has said; for many courses it is asked once.
 
     Returns:
         The gate's document, with the exit code of ``exit_code``.
@@ -48,11 +73,15 @@ def run_gate(course_id: str) -> Document:
         RunLocked: another gate run of this course is at work.
     """
     with run_records.running("gate", course_id) as record:
-        CoursePhase.objects.get_or_create(course_id=course_id)
+        course, _ = CoursePhase.objects.get_or_create(course_id=course_id)
+        if course.phase == Phase.COMPLETE:
+            away = ""
+        elif away is None:
+            away = legacy_away()  # before any lock is taken: it may be slow to answer
         with transaction.atomic():
             # Under the lock of the step: evidence that is stored after this finds the permit, and can withdraw it.
             course = CoursePhase.objects.select_for_update().get(course_id=course_id)
-            result, evidence = evaluate_course(course_id)
+            result, evidence = evaluate_course(course_id, away)
             record.document, record.complete = document(course_id, result, evidence), True
             _settle_permit(course, result, evidence, record)
     return Document(content=record.document, exit_code=exit_code(result.verdict))

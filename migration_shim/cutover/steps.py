@@ -92,10 +92,12 @@ def run(
 
     Raises:
         IllegalStep: the phases do not allow the step, no override can pass the gate (``refuse_unpassable``), this one
-            does not (``overrides.check``), or the course is not in the expected phase.
+            does not (``overrides.check``), the course is not in the expected phase, or its id is no course key.
         ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
+    if to is not Phase.LEGACY:  # what an older release has on record may still go back
+        toggles.check_course(course_id)
     signer = overrides.lms_user(login)
     toggles.new_work_cycle()
     # Before the lock is taken: XQueue's database may be slow, and other steps of the course would wait for it.

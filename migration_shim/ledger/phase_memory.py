@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 
 from django.core.cache import cache
 
 from ..core.data import Phase
 
 log = logging.getLogger(__name__)
+
+#: That the cache takes nothing concerns every course alike, and a round of the watch stores them all.
+SAY_SECONDS = 60.0
+_said_at = -SAY_SECONDS
 
 
 def _key(course_id: str) -> str:
@@ -24,14 +29,21 @@ def _key(course_id: str) -> str:
 
 
 def remember(course_id: str, phase: Phase) -> None:
-    """Remember the phase in force of a course for as long as the cache keeps it. Raises nothing."""
+    """
+    Remember the phase in force of a course for as long as the cache keeps it. Raises nothing.
+
+    That it cannot be remembered is logged once a minute.
+    """
+    global _said_at  # noqa: PLW0603  (a clock of the process)
     try:
         cache.set(_key(course_id), phase.value, timeout=None)
     except Exception as error:  # whatever a cache backend raises: no step waits for it
-        log.warning(
-            "migration_shim.phase_not_remembered: the cache does not take the phase of a course: %s",
-            type(error).__name__,
-        )
+        if time.monotonic() - _said_at > SAY_SECONDS:
+            _said_at = time.monotonic()
+            log.warning(
+                "migration_shim.phase_not_remembered: the cache does not take the phase of a course: %s",
+                type(error).__name__,
+            )
 
 
 def recall(course_id: str) -> Phase | None:

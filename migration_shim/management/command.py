@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..checks import TAG
 from ..core.data import Document, ExitCode, Phase
-from ..core.failures import Failure, refused, tables_of_another_release
+from ..core.failures import INTERRUPTED, Failure, refused, tables_of_another_release
 from ..db import schema
 from ..reports import terminal
 from ..runs import causes
@@ -96,6 +96,8 @@ class ShimCommand(BaseCommand):
     requires_system_checks: Any = [TAG]
     exit_code: ExitCode = ExitCode.OK
     _as_json = False
+    #: What ``execute`` has found wrong with the tables, for the ``answer`` that follows; None where nobody has asked.
+    _tables_said: str | None = None
     _bar: ProgressBar | None = None
     #: The values of ``--format``, each with the function that renders a document.
     formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
@@ -163,9 +165,9 @@ class ShimCommand(BaseCommand):
         Raises:
             CommandError: the app's own errors, with our exit code.
         """
-        said = self._tables_complaint(options)
-        if said and not self.is_way_back(options):
-            raise Failed(tables_of_another_release(said))
+        said, self._tables_said = self._tables_said, None  # a later answer of ``--watch`` asks again
+        if said is None:
+            said = self._tables_complaint(options)
         try:
             return self.document(**options)
         except CommandError:
@@ -180,17 +182,20 @@ class ShimCommand(BaseCommand):
 
     def _tables_complaint(self, options: dict[str, Any]) -> str:
         """
-        Return what is wrong with the app's tables; empty where they are right, or a way back is tried all the same.
+        Return what is wrong with the app's tables where that does not end the command: it is a way back.
 
         Raises:
-            Failed: the LMS's database does not answer.
+            Failed: they are those of another release, or the LMS's database does not answer.
         """
         try:
-            return schema.asked()
+            said = schema.asked()
         except DatabaseError as error:
             if self.is_way_back(options):
                 return ""
             raise Failed(failures.failure_of(error)) from error
+        if said and not self.is_way_back(options):
+            raise Failed(tables_of_another_release(said))
+        return said
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the document, print it, and keep its exit code."""
@@ -209,8 +214,7 @@ class ShimCommand(BaseCommand):
             return super().execute(*args, **options)
         try:
             # First: of a database that is down, or has other tables, the checks would complain as well.
-            if (said := self._tables_complaint(options)) and not self.is_way_back(options):
-                raise Failed(tables_of_another_release(said))
+            self._tables_said = self._tables_complaint(options)
             super().execute(*args, **options)
             self.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
@@ -223,6 +227,8 @@ class ShimCommand(BaseCommand):
     def _end(self, failure: Failure) -> NoReturn:
         """Print a failure and exit with its code."""
         self._clear_progress()
+        if failure.exit_code == INTERRUPTED and sys.stderr.isatty():
+            sys.stderr.write("\n")  # the terminal has put ^C on this line
         failures.show(failure, as_json=self._as_json, stdout=sys.stdout, stderr=sys.stderr)
         sys.exit(int(failure.exit_code))
 

@@ -12,6 +12,7 @@ like a course that waits for its submissions.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,13 +25,16 @@ from django.db import DatabaseError
 from .. import toggles
 from ..core.data import ExitCode, Phase
 from ..core.evidence import Cause
+from ..core.failures import Failure
 from ..ledger import counts, site_courses
 from ..legacy import course_rows
 from ..legacy.timeouts import AWAY, soon
 from ..lms import catalogue
 from ..models import CoursePhase, PhaseChange
+from ..runs import causes
 from ..status import ranking
 from . import course_names, queue_users
+from .failures import Failed
 
 #: The words of ``--state``: causes, the worst first, then phases.
 WORDS = (*map(str, Cause), "not_begun", *map(str, Phase))
@@ -135,8 +139,9 @@ def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str]
         The ids. Empty only where none of the named courses stands where ``--state`` says, or where there is no course.
 
     Raises:
-        CommandError: nothing names a course, or something names none: with exit code 64. Or XQueue's database cannot
-            say whether it knows a course: with 1. Nothing is left out: one wrong name refuses them all.
+        CommandError: nothing names a course, or something names none: with exit code 64. Nothing is left out: one
+            wrong name refuses them all.
+        Failed: XQueue's database cannot say whether it knows a course; with the cause.
     """
     if not is_named(options):
         raise CommandError(UNNAMED, returncode=ExitCode.USAGE)
@@ -155,9 +160,8 @@ def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str]
     if options.get("all") or not any(options.get(name) for name in _NAMES):
         rest.update(search.pool)
     found = list(dict.fromkeys([course for some in named for course in some] + sorted(rest)))
-    if search.problems and (left_out is None or not found):
-        wrong = ExitCode.USAGE if search.wrong else ExitCode.ERROR
-        raise CommandError("\n".join(search.problems), returncode=wrong)
+    if (search.problems or search.unasked) and (left_out is None or not found):
+        raise search.refusal()
     if left_out is not None:
         left_out += search.problems
     return _in_state(found, given(options, "state")) if options.get("state") else found
@@ -188,7 +192,9 @@ class _Search:
     def __init__(self, *, new: bool, begun: bool, way_back: bool) -> None:
         self.new, self.begun, self.way_back = new, begun, way_back
         self.problems: list[str] = []
-        self.wrong = self.away = False
+        #: What XQueue would have to say of, and why its database cannot be asked.
+        self.unasked: list[str] = []
+        self.away: Failure | None = None
 
     @functools.cached_property
     def on_record(self) -> frozenset[str]:
@@ -243,43 +249,52 @@ class _Search:
             )
         return found or self._refuse(f"No course is known to use the queue {queue!r}.")
 
+    def refusal(self) -> CommandError:
+        """Return the error of what was found wrong. Where XQueue's database is all that is, that is the cause."""
+        close, whom = "", course_names.listed(self.unasked)
+        if self.away and len(self.unasked) == 1 and (found := course_names.alike(whom, self.suggestions)):
+            close = f" Did you mean {' or '.join(found)}?"
+        if self.away and not self.problems:
+            means = f"Nothing was done: the shim does not know {whom}, and nobody can say whether XQueue does.{close}"
+            do = f"{self.away.do} Without XQueue: where an id is right, add --new."
+            return Failed(dataclasses.replace(self.away, means=means, do=do))
+        if self.away and self.unasked:
+            self.problems.append(f"Whether XQueue has {whom} cannot be asked: {self.away.message}{close}")
+        return CommandError("\n".join(self.problems), returncode=ExitCode.USAGE)
+
     def _is_known(self, course: str, where: str) -> bool:
-        """Tell whether a whole id passes. Where it does not, the reason is among the problems."""
+        """Tell whether a whole id passes. Where it does not, the reason is among the problems, or it is unasked."""
         try:
-            said = "" if self.new else self._complaint(course)
+            there = self.new or self._is_there(course)
         except DatabaseError:  # tables of an older release, or none
             if not self.way_back:
                 raise
-            said = ""
-        if said:
-            self._refuse(f"{where}{said}", course)
-        return not said
-
-    def _complaint(self, course: str) -> str:
-        """Return why an id does not pass; empty where it does. XQueue is asked last: it may be slow, or away."""
-        if course in self.on_record or course in self.everywhere or _has_left_traces(course):
-            return ""
-        if catalogue.has_course(course):
-            return ""
-        there = None if self.away else _xqueue_has(course)
-        if there:
-            return ""
+            there = True
+        if there is None and not self.way_back:
+            self.unasked.append(course)
         if there is False:
-            self.wrong = True
             lms = ", nor has the LMS" if catalogue.has_course(course) is False else ""
-            return f"No course {course!r}: the shim does not know it, XQueue has no row of it{lms}."
-        self.away = True
-        if self.way_back:
-            return ""
-        return (
-            f"The shim does not know {course!r}, and XQueue's database does not answer: nobody can say whether there "
-            "is such a course."
-        )
+            said = f"No course {course!r}: the shim does not know it, XQueue has no row of it{lms}."
+            self._refuse(f"{where}{said}", course)
+        return bool(there) or (there is None and self.way_back)
+
+    def _is_there(self, course: str) -> bool | None:
+        """Tell whether anybody knows an id; None where XQueue, which is asked last, may be the one and is away."""
+        if course in self.on_record or course in self.everywhere or _has_left_traces(course):
+            return True
+        if catalogue.has_course(course):
+            return True
+        if self.away:
+            return None
+        try:
+            return soon(lambda: course_rows.has_course(course), _PATIENCE)
+        except (*AWAY, TimeoutError) as error:
+            self.away = causes.of_legacy(error)
+            return None
 
     def _refuse(self, said: str, name: str = "") -> list[str]:
         """Keep a problem, with the courses that may have been meant, and what lets a whole id pass; return nothing."""
         whole = bool(name) and course_names.canonical(name) is not None
-        self.wrong = self.wrong or not whole
         if name and len(self.problems) < _SUGGESTED and (close := course_names.alike(name, self.suggestions)):
             said += f" Did you mean {' or '.join(close)}?"
         self.problems.append(said + (" If the id is right, add --new." if whole else ""))
@@ -289,14 +304,6 @@ class _Search:
 def _has_left_traces(course: str) -> bool:
     """Tell whether a course without a record has a log (it was removed past the app), or a flag that is on."""
     return PhaseChange.objects.filter(course_id=course).exists() or any(toggles.flags_for(course))
-
-
-def _xqueue_has(course: str) -> bool | None:
-    """Tell whether XQueue has a row of a course; None where its database does not answer."""
-    try:
-        return soon(lambda: course_rows.has_course(course), _PATIENCE)
-    except (*AWAY, TimeoutError):
-        return None
 
 
 def _in_state(found: list[str], wanted: Iterable[str]) -> list[str]:

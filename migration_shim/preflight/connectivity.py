@@ -42,10 +42,21 @@ Answer = tuple[Any, Any]
 
 def findings(settings: ShimSettings) -> Iterator[Finding]:
     """Yield a finding for each address that does not answer, refuses the account, or is another service."""
-    yield from _xqueue()
-    if not settings.python_door:  # with it, the platform's address of XQueue is not used
-        yield from _door()
+    # With the Python door, the platform's address of XQueue is not used.
+    yield from _by_cause(list(_xqueue()), [] if settings.python_door else list(_door()))
     yield from _seam(settings)
+
+
+def _by_cause(xqueue: list[Finding], door: list[Finding]) -> list[Finding]:
+    """Return the findings of both; one, where the LMS submits to XQueue's own address and nothing answers there."""
+    codes = [item.rule.code for item in (*xqueue, *door)]
+    if codes != ["xqueue_unreachable", "door_unreachable"] or legacy_access().url != _platform_url():
+        return [*xqueue, *door]
+    return [dataclasses.replace(xqueue[0], about=f"{xqueue[0].about}; learners cannot submit: the LMS posts there too")]
+
+
+def _platform_url() -> str:
+    return str((getattr(django_settings, "XQUEUE_INTERFACE", None) or {}).get("url") or "").rstrip("/")
 
 
 def _xqueue() -> Iterator[Finding]:
@@ -65,12 +76,12 @@ def _xqueue() -> Iterator[Finding]:
 def _door() -> Iterator[Finding]:
     """Yield the findings about where the LMS submits. Source: edx-platform, ``capa/xqueue_interface.py``."""
     platform = getattr(django_settings, "XQUEUE_INTERFACE", None) or {}
-    if not platform.get("url"):
+    if not (url := _platform_url()):
         yield found(RULES["no_door"], about='XQUEUE_INTERFACE["url"] is not set')
         return
     account, basic = platform.get("django_auth") or {}, platform.get("basic_auth")
     access = LegacyAccess(
-        url=str(platform["url"]).rstrip("/"),
+        url=url,
         username=account.get("username") or "",
         password=account.get("password") or "",
         basic_auth=(str(basic[0]), str(basic[1])) if basic else None,

@@ -38,14 +38,15 @@ def head_lines(content: Content) -> list[str]:
     others = [word for word in reversed(ranking.ORDER) if word in found and word not in (*alarms, *last)]
     words = [*alarms, *others, *(word for word in last if word in found)]
     total = sum(found.values())
-    said = ", ".join(f"{found[word]} {_headed(word, found[word])}" for word in words)
+    said = ", ".join(how_many(word, found[word]) for word in words)
     courses = [f"{counted(total, 'course')}: {said}"] if total else []
     return [*courses, in_xqueue(content["xqueue"], content["at"])]
 
 
-def _headed(word: str, many: int) -> str:
+def how_many(word: str, many: int) -> str:
+    """Return how many courses have a word, in words: ``1 differs``, ``3 differ``, ``2 ready``."""
     one, several = _IN_HEAD_LINE.get(word, (word_of(word), word_of(word)))
-    return one if many == 1 else several
+    return f"{many} {one if many == 1 else several}"
 
 
 def in_xqueue(xqueue: Content, at: str) -> str:

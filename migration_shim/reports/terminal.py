@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core import overrides
+from ..core import codes, overrides
 from ..core.wording import counted, verb
 from . import (
     terminal_campaign,
@@ -76,7 +76,10 @@ def _handoff(content: Content) -> list[str]:
 
 def _gate(content: Content) -> list[str]:
     lines = [f"{content['verdict']}  {content['course']}"]
-    lines += [f"  because {reason}" for reason in content["reasons"]]
+    for reason in content["reasons"]:
+        lines.append(f"  because {reason}")
+        if page := codes.page_of(reason):
+            lines.append(f"    See: {page}")
     lines += [f"  needed: {item}" for item in content["needed"]]
     lines += [f"  way out: {item}" for item in content["ways_out"]]
     for item in content["overrides"]:

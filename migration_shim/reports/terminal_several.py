@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import codes as known_codes
+from .course_words import how_many
 
 Content = dict[str, Any]
 
@@ -21,8 +22,14 @@ _MANY = 3
 
 
 def gate(content: Content) -> list[str]:
-    """Return the lines of several verdicts, each with its first reason."""
-    return _lines(content, _verdict)
+    """Return the lines of several verdicts, each with its first reason; a known cause that all share is said once."""
+    courses = content["courses"]
+    known = dict.fromkeys(reason for course in courses for reason in course["reasons"] if known_codes.page_of(reason))
+    shared = [said for said in known if all(said in course["reasons"] for course in courses)]
+    if not shared or len(courses) == 1:
+        return _lines(content, functools.partial(_verdict, shared=[]))
+    said = [line for one in shared for line in (f"Of all {len(courses)}: {one}", f"  See: {known_codes.page_of(one)}")]
+    return [*said, "", *_lines(content, functools.partial(_verdict, shared=shared))]
 
 
 def preflight(content: Content) -> list[str]:
@@ -62,17 +69,18 @@ def _lines(content: Content, describe: Callable[[Content], Iterator[str]]) -> li
         if page := known_codes.page_of(said):
             lines.append(f"  See: {page}")
     number = len(content["courses"]) + len(content["problems"])
-    counted = [f"{count} {word.replace('_', ' ')}" for word, count in content["counts"].items()]
+    counted = [how_many(word, count) for word, count in content["counts"].items()]
     counted += [f"{len(content['problems'])} not done"] if content["problems"] else []
     summary = f"{_number(number, 'course')}: {', '.join(counted) or 'nothing'}"
     following = [f"Next: {content['next']}"] if content["next"] else []
     return [*lines, "", summary, *following]
 
 
-def _verdict(course: Content) -> Iterator[str]:
+def _verdict(course: Content, shared: list[str]) -> Iterator[str]:
     yield f"{course['verdict']:<12}  {course['cause'].replace('_', ' '):<16}  {course['course']}"
-    if course["reasons"]:
-        yield _cut(f"    {course['reasons'][0]}", len(course["reasons"]) - 1)
+    reasons = [reason for reason in course["reasons"] if reason not in shared]
+    if reasons:
+        yield _cut(f"    {reasons[0]}", len(reasons) - 1)
 
 
 def _codes(course: Content) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from ..core import codes, overrides, remedies
 from ..core.wording import counted, said_once
@@ -14,6 +15,8 @@ from .samples import Sample, differences, samples, samples_of
 
 #: Divergences shown of each class in each course.
 EACH = 3
+#: What a reconcile counts of a course that is not as it should be, the worst first.
+_WORST = ("fence_leaks", "double_authority", "diverged", "overdue")
 
 
 def render(report: Report) -> Iterator[str]:
@@ -22,9 +25,16 @@ def render(report: Report) -> Iterator[str]:
 
 
 def reconcile_lines(content: Content) -> list[str]:
-    """Return the lines of a reconcile document for a terminal: the counts, and the next commands."""
+    """
+    Return the lines of a reconcile document for a terminal: the counts, and the next commands.
+
+    With a key ``brief`` a course has one line, the worst first.
+    """
     lines = []
-    for course in content["courses"]:
+    if content.get("brief"):
+        lines += [line for course in sorted(content["courses"], key=_rank) for line in _brief(course)]
+        lines += ["", "All there is on each course: --verbose, or --report PATH"]
+    for course in () if content.get("brief") else content["courses"]:
         lines += [*_counts(course), *_who_acts(course), *_exceptions(course), *_since(content, course), ""]
     problems = said_once(content.get("problems", ()))
     for courses, said in problems:
@@ -40,6 +50,18 @@ def reconcile_lines(content: Content) -> list[str]:
         lines.append(f"Waited: {found}")
     lines.append(f"Not compared by this version: {', '.join(content['not_compared'])}")
     return [*lines, *_summary(content["courses"])]
+
+
+def _rank(course: Content) -> tuple[Any, ...]:
+    return (*(-course[key] for key in _WORST), course["course"])
+
+
+def _brief(course: Content) -> Iterator[str]:
+    """Yield the line of a course among many: what is not as it should be, in numbers; and its overrides."""
+    found = [f"{course[key]} {key.replace('_', ' ')}" for key in (*_WORST, "waiting") if course[key]]
+    compared = f"compared {course['compared']} of {course['of']}"
+    yield f"{course['course']}: {', '.join([compared, *found])}"
+    yield from (f"  {overrides.used(item)}" for item in course.get("overrides", ()))
 
 
 def _summary(courses: list[Content]) -> Iterator[str]:

@@ -26,8 +26,9 @@ from ..core.failures import Failure
 from ..db import causes
 
 _APP = Path(__file__).resolve().parent.parent
-#: The packages of caches' clients. Each has errors of its own, without a class in common.
+#: The packages of caches' clients. Each has errors of its own, without a class in common; some pass on the system's.
 _CACHES = ("redis", "pymemcache", "pylibmc", "django_redis", "memcache")
+_DJANGOS_CACHES = "django.core.cache."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: What the app's own errors are called, the particular before the general.
 _OWN: tuple[tuple[type[ShimError], str, ExitCode], ...] = (
@@ -65,6 +66,13 @@ def failure_of(error: BaseException) -> Failure:
     return known(error) or failures.unexpected(type(error).__name__, place(error))
 
 
+def of_legacy(error: Exception) -> Failure:
+    """Return the failure of XQueue's database, by the error of asking it: one of ``AWAY``, or no answer in time."""
+    if isinstance(error, TimeoutError):
+        return _at(LEGACY_ALIAS, "timeout")
+    return known(error) or _at(LEGACY_ALIAS, "other", kind=type(error).__name__)
+
+
 def place(error: BaseException) -> str:
     """Return the last line of our code that an error came through; empty if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -89,7 +97,7 @@ def _of_one(error: BaseException) -> Failure | None:
     if isinstance(error, KeyboardInterrupt):
         return failures.interrupted()
     package = type(error).__module__.partition(".")[0]
-    if package in _CACHES:
+    if package in _CACHES or (isinstance(error, OSError) and _came_from_a_cache(error)):
         return failures.cache_down(type(error).__name__)
     if isinstance(error, OSError) and error.errno and (error.filename is not None or error.errno in _FULL):
         why = errno.errorcode.get(error.errno, str(error.errno))
@@ -98,16 +106,30 @@ def _of_one(error: BaseException) -> Failure | None:
     return None
 
 
+def _came_from_a_cache(error: OSError) -> bool:
+    """Tell whether an error of the system's came through a cache's client: its class says little, and no file."""
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return error.filename is None and any(
+        name.startswith(_DJANGOS_CACHES) or name.partition(".")[0] in _CACHES for name in modules
+    )
+
+
 def _of_database(error: Exception) -> Failure | None:
     alias, cause = causes.alias_of(error), causes.cause_of(error)
     if not alias or (cause == "other" and not isinstance(error, OperationalError | InterfaceError)):
         return None  # of nobody's database, or refused because of what we sent
-    server, user, name = causes.server_of(alias)
     number = causes.number_of(error)
-    return failures.of_database(
+    return _at(
+        alias,
         cause,
-        failures.Place(alias=alias, is_xqueue=alias == LEGACY_ALIAS, server=server, user=user, name=name),
         table=causes.table_of(error),
         right=causes.right_of(error),
         kind=f"{type(error).__name__}{f' {number}' if number is not None else ''}",
     )
+
+
+def _at(alias: str, cause: str, **details: str) -> Failure:
+    """Return the failure that a cause is at one of the databases."""
+    server, user, name = causes.server_of(alias)
+    where = failures.Place(alias=alias, is_xqueue=alias == LEGACY_ALIAS, server=server, user=user, name=name)
+    return failures.of_database(cause, where, **details)

@@ -30,7 +30,7 @@ def of(described: Content, snapshot: Snapshot) -> Content:
     course_id = described["course"]
     gate = newest_complete(snapshot.runs["gate", course_id])
     judged = _gate(gate, snapshot, course_id) if gate else None
-    standing = ranking.standing(described | {"gate": judged})
+    standing = ranking.standing(described | {"gate": judged, "blockers": snapshot.blockers.get(course_id, [])})
     return {
         "word": str(standing.word),
         "because": [{"word": str(word), "text": text} for word, text in standing.because[:REASONS]],

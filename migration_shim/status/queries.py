@@ -19,6 +19,8 @@ from .. import toggles
 from ..core.buckets import Flag
 from ..core.data import BETWEEN, Authority, DivergenceClass, Leg, Phase, State
 from ..core.delivered import Learner
+from ..core.evidence import ROUTINE
+from ..core.findings import BLOCKER
 from ..core.phases import asked_phase
 from ..core.wrong_side import PASSED_THROUGH
 from ..cutover import invariants
@@ -169,6 +171,18 @@ def newest_runs(kinds: Collection[str], courses: Collection[Course]) -> dict[tup
     found: dict[tuple[str, Course], list[dict[str, Any]]] = defaultdict(list)
     for row in _read(wanted):
         found[row["kind"], row["scope"]].append(row)
+    return found
+
+
+def blockers(runs: Collection[int]) -> dict[Course, list[str]]:
+    """
+    Return the codes of the blockers that preflights found, by course, each once; those that only ``live`` waits for are
+    left out. One statement; none without runs, which are ids.
+    """
+    found: dict[Course, list[str]] = {}
+    for course, findings in Run.objects.filter(id__in=runs).values_list("scope", "document__findings").iterator():
+        codes = dict.fromkeys(item["code"] for item in findings or () if item["severity"] == BLOCKER)
+        found[course] = [code for code in codes if code not in ROUTINE]
     return found
 
 

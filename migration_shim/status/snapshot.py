@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.data import Authority, Whose
+from ..core.data import Authority, Phase, Whose
 from ..cutover import override_records
 from ..delivery import ungradable
 from ..ledger import counts, site_courses
@@ -40,6 +40,7 @@ class Snapshot:
         reverse_owed: by course and state: reverse shadows that are missing or failed.
         alarms: by course and class: divergences that no signature covers.
         runs: by kind and course: runs from the newest on, see ``queries.newest_runs``.
+        blockers: what the newest preflight of each course in ``legacy`` found that has to be mended.
         backfills: the newest backfill that wrote for a course.
         overrides: the gate overrides that a course's phase rests on, as documents show them.
         override_proposals: those that wait for a second person.
@@ -70,6 +71,7 @@ class Snapshot:
     reverse_owed: dict[str, dict[str, int]]
     alarms: dict[tuple[str, str], int]
     runs: dict[tuple[str, str], list[dict[str, Any]]]
+    blockers: dict[str, list[str]]
     backfills: dict[str, dict[str, Any]]
     overrides: dict[str, list[dict[str, Any]]]
     override_proposals: dict[str, list[dict[str, Any]]]
@@ -115,6 +117,9 @@ def take(courses: Collection[str], settings: ShimSettings, moment: datetime, *, 
         legacy, without_watcher = None, graders.queues_without_watcher([], target, queues, settings, moment)
     standing, proposed = override_records.both_by_course(courses, moment)
     in_xqueue, sizes = site_courses.found(), counts.sizes()
+    preflights = [
+        newest_complete(runs["preflight", course]) for course in courses if states[course].phase is Phase.LEGACY
+    ]
     newest = [run for of in runs.values() if (run := newest_complete(of)) is not None]
     return Snapshot(
         moment=moment,
@@ -127,6 +132,7 @@ def take(courses: Collection[str], settings: ShimSettings, moment: datetime, *, 
         reverse_owed=queries.owed_copies(courses, "legacy_leg", Authority.TARGET),
         alarms=queries.alarms(courses),
         runs=runs,
+        blockers=queries.blockers([run["id"] for run in preflights if run is not None]),
         backfills=queries.newest_backfills(courses),
         overrides=standing,
         override_proposals=proposed,

@@ -470,6 +470,7 @@ LESS = {
     "overrides": [],
     "grave": [((DivergenceClass.LOST, 1),)],
     "taken_back": [],
+    "legacy_away": ["xqueue_database_refused: XQueue's database is down."],
 }
 # The same for every count of a problem.
 LESS_OF_A_PROBLEM = {

@@ -43,6 +43,7 @@ def course(**changes):
         "returning": {"rows": 0, "oldest_seconds": None},
         "last_runs": {"preflight": run, "reconcile": run, "gate": run},
         "gate": judged(),
+        "blockers": [],
     } | changes
 
 
@@ -141,6 +142,9 @@ def test_nothing_begun():
     assert stand(**nothing, last_runs=none).word == "not_begun"
     assert stand(**nothing, last_runs=none).next == f"xqueue_preflight --course {COURSE}"
     assert stand(**nothing).next == f"xqueue_cutover --course {COURSE} --to shadow --reason TEXT"
+    blocked = stand(**nothing, blockers=["files_no_storage"])  # what has to be mended comes before the step
+    assert (blocked.word, blocked.todo) == ("not_begun", ("files_no_storage",))
+    assert blocked.next == f"xqueue_preflight --course {COURSE}"
     assert stand(**nothing, attention=[seen("no_watcher")]).word == "not_begun"  # legacy's own matter
     assert stand(**nothing, fence_leaks=1).word == "leak"  # it was begun once
     assert stand(**nothing | {"ledger_rows": 1}).word == "stale"

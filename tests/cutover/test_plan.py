@@ -12,12 +12,13 @@ from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import api, toggles
 from migration_shim.core.data import Authority, ExitCode, Move, Phase
+from migration_shim.core.errors import IllegalStep
 from migration_shim.core.grader_queues import Served, served
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover import impact
 from migration_shim.cutover.overrides import Request
 from migration_shim.lms import flags
-from migration_shim.models import LedgerEntry, Run
+from migration_shim.models import CoursePhase, FlagOverride, LedgerEntry, Run
 from migration_shim.reports import terminal
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
@@ -181,3 +182,14 @@ def test_one_course_is_no_wave(capsys):
     rows.in_phase("legacy")
     call_command("xqueue_cutover", "--course", COURSE, "--to", "shadow", "--reason", "r", "--format", "json")
     assert json.loads(capsys.readouterr().out)["schema"] == "migration_shim.xqueue_cutover/1"
+
+
+def test_what_is_no_course_key_takes_no_step_on_and_may_go_back():
+    """From Python any text can be given; commands take none that is no course."""
+    step = {"reason": "r", "user": "u", "login": None}
+    with pytest.raises(IllegalStep, match="'garbage' is no course id"):
+        api.cutover("garbage", Phase.SHADOW, execute=True, **step)
+    assert not CoursePhase.objects.exists() and not FlagOverride.objects.exists()
+    rows.in_phase("shadow", "garbage")  # as an older release left it
+    toggles.force_flags("garbage", *flags_of(Phase.SHADOW))
+    assert api.cutover("garbage", Phase.LEGACY, execute=True, **step).content["executed"]

@@ -8,6 +8,7 @@ import pytest
 from django.core.cache import cache, caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import InterfaceError, OperationalError
+from django.test import Client
 from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 from waffle.testutils import override_switch
@@ -20,7 +21,9 @@ from migration_shim.ledger import course_lookup, phase_memory
 from migration_shim.models import CoursePhase
 from migration_shim.target import polling
 from tests.builders.attempts import COURSE, QUEUE, attempt, put_course_in
+from tests.builders.dead_cache import dead_redis
 from tests.builders.outbox import drain
+from tests.builders.rows import HOST
 from tests.dual_write.test_table import LEGACY_PHASES, TARGET_PHASES, raising, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
@@ -207,15 +210,19 @@ class Gone(LocMemCache):
     get = set = add = delete = delete_many = get_many = set_many = touch = incr = has_key = clear = _gone
 
 
-@pytest.fixture
-def no_cache(settings):
-    """Every cache of the LMS raises, from when this is called."""
+@pytest.fixture(params=["any", "Redis"])
+def no_cache(settings, request):
+    """Every cache of the LMS raises, from when this is called: of any kind, or Redis at an address where none is."""
     before = dict(settings.CACHES)
+    gone = {"BACKEND": f"{__name__}.Gone"}
+    if request.param == "Redis":
+        pytest.importorskip("redis")
+        gone = dead_redis()
 
     def go():
-        settings.CACHES = {name: {"BACKEND": f"{__name__}.Gone", "LOCATION": name} for name in settings.CACHES}
+        settings.CACHES = {name: {"LOCATION": name} | gone for name in settings.CACHES}
         RequestCache.clear_all_namespaces()
-        with pytest.raises(ConnectionError):
+        with pytest.raises(Exception, match=r"no cache server|refused"):
             caches["default"].get("x")
 
     yield go
@@ -235,6 +242,20 @@ def test_a_cache_that_raises_changes_no_answer(phase, legacy, no_cache):
     target = phase in TARGET_PHASES
     assert (on_target, shadows, orphans) == (int(target), int(phase == "shadow"), 0)
     assert on_legacy == (not target or phase == "live")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_http_door_lets_in_and_takes_a_submission_without_a_cache(phase, legacy, no_cache, monkeypatch, settings):
+    monkeypatch.setenv("MIGRATION_SHIM_SUBMIT_DOOR", "1")
+    settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"SUBMIT_USERS": {"lms": "secret"}}
+    put_course_in(phase)
+    no_cache()
+    client, one = Client(**HOST), attempt()
+    login = client.post("/migration_shim/xqueue/login/", {"username": "lms", "password": "secret"})
+    form = {"xqueue_header": one.request.header, "xqueue_body": one.request.body}
+    answer = client.post("/migration_shim/xqueue/submit/", form)
+    assert (login.json()["return_code"], answer.json()["return_code"]) == (0, 0)
+    assert one.entry() is not None or phase == "legacy"
 
 
 @pytest.mark.parametrize("everyone", [True, False, None])

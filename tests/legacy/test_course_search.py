@@ -31,6 +31,12 @@ def hosts(fresh, settings):  # noqa: F811
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"CALLBACK_HOSTS": [OURS], "FOREIGN_CALLBACK_HOSTS": [THEIRS]}
 
 
+@pytest.fixture(autouse=True)
+def always_between(monkeypatch):
+    """Every search looks between, where an index ignores case; one a day is tested by itself."""
+    monkeypatch.setattr(course_search, "BETWEEN_HOURS", 0)
+
+
 def row(course, user=7, *, host=OURS, before="", item="block-v1:E+P+R+type@problem+block@" + HASH, **columns):
     """A row whose callback is made of these parts."""
     return with_callback(f"https://{host}{before}/courses/{course}/xqueue/{user}/{item}/score_update", **columns)
@@ -81,7 +87,10 @@ def test_every_form_of_a_callback_and_no_copy():
     ]
 
 
-def test_a_course_costs_one_seek_however_many_rows_it_has():
+def test_a_course_costs_one_seek_however_many_rows_it_has(monkeypatch):
+    monkeypatch.setattr(course_search, "BETWEEN_HOURS", 24)
+    look()
+
     def statements():
         with CaptureQueriesContext(connections["xqueue"]) as seen:
             done = look()
@@ -157,6 +166,43 @@ def test_a_stop_keeps_what_was_found_and_the_next_look_goes_on():
     assert len(table()) == 4
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_ids_that_differ_in_case_are_found_though_all_of_their_rows_are_retired(order):
+    """For XQueue's index on MariaDB they are one: whichever comes first, a seek passes by the other."""
+    three = [COURSE, COURSE.lower(), COURSE.upper().replace("COURSE-V1", "course-v1")][::order]
+    for user, course in enumerate(three, 5):
+        for more in range(3):
+            row(course, user + 10 * more, retired=True)
+    row("course-v1:ExU+Other+1", retired=True)
+    look()
+    assert table().keys() == {(course, OURS) for course in (*three, "course-v1:ExU+Other+1")}
+
+
+def test_it_looks_between_once_a_day_and_takes_nothing_away_otherwise(monkeypatch):
+    monkeypatch.setattr(course_search, "BETWEEN_HOURS", 24)
+    exact = not course_search._ignores_case()
+    row(COURSE, 5, retired=True)
+    look()
+    row(COURSE.lower(), 6, retired=True)
+    look()
+    assert ((COURSE.lower(), OURS) in table()) is exact
+    tomorrow = now() + timedelta(hours=25)
+    monkeypatch.setattr(course_search, "now", lambda: tomorrow)
+    look()
+    assert table().keys() == {(COURSE, OURS), (COURSE.lower(), OURS)}
+    monkeypatch.setattr(course_search, "now", lambda: tomorrow + timedelta(hours=1))
+    look()
+    assert table().keys() == {(COURSE, OURS), (COURSE.lower(), OURS)}
+
+
+def test_a_search_that_looks_between_goes_on_so_after_a_stop():
+    for user, course in enumerate(("course-v1:ExU+A+1", COURSE, COURSE.lower()), 5):
+        row(course, user, retired=True)
+    while not look(seeks=1)["complete"]:
+        pass
+    assert len(table()) == 3
+
+
 def test_open_rows_are_counted_anew_and_ids_that_differ_in_case_are_two():
     one = row(COURSE, 1, age=timedelta(hours=3))
     row(COURSE, 2)
@@ -192,7 +238,7 @@ def test_the_site_has_what_the_shim_knows_and_what_xqueue_has():
     assert site_courses.all_courses() == ["course-v1:ExU+KNOWN+1", COURSE]
 
 
-def test_the_server_reads_an_entry_of_the_index_a_seek_and_not_the_rows():
+def test_the_server_reads_an_entry_of_the_index_a_seek_and_not_the_rows(monkeypatch):
     here = connections["xqueue"]
     for number in range(3):
         one = row(f"course-v1:ExU+C{number}+1", retired=True)
@@ -206,11 +252,25 @@ def test_the_server_reads_an_entry_of_the_index_a_seek_and_not_the_rows():
             plan = first.explain()
             assert "SEARCH " in plan and "COVERING INDEX" in plan and "lms_callback_url>?" in plan
             return
+        monkeypatch.setattr(course_search, "BETWEEN_HOURS", 24)
+        look()
         cursor.execute("FLUSH STATUS")
         assert look()["seeks"] == 4
         cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
         read = {name: int(number) for name, number in cursor.fetchall()}
     assert read["Handler_read_rnd_next"] + read["Handler_read_next"] < 50
+
+
+@pytest.mark.skipif(connections["xqueue"].vendor != "mysql", reason="SQLite's index is exact: nobody looks between")
+def test_looking_between_reads_the_index_only():
+    row(COURSE, retired=True)
+    with CaptureQueriesContext(connections["xqueue"]) as seen:
+        look()
+    (statement,) = [query["sql"] for query in seen if "AS BINARY" in query["sql"]]
+    with connections["xqueue"].cursor() as cursor:
+        cursor.execute(f"EXPLAIN {statement}")
+        entries = [dict(zip([column[0] for column in cursor.description], line, strict=True)) for line in cursor]
+    assert ["Using index" in entry["Extra"] for entry in entries] == [True]
 
 
 def columns(one):

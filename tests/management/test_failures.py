@@ -16,10 +16,13 @@ from django.db import connection, connections
 
 from migration_shim.core import failures as catalogue
 from migration_shim.core.errors import BrokerDown, ConfigurationError, LegacyNotReadable, RunLocked
+from migration_shim.db import schema
 from migration_shim.management import failures
+from migration_shim.models import CoursePhase
 from migration_shim.runs import causes
 from migration_shim.runs.isolated import run_step
-from tests.builders.rows import COURSE, fresh  # noqa: F401
+from tests.builders import rows
+from tests.builders.rows import COURSE, clean_course, fresh  # noqa: F401
 from tests.commands import MANAGE, manage
 from tests.schemas import validate
 
@@ -78,6 +81,26 @@ def test_a_database_that_is_away_is_one_message(address, code, variable, whose, 
     document = failed(*words, **url)
     assert document["code"] == f"{whose}_database_{code}"
     assert address in document["message"]
+
+
+@shared
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("xqueue_preflight",),
+        ("xqueue_backfill", "--mode", "shadow"),
+        ("xqueue_cutover", "--to", "shadow", "--reason", "r"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_of_a_course_that_nobody_knows_the_database_is_the_cause_and_not_the_id(words):
+    """It may be a new course or a typo: with XQueue's database down nobody can say."""
+    address = f"127.0.0.1:{closed_port()}"
+    url = f"mysql://shim:{SECRET}@{address}/some"
+    document = failed(*words, "--course", "course-v1:ExU+Nobody+1", MIGRATION_SHIM_LEGACY_DB=url)
+    assert document["code"] == "xqueue_database_refused"
+    assert document["message"] == f"XQueue's database is down or out of reach: {address} takes no connection."
+    assert "the shim does not know course-v1:ExU+Nobody+1" in document["means"]
 
 
 @shared
@@ -182,6 +205,19 @@ def test_tables_of_another_release_and_of_nobody(tmp_path):
     assert document["code"] == "tables_not_ours"
 
 
+@shared
+def test_a_command_line_asks_once_whether_the_tables_are_this_release_s(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(schema, "asked", lambda: asked.append(1) or "")
+    with pytest.raises(SystemExit):  # the gate is not open
+        load_command_class("migration_shim", "xqueue_gate").run_from_argv(
+            ["manage.py", "xqueue_gate", "--course", COURSE, "--new", "--skip-checks"]  # one of them asks for itself
+        )
+    assert len(asked) == 1
+    call_command("xqueue_status", stdout=io.StringIO())  # from Python, where nobody has asked before
+    assert len(asked) == 2
+
+
 def missing(alias: str, table: str) -> Exception:
     """Give the error of a real statement on a table that is not there."""
     with connections[alias].cursor() as cursor:
@@ -218,6 +254,46 @@ def test_the_text_of_a_statement_is_in_no_message():
 
 
 # One cause once
+
+
+@shared
+def test_a_gate_does_not_open_while_xqueue_s_database_is_away_and_names_the_cause(clean):
+    """Its evidence is whole and fresh: only what happens on legacy meanwhile nobody sees. A step is refused as well."""
+    rows.enter("shadow")
+    address = f"127.0.0.1:{closed_port()}"
+    url = {"MIGRATION_SHIM_LEGACY_DB": f"mysql://shim:{SECRET}@{address}/some"}
+    assert call_gate() == 0
+    assert CoursePhase.objects.get(course_id=COURSE).permit == "live"
+    ran = manage("xqueue_gate", "--course", COURSE, "--format", "json", **url)
+    document = validate(json.loads(ran.stdout))
+    said = f"xqueue_database_refused: XQueue's database is down or out of reach: {address} takes no connection."
+    assert (ran.returncode, document["verdict"], document["cause"]) == (10, "INCONCLUSIVE", "blocked")
+    assert document["reasons"] == [said]
+    assert document["needed"] == ["an answer of XQueue's database"]
+    assert CoursePhase.objects.get(course_id=COURSE).permit == ""
+    text = manage("xqueue_gate", "--course", COURSE, **url).stdout
+    assert f"  because {said}\n    See: docs/runbook/errors.md#xqueues-database-does-not-answer\n" in text
+    step = ("xqueue_cutover", "--course", COURSE, "--to", "live", "--reason", "r", "--execute")
+    refused = manage(*step, **url)
+    assert (refused.returncode, "legacy's database does not answer" in refused.stdout) == (2, True)
+    assert call_gate() == 0  # it is back
+
+
+@shared
+def test_of_many_courses_the_gate_names_it_once_and_of_a_complete_one_not_at_all():
+    for course, phase in ((COURSE, "shadow"), ("course-v1:ExU+B+1", "shadow"), ("course-v1:ExU+C+1", "complete")):
+        rows.in_phase(phase, course)
+    url = {"MIGRATION_SHIM_LEGACY_DB": f"mysql://shim:{SECRET}@127.0.0.1:{closed_port()}/some"}
+    text = manage("xqueue_gate", "--course", COURSE, "--course", "course-v1:ExU+B+1", **url).stdout
+    assert text.startswith("Of all 2: xqueue_database_refused: ")
+    assert text.count("xqueue_database_refused") == 1
+    assert "xqueue_database" not in manage("xqueue_gate", "--course", "course-v1:ExU+C+1", **url).stdout
+
+
+def call_gate() -> int:
+    command = load_command_class("migration_shim", "xqueue_gate")
+    call_command(command, course=[COURSE], stdout=io.StringIO())
+    return command.exit_code
 
 
 @shared

@@ -17,6 +17,7 @@ from migration_shim.legacy import course_rows
 from migration_shim.lms import catalogue
 from migration_shim.management import queue_users, selection, several
 from migration_shim.management.commands import xqueue_backfill
+from migration_shim.management.failures import Failed
 from migration_shim.models import CoursePhase, LedgerEntry, PhaseChange, Run
 from migration_shim.status import ranking
 from tests.builders import rows
@@ -301,11 +302,36 @@ def test_what_lets_an_id_pass(monkeypatch):
 
 
 def test_while_xqueue_is_away_an_unknown_id_is_refused_as_unknown_and_not_as_wrong(three, away):
-    message, code = refused("--course", TYPO)
-    assert code == ExitCode.ERROR
-    assert "XQueue's database does not answer: nobody can say whether there is such a course." in message
+    with pytest.raises(Failed) as raised:
+        chosen("--course", TYPO)
+    failure = raised.value.failure
+    assert (failure.code, raised.value.returncode) == ("xqueue_database_other", ExitCode.ERROR)
+    assert f"the shim does not know {TYPO}, and nobody can say whether XQueue does. Did you mean {CS2}" in failure.means
+    assert failure.do.endswith("Without XQueue: where an id is right, add --new.")
     assert chosen("--course", CS1) == [CS1]  # what has a record is not asked for
     assert chosen("--course", TYPO, "--new") == [TYPO]
+
+
+def test_while_xqueue_is_away_many_unknown_ids_are_one_message_beside_what_is_wrong_anyway(three, away):
+    many = [word for number in range(30) for word in ("--course", f"course-v1:ExU+X{number}+1")]
+    with pytest.raises(Failed) as raised:
+        chosen(*many)
+    assert "course-v1:ExU+X17+1 and 20 more, and nobody can say" in raised.value.failure.means
+    message, code = refused("--course", "biology", *many)
+    assert code == 64
+    assert len(message.splitlines()) == 2
+    assert message.splitlines()[1].startswith("Whether XQueue has course-v1:ExU+X0+1, ")
+    assert message.endswith("20 more cannot be asked: XQueue's database answered with an error (OperationalError).")
+
+
+def test_an_xqueue_that_hangs_is_said_to_be_silent(three, monkeypatch):
+    def hangs(*args):
+        raise TimeoutError
+
+    monkeypatch.setattr(course_rows, "has_course", hangs)
+    with pytest.raises(Failed) as raised:
+        chosen("--course", TYPO)
+    assert raised.value.failure.code == "xqueue_database_timeout"
 
 
 def test_nothing_holds_up_a_way_back(three, away, monkeypatch):

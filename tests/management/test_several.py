@@ -93,6 +93,43 @@ def test_exit_codes_are_added_up_and_the_worst_comes_next(clean, capsys):
     assert re.search(rf"^FAIL +differs +{re.escape(THIRD)}\n    \S", "\n".join(lines), re.M)
 
 
+def test_gate_and_status_say_of_the_same_courses_the_same(clean, capsys):
+    for course in (OTHER, THIRD):
+        rows.entries(3, course_id=course, result="diverged", divergences="payload")
+    for course in (COURSE, OTHER, THIRD):
+        rows.enter("shadow", course)
+    many, _ = document(capsys, "xqueue_gate", "--all")
+    status, _ = document(capsys, "xqueue_status")
+    assert (many["counts"], status["counts"]) == ({"differs": 2, "ready": 1},) * 2
+    run("xqueue_gate", "--all")
+    assert "3 courses: 2 differ, 1 ready\n" in capsys.readouterr().out
+    run("xqueue_status")
+    assert "3 courses: 1 ready, 2 differ\n" in capsys.readouterr().out
+
+
+def test_a_reconcile_of_many_courses_is_a_line_each_unless_more_is_asked_for(capsys):
+    courses = [f"course-v1:ExU+C{number:02}+2026" for number in range(6)]
+    for course in courses:
+        rows.in_phase("shadow", course)
+        rows.entries(1, course_id=course)
+    rows.entries(2, course_id=courses[3], result="diverged", divergences="payload")
+
+    def screen(*words):
+        run("xqueue_reconcile", *words)
+        return capsys.readouterr().out.splitlines()
+
+    lines = screen("--all")
+    assert [line.partition(": ")[0] for line in lines[:6]] == [courses[3], *courses[:3], *courses[4:]]
+    assert "diverged" in lines[0] and "diverged" not in "".join(lines[1:6])
+    assert len(lines) <= 12
+    assert "All there is on each course: --verbose, or --report PATH" in lines
+    assert "  problem by problem:" in screen("--all", "--verbose")
+    assert "  problem by problem:" in screen(*(word for one in courses[:5] for word in ("--course", one)))
+    whole, _ = document(capsys, "xqueue_reconcile", "--all")
+    assert len(whole["courses"]) == 6
+    assert "brief" not in whole
+
+
 def test_where_all_may_move_the_first_is_next(clean, capsys):
     many, code = document(capsys, "xqueue_gate", "--all")
     assert code == ExitCode.OK

@@ -19,7 +19,7 @@ from django.core.management import get_commands
 from django.utils.timezone import now
 
 from migration_shim import conf, toggles
-from migration_shim.core import codes, data, martingale
+from migration_shim.core import codes, data, failures, martingale
 from migration_shim.models import LedgerEntry
 from migration_shim.preflight import run as preflight
 from migration_shim.status import graders
@@ -222,10 +222,14 @@ def wrong_variables(text: str) -> list[str]:
 
 
 def wrong_exit_codes(text: str) -> list[str]:
-    """Exit codes that are no sum of the bits."""
+    """Exit codes that are neither a sum of the bits nor that of Ctrl-C."""
     all_bits = sum(data.ExitCode)
     named = re.findall(r"[Ee]xit (?:codes?|with) (\d+)(?: or (\d+))?", text)
-    return [f"exit code {code}" for codes in named for code in codes if code and int(code) & ~all_bits]
+
+    def is_none(code: int) -> bool:
+        return code != failures.INTERRUPTED and bool(code & ~all_bits)
+
+    return [f"exit code {code}" for codes in named for code in codes if code and is_none(int(code))]
 
 
 def wrong_targets(text: str) -> list[str]:

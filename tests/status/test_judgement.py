@@ -132,6 +132,23 @@ def test_a_course_that_is_in_xqueue_only_is_shown_and_nothing_is_written_for_it(
     assert not CoursePhase.objects.exists()
 
 
+def test_a_course_with_blockers_on_record_is_sent_to_preflight_and_not_to_shadow():
+    CoursePhase.objects.create(course_id=COURSE, phase="legacy")
+    reverse = {"code": "reverse_queue_not_polled", "severity": "blocker"}  # of live, and nobody has set it up yet
+    warned = {"code": "unwatched", "severity": "warning"}
+    files = {"code": "files_no_storage", "severity": "blocker"}
+    run = rows.preflighted()
+    for findings, todo, following in (
+        ([reverse, warned], [], f"xqueue_cutover --course {COURSE} --to shadow --reason TEXT"),
+        ([files, files, reverse], ["files_no_storage"], f"xqueue_preflight --course {COURSE}"),
+    ):
+        Run.objects.filter(pk=run.pk).update(document={"findings": findings})
+        found = course()
+        assert (found["word"], found["todo"], found["next"]) == ("not_begun", todo, following)
+    said = terminal.render(api.status([COURSE]).content)
+    assert "for a later step: files_no_storage" in said
+
+
 def test_a_look_that_is_not_at_its_end_says_at_least():
     rows.legacy_row(1, course=OTHER)
     rows.legacy_row(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -32,9 +33,8 @@ class Command(ShimCommand):
         if not courses:
             return several.nobody(options)
         if not selection.is_one(options, courses):
-            return several.run(
-                several.GATE_SCHEMA, "gate", courses, gate.run_gate, counts=_counts, following=_following
-            )
+            judge = functools.partial(gate.run_gate, away=gate.legacy_away())
+            return several.run(several.GATE_SCHEMA, "gate", courses, judge, counts=_counts, following=_following)
         answer = gate.run_gate(courses[0])
         if not explain and options["format"] == "text":
             content = {key: value for key, value in answer.content.items() if key != "evidence"}

@@ -20,6 +20,9 @@ from ...reports.formats import RENDERERS, renderer_of
 from .. import selection, several
 from ..command import ShimCommand
 
+#: Of more courses than these the text has a line each, unless it is asked for more.
+FEW = 5
+
 
 def output_path(value: str) -> Path:
     """Parse a path in an existing folder, as an argparse type, so that a long run does not fail at its end."""
@@ -94,6 +97,11 @@ class Command(ShimCommand):
             help="say what has changed since an earlier complete reconcile: its run id (of one course), or last",
         )
         parser.add_argument(
+            "--verbose",
+            action="store_true",
+            help=f"print all there is on each course; of more than {FEW} the text has a line each else",
+        )
+        parser.add_argument(
             "--include-content",
             action="store_true",
             help="put learners' answers and graders' messages into these files, which only their owner may read then",
@@ -143,6 +151,8 @@ class Command(ShimCommand):
                     files.write(path, renderer_of(path)(report), private=content)
                 if options["divergences"]:
                     files.write(options["divergences"], json_report.lines(report), private=content)
+        if options["format"] == "text" and not options["verbose"] and len(answer.content["courses"]) > FEW:
+            return Document(content=answer.content | {"brief": True}, exit_code=answer.exit_code)
         return answer
 
     def _bases(self, courses: list[str], wanted: str | None) -> dict[str, Run | None]:

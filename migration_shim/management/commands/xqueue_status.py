@@ -9,7 +9,9 @@ from django.core.management.base import CommandParser
 from django.db import close_old_connections
 
 from ... import toggles
+from ...copies import breaker
 from ...core.data import Document
+from ...core.failures import cache_down
 from ...reports import prometheus
 from ...status import document as status_document
 from ...status import runs
@@ -65,6 +67,11 @@ class Command(ShimCommand):
             if options["format"] == "prometheus" or named or watcher_config:
                 self.usage_error("--runs lists all runs, as text or JSON: use it alone")
             return runs.run()
+        if kind := breaker.why_alone():
+            down = cache_down(kind)
+            self.stderr.write(
+                f"{down.message} The breakers below are those of this process alone. See: {down.page} ({down.code})"
+            )
         if not named:
             return status_document.run(None, watcher_config=watcher_config)
         courses = self.courses(options)

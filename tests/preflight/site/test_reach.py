@@ -124,6 +124,23 @@ def test_an_xqueue_that_cannot_be_reached(shim):
 
 
 @served
+@pytest.mark.parametrize("named", [True, False], ids=["in both settings", "in the platform's"])
+def test_an_xqueue_that_is_down_where_the_lms_submits_too_is_one_cause(shim, lms, named):
+    url = nowhere()
+    shim(LEGACY_URL=url if named else None)
+    lms(url=f"{url}/")
+    said = "cannot connect to server; learners cannot submit: the LMS posts there too"
+    assert found() == {"xqueue_unreachable": said}
+
+
+@served
+def test_a_door_that_is_down_beside_xqueue_is_a_cause_of_its_own(shim, lms):
+    shim(LEGACY_URL=nowhere())
+    lms(url=nowhere())
+    assert list(found()) == ["xqueue_unreachable", "door_unreachable"]
+
+
+@served
 def test_an_account_that_xqueue_does_not_know(shim):
     shim(LEGACY_USERNAME="somebody")
     assert found() == {"xqueue_unreachable": "Incorrect login credentials"}
