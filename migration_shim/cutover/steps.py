@@ -20,7 +20,7 @@ from ..lms import flags as lms_flags
 from ..models import CoursePhase, GateOverride
 from ..runs import records as run_records
 from ..target import removal
-from . import gate, impact, override_records, overrides, release
+from . import gate, impact, override_records, overrides, release, signers
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
@@ -96,7 +96,7 @@ def run(
         ShimError: there is no LMS user ``login``.
         ConfigurationError: the settings are not usable.
     """
-    signer = overrides.lms_user(login)
+    signer = signers.lms_user(login)
     toggles.new_work_cycle()
     # Before the lock is taken: XQueue's database may be slow, and other steps of the course would wait for it.
     in_flight_now = impact.in_flight(course_id)

@@ -68,10 +68,20 @@ def taken(command: ShimCommand, run: Callable[..., Document], options: dict[str,
     _say(command, terminal.render(plan).rpartition("\nNext:")[0] + "\n")
     causes = request.causes
     if causes is None:
-        _say(command, "Type the codes of all that you pass, separated by commas: ")
-        causes = overrides.named(sys.stdin.readline())
-    _say(command, "Type the course's id to confirm: ")
-    return run(override=overrides.Request(causes=causes, confirmed=sys.stdin.readline().strip()))
+        causes = overrides.named(_asked(command, "Codes of all that you pass: "))
+        # Before the id is asked for. The step asks once more, under the course's lock.
+        overrides.check_codes(plan["course"], causes, open_codes)
+    confirmed = _asked(command, "Type the course's id to confirm: ").strip()
+    return run(override=overrides.Request(causes=causes, confirmed=confirmed))
+
+
+def _asked(command: ShimCommand, question: str) -> str:
+    """Return the line that a person types as an answer."""
+    _say(command, question)
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):  # Ctrl-D: what comes next would stand behind the question
+        _say(command, "\n")
+    return line
 
 
 def _say(command: ShimCommand, text: str) -> None:

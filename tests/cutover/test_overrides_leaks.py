@@ -17,7 +17,7 @@ from migration_shim.cutover.overrides import Request
 from migration_shim.models import CoursePhase, GateOverride, LedgerEntry
 from migration_shim.target import reader
 from tests.builders import changes, rows
-from tests.builders.overrides import signer, step_past_gate
+from tests.builders.overrides import step_past_gate
 from tests.builders.rows import COURSE, QUEUE, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)

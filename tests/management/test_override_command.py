@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command, load_command_clas
 
 from migration_shim import toggles
 from migration_shim.core.data import ExitCode
+from migration_shim.management import passing_a_gate
 from migration_shim.models import CoursePhase, GateOverride
 from tests.builders import rows
 from tests.builders.overrides import signer
@@ -82,7 +83,7 @@ def test_on_a_terminal_the_plan_is_shown_and_codes_and_id_are_typed():
     words = ("--override", "--user", "ada", "--execute", "--format", "json")
     out, err = run(*words, typed=f"needs_pairs, stale\n{COURSE}\n")
     assert json.loads(out)["executed"]  # the document alone
-    assert err.index("the gate: there was no reconcile") < err.index("Type the codes") < err.index("Type the course")
+    assert err.index("the gate: there was no reconcile") < err.index("Codes of all") < err.index("Type the course")
     assert "Next:" not in err
     assert done() == (1, "live")
 
@@ -92,6 +93,14 @@ def test_on_a_terminal_the_plan_is_shown_and_codes_and_id_are_typed():
 )
 def test_anything_else_that_is_typed_is_refused(typed):
     refused("were not named|confirmed by the course's id", "--override", "--user", "ada", "--execute", typed=typed)
+
+
+@pytest.mark.parametrize("typed", ["", "\n", "stale\n", "everything\n", f"{OPEN},differs\n", f"{COURSE}\n"])
+def test_codes_that_are_not_those_are_noticed_before_the_id_is_asked_for(typed, monkeypatch):
+    asked = []
+    monkeypatch.setattr(passing_a_gate, "_say", lambda command, text: asked.append(text))
+    refused("were not named|nobody can answer for it", "--override", "--user", "ada", "--execute", typed=typed)
+    assert [text for text in asked if "course's id" in text] == []
 
 
 def test_on_a_terminal_the_id_is_typed_though_the_option_names_it():
