@@ -51,7 +51,7 @@ def run_gate(course_id: str) -> Document:
         CoursePhase.objects.get_or_create(course_id=course_id)
         with transaction.atomic():
             # Under the lock of the step: evidence that is stored after this finds the permit, and can withdraw it.
-            course = CoursePhase.objects.select_for_update().get(course_id=course_id)
+            course = permits.locked(course_id)
             result, evidence = evaluate_course(course_id)
             record.document, record.complete = document(course_id, result, evidence), True
             _settle_permit(course, result, evidence, record)

@@ -15,7 +15,7 @@ from ..core.documents.cutover_removal import CutoverRemovalDocument
 from ..core.errors import IllegalStep
 from ..core.evidence import Cause, GateResult
 from ..core.phases import allowed_steps, flags_of, needs_permit
-from ..ledger import recount, stamp
+from ..ledger import permits, recount, stamp
 from ..lms import flags as lms_flags
 from ..models import CoursePhase, GateOverride
 from ..runs import records as run_records
@@ -107,7 +107,7 @@ def run(
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: the second of two operators waits here, and then reads what the first did.
-        CoursePhase.objects.select_for_update().get(course_id=course_id)
+        permits.locked(course_id)
         toggles.new_work_cycle()
         said = permit_check() if permit_check is not None else {}
         content, exit_code, result = _plan(course_id, to, reason, override, signer, True, in_flight_now, complaint)
