@@ -2,17 +2,20 @@
 
 import io
 import json
+import os
+import pwd
+import socket
 import sys
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
 
 from migration_shim import toggles
-from migration_shim.core.data import ExitCode
+from migration_shim.core.data import ExitCode, Phase
 from migration_shim.management import passing_a_gate
-from migration_shim.models import CoursePhase, GateOverride
+from migration_shim.models import CoursePhase, GateOverride, PhaseChange
 from tests.builders import rows
-from tests.builders.overrides import signer
+from tests.builders.overrides import signer, step_past_gate
 from tests.builders.rows import COURSE, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
@@ -36,7 +39,7 @@ def a_course_in_shadow():
 def run(*words, typed=None):
     """One call; (what went to stdout, what went to stderr). ``typed`` is what a person types; None: no terminal."""
     stdin, out, err = sys.stdin, io.StringIO(), io.StringIO()
-    sys.stdin = io.StringIO("") if typed is None else Terminal(typed)
+    sys.stdin = io.StringIO("") if typed is None else Terminal(typed) if isinstance(typed, str) else typed
     call = ["--course", COURSE, "--to", "live", "--reason", "exam", *words]
     try:
         call_command("xqueue_cutover", *call, stdout=out, stderr=err, skip_checks=True)
@@ -136,3 +139,28 @@ def test_a_proposal_has_an_exit_code_of_its_own(settings):
     call_command(command, *words, stdout=io.StringIO(), skip_checks=True)
     assert command.exit_code == ExitCode.LEFT_BEHIND
     assert done() == (1, "shadow")
+
+
+def test_a_step_that_a_colleague_takes_meanwhile_is_not_undone():
+    """From complete the same command would be a step back, which asks no gate and takes no notice of an override."""
+
+    class Slow(Terminal):
+        def readline(self, *args):
+            if CoursePhase.objects.get().phase == "shadow":
+                for to in (Phase.LIVE, Phase.COMPLETE):
+                    toggles.new_work_cycle()
+                    step_past_gate(COURSE, to, login="grace")
+            return super().readline(*args)
+
+    with pytest.raises(CommandError, match="is in complete by now, no longer in shadow: look again"):
+        run("--override", "--user", "ada", "--execute", typed=Slow(f"{OPEN}\n{COURSE}\n"))
+    assert (CoursePhase.objects.get().phase, PhaseChange.objects.count()) == ("complete", 2)
+
+
+def test_who_runs_it_is_told_by_the_process_and_not_by_its_environment(monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "grace")
+    run(*FULL)
+    override = GateOverride.objects.get()
+    assert override.evidence["by"] == pwd.getpwuid(os.geteuid()).pw_name != "grace"
+    assert override.evidence["host"] == socket.gethostname()

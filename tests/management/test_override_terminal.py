@@ -1,6 +1,5 @@
 """An override by a person at a terminal of 80 columns: a process of its own, from the plan to the reports."""
 
-import getpass
 import json
 import os
 import re
@@ -9,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
+from submissions.models import ExternalGraderDetail
 
 from migration_shim import toggles
 from migration_shim.core.data import ExitCode
 from migration_shim.core.evidence import Cause
 from migration_shim.models import CoursePhase, GateOverride, PhaseChange
+from migration_shim.runs import owner
 from tests.builders import rows
 from tests.builders.overrides import signer
 from tests.builders.rows import COURSE, fresh  # noqa: F401
@@ -80,7 +81,7 @@ def test_a_whole_session(tmp_path):
     assert plan.startswith("Plan. ") and f"\nDone. {COURSE}: shadow -> live\n" in done
     assert "signed by ada" in done
     [logged] = [line for line in terminal.lines() if LOG.match(line) and "override_signed" in line]
-    who = f"signed by ada, run by {getpass.getuser()} on {socket.gethostname()}"
+    who = f"signed by ada, run by {owner.system_user()} on {socket.gethostname()}"
     assert logged.endswith(f"past a gate that says INCONCLUSIVE (stale, needs_pairs), {who}")
 
     [override], [change] = GateOverride.objects.all(), PhaseChange.objects.all()
@@ -155,3 +156,28 @@ def test_json_comes_alone_on_stdout_though_a_person_is_asked(tmp_path):
         terminal.types(f"{COURSE}\n")
         assert terminal.ends() == ExitCode.OK
     assert json.loads((tmp_path / "out").read_text())["executed"]
+
+
+def test_a_leak_that_comes_while_the_person_types_is_passed_by_nobody():
+    rows.legacy_row(7)
+    rows.backfill()
+    with Terminal(*OVERRIDE, "--override-reasons", "stale,needs_pairs") as terminal:
+        terminal.reads(ID)
+        assert ExternalGraderDetail.objects.update(queue_name=rows.QUEUE) == 1
+        terminal.types(f"{COURSE}\n")
+        assert terminal.ends() == ExitCode.ERROR
+    assert "1 fence leak and" in fits(terminal) and "no override passes that" in " ".join(fits(terminal).split())
+    assert nothing_changed(terminal)
+
+
+def test_of_two_terminals_one_takes_the_step():
+    signer("grace")
+    words = (*STEP, "--override", "--override-reasons", "stale,needs_pairs", "--execute")
+    with Terminal(*words, "--user", "ada") as one, Terminal(*words, "--user", "grace") as other:
+        for terminal in (one, other):
+            terminal.reads(ID)
+        for terminal in (one, other):
+            terminal.types(f"{COURSE}\n")
+        assert sorted((one.ends(), other.ends())) == [ExitCode.OK, ExitCode.ERROR]
+    assert "is in phase live already" in " ".join((one.text + other.text).split())
+    assert (GateOverride.objects.count(), PhaseChange.objects.count()) == (1, 1)

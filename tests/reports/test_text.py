@@ -3,8 +3,8 @@
 import copy
 import importlib
 import json
-import re
 import pkgutil
+import re
 from datetime import timedelta
 
 import pytest
