@@ -67,7 +67,7 @@ def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
     for start in range(0, len(unfenced), counts.PAGE):
         page = unfenced[start : start + counts.PAGE]
         copies = LedgerEntry.objects.filter(target_submission_id__in=page, authority=Authority.LEGACY)
-        found.update(copies.values_list("target_submission_id", flat=True))
+        found.update(pk for pk in copies.values_list("target_submission_id", flat=True) if pk is not None)
     return found
 
 
