@@ -314,7 +314,7 @@ def _obey(course_id: str, seen: CoursePhase | None, decision: PhaseDecision) -> 
     nowait = connection.features.has_select_for_update_nowait
     try:
         with transaction.atomic():
-            record = CoursePhase.objects.select_for_update(nowait=nowait).get(course_id=course_id)
+            record = permits.locked(course_id, nowait=nowait)
             if (record.phase, record.log_length) != (_recorded(seen), seen.log_length if seen else None):
                 # Another session was quicker. The flags may be older than its step: they were read apart from the
                 # record, or in a caller's transaction that sees nothing newer.
@@ -386,7 +386,7 @@ def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence:
     """
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
-        record = CoursePhase.objects.select_for_update().get(course_id=course_id)
+        record = permits.locked(course_id)
         _step(record, phase, by=by, reason=reason, evidence=evidence)
 
 

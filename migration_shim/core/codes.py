@@ -211,7 +211,8 @@ LOG_LINES: dict[str, Code] = {
     ),
     "phase_changed": Code("A course has entered another phase; the line says which and by whom.", "The log of steps"),
     "override_signed": Code(
-        "A person has signed for passing a gate that is not open, or has proposed it; the line says past what.",
+        "A person has signed for passing a gate that is not open, or has proposed it; the line says past what, and who "
+        "ran it where.",
         _OVERRIDE,
     ),
     "campaign_told": Code(

@@ -80,7 +80,7 @@ def run_gate(course_id: str, *, away: str | None = None) -> Document:
             away = legacy_away()  # before any lock is taken: it may be slow to answer
         with transaction.atomic():
             # Under the lock of the step: evidence that is stored after this finds the permit, and can withdraw it.
-            course = CoursePhase.objects.select_for_update().get(course_id=course_id)
+            course = permits.locked(course_id)
             result, evidence = evaluate_course(course_id, away)
             record.document, record.complete = document(course_id, result, evidence), True
             _settle_permit(course, result, evidence, record)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Q, QuerySet
 
 from ..conf import load
 from ..core.data import GRAVE, Authority, DivergenceClass, Move, State
 from ..core.delivered import Learner
+from ..core.identity import has_suffix
 from ..ledger import attempts, counts
 from ..legacy import open_rows as legacy_open_rows
 from ..legacy import rows as legacy_rows
@@ -31,8 +33,14 @@ def current_fence_leak_count(course_id: str) -> int | None:
     """
     Count the copies that lack part of their fence on either system at this moment, with or without a ledger entry.
 
-    None where legacy's database does not answer.
+    None where legacy's database does not answer. Copies that are graded and stood on a queue that is not theirs are
+    left to the record: no grader gets them any more.
     """
+    there_now = _half_fenced_or_reverse(course_id)
+    return None if there_now is None else there_now + len(_on_wrong_queues(course_id, None))
+
+
+def _half_fenced_or_reverse(course_id: str) -> int | None:
     names = counts.queues(course_id)
     suffix = load().reverse_queue_suffix
     try:
@@ -40,6 +48,37 @@ def current_fence_leak_count(course_id: str) -> int | None:
     except timeouts.AWAY:
         return None
     return reader.half_fenced(course_id) + reverse
+
+
+def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
+    """
+    Return the Submission ids of copies on a queue of learners' own rows, and of copies without any fence.
+
+    Unfinished ones, and with ``since`` those that were finished since then.
+    """
+    settings = load()
+    real = counts.queues(course_id)
+    shadows = [name + settings.shadow_queue_suffix for name in real]
+    own = (settings.shadow_queue_suffix, settings.echo_queue_suffix)
+    rows = reader.rows_on_queues(course_id, [*real, *shadows], since=since)
+    found = {row.submission_id for row in rows if row.fenced != has_suffix(row.queue_name, own)}
+    # Of a row without any fence, on a queue of learners' own, only the ledger tells whether it is a copy.
+    unfenced = [row.submission_id for row in rows if not row.fenced and row.submission_id not in found]
+    for start in range(0, len(unfenced), counts.PAGE):
+        page = unfenced[start : start + counts.PAGE]
+        copies = LedgerEntry.objects.filter(target_submission_id__in=page, authority=Authority.LEGACY)
+        found.update(pk for pk in copies.values_list("target_submission_id", flat=True) if pk is not None)
+    return found
+
+
+def _last_look(course_id: str) -> datetime | None:
+    """Return from when on no complete reconcile has looked at what changed; None where the ledger has no entry."""
+    looked = run_records.last_complete("reconcile", course_id)
+    if looked is not None and "watermark" in looked.document:
+        overlap = timedelta(seconds=load().overlap_seconds)
+        return datetime.fromisoformat(looked.document["watermark"]) - overlap
+    entries = LedgerEntry.objects.filter(course_id=course_id).order_by("id")
+    return entries.values_list("created_at", flat=True).first()
 
 
 def grave_on_record(course_id: str) -> Counter[DivergenceClass]:
@@ -120,12 +159,19 @@ def _on_the_wrong_side(course_id: str) -> QuerySet[Divergence]:
 
 
 def fence_leak_count(course_id: str) -> int | None:
-    """Count the fence leaks of a course, on record without a cure or there now; None where legacy does not answer."""
-    now_there = current_fence_leak_count(course_id)
-    if now_there is None:
+    """
+    Count the fence leaks of a course; None where legacy does not answer.
+
+    They are those on record without a cure, those that are there now, and those that no reconcile has looked at yet.
+    """
+    there_now = _half_fenced_or_reverse(course_id)
+    if there_now is None:
         return None
     record = CoursePhase.objects.filter(course_id=course_id).first()
-    found = grave_on_record(course_id)[DivergenceClass.FENCE_LEAK] + now_there
+    on_record = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.FENCE_LEAK, cured_at=None)
+    known = set(on_record.values_list("entry__target_submission_id", flat=True))
+    new = _on_wrong_queues(course_id, _last_look(course_id)) - known
+    found = on_record.count() + there_now + len(new)
     return max(found, record.fence_leaks if record else 0, _last_count(course_id, "fence_leaks") or 0)
 
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.timezone import now
 
 from ..conf import load
 from ..core import overrides as in_words
 from ..core.data import Phase, Verdict
-from ..core.errors import IllegalStep, ShimError
+from ..core.errors import IllegalStep
 from ..core.wording import counted, verb
 from ..db import text_columns
 from ..models import GateOverride, PhaseChange
+from ..runs import owner
 from ..runs import records as run_records
-from . import invariants, override_records
+from . import invariants, override_records, signers
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +62,36 @@ def check(course_id: str, request: Request, found: Collection[str], *, signer: A
     Raises:
         IllegalStep: with what is open, or what to do.
     """
-    if signing and signer is None:
+    if signer is not None:
+        signers.refuse(signer)
+    elif signing:
         raise IllegalStep(
             "An override needs a person: name an active user with --user LOGIN. The operating system's name is not "
             "enough, in a container everybody is root."
         )
-    if signing and not signer.is_active:
-        raise IllegalStep(f"The account {signer.get_username()!r} is not active: it cannot sign an override.")
-    if request.causes is None and not signing:
-        return
-    said, everything = request.causes or frozenset(), ",".join(found)
+    if request.causes is not None or signing:
+        check_codes(course_id, request.causes or frozenset(), found)
+    if signing and request.confirmed.strip() != course_id:
+        raise IllegalStep(
+            "An override is confirmed by the course's id, typed once more: on a terminal when the command asks for it, "
+            f"otherwise with --confirm {course_id}. "
+            + ("Another id was given." if request.confirmed.strip() else "None was given.")
+        )
+
+
+def check_codes(course_id: str, said: Collection[str], found: Collection[str]) -> None:
+    """
+    Refuse codes that are not exactly those of what is open.
+
+    Args:
+        course_id: the course.
+        said: the codes that a person has named.
+        found: the codes of all that is open.
+
+    Raises:
+        IllegalStep: with what is open.
+    """
+    everything = ",".join(found)
     if not found:
         raise IllegalStep(f"There is nothing to pass for {course_id}: repeat the command without --override.")
     if missing := [code for code in found if code not in said]:
@@ -79,16 +99,10 @@ def check(course_id: str, request: Request, found: Collection[str], *, signer: A
             f"An override names all that it passes, and these were not named: {', '.join(missing)}. Open for "
             f"{course_id}: --override-reasons {everything}"
         )
-    if extra := sorted(said.difference(found)):
+    if extra := sorted(set(said).difference(found)):
         raise IllegalStep(
             f"Not open for {course_id}, so that nobody can answer for it: {', '.join(extra)}. Open are: "
             f"--override-reasons {everything}"
-        )
-    if signing and request.confirmed.strip() != course_id:
-        raise IllegalStep(
-            "An override is confirmed by the course's id, typed once more: on a terminal when the command asks for it, "
-            f"otherwise with --confirm {course_id}. "
-            + ("Another id was given." if request.confirmed.strip() else "None was given.")
         )
 
 
@@ -130,11 +144,14 @@ def sign(
     newest = PhaseChange.objects.filter(course_id=course_id).order_by("-pk").values_list("pk", flat=True).first() or 0
     without_figures = sorted({_FIGURE.sub("", one) for one in bound})
     basis = run_records.digest({"to": step_to, "log": newest, "causes": sorted(causes), "reasons": without_figures})
-    evidence = {"reasons": list(reasons), "digest": run_records.digest({"reasons": list(reasons)}), "by": by}
+    evidence = {"reasons": list(reasons), "digest": run_records.digest({"reasons": list(reasons)})}
+    evidence |= {"by": by, "host": owner.owner()["host"]}
     waiting = override_records.proposals(course_id, moment)
-    same = next((row for row in waiting if row.evidence.get("basis") == basis and _may_sign(row.signed_by)), None)
+    same = next(
+        (row for row in waiting if row.evidence.get("basis") == basis and signers.may_sign(row.signed_by)), None
+    )
     if same is not None and settings.override_needs_second:
-        if same.signed_by.casefold() == name.casefold():
+        if signers.look_alike(same.signed_by, name):
             raise IllegalStep(
                 f"{name} has proposed this override already. A second person has to repeat it before "
                 f"{same.expires_at.isoformat(timespec='minutes')}."
@@ -161,13 +178,8 @@ def sign(
             causes=list(causes),
             evidence={**evidence, "basis": basis, "log_id": newest},
         )
-    _say(signed)
+    _say(signed, evidence)
     return signed
-
-
-def _may_sign(name: str) -> bool:
-    """Tell whether whoever has proposed an override may still sign one: an account may have been closed since."""
-    return any(user.is_active for user in get_user_model().objects.filter(username=name) if user.username == name)
 
 
 def proof(signed: GateOverride) -> dict[str, Any]:
@@ -177,20 +189,28 @@ def proof(signed: GateOverride) -> dict[str, Any]:
         "causes": list(signed.causes),
         "signed_by": signed.signed_by,
         "seconded_by": signed.seconded_by,
+        "host": (signed.evidence.get("second") or signed.evidence)["host"],
     }
 
 
-def _say(signed: GateOverride) -> None:
-    """Log an override as soon as it is committed: the codes and the signers, and nothing of what was compared."""
+def _say(signed: GateOverride, evidence: dict[str, Any]) -> None:
+    """
+    Log an override as soon as it is committed: codes, signers, and who ran it where; nothing of what was compared.
+
+    ``evidence`` is that of the last signature.
+    """
     state = "proposed, a second person is to sign" if signed.used_at is None else "used"
     passed = (signed.course_id, signed.step_to, signed.verdict, ", ".join(signed.causes))
-    signers = in_words.signers(signed.signed_by, signed.seconded_by)
+    names = in_words.signers(signed.signed_by, signed.seconded_by)
     transaction.on_commit(
         lambda: log.warning(
-            "migration_shim.override_signed: OVERRIDE %s: course %s to %s past a gate that says %s (%s), signed by %s",
+            "migration_shim.override_signed: OVERRIDE %s: course %s to %s past a gate that says %s (%s), signed by %s, "
+            "run by %s on %s",
             state,
             *passed,
-            signers,
+            names,
+            evidence["by"],
+            evidence["host"],
         )
     )
 
@@ -236,18 +256,3 @@ def refuse_unpassable(course_id: str) -> None:
             "both systems had for real: no "
             "override passes that. See the runbook, 'Fence leak' and 'Double authority'."
         )
-
-
-def lms_user(login: str | None) -> Any:
-    """
-    Return the LMS user with this name, whom flag overrides name as their author; None for None.
-
-    Raises:
-        ShimError: there is no such user.
-    """
-    if login is None:
-        return None
-    found = get_user_model().objects.filter(username=login).first()
-    if found is None:
-        raise ShimError(f"There is no LMS user {login!r} to sign with.")
-    return found

@@ -28,7 +28,7 @@ from ..lms import flags as lms_flags
 from ..models import CoursePhase, GateOverride, LedgerEntry, PhaseChange
 from ..runs import records as run_records
 from ..target import installed, writer
-from . import override_records, overrides
+from . import override_records, overrides, signers
 
 SCHEMA = "migration_shim.xqueue_cutover_release/1"
 FLAG = lms_flags.SUBMISSION_FLAG
@@ -93,7 +93,7 @@ def run(
         raise ShimError(
             f"{FLAG} is a flag of the platform's waffle_utils, which is not installed here: run this in an LMS."
         )
-    signer = overrides.lms_user(login)
+    signer = signers.lms_user(login)
     content = _plan(course_id, reason, override, signer, False)
     executed = False
     if execute and content["permitted"]:

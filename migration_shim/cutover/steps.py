@@ -15,12 +15,12 @@ from ..core.documents.cutover_removal import CutoverRemovalDocument
 from ..core.errors import IllegalStep
 from ..core.evidence import Cause, GateResult
 from ..core.phases import allowed_steps, flags_of, needs_permit
-from ..ledger import recount, stamp
+from ..ledger import permits, recount, stamp
 from ..lms import flags as lms_flags
 from ..models import CoursePhase, GateOverride
 from ..runs import records as run_records
 from ..target import removal
-from . import gate, impact, override_records, overrides, release
+from . import gate, impact, override_records, overrides, release, signers
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
@@ -98,7 +98,7 @@ def run(
     """
     if to is not Phase.LEGACY:  # what an older release has on record may still go back
         toggles.check_course(course_id)
-    signer = overrides.lms_user(login)
+    signer = signers.lms_user(login)
     toggles.new_work_cycle()
     # Before the lock is taken: XQueue's database may be slow, and other steps of the course would wait for it.
     in_flight_now = impact.in_flight(course_id)
@@ -109,7 +109,7 @@ def run(
     CoursePhase.objects.get_or_create(course_id=course_id)
     with transaction.atomic():
         # The course's row is the lock: the second of two operators waits here, and then reads what the first did.
-        CoursePhase.objects.select_for_update().get(course_id=course_id)
+        permits.locked(course_id)
         toggles.new_work_cycle()
         said = permit_check() if permit_check is not None else {}
         content, exit_code, result = _plan(course_id, to, reason, override, signer, True, in_flight_now, complaint)

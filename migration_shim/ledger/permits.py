@@ -109,6 +109,22 @@ def lock(course_ids: Collection[str]) -> None:
     list(CoursePhase.objects.select_for_update().filter(course_id__in=course_ids).order_by("pk").values_list("pk"))
 
 
+def locked(course_id: str, *, nowait: bool = False) -> CoursePhase:
+    """
+    Return the record of a course under its lock, until the caller's transaction ends.
+
+    The caller has made the record before that transaction. It is made again where it was removed in between
+    (``cutover/forget.py``).
+
+    Raises:
+        OperationalError: ``nowait``, and another session holds the lock.
+    """
+    rows = CoursePhase.objects.select_for_update(nowait=nowait).filter(course_id=course_id)
+    while (record := rows.first()) is None:
+        CoursePhase.objects.get_or_create(course_id=course_id)
+    return record
+
+
 def withdraw(course_ids: Collection[str]) -> None:
     """Withdraw the permits of courses. The caller's transaction holds their locks."""
     rows = CoursePhase.objects.filter(course_id__in=course_ids).exclude(permit="")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import getpass
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +21,7 @@ from ..core.data import Document, ExitCode, Phase
 from ..core.failures import INTERRUPTED, Failure, refused, tables_of_another_release
 from ..db import schema
 from ..reports import terminal
-from ..runs import causes
+from ..runs import causes, owner
 from . import failures, selection
 from .failures import Failed
 
@@ -76,10 +75,7 @@ def phase_among(phases: Iterable[Phase]) -> Callable[[str], Phase]:
 
 def operator() -> str:
     """Return the operating system's name of the user who runs the command, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+    return owner.system_user() or "unknown"
 
 
 class ShimCommand(BaseCommand):

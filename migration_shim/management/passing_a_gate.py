@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..core.data import Document
+from ..core.data import Document, Phase
 from ..cutover import overrides
 from ..cutover import steps as cutover_steps
 from ..reports import terminal
@@ -62,16 +63,30 @@ def taken(command: ShimCommand, run: Callable[..., Document], options: dict[str,
     if not execute or options["user"] is None or not sys.stdin.isatty():
         return run(override=request)
     plan = run(execute=False, override=overrides.Request(causes=request.causes)).content
-    open_codes = plan["causes"] if plan["schema"] == cutover_steps.SCHEMA else plan["accepted"]
+    if plan["schema"] == cutover_steps.SCHEMA:
+        # While the person reads and types, a colleague may step the course: then this is another step than was read.
+        open_codes, run = plan["causes"], functools.partial(run, expected=Phase(plan["from"]))
+    else:
+        open_codes = plan["accepted"]
     if not plan["permitted"] or not open_codes:
         return run(override=request)
     _say(command, terminal.render(plan).rpartition("\nNext:")[0] + "\n")
     causes = request.causes
     if causes is None:
-        _say(command, "Type the codes of all that you pass, separated by commas: ")
-        causes = overrides.named(sys.stdin.readline())
-    _say(command, "Type the course's id to confirm: ")
-    return run(override=overrides.Request(causes=causes, confirmed=sys.stdin.readline().strip()))
+        causes = overrides.named(_asked(command, "Codes of all that you pass: "))
+        # Before the id is asked for. The step asks once more, under the course's lock.
+        overrides.check_codes(plan["course"], causes, open_codes)
+    confirmed = _asked(command, "Type the course's id to confirm: ").strip()
+    return run(override=overrides.Request(causes=causes, confirmed=confirmed))
+
+
+def _asked(command: ShimCommand, question: str) -> str:
+    """Return the line that a person types as an answer."""
+    _say(command, question)
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):  # Ctrl-D: what comes next would stand behind the question
+        _say(command, "\n")
+    return line
 
 
 def _say(command: ShimCommand, text: str) -> None:

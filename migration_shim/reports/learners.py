@@ -17,7 +17,7 @@ from django.utils.timezone import now
 from ..core import remedies
 from ..core.data import DivergenceClass, Document, ExitCode
 from ..core.errors import ShimError
-from ..cutover.overrides import lms_user
+from ..cutover.signers import lms_user
 from ..delivery.undelivered import write_down
 from ..ledger import attempts
 from ..lms import state, users

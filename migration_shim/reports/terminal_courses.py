@@ -21,8 +21,8 @@ WIDTH = 80
 _REASON = 48
 _INDENT = "    "
 _MORE = "…"
-#: A line that is a command, alone or behind a label such as ``Next:`` and ``way back:``.
-_COMMAND = re.compile(r"(?:[^:]*: +|[ >]*)xqueue_[a-z]+(?: |$)")
+#: A line that is a command with options, alone or behind a label such as ``Next:`` and ``way back:``.
+_COMMAND = re.compile(r"(?:[^:]*: +|[ >]*)xqueue_[a-z]+(?: [^ -]\S*){0,2} --")
 
 
 class _Column(NamedTuple):
@@ -44,7 +44,7 @@ def terminal_width() -> int | None:
 
 
 def fitted(lines: Iterable[str]) -> list[str]:
-    """Return sentences broken between words to fit the terminal; as they are where there is none."""
+    """Return lines broken between words to fit the terminal, commands too; as they are where there is none."""
     width = terminal_width()
     if width is None:
         return list(lines)
@@ -53,17 +53,19 @@ def fitted(lines: Iterable[str]) -> list[str]:
 
 def _broken(line: str, width: int) -> list[str]:
     indent = line[: len(line) - len(line.lstrip())]
-    # A command is copied, so it is not broken. Nor is any word: a terminal breaks it where it must.
-    if _width(line) <= width or _COMMAND.match(line):
+    if _width(line) <= width:
         return [line]
-    return textwrap.wrap(
+    # A command is copied, so it is broken as a shell reads it. No word is broken: a terminal does where it must.
+    more = " \\" if _COMMAND.match(line) else ""
+    *parts, last = textwrap.wrap(
         line,
-        width,
+        width - len(more),
         subsequent_indent=indent + "  ",
         break_long_words=False,
         break_on_hyphens=False,
         drop_whitespace=True,
     )
+    return [*(part + more for part in parts), last]
 
 
 def table(content: Content) -> list[str]:

@@ -230,7 +230,8 @@ def _override_of(evidence: Content) -> list[str]:
     """Return the line that marks a step that was taken with an override; no line for any other."""
     if (item := evidence.get("override")) is not None:
         who = overrides.signers(item["signed_by"], item["seconded_by"])
-        return [f"        OVERRIDE of {', '.join(item['causes'])}, signed by {who}"]
+        where = f" on {item['host']}" if item.get("host") else ""  # a release before kept no host
+        return [f"        OVERRIDE of {', '.join(item['causes'])}, signed by {who}{where}"]
     return ["        OVERRIDE"] if evidence.get("overridden") else []
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-import getpass
 import os
+import pwd
 import socket
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,11 +31,19 @@ class RunState(enum.StrEnum):
 
 def owner() -> dict[str, Any]:
     """Return who runs this process, as the columns of ``Run``: process id, host and the system's name of the user."""
+    return {"pid": os.getpid(), "host": socket.gethostname()[:255], "user": system_user()[:150]}
+
+
+def system_user() -> str:
+    """
+    Return the operating system's name of who runs this process; empty where there is none, as in some containers.
+
+    The process's own user id tells. ``getpass`` would believe LOGNAME, which anybody can set.
+    """
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        user = ""
-    return {"pid": os.getpid(), "host": socket.gethostname()[:255], "user": user[:150]}
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def state(run: Run, moment: datetime) -> RunState:

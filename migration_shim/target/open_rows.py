@@ -23,7 +23,7 @@ _COURSE, _LEARNER = "submission__student_item__course_id", "submission__student_
 _OWN_COURSE = Case(When(**{f"{_COURSE}__startswith": FENCE}, then=Substr(_COURSE, len(FENCE) + 1)), default=F(_COURSE))
 #: A row in flight can still be handed out or answered. A failed row is not in flight, but it can be tried again.
 IN_FLIGHT = (_Status.PENDING, _Status.RETRY, _Status.PULLED)
-_OPEN = (*IN_FLIGHT, _Status.FAILED)
+OPEN = (*IN_FLIGHT, _Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def all_rows(settings: ShimSettings) -> list[OpenRows]:
     queues = [name for name in names if not name.endswith(settings.echo_queue_suffix)]
     run_out = Q(status=_Status.PULLED, status_time__lt=now() - timedelta(seconds=settings.lease_seconds))
     rows = (
-        ExternalGraderDetail.objects.filter(queue_name__in=queues, status__in=_OPEN)
+        ExternalGraderDetail.objects.filter(queue_name__in=queues, status__in=OPEN)
         .order_by()
         .annotate(
             shadow=Case(

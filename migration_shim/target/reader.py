@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.core.files.base import ContentFile
@@ -11,13 +12,16 @@ from django.db.models import Q
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.errors import FileUnavailable, Malformed
-from ..core.identity import FENCE
+from ..core.identity import FENCE, is_fenced
 from ..db import bulk
 from ..db.storage import storage_errors
 from .exact_match import of_course
+from .open_rows import OPEN
 
 #: How many ids below the newest are checked again: an id is handed out before its row is committed.
 _LATE_IDS = 2000
+_PAGE = 2000
+_IDENTITY = tuple(f"submission__student_item__{name}" for name in ("student_id", "course_id", "item_id"))
 
 
 def half_fenced(course_id: str, *, known_upto: int = 0) -> int:
@@ -34,6 +38,44 @@ def half_fenced(course_id: str, *, known_upto: int = 0) -> int:
     course, student, item = (Q(**{f"{name}__startswith": FENCE}) for name in ("course_id", "student_id", "item_id"))
     items = StudentItem.objects.filter(of_course(course_id), course | student | item).exclude(student & item)
     return items.filter(id__gt=known_upto - _LATE_IDS).count() if known_upto else items.count()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedRow:
+    """A row of a course, and whether both halves of the fence are around its identity."""
+
+    submission_id: int
+    queue_name: str
+    fenced: bool
+
+
+def rows_on_queues(course_id: str, queue_names: Collection[str], *, since: datetime | None) -> list[QueuedRow]:
+    """
+    Return the unfinished rows of a course on these queues, and those that were finished since ``since``, if given.
+
+    Rows with one half of the fence are left out: ``half_fenced`` counts them. The cost follows what is open and what is
+    new on these queues, of any course, because the index on (queue_name, status, status_time) and then ids lead to it.
+    A condition on the course beside them would let the database read all rows of the course instead.
+
+    A name counts as the database compares it, because so do the graders' own pulls.
+    """
+    wanted = Q(status__in=OPEN)
+    if since is not None:
+        wanted |= Q(status=ExternalGraderDetail.Status.RETIRED, status_time__gte=since)
+    details = ExternalGraderDetail.objects.filter(wanted, queue_name__in=queue_names).order_by()
+    ids = sorted(details.values_list("pk", flat=True))
+    found = []
+    for start in range(0, len(ids), _PAGE):
+        rows = ExternalGraderDetail.objects.filter(pk__in=ids[start : start + _PAGE]).order_by()
+        for submission_id, queue_name, student, course, item in rows.values_list(
+            "submission_id", "queue_name", *_IDENTITY
+        ):
+            halves = student.startswith(FENCE), item.startswith(FENCE)
+            half = (any(halves) or course.startswith(FENCE)) and not all(halves)
+            if course.removeprefix(FENCE) == course_id and not half:
+                fenced = is_fenced(student, item)
+                found.append(QueuedRow(submission_id=submission_id, queue_name=queue_name, fenced=fenced))
+    return found
 
 
 def newest_item() -> int:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -138,11 +139,27 @@ def test_the_operating_systems_name_is_no_person():
     refused("needs a person: name an active user with --user", login=None)
 
 
-def test_nor_is_an_account_that_is_not_there_or_not_active():
+@pytest.mark.parametrize("execute", [True, False])
+def test_nor_is_an_account_that_is_not_there_or_not_active_or_a_learners(execute):
     in_shadow()
-    refused("no LMS user 'nobody'", login="nobody")
+    refused("no LMS user 'nobody'", login="nobody", execute=execute)
     signer("gone", is_active=False)
-    refused("'gone' is not active", login="gone")
+    refused("'gone' is not active", login="gone", execute=execute)
+    signer("learner", is_staff=False)
+    refused("'learner' is not staff", login="learner", execute=execute)
+
+
+def test_a_superuser_is_a_person_too():
+    in_shadow()
+    signer("root", is_staff=False, is_superuser=True)
+    assert step(login="root").content["executed"]
+
+
+@pytest.mark.parametrize("login", ["ADA", "ada ", " ada", "\u00e1da", ""])
+def test_a_name_that_only_looks_like_an_accounts_is_nobodys(login):
+    """MySQL finds ada for most of them."""
+    in_shadow()
+    refused("no LMS user", login=login)
 
 
 def test_where_the_gate_is_open_there_is_nothing_to_pass(clean):
@@ -233,6 +250,7 @@ def test_the_log_says_it_in_a_line_without_what_was_compared(caplog, django_capt
     assert line.levelno == logging.WARNING
     said = line.getMessage()
     assert f"course {COURSE} to live past a gate that says INCONCLUSIVE (stale, needs_pairs), signed by ada" in said
+    assert said.endswith(f"signed by ada, run by root on {socket.gethostname()}")
     assert "block-v1" not in said and rows.anonymous_id(0) not in said and "exam" not in said
 
 

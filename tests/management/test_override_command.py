@@ -2,16 +2,20 @@
 
 import io
 import json
+import os
+import pwd
+import socket
 import sys
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
 
 from migration_shim import toggles
-from migration_shim.core.data import ExitCode
-from migration_shim.models import CoursePhase, GateOverride
+from migration_shim.core.data import ExitCode, Phase
+from migration_shim.management import passing_a_gate
+from migration_shim.models import CoursePhase, GateOverride, PhaseChange
 from tests.builders import rows
-from tests.builders.overrides import signer
+from tests.builders.overrides import signer, step_past_gate
 from tests.builders.rows import COURSE, fresh  # noqa: F401
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
@@ -35,7 +39,7 @@ def a_course_in_shadow():
 def run(*words, typed=None):
     """One call; (what went to stdout, what went to stderr). ``typed`` is what a person types; None: no terminal."""
     stdin, out, err = sys.stdin, io.StringIO(), io.StringIO()
-    sys.stdin = io.StringIO("") if typed is None else Terminal(typed)
+    sys.stdin = io.StringIO("") if typed is None else Terminal(typed) if isinstance(typed, str) else typed
     call = ["--course", COURSE, "--to", "live", "--reason", "exam", *words]
     try:
         call_command("xqueue_cutover", *call, stdout=out, stderr=err, skip_checks=True)
@@ -82,7 +86,7 @@ def test_on_a_terminal_the_plan_is_shown_and_codes_and_id_are_typed():
     words = ("--override", "--user", "ada", "--execute", "--format", "json")
     out, err = run(*words, typed=f"needs_pairs, stale\n{COURSE}\n")
     assert json.loads(out)["executed"]  # the document alone
-    assert err.index("the gate: there was no reconcile") < err.index("Type the codes") < err.index("Type the course")
+    assert err.index("the gate: there was no reconcile") < err.index("Codes of all") < err.index("Type the course")
     assert "Next:" not in err
     assert done() == (1, "live")
 
@@ -92,6 +96,14 @@ def test_on_a_terminal_the_plan_is_shown_and_codes_and_id_are_typed():
 )
 def test_anything_else_that_is_typed_is_refused(typed):
     refused("were not named|confirmed by the course's id", "--override", "--user", "ada", "--execute", typed=typed)
+
+
+@pytest.mark.parametrize("typed", ["", "\n", "stale\n", "everything\n", f"{OPEN},differs\n", f"{COURSE}\n"])
+def test_codes_that_are_not_those_are_noticed_before_the_id_is_asked_for(typed, monkeypatch):
+    asked = []
+    monkeypatch.setattr(passing_a_gate, "_say", lambda command, text: asked.append(text))
+    refused("were not named|nobody can answer for it", "--override", "--user", "ada", "--execute", typed=typed)
+    assert [text for text in asked if "course's id" in text] == []
 
 
 def test_on_a_terminal_the_id_is_typed_though_the_option_names_it():
@@ -127,3 +139,28 @@ def test_a_proposal_has_an_exit_code_of_its_own(settings):
     call_command(command, *words, stdout=io.StringIO(), skip_checks=True)
     assert command.exit_code == ExitCode.LEFT_BEHIND
     assert done() == (1, "shadow")
+
+
+def test_a_step_that_a_colleague_takes_meanwhile_is_not_undone():
+    """From complete the same command would be a step back, which asks no gate and takes no notice of an override."""
+
+    class Slow(Terminal):
+        def readline(self, *args):
+            if CoursePhase.objects.get().phase == "shadow":
+                for to in (Phase.LIVE, Phase.COMPLETE):
+                    toggles.new_work_cycle()
+                    step_past_gate(COURSE, to, login="grace")
+            return super().readline(*args)
+
+    with pytest.raises(CommandError, match="is in complete by now, no longer in shadow: look again"):
+        run("--override", "--user", "ada", "--execute", typed=Slow(f"{OPEN}\n{COURSE}\n"))
+    assert (CoursePhase.objects.get().phase, PhaseChange.objects.count()) == ("complete", 2)
+
+
+def test_who_runs_it_is_told_by_the_process_and_not_by_its_environment(monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "grace")
+    run(*FULL)
+    override = GateOverride.objects.get()
+    assert override.evidence["by"] == pwd.getpwuid(os.geteuid()).pw_name != "grace"
+    assert override.evidence["host"] == socket.gethostname()
