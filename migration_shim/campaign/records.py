@@ -15,10 +15,9 @@ from ..core.campaign import CampaignState, MemberState
 from ..core.campaign_plan import Plan
 from ..core.data import Phase
 from ..core.errors import ShimError
-from ..db import text_columns
 from ..models import Campaign, CampaignCourse
 from .standing import foreign_step, newest_entry
-from .tell import tell
+from .tell import cut, tell
 
 #: Campaigns that hold their courses.
 OPEN = (CampaignState.RUNNING, CampaignState.PAUSED)
@@ -84,7 +83,7 @@ def new(
         to=to,
         canary=canary,
         plan=plan.to_json(),
-        reason=text_columns.fitted(Campaign, "reason", reason)[:500],
+        reason=cut(Campaign, "reason", reason),
         started_at=moment,
         started_by=by[:150],
     )
@@ -215,5 +214,5 @@ def _change(
 def _state(locked: Campaign, state: CampaignState, said: str) -> None:
     if state is CampaignState.RUNNING and locked.state != state:
         locked.resumed_at = now()
-    locked.state, locked.said = state, text_columns.fitted(Campaign, "said", said)[:500]
+    locked.state, locked.said = state, cut(Campaign, "said", said)
     locked.save(update_fields=["state", "said", "resumed_at"])

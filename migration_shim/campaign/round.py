@@ -11,22 +11,17 @@ from collections.abc import Callable, Collection, Iterator
 from time import monotonic
 from typing import Any
 
-from django.db import transaction
-
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState, is_well
+from ..core.campaign import Action, CampaignState, Health, MemberState
 from ..core.errors import IllegalStep, NotNow
-from ..db import text_columns
 from ..models import Campaign, CampaignCourse, Run
-from . import actions, facts
-from .standing import resume_command
-from .tell import tell
+from . import actions, facts, states
+from .tell import LIMIT, tell
 from .trouble import trouble_of_all
 
 #: Does a step of one course for the round, and returns None where it failed: (step, course id, work, arguments).
 Attempt = Callable[..., Any]
-_SAID = 500
 #: Seconds after which a round begins nothing more of a campaign: learners wait for what the next round does first.
 SECONDS = 300.0
 _LATER = "waits for the next round: this one took long"
@@ -81,7 +76,7 @@ def _campaign(
 ) -> dict[str, Any]:
     courses: list[dict[str, Any]] = []
     if trouble:
-        _set_state(campaign, CampaignState.PAUSED, f"stopped by what concerns all: {trouble}")
+        states.set_state(campaign, CampaignState.PAUSED, f"stopped by what concerns all: {trouble}")
     else:
         until = monotonic() + SECONDS
         for member in _in_turn(campaign, late):
@@ -93,7 +88,7 @@ def _campaign(
             found = attempt("campaign", member.course_id, _course, campaign, member, settings, alive)
             courses.append(found or {"course": member.course_id, "did": [], "says": "failed; see the problems"})
         if not campaign.courses.exclude(state=MemberState.DONE).exists():
-            _set_state(campaign, CampaignState.DONE, f"every course has arrived in {campaign.to}")
+            states.set_state(campaign, CampaignState.DONE, f"every course has arrived in {campaign.to}")
     campaign.refresh_from_db()
     return {"name": campaign.name, "state": campaign.state, "said": campaign.said, "courses": courses}
 
@@ -113,13 +108,13 @@ def _course(
         alive()
         found = facts.gather(campaign, member, settings)
         if found.stopped or found.health is Health.FAILED:
-            return _entry(member, did, _stop(campaign, member, found))
-        _note_health(campaign, member, found, settings)
+            return _entry(member, did, states.stop(campaign, member, found))
+        states.note_health(campaign, member, found, settings)
         if held := _held(campaign):
             return _entry(member, did, held)
         step = facts.next_of(campaign, member.course_id, found, settings)
         if step.done:
-            _arrive(campaign, member)
+            states.arrive(campaign, member)
             return _entry(member, did, f"has arrived in {found.phase}")
         if step.action is None or step.action.value in did:
             return _entry(member, did, step.waits or f"tries {step.action} again in the next round")
@@ -145,49 +140,4 @@ def _held(campaign: Campaign) -> str:
 
 
 def _entry(member: CampaignCourse, did: list[str], says: str) -> dict[str, Any]:
-    return {"course": member.course_id, "did": did, "says": says[:_SAID]}
-
-
-def _stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
-    """Park a course that somebody else has moved, or stop one that is not well; return why."""
-    state = MemberState.PARKED if found.stopped else MemberState.FAILED
-    resume = resume_command(campaign, member.course_id)
-    said = found.stopped or f"failed in {found.phase}: {found.health_said}; {resume}"
-    with transaction.atomic():
-        Campaign.objects.select_for_update().get(pk=campaign.pk)
-        changed = CampaignCourse.objects.filter(pk=member.pk, state=MemberState.GOING).update(
-            # It was well before, perhaps: it takes up a slot again, and a canary lets nobody pass.
-            state=state,
-            well_since=None,
-            said=text_columns.fitted(CampaignCourse, "said", said)[:_SAID],
-        )
-        if changed:
-            tell(campaign, state.value, said, course_id=member.course_id)
-    return said
-
-
-def _note_health(campaign: Campaign, member: CampaignCourse, found: CourseFacts, settings: ShimSettings) -> None:
-    """Put on record whether a course is well in its phase: the canary's rule and the limit go by it."""
-    well = found.entered if is_well(found, facts.wish_of(campaign, settings)) else None
-    if well != member.well_since:
-        CampaignCourse.objects.filter(pk=member.pk).update(well_since=well)
-        member.well_since = well
-
-
-def _arrive(campaign: Campaign, member: CampaignCourse) -> None:
-    with transaction.atomic():
-        changed = CampaignCourse.objects.filter(pk=member.pk, state=MemberState.GOING).update(state=MemberState.DONE)
-        if changed:
-            tell(campaign, "done", f"arrived in {campaign.to}", course_id=member.course_id)
-
-
-def _set_state(campaign: Campaign, state: CampaignState, said: str) -> None:
-    with transaction.atomic():
-        locked = Campaign.objects.select_for_update().get(pk=campaign.pk)
-        if locked.state != CampaignState.RUNNING:
-            return
-        locked.state, locked.said = state, text_columns.fitted(Campaign, "said", said)[:_SAID]
-        locked.save(update_fields=["state", "said"])
-        if state is CampaignState.DONE:
-            locked.courses.update(held=None)
-        tell(locked, state.value, said)
+    return {"course": member.course_id, "did": did, "says": says[:LIMIT]}

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from django.core.mail import get_connection, send_mail
-from django.db import transaction
+from django.db import models, transaction
 from django.utils.timezone import now
 
 from ..conf import usable
@@ -26,6 +26,14 @@ _NEEDS_SOMEBODY = ("parked", "failed", "paused")
 #: What somebody has to know of who is not looking.
 BY_EMAIL = (*_NEEDS_SOMEBODY, "done")
 
+#: Characters of a reason, a result or a line of the history; the columns have as many.
+LIMIT = 500
+
+
+def cut(model: type[models.Model], name: str, text: str) -> str:
+    """Return a text as a column for a reason or a result can hold it."""
+    return text_columns.fitted(model, name, text)[:LIMIT]
+
 
 def tell(campaign: Campaign, what: str, text: str, *, course_id: str = "", by: str = WATCH) -> None:
     """
@@ -44,7 +52,7 @@ def tell(campaign: Campaign, what: str, text: str, *, course_id: str = "", by: s
         by=by[:150],
         course_id=course_id,
         what=what,
-        text=text_columns.fitted(CampaignLine, "text", text)[:500],
+        text=cut(CampaignLine, "text", text),
     )
     transaction.on_commit(lambda: _send(campaign, what, text, course_id))
 
