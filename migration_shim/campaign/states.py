@@ -19,7 +19,8 @@ def stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
     said = found.stopped or f"failed in {found.phase}: {found.health_said}; {resume}"
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)
-        changed = CampaignCourse.objects.filter(pk=member.pk, state=MemberState.GOING).update(
+        # A canary that has arrived is stopped as well: the others come behind it.
+        changed = CampaignCourse.objects.filter(pk=member.pk, state__in=(MemberState.GOING, MemberState.DONE)).update(
             # It was well before, perhaps: it takes up a slot again, and a canary lets nobody pass.
             state=state,
             well_since=None,
@@ -36,6 +37,11 @@ def note_health(campaign: Campaign, member: CampaignCourse, found: CourseFacts, 
     if well != member.well_since:
         CampaignCourse.objects.filter(pk=member.pk).update(well_since=well)
         member.well_since = well
+
+
+def note_unknown(member: CampaignCourse) -> None:
+    """Put on record that nobody knows how a course is: an error has kept the round from looking."""
+    CampaignCourse.objects.filter(pk=member.pk).update(well_since=None)
 
 
 def arrive(campaign: Campaign, member: CampaignCourse) -> None:
