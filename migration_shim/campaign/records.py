@@ -44,7 +44,7 @@ def planned(rules: dict[str, Any], before: Plan | None = None) -> Plan:
 
 
 def new(
-    courses: Sequence[str], to: Phase, *, name: str | None, canary: str | None, plan: Plan, reason: str, by: str
+    courses: Sequence[str], to: Phase, *, name: str | None, canary: str, plan: Plan, reason: str, by: str
 ) -> tuple[Campaign, list[CampaignCourse]]:
     """
     Return a campaign and its courses, not stored yet.
@@ -53,7 +53,7 @@ def new(
         courses: its courses, in the order in which they are to go.
         to: the phase to bring them to.
         name: its name; None for one made of the time.
-        canary: the course that goes first; None for the first.
+        canary: the course that goes first.
         plan: its rules.
         reason: why, for the record.
         by: the operator.
@@ -68,7 +68,6 @@ def new(
     if Campaign.objects.filter(name=name).exists():
         raise CampaignRefused(f"There is a campaign {name} already; give another --name")
     members = list(dict.fromkeys(courses))
-    canary = canary or members[0]
     if canary not in members:
         raise CampaignRefused(f"The canary {canary} is not among the courses of the campaign")
     held = dict(
