@@ -97,18 +97,25 @@ def next_of(campaign: Campaign, course_id: str, facts: CourseFacts, settings: Sh
 
 def _preflight(course_id: str) -> Preflight:
     run = run_records.last_complete("preflight", course_id)
-    findings = run.document.get("findings") if run else None
-    if run is None or run.finished_at is None or findings is None:
+    return preflight_of(run.finished_at, run.document.get("findings"), polled=True) if run else Preflight()
+
+
+def preflight_of(ended: datetime | None, findings: list[dict[str, Any]] | None, *, polled: bool) -> Preflight:
+    """
+    Return what a complete preflight says. One whose document has no list of findings is none.
+
+    ``polled`` says whether to ask XQueue's table if a grader has polled since.
+    """
+    if ended is None or findings is None:
         return Preflight()
     blockers = [item for item in findings if item["severity"] == BLOCKER]
     unpolled = tuple(item["queue"] for item in blockers if item["code"] == UNPOLLED)
-    ended = run.finished_at
     return Preflight(
         age=now() - ended,
         blockers=tuple(_said(item) for item in blockers if item["code"] not in ROUTINE),
         unready=tuple(_said(item) for item in blockers if item["code"] in ROUTINE - {UNPOLLED}),
         unpolled=unpolled,
-        polled_since=bool(unpolled) and all(legacy_rows.was_pulled_since(queue, ended) for queue in unpolled),
+        polled_since=polled and bool(unpolled) and all(legacy_rows.was_pulled_since(one, ended) for one in unpolled),
     )
 
 

@@ -14,14 +14,17 @@ from functools import cached_property
 from time import monotonic
 from typing import Any
 
+from django.utils.timezone import now
+
 from .. import toggles
 from ..conf import ShimSettings
 from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState
 from ..core.errors import IllegalStep, NotNow
-from ..models import Campaign, CampaignCourse, Run
+from ..models import Campaign, CampaignCourse
 from . import actions, facts, outage, states, trouble
+from .glance import Glance, LastRound, entry
 from .records import OPEN
-from .tell import LIMIT, one_connection, tell
+from .tell import one_connection, tell
 
 #: Does a step of one course for the round, and returns None where it failed: (step, course id, work, arguments).
 Attempt = Callable[..., Any]
@@ -80,7 +83,7 @@ class _Round:
     ) -> None:
         self.settings, self.attempt, self.alive, self.wanted = settings, attempt, alive, wanted
         self.alarms = {course["course"]: said for course in watched if (said := _alarm(course))}
-        self.late = _left_by_the_last_round()
+        self.last = LastRound(watched)
         self.until = monotonic() + settings.campaign_seconds
 
     @cached_property
@@ -126,23 +129,29 @@ class _Round:
             looked = member.state in (MemberState.GOING, MemberState.DONE) and member not in mine
             if member.course_id == campaign.canary and looked and mine:
                 courses += self._one(campaign, member, self._look)
-        for member in sorted(mine, key=lambda one: (one.course_id != campaign.canary, one.course_id not in self.late)):
+        glance = Glance(campaign, mine, self.settings, self.last)
+        for member in sorted(mine, key=lambda one: self._place(campaign, one)):
             if monotonic() >= self.until:
-                courses.append(_entry(member, [], _LATER))
+                courses.append(entry(member, [], _LATER))
             else:
-                courses += self._one(campaign, member, self._course)
+                courses += self._one(campaign, member, self._course, glance)
         if not campaign.courses.exclude(state=MemberState.DONE).exists():
             states.set_state(campaign, CampaignState.DONE, f"every course has arrived in {campaign.to}")
         return courses
 
+    def _place(self, campaign: Campaign, member: CampaignCourse) -> tuple[bool, bool]:
+        """Put the canary first, and behind it those that the last round had no time for."""
+        said = self.last.said.get((campaign.name, member.course_id))
+        return member.course_id != campaign.canary, said is None or said["says"] != _LATER
+
     def _one(
-        self, campaign: Campaign, member: CampaignCourse, work: Callable[..., list[dict[str, Any]]]
+        self, campaign: Campaign, member: CampaignCourse, work: Callable[..., list[dict[str, Any]]], *args: Any
     ) -> list[dict[str, Any]]:
-        found = self.attempt("campaign", member.course_id, work, campaign, member)
+        found = self.attempt("campaign", member.course_id, work, campaign, member, *args)
         if found is None and member.course_id == campaign.canary:
             # Nobody knows how it is, so nobody passes it.
             self.attempt("campaign", member.course_id, states.note_unknown, member)
-        return [_entry(member, [], "failed; see the problems")] if found is None else found
+        return [entry(member, [], "failed; see the problems")] if found is None else found
 
     def _gather(self, campaign: Campaign, member: CampaignCourse) -> CourseFacts:
         found = facts.gather(campaign, member, self.settings)
@@ -155,54 +164,52 @@ class _Round:
         self.alive()
         found = self._gather(campaign, canary)
         if found.stopped or found.health is Health.FAILED:
-            return [_entry(canary, [], states.stop(campaign, canary, found))]
+            return [entry(canary, [], states.stop(campaign, canary, found))]
         states.note_health(campaign, canary, found, self.settings)
         return []
 
-    def _course(self, campaign: Campaign, member: CampaignCourse) -> list[dict[str, Any]]:
+    def _course(self, campaign: Campaign, member: CampaignCourse, glance: Glance) -> list[dict[str, Any]]:
         """Do with one course what may be done now: no action twice, and nothing after a step."""
+        first = member.course_id == campaign.canary or member.course_id in self.alarms
+        if not first and (known := glance.waits(member)):
+            return [known]
         did: list[str] = []
         while True:
             self.alive()
             found = self._gather(campaign, member)
             if found.stopped or found.health is Health.FAILED:
-                return [_entry(member, did, states.stop(campaign, member, found))]
+                return [entry(member, did, states.stop(campaign, member, found))]
             states.note_health(campaign, member, found, self.settings)
             held = _held(campaign)  # first: what follows goes by the rules as they are now
             step = facts.next_of(campaign, member.course_id, found, self.settings)
             if held and (step.done or step.action):
-                return [_entry(member, did, held)]
+                return [entry(member, did, held)]
             if step.done:
                 states.arrive(campaign, member)
-                return [_entry(member, did, f"has arrived in {found.phase}")]
+                return [entry(member, did, f"has arrived in {found.phase}")]
             if step.action is None or step.action.value in did:
-                return [_entry(member, did, step.waits or f"tries {step.action} again in the next round")]
+                looked_at = now().isoformat() if found.lacks and step.waits == f"waits for {found.lacks}" else None
+                says = step.waits or f"tries {step.action} again in the next round"
+                return [entry(member, did, says, looked_at)]
             # What has come before may have taken long.
             if step.action.phase and (silence := trouble.no_answer()):
-                return [_entry(member, did, f"waits: {silence}")]
+                return [entry(member, did, f"waits: {silence}")]
             try:
                 done = actions.do(step.action, campaign, member.course_id, found.phase, self.settings, self.alive)
             except (NotNow, IllegalStep) as refused:
-                return [_entry(member, did, str(refused))]
+                return [entry(member, did, str(refused))]
             did.append(step.action.value)
             if done.said and not done.waits and step.action in _ON_RECORD:
                 tell(campaign, step.action.value, done.said, course_id=member.course_id)
             if done.waits and done.line:
                 tell(campaign, done.line, done.said, course_id=member.course_id)
             if done.waits or step.action.phase:
-                return [_entry(member, did, done.waits or done.said)]
+                return [entry(member, did, done.waits or done.said)]
 
 
 def _alarm(course: dict[str, Any]) -> str:
     """Return why the watch would take a course back, whether it may or not; empty where it would not."""
     return "; ".join(breach["text"] for breach in course["breaches"] if breach["target_failed"])
-
-
-def _left_by_the_last_round() -> set[str]:
-    """Return the courses that the last round had no time for: the next one begins with them."""
-    rounds = Run.objects.filter(kind="watch", scope="", finished_at__isnull=False).order_by("-id")
-    campaigns = rounds.values_list("document__campaigns", flat=True).first() or []
-    return {course["course"] for found in campaigns for course in found["courses"] if course["says"] == _LATER}
 
 
 def _held(campaign: Campaign) -> str:
@@ -211,7 +218,3 @@ def _held(campaign: Campaign) -> str:
     if campaign.state != CampaignState.RUNNING:
         return f"the campaign is {campaign.state} by now"
     return "the kill switch is on" if toggles.kill_switch_on() else ""
-
-
-def _entry(member: CampaignCourse, did: list[str], says: str) -> dict[str, Any]:
-    return {"course": member.course_id, "did": did, "says": says[:LIMIT]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,9 +48,13 @@ def _standing(campaign: Campaign, member: CampaignCourse, record: CoursePhase | 
     return Standing(state=MemberState(member.state), phase=phase, since=since, well=well, in_flight=flies)
 
 
-def turn(campaign: Campaign, course_id: str, to: Phase) -> str:
-    """Return why a course may not step to a phase now: the canary, or the limit. Empty if it may."""
-    found = standings(campaign)
+def turn(campaign: Campaign, course_id: str, to: Phase, found: Mapping[str, Standing] | None = None) -> str:
+    """
+    Return why a course may not step to a phase now: the canary, or the limit. Empty if it may.
+
+    ``found`` is where the courses stand, if the caller has asked for it already.
+    """
+    found = standings(campaign) if found is None else found
     canary = found[campaign.canary]
     if course_id != campaign.canary and canary.state in (MemberState.PARKED, MemberState.FAILED):
         stands = "is parked" if canary.state is MemberState.PARKED else "has failed"
@@ -75,9 +80,14 @@ def foreign_step(campaign: Campaign, member: CampaignCourse) -> str:
     """
     steps = PhaseChange.objects.filter(course_id=member.course_id, id__gt=member.log_seen)
     newest = steps.exclude(step_from=F("step_to")).order_by("-id").first()
-    if newest is None or newest.evidence.get("campaign") == campaign.pk:
+    if newest is None or not is_foreign(campaign, member, newest):
         return ""
     return f"stepped to {newest.step_to} {'by hand' if newest.changed_by == 'flag' else f'by {newest.changed_by}'}"
+
+
+def is_foreign(campaign: Campaign, member: CampaignCourse, step: PhaseChange) -> bool:
+    """Tell whether a step on record is somebody else's, and newer than what is taken for granted."""
+    return step.pk > member.log_seen and step.evidence.get("campaign") != campaign.pk
 
 
 def resume_command(campaign: Campaign, course_id: str) -> str:

@@ -397,7 +397,12 @@ DOCUMENTS = {
                 "said": "",
                 "stopped": {"parked": 0, "failed": 2},
                 "courses": [
-                    {"course": COURSE, "did": ["preflight", "shadow"], "says": "stepped from legacy to shadow"}
+                    {
+                        "course": COURSE,
+                        "did": ["preflight", "shadow"],
+                        "says": "stepped from legacy to shadow",
+                        "looked_at": None,
+                    }
                 ],
             }
         ]

@@ -76,7 +76,8 @@ def test_an_alarm_of_the_watch_about_the_canary_stops_it(start):
     arrived(start("--limit", "9", to="shadow"))
     stuck = {"text": "queue q on target: 9 submissions wait", "target_failed": True}
     small = {"text": "1 submission has failed for good", "target_failed": False}
-    said = take_round(watched=[{"course": A, "breaches": [stuck, small]}, {"course": B, "breaches": [small]}])
+    seen = [(A, [stuck, small]), (B, [small])]
+    said = take_round(watched=[{"course": course, "reconcile": None, "breaches": found} for course, found in seen])
     assert said[A].startswith("failed in shadow: out of its bounds: queue q on target: 9 submissions wait; xqueue_")
     assert (stands(A), stands(B), toggles.phase_of(B).phase) == ("failed", "going", Phase.LEGACY)
 

@@ -105,7 +105,7 @@ def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one_which_begins_th
     (campaign,) = validate(api.watch().content)["campaigns"]
     assert (did, campaign["courses"][-1]) == (
         [A, B],
-        {"course": C, "did": [], "says": "waits for the next round: this one took long"},
+        {"course": C, "did": [], "says": "waits for the next round: this one took long", "looked_at": None},
     )
     api.watch()
     api.watch()
