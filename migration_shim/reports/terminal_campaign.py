@@ -1,7 +1,7 @@
 """
 Campaigns as text for a terminal: how many courses stand how, the rules, one line a course, what was done lately.
 
-Those that wait for a person come first. On a terminal a course's line is cut where it ends, in a pipe it is whole.
+Those that wait for a person come first. On a terminal a course's line is cut where that ends, in a pipe it is whole.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.campaign import MemberState
+from ..core.ranking import short_names
 from ..core.wording import counted, verb
 from .course_words import day
 from .terminal_courses import one_line
@@ -42,19 +43,21 @@ def _campaign(campaign: Content, content: Content) -> list[str]:
     found += [f"  {text[:1].upper()}{text[1:]}" for text in (campaign["said"], campaign["canary_because"]) if text]
     found += [f"  because: {campaign['reason']}", f"  rules: {'; '.join(_rules(campaign))}"]
     ranked = sorted(campaign["courses"], key=lambda course: _RANK.index(MemberState(course["state"])))
-    found += [one_line(_course(course, campaign, content)) for course in ranked]
+    names = short_names([course["course"] for course in ranked])
+    found += [one_line(_course(course, names, campaign, content)) for course in ranked]
     for entry in campaign["lines"][:_LINES]:
-        what = " ".join(filter(None, (entry["what"], entry["course"], entry["text"])))
+        text = entry["text"].partition(_COMMAND)[0].removeprefix(f"{entry['what']}: ")
+        what = " ".join(filter(None, (entry["what"], entry["course"], text)))
         found.append(f"  {entry['at'][:16].replace('T', ' ')} {entry['by']}: {what}")
     return found + _next(campaign, content, [course["course"] for course in ranked if course["state"] in _STOPPED])
 
 
-def _course(course: Content, campaign: Content, content: Content) -> str:
+def _course(course: Content, names: dict[str, str], campaign: Content, content: Content) -> str:
     canary = " (canary)" if course["course"] == campaign["canary"] else ""
     expected = f", about {day(course['expected_at'], content['at'])}" if course["expected_at"] else ""
     says = course["says"].partition(_COMMAND)[0] + expected
     says = says.removeprefix(f"failed in {course['phase']}: ").removeprefix("parked: ")
-    name = course["course"].removeprefix("course-v1:")
+    name = names[course["course"]].removeprefix("course-v1:")
     state = course["state"].upper() if course["state"] in _STOPPED else course["state"]
     return f"{course['phase']:<8} {state:<6} {name}{canary}: {says}"
 

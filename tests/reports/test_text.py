@@ -816,8 +816,8 @@ def test_a_campaign_is_one_line_a_course_and_says_its_rules():
         "because: term over",
         "rules: 5 in flight at most; soaks in live for 48h; window Mon-Thu 09:00-16:00 Europe/Berlin; "
         "frozen 2026-12-10..2026-12-20; days of Europe/Berlin",
-        f"shadow   FAILED {COURSE[10:]} (canary): 3 overdue",
-        f"shadow   going  {COURSE[10:]} (canary): waits for 212 more graded pairs",
+        "shadow   FAILED PY1 (canary): 3 overdue",
+        "shadow   going  PY1 (canary): waits for 212 more graded pairs",
         f"{NOON:%Y-%m-%d %H:%M} ada: start term over",
         "1 course waits for you. When it is mended, let it go on, one or several:",
         f"Next: xqueue_campaign resume --name autumn --course {COURSE} --reason TEXT --execute",
