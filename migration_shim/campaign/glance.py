@@ -31,6 +31,8 @@ from .tell import LIMIT
 KNOWN_FOR = timedelta(minutes=30)
 #: What of a reconcile would speak against a course.
 _AGAINST = ("complete", "diverged", "overdue")
+#: What a round says of a course that it had no time for.
+LATER = "waits for the next round: this one took long"
 Entry = dict[str, Any]
 
 
@@ -40,12 +42,23 @@ class LastRound:
     def __init__(self, watched: Sequence[Mapping[str, Any]]) -> None:
         rounds = Run.objects.filter(kind="watch", scope="", finished_at__isnull=False).order_by("-id")
         campaigns, courses = rounds.values_list("document__campaigns", "document__courses").first() or ((), ())
+        campaigns = campaigns or ()
         self.said: dict[tuple[str, str], Entry] = {
-            (found["name"], course["course"]): course for found in campaigns or () for course in found["courses"]
+            (found["name"], course["course"]): course for found in campaigns for course in found["courses"]
         }
+        #: The names of its campaigns, in the order of this round.
+        self.order = _order(campaigns)
         before, seen = _against(courses or ()), _against(watched)
         #: Courses of which nothing new is to be feared.
         self.same = {course_id for course_id, numbers in seen.items() if before.get(course_id) == numbers}
+
+
+def _order(campaigns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return names so that of campaigns that take long each has its turn: first the one that the round came not to."""
+    names = [found["name"] for found in campaigns]
+    late = [{course["says"] for course in found["courses"]} == {LATER} for found in campaigns]
+    first = late.index(True) if True in late else 0
+    return [*names[first:], *names[:first]]
 
 
 def _against(courses: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -22,13 +22,12 @@ from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberSt
 from ..core.errors import IllegalStep, NotNow
 from ..models import Campaign, CampaignCourse
 from . import actions, facts, outage, states, trouble
-from .glance import Glance, LastRound, entry
+from .glance import LATER, Glance, LastRound, entry
 from .records import OPEN
 from .tell import one_connection, tell
 
 #: Does a step of one course for the round, and returns None where it failed: (step, course id, work, arguments).
 Attempt = Callable[..., Any]
-_LATER = "waits for the next round: this one took long"
 #: Actions whose end is a fact that later rounds go by, or that an operator looks for in the history.
 _ON_RECORD = (Action.HISTORY, Action.PROBE, Action.SHADOW, Action.LIVE, Action.COMPLETE)
 
@@ -61,13 +60,8 @@ def run(
     """
     this = _Round(settings, attempt, alive, wanted, watched)
     with one_connection():
-        done = [attempt("campaign", "", this.campaign, campaign) for campaign in at_work()]
+        done = [attempt("campaign", "", this.campaign, campaign) for campaign in this.at_work()]
     return [found for found in done if found is not None]
-
-
-def at_work() -> list[Campaign]:
-    """Return the campaigns that are running or paused."""
-    return list(Campaign.objects.filter(state__in=OPEN).order_by("id"))
 
 
 class _Round:
@@ -85,6 +79,11 @@ class _Round:
         self.alarms = {course["course"]: said for course in watched if (said := _alarm(course))}
         self.last = LastRound(watched)
         self.until = monotonic() + settings.campaign_seconds
+
+    def at_work(self) -> list[Campaign]:
+        """Return the campaigns that are running or paused, in the order in which they have their turn."""
+        found, order = list(Campaign.objects.filter(state__in=OPEN).order_by("id")), self.last.order
+        return sorted(found, key=lambda one: order.index(one.name) if one.name in order else len(order))
 
     @cached_property
     def trouble(self) -> str:
@@ -132,7 +131,7 @@ class _Round:
         glance = Glance(campaign, mine, self.settings, self.last)
         for member in sorted(mine, key=lambda one: self._place(campaign, one)):
             if monotonic() >= self.until:
-                courses.append(entry(member, [], _LATER))
+                courses.append(entry(member, [], LATER))
             else:
                 courses += self._one(campaign, member, self._course, glance)
         if not campaign.courses.exclude(state=MemberState.DONE).exists():
@@ -142,7 +141,7 @@ class _Round:
     def _place(self, campaign: Campaign, member: CampaignCourse) -> tuple[bool, bool]:
         """Put the canary first, and behind it those that the last round had no time for."""
         said = self.last.said.get((campaign.name, member.course_id))
-        return member.course_id != campaign.canary, said is None or said["says"] != _LATER
+        return member.course_id != campaign.canary, said is None or said["says"] != LATER
 
     def _one(
         self, campaign: Campaign, member: CampaignCourse, work: Callable[..., list[dict[str, Any]]], *args: Any

@@ -1,12 +1,14 @@
 """An action that takes long is cut off, so that learners do not wait for the watch; what it has done is not lost."""
 
 import functools
+import itertools
 
 import pytest
 from django.utils.timezone import now
 
 from migration_shim import api
 from migration_shim.campaign import actions
+from migration_shim.campaign import round as campaign_round
 from migration_shim.models import CampaignLine, LedgerEntry, Run
 from migration_shim.runs import control
 from migration_shim.watch import guard
@@ -131,3 +133,21 @@ def test_the_watch_ends_its_round_in_time_and_its_own_duties_come_first(start, s
     assert says[A].startswith("its preflight takes more than 300 s") and says[C].startswith("its preflight takes")
     assert document.content["problems"] == [] and document.content["complete"]
     assert order.index("guard") < order.index("preflight")
+
+
+def test_of_campaigns_that_take_all_the_time_each_has_its_turn(start, monkeypatch):
+    names = ["one", "two", "three"]
+    courses = {name: f"course-v1:ExU+{name}+2026" for name in names}
+    for name in names:
+        start(courses=[courses[name]], name=name)
+    moments, did = itertools.count(step=200), []
+    monkeypatch.setattr(campaign_round, "monotonic", lambda: next(moments))
+
+    def do(action, campaign, course_id, *args):
+        did.append(campaign.name)
+        return actions.Done(waits="is waited for")
+
+    monkeypatch.setattr(actions, "do", do)
+    for _ in range(6):
+        api.watch()
+    assert did == names * 2
