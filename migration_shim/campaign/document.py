@@ -23,7 +23,7 @@ _UNTOLD = "cannot be told now: "
 LINES = 20
 
 
-def document(campaigns: Iterable[Campaign], action: str, *, executed: bool) -> Document:
+def document(campaigns: Iterable[Campaign], action: str, *, executed: bool, because: str = "") -> Document:
     """
     Return the document of campaigns that are on record.
 
@@ -34,14 +34,18 @@ def document(campaigns: Iterable[Campaign], action: str, *, executed: bool) -> D
         campaigns: the campaigns.
         action: the sub-command.
         executed: whether something was written.
+        because: why the canary is the one it is, where nobody has named it.
     """
-    content = [_campaign(campaign, list(campaign.courses.order_by("place")), stored=True) for campaign in campaigns]
+    content = [
+        _campaign(campaign, list(campaign.courses.order_by("place")), stored=True, because=because)
+        for campaign in campaigns
+    ]
     return _document(content, action, executed=executed)
 
 
-def plan_of(campaign: Campaign, rows: list[CampaignCourse]) -> Document:
-    """Return the document of a campaign that is not on record yet: what it would do."""
-    return _document([_campaign(campaign, rows, stored=False)], "start", executed=False)
+def plan_of(campaign: Campaign, rows: list[CampaignCourse], because: str) -> Document:
+    """Return the document of a campaign that is not on record yet: what it would do, and why with this canary."""
+    return _document([_campaign(campaign, rows, stored=False, because=because)], "start", executed=False)
 
 
 def _document(campaigns: list[dict[str, Any]], action: str, *, executed: bool) -> Document:
@@ -65,7 +69,7 @@ def _document(campaigns: list[dict[str, Any]], action: str, *, executed: bool) -
     return Document(content=content, exit_code=code)
 
 
-def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool) -> dict[str, Any]:
+def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool, because: str) -> dict[str, Any]:
     plan = Plan.from_json(campaign.plan)
     states = Counter(row.state for row in rows)
     return {
@@ -74,6 +78,7 @@ def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool) -
         "said": campaign.said,
         "to": campaign.to,
         "canary": campaign.canary,
+        "canary_because": because,
         "limit": plan.limit,
         "soak": plan.soak,
         "windows": list(plan.windows),

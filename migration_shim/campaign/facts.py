@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
+from typing import Any
 
+from django.db.models import Max
 from django.utils.timezone import now
 
 from .. import toggles
@@ -12,7 +14,7 @@ from ..conf import ShimSettings
 from ..core.campaign import CourseFacts, MemberState, Next, Preflight, Wish, next_step, steps_to
 from ..core.campaign_plan import Plan
 from ..core.data import Phase, Verdict
-from ..core.evidence import Evidence
+from ..core.evidence import ROUTINE, UNPOLLED, Evidence
 from ..core.findings import BLOCKER
 from ..core.forecast import forecast
 from ..core.gate import evaluate
@@ -23,10 +25,9 @@ from ..models import Campaign, CampaignCourse, CoursePhase
 from ..runs import records as run_records
 from .standing import foreign_step, resume_command, turn
 
-#: Of what a probe is sent for: it is expected before anybody has set up a grader.
-_UNPOLLED = "reverse_queue_not_polled"
-#: The line of a history which says that a probe was not sent, or not to every queue.
-UNSENT = "no probe"
+#: Lines of a history that later rounds go by: a probe was not sent, or not to every queue; what reads all of
+#: XQueue was cut off; an import has come to its end, and the comparison behind it has not.
+UNSENT, CUT_OFF, IMPORTED = "no probe", "no preflight", "imported"
 #: A reason on one line.
 _REASON_LIMIT = 200
 
@@ -50,10 +51,12 @@ def gather(campaign: Campaign, member: CampaignCourse, settings: ShimSettings, *
     """
     toggles.new_work_cycle()
     course_id, decision = member.course_id, toggles.phase_of(member.course_id)
-    record = CoursePhase.objects.filter(course_id=course_id).first() or CoursePhase(course_id=course_id)
+    record = CoursePhase.objects.filter(course_id=course_id).first()
+    record = record or CoursePhase(course_id=course_id, since=campaign.started_at)
     stopped = member.said if member.state in (MemberState.PARKED, MemberState.FAILED) else ""
     if not stopped and (step := foreign_step(campaign, member)):
         stopped = f"parked: {step}; {resume_command(campaign, course_id)}"
+    lines = _since_lines(campaign, course_id, record.since) if stored else {}
     facts = CourseFacts(
         phase=decision.phase,
         since=now() - record.since,
@@ -61,8 +64,9 @@ def gather(campaign: Campaign, member: CampaignCourse, settings: ShimSettings, *
         stopped=stopped,
         drift=decision.asked.value if decision.drift else "",
         preflight=_preflight(course_id),
-        probed=_since_line(campaign, member, record, "probe") if stored else None,
-        unprobed=_since_line(campaign, member, record, UNSENT) if stored else None,
+        probed=lines.get("probe"),
+        unprobed=lines.get(UNSENT),
+        cut_off=lines.get(CUT_OFF),
     )
     if decision.phase is Phase.LEGACY:
         return facts
@@ -73,7 +77,7 @@ def gather(campaign: Campaign, member: CampaignCourse, settings: ShimSettings, *
         facts,
         health=state,
         health_said=_line(reasons),
-        history=stored and _since_line(campaign, member, record, "history") is not None,
+        history="history" in lines,
         reconciled=is_reconciled(record),
         lacks=lacks,
         more_pairs=more_pairs,
@@ -93,22 +97,31 @@ def next_of(campaign: Campaign, course_id: str, facts: CourseFacts, settings: Sh
 
 def _preflight(course_id: str) -> Preflight:
     run = run_records.last_complete("preflight", course_id)
-    findings = run.document.get("findings") if run else None
-    if run is None or run.finished_at is None or findings is None:
+    return preflight_of(run.finished_at, run.document.get("findings"), polled=True) if run else Preflight()
+
+
+def preflight_of(ended: datetime | None, findings: list[dict[str, Any]] | None, *, polled: bool) -> Preflight:
+    """
+    Return what a complete preflight says. One whose document has no list of findings is none.
+
+    ``polled`` says whether to ask XQueue's table if a grader has polled since.
+    """
+    if ended is None or findings is None:
         return Preflight()
     blockers = [item for item in findings if item["severity"] == BLOCKER]
-    unpolled = tuple(item["queue"] for item in blockers if item["code"] == _UNPOLLED)
-    others = (item for item in blockers if item["code"] != _UNPOLLED)
-    ended = run.finished_at
+    unpolled = tuple(item["queue"] for item in blockers if item["code"] == UNPOLLED)
     return Preflight(
         age=now() - ended,
-        blockers=tuple(
-            f"{item['code']} {item['queue'] or item['problem'] or item.get('about', '')}".strip()[:_REASON_LIMIT]
-            for item in others
-        ),
+        blockers=tuple(_said(item) for item in blockers if item["code"] not in ROUTINE),
+        unready=tuple(_said(item) for item in blockers if item["code"] in ROUTINE - {UNPOLLED}),
         unpolled=unpolled,
-        polled_since=bool(unpolled) and all(legacy_rows.was_pulled_since(queue, ended) for queue in unpolled),
+        polled_since=polled and bool(unpolled) and all(legacy_rows.was_pulled_since(one, ended) for one in unpolled),
     )
+
+
+def _said(blocker: dict[str, Any]) -> str:
+    about = blocker["queue"] or blocker["problem"] or blocker.get("about", "")
+    return f"{blocker['code']} {about}".strip()[:_REASON_LIMIT]
 
 
 def expected_at(course_id: str, found: CourseFacts, settings: ShimSettings) -> datetime | None:
@@ -140,11 +153,16 @@ def _permitted(record: CoursePhase, phase: Phase) -> bool:
     return to is not None and record.permit == to and record.permit_until is not None and record.permit_until > now()
 
 
-def _since_line(campaign: Campaign, member: CampaignCourse, record: CoursePhase, what: str) -> timedelta | None:
-    """Return how long ago a campaign has done something with a course in its present phase; None if it has not."""
-    lines = campaign.lines.filter(course_id=member.course_id, what=what, at__gte=record.since)
-    at = lines.order_by("-id").values_list("at", flat=True).first()
-    return None if at is None else now() - at
+def _since_lines(campaign: Campaign, course_id: str, since: datetime) -> dict[str, timedelta]:
+    """Return how long ago a campaign has last done what with a course in its present phase, by the word for it."""
+    lines = campaign.lines.filter(course_id=course_id, at__gte=since).order_by()
+    return {what: now() - at for what, at in lines.values_list("what").annotate(Max("at"))}
+
+
+def is_imported(campaign: Campaign, course_id: str) -> bool:
+    """Tell whether the history of a course is imported since its step to ``shadow``, and only its echo is missing."""
+    record = CoursePhase.objects.get(course_id=course_id)
+    return campaign.lines.filter(course_id=course_id, what=IMPORTED, at__gte=record.since).exists()
 
 
 def _line(reasons: list[str]) -> str:

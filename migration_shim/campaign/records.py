@@ -15,10 +15,9 @@ from ..core.campaign import CampaignState, MemberState
 from ..core.campaign_plan import Plan
 from ..core.data import Phase
 from ..core.errors import ShimError
-from ..db import text_columns
 from ..models import Campaign, CampaignCourse
 from .standing import foreign_step, newest_entry
-from .tell import tell
+from .tell import cut, tell
 
 #: Campaigns that hold their courses.
 OPEN = (CampaignState.RUNNING, CampaignState.PAUSED)
@@ -45,7 +44,7 @@ def planned(rules: dict[str, Any], before: Plan | None = None) -> Plan:
 
 
 def new(
-    courses: Sequence[str], to: Phase, *, name: str | None, canary: str | None, plan: Plan, reason: str, by: str
+    courses: Sequence[str], to: Phase, *, name: str | None, canary: str, plan: Plan, reason: str, by: str
 ) -> tuple[Campaign, list[CampaignCourse]]:
     """
     Return a campaign and its courses, not stored yet.
@@ -54,7 +53,7 @@ def new(
         courses: its courses, in the order in which they are to go.
         to: the phase to bring them to.
         name: its name; None for one made of the time.
-        canary: the course that goes first; None for the first.
+        canary: the course that goes first.
         plan: its rules.
         reason: why, for the record.
         by: the operator.
@@ -69,7 +68,6 @@ def new(
     if Campaign.objects.filter(name=name).exists():
         raise CampaignRefused(f"There is a campaign {name} already; give another --name")
     members = list(dict.fromkeys(courses))
-    canary = canary or members[0]
     if canary not in members:
         raise CampaignRefused(f"The canary {canary} is not among the courses of the campaign")
     held = dict(
@@ -84,7 +82,7 @@ def new(
         to=to,
         canary=canary,
         plan=plan.to_json(),
-        reason=text_columns.fitted(Campaign, "reason", reason)[:500],
+        reason=cut(Campaign, "reason", reason),
         started_at=moment,
         started_by=by[:150],
     )
@@ -215,5 +213,5 @@ def _change(
 def _state(locked: Campaign, state: CampaignState, said: str) -> None:
     if state is CampaignState.RUNNING and locked.state != state:
         locked.resumed_at = now()
-    locked.state, locked.said = state, text_columns.fitted(Campaign, "said", said)[:500]
+    locked.state, locked.said = state, cut(Campaign, "said", said)
     locked.save(update_fields=["state", "said", "resumed_at"])

@@ -1,5 +1,5 @@
 """
-A round of all running campaigns, as a part of a round of ``xqueue_watch``: the next permitted step of each course.
+A round of all campaigns, as a part of a round of ``xqueue_watch``: the next permitted step of each course.
 
 A round keeps nothing in memory that a later one needs. Where a course stands is read from its records, so a round may
 be killed at any point, and two may run at once.
@@ -7,40 +7,42 @@ be killed at any point, and two may run at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from time import monotonic
 from typing import Any
 
-from django.db import transaction
+from django.utils.timezone import now
 
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState, is_well
+from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState
 from ..core.errors import IllegalStep, NotNow
-from ..db import text_columns
-from ..models import Campaign, CampaignCourse, Run
-from . import actions, facts
-from .standing import resume_command
-from .tell import tell
-from .trouble import trouble_of_all
+from ..models import Campaign, CampaignCourse
+from . import actions, facts, outage, states, trouble
+from .glance import LATER, Glance, LastRound, entry
+from .records import OPEN
+from .tell import one_connection, tell
 
 #: Does a step of one course for the round, and returns None where it failed: (step, course id, work, arguments).
 Attempt = Callable[..., Any]
-_SAID = 500
-#: Seconds after which a round begins nothing more of a campaign: learners wait for what the next round does first.
-SECONDS = 300.0
-_LATER = "waits for the next round: this one took long"
 #: Actions whose end is a fact that later rounds go by, or that an operator looks for in the history.
 _ON_RECORD = (Action.HISTORY, Action.PROBE, Action.SHADOW, Action.LIVE, Action.COMPLETE)
 
 
-def is_any_running() -> bool:
-    """Tell whether there is a campaign that takes steps."""
-    return Campaign.objects.filter(state=CampaignState.RUNNING).exists()
+def is_any_at_work() -> bool:
+    """Tell whether there is a campaign that takes steps, or is paused and waits for a person."""
+    return Campaign.objects.filter(state__in=OPEN).exists()
 
 
 def run(
-    settings: ShimSettings, attempt: Attempt, alive: Callable[..., None], wanted: list[str] | None = None
+    settings: ShimSettings,
+    attempt: Attempt,
+    alive: Callable[..., None],
+    wanted: list[str] | None = None,
+    watched: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """
     Take the next steps of every running campaign.
@@ -50,90 +52,163 @@ def run(
         attempt: does the work with one course; an error in it is reported, and the next course goes on.
         alive: called while the work goes on; it shows a sign of life.
         wanted: the courses to look at; None for all.
+        watched: what the watch has found of the courses in this round.
 
     Returns:
-        For each campaign its name, state, and what was done with each course or what it waits for.
+        For each campaign that is running or paused its name, its state, how many of its courses wait for a person, and
+        what was done with each of the others or what it waits for.
     """
-    running = list(Campaign.objects.filter(state=CampaignState.RUNNING).order_by("id"))
-    trouble, late = trouble_of_all(), _left_by_the_last_round()
-    done = [
-        attempt("campaign", "", _campaign, campaign, settings, attempt, alive, wanted, trouble, late)
-        for campaign in running
-    ]
+    this = _Round(settings, attempt, alive, wanted, watched)
+    with one_connection():
+        done = [attempt("campaign", "", this.campaign, campaign) for campaign in this.at_work()]
     return [found for found in done if found is not None]
 
 
-def _left_by_the_last_round() -> set[str]:
-    """Return the courses that the last round had no time for: the next one begins with them."""
-    rounds = Run.objects.filter(kind="watch", scope="", finished_at__isnull=False).order_by("-id")
-    campaigns = rounds.values_list("document__campaigns", flat=True).first() or []
-    return {course["course"] for found in campaigns for course in found["courses"] if course["says"] == _LATER}
+class _Round:
+    """One round over all campaigns."""
 
+    def __init__(
+        self,
+        settings: ShimSettings,
+        attempt: Attempt,
+        alive: Callable[..., None],
+        wanted: list[str] | None,
+        watched: Sequence[dict[str, Any]],
+    ) -> None:
+        self.settings, self.attempt, self.alive, self.wanted = settings, attempt, alive, wanted
+        self.alarms = {course["course"]: said for course in watched if (said := _alarm(course))}
+        self.last = LastRound(watched)
+        self.until = monotonic() + settings.campaign_seconds
 
-def _campaign(
-    campaign: Campaign,
-    settings: ShimSettings,
-    attempt: Attempt,
-    alive: Callable[..., None],
-    wanted: list[str] | None,
-    trouble: str,
-    late: Collection[str],
-) -> dict[str, Any]:
-    courses: list[dict[str, Any]] = []
-    if trouble:
-        _set_state(campaign, CampaignState.PAUSED, f"stopped by what concerns all: {trouble}")
-    else:
-        until = monotonic() + SECONDS
-        for member in _in_turn(campaign, late):
-            if wanted is not None and member.course_id not in wanted:
-                continue
-            if monotonic() >= until:
-                courses.append(_entry(member, [], _LATER))
-                continue
-            found = attempt("campaign", member.course_id, _course, campaign, member, settings, alive)
-            courses.append(found or {"course": member.course_id, "did": [], "says": "failed; see the problems"})
+    def at_work(self) -> list[Campaign]:
+        """Return the campaigns that are running or paused, in the order in which they have their turn."""
+        found, order = list(Campaign.objects.filter(state__in=OPEN).order_by("id")), self.last.order
+        return sorted(found, key=lambda one: order.index(one.name) if one.name in order else len(order))
+
+    @cached_property
+    def trouble(self) -> str:
+        """What a person has to look at before any step."""
+        return trouble.trouble_of_all()
+
+    @cached_property
+    def silence(self) -> str:
+        """That XQueue does not answer. It is asked once a round, and once more before each step."""
+        return trouble.no_answer()
+
+    def campaign(self, campaign: Campaign) -> dict[str, Any]:
+        """Take the next steps of one campaign."""
+        courses: list[dict[str, Any]] = []
+        if campaign.state != CampaignState.RUNNING:
+            pass
+        elif self.trouble:
+            states.set_state(campaign, CampaignState.PAUSED, f"stopped by what concerns all: {self.trouble}")
+        elif self.silence:
+            outage.note(campaign, self.silence)
+        else:
+            outage.over(campaign)
+            courses = self._courses(campaign)
+        campaign.refresh_from_db()
+        numbers = Counter(campaign.courses.values_list("state", flat=True))
+        return {
+            "name": campaign.name,
+            "state": campaign.state,
+            "said": campaign.said,
+            "stopped": {state.value: numbers[state] for state in (MemberState.PARKED, MemberState.FAILED)},
+            "courses": courses,
+        }
+
+    def _courses(self, campaign: Campaign) -> list[dict[str, Any]]:
+        """Do what may be done now with each course that is on its way, and look at the canary in any case."""
+        members = list(campaign.courses.order_by("place"))
+        going = [member for member in members if member.state == MemberState.GOING]
+        mine = [member for member in going if self.wanted is None or member.course_id in self.wanted]
+        courses = []
+        for member in members:
+            # One that has arrived, or that nobody has asked for: the others come behind it all the same.
+            looked = member.state in (MemberState.GOING, MemberState.DONE) and member not in mine
+            if member.course_id == campaign.canary and looked and mine:
+                courses += self._one(campaign, member, self._look)
+        glance = Glance(campaign, mine, self.settings, self.last)
+        for member in sorted(mine, key=lambda one: self._place(campaign, one)):
+            if monotonic() >= self.until:
+                courses.append(entry(member, [], LATER))
+            else:
+                courses += self._one(campaign, member, self._course, glance)
         if not campaign.courses.exclude(state=MemberState.DONE).exists():
-            _set_state(campaign, CampaignState.DONE, f"every course has arrived in {campaign.to}")
-    campaign.refresh_from_db()
-    return {"name": campaign.name, "state": campaign.state, "said": campaign.said, "courses": courses}
+            states.set_state(campaign, CampaignState.DONE, f"every course has arrived in {campaign.to}")
+        return courses
 
+    def _place(self, campaign: Campaign, member: CampaignCourse) -> tuple[bool, bool]:
+        """Put the canary first, and behind it those that the last round had no time for."""
+        said = self.last.said.get((campaign.name, member.course_id))
+        return member.course_id != campaign.canary, said is None or said["says"] != LATER
 
-def _in_turn(campaign: Campaign, late: Collection[str]) -> Iterator[CampaignCourse]:
-    """Yield the courses that are on their way: the canary, then those that the last round has left, then all others."""
-    members = list(campaign.courses.filter(state=MemberState.GOING).order_by("place"))
-    yield from sorted(members, key=lambda member: (member.course_id != campaign.canary, member.course_id not in late))
+    def _one(
+        self, campaign: Campaign, member: CampaignCourse, work: Callable[..., list[dict[str, Any]]], *args: Any
+    ) -> list[dict[str, Any]]:
+        found = self.attempt("campaign", member.course_id, work, campaign, member, *args)
+        if found is None and member.course_id == campaign.canary:
+            # Nobody knows how it is, so nobody passes it.
+            self.attempt("campaign", member.course_id, states.note_unknown, member)
+        return [entry(member, [], "failed; see the problems")] if found is None else found
 
+    def _gather(self, campaign: Campaign, member: CampaignCourse) -> CourseFacts:
+        found = facts.gather(campaign, member, self.settings)
+        if said := self.alarms.get(member.course_id):
+            found = replace(found, health=Health.FAILED, health_said=f"out of its bounds: {said}")
+        return found
 
-def _course(
-    campaign: Campaign, member: CampaignCourse, settings: ShimSettings, alive: Callable[..., None]
-) -> dict[str, Any]:
-    """Do with one course what may be done now: no action twice, and nothing after a step."""
-    did: list[str] = []
-    while True:
-        alive()
-        found = facts.gather(campaign, member, settings)
+    def _look(self, campaign: Campaign, canary: CampaignCourse) -> list[dict[str, Any]]:
+        """See how a canary is with which nothing is to be done; it is told of only where it is stopped."""
+        self.alive()
+        found = self._gather(campaign, canary)
         if found.stopped or found.health is Health.FAILED:
-            return _entry(member, did, _stop(campaign, member, found))
-        _note_health(campaign, member, found, settings)
-        if held := _held(campaign):
-            return _entry(member, did, held)
-        step = facts.next_of(campaign, member.course_id, found, settings)
-        if step.done:
-            _arrive(campaign, member)
-            return _entry(member, did, f"has arrived in {found.phase}")
-        if step.action is None or step.action.value in did:
-            return _entry(member, did, step.waits or f"tries {step.action} again in the next round")
-        try:
-            done = actions.do(step.action, campaign, member.course_id, found.phase, settings, alive)
-        except (NotNow, IllegalStep) as refused:
-            return _entry(member, did, str(refused))
-        did.append(step.action.value)
-        if done.said and not done.waits and step.action in _ON_RECORD:
-            tell(campaign, step.action.value, done.said, course_id=member.course_id)
-        if done.waits and step.action is Action.PROBE:
-            tell(campaign, facts.UNSENT, done.said, course_id=member.course_id)
-        if done.waits or step.action.phase:
-            return _entry(member, did, done.waits or done.said)
+            return [entry(canary, [], states.stop(campaign, canary, found))]
+        states.note_health(campaign, canary, found, self.settings)
+        return []
+
+    def _course(self, campaign: Campaign, member: CampaignCourse, glance: Glance) -> list[dict[str, Any]]:
+        """Do with one course what may be done now: no action twice, and nothing after a step."""
+        first = member.course_id == campaign.canary or member.course_id in self.alarms
+        if not first and (known := glance.waits(member)):
+            return [known]
+        did: list[str] = []
+        while True:
+            self.alive()
+            found = self._gather(campaign, member)
+            if found.stopped or found.health is Health.FAILED:
+                return [entry(member, did, states.stop(campaign, member, found))]
+            states.note_health(campaign, member, found, self.settings)
+            held = _held(campaign)  # first: what follows goes by the rules as they are now
+            step = facts.next_of(campaign, member.course_id, found, self.settings)
+            if held and (step.done or step.action):
+                return [entry(member, did, held)]
+            if step.done:
+                states.arrive(campaign, member)
+                return [entry(member, did, f"has arrived in {found.phase}")]
+            if step.action is None or step.action.value in did:
+                looked_at = now().isoformat() if found.lacks and step.waits == f"waits for {found.lacks}" else None
+                says = step.waits or f"tries {step.action} again in the next round"
+                return [entry(member, did, says, looked_at)]
+            # What has come before may have taken long.
+            if step.action.phase and (silence := trouble.no_answer()):
+                return [entry(member, did, f"waits: {silence}")]
+            try:
+                done = actions.do(step.action, campaign, member.course_id, found.phase, self.settings, self.alive)
+            except (NotNow, IllegalStep) as refused:
+                return [entry(member, did, str(refused))]
+            did.append(step.action.value)
+            if done.said and not done.waits and step.action in _ON_RECORD:
+                tell(campaign, step.action.value, done.said, course_id=member.course_id)
+            if done.waits and done.line:
+                tell(campaign, done.line, done.said, course_id=member.course_id)
+            if done.waits or step.action.phase:
+                return [entry(member, did, done.waits or done.said)]
+
+
+def _alarm(course: dict[str, Any]) -> str:
+    """Return why the watch would take a course back, whether it may or not; empty where it would not."""
+    return "; ".join(breach["text"] for breach in course["breaches"] if breach["target_failed"])
 
 
 def _held(campaign: Campaign) -> str:
@@ -142,52 +217,3 @@ def _held(campaign: Campaign) -> str:
     if campaign.state != CampaignState.RUNNING:
         return f"the campaign is {campaign.state} by now"
     return "the kill switch is on" if toggles.kill_switch_on() else ""
-
-
-def _entry(member: CampaignCourse, did: list[str], says: str) -> dict[str, Any]:
-    return {"course": member.course_id, "did": did, "says": says[:_SAID]}
-
-
-def _stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
-    """Park a course that somebody else has moved, or stop one that is not well; return why."""
-    state = MemberState.PARKED if found.stopped else MemberState.FAILED
-    resume = resume_command(campaign, member.course_id)
-    said = found.stopped or f"failed in {found.phase}: {found.health_said}; {resume}"
-    with transaction.atomic():
-        Campaign.objects.select_for_update().get(pk=campaign.pk)
-        changed = CampaignCourse.objects.filter(pk=member.pk, state=MemberState.GOING).update(
-            # It was well before, perhaps: it takes up a slot again, and a canary lets nobody pass.
-            state=state,
-            well_since=None,
-            said=text_columns.fitted(CampaignCourse, "said", said)[:_SAID],
-        )
-        if changed:
-            tell(campaign, state.value, said, course_id=member.course_id)
-    return said
-
-
-def _note_health(campaign: Campaign, member: CampaignCourse, found: CourseFacts, settings: ShimSettings) -> None:
-    """Put on record whether a course is well in its phase: the canary's rule and the limit go by it."""
-    well = found.entered if is_well(found, facts.wish_of(campaign, settings)) else None
-    if well != member.well_since:
-        CampaignCourse.objects.filter(pk=member.pk).update(well_since=well)
-        member.well_since = well
-
-
-def _arrive(campaign: Campaign, member: CampaignCourse) -> None:
-    with transaction.atomic():
-        changed = CampaignCourse.objects.filter(pk=member.pk, state=MemberState.GOING).update(state=MemberState.DONE)
-        if changed:
-            tell(campaign, "done", f"arrived in {campaign.to}", course_id=member.course_id)
-
-
-def _set_state(campaign: Campaign, state: CampaignState, said: str) -> None:
-    with transaction.atomic():
-        locked = Campaign.objects.select_for_update().get(pk=campaign.pk)
-        if locked.state != CampaignState.RUNNING:
-            return
-        locked.state, locked.said = state, text_columns.fitted(Campaign, "said", said)[:_SAID]
-        locked.save(update_fields=["state", "said"])
-        if state is CampaignState.DONE:
-            locked.courses.update(held=None)
-        tell(locked, state.value, said)

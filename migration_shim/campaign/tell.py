@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from django.core.mail import get_connection, send_mail
-from django.db import transaction
+from django.core.mail import EmailMessage, get_connection
+from django.db import models, transaction
 from django.utils.timezone import now
 
 from ..conf import usable
@@ -26,6 +29,16 @@ _NEEDS_SOMEBODY = ("parked", "failed", "paused")
 #: What somebody has to know of who is not looking.
 BY_EMAIL = (*_NEEDS_SOMEBODY, "done")
 
+#: E-mails that are sent together at the end of a round; None outside one.
+_waiting: ContextVar[list[EmailMessage] | None] = ContextVar("waiting", default=None)
+#: Characters of a reason, a result or a line of the history; the columns have as many.
+LIMIT = 500
+
+
+def cut(model: type[models.Model], name: str, text: str) -> str:
+    """Return a text as a column for a reason or a result can hold it."""
+    return text_columns.fitted(model, name, text)[:LIMIT]
+
 
 def tell(campaign: Campaign, what: str, text: str, *, course_id: str = "", by: str = WATCH) -> None:
     """
@@ -44,7 +57,7 @@ def tell(campaign: Campaign, what: str, text: str, *, course_id: str = "", by: s
         by=by[:150],
         course_id=course_id,
         what=what,
-        text=text_columns.fitted(CampaignLine, "text", text)[:500],
+        text=cut(CampaignLine, "text", text),
     )
     transaction.on_commit(lambda: _send(campaign, what, text, course_id))
 
@@ -75,14 +88,38 @@ def _mail(campaign: Campaign, what: str, text: str, course_id: str, addresses: l
         f"See where it stands: xqueue_campaign status --name {campaign.name}",
         f"The campaign, started by {printable(campaign.started_by)}: {printable(campaign.reason)}",
     ]
+    message = EmailMessage(subject, "\n\n".join(lines) + "\n", None, addresses)
+    waiting = _waiting.get()
+    if waiting is None:
+        _post([message])
+    else:
+        waiting.append(message)
+
+
+@contextmanager
+def one_connection() -> Iterator[None]:
+    """
+    Send the e-mails of what is done in this context at its end, through one connection.
+
+    So a mail server that is down costs a round one wait. With a process that is killed its e-mails are lost, as the
+    signal and the log are not.
+    """
+    messages: list[EmailMessage] = []
+    token = _waiting.set(messages)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+        if messages:
+            _post(messages)
+
+
+def _post(messages: list[EmailMessage]) -> None:
     try:
         connection: Any = get_connection()
         if getattr(connection, "timeout", MAIL_SECONDS) is None:
             connection.timeout = MAIL_SECONDS
-        send_mail(subject, "\n\n".join(lines) + "\n", None, addresses, connection=connection)
+        connection.send_messages(messages)
     except Exception as error:  # whatever a mail server or a backend raises: no round ends by it
-        log.error(
-            "migration_shim.campaign_mail_failed: an e-mail of campaign %s was not sent: %s",
-            campaign.name,
-            type(error).__name__,
-        )
+        which = "an e-mail of a campaign was" if len(messages) == 1 else f"of {len(messages)} e-mails some or all were"
+        log.error("migration_shim.campaign_mail_failed: %s not sent: %s", which, type(error).__name__)

@@ -318,6 +318,11 @@ class ShimSettings:
     # .. setting_description: How many rows of XQueue a round of xqueue_watch reads at most to import the history of one
     #   course of a campaign. What is left is read by the next rounds.
     campaign_history_rows: rules.AtLeastOne = 20_000
+    # .. setting_name: MIGRATION_SHIM["CAMPAIGN_SECONDS"]
+    # .. setting_default: 300
+    # .. setting_description: After so many seconds a round of xqueue_watch begins nothing more of campaigns, and what
+    #   has taken longer is cut off. Imports and comparisons go on in the next round, a preflight has to be run by hand.
+    campaign_seconds: rules.AtLeastOne = 300
     # .. setting_name: MIGRATION_SHIM["OVERRIDE_SECONDS"]
     # .. setting_default: 86400
     # .. setting_description: How long a proposed override of the gate waits for its second person. Without

@@ -57,6 +57,8 @@ class Action(enum.StrEnum):
 
 #: What changes something on either system, and is done inside windows only. The others read, or are evidence.
 IN_WINDOWS = (Action.HISTORY, Action.PROBE, Action.SHADOW, Action.LIVE, Action.COMPLETE)
+#: What reads all of XQueue before it has done anything: cut off, it would begin anew in every round.
+READS_ALL = (Action.PREFLIGHT, Action.PROBE, Action.HISTORY)
 
 
 class Health(enum.StrEnum):
@@ -72,8 +74,10 @@ class Preflight:
     """What the newest complete preflight says; ``age`` is None where there is none."""
 
     age: timedelta | None = None
-    #: Blockers, each in one line, without those of reverse-shadow queues that no grader has polled.
+    #: Blockers, each in one line, without those of reverse-shadow queues.
     blockers: tuple[str, ...] = ()
+    #: Blockers of reverse-shadow queues that no probe lifts. They keep a course from ``live``, and not from ``shadow``.
+    unready: tuple[str, ...] = ()
     #: Reverse-shadow queues that no grader had polled, and whether one has polled each of them since.
     unpolled: tuple[str, ...] = ()
     polled_since: bool = False
@@ -89,8 +93,8 @@ class CourseFacts:
     ``reconciled`` says that a complete reconcile began since the step and is fresh. ``lacks`` is what the gate still
     asks for besides the preflight, in one line; where only pairs are lacking, ``more_pairs`` is how many, beside the
     ``pairs`` that count by now. ``probed`` is how long ago a probe was sent, ``unprobed`` how long ago one was tried
-    that did not reach every queue, ``permitted`` whether the
-    gate has passed the next step.
+    that did not reach every queue, ``cut_off`` how long ago one of ``READS_ALL`` took longer than a round has for it,
+    ``permitted`` whether the gate has passed the next step.
     """
 
     phase: Phase
@@ -108,6 +112,7 @@ class CourseFacts:
     pairs: int = 0
     probed: timedelta | None = None
     unprobed: timedelta | None = None
+    cut_off: timedelta | None = None
     permitted: bool = False
 
 
@@ -145,6 +150,8 @@ def next_step(course: CourseFacts, wish: Wish, *, closed: str, turn: str) -> Nex
     if course.drift:
         return Next(waits=f"waits for its flags, which ask for {course.drift}")
     found = _wanted(course, wish)
+    if found.action in READS_ALL and course.cut_off is not None and course.cut_off <= wish.preflight_again:
+        return Next(waits=f"waits for an operator: its {found.action} takes longer than a round; the history says more")
     if found.action in IN_WINDOWS and closed:
         return Next(waits=closed)
     if found.action is not None and (found.action.phase or found.action is Action.GATE) and turn:
@@ -186,10 +193,10 @@ def _preflight(course: CourseFacts, wish: Wish, *, probe: bool) -> Next | None:
     found = course.preflight
     if found.age is None or found.age > wish.fresh_for:
         return Next(action=Action.PREFLIGHT)
-    if found.blockers:
+    if blockers := (*found.blockers, *(found.unready if probe else ())):
         if found.age > wish.preflight_again:
             return Next(action=Action.PREFLIGHT)
-        return Next(waits=f"waits for an operator: preflight blocker {found.blockers[0]}")
+        return Next(waits=f"waits for an operator: preflight blocker {blockers[0]}")
     if not (probe and found.unpolled):
         return None
     if found.polled_since:

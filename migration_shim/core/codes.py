@@ -228,7 +228,7 @@ LOG_LINES: dict[str, Code] = {
         "Mend the receiver: whoever it should have told has not been told.",
     ),
     "campaign_mail_failed": Code(
-        "An e-mail of a campaign was not sent; the campaign went on.",
+        "E-mails of a round were not sent, some or all; the campaigns went on.",
         LOG,
         "Look at Django's e-mail settings. xqueue_campaign status says what the mail would have said.",
     ),

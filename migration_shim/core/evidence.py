@@ -148,8 +148,10 @@ class Evidence:
         return max(self.diverged, sum(problem.graded_pairs for problem in self.problems))
 
 
+#: That no grader polls the queue of reverse shadows. A probe in it shows whether one does.
+UNPOLLED = "reverse_queue_not_polled"
 #: Blockers of preflight that stand until somebody sets up what a later step needs: a step waits, nothing is at fault.
-ROUTINE = frozenset({"reverse_queue_not_polled", "reverse_queue_unknown"})
+ROUTINE = frozenset({UNPOLLED, "reverse_queue_unknown"})
 
 
 class Cause(enum.StrEnum):

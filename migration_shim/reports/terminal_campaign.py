@@ -1,17 +1,27 @@
-"""Campaigns as text for a terminal: the rules, then one line a course, then what was done and changed lately."""
+"""
+Campaigns as text for a terminal: how many courses stand how, the rules, one line a course, what was done lately.
+
+Those that wait for a person come first. On a terminal a course's line is cut where that ends, in a pipe it is whole.
+"""
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
-from ..core.wording import counted
+from ..core.campaign import MemberState
+from ..core.ranking import short_names
+from ..core.wording import counted, verb
 from .course_words import day
+from .terminal_courses import one_line
 
 Content = dict[str, Any]
 #: Lines of the history on a screen; the document has more.
 _LINES = 5
-_WIDTH = 80
+#: The order in which a reader has to know of courses.
+_RANK = (MemberState.FAILED, MemberState.PARKED, MemberState.GOING, MemberState.DONE)
+_STOPPED = _RANK[:2]
+#: What the line of a course that waits for a person ends with; it is a line of its own here.
+_COMMAND = "; xqueue_campaign resume "
 
 
 def lines(content: Content) -> list[str]:
@@ -25,30 +35,46 @@ def lines(content: Content) -> list[str]:
 
 
 def _campaign(campaign: Content, content: Content) -> list[str]:
-    counts = ", ".join(f"{count} {state}" for state, count in campaign["counts"].items() if count)
-    verb = "Plan. Campaign" if not content["executed"] and content["action"] != "status" else "Campaign"
+    counts = ", ".join(f"{number} {state}" for state in _RANK if (number := campaign["counts"][state]))
+    planned = not content["executed"] and content["action"] != "status"
     courses = counted(len(campaign["courses"]), "course")
-    found = [f"{verb} {campaign['name']}: {campaign['state']}, {courses} to {campaign['to']}: {counts}"]
-    found += _wrapped(campaign["said"].upper()[:1] + campaign["said"][1:]) if campaign["said"] else []
-    found += _wrapped(f"because: {campaign['reason']}")
-    found += _wrapped(f"rules: {'; '.join(_rules(campaign))}")
-    for course in campaign["courses"]:
-        canary = " (canary)" if course["course"] == campaign["canary"] else ""
-        word = "" if course["state"] == "going" else f" {course['state'].upper()}"
-        found.append(f"{course['phase']:<8}{word} {course['course']}{canary}")
-        expected = f", about {day(course['expected_at'], content['at'])}" if course["expected_at"] else ""
-        found += _wrapped(course["says"] + expected, "         ")
+    name = f"{'Plan. Campaign' if planned else 'Campaign'} {campaign['name']}"
+    found = [f"{name}: {campaign['state']}, {courses} to {campaign['to']}: {counts}"]
+    found += [f"  {text[:1].upper()}{text[1:]}" for text in (campaign["said"], campaign["canary_because"]) if text]
+    found += [f"  because: {campaign['reason']}", f"  rules: {'; '.join(_rules(campaign))}"]
+    ranked = sorted(campaign["courses"], key=lambda course: _RANK.index(MemberState(course["state"])))
+    names = short_names([course["course"] for course in ranked])
+    found += [one_line(_course(course, names, campaign, content)) for course in ranked]
     for entry in campaign["lines"][:_LINES]:
-        what = " ".join(filter(None, (entry["what"], entry["course"], entry["text"])))
-        found += _wrapped(f"{entry['at'][:16].replace('T', ' ')} {entry['by']}: {what}")
+        text = entry["text"].partition(_COMMAND)[0].removeprefix(f"{entry['what']}: ")
+        what = " ".join(filter(None, (entry["what"], entry["course"], text)))
+        found.append(f"  {entry['at'][:16].replace('T', ' ')} {entry['by']}: {what}")
+    return found + _next(campaign, content, [course["course"] for course in ranked if course["state"] in _STOPPED])
+
+
+def _course(course: Content, names: dict[str, str], campaign: Content, content: Content) -> str:
+    canary = " (canary)" if course["course"] == campaign["canary"] else ""
+    expected = f", about {day(course['expected_at'], content['at'])}" if course["expected_at"] else ""
+    says = course["says"].partition(_COMMAND)[0] + expected
+    says = says.removeprefix(f"failed in {course['phase']}: ").removeprefix("parked: ")
+    name = names[course["course"]].removeprefix("course-v1:")
+    state = course["state"].upper() if course["state"] in _STOPPED else course["state"]
+    return f"{course['phase']:<8} {state:<6} {name}{canary}: {says}"
+
+
+def _next(campaign: Content, content: Content, stopped: list[str]) -> list[str]:
+    resume = f"Next: xqueue_campaign resume --name {campaign['name']}"
     if content["action"] != "status" and not content["executed"]:
-        found.append("Nothing was written. Next: the same command with --execute")
-    elif content["action"] == "start":
-        found.append("xqueue_watch takes it from here, in every round, or Celery beat.")
-        found.append(f"Next: xqueue_campaign status --name {campaign['name']}")
-    elif campaign["state"] == "paused":
-        found.append(f"Next: xqueue_campaign resume --name {campaign['name']} --reason TEXT --execute")
-    return found
+        return ["Nothing was written. Next: the same command with --execute"]
+    if content["action"] == "start":
+        status = f"Next: xqueue_campaign status --name {campaign['name']}"
+        return ["xqueue_watch takes it from here, in every round, or Celery beat.", status]
+    if campaign["state"] == "paused":
+        return [f"{resume} --reason TEXT --execute"]
+    if stopped and campaign["state"] == "running":
+        waits = f"{counted(len(stopped), 'course')} {verb(len(stopped), 'waits', 'wait')} for you. When it is mended,"
+        return [f"{waits} let it go on, one or several:", f"{resume} --course {stopped[0]} --reason TEXT --execute"]
+    return []
 
 
 def _rules(campaign: Content) -> list[str]:
@@ -60,15 +86,3 @@ def _rules(campaign: Content) -> list[str]:
     if campaign["freezes"] or campaign["not_before"]:
         rules.append(f"days of {campaign['zone']}")
     return rules
-
-
-def _wrapped(text: str, indent: str = "  ") -> list[str]:
-    """Return a text in lines of a terminal; a word that is longer, such as a course's id, is left whole."""
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

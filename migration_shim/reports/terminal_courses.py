@@ -51,6 +51,12 @@ def fitted(lines: Iterable[str]) -> list[str]:
     return [part for line in lines for part in _broken(printable(line), width)]
 
 
+def one_line(line: str) -> str:
+    """Return a text cut to one line of the terminal; whole where there is none."""
+    width, line = terminal_width(), printable(line)
+    return line if width is None else _cut(line, width)
+
+
 def _broken(line: str, width: int) -> list[str]:
     indent = line[: len(line) - len(line.lstrip())]
     if _width(line) <= width:

@@ -28,6 +28,8 @@ def lines(content: Content) -> list[str]:
     found += _not_done(content["problems"])
     if breaches:
         found.append(f"What each bound means: {codes.index()}")
+    for campaign in content["campaigns"]:
+        found += _waits_for_you(campaign)
     return found + [f"Next: {command}" for command in content["next"]]
 
 
@@ -80,6 +82,16 @@ def _campaign(campaign: Content) -> list[str]:
         did = f"{', '.join(course['did'])}; " if course["did"] else ""
         found.append(f"  {course['course']}: {did}{course['says']}")
     return found
+
+
+def _waits_for_you(campaign: Content) -> list[str]:
+    """Return last what a campaign does not get over by itself: the exit code of the watch does not say it."""
+    stands = [f"{counted(number, 'course')} {state}" for state, number in campaign["stopped"].items() if number]
+    stands = ["paused"] * (campaign["state"] == "paused") + stands
+    if not stands:
+        return []
+    see = f"Next: xqueue_campaign status --name {campaign['name']}"
+    return [f"CAMPAIGN {campaign['name']} waits for a person: {', '.join(stands)}", see]
 
 
 def _tidied(content: Content) -> list[str]:

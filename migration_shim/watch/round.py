@@ -222,9 +222,10 @@ class _Round:
         return None if away or self._is_waiting() else course_search.look(self.control.check)
 
     def _campaigns(self) -> list[dict[str, Any]]:
-        if not campaign_round.is_any_running() or self._is_waiting():
+        if not campaign_round.is_any_at_work() or self._is_waiting():
             return []
-        return campaign_round.run(self.settings, self._try, self._campaign_alive, self.wanted)
+        watched = self.content["courses"]
+        return campaign_round.run(self.settings, self._try, self._campaign_alive, self.wanted, watched)
 
     def _campaign_alive(self, *args: object) -> None:
         self.control.check()

@@ -264,6 +264,7 @@ def campaign(*courses, **changes):
                 "said": "",
                 "to": "complete",
                 "canary": COURSE,
+                "canary_because": "",
                 "limit": 5,
                 "soak": "48h",
                 "windows": ["Mon-Thu 09:00-16:00 Europe/Berlin"],
@@ -394,8 +395,14 @@ DOCUMENTS = {
                 "name": "autumn",
                 "state": "running",
                 "said": "",
+                "stopped": {"parked": 0, "failed": 2},
                 "courses": [
-                    {"course": COURSE, "did": ["preflight", "shadow"], "says": "stepped from legacy to shadow"}
+                    {
+                        "course": COURSE,
+                        "did": ["preflight", "shadow"],
+                        "says": "stepped from legacy to shadow",
+                        "looked_at": None,
+                    }
                 ],
             }
         ]

@@ -1,17 +1,19 @@
-"""Two watches at once, in processes of their own, never have more courses in flight than the limit allows."""
+"""Two watches at once, or one that is killed, in processes of their own: each step is taken once, within the limit."""
 
 import pytest
+from django.utils.timezone import now
 
-from migration_shim import api
+from migration_shim import api, toggles
 from migration_shim.campaign import actions, records
 from migration_shim.conf import load
 from migration_shim.core.campaign import Action
 from migration_shim.core.data import Phase
 from migration_shim.core.wording import counted, verb
-from migration_shim.models import CampaignCourse, CoursePhase, PhaseChange
+from migration_shim.models import CampaignCourse, CampaignLine, CoursePhase, PhaseChange, Run
+from migration_shim.runs.owner import HEARTBEAT_LIMIT
 from tests.builders import rows
-from tests.campaign.conftest import A
-from tests.cutover.forks import at_once
+from tests.campaign.conftest import A, take_round
+from tests.cutover.forks import at_once, killed_at
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 OTHERS = [f"course-v1:ExU+R{number}+2026" for number in range(4)]
@@ -77,3 +79,23 @@ def test_a_course_that_two_campaigns_want_at_once_is_in_one(start, xqueue):
     found = at_once([begin("one"), begin("two")])
     assert sum(isinstance(answer, str) for answer in found) == 1
     assert CampaignCourse.objects.filter(course_id=A, held=True).count() == 1
+
+
+@pytest.mark.parametrize("writes", [0, 2, 4])
+def test_a_reconcile_of_a_campaign_that_is_killed_is_done_by_the_next_round(start, writes):
+    """A watch's own reconcile comes first in its round, so that of a campaign is killed here."""
+    rows.entries(3, course_id=A)
+    rows.enter("shadow", A)
+    toggles.force_flags(A, True, False)
+    campaign = start(courses=[A], to="shadow")
+
+    def reconcile():
+        actions.do(Action.RECONCILE, campaign, A, Phase.SHADOW, load(), lambda *args: None)
+
+    assert killed_at(writes, reconcile, reads=False)
+    assert not Run.objects.filter(kind="reconcile", complete=True).exists()
+    # What a dead process holds is free once it has shown no sign of life for a while.
+    Run.objects.update(heartbeat_at=now() - HEARTBEAT_LIMIT)
+    assert take_round() == {A: "has arrived in shadow"}
+    assert Run.objects.filter(kind="reconcile", complete=True).count() == 1
+    assert CampaignLine.objects.filter(course_id=A).values_list("what", flat=True).get() == "done"

@@ -5,11 +5,12 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
+from django.utils.timezone import now
 
 from migration_shim import api, toggles
 from migration_shim.campaign import records
 from migration_shim.core.data import ExitCode, Phase
-from migration_shim.models import Campaign, CampaignCourse, CampaignLine, PhaseChange
+from migration_shim.models import Campaign, CampaignCourse, CampaignLine, LegacyCourse, PhaseChange
 from tests.builders import rows
 from tests.builders.rows import fresh  # noqa: F401
 from tests.schemas import validate
@@ -92,7 +93,7 @@ def test_a_course_is_in_one_campaign_at_a_time(campaign):
 def test_the_database_keeps_a_course_from_two_campaigns_that_start_at_once(campaign):
     started(campaign, "--execute", courses=[A])
     plan = records.planned({})
-    other, members = records.new([B], Phase.LIVE, name="two", canary=None, plan=plan, reason="r", by="ada")
+    other, members = records.new([B], Phase.LIVE, name="two", canary=B, plan=plan, reason="r", by="ada")
     members[0].course_id = A  # as if it had looked before the other was stored
     with pytest.raises(IntegrityError), transaction.atomic():
         records.start(other, members, by="ada")
@@ -222,7 +223,8 @@ def test_hostile_text_is_escaped_on_a_terminal(campaign, capsys):
     assert "\x1b" not in printed and "\\x1b[2Jcleared" in printed
 
 
-def test_a_status_fits_into_eighty_columns(campaign, capsys):
+def test_a_status_fits_into_eighty_columns(campaign, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     started(
         campaign, "--execute", "--window", "Mon-Thu 09:00-16:00 Europe/Berlin", "--freeze", "2026-12-10..2026-12-20"
     )
@@ -230,6 +232,62 @@ def test_a_status_fits_into_eighty_columns(campaign, capsys):
     capsys.readouterr()
     call_command("xqueue_campaign", "status")
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_a_status_of_many_courses_is_one_line_each_with_those_first_that_wait_for_a_person(
+    campaign, capsys, monkeypatch
+):
+    courses = [f"course-v1:ExU+M{number:02}+2026" for number in range(45)]
+    started(campaign, "--execute", courses=courses)
+    parked, failed = courses[30], courses[20]
+    for course, state in ((parked, "parked"), (failed, "failed")):
+        says = f"{state} in legacy: 3 overdue; xqueue_campaign resume --name one --course {course} --reason TEXT"
+        CampaignCourse.objects.filter(course_id=course).update(state=state, said=says)
+    printed = {}
+    for columns in ("80", None):
+        monkeypatch.setenv("COLUMNS", columns) if columns else monkeypatch.delenv("COLUMNS")
+        capsys.readouterr()
+        call_command("xqueue_campaign", "status")
+        printed[columns] = capsys.readouterr().out.splitlines()
+    for found in printed.values():
+        assert found[0] == "Campaign one: running, 45 courses to complete: 1 failed, 1 parked, 43 going"
+        shown = [line.partition(":")[0].split() for line in found]
+        places = [next(place for place, words in enumerate(shown) if course[14:17] in words) for course in courses]
+        assert sorted(places) == list(range(min(places), min(places) + 45))
+        assert [places.index(min(places) + place) for place in range(3)] == [20, 30, 0]
+        assert found[-1] == f"Next: xqueue_campaign resume --name one --course {failed} --reason TEXT --execute"
+    assert len(printed["80"]) <= 52
+    assert max(len(line) for line in printed["80"] if not line.startswith("Next: ")) <= 80
+    assert "legacy   going  M00 (canary): next: preflight" in printed[None]
+
+
+def found_in_xqueue(course, rows_open):
+    LegacyCourse.objects.create(
+        course_id=course, host="courses.example.edu", open_rows=rows_open, first_seen_at=now(), seen_at=now()
+    )
+
+
+def test_a_canary_that_nobody_names_has_few_submissions_and_the_plan_says_so(campaign, capsys):
+    def canary(*words):
+        (found,) = started(campaign, *words)[1]["campaigns"]
+        return found["canary"], found["canary_because"]
+
+    first = f"the canary is {A}, the first one: no submissions are known of any; --canary names another"
+    assert canary() == (A, first)
+    rows.entries(3, course_id=B)
+    rows.entries(5, course_id=C)
+    most = "it has the most submissions in the ledger (5 entries); --canary names another"
+    assert canary() == (C, f"the canary is {C}: {most}")
+    found_in_xqueue(A, 7)
+    found_in_xqueue(B, 2)
+    found_in_xqueue(C, 0)
+    fewest = "it has the fewest submissions open in XQueue of those that have any (2); --canary names another"
+    assert canary() == (B, f"the canary is {B}: {fewest}")
+    assert canary("--canary", A) == (A, "")
+    capsys.readouterr()
+    call_command("xqueue_campaign", "start", "--course", A, "--course", B, "--to", "live", "--reason", "r")
+    assert f"  The canary is {B}: {fewest}" in capsys.readouterr().out.splitlines()
+    assert canary("--execute")[0] == B == records.named("one").canary
 
 
 def test_a_plan_says_of_a_closed_window_what_the_campaign_says_once_it_is_started(campaign):

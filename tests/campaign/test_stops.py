@@ -14,7 +14,7 @@ from django.utils.timezone import now
 from waffle.models import Switch
 
 from migration_shim import api
-from migration_shim.campaign import actions, facts, records
+from migration_shim.campaign import actions, facts, records, trouble
 from migration_shim.campaign import round as campaign_round
 from migration_shim.campaign.document import document
 from migration_shim.campaign.standing import standings, turn
@@ -24,7 +24,7 @@ from migration_shim.core.campaign_plan import Plan
 from migration_shim.core.data import Document, ExitCode, Phase
 from migration_shim.models import Campaign, CampaignCourse, CampaignLine, CoursePhase
 from tests.builders import rows
-from tests.campaign.conftest import COURSES, A, B, C
+from tests.campaign.conftest import COURSES, A, B, C, is_ill, take_round
 from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
@@ -43,28 +43,6 @@ def start(xqueue):
     return call
 
 
-def attempt(step, course_id, work, *args):
-    return work(*args)
-
-
-def take_round(alive=lambda *args: None):
-    """A round of the campaigns; what it says of each course."""
-    found = campaign_round.run(load(), attempt, alive)
-    return {course["course"]: course["says"] for campaign in found for course in campaign["courses"]}
-
-
-def is_ill(monkeypatch, course_id):
-    """Let a course be found not well from now on."""
-    real = facts.gather
-
-    def gather(campaign, member, settings, **options):
-        found = real(campaign, member, settings, **options)
-        ill = member.course_id == course_id
-        return dataclasses.replace(found, health=Health.FAILED, health_said="3 overdue") if ill else found
-
-    monkeypatch.setattr(facts, "gather", gather)
-
-
 def test_a_canary_that_was_well_and_then_failed_holds_up_the_others(start, monkeypatch):
     rows.enter("live", A)
     campaign = start("--limit", "9")
@@ -74,7 +52,7 @@ def test_a_canary_that_was_well_and_then_failed_holds_up_the_others(start, monke
     monkeypatch.setattr(actions, "do", lambda *args: actions.Done(waits="is waited for"))
     take_round()
     assert CampaignCourse.objects.get(course_id=A).state == "failed"
-    assert turn(campaign, B, Phase.LIVE) == f"the canary {A} is not healthy in live yet"
+    assert turn(campaign, B, Phase.LIVE) == f"the canary {A} has failed, and holds up the others until it is resumed"
 
 
 def test_a_course_that_was_well_in_live_and_then_failed_takes_up_a_slot_again(start, monkeypatch):
@@ -115,7 +93,7 @@ def test_what_an_operator_says_in_a_round_counts_for_the_rest_of_it(start, monke
 
 def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one_which_begins_there(start, monkeypatch):
     start("--limit", "9")
-    seconds = itertools.count(step=campaign_round.SECONDS / 3)
+    seconds = itertools.count(step=load().campaign_seconds / 3)
     monkeypatch.setattr(campaign_round, "monotonic", lambda: next(seconds))
     did = []
 
@@ -127,7 +105,7 @@ def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one_which_begins_th
     (campaign,) = validate(api.watch().content)["campaigns"]
     assert (did, campaign["courses"][-1]) == (
         [A, B],
-        {"course": C, "did": [], "says": "waits for the next round: this one took long"},
+        {"course": C, "did": [], "says": "waits for the next round: this one took long", "looked_at": None},
     )
     api.watch()
     api.watch()
@@ -207,7 +185,7 @@ def test_a_mail_server_that_is_silent_holds_up_no_round_for_long(
     settings.EMAIL_BACKEND = f"{__name__}.Silent"
     monkeypatch.setattr(Silent, "waits", [])
     campaign = start()
-    monkeypatch.setattr(campaign_round, "trouble_of_all", lambda: "the kill switch is on")
+    monkeypatch.setattr(trouble, "trouble_of_all", lambda: "the kill switch is on")
     with django_capture_on_commit_callbacks(execute=True):
         take_round()
     campaign.refresh_from_db()
@@ -223,7 +201,7 @@ def test_the_site_s_own_patience_with_its_mail_server_is_kept(
     settings.EMAIL_BACKEND = f"{__name__}.Patient"
     monkeypatch.setattr(Silent, "waits", [])
     start()
-    monkeypatch.setattr(campaign_round, "trouble_of_all", lambda: "the kill switch is on")
+    monkeypatch.setattr(trouble, "trouble_of_all", lambda: "the kill switch is on")
     with django_capture_on_commit_callbacks(execute=True):
         take_round()
     assert Silent.waits == [77]
@@ -235,6 +213,34 @@ class Patient(Silent):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.timeout = 77
+
+
+class Counted(locmem.EmailBackend):
+    """An e-mail backend that notes how many messages each connection was to take, and takes none where it is down."""
+
+    tried, down = [], False
+
+    def send_messages(self, messages):
+        self.tried.append(len(messages))
+        if self.down:
+            raise OSError("connection refused")
+        return super().send_messages(messages)
+
+
+@pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
+@pytest.mark.parametrize("down", [False, True])
+def test_a_round_asks_a_mail_server_once_for_all_it_has_to_say(start, settings, monkeypatch, caplog, down):
+    settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "CAMPAIGN_EMAILS": ["ops@example.edu"]}
+    settings.EMAIL_BACKEND = f"{__name__}.Counted"
+    monkeypatch.setattr(Counted, "tried", [])
+    monkeypatch.setattr(Counted, "down", down)
+    start()
+    for course in COURSES:
+        api.cutover(course, Phase.SHADOW, reason="r", execute=True, user="ada", login=None)
+    take_round()
+    assert set(CampaignCourse.objects.values_list("state", flat=True)) == {"parked"}
+    assert (Counted.tried, len(mail.outbox)) == ([3], 0 if down else 3)
+    assert caplog.text.count("campaign_mail_failed: of 3 e-mails some or all were not sent: OSError") == down
 
 
 def test_a_course_that_cannot_be_looked_at_is_shown_as_such_beside_the_others(start, monkeypatch):

@@ -1,5 +1,6 @@
 """The next step of a course: every fact that holds it up, in the order in which a person would be told of it."""
 
+import dataclasses
 from datetime import timedelta
 from itertools import product
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from migration_shim.core.campaign import (
     IN_WINDOWS,
     LEAVES_SLOT_AFTER,
+    READS_ALL,
     Action,
     CourseFacts,
     Health,
@@ -98,6 +100,18 @@ def test_the_way_from_legacy_to_complete():
             {"preflight": Preflight(age=HOUR / 2, unpolled=("q.reverse",)), "probed": HOUR},
             "waits for a grader to pull the probe of queue q.reverse",
         ),
+        (
+            {"preflight": Preflight(age=HOUR / 2, unready=("reverse_queue_unknown q",))},
+            "waits for an operator: preflight blocker reverse_queue_unknown q",
+        ),
+        (
+            {"preflight": Preflight(), "cut_off": HOUR / 2},
+            "waits for an operator: its preflight takes longer than a round; the history says more",
+        ),
+        (
+            {"history": False, "cut_off": HOUR},
+            "waits for an operator: its history takes longer than a round; the history says more",
+        ),
         ({"closed": "waits for the window"}, "waits for the window"),
         ({"turn": "5 courses are in flight"}, "5 courses are in flight"),
     ],
@@ -113,6 +127,17 @@ def test_what_an_operator_has_mended_is_looked_at_again_after_an_hour():
 def test_a_blocker_that_only_a_probe_lifts_does_not_keep_a_course_from_shadow():
     unpolled = Preflight(age=HOUR / 2, unpolled=("q.reverse",))
     assert step(phase=Phase.LEGACY, preflight=unpolled).action is Action.SHADOW
+
+
+def test_a_queue_of_copies_that_xqueue_does_not_know_keeps_a_course_from_live_alone():
+    unready = Preflight(age=HOUR / 2, unready=("reverse_queue_unknown q",))
+    assert step(phase=Phase.LEGACY, preflight=unready).action is Action.SHADOW
+    assert step(preflight=dataclasses.replace(unready, age=2 * HOUR)).action is Action.PREFLIGHT
+
+
+def test_what_was_cut_off_is_tried_again_after_an_hour():
+    assert step(history=False, cut_off=2 * HOUR).action is Action.HISTORY
+    assert step(cut_off=HOUR / 2).action is Action.LIVE, "what takes no time is held up by nothing"
 
 
 @pytest.mark.parametrize("phase", [Phase.SHADOW, Phase.LIVE])
@@ -138,6 +163,7 @@ courses = st.builds(
         Preflight,
         age=ages,
         blockers=st.sampled_from([(), ("push_queue q",)]),
+        unready=st.sampled_from([(), ("reverse_queue_unknown q",)]),
         unpolled=st.sampled_from([(), ("q.reverse",)]),
         polled_since=st.booleans(),
     ),
@@ -146,6 +172,7 @@ courses = st.builds(
     lacks=texts,
     probed=ages,
     permitted=st.booleans(),
+    cut_off=ages,
 )
 
 
@@ -168,7 +195,9 @@ def test_nothing_is_done_that_a_list_of_prohibitions_forbids(course, to, closed,
         assert course.preflight.age is not None and course.preflight.age <= 12 * HOUR
     if phase in (Phase.LIVE, Phase.COMPLETE):
         assert course.permitted and course.reconciled and course.health is Health.WELL and not course.lacks
-        assert not course.preflight.unpolled
+        assert not course.preflight.unpolled and not course.preflight.unready
+    if course.cut_off is not None and course.cut_off <= HOUR:
+        assert found.action not in READS_ALL
     if phase is Phase.COMPLETE:
         assert course.since >= 48 * HOUR
     if found.done:

@@ -813,20 +813,34 @@ def test_watch():
 
 def test_a_campaign_is_one_line_a_course_and_says_its_rules():
     assert lines(DOCUMENTS["campaign"]) == [
-        "Campaign autumn: running, 2 courses to complete: 1 going, 1 failed",
+        "Campaign autumn: running, 2 courses to complete: 1 failed, 1 going",
         "because: term over",
-        "rules: 5 in flight at most; soaks in live for 48h; window Mon-Thu 09:00-16:00",
-        "Europe/Berlin; frozen 2026-12-10..2026-12-20; days of Europe/Berlin",
-        f"shadow   {COURSE} (canary)",
-        "waits for 212 more graded pairs",
-        f"shadow   FAILED {COURSE} (canary)",
-        "failed in shadow: 3 overdue",
+        "rules: 5 in flight at most; soaks in live for 48h; window Mon-Thu 09:00-16:00 Europe/Berlin; "
+        "frozen 2026-12-10..2026-12-20; days of Europe/Berlin",
+        "shadow   FAILED PY1 (canary): 3 overdue",
+        "shadow   going  PY1 (canary): waits for 212 more graded pairs",
         f"{NOON:%Y-%m-%d %H:%M} ada: start term over",
+        "1 course waits for you. When it is mended, let it go on, one or several:",
+        f"Next: xqueue_campaign resume --name autumn --course {COURSE} --reason TEXT --execute",
     ]
-    assert lines(DOCUMENTS["watch, campaign"])[2:] == [
+
+
+def test_a_watch_says_last_of_a_campaign_what_its_exit_code_does_not():
+    found = {**DOCUMENTS["watch, campaign"]}
+    assert lines(found)[2:] == [
         "Campaign autumn: running",
         f"{COURSE}: preflight, shadow; stepped from legacy to shadow",
+        "CAMPAIGN autumn waits for a person: 2 courses failed",
+        "Next: xqueue_campaign status --name autumn",
     ]
+    quiet = {"stopped": {"parked": 0, "failed": 0}, "courses": []}
+    found["campaigns"] = [found["campaigns"][0] | quiet | {"state": "paused", "said": "paused by ada: exams"}]
+    assert lines(found)[-2:] == [
+        "CAMPAIGN autumn waits for a person: paused",
+        "Next: xqueue_campaign status --name autumn",
+    ]
+    found["campaigns"] = [found["campaigns"][0] | quiet | {"state": "running", "said": ""}]
+    assert lines(found)[-1] == "Campaign autumn: running"
 
 
 CODES = "What each bound means: docs/runbook/codes.md"

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import CommandParser
 
-from ...campaign import document, records
+from ...campaign import canary, document, records
 from ...core.campaign_plan import Plan
 from ...core.data import Document, Phase
 from ...core.windows import parse_freeze, parse_length, parse_window
@@ -98,7 +98,7 @@ class Command(ShimCommand):
             type=selection.text,
             action=Once,
             metavar="ID",
-            help="the course that goes first (the first one)",
+            help="the course that goes first (one with few submissions; the plan says which)",
         )
         parser.add_argument(
             "--limit", type=positive, metavar="N", help="how many courses may be moved and not shown well yet (1)"
@@ -162,8 +162,11 @@ class Command(ShimCommand):
         return document.document([campaign], do, executed=options["execute"])
 
     def _start(self, name: str | None, options: dict[str, Any]) -> Document:
+        courses, because = selection.courses(options), ""
+        if options["canary"] is None:
+            options["canary"], because = canary.choose(courses)
         campaign, rows = records.new(
-            selection.courses(options),
+            courses,
             options["to"],
             name=name,
             canary=options["canary"],
@@ -172,9 +175,9 @@ class Command(ShimCommand):
             by=operator(),
         )
         if not options["execute"]:
-            return document.plan_of(campaign, rows)
+            return document.plan_of(campaign, rows, because)
         records.start(campaign, rows, by=operator())
-        return document.document([campaign], "start", executed=True)
+        return document.document([campaign], "start", executed=True, because=because)
 
 
 def _rules(options: dict[str, Any]) -> dict[str, Any]:
