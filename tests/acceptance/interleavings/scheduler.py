@@ -25,7 +25,7 @@ from tests.acceptance.interleavings.schedules import NAMES, Schedule
 
 ALIASES = ("default", "xqueue")
 #: The first look whether a player waits for a lock comes after so many seconds; each pause to the next one is twice as
-#: long, up to the longest: a look costs the server more than a step does, and on a busy machine every step is looked at.
+#: long, up to the longest: a look costs the server more than a step, and on a busy machine every step is looked at.
 GLANCE, LONGEST = 0.004, 0.064
 #: How long a waiter may take to notice that its lock is free. It is asked for only where a transaction has ended.
 WAKE = 0.02
