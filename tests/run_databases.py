@@ -76,6 +76,7 @@ def main() -> int:
                 output = stack.enter_context(tempfile.TemporaryFile())
                 run[1].leave_out(halves.APART)
                 run.append(Half("MariaDB, apart", variables, [*pytest_arguments, *halves.APART], options.long, output))
+                run[2].leave_out(halves.SQLITE_ONLY)
         try:
             for half in run if together else ():
                 half.start()

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.db import connections
+from submissions.models import StudentItem, Submission
 
+from migration_shim.models import CoursePhase
 from tests import databases, halves
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +64,16 @@ def test_legacy_rows_do_not_outlive_a_transactional_test(turn):
             f"INSERT INTO queue_submission ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))})",
             list(columns.values()),
         )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_what_a_transactional_test_has_committed_does_not_outlive_it(turn):
+    """A row of one table, and of one that refers to another."""
+    assert not CoursePhase.objects.exists() and not Submission.objects.exists() and not StudentItem.objects.exists()
+    CoursePhase.objects.create(course_id="course-v1:ExU+PY1+2026", phase="shadow")
+    item = StudentItem.objects.create(student_id="s", course_id="c", item_id="i", item_type="problem")
+    Submission.objects.create(student_item=item, attempt_number=1, answer="x")
 
 
 def test_run_databases_says_why_a_half_did_not_run():

@@ -152,7 +152,7 @@ def reports_say(content, listed, by_class):
 @PHASES
 @pytest.mark.parametrize("later", [False, True], ids=["before the first look", "after it"])
 def test_all_are_found_typed_right_and_none_invented(phase, later, build):
-    check(1000, phase, build, later=later)
+    check(400, phase, build, later=later)
 
 
 @pytest.mark.long

@@ -24,8 +24,9 @@ from django.db import OperationalError, connections
 from tests.acceptance.interleavings.schedules import NAMES, Schedule
 
 ALIASES = ("default", "xqueue")
-#: The first look whether a player waits for a lock comes after so many seconds, and the pause to the next one.
-GLANCE, PAUSE = 0.004, 0.004
+#: The first look whether a player waits for a lock comes after so many seconds; each pause to the next one is twice as
+#: long, up to the longest: a look costs the server more than a step, and on a busy machine every step is looked at.
+GLANCE, LONGEST = 0.004, 0.064
 #: How long a waiter may take to notice that its lock is free. It is asked for only where a transaction has ended.
 WAKE = 0.02
 #: Longer than any statement: after it the test has failed.
@@ -251,7 +252,7 @@ class Stage:
                 return
             if time.monotonic() > deadline:
                 raise Stuck(f"{player.name} does not come back from: {player.played.steps[-1:]}")
-            seconds = PAUSE
+            seconds = min(2 * seconds, LONGEST)
         over = player.ended or player.played.steps[-1:] in (["COMMIT"], ["ROLLBACK"])
         self._settle(WAKE if over else 0)
 

@@ -28,11 +28,11 @@ ODD = st.fixed_dictionaries({field: hostile(base) for field, base in world.ORDIN
 def examples_of(examples):
     """The same examples everywhere. Nothing is made smaller, for an example is a whole story."""
     return profile(
-        max_examples=examples,
+        max_examples=max(examples, 1),
         derandomize=True,
         database=None,
         deadline=None,
-        phases=[Part.explicit, Part.generate],
+        phases=[Part.explicit, Part.generate] if examples else [Part.explicit],
         suppress_health_check=list(HealthCheck),
     )
 
@@ -52,8 +52,9 @@ KNOWN = (
     ("A" * 228, f"{world.PROBLEM}.", "q" * 125, "\u00e9" * 32, "f" * 256, " ", "a\nb"),
     (f"{world.OTHER_NUMBER}.", "41", world.QUEUE.upper(), "x" * 24, "\ud800.py", "\0", "'\"%s"),
 )
+#: Random ones beside the known: a story is a second and a half, and the known have a text of every kind for each field.
 HOW_MANY = pytest.mark.parametrize(
-    "examples", [2, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+    "examples", [0, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
 )
 
 
