@@ -251,8 +251,8 @@ def test_what_is_stored_while_a_verdict_is_made_takes_its_permit_away(clean, mon
     rows.backfill(courses=frozenset([COURSE]))
     judged, verdict, evaluate = threading.Event(), [], gate.evaluate_course
 
-    def slowly(course_id):
-        found = evaluate(course_id)
+    def slowly(course_id, away):
+        found = evaluate(course_id, away)
         judged.set()
         time.sleep(0.5)
         return found
