@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from django.utils.timezone import now
 
@@ -17,14 +17,15 @@ GATE_SCHEMA = "migration_shim.xqueue_gate_courses/1"
 FAIL_SCHEMA = "migration_shim.xqueue_fail_courses/1"
 UNDELIVERED_SCHEMA = "migration_shim.xqueue_undelivered_courses/1"
 EMPTY_SCHEMA = "migration_shim.no_courses/1"
-Content = dict[str, Any]
+#: The document of one course.
+Content = TypeVar("Content", bound=Mapping[str, Any])
 
 
 def run(
     schema: str,
     step: str,
     courses: list[str],
-    work: Callable[[str], Document],
+    work: Callable[[str], Document[Content]],
     *,
     counts: Callable[[list[Content]], dict[str, int]],
     following: Callable[[list[Content]], str],
@@ -68,7 +69,7 @@ def run(
     return Document(content=content, exit_code=code | exit_code_of(problems))
 
 
-def nobody(options: Content) -> Document:
+def nobody(options: dict[str, Any]) -> Document:
     """Return the document of a call for which there is no course: nothing was done, and nothing is wrong."""
     content = {
         "schema": EMPTY_SCHEMA,

@@ -93,7 +93,7 @@ def _not_compared(report: Report) -> Rows:
 
 
 def _reasons(report: Report, course: Content) -> Rows:
-    gate = report.gates.get(course["course"]) or {}
+    gate: Mapping[str, Any] = report.gates.get(course["course"]) or {}
     for kind, key in (("reason", "reasons"), ("needed", "needed"), ("way out", "ways_out"), ("note", "notes")):
         yield from ({"kind": kind, "text": text} for text in gate.get(key, ()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.documents.gate import GateDocument
 from .escape import escaped, printable
 from .report import (
     ABSENT,
@@ -75,7 +76,7 @@ def _since(report: Report, course: Content) -> Content | None:
     return None
 
 
-def _sums(gate: Content | None) -> str:
+def _sums(gate: GateDocument | None) -> str:
     """Return the arithmetic of a verdict in words."""
     sums = gate["evidence"]["arithmetic"] if gate else None
     if not sums:

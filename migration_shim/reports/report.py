@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core import remedies
 from ..core.data import DivergenceClass
+from ..core.documents.gate import GateDocument
 from . import sides
 
 Content = dict[str, Any]
@@ -72,7 +73,7 @@ class Report:
 
     reconcile: Content
     made_at: str
-    gates: dict[str, Content] = field(default_factory=dict)
+    gates: dict[str, GateDocument] = field(default_factory=dict)
     runs: dict[str, Content] = field(default_factory=dict)
     overrides: list[Content] = field(default_factory=list)
     known_differences: list[Content] = field(default_factory=list)

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import codes as known_codes
+from ..core.documents.fail import FailDocument
+from ..core.documents.gate import GateDocument
+from ..core.documents.undelivered import UndeliveredDocument
 
 Content = dict[str, Any]
 
@@ -52,7 +55,7 @@ def nobody(content: Content) -> list[str]:
     return ["No course is known to the shim yet: nothing to do.", "Next: xqueue_status"]
 
 
-def _lines(content: Content, describe: Callable[[Content], Iterator[str]]) -> list[str]:
+def _lines(content: Content, describe: Callable[[Any], Iterator[str]]) -> list[str]:
     lines = [line for course in content["courses"] for line in describe(course)]
     by_problem: dict[str, list[str]] = {}
     for problem in content["problems"]:
@@ -69,7 +72,7 @@ def _lines(content: Content, describe: Callable[[Content], Iterator[str]]) -> li
     return [*lines, "", summary, *following]
 
 
-def _verdict(course: Content) -> Iterator[str]:
+def _verdict(course: GateDocument) -> Iterator[str]:
     yield f"{course['verdict']:<12}  {course['cause'].replace('_', ' '):<16}  {course['course']}"
     if course["reasons"]:
         yield _cut(f"    {course['reasons'][0]}", len(course["reasons"]) - 1)
@@ -94,7 +97,7 @@ def _findings(course: Content, shared: list[str]) -> Iterator[str]:
         yield f"    {code}"
 
 
-def _to_fail(course: Content) -> Iterator[str]:
+def _to_fail(course: FailDocument) -> Iterator[str]:
     if not course["rows"]:
         return
     done = f", {course['failed']} failed" if course["executed"] else ""
@@ -103,7 +106,7 @@ def _to_fail(course: Content) -> Iterator[str]:
         yield f"    {row['submission']}  {row['queue']}  handed out {row['leases']} times"
 
 
-def _waiting(course: Content) -> Iterator[str]:
+def _waiting(course: UndeliveredDocument) -> Iterator[str]:
     if course["rows"]:
         yield f"{course['course']}: {_number(len(course['rows']), 'submission')}"
         for row in course["rows"]:

@@ -8,15 +8,13 @@ from typing import Any
 from .. import toggles
 from ..core.attention import attention
 from ..core.data import DivergenceClass, Move
+from ..core.documents.overrides import CourseOverride, Override
 from ..core.phases import allowed_steps
 from ..legacy import open_rows as legacy_open_rows
 from ..lms import state as lms_state
 from ..target import open_rows as target_open_rows
 from . import graders, judgement, queries
 from .snapshot import KINDS, Snapshot, newest_complete
-
-#: What the status says of an override.
-_OVERRIDE = ("id", "step_to", "causes", "reason", "signed_by", "seconded_by", "used_at", "expires_at")
 
 
 def describe(course_id: str, snapshot: Snapshot, *, watcher_config: bool = False) -> dict[str, Any]:
@@ -109,12 +107,24 @@ def _described(course_id: str, snapshot: Snapshot) -> dict[str, Any]:
         **_learners(course_id, reconcile, snapshot),
         "counters_differed": (reconcile["document__counters_differed"] or 0) if reconcile else 0,
         "passed_through": snapshot.passed_through.get(course_id, 0),
-        "overrides": [{name: item[name] for name in _OVERRIDE} for item in snapshot.overrides[course_id]],
-        "override_proposals": [
-            {name: item[name] for name in _OVERRIDE} for item in snapshot.override_proposals[course_id]
-        ],
+        "overrides": [_override(item) for item in snapshot.overrides[course_id]],
+        "override_proposals": [_override(item) for item in snapshot.override_proposals[course_id]],
         "daily": ((reconcile["document__daily"] or []) if reconcile else [])[-30:],
         "ledger_rows": snapshot.sizes[course_id].entries if course_id in snapshot.sizes else 0,
+    }
+
+
+def _override(item: Override) -> CourseOverride:
+    """Return what the status says of an override."""
+    return {
+        "id": item["id"],
+        "step_to": item["step_to"],
+        "causes": item["causes"],
+        "reason": item["reason"],
+        "signed_by": item["signed_by"],
+        "seconded_by": item["seconded_by"],
+        "used_at": item["used_at"],
+        "expires_at": item["expires_at"],
     }
 
 

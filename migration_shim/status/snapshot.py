@@ -10,6 +10,7 @@ from typing import Any
 from .. import toggles
 from ..conf import ShimSettings
 from ..core.data import Authority, Whose
+from ..core.documents.overrides import Override
 from ..cutover import override_records
 from ..delivery import ungradable
 from ..ledger import counts, site_courses
@@ -71,8 +72,8 @@ class Snapshot:
     alarms: dict[tuple[str, str], int]
     runs: dict[tuple[str, str], list[dict[str, Any]]]
     backfills: dict[str, dict[str, Any]]
-    overrides: dict[str, list[dict[str, Any]]]
-    override_proposals: dict[str, list[dict[str, Any]]]
+    overrides: dict[str, list[Override]]
+    override_proposals: dict[str, list[Override]]
     undelivered: dict[str, tuple[int, int]]
     passed_through: dict[str, int]
     unknown_queues: dict[str, dict[str, int]]

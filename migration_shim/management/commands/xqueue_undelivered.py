@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document
+from ...core.documents.undelivered import UndeliveredDocument
 from ...delivery import undelivered
 from .. import selection, several
 from ..command import ShimCommand, nonempty_text, operator
@@ -49,12 +50,12 @@ class Command(ShimCommand):
         )
 
 
-def _counts(found: list[dict[str, Any]]) -> dict[str, int]:
+def _counts(found: list[UndeliveredDocument]) -> dict[str, int]:
     waiting = [len(content["rows"]) for content in found]
     return {"submissions": sum(waiting), "courses_affected": sum(map(bool, waiting))}
 
 
-def _following(found: list[dict[str, Any]]) -> str:
+def _following(found: list[UndeliveredDocument]) -> str:
     """Return the look at the course where most learners wait."""
     most = max(found, key=lambda content: len(content["rows"]), default=None)
     return f"xqueue_status --course {most['course']}" if most and most["rows"] else ""
