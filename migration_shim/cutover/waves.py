@@ -17,6 +17,7 @@ from django.utils.timezone import now
 from .. import toggles
 from ..core.campaign import Health, waits_for_turn
 from ..core.data import Document, ExitCode, Phase
+from ..core.documents.cutover import CutoverDocument
 from ..core.errors import IllegalStep
 from ..models import CoursePhase, Run
 from ..runs import records as run_records
@@ -163,7 +164,7 @@ class _Wave:
         self.found[course_id]["needed"] = needed
 
     def _note(
-        self, course_id: str, state: WaveState, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
+        self, course_id: str, state: WaveState, phase: Phase, reasons: list[str], step: CutoverDocument | None = None
     ) -> None:
         self.found[course_id] = {
             "course": course_id,
