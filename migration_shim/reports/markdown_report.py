@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..core.documents.reconcile_course import ReconciledCourse
 from .escape import code_span
 from .report import (
     ABSENT,
@@ -13,7 +14,7 @@ from .report import (
     OVERRIDE,
     PROOFS,
     STATUSES,
-    Content,
+    AnyCourse,
     Report,
     Sample,
     change_lines,
@@ -54,7 +55,7 @@ def render(report: Report) -> Iterator[str]:
     yield from _table(KNOWN, [[item[key] for key in KNOWN] for item in report.known_differences])
 
 
-def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[str]:
+def _course(report: Report, course: ReconciledCourse, found: list[Sample]) -> Iterator[str]:
     yield f"\n## {code_span(course['course'])}\n\n"
     gate = report.gates.get(course["course"])
     if gate is not None:
@@ -67,7 +68,8 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield f"Compared {course['compared']} of {course['of']}.\n\n"
     if command := next_command(report, course):
         yield f"Next: {code_span(command)}\n\n"
-    numbers = counts(course) | {key.replace("_", " "): course[key] for key in PROOFS}
+    found_in: Mapping[str, Any] = course
+    numbers = counts(course) | {key.replace("_", " "): found_in[key] for key in PROOFS}
     yield from _table(("result", "count"), numbers.items())
     yield "\n### Problem by problem\n\n"
     rows = [
@@ -105,14 +107,14 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield from _table(("fact", "value"), provenance(report, course))
 
 
-def _since(report: Report, course: Content) -> Iterator[str]:
+def _since(report: Report, course: ReconciledCourse) -> Iterator[str]:
     for found in report.reconcile.get("since", ()):
         if found["course"] == course["course"]:
             yield f"\n### Since run {found['run']}\n\n"
             yield "".join(f"- {code_span(line.strip())}\n" for line in change_lines(found))
 
 
-def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] | None:
+def _values(course: AnyCourse, name: str, keys: Iterable[str]) -> list[list[Any]] | None:
     items = course.get(name)
     return None if items is None else [[item[key] for key in keys] for item in items]
 

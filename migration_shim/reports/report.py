@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,9 +12,15 @@ from typing import Any
 from ..core import remedies
 from ..core.data import DivergenceClass
 from ..core.documents.gate import GateDocument
+from ..core.documents.reconcile import ReconcileDocument
+from ..core.documents.reconcile_course import ReconciledCourse
+from ..core.documents.reconcile_report import ClassOfDivergence, ReportedRun
+from ..core.documents.reconcile_since import CourseSince
 from . import sides
 
 Content = dict[str, Any]
+#: A course's part of a reconcile, maybe of a release that knew fewer keys: ``ABSENT`` stands for what it lacks.
+AnyCourse = Mapping[str, Any]
 
 ABSENT = "not in this report"
 BATCH = 200
@@ -71,12 +77,12 @@ class Report:
             ``target_failures``), for the few divergences that are shown side by side.
     """
 
-    reconcile: Content
+    reconcile: ReconcileDocument
     made_at: str
-    gates: dict[str, GateDocument] = field(default_factory=dict)
-    runs: dict[str, Content] = field(default_factory=dict)
-    overrides: list[Content] = field(default_factory=list)
-    known_differences: list[Content] = field(default_factory=list)
+    gates: Mapping[str, GateDocument] = field(default_factory=dict)
+    runs: Mapping[str, ReportedRun] = field(default_factory=dict)
+    overrides: Sequence[Mapping[str, Any]] = ()
+    known_differences: Sequence[Mapping[str, Any]] = ()
     divergences: Callable[[], Iterator[Content]] = lambda: iter(())
     content: Callable[[list[Content]], list[Content]] | None = None
     rows: Callable[[list[Content]], list[Content]] | None = None
@@ -176,7 +182,7 @@ def _shown(report: Report, items: list[Content], *, side_by_side: bool) -> list[
     return [shown | {"table": sides.table(item)} for shown, item in zip(_reduced(report, items), items, strict=True)]
 
 
-def differences(course: Content, found: list[Sample]) -> list[Content]:
+def differences(course: ReconciledCourse, found: list[Sample]) -> list[ClassOfDivergence]:
     """
     Return the table of what differs in a course: every class on record, also those that no table of pairs has.
 
@@ -185,10 +191,11 @@ def differences(course: Content, found: list[Sample]) -> list[Content]:
         found: the course's samples, which say since when; a class without one has its number only.
     """
     by_class = {sample.klass: sample for sample in found}
-    rows = []
+    rows: list[ClassOfDivergence] = []
     # Some leaks have no entry, and so no divergence: the course's own number has them all.
-    leaks = max(course["classes"].get(DivergenceClass.FENCE_LEAK, 0), course["fence_leaks"])
-    for klass, number in (course["classes"] | {DivergenceClass.FENCE_LEAK.value: leaks}).items():
+    classes: Mapping[str, Any] = course["classes"]
+    leaks = max(classes.get(DivergenceClass.FENCE_LEAK, 0), course["fence_leaks"])
+    for klass, number in {**classes, DivergenceClass.FENCE_LEAK.value: leaks}.items():
         if number:
             sample = by_class.get(klass)
             rows.append(
@@ -206,7 +213,7 @@ def differences(course: Content, found: list[Sample]) -> list[Content]:
     return rows
 
 
-def in_texts(difference: Content) -> str:
+def in_texts(difference: ClassOfDivergence) -> str:
     """Return the texts of a difference in one line, each with its number."""
     texts = [f"{item['text']} ({item['number']})" for item in difference["texts"]]
     rest = difference["number"] - sum(item["number"] for item in difference["texts"])
@@ -218,7 +225,7 @@ def when(value: str | None) -> str:
     return ABSENT if value is None else f"{value[:10]} {value[11:16]} UTC"
 
 
-def counts(course: Content) -> dict[str, int]:
+def counts(course: AnyCourse) -> dict[str, int]:
     """Return the number of a course's pairs by status; they add up to what was compared."""
     return {key: course.get(key, sum(cohort.get(key, 0) for cohort in course["cohorts"])) for key in STATUSES}
 
@@ -236,7 +243,7 @@ def in_words(value: Any) -> str:
     return str(value)
 
 
-def noise(course: Content) -> str:
+def noise(course: AnyCourse) -> str:
     """Return in words how many shadows were graded twice on the target, and in how many the grades differ."""
     found = course.get("noise")
     if found is None:
@@ -244,7 +251,7 @@ def noise(course: Content) -> str:
     return f"{found['judged']} of {found['twins']} shadows graded twice, {found['differ']} differ"
 
 
-def learners(course: Content) -> str:
+def learners(course: AnyCourse) -> str:
     """Return in words how learners' states compare with both grades, and how many learners wait in vain."""
     found = course.get("learners")
     if found is None:
@@ -257,9 +264,9 @@ def learners(course: Content) -> str:
     return f"{text}, {odd} not comparable; {found['waiting']} undelivered, {found['undeliverable']} undeliverable"
 
 
-def provenance(report: Report, course: Content) -> list[tuple[str, str]]:
+def provenance(report: Report, course: AnyCourse) -> list[tuple[str, str]]:
     """Return what a course's figures rest on and leave out, as (name, text): run, scope, sampling, versions."""
-    run = report.runs.get(course["course"], {})
+    run: Mapping[str, Any] = report.runs.get(course["course"], {})
     percent, full, looked_at = run.get("sample_percent"), course.get("full"), in_words(course.get("looked_at"))
     settings = course.get("settings_digest") or run.get("settings_digest")
     return [
@@ -279,14 +286,14 @@ def provenance(report: Report, course: Content) -> list[tuple[str, str]]:
     ]
 
 
-def quantiles(latency: Content) -> list[tuple[str, float | None, float | None]]:
+def quantiles(latency: Mapping[str, Any]) -> list[tuple[str, float | None, float | None]]:
     """Return (name, legacy's seconds, target's seconds) for each quantile that the document has."""
     legacy, target = latency.get("legacy", {}), latency.get("target", {})
     found = [(name, legacy.get(key), target.get(key)) for key, name in QUANTILES.items()]
     return [row for row in found if row[1] is not None or row[2] is not None]
 
 
-def next_command(report: Report, course: Content) -> str:
+def next_command(report: Report, course: ReconciledCourse) -> str:
     """Return the command to run next for a course; empty where there is nothing to do."""
     name = shlex.quote(course["course"])
     gate = report.gates.get(course["course"])
@@ -299,14 +306,16 @@ def next_command(report: Report, course: Content) -> str:
     return f"xqueue_cutover --course {name} --to {gate['next_step']} --reason TEXT" if gate["next_step"] else ""
 
 
-def change_lines(found: Content) -> list[str]:
+def change_lines(found: CourseSince) -> list[str]:
     """Return the changes as lines for a terminal."""
     verdict = found["verdict"]
     then = verdict["then"] or "not asked"
     text = f"since run {found['run']} of {found['finished_at']}: {found['new']} new, {found['gone']} gone"
     result = [text, f"  verdict: {then} then, {verdict['now']} now"]
-    changed = {key: pair for key, pair in found["counts"].items() if pair["then"] != pair["now"]}
-    for key, pair in changed.items():
+    counts: Mapping[str, Any] = found["counts"]
+    for key, pair in counts.items():
+        if pair["then"] == pair["now"]:
+            continue
         result.append(f"  {key.replace('_', ' ')}: {pair['then']} then, {pair['now']} now")
     for item in found["classes"]:
         numbers = f"{item['then']} then, {item['new']} new, {item['gone']} gone, {item['now']} now"
