@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from ..core import ranking
 from ..core.data import Phase, Verdict
+from ..core.documents.cutover import SIDES
+from ..core.documents.status import StatusDocument
+from ..core.documents.status_course import RunTimes
+from ..core.documents.status_judgement import CourseStatus
 
-Content = dict[str, Any]
 #: The values of the labels in their order, and the number; a sample whose number is None (not known) is left out.
 Sample = tuple[tuple[str, ...], float | int | bool | None]
 
@@ -22,13 +25,13 @@ class Metric:
     name: str
     help: str
     labels: tuple[str, ...] = ()
-    samples: Callable[[Content], Iterator[Sample]]
+    samples: Callable[[StatusDocument], Iterator[Sample]]
 
 
 PREFIX = "migration_shim_"
 
 
-def render(content: Content) -> str:
+def render(content: StatusDocument) -> str:
     """Return the metrics of a status document as text that ends with a line break."""
     lines: list[str] = []
     for metric in METRICS:
@@ -52,29 +55,29 @@ def _number(value: float | int | bool) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
-def _site(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
+def _site(read: Callable[[StatusDocument], float | int | bool | None]) -> Callable[[StatusDocument], Iterator[Sample]]:
     """Return a reader that yields one sample for the site."""
 
-    def samples(content: Content) -> Iterator[Sample]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         yield (), read(content)
 
     return samples
 
 
-def _courses(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
+def _courses(read: Callable[[CourseStatus], float | int | bool | None]) -> Callable[[StatusDocument], Iterator[Sample]]:
     """Return a reader that yields one sample for each course."""
 
-    def samples(content: Content) -> Iterator[Sample]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for course in content["courses"]:
             yield (course["course"],), read(course)
 
     return samples
 
 
-def _each(read: Callable[[Content], Iterator[Sample]]) -> Callable[[Content], Iterator[Sample]]:
+def _each(read: Callable[[CourseStatus], Iterator[Sample]]) -> Callable[[StatusDocument], Iterator[Sample]]:
     """Return a reader that yields several samples for each course, whose own labels follow the course's."""
 
-    def samples(content: Content) -> Iterator[Sample]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for course in content["courses"]:
             for labels, number in read(course):
                 yield (course["course"], *labels), number
@@ -82,70 +85,74 @@ def _each(read: Callable[[Content], Iterator[Sample]]) -> Callable[[Content], It
     return samples
 
 
-def _breakers(key: str) -> Callable[[Content], Iterator[Sample]]:
-    def samples(content: Content) -> Iterator[Sample]:
+def _breakers(key: Literal["failures", "open"]) -> Callable[[StatusDocument], Iterator[Sample]]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for leg, state in content["breakers"].items():
             yield (leg,), state[key]
 
     return samples
 
 
-def _queues(key: str) -> Callable[[Content], Iterator[Sample]]:
-    def samples(content: Content) -> Iterator[Sample]:
+def _queues(key: Literal["rows", "oldest_seconds"]) -> Callable[[StatusDocument], Iterator[Sample]]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for queue in content["queues_without_watcher"]:
             yield (queue["side"], queue["queue"]), queue[key]
 
     return samples
 
 
-def _phase(course: Content) -> Iterator[Sample]:
+def _phase(course: CourseStatus) -> Iterator[Sample]:
     for phase in Phase:
         yield (phase.value,), course["phase"] == phase
 
 
-def _verdict(course: Content) -> Iterator[Sample]:
+def _verdict(course: CourseStatus) -> Iterator[Sample]:
     for verdict in Verdict:
         yield (verdict.value,), course["verdict"] == verdict
 
 
-def _word(course: Content) -> Iterator[Sample]:
+def _word(course: CourseStatus) -> Iterator[Sample]:
     for word in ranking.ORDER:
         yield (word,), course["word"] == word
 
 
-def _words(content: Content) -> Iterator[Sample]:
+def _words(content: StatusDocument) -> Iterator[Sample]:
     for word in ranking.ORDER:
         yield (word,), content["counts"].get(word, 0)
 
 
-def _unknown_courses(content: Content) -> int | None:
+def _unknown_courses(content: StatusDocument) -> int | None:
     found = content["xqueue"]
-    return None if found["courses"] is None else found["courses"] - found["known"]
+    return None if found["courses"] is None or found["known"] is None else found["courses"] - found["known"]
 
 
-def _look_age(content: Content) -> float | None:
+def _look_age(content: StatusDocument) -> float | None:
     looked_at = _timestamp(content["xqueue"]["looked_at"])
     return None if looked_at is None else max((_timestamp(content["at"]) or looked_at) - looked_at, 0.0)
 
 
-def _in_flight(key: str) -> Callable[[Content], Iterator[Sample]]:
-    def samples(course: Content) -> Iterator[Sample]:
-        for side, states in course[key].items():
-            for state in _STATES[side] if states is not None else ():
-                yield (side, state), states.get(state, 0)
+def _in_flight(key: Literal["in_flight", "in_flight_oldest_seconds"]) -> Callable[[CourseStatus], Iterator[Sample]]:
+    def samples(course: CourseStatus) -> Iterator[Sample]:
+        for side in SIDES:
+            states: Mapping[str, float] | None = course[key][side]
+            if states is not None:
+                for state in _STATES[side]:
+                    yield (side, state), states.get(state, 0)
 
     return samples
 
 
-def _copies(course: Content) -> Iterator[Sample]:
-    for kind, counts in course["copies"].items():
+def _copies(course: CourseStatus) -> Iterator[Sample]:
+    copies: Mapping[str, Any] = course["copies"]
+    for kind, counts in copies.items():
         for leg in ("missing", "failed"):
             yield (kind, leg), counts.get(leg, 0)
 
 
-def _runs(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
-    def samples(course: Content) -> Iterator[Sample]:
-        for kind, run in course["last_runs"].items():
+def _runs(read: Callable[[RunTimes], float | int | bool | None]) -> Callable[[CourseStatus], Iterator[Sample]]:
+    def samples(course: CourseStatus) -> Iterator[Sample]:
+        runs: Mapping[str, Any] = course["last_runs"]
+        for kind, run in runs.items():
             yield (kind,), read(run) if run is not None else None
 
     return samples

@@ -11,6 +11,8 @@ from .. import toggles
 from ..conf import ShimSettings
 from ..core.data import Authority, Whose
 from ..core.documents.overrides import Override
+from ..core.documents.status import UnservedQueueOfSite
+from ..core.documents.status_course import NewQueue
 from ..cutover import override_records
 from ..delivery import ungradable
 from ..ledger import counts, site_courses
@@ -65,7 +67,7 @@ class Snapshot:
     states: dict[str, queries.CourseState]
     legacy: list[legacy_open_rows.OpenRows] | None
     target: list[target_open_rows.OpenRows]
-    without_watcher: list[dict[str, Any]]
+    without_watcher: list[UnservedQueueOfSite]
     moves: dict[tuple[str, str], tuple[int, datetime | None]]
     shadows_owed: dict[str, dict[str, int]]
     reverse_owed: dict[str, dict[str, int]]
@@ -77,7 +79,7 @@ class Snapshot:
     undelivered: dict[str, tuple[int, int]]
     passed_through: dict[str, int]
     unknown_queues: dict[str, dict[str, int]]
-    new_queues: dict[str, list[dict[str, Any]]]
+    new_queues: dict[str, list[NewQueue]]
     reverse_suffix: str
     sizes: dict[str, counts.Size]
     handed_out_in_vain: dict[str, list[int]]

@@ -1,6 +1,6 @@
 """The document ``migration_shim.xqueue_cutover/1``."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
@@ -17,6 +17,11 @@ Flags = TypedDict(
         "migration_shim.target_primary": bool,
     },
 )
+
+
+Side = Literal["legacy", "target"]
+#: Both sides, for a loop over the keys of ``InFlight`` and its like.
+SIDES: tuple[Side, ...] = ("legacy", "target")
 
 
 class InFlight(TypedDict):
