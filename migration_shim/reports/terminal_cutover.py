@@ -9,12 +9,13 @@ from ..core import overrides
 from ..core.documents.audit import AuditDocument
 from ..core.documents.cutover import CutoverDocument, FateOfRows, InFlight
 from ..core.documents.cutover_adoption import CutoverAdoptionDocument
+from ..core.documents.cutover_forget import CutoverForgetDocument
 from ..core.documents.cutover_release import CutoverReleaseDocument
 from ..core.documents.cutover_removal import CutoverRemovalDocument
+from ..core.documents.cutover_wave import CutoverWaveDocument
 from ..core.documents.overrides import Override
 from ..core.wording import counted, verb
 
-Content = dict[str, Any]
 _HOLDS = {"real": "", "shadow": " (shadows)", "reverse": " (reverse shadows)"}
 _SEAM = {"legacy": "XQueue", "target": "the watcher seam"}
 
@@ -119,7 +120,7 @@ def _asked(content: CutoverDocument) -> Iterator[str]:
         yield from (f'    "{queue}": None,' for queue in content["xqueues"])
 
 
-def wave(content: Content) -> list[str]:
+def wave(content: CutoverWaveDocument) -> list[str]:
     """Return the lines of a wave, with the state of each course."""
     there = content["counts"]["done"]
     word = "Wave" if content["executed"] else "Plan of a wave"
@@ -166,7 +167,7 @@ def adoption(content: CutoverAdoptionDocument) -> list[str]:
     return [*lines, "Next: the same command with --execute"]
 
 
-def forget(content: Content) -> list[str]:
+def forget(content: CutoverForgetDocument) -> list[str]:
     """Return the lines of the removal of a course's record."""
     if not content["permitted"]:
         lines = [f"NOT PERMITTED. The record of {content['course']} stays."]
@@ -235,7 +236,7 @@ def audit(content: AuditDocument) -> list[str]:
     return [*lines, verdict, f"Digest of all heads: {content['digest']}. Keep the JSON of this outside the database."]
 
 
-def _override_of(evidence: Content) -> list[str]:
+def _override_of(evidence: dict[str, Any]) -> list[str]:
     """Return the line that marks a step that was taken with an override; no line for any other."""
     if (item := evidence.get("override")) is not None:
         who = overrides.signers(item["signed_by"], item["seconded_by"])
