@@ -10,6 +10,7 @@ from ..core.documents.backfill import BackfillDocument
 from ..core.documents.fail import FailDocument
 from ..core.documents.gate import GateDocument
 from ..core.documents.known import Cure, KnownDifference, KnownDocument
+from ..core.documents.learners import LearnersDocument
 from ..core.documents.undelivered import UndeliveredDocument
 from ..core.wording import counted, verb
 from . import (
@@ -25,10 +26,8 @@ from . import (
 from .escape import columns, printable
 from .terminal_courses import fitted
 
-Content = dict[str, Any]
 
-
-def render(content: Content) -> str:
+def render(content: Mapping[str, Any]) -> str:
     """
     Return a document as text; its schema picks the renderer. Control characters are shown as escapes.
 
@@ -158,7 +157,7 @@ def _undelivered(content: UndeliveredDocument) -> list[str]:
     return lines
 
 
-def _learners(content: Content) -> list[str]:
+def _learners(content: LearnersDocument) -> list[str]:
     lines = []
     if "file" in content:
         lines.append(
