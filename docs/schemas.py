@@ -13,7 +13,7 @@ import msgspec
 
 
 def documents() -> list[type]:
-    """Return the types of all documents: those in a module of core/documents that have a key ``schema``."""
+    """Return the types of all documents: see ``is_document``."""
     from migration_shim.core import documents
 
     names = [f"{documents.__name__}.{module.name}" for module in pkgutil.iter_modules(documents.__path__)]
@@ -22,8 +22,8 @@ def documents() -> list[type]:
 
 
 def is_document(kind: Any) -> bool:
-    """Tell whether a type is a document, and not a part of one: then it names its schema."""
-    return "schema" in getattr(kind, "__required_keys__", ())
+    """Tell whether a type is a document, and not a part or a plan of one: then it names its schema, and is called so."""
+    return "schema" in getattr(kind, "__required_keys__", ()) and kind.__name__.endswith("Document")
 
 
 def name_of(document: type) -> str:
@@ -41,9 +41,9 @@ def schema_of(document: type) -> str:
     """
     Return the JSON Schema of a document's type, as the text of its file.
 
-    Title and description are the type's docstring. Keys stand in the order of the type, and no other key is allowed.
-    What holds between keys, which no type says, is ``BETWEEN_KEYS`` of the type's module. A document within another is
-    named, not repeated.
+    Title and description are the type's docstring. Keys stand in the order of the type, ``schema`` first, and no other
+    key is allowed. What holds between keys, which no type says, is ``BETWEEN_KEYS`` of the type's module. A document
+    within another is named, not repeated.
     """
     made = msgspec.json.schema(document)
     title, _, description = (inspect.getdoc(document) or "").partition("\n\n")
@@ -78,7 +78,7 @@ def _named(name: str, definitions: dict[str, Any], kinds: dict[str, type]) -> di
     named = _inlined(definitions[name], definitions, kinds)
     named = {key: value for key, value in named.items() if key not in ("title", "description")}
     if name in kinds:
-        order = list(get_type_hints(kinds[name]))
+        order = sorted(get_type_hints(kinds[name]), key=lambda key: key != "schema")
         named["properties"] = {key: named["properties"][key] for key in order}
         named["required"] = [key for key in order if key in named.get("required", ())]
         named["additionalProperties"] = False

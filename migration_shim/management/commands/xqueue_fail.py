@@ -8,6 +8,7 @@ from django.core.management.base import CommandParser
 
 from ...core.data import Document
 from ...core.documents.fail import FailDocument
+from ...core.documents.several import FailCounts
 from ...delivery import ungradable
 from .. import selection, several
 from ..command import ShimCommand, nonempty_text, operator, positive
@@ -45,7 +46,7 @@ class Command(ShimCommand):
         if submission and not one:
             self.usage_error("--submission goes with one --course")
 
-        def fail(course: str) -> Document:
+        def fail(course: str) -> Document[FailDocument]:
             return ungradable.fail(course, submission or [], reason=reason, user=operator(), execute=execute)
 
         if one:
@@ -53,7 +54,7 @@ class Command(ShimCommand):
         return several.run(several.FAIL_SCHEMA, "fail", courses, fail, counts=_counts, following=_following)
 
 
-def _counts(found: list[FailDocument]) -> dict[str, int]:
+def _counts(found: list[FailDocument]) -> FailCounts:
     return {
         "to_fail": sum(len(content["rows"]) for content in found),
         "failed": sum(content["failed"] for content in found),

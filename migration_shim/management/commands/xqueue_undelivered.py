@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document
+from ...core.documents.several import UndeliveredCounts
 from ...core.documents.undelivered import UndeliveredDocument
 from ...delivery import undelivered
 from .. import selection, several
@@ -40,7 +41,7 @@ class Command(ShimCommand):
         if not courses:
             return several.nobody(options)
 
-        def listing(course: str) -> Document:
+        def listing(course: str) -> Document[UndeliveredDocument]:
             return undelivered.listing(course, learners=learners, reason=reason or "", user=operator())
 
         if selection.is_one(options, courses):
@@ -50,7 +51,7 @@ class Command(ShimCommand):
         )
 
 
-def _counts(found: list[UndeliveredDocument]) -> dict[str, int]:
+def _counts(found: list[UndeliveredDocument]) -> UndeliveredCounts:
     waiting = [len(content["rows"]) for content in found]
     return {"submissions": sum(waiting), "courses_affected": sum(map(bool, waiting))}
 
