@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
+from ..core.documents.campaign import CampaignDocument, DescribedCampaign
 from ..core.wording import counted
 from .course_words import day
 
-Content = dict[str, Any]
 #: Lines of the history on a screen; the document has more.
 _LINES = 5
 _WIDTH = 80
 
 
-def lines(content: Content) -> list[str]:
+def lines(content: CampaignDocument) -> list[str]:
     """Return the lines of a document of ``xqueue_campaign``."""
     if not content["campaigns"]:
         return ["No campaign is at work.", "Next: xqueue_campaign start --org ORG --to complete --reason TEXT"]
@@ -24,8 +25,9 @@ def lines(content: Content) -> list[str]:
     return found
 
 
-def _campaign(campaign: Content, content: Content) -> list[str]:
-    counts = ", ".join(f"{count} {state}" for state, count in campaign["counts"].items() if count)
+def _campaign(campaign: DescribedCampaign, content: CampaignDocument) -> list[str]:
+    numbers: Mapping[str, Any] = campaign["counts"]
+    counts = ", ".join(f"{count} {state}" for state, count in numbers.items() if count)
     verb = "Plan. Campaign" if not content["executed"] and content["action"] != "status" else "Campaign"
     courses = counted(len(campaign["courses"]), "course")
     found = [f"{verb} {campaign['name']}: {campaign['state']}, {courses} to {campaign['to']}: {counts}"]
@@ -51,7 +53,7 @@ def _campaign(campaign: Content, content: Content) -> list[str]:
     return found
 
 
-def _rules(campaign: Content) -> list[str]:
+def _rules(campaign: DescribedCampaign) -> list[str]:
     rules = [f"{campaign['limit']} in flight at most", f"soaks in live for {campaign['soak']}"]
     rules += [f"window {window}" for window in campaign["windows"]] or ["at any hour"]
     rules += [f"frozen {freeze}" for freeze in campaign["freezes"]]
