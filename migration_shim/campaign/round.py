@@ -16,6 +16,7 @@ from django.db import transaction
 from .. import toggles
 from ..conf import ShimSettings
 from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState, is_well
+from ..core.documents.watch import CampaignMember, CampaignRound
 from ..core.errors import IllegalStep, NotNow
 from ..db import text_columns
 from ..models import Campaign, CampaignCourse, Run
@@ -41,7 +42,7 @@ def is_any_running() -> bool:
 
 def run(
     settings: ShimSettings, attempt: Attempt, alive: Callable[..., None], wanted: list[str] | None = None
-) -> list[dict[str, Any]]:
+) -> list[CampaignRound]:
     """
     Take the next steps of every running campaign.
 
@@ -78,8 +79,8 @@ def _campaign(
     wanted: list[str] | None,
     trouble: str,
     late: Collection[str],
-) -> dict[str, Any]:
-    courses: list[dict[str, Any]] = []
+) -> CampaignRound:
+    courses: list[CampaignMember] = []
     if trouble:
         _set_state(campaign, CampaignState.PAUSED, f"stopped by what concerns all: {trouble}")
     else:
@@ -106,7 +107,7 @@ def _in_turn(campaign: Campaign, late: Collection[str]) -> Iterator[CampaignCour
 
 def _course(
     campaign: Campaign, member: CampaignCourse, settings: ShimSettings, alive: Callable[..., None]
-) -> dict[str, Any]:
+) -> CampaignMember:
     """Do with one course what may be done now: no action twice, and nothing after a step."""
     did: list[str] = []
     while True:
@@ -144,7 +145,7 @@ def _held(campaign: Campaign) -> str:
     return "the kill switch is on" if toggles.kill_switch_on() else ""
 
 
-def _entry(member: CampaignCourse, did: list[str], says: str) -> dict[str, Any]:
+def _entry(member: CampaignCourse, did: list[str], says: str) -> CampaignMember:
     return {"course": member.course_id, "did": did, "says": says[:_SAID]}
 
 
