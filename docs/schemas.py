@@ -22,7 +22,7 @@ def documents() -> list[type]:
 
 
 def is_document(kind: Any) -> bool:
-    """Tell whether a type is a document, and not a part or a plan of one: then it names its schema, and is called so."""
+    """Tell whether a type is a document, not a part or a plan of one: it names its schema, and is called so."""
     return "schema" in getattr(kind, "__required_keys__", ()) and kind.__name__.endswith("Document")
 
 
