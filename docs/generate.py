@@ -357,12 +357,10 @@ def performance() -> str:
 
 def schemas() -> dict[str, Callable[[], str]]:
     """Give the JSON Schema files of the documents, by their names below docs/reference."""
-    from migration_shim.core import documents
-
     made = beside("schemas")
     return {
         f"schemas/{made.file_of(document)}": functools.partial(made.schema_of, document)
-        for document in documents.DOCUMENTS
+        for document in made.documents()
     }
 
 

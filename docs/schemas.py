@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
+import sys
 from typing import Any, get_args, get_type_hints
 
 import msgspec
+
+
+def documents() -> list[type]:
+    """Return the types of all documents: see ``is_document``."""
+    from migration_shim.core import documents
+
+    names = [f"{documents.__name__}.{module.name}" for module in pkgutil.iter_modules(documents.__path__)]
+    kinds = [(name, kind) for name in names for kind in vars(importlib.import_module(name)).values()]
+    return [kind for name, kind in kinds if is_document(kind) and kind.__module__ == name]
+
+
+def is_document(kind: Any) -> bool:
+    """Tell whether a type is a document, not a part or a plan of one: it names its schema, and is called so."""
+    return "schema" in getattr(kind, "__required_keys__", ()) and kind.__name__.endswith("Document")
 
 
 def name_of(document: type) -> str:
@@ -24,7 +41,9 @@ def schema_of(document: type) -> str:
     """
     Return the JSON Schema of a document's type, as the text of its file.
 
-    Title and description are the type's docstring. Keys stand in the order of the type, and no other key is allowed.
+    Title and description are the type's docstring. Keys stand in the order of the type, ``schema`` first, and no other
+    key is allowed. What holds between keys, which no type says, is ``BETWEEN_KEYS`` of the type's module. A document
+    within another is named, not repeated.
     """
     made = msgspec.json.schema(document)
     title, _, description = (inspect.getdoc(document) or "").partition("\n\n")
@@ -34,9 +53,10 @@ def schema_of(document: type) -> str:
         "title": title.rstrip("."),
         "description": " ".join(description.split()),
     }
-    body = _inlined(made, made["$defs"], {kind.__name__: kind for kind in _objects(document)})
-    body.pop("title", None)
-    return json.dumps(whole | {key: value for key, value in body.items() if key != "description"}, indent=2) + "\n"
+    kinds = {kind.__name__: kind for kind in _objects(document)}
+    body = _named(document.__name__, made["$defs"], kinds)
+    between = getattr(sys.modules[document.__module__], "BETWEEN_KEYS", {})
+    return json.dumps(whole | body | between, indent=2) + "\n"
 
 
 def _objects(kind: Any, found: list[type] | None = None) -> list[type]:
@@ -53,6 +73,18 @@ def _objects(kind: Any, found: list[type] | None = None) -> list[type]:
     return found
 
 
+def _named(name: str, definitions: dict[str, Any], kinds: dict[str, type]) -> dict[str, Any]:
+    """Return the schema of a named type without its docstring, which speaks to whoever reads the type."""
+    named = _inlined(definitions[name], definitions, kinds)
+    named = {key: value for key, value in named.items() if key not in ("title", "description")}
+    if name in kinds:
+        order = sorted(get_type_hints(kinds[name]), key=lambda key: key != "schema")
+        named["properties"] = {key: named["properties"][key] for key in order}
+        named["required"] = [key for key in order if key in named.get("required", ())]
+        named["additionalProperties"] = False
+    return named
+
+
 def _inlined(part: Any, definitions: dict[str, Any], kinds: dict[str, type]) -> Any:
     """Return a part of a schema with each reference replaced by what it names: a reader finds all in its place."""
     if isinstance(part, list):
@@ -61,15 +93,9 @@ def _inlined(part: Any, definitions: dict[str, Any], kinds: dict[str, type]) -> 
         return part
     if "$ref" in part:
         name = part["$ref"].rpartition("/")[2]
-        named = _inlined(definitions[name], definitions, kinds)
-        # The docstring speaks to whoever reads the type; what the value says here stands beside the reference.
-        named = {key: value for key, value in named.items() if key not in ("title", "description")}
-        if name in kinds:
-            order = list(get_type_hints(kinds[name]))
-            named["properties"] = {key: named["properties"][key] for key in order}
-            named["required"] = [key for key in order if key in named.get("required", ())]
-            named["additionalProperties"] = False
-        return named | {key: value for key, value in part.items() if key not in ("$ref", "$defs")}
+        other = is_document(kinds.get(name))
+        named = {"$ref": f"../{name_of(kinds[name])}"} if other else _named(name, definitions, kinds)
+        return named | {key: value for key, value in part.items() if key != "$ref"}
     if len(part.get("enum", ())) == 1:
         return {"const": part["enum"][0]} | {key: value for key, value in part.items() if key not in ("enum", "type")}
     whole = {key: _inlined(value, definitions, kinds) for key, value in part.items() if key != "$defs"}

@@ -21,7 +21,10 @@ from . import toggles
 from .comparison import candidates, linking, scan, sweep, twins
 from .comparison.score_styles import ScoreStyles
 from .conf import ShimSettings, load
-from .core.data import DivergenceClass, Document, ExitCode, Grading
+from .core.data import Document, ExitCode, Grading
+from .core.documents.parts import CourseProblem
+from .core.documents.reconcile import ReconcileDocument
+from .core.documents.reconcile_course import ReconciledCourse
 from .core.histograms import Kind
 from .core.reconcile_document import course_content, fence_known_upto, whole_content
 from .cutover import gate, override_records
@@ -53,7 +56,7 @@ def run(
     full: bool = False,
     tell: Callable[[str], None] = nothing,
     workers: str | None = None,
-) -> Document:
+) -> Document[ReconcileDocument]:
     """
     Reconcile courses, each as a run of its own on record, and return the document of them all.
 
@@ -73,10 +76,11 @@ def run(
         RunLocked: only one course was named, and another reconcile is at work on it.
         ConfigurationError: the settings are not usable.
     """
-    settings, documents = load(), []
+    settings = load()
+    documents: list[ReconciledCourse] = []
     at_work: list[Run] = []
     in_flight = legacy_open_rows.CachedRows(IN_FLIGHT_SECONDS)
-    problems: list[dict[str, str]] = []
+    problems: list[CourseProblem] = []
 
     def keep_place() -> None:
         if at_work:  # a sweep is nobody's run
@@ -85,14 +89,14 @@ def run(
     send = None if workers is None else sender("reconcile")
     with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
 
-        def one(course_id: str) -> dict[str, Any]:
+        def one(course_id: str) -> ReconciledCourse:
             with run_records.running("reconcile", course_id, judge=gate.review_permit) as record:
                 at_work.append(record)
                 reconcile = _CourseRun(
                     course_id, settings, grading, record, control, progress, send, in_flight, full, swept_at
                 )
                 content = reconcile.run()
-                record.document = content | {"on_record": aggregates.on_record(course_id, content["classes"])}
+                record.document = {**content, "on_record": aggregates.on_record(course_id, content["classes"])}
                 record.complete = content["complete"]
             return content
 
@@ -111,13 +115,13 @@ def run(
                     on_divergence(_described(row))
             if not content["complete"]:
                 break
-    content = whole_content(courses, documents, now()) | {"problems": problems}
+    whole = whole_content(courses, documents, problems, now())
     exit_code = exit_code_of(problems)
-    if any(content[key] for key in ("diverged", "overdue", "fence_leaks", "double_authority")):
+    if whole["diverged"] or whole["overdue"] or whole["fence_leaks"] or whole["double_authority"]:
         exit_code |= ExitCode.DIFFERENCES
     if not all(document["complete"] for document in documents):
         exit_code |= ExitCode.STOPPED
-    return Document(content=content, exit_code=exit_code)
+    return Document(content=whole, exit_code=exit_code)
 
 
 def _swept(control: Control, progress: Progress) -> datetime | None:
@@ -161,7 +165,7 @@ class _CourseRun:
         self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> ReconciledCourse:
         try:
             self._stages()
         except Stopped as stopped:
@@ -235,7 +239,7 @@ class _CourseRun:
     def _suffixes(self) -> tuple[str, str]:
         return "", self.settings.reverse_queue_suffix
 
-    def _content(self, moment: datetime, compared: counts.Numbers) -> dict[str, Any]:
+    def _content(self, moment: datetime, compared: counts.Numbers) -> ReconciledCourse:
         course_id, record, complete = self.course_id, self.record, not self.stopped_by
         full = self.before is None or self.swept_at is not None
         before = self.last.document if self.last else {}
@@ -268,9 +272,9 @@ class _CourseRun:
             echoed=self.scanned.echoed,
             classes=classes,
             known_differences=counted.known,
-            fence_leaks=classes[DivergenceClass.FENCE_LEAK] + leaks,
+            fence_leaks=classes["fence_leak"] + leaks,
             fence_looked_upto=fenced_upto,
-            double_authority=classes[DivergenceClass.DOUBLE_AUTHORITY],
+            double_authority=classes["double_authority"],
             learners=learner_totals(course_id, places, self.settings),
             strangers=legacy_open_rows.count_unclaimed(self.in_flight.all_rows(), course_id),
             payloads_compared=counted.payloads_compared,

@@ -27,6 +27,7 @@ from opaque_keys.edx.keys import CourseKey
 
 from .. import checks
 from ..core.data import Phase
+from ..core.documents.cutover import CutoverDocument
 from ..core.errors import ShimError
 from ..cutover import overrides
 from ..cutover import steps as cutover_steps
@@ -218,7 +219,7 @@ class CoursePhaseAdmin(ReadOnlyAdmin):
             return self._course_page(request, course_id, status=409)
         return self._show_plan(request, content, status=status)
 
-    def _show_plan(self, request: HttpRequest, content: dict[str, Any], *, status: int) -> HttpResponse:
+    def _show_plan(self, request: HttpRequest, content: CutoverDocument, *, status: int) -> HttpResponse:
         lines = [
             line.removeprefix("  ") for line in terminal_cutover.cutover(content)[1:] if "the same command" not in line
         ]

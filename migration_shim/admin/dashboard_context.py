@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from ..core import ranking
 from ..core.attention import age
 from ..core.data import Phase
+from ..core.documents.cutover import SIDES, Side
+from ..core.documents.reconcile_course import Day
+from ..core.documents.status import StatusDocument
+from ..core.documents.status_judgement import CourseStatus
 from ..core.evidence import Cause
 from ..core.phases import allowed_steps
 from ..reports.course_words import ago, head_lines, missing, overrides_in_force, permit_in_force, reason_of, word_of
@@ -21,20 +26,22 @@ DAYS = 14
 _STEP, _BAR, _HEIGHT = 8, 6, 28
 
 
-def head(content: Content) -> list[str]:
+def head(content: StatusDocument) -> list[str]:
     """Return the lines that count the courses, as on the command line."""
     return head_lines(content)
 
 
-def courses(content: Content) -> list[Content]:
+def courses(content: StatusDocument) -> list[Content]:
     """Return the courses of the status document, each with what its row on the overview shows."""
     return [course(item, content["at"]) for item in content["courses"]]
 
 
-def course(item: Content, at: str) -> Content:
+def course(item: CourseStatus, at: str) -> Content:
     """Return one course of the status document with ages in words, its trend and the steps that it may take."""
     moment = datetime.fromisoformat(at)
-    return item | {
+    runs: Mapping[str, Any] = item["last_runs"]
+    return {
+        **item,
         "cause": word_of(item["word"]),
         "grave": item["word"] in _BAD,
         "good": item["word"] in (Cause.READY, Cause.MOVED),
@@ -45,8 +52,8 @@ def course(item: Content, at: str) -> Content:
         "judged": ago(item["judged_at"], at) if item["judged_at"] else "",
         "since_age": _since(item["since"], moment),
         "verdict_age": age(item["verdict_age_seconds"]) if item["verdict"] else "",
-        "sides": [_side(item, side) for side in ("legacy", "target")],
-        "runs": [_run(kind, run, moment) for kind, run in item["last_runs"].items()],
+        "sides": [_side(item, side) for side in SIDES],
+        "runs": [_run(kind, run, moment) for kind, run in runs.items()],
         "last_full": _since(item["last_full_reconcile_at"], moment),
         "trend": trend(item["daily"], moment.date()),
         "steps": steps(Phase(item["phase"]), drift=item["drift"] or bool(item["platform_flag"])),
@@ -64,7 +71,7 @@ def steps(phase: Phase, *, drift: bool) -> list[str]:
     return [step.value for step in Phase if step in allowed_steps(phase) or (step is phase and drift)]
 
 
-def trend(days: list[Content], today: date) -> Content:
+def trend(days: list[Day], today: date) -> Content:
     """
     Return the last days as bars: ``bars`` with their places in a drawing, ``text`` with the sums in words.
 
@@ -101,17 +108,17 @@ def _since(then: str | None, moment: datetime) -> str:
     return age((moment - datetime.fromisoformat(then)).total_seconds()) if then else ""
 
 
-def _side(item: Content, side: str) -> Content:
+def _side(item: CourseStatus, side: Side) -> Content:
     """Return what one side holds of a course; ``rows`` is None where its database does not answer."""
     counts, oldest = item["in_flight"][side], item["in_flight_oldest_seconds"][side]
-    if counts is None:
+    if counts is None or oldest is None:
         return {"side": side, "rows": None, "oldest": "", "states": []}
     states = [{"state": state, "rows": rows, "oldest": age(oldest[state])} for state, rows in counts.items()]
     eldest = age(max(oldest.values())) if oldest else ""
     return {"side": side, "rows": sum(counts.values()), "oldest": eldest, "states": states}
 
 
-def _run(kind: str, run: Content | None, moment: datetime) -> Content:
+def _run(kind: str, run: Mapping[str, Any] | None, moment: datetime) -> Content:
     if run is None:
         return {"kind": kind, "ago": "", "complete": None}
     return {"kind": kind, "ago": _since(run["finished_at"], moment), "complete": run["complete"]}

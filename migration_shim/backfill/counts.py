@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ..core.data import Document, ExitCode, RowClass
-from ..core.documents.backfill import CountedRows, MissingFile, RowClasses
+from ..core.documents.backfill import BackfillDocument, CountedRows, MissingFile, RowClasses
 from .classing import WRITTEN, ClassedRow
 from .request import Request
 
@@ -101,14 +101,14 @@ class RowCounts:
         }
 
 
-def document(content: dict[str, Any]) -> Document:
+def document(content: dict[str, Any]) -> Document[BackfillDocument]:
     """Return the document of some content, with the exit code that the content asks for."""
     exit_code = ExitCode.OK
     if any(content["classes"][row_class.value] for row_class in LEFT_BEHIND):
         exit_code |= ExitCode.LEFT_BEHIND
     if content["stopped_by"]:
         exit_code |= ExitCode.STOPPED
-    return Document(content=content, exit_code=exit_code)
+    return Document(content=cast(BackfillDocument, content), exit_code=exit_code)
 
 
 def next_commands(request: Request, content: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from django.utils.timezone import now
 from .. import toggles
 from ..conf import ShimSettings, load
 from ..core.data import Authority, Document, Leg, LegacyRow
+from ..core.documents.backfill import BackfillDocument
 from ..legacy import primary
 from ..legacy import rows as legacy_rows
 from ..models import LedgerEntry, Run
@@ -37,7 +38,7 @@ def run(
     progress: Progress,
     tell: Callable[[str], None] = nothing,
     send: Callable[[int], None] | None = None,
-) -> Document:
+) -> Document[BackfillDocument]:
     """
     Import legacy rows as fenced shadows; without ``execute`` only say what would be done.
 
@@ -80,7 +81,7 @@ class _Run:
         self.sizer, self.row_counts = BatchSizer(request.batch_size), RowCounts()
         self.total = self.batches = 0
 
-    def document(self, send: Callable[[int], None] | None) -> Document:
+    def document(self, send: Callable[[int], None] | None) -> Document[BackfillDocument]:
         """Do the work, to its end or until something stops it, and return the document of what became of it."""
         started, stopped_by = time.monotonic(), ""
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.data import Document
+from ..core.documents.backfill import BackfillDocument
 from ..runs import workers
 from ..runs.control import Progress, nothing
 from . import run as shadow_run
@@ -13,7 +14,7 @@ from .handoff import run as handoff_run
 from .request import Mode, Request
 
 
-def start(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document:
+def start(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document[BackfillDocument]:
     """
     Run the mode that the request names: shadow, handoff or return. Without ``execute`` only say what would be done.
 

@@ -13,6 +13,7 @@ from ..backfill.request import Request
 from ..conf import ShimSettings
 from ..core.campaign import Action
 from ..core.data import Document, Grading, Phase
+from ..core.documents.preflight import PreflightDocument
 from ..core.findings import BLOCKER
 from ..core.wording import counted
 from ..cutover import gate
@@ -108,9 +109,9 @@ def _work(
     if action is Action.RECONCILE:
         content = reconcile.run([course_id], alive, tell=alive).content["courses"][0]
         return Done(waits="" if content["complete"] else f"its reconcile was stopped by {content['stopped_by']}")
-    content = gate.run_gate(course_id).content
-    said = "; ".join(content["reasons"])
-    return Done(said=content["verdict"], waits="" if content["verdict"] == "PASS" else f"waits for the gate: {said}")
+    judged = gate.run_gate(course_id).content
+    said = "; ".join(judged["reasons"])
+    return Done(said=judged["verdict"], waits="" if judged["verdict"] == "PASS" else f"waits for the gate: {said}")
 
 
 def _step(to: Phase, campaign: Campaign, course_id: str, phase: Phase) -> Done:
@@ -129,7 +130,7 @@ def _step(to: Phase, campaign: Campaign, course_id: str, phase: Phase) -> Done:
     return Done(said=f"stepped from {phase} to {to}")
 
 
-def _preflighted(action: Action, document: Document) -> Done:
+def _preflighted(action: Action, document: Document[PreflightDocument]) -> Done:
     unsent = [probe["said"] for probe in document.content["probes"] if not probe["sent"]]
     if action is Action.PROBE and unsent:
         return Done(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.utils.timezone import now
 
@@ -12,6 +12,13 @@ from ..conf import load
 from ..core.campaign import CampaignState, MemberState, Next, next_step
 from ..core.campaign_plan import Plan
 from ..core.data import Document, ExitCode, Phase
+from ..core.documents.campaign import (
+    CampaignCourseDocument,
+    CampaignDocument,
+    DescribedCampaign,
+    HistoryLine,
+    MemberCounts,
+)
 from ..models import Campaign, CampaignCourse, CoursePhase
 from ..runs.isolated import run_step
 from . import facts
@@ -23,7 +30,9 @@ _UNTOLD = "cannot be told now: "
 LINES = 20
 
 
-def document(campaigns: Iterable[Campaign], action: str, *, executed: bool, because: str = "") -> Document:
+def document(
+    campaigns: Iterable[Campaign], action: str, *, executed: bool, because: str = ""
+) -> Document[CampaignDocument]:
     """
     Return the document of campaigns that are on record.
 
@@ -43,23 +52,23 @@ def document(campaigns: Iterable[Campaign], action: str, *, executed: bool, beca
     return _document(content, action, executed=executed)
 
 
-def plan_of(campaign: Campaign, rows: list[CampaignCourse], because: str) -> Document:
+def plan_of(campaign: Campaign, rows: list[CampaignCourse], because: str) -> Document[CampaignDocument]:
     """Return the document of a campaign that is not on record yet: what it would do, and why with this canary."""
     return _document([_campaign(campaign, rows, stored=False, because=because)], "start", executed=False)
 
 
-def _document(campaigns: list[dict[str, Any]], action: str, *, executed: bool) -> Document:
+def _document(campaigns: list[DescribedCampaign], action: str, *, executed: bool) -> Document[CampaignDocument]:
     code = ExitCode.OK
     for campaign in campaigns:
         if any(course["says"].startswith(_UNTOLD) for course in campaign["courses"]):
             code |= ExitCode.ERROR
         if campaign["state"] in (CampaignState.STOPPED, CampaignState.DONE):
             continue
-        if campaign["counts"][MemberState.FAILED]:
+        if campaign["counts"]["failed"]:
             code |= ExitCode.DIFFERENCES
-        if campaign["counts"][MemberState.PARKED] or campaign["state"] == CampaignState.PAUSED:
+        if campaign["counts"]["parked"] or campaign["state"] == CampaignState.PAUSED:
             code |= ExitCode.LEFT_BEHIND
-    content = {
+    content: CampaignDocument = {
         "schema": SCHEMA,
         "at": now().isoformat(),
         "action": action,
@@ -69,7 +78,7 @@ def _document(campaigns: list[dict[str, Any]], action: str, *, executed: bool) -
     return Document(content=content, exit_code=code)
 
 
-def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool, because: str) -> dict[str, Any]:
+def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool, because: str) -> DescribedCampaign:
     plan = Plan.from_json(campaign.plan)
     states = Counter(row.state for row in rows)
     return {
@@ -88,13 +97,13 @@ def _campaign(campaign: Campaign, rows: list[CampaignCourse], *, stored: bool, b
         "reason": campaign.reason,
         "started_at": campaign.started_at.isoformat(),
         "started_by": campaign.started_by,
-        "counts": {state.value: states[state] for state in MemberState},
+        "counts": cast(MemberCounts, {state.value: states[state] for state in MemberState}),
         "courses": [_course_or_why_not(campaign, row, stored=stored) for row in rows],
         "lines": [_line(line) for line in campaign.lines.order_by("-id")[:LINES]] if stored else [],
     }
 
 
-def _line(line: Any) -> dict[str, Any]:
+def _line(line: Any) -> HistoryLine:
     return {
         "at": line.at.isoformat(),
         "by": line.by,
@@ -104,7 +113,7 @@ def _line(line: Any) -> dict[str, Any]:
     }
 
 
-def _course_or_why_not(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[str, Any]:
+def _course_or_why_not(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> CampaignCourseDocument:
     """Return a course's line; an error in it, as of XQueue's database that is down, hides no other course."""
     shown, said = run_step("status", row.course_id, lambda: _course(campaign, row, stored=stored))
     if shown is not None:
@@ -120,7 +129,7 @@ def _course_or_why_not(campaign: Campaign, row: CampaignCourse, *, stored: bool)
     }
 
 
-def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> dict[str, Any]:
+def _course(campaign: Campaign, row: CampaignCourse, *, stored: bool) -> CampaignCourseDocument:
     settings, plan = load(), Plan.from_json(campaign.plan)
     found = facts.gather(campaign, row, settings, stored=stored)
     moved = foreign_step(campaign, row) if row.state == MemberState.DONE else ""

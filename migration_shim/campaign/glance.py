@@ -20,6 +20,7 @@ from ..conf import ShimSettings
 from ..core.campaign import CourseFacts, Preflight, next_step
 from ..core.campaign_plan import Plan
 from ..core.data import Phase
+from ..core.documents.watch import CampaignMember
 from ..models import Campaign, CampaignCourse, Run
 from ..status import queries
 from . import facts
@@ -33,7 +34,6 @@ KNOWN_FOR = timedelta(minutes=30)
 _AGAINST = ("complete", "diverged", "overdue")
 #: What a round says of a course that it had no time for.
 LATER = "waits for the next round: this one took long"
-Entry = dict[str, Any]
 
 
 class LastRound:
@@ -43,7 +43,7 @@ class LastRound:
         rounds = Run.objects.filter(kind="watch", scope="", finished_at__isnull=False).order_by("-id")
         campaigns, courses = rounds.values_list("document__campaigns", "document__courses").first() or ((), ())
         campaigns = campaigns or ()
-        self.said: dict[tuple[str, str], Entry] = {
+        self.said: dict[tuple[str, str], CampaignMember] = {
             (found["name"], course["course"]): course for found in campaigns for course in found["courses"]
         }
         #: The names of its campaigns, in the order of this round.
@@ -104,7 +104,7 @@ class Glance:
     def _standings(self) -> dict[str, Any]:
         return standings(self.campaign)
 
-    def waits(self, member: CampaignCourse) -> Entry | None:
+    def waits(self, member: CampaignCourse) -> CampaignMember | None:
         """Return what a course goes on waiting for, as the round's document has it; None where it needs a look."""
         state = self._states[member.course_id]
         if state.asked is not state.phase or (state.change and is_foreign(self.campaign, member, state.change)):
@@ -113,7 +113,7 @@ class Glance:
             return self._in_legacy(member, state)
         return self._for_evidence(member, state)
 
-    def _in_legacy(self, member: CampaignCourse, state: queries.CourseState) -> Entry | None:
+    def _in_legacy(self, member: CampaignCourse, state: queries.CourseState) -> CampaignMember | None:
         if member.well_since is not None:
             return None
         since, cut_off = state.record.since if state.record else self.campaign.started_at, None
@@ -133,20 +133,21 @@ class Glance:
         )
         return entry(member, [], step.waits) if step.waits else None
 
-    def _for_evidence(self, member: CampaignCourse, state: queries.CourseState) -> Entry | None:
+    def _for_evidence(self, member: CampaignCourse, state: queries.CourseState) -> CampaignMember | None:
         before = self.last.said.get((self.campaign.name, member.course_id))
-        if before is None or not before.get("looked_at") or member.course_id not in self.last.same:
+        at = before.get("looked_at") if before is not None else None  # a round of an older release has none
+        if before is None or at is None or member.course_id not in self.last.same:
             return None
-        looked_at = datetime.fromisoformat(before["looked_at"])
+        looked_at = datetime.fromisoformat(at)
         since = state.record.since if state.record else None
         changed = [moment for moment in (since, member.resumed_at, self.campaign.resumed_at) if moment is not None]
         # Well where it stands, and so in nobody's slot: what it lacks is for the next step alone.
         well = state.phase is Phase.SHADOW and member.well_since == since
         if not well or looked_at < now() - KNOWN_FOR or looked_at < max(changed):
             return None
-        return entry(member, [], before["says"], looked_at=before["looked_at"])
+        return entry(member, [], before["says"], looked_at=at)
 
 
-def entry(member: CampaignCourse, did: list[str], says: str, looked_at: str | None = None) -> Entry:
+def entry(member: CampaignCourse, did: list[str], says: str, looked_at: str | None = None) -> CampaignMember:
     """Return what a round says of a course. ``looked_at`` is when its evidence was looked at, where it waits for it."""
     return {"course": member.course_id, "did": did, "says": says[:LIMIT], "looked_at": looked_at}

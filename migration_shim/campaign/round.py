@@ -19,6 +19,7 @@ from django.utils.timezone import now
 from .. import toggles
 from ..conf import ShimSettings
 from ..core.campaign import Action, CampaignState, CourseFacts, Health, MemberState
+from ..core.documents.watch import CampaignMember, CampaignRound, WatchedCourse
 from ..core.errors import IllegalStep, NotNow
 from ..models import Campaign, CampaignCourse
 from . import actions, facts, outage, states, trouble
@@ -42,8 +43,8 @@ def run(
     attempt: Attempt,
     alive: Callable[..., None],
     wanted: list[str] | None = None,
-    watched: Sequence[dict[str, Any]] = (),
-) -> list[dict[str, Any]]:
+    watched: Sequence[WatchedCourse] = (),
+) -> list[CampaignRound]:
     """
     Take the next steps of every running campaign.
 
@@ -73,7 +74,7 @@ class _Round:
         attempt: Attempt,
         alive: Callable[..., None],
         wanted: list[str] | None,
-        watched: Sequence[dict[str, Any]],
+        watched: Sequence[WatchedCourse],
     ) -> None:
         self.settings, self.attempt, self.alive, self.wanted = settings, attempt, alive, wanted
         self.alarms = {course["course"]: said for course in watched if (said := _alarm(course))}
@@ -95,9 +96,9 @@ class _Round:
         """That XQueue does not answer. It is asked once a round, and once more before each step."""
         return trouble.no_answer()
 
-    def campaign(self, campaign: Campaign) -> dict[str, Any]:
+    def campaign(self, campaign: Campaign) -> CampaignRound:
         """Take the next steps of one campaign."""
-        courses: list[dict[str, Any]] = []
+        courses: list[CampaignMember] = []
         if campaign.state != CampaignState.RUNNING:
             pass
         elif self.trouble:
@@ -113,11 +114,11 @@ class _Round:
             "name": campaign.name,
             "state": campaign.state,
             "said": campaign.said,
-            "stopped": {state.value: numbers[state] for state in (MemberState.PARKED, MemberState.FAILED)},
+            "stopped": {"parked": numbers[MemberState.PARKED], "failed": numbers[MemberState.FAILED]},
             "courses": courses,
         }
 
-    def _courses(self, campaign: Campaign) -> list[dict[str, Any]]:
+    def _courses(self, campaign: Campaign) -> list[CampaignMember]:
         """Do what may be done now with each course that is on its way, and look at the canary in any case."""
         members = list(campaign.courses.order_by("place"))
         going = [member for member in members if member.state == MemberState.GOING]
@@ -144,8 +145,8 @@ class _Round:
         return member.course_id != campaign.canary, said is None or said["says"] != LATER
 
     def _one(
-        self, campaign: Campaign, member: CampaignCourse, work: Callable[..., list[dict[str, Any]]], *args: Any
-    ) -> list[dict[str, Any]]:
+        self, campaign: Campaign, member: CampaignCourse, work: Callable[..., list[CampaignMember]], *args: Any
+    ) -> list[CampaignMember]:
         found = self.attempt("campaign", member.course_id, work, campaign, member, *args)
         if found is None and member.course_id == campaign.canary:
             # Nobody knows how it is, so nobody passes it.
@@ -158,7 +159,7 @@ class _Round:
             found = replace(found, health=Health.FAILED, health_said=f"out of its bounds: {said}")
         return found
 
-    def _look(self, campaign: Campaign, canary: CampaignCourse) -> list[dict[str, Any]]:
+    def _look(self, campaign: Campaign, canary: CampaignCourse) -> list[CampaignMember]:
         """See how a canary is with which nothing is to be done; it is told of only where it is stopped."""
         self.alive()
         found = self._gather(campaign, canary)
@@ -167,7 +168,7 @@ class _Round:
         states.note_health(campaign, canary, found, self.settings)
         return []
 
-    def _course(self, campaign: Campaign, member: CampaignCourse, glance: Glance) -> list[dict[str, Any]]:
+    def _course(self, campaign: Campaign, member: CampaignCourse, glance: Glance) -> list[CampaignMember]:
         """Do with one course what may be done now: no action twice, and nothing after a step."""
         first = member.course_id == campaign.canary or member.course_id in self.alarms
         if not first and (known := glance.waits(member)):
@@ -206,7 +207,7 @@ class _Round:
                 return [entry(member, did, done.waits or done.said)]
 
 
-def _alarm(course: dict[str, Any]) -> str:
+def _alarm(course: WatchedCourse) -> str:
     """Return why the watch would take a course back, whether it may or not; empty where it would not."""
     return "; ".join(breach["text"] for breach in course["breaches"] if breach["target_failed"])
 

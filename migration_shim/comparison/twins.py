@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -18,6 +19,7 @@ from .. import toggles
 from ..conf import ShimSettings
 from ..core.buckets import Flag
 from ..core.data import Authority, Leg, Move, Phase, State
+from ..core.documents.reconcile_course import Noise
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.noise import same_outcome, sample_end
 from ..ledger import buckets
@@ -52,12 +54,13 @@ def judge_and_write(course_id: str, settings: ShimSettings, check: Callable[[], 
         room -= _write(pk, shadow_id, queue_name, settings)
 
 
-def twin_counts(numbers: Numbers) -> dict[str, int]:
+def twin_counts(numbers: Numbers) -> Noise:
     """Return how many shadows have ``twins``, how many twins were ``judged``, and how many of these ``differ``."""
     found = {"twins": Flag.TWIN, "judged": Flag.TWIN | Flag.TWIN_JUDGED, "differ": Flag.TWIN | Flag.TWIN_DIFFERS}
-    return {
+    sums = {
         name: sum(number for facts, number in numbers if facts.flags & flag == flag) for name, flag in found.items()
     }
+    return cast(Noise, sums)
 
 
 def judge(course_id: str) -> int:

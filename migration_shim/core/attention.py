@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypedDict
 
 from . import codes, overrides
 from .data import Authority, Phase
+from .documents.status_course import Attention, SeenOfCourse
 from .wording import counted, verb
 
-Course = dict[str, Any]
 #: (what, in words; the commands). Each check looks at one thing, and yields nothing where all is well.
 Finding = tuple[str, list[str]]
 
 
-class Attention(TypedDict):
-    """One thing to look at, as the status document has it."""
-
-    what: str
-    text: str
-    commands: list[str]
-    page: str
-
-
-def attention(course: Course) -> list[Attention]:
+def attention(course: SeenOfCourse) -> list[Attention]:
     """
     Return what there is to look at, the worst first: ``what`` (one of ``CHECKS``), ``text``, ``commands`` and
     the ``page`` of the runbook.
@@ -48,7 +38,7 @@ def age(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
-def _fence_leaks(course: Course) -> Iterator[Finding]:
+def _fence_leaks(course: SeenOfCourse) -> Iterator[Finding]:
     if course["fence_leaks"]:
         text = (
             f"FENCE LEAK: {counted(course['fence_leaks'], 'copy', 'copies')} "
@@ -57,7 +47,7 @@ def _fence_leaks(course: Course) -> Iterator[Finding]:
         yield text, [f"xqueue_reconcile --course {course['course']} --divergences leaks.jsonl"]
 
 
-def _double_authority(course: Course) -> Iterator[Finding]:
+def _double_authority(course: SeenOfCourse) -> Iterator[Finding]:
     if course["double_authority"]:
         text = (
             f"DOUBLE AUTHORITY: both systems had {counted(course['double_authority'], 'submission')} for "
@@ -66,7 +56,7 @@ def _double_authority(course: Course) -> Iterator[Finding]:
         yield text, [f"xqueue_reconcile --course {course['course']} --divergences double.jsonl"]
 
 
-def _undelivered(course: Course) -> Iterator[Finding]:
+def _undelivered(course: SeenOfCourse) -> Iterator[Finding]:
     if course["undelivered"]:
         lost = course["undeliverable"]
         text = (
@@ -77,7 +67,7 @@ def _undelivered(course: Course) -> Iterator[Finding]:
         yield text + more + ".", [f"xqueue_watch --once --course {course['course']}"]
 
 
-def _wrong_side(course: Course) -> Iterator[Finding]:
+def _wrong_side(course: SeenOfCourse) -> Iterator[Finding]:
     if course["wrong_side"]:
         target = Phase(course["phase"]).authority is Authority.TARGET
         yield (
@@ -88,7 +78,7 @@ def _wrong_side(course: Course) -> Iterator[Finding]:
         )
 
 
-def _passed_through(course: Course) -> Iterator[Finding]:
+def _passed_through(course: SeenOfCourse) -> Iterator[Finding]:
     if course["passed_through"]:
         yield (
             f"PASSED to legacy by rule: {counted(course['passed_through'], 'plot')}; legacy's graders have to go on",
@@ -96,7 +86,7 @@ def _passed_through(course: Course) -> Iterator[Finding]:
         )
 
 
-def _counters(course: Course) -> Iterator[Finding]:
+def _counters(course: SeenOfCourse) -> Iterator[Finding]:
     if course["counters_differed"]:
         yield (
             f"COUNTERS DIFFER: {course['counters_differed']} did not say what the ledger says, and were set right. "
@@ -105,7 +95,7 @@ def _counters(course: Course) -> Iterator[Finding]:
         )
 
 
-def _platform_flag(course: Course) -> Iterator[Finding]:
+def _platform_flag(course: SeenOfCourse) -> Iterator[Finding]:
     if course["platform_flag"] and course["released_at"] is None:
         yield (
             "PAST THE SHIM: the platform's send_to_submission_course.enable is on, and nobody has released the course. "
@@ -114,7 +104,7 @@ def _platform_flag(course: Course) -> Iterator[Finding]:
         )
 
 
-def _drift(course: Course) -> Iterator[Finding]:
+def _drift(course: SeenOfCourse) -> Iterator[Finding]:
     if not course["drift"]:
         return
     words = f"xqueue_cutover --course {course['course']} --to"
@@ -123,16 +113,17 @@ def _drift(course: Course) -> Iterator[Finding]:
     yield text, [go, f"{words} {course['phase']} --reason TEXT --execute"]
 
 
-def _held(course: Course) -> Iterator[Finding]:
+def _held(course: SeenOfCourse) -> Iterator[Finding]:
     if course["held"]["rows"]:
-        rows, oldest = course["held"].values()
+        held = course["held"]
         yield (
-            f"HELD by a handoff: {counted(rows, 'row')}, the oldest for {oldest:.0f} s; no grader has them",
+            f"HELD by a handoff: {counted(held['rows'], 'row')}, the oldest for {held['oldest_seconds']:.0f} s; "
+            "no grader has them",
             [f"xqueue_backfill --mode handoff --course {course['course']} --execute"],
         )
 
 
-def _returning(course: Course) -> Iterator[Finding]:
+def _returning(course: SeenOfCourse) -> Iterator[Finding]:
     if course["returning"]["rows"]:
         moving = course["returning"]
         yield (
@@ -142,7 +133,7 @@ def _returning(course: Course) -> Iterator[Finding]:
         )
 
 
-def _failed(course: Course) -> Iterator[Finding]:
+def _failed(course: SeenOfCourse) -> Iterator[Finding]:
     if course["failed"]:
         yield (
             f"FAILED for good on the target: {counted(course['failed'], 'submission')}; their learners "
@@ -151,7 +142,7 @@ def _failed(course: Course) -> Iterator[Finding]:
         )
 
 
-def _in_vain(course: Course) -> Iterator[Finding]:
+def _in_vain(course: SeenOfCourse) -> Iterator[Finding]:
     if course["handed_out_in_vain"]:
         yield (
             f"HANDED OUT IN VAIN: {counted(course['handed_out_in_vain'], 'submission')}, again and again, "
@@ -161,7 +152,7 @@ def _in_vain(course: Course) -> Iterator[Finding]:
         )
 
 
-def _no_watcher(course: Course) -> Iterator[Finding]:
+def _no_watcher(course: SeenOfCourse) -> Iterator[Finding]:
     for queue in course["queues_without_watcher"]:
         yield (
             f"NO WATCHER: {counted(queue['rows'], 'row')} {verb(queue['rows'], 'waits', 'wait')} in {queue['queue']} "
@@ -170,7 +161,7 @@ def _no_watcher(course: Course) -> Iterator[Finding]:
         )
 
 
-def _unknown_queues(course: Course) -> Iterator[Finding]:
+def _unknown_queues(course: SeenOfCourse) -> Iterator[Finding]:
     for item in course["unknown_queues"]:
         yield (
             f"UNKNOWN QUEUE: XQueue does not know {item['copies']}, and has refused "
@@ -180,12 +171,12 @@ def _unknown_queues(course: Course) -> Iterator[Finding]:
         )
 
 
-def _new_queues(course: Course) -> Iterator[Finding]:
+def _new_queues(course: SeenOfCourse) -> Iterator[Finding]:
     for item in course["new_queues"]:
         yield f"NEW QUEUE: {item['queue']} has its first submissions since {item['since']}; is it meant?", []
 
 
-def _stuck_leases(course: Course) -> Iterator[Finding]:
+def _stuck_leases(course: SeenOfCourse) -> Iterator[Finding]:
     if course["stuck_leases"]["rows"]:
         stuck = course["stuck_leases"]
         yield (
@@ -196,7 +187,7 @@ def _stuck_leases(course: Course) -> Iterator[Finding]:
         )
 
 
-def _strangers(course: Course) -> Iterator[Finding]:
+def _strangers(course: SeenOfCourse) -> Iterator[Finding]:
     for host, rows in (course["strangers"] or {}).items():
         yield (
             f"UNKNOWN LMS: {counted(rows, 'open row')} of legacy {verb(rows, 'names', 'name')} the course and the host "
@@ -207,8 +198,8 @@ def _strangers(course: Course) -> Iterator[Finding]:
         )
 
 
-def _copies(course: Course) -> Iterator[Finding]:
-    for kind, counts in course["copies"].items():
+def _copies(course: SeenOfCourse) -> Iterator[Finding]:
+    for kind, counts in (("shadow", course["copies"]["shadow"]), ("reverse", course["copies"]["reverse"])):
         if counts:
             text = ", ".join(f"{number} {leg}" for leg, number in counts.items())
             command = f"xqueue_backfill --mode shadow --course {course['course']} --execute"
@@ -218,19 +209,19 @@ def _copies(course: Course) -> Iterator[Finding]:
             )
 
 
-def _overrides(course: Course) -> Iterator[Finding]:
+def _overrides(course: SeenOfCourse) -> Iterator[Finding]:
     for item in course["overrides"]:
         yield overrides.used(item), []
 
 
-def _override_proposals(course: Course) -> Iterator[Finding]:
+def _override_proposals(course: SeenOfCourse) -> Iterator[Finding]:
     for item in course["override_proposals"]:
         step = f"xqueue_cutover --course {course['course']} --to {item['step_to']} --override"
         yield overrides.proposed(item), [f"{step} --reason TEXT"]
 
 
 #: What is looked at, the worst first.
-CHECKS: dict[str, Callable[[Course], Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[SeenOfCourse], Iterator[Finding]]] = {
     "fence_leak": _fence_leaks,
     "double_authority": _double_authority,
     "undelivered": _undelivered,

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Generic, TypeVar
 
 
 class Phase(enum.StrEnum):
@@ -328,9 +328,13 @@ class Comparison:
     known: str = ""
 
 
+#: The type of a document's content, one of ``core/documents``.
+Content = TypeVar("Content")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Generic[Content]):
     """The result of a command: plain data, and the exit code of the process."""
 
-    content: dict[str, Any]
+    content: Content
     exit_code: ExitCode

@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, TypedDict
 
 from .data import DivergenceClass, Phase, Verdict
+from .documents.parts import Count, says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,17 @@ class Cause(enum.StrEnum):
     MOVED = "moved"  # there is no further step
 
 
+class Arithmetic(TypedDict):
+    """The figures behind the bound, as the gate's document has them."""
+
+    pairs: Annotated[Count, says("Graded pairs.")]
+    diverged: Annotated[Count, says("Unexplained divergences.")]
+    threshold: Annotated[float, says("The rate that must be refuted.")]
+    error: Annotated[float, says("The chance to let a course at the threshold through.")]
+    evidence: Annotated[float, says("The martingale's value.")]
+    evidence_needed: Annotated[float, says("The value at which the threshold is refuted.")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
     """
@@ -186,7 +199,7 @@ class GateResult:
     verdict: Verdict
     reasons: tuple[str, ...]
     needed: tuple[str, ...]
-    arithmetic: dict[str, float | int]
+    arithmetic: Arithmetic
     cause: Cause
     reason_causes: tuple[Cause, ...] = ()
     ways_out: tuple[str, ...] = ()

@@ -8,10 +8,10 @@ text of another library's error, which may hold a password, or a learner's answe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from . import codes
 from .data import ExitCode
+from .documents.error import ErrorDocument
 
 SCHEMA = "migration_shim.error/1"
 #: What shells and supervisors take for a Ctrl-C: 128 and the signal's number. It is no sum of our bits.
@@ -42,7 +42,7 @@ class Failure:
         """Return the page and heading of the runbook that the cause opens."""
         return codes.page("error", self.code)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> ErrorDocument:
         """Return the document of ``--format json``."""
         return {
             "schema": SCHEMA,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 from . import codes
+from .documents.preflight import FindingDocument
 
 BLOCKER, WARNING, NOTE = "blocker", "warning", "note"
 #: From the worst on, as a report lists them.
@@ -39,23 +40,6 @@ class Where(TypedDict, total=False):
     rows: int
     example: int | None
     listed: tuple[int, ...]
-
-
-class FindingDocument(TypedDict):
-    """A finding in the form of the preflight's document."""
-
-    code: str
-    severity: str
-    seam: bool
-    rows: int
-    example_legacy_id: int | None
-    listed_legacy_ids: list[int]
-    queue: str
-    problem: str
-    about: str
-    effect: str
-    advice: str
-    page: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from .documents.overrides import CourseOverride
 
 
 def signers(signed_by: str, seconded_by: str) -> str:
@@ -10,7 +10,7 @@ def signers(signed_by: str, seconded_by: str) -> str:
     return f"{signed_by} and {seconded_by}" if seconded_by else signed_by
 
 
-def used(item: dict[str, Any]) -> str:
+def used(item: CourseOverride) -> str:
     """Return the line of an override that a step was taken with. ``item`` is one of a document's ``overrides``."""
     past = f" past {', '.join(item['causes'])}" if item.get("causes") else ""
     when = item.get("used_at") or item["expires_at"]
@@ -18,7 +18,7 @@ def used(item: dict[str, Any]) -> str:
     return f"OVERRIDE to {item['step_to']} by {who} on {when}{past}: {item['reason']}"
 
 
-def proposed(item: dict[str, Any]) -> str:
+def proposed(item: CourseOverride) -> str:
     """Return the line of an override that waits for a second person."""
     return (
         f"OVERRIDE PROPOSED to {item['step_to']} by {item['signed_by']} past {', '.join(item['causes'])}: "

@@ -12,7 +12,7 @@ import enum
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
@@ -20,7 +20,9 @@ from opaque_keys.edx.keys import CourseKey
 from .data import Phase
 from .evidence import ROUTINE, Cause
 
-Course = Mapping[str, Any]
+if TYPE_CHECKING:  # its schema lists the words, which are here
+    from .documents.status_judgement import CourseToRank
+
 #: Words that no gate says: the course could not be read; nothing was begun with it.
 UNKNOWN, NOT_BEGUN = "unknown", "not_begun"
 #: Rows that a handoff or a return holds are on their way for so many seconds at most, unless nobody finishes it.
@@ -109,7 +111,7 @@ class Standing:
     next: str
 
 
-def standing(course: Course) -> Standing:
+def standing(course: CourseToRank) -> Standing:
     """
     Return where a course stands.
 
@@ -143,23 +145,25 @@ def _quiet(phase: Phase, *, begun: bool) -> str:
     return Cause.READY if begun else NOT_BEGUN
 
 
-def _counted(course: Course) -> Iterator[Reason]:
+def _counted(course: CourseToRank) -> Iterator[Reason]:
+    numbers: Mapping[str, Any] = course
     for word, (key, text, one, several) in _COUNTED.items():
-        if course[key]:
-            yield Reason(word, text.format(course[key], s=one if course[key] == 1 else several))
+        if number := numbers[key]:
+            yield Reason(word, text.format(number, s=one if number == 1 else several))
 
 
-def _seen(course: Course) -> Iterator[Reason]:
+def _seen(course: CourseToRank) -> Iterator[Reason]:
     for item in course["attention"]:
         if item["what"] in _LIVE:
             yield Reason(_LIVE[item["what"]], item["text"])
         elif item["what"] in ("held", "returning"):
-            oldest = course[item["what"]]["oldest_seconds"]
+            moving = course["held"] if item["what"] == "held" else course["returning"]
+            oldest = moving["oldest_seconds"]
             if oldest is None or oldest > MOVING_SECONDS:
                 yield Reason(Cause.OVERDUE, item["text"])
 
 
-def _of_gate(course: Course, phase: Phase) -> tuple[list[Reason], list[str]]:
+def _of_gate(course: CourseToRank, phase: Phase) -> tuple[list[Reason], list[str]]:
     """Return what the last gate has against the next step, and the routine blockers in it."""
     if phase is Phase.COMPLETE:
         return [], []  # its verdict was about a step that was taken; the course's health is seen otherwise
@@ -188,7 +192,7 @@ def _actor(word: str, because: Iterable[Reason]) -> NextActor:
     return _ACTORS.get(Cause(word), NextActor.OPERATOR) if word in list(Cause) else NextActor.OPERATOR
 
 
-def _next(course: Course, phase: Phase, word: str, text: str) -> str:
+def _next(course: CourseToRank, phase: Phase, word: str, text: str) -> str:
     """Return the command that an operator runs now; empty where there is only to wait, or nothing to do."""
     name, runs = course["course"], course["last_runs"]
     for item in course["attention"]:
@@ -206,8 +210,9 @@ def _next(course: Course, phase: Phase, word: str, text: str) -> str:
     return command.format(name) if command else ""
 
 
-def _is_due(kind: str, course: Course) -> bool:
-    run = course["last_runs"][kind]
+def _is_due(kind: str, course: CourseToRank) -> bool:
+    runs: Mapping[str, Any] = course["last_runs"]
+    run = runs[kind]
     old = course["gate"]["old"] if course["gate"] else ()
     return run is None or not run["complete"] or any(text.startswith(f"the last {kind} ") for text in old)
 

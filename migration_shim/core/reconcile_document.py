@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from .data import PairStatus
+from .documents.parts import CourseProblem
+from .documents.reconcile import ReconcileDocument
+from .documents.reconcile_course import CourseFacts, ReconciledCourse
 
 SCHEMA = "migration_shim.xqueue_reconcile/1"
 #: What no version so far compares; a report must not leave that to be guessed.
 NOT_COMPARED = ("the wording of messages",)
-_ADDED_UP = (
-    "of",
-    "looked_at",
-    "compared",
-    "equal",
-    "diverged",
-    "waiting",
-    "overdue",
-    "echoed",
-    "fence_leaks",
-    "double_authority",
-    "payloads_compared",
-)
 
 
 def binned(correct: bool | None, tenths: float | None) -> str:
@@ -43,8 +34,8 @@ def binned(correct: bool | None, tenths: float | None) -> str:
 
 
 def course_content(
-    course_id: str, statuses: Counter[str], *, complete: bool, at: datetime, **counts: Any
-) -> dict[str, Any]:
+    course_id: str, statuses: Counter[str], *, complete: bool, at: datetime, **found: Unpack[CourseFacts]
+) -> ReconciledCourse:
     """Return one course's part of the document, which is also what its run record keeps."""
     return {
         "course": course_id,
@@ -56,22 +47,29 @@ def course_content(
         "diverged": statuses[PairStatus.DIVERGED],
         "waiting": statuses[PairStatus.WAITING],
         "overdue": statuses[PairStatus.OVERDUE],
-        **counts,
+        **found,
     }
 
 
-def fence_known_upto(document: dict[str, Any]) -> int:
+def fence_known_upto(document: Mapping[str, Any]) -> int:
     """Return up to which StudentItem id a reconcile of a course has found no leak; 0 where that is not known."""
     return 0 if document.get("fence_leaks") else document.get("fence_looked_upto", 0)
 
 
-def whole_content(courses: list[str], documents: list[dict[str, Any]], at: datetime) -> dict[str, Any]:
+def whole_content(
+    courses: list[str], documents: list[ReconciledCourse], problems: list[CourseProblem], at: datetime
+) -> ReconcileDocument:
     """Return the document of a run over ``courses``, from the parts of those that were reached."""
+
+    parts: Sequence[Mapping[str, Any]] = documents
+
+    def total(key: str) -> int:
+        return sum(part[key] for part in parts)
 
     def merged(key: str) -> dict[str, int]:
         counts: Counter[str] = Counter()
-        for document in documents:
-            counts.update(document[key])
+        for part in parts:
+            counts.update(part[key])
         return dict(sorted(counts.items()))
 
     complete = len(documents) == len(courses) and all(document["complete"] for document in documents)
@@ -84,11 +82,22 @@ def whole_content(courses: list[str], documents: list[dict[str, Any]], at: datet
         "complete": complete,
         "stopped_by": next((document["stopped_by"] for document in documents if document["stopped_by"]), ""),
         "waited": {kind: round(seconds, 1) for kind, seconds in waited.items()},
-        **{key: sum(document[key] for document in documents) for key in _ADDED_UP},
+        "of": total("of"),
+        "looked_at": total("looked_at"),
+        "compared": total("compared"),
+        "equal": total("equal"),
+        "diverged": total("diverged"),
+        "waiting": total("waiting"),
+        "overdue": total("overdue"),
+        "echoed": total("echoed"),
+        "fence_leaks": total("fence_leaks"),
+        "double_authority": total("double_authority"),
+        "payloads_compared": total("payloads_compared"),
         "classes": merged("classes"),
         "known_differences": merged("known_differences"),
         "cohorts": [cohort for document in documents for cohort in document["cohorts"]],
         "latency": {document["course"]: document["latency"] for document in documents},
         "courses": documents,
         "not_compared": list(NOT_COMPARED),
+        "problems": problems,
     }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .data import DETERMINISTIC, GRAVE, DivergenceClass
+from .documents import reconcile_report as documents
 
 
 class Actor(enum.StrEnum):
@@ -206,15 +207,20 @@ def ending(klass: DivergenceClass) -> Ending:
     return Ending.MENDED if klass in DETERMINISTIC else Ending.PAIRS
 
 
-def described(name: str) -> dict[str, str]:
+def described(name: str) -> documents.Remedy:
     """
     Return what to do about a class as plain data, for documents and pages.
 
     A class of another release, which this one does not know, is the operator's.
     """
     if name not in list(DivergenceClass):
-        texts = {"means": "A class of another release.", "todo": "Look it up in that release's runbook."}
-        return texts | {"actor": Actor.OPERATOR.value, "ends": "Not known.", "page": "a-divergence"}
+        return {
+            "means": "A class of another release.",
+            "actor": Actor.OPERATOR.value,
+            "todo": "Look it up in that release's runbook.",
+            "ends": "Not known.",
+            "page": "a-divergence",
+        }
     klass = DivergenceClass(name)
     remedy = REMEDIES[klass]
     ends = ending(klass).value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 #: How many places are named before "and N more".
 NAMED = 5
@@ -25,7 +26,7 @@ def verb(number: int, one: str, many: str) -> str:
     return one if number == 1 else many
 
 
-def said_once(problems: Iterable[Mapping[str, str]], *, by: str = "course") -> list[tuple[str, str]]:
+def said_once(problems: Iterable[Mapping[str, Any]], *, by: str = "course") -> list[tuple[str, str]]:
     """
     Return what went wrong, each cause once: (where, what was said), in the order in which they came up.
 

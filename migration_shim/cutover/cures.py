@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from ..core.data import GRAVE, DivergenceClass, Document, Phase
+from ..core.documents.known import KnownDocument
 from ..core.errors import ShimError
 from ..core.wording import counted, verb
 from ..ledger import buckets, known_differences, permits
@@ -18,7 +19,7 @@ from ..models import CoursePhase, Divergence, LedgerEntry, PhaseChange
 from . import invariants
 
 
-def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Document:
+def cure(klass: DivergenceClass, *, course_id: str, reason: str, by: str) -> Document[KnownDocument]:
     """
     Sign for all divergences of one grave class on record of a course, and have their entries compared again.
 

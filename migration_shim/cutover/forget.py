@@ -8,13 +8,13 @@ removal itself is put on record as a run, because there is no log that it could 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from django.db import transaction
 from django.utils.timezone import now
 
 from .. import toggles
 from ..core.data import Document, ExitCode, Phase
+from ..core.documents.cutover_forget import CutoverForgetDocument
 from ..lms import flags as lms_flags
 from ..models import (
     CampaignCourse,
@@ -33,7 +33,7 @@ SCHEMA = "migration_shim.xqueue_cutover_forget/1"
 _EVIDENCE = {"preflight": "rows", "reconcile": "of"}
 
 
-def forget(course_id: str, *, reason: str, user: str, execute: bool) -> Document:
+def forget(course_id: str, *, reason: str, user: str, execute: bool) -> Document[CutoverForgetDocument]:
     """
     Remove the record of a course that was never begun, or say why it stays.
 
@@ -68,8 +68,10 @@ def forget(course_id: str, *, reason: str, user: str, execute: bool) -> Document
     return answer
 
 
-def _document(course_id: str, reasons: list[str], reason: str, user: str, *, executed: bool) -> Document:
-    content: dict[str, Any] = {
+def _document(
+    course_id: str, reasons: list[str], reason: str, user: str, *, executed: bool
+) -> Document[CutoverForgetDocument]:
+    content: CutoverForgetDocument = {
         "schema": SCHEMA,
         "at": now().isoformat(),
         "course": course_id,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import timedelta
-from typing import Any
+from typing import cast
 
 from django.db import transaction
 from django.utils.timezone import now
 
 from ..conf import load
 from ..core.data import Document, ExitCode, Phase, Verdict
+from ..core.documents.gate import CohortTally, GateDocument, Percentiles
 from ..core.evidence import Cause, CohortEvidence, Evidence, GateResult
 from ..core.gate import evaluate
 from ..core.gate_explanation import explain
@@ -54,7 +55,7 @@ def legacy_away() -> str:
     return ""
 
 
-def run_gate(course_id: str, *, away: str | None = None) -> Document:
+def run_gate(course_id: str, *, away: str | None = None) -> Document[GateDocument]:
     """
     Evaluate a course's evidence and record the verdict. A PASS permits the next step until the evidence is stale.
 
@@ -134,7 +135,7 @@ def exit_code(verdict: Verdict) -> ExitCode:
     return ExitCode.DIFFERENCES | ExitCode.STALE
 
 
-def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str, Any]:
+def document(course_id: str, result: GateResult, evidence: Evidence) -> GateDocument:
     """Return the gate's document; its ``evidence`` holds everything that the verdict rests on."""
     record = CoursePhase.objects.filter(course_id=course_id).first()
     phase = Phase(record.phase) if record else Phase.LEGACY
@@ -176,7 +177,7 @@ def document(course_id: str, result: GateResult, evidence: Evidence) -> dict[str
             "undelivered": evidence.undelivered,
             "learners_asked": evidence.learners_asked,
             "wrong_side": evidence.wrong_side,
-            "latency": dataclasses.asdict(evidence.latency) if evidence.latency else None,
+            "latency": cast(Percentiles, dataclasses.asdict(evidence.latency)) if evidence.latency else None,
             "arithmetic": result.arithmetic,
             "explained": explain(evidence, load().thresholds()),
         },
@@ -187,5 +188,5 @@ def _cause(phase: Phase, result: GateResult) -> str:
     return Cause.MOVED if phase is Phase.COMPLETE and result.cause is Cause.READY else result.cause
 
 
-def _tally(tally: CohortEvidence) -> dict[str, Any]:
-    return dataclasses.asdict(tally) | {"classes": list(tally.classes)}
+def _tally(tally: CohortEvidence) -> CohortTally:
+    return cast(CohortTally, dataclasses.asdict(tally) | {"classes": list(tally.classes)})

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 from ..conf import usable
 from ..core.data import HELD, Authority, Move, Phase
+from ..core.documents.cutover import FateOfRows, GraderTasks, InFlight
 from ..core.grader_queues import served
 from ..db import schema
 from ..fields import exact
@@ -38,10 +36,6 @@ def queues_of(course_id: str) -> list[str]:
     return sorted(set(names) | set(preflight.document.get("queues", []) if preflight else []))
 
 
-#: By side: rows by state, or None where the side's database does not answer.
-InFlight = dict[str, dict[str, int] | None]
-
-
 def in_flight(course_id: str) -> InFlight:
     """Count the rows of a course in flight by side and state; None for legacy if it does not answer in time."""
     legacy: dict[str, int] | None
@@ -50,6 +44,10 @@ def in_flight(course_id: str) -> InFlight:
     except (*AWAY, TimeoutError):
         legacy = None  # flags can be flipped without the counts, and a step back must not wait for them
     return {Authority.LEGACY.value: legacy, Authority.TARGET.value: target_open_rows.count_by_status(course_id)}
+
+
+def _on(side: Authority, counts: InFlight) -> dict[str, int] | None:
+    return counts["legacy"] if side is Authority.LEGACY else counts["target"]
 
 
 def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
@@ -64,7 +62,7 @@ def rows_of_unknown_lms(course_id: str) -> dict[str, int] | None:
         return None
 
 
-def fate_of_rows(course_id: str, to: Phase, in_flight_now: InFlight) -> list[dict[str, Any]]:
+def fate_of_rows(course_id: str, to: Phase, in_flight_now: InFlight) -> list[FateOfRows]:
     """
     Describe what a step does to the rows in flight.
 
@@ -78,9 +76,9 @@ def fate_of_rows(course_id: str, to: Phase, in_flight_now: InFlight) -> list[dic
         ``what`` (``stay``, ``drain``, ``held`` or ``returning``), ``how`` in words, and ``instead``: the command by
         which the rows change sides or are finished, or None.
     """
-    found = []
+    found: list[FateOfRows] = []
     for side in Authority:
-        by_state = in_flight_now[side]
+        by_state = _on(side, in_flight_now)
         if by_state is None or by_state:
             mode, drain = _MOVES[side]
             stays = side is to.authority
@@ -105,7 +103,7 @@ def fate_of_rows(course_id: str, to: Phase, in_flight_now: InFlight) -> list[dic
     return found
 
 
-def grader_tasks(course_id: str, to: Phase, in_flight_now: InFlight) -> dict[str, Any]:
+def grader_tasks(course_id: str, to: Phase, in_flight_now: InFlight) -> GraderTasks:
     """
     Return which queues graders must poll after a step (``serve``), and the entries of XQUEUES for them (``xqueues``).
 
@@ -118,11 +116,14 @@ def grader_tasks(course_id: str, to: Phase, in_flight_now: InFlight) -> dict[str
             queues_of(course_id),
             shadow_suffix=settings.shadow_queue_suffix,
             reverse_suffix=settings.reverse_queue_suffix,
-            left=frozenset(side for side in Authority if in_flight_now[side] != {}),
+            left=frozenset(side for side in Authority if _on(side, in_flight_now) != {}),
         )
     )
     return {
-        "serve": [dataclasses.asdict(queue) for queue in polled],
+        "serve": [
+            {"queue": queue.queue, "seam": queue.seam, "holds": queue.holds, "until_empty": queue.until_empty}
+            for queue in polled
+        ],
         # No URL: XQueue pushes the submissions of a queue that has one.
         "xqueues": {queue.queue: None for queue in polled if queue.seam is Authority.LEGACY},
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any
 
 from django.db.models import Max, Q, QuerySet
 
 from ..core.data import Phase
+from ..core.documents.overrides import Override
 from ..models import GateOverride, PhaseChange
 
 _ORDER = list(Phase)
@@ -19,14 +19,14 @@ def standing(course_id: str) -> list[GateOverride]:
     return _still_standing(GateOverride.objects.filter(course_id=course_id).order_by("pk"))
 
 
-def described(course_id: str) -> list[dict[str, Any]]:
+def described(course_id: str) -> list[Override]:
     """Return the overrides that a course's phase rests on as plain data, for documents and reports."""
     return [one(row) for row in standing(course_id)]
 
 
 def both_by_course(
     course_ids: Collection[str], moment: datetime
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[dict[str, Any]]]]:
+) -> tuple[dict[str, list[Override]], dict[str, list[Override]]]:
     """
     Return the overrides that each course's phase rests on, and the proposals that still wait, as plain data.
 
@@ -45,7 +45,7 @@ def proposals(course_id: str, moment: datetime) -> QuerySet[GateOverride]:
     return waiting.filter(course_id=course_id).order_by("pk")
 
 
-def one(row: GateOverride) -> dict[str, Any]:
+def one(row: GateOverride) -> Override:
     """Return an override as plain data."""
     return {
         "id": row.pk,
@@ -67,8 +67,8 @@ def used_at(row: GateOverride) -> datetime | None:
     return row.used_at or (None if row.proposal else row.created_at)
 
 
-def _by_course(course_ids: Iterable[str], rows: Iterable[GateOverride]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {course_id: [] for course_id in course_ids}
+def _by_course(course_ids: Iterable[str], rows: Iterable[GateOverride]) -> dict[str, list[Override]]:
+    found: dict[str, list[Override]] = {course_id: [] for course_id in course_ids}
     for row in rows:
         found[row.course_id].append(one(row))
     return found

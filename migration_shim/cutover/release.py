@@ -19,6 +19,7 @@ from .. import toggles
 from ..conf import load
 from ..core import row_checks
 from ..core.data import Authority, Document, ExitCode, Phase, Verdict
+from ..core.documents.cutover_release import CutoverReleaseDocument, Finding, ReleasePlan
 from ..core.errors import IllegalStep, Malformed, ShimError
 from ..core.findings import NOTE
 from ..core.wire import parse_envelope
@@ -68,7 +69,7 @@ def run(
     user: str,
     login: str | None,
     override: overrides.Request | None = None,
-) -> Document:
+) -> Document[CutoverReleaseDocument]:
     """
     Plan the release of a course, or carry it out.
 
@@ -106,7 +107,8 @@ def run(
                 content["override"] = override_records.one(signed)
                 return Document(content={**content, "executed": False}, exit_code=ExitCode.LEFT_BEHIND)
             if content["permitted"]:
-                proof = {"platform_flag": "on", "digest": run_records.digest(content), "accepted": content["accepted"]}
+                proof: dict[str, Any] = {"platform_flag": "on", "digest": run_records.digest(content)}
+                proof["accepted"] = content["accepted"]
                 if signed is not None:
                     content["override"] = override_records.one(signed)
                     proof["override"] = overrides.proof(signed)
@@ -120,11 +122,11 @@ def run(
     return Document(content={**content, "executed": executed}, exit_code=exit_code)
 
 
-def _exit_code(content: dict[str, Any]) -> ExitCode:
+def _exit_code(content: ReleasePlan) -> ExitCode:
     return ExitCode.DIFFERENCES if content["findings"] else ExitCode.DIFFERENCES | ExitCode.STALE
 
 
-def _sign(content: dict[str, Any], reason: str, signer: Any, user: str) -> GateOverride:
+def _sign(content: ReleasePlan, reason: str, signer: Any, user: str) -> GateOverride:
     """Put on record who answers for the accepted findings; see ``overrides.sign``."""
     accepted = [item for item in content["findings"] if item["code"] in content["accepted"]]
     return overrides.sign(
@@ -140,9 +142,7 @@ def _sign(content: dict[str, Any], reason: str, signer: Any, user: str) -> GateO
     )
 
 
-def _plan(
-    course_id: str, reason: str, override: overrides.Request | None, signer: Any, signing: bool
-) -> dict[str, Any]:
+def _plan(course_id: str, reason: str, override: overrides.Request | None, signer: Any, signing: bool) -> ReleasePlan:
     decision = toggles.phase_of(course_id)
     if decision.phase is not Phase.COMPLETE or decision.drift:
         drift = f", and its flags ask for {decision.asked}" if decision.drift else ""
@@ -195,11 +195,17 @@ def _blocks(item: dict[str, Any]) -> bool:
     return bool(item["rows"]) and item["code"] not in _OF_LEGACY and (item["seam"] or item["severity"] != NOTE)
 
 
-def _shown(item: dict[str, Any], side: str) -> dict[str, Any]:
-    return {name: item[name] for name in ("code", "rows", "queue", "problem")} | {"side": side}
+def _shown(item: dict[str, Any], side: str) -> Finding:
+    return {
+        "code": item["code"],
+        "rows": item["rows"],
+        "queue": item["queue"],
+        "problem": item["problem"],
+        "side": side,
+    }
 
 
-def _of_ledger(course_id: str) -> list[dict[str, Any]]:
+def _of_ledger(course_id: str) -> list[Finding]:
     """Return the findings in submissions that learners sent to the target, which no preflight of legacy's rows has."""
     suffix = load().shadow_queue_suffix
     counts: dict[tuple[str, str, str], int] = {}

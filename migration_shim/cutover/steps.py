@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.utils.timezone import now
@@ -11,6 +11,7 @@ from django.utils.timezone import now
 from .. import toggles
 from ..conf import load, usable
 from ..core.data import Authority, Document, ExitCode, Phase, Verdict
+from ..core.documents.cutover import CutoverDocument, CutoverPlan, Flags
 from ..core.documents.cutover_removal import CutoverRemovalDocument
 from ..core.errors import IllegalStep
 from ..core.evidence import Cause, GateResult
@@ -70,7 +71,7 @@ def run(
     override: overrides.Request | None = None,
     expected: Phase | None = None,
     permit_check: Callable[[], dict[str, Any]] | None = None,
-) -> Document:
+) -> Document[CutoverDocument]:
     """
     Plan a step of a course, or take it.
 
@@ -140,7 +141,9 @@ def run(
     return Document(content={**content, "executed": True}, exit_code=ExitCode.OK)
 
 
-def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, int], None]) -> Document:
+def remove_shadows(
+    course_id: str, *, execute: bool, progress: Callable[[int, int], None]
+) -> Document[CutoverRemovalDocument]:
     """
     Remove the shadows of a course from the target with their files, or count them.
 
@@ -170,7 +173,7 @@ def remove_shadows(course_id: str, *, execute: bool, progress: Callable[[int, in
         "removed": removed,
         "executed": execute,
     }
-    return Document(content=dict(content), exit_code=ExitCode.OK)
+    return Document(content=content, exit_code=ExitCode.OK)
 
 
 def _plan(
@@ -182,7 +185,7 @@ def _plan(
     signing: bool,
     in_flight_now: impact.InFlight,
     complaint: str,
-) -> tuple[dict[str, Any], ExitCode, GateResult | None]:
+) -> tuple[CutoverPlan, ExitCode, GateResult | None]:
     decision = toggles.phase_of(course_id)
     past_the_shim = lms_flags.submission_flag_on(course_id)
     if past_the_shim and to not in (Phase.LEGACY, Phase.LIVE):
@@ -216,7 +219,7 @@ def _plan(
         reasons.append(_MISCOUNTED.format(course=course_id, number=differ))
         exit_code |= ExitCode.DIFFERENCES
     before, after = toggles.flags_for(course_id), flags_of(to)
-    content = {
+    content: CutoverPlan = {
         "schema": SCHEMA,
         "course": course_id,
         "at": now().isoformat(),
@@ -231,8 +234,8 @@ def _plan(
         "causes": [cause.value for cause in result.causes] if result else [],
         "reasons": reasons,
         "needed": needed,
-        "flags_before": dict(zip(toggles.FLAGS, before, strict=True)),
-        "flags_after": dict(zip(toggles.FLAGS, after, strict=True)),
+        "flags_before": cast(Flags, dict(zip(toggles.FLAGS, before, strict=True))),
+        "flags_after": cast(Flags, dict(zip(toggles.FLAGS, after, strict=True))),
         "authoritative_after": to.authority.value,
         "platform_flag_before": past_the_shim,
         "in_flight": in_flight_now,

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from django.utils.timezone import now
 
 from .. import toggles
 from ..core.campaign import Health, waits_for_turn
 from ..core.data import Document, ExitCode, Phase
+from ..core.documents.cutover import CutoverDocument
+from ..core.documents.cutover_wave import CourseOfWave, CutoverWaveDocument, WaveCounts
 from ..core.errors import IllegalStep
 from ..models import CoursePhase, Run
 from ..runs import records as run_records
@@ -52,7 +54,7 @@ def run(
     user: str,
     login: str | None,
     limit: int = 1,
-) -> Document:
+) -> Document[CutoverWaveDocument]:
     """
     Plan a wave, or take its next steps.
 
@@ -86,11 +88,11 @@ class _Wave:
     def __init__(self, courses: list[str], to: Phase, reason: str, user: str, login: str | None, limit: int) -> None:
         self.courses, self.to, self.reason, self.user, self.login = courses, to, reason, user, login
         self.limit = len(courses) if to is Phase.LEGACY else limit
-        self.found: dict[str, dict[str, Any]] = {}
+        self.found: dict[str, CourseOfWave] = {}
         self.stopped: str | None = None
         self.exit_code = ExitCode.OK
 
-    def run(self, record: Run | None) -> Document:
+    def run(self, record: Run | None) -> Document[CutoverWaveDocument]:
         # Courses already in the phase come first: a failure among them stops the whole list, whatever the order.
         for course_id in self.courses:
             self._look(course_id)
@@ -163,7 +165,7 @@ class _Wave:
         self.found[course_id]["needed"] = needed
 
     def _note(
-        self, course_id: str, state: WaveState, phase: Phase, reasons: list[str], step: dict[str, Any] | None = None
+        self, course_id: str, state: WaveState, phase: Phase, reasons: list[str], step: CutoverDocument | None = None
     ) -> None:
         self.found[course_id] = {
             "course": course_id,
@@ -176,7 +178,7 @@ class _Wave:
             "in_flight": step["in_flight"] if step else None,
         }
 
-    def _content(self, executed: bool) -> dict[str, Any]:
+    def _content(self, executed: bool) -> CutoverWaveDocument:
         courses = [self.found[course_id] for course_id in self.courses]
         return {
             "schema": SCHEMA,
@@ -185,14 +187,16 @@ class _Wave:
             "reason": self.reason,
             "limit": self.limit,
             "canary": self.courses[0],
-            "counts": {state.value: sum(found["state"] == state for found in courses) for state in WaveState},
+            "counts": cast(
+                WaveCounts, {state.value: sum(found["state"] == state for found in courses) for state in WaveState}
+            ),
             "stopped": self.stopped,
             "courses": courses,
             "next": list(self._next(courses)),
             "executed": executed,
         }
 
-    def _next(self, courses: list[dict[str, Any]]) -> list[str]:
+    def _next(self, courses: list[CourseOfWave]) -> list[str]:
         failed = [found["course"] for found in courses if found["state"] == WaveState.FAILED]
         if failed:
             return [f"xqueue_gate --course {course_id} --explain" for course_id in failed]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from ..conf import ShimSettings
+from ..core.documents.reconcile_course import Learners
 from ..core.histograms import Bin, Kind
 from ..cutover import invariants
 from ..lms import receivers, state
 
 
-def learner_totals(course_id: str, places: Iterable[tuple[Bin, int]], settings: ShimSettings) -> dict[str, Any]:
+def learner_totals(course_id: str, places: Iterable[tuple[Bin, int]], settings: ShimSettings) -> Learners:
     """
     Return the recorded numbers of a course's learners, as the document has them.
 
@@ -39,7 +39,10 @@ def learner_totals(course_id: str, places: Iterable[tuple[Bin, int]], settings: 
         "undeliverable": waiting.exclude(undeliverable="").count(),
         "third_side": {
             "compared": sides.total(),
-            **{name: sides[name] for name in ("as_both", "as_legacy", "as_target", "as_neither")},
+            "as_both": sides["as_both"],
+            "as_legacy": sides["as_legacy"],
+            "as_target": sides["as_target"],
+            "as_neither": sides["as_neither"],
             "not_comparable": dict(sorted(said.items())),
         },
     }

@@ -16,7 +16,7 @@ from ..models import CoursePhase, Divergence, PhaseChange
 SCHEMA = "migration_shim.xqueue_undelivered/1"
 
 
-def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Document:
+def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Document[UndeliveredDocument]:
     """
     Return the submissions of a course whose learners waited in vain when their states were asked last.
 
@@ -60,7 +60,7 @@ def listing(course_id: str, *, learners: bool, reason: str, user: str) -> Docume
         "by": user,
         "rows": found,
     }
-    return Document(content=dict(content), exit_code=ExitCode.DIFFERENCES if found else ExitCode.OK)
+    return Document(content=content, exit_code=ExitCode.DIFFERENCES if found else ExitCode.OK)
 
 
 def write_down(course_id: str, number: int, *, reason: str, by: str, **beside: str) -> None:

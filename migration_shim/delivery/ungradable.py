@@ -43,7 +43,9 @@ def command(course_id: str) -> str:
     return f"xqueue_fail --course {course_id} --reason TEXT"
 
 
-def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str, execute: bool) -> Document:
+def fail(
+    course_id: str, submissions: Collection[int], *, reason: str, user: str, execute: bool
+) -> Document[FailDocument]:
     """
     Fail submissions of a course on the target, and tell their learners that they could not be graded.
 
@@ -75,7 +77,7 @@ def fail(course_id: str, submissions: Collection[int], *, reason: str, user: str
         with run_records.running("fail", course_id) as record:
             content["failed"] = sum(results.fail_row(row["submission"], settings) for row in found)
             record.document, record.complete = content, True
-    return Document(content=dict(content), exit_code=ExitCode.LEFT_BEHIND if content["not_found"] else ExitCode.OK)
+    return Document(content=content, exit_code=ExitCode.LEFT_BEHIND if content["not_found"] else ExitCode.OK)
 
 
 def _found(course_id: str, submissions: Collection[int], settings: ShimSettings) -> list[FailedRow]:

@@ -6,10 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 from ..core.buckets import Flag, parse_differences
 from ..core.data import DivergenceClass, PairStatus
+from ..core.documents.reconcile_course import ClassCounts, Cohort, ConfusedPairs, Day, Latency
 from ..core.histograms import Bin, Kind, lower_edge, quantile, upper_edge
 from ..models import Divergence
 from . import counts
@@ -61,7 +62,7 @@ class CourseAggregates:
     queues: list[str]
     statuses: Counter[str]
     known: dict[str, int]
-    cohorts: list[dict[str, Any]]
+    cohorts: list[Cohort]
     payloads_compared: int
 
 
@@ -88,22 +89,23 @@ def of_course(course_id: str, numbers: counts.Numbers) -> CourseAggregates:
     )
 
 
-def _cohort(course_id: str, queue_name: str, item_id: str, found: Counter[str]) -> dict[str, Any]:
+def _cohort(course_id: str, queue_name: str, item_id: str, found: Counter[str]) -> Cohort:
     entries, pairs = found.total(), found.total() - found[PairStatus.NONE]
     statuses = {status: found[status] for status in sorted(set(found) - {PairStatus.NONE.value})}
-    return {"course": course_id, "queue": queue_name, "problem": item_id, "entries": entries, "pairs": pairs} | statuses
+    scope = {"course": course_id, "queue": queue_name, "problem": item_id}
+    return cast(Cohort, scope | {"entries": entries, "pairs": pairs} | statuses)
 
 
-def classes(numbers: counts.Numbers) -> dict[str, int]:
+def classes(numbers: counts.Numbers) -> ClassCounts:
     """Return how many divergences of each class there are, the registered ones included, the signed ones not."""
     found: Counter[DivergenceClass] = Counter()
     for facts, number in numbers:
         if facts.differences:
             found.update(dict.fromkeys(parse_differences(facts.differences), number))
-    return {klass.value: found[klass] for klass in DivergenceClass}
+    return cast(ClassCounts, {klass.value: found[klass] for klass in DivergenceClass})
 
 
-def confusion(places: Iterable[tuple[Bin, int]]) -> list[dict[str, Any]]:
+def confusion(places: Iterable[tuple[Bin, int]]) -> list[ConfusedPairs]:
     """
     Return how legacy's results compare with the target's, in a few words or tenths of a score.
 
@@ -117,7 +119,7 @@ def confusion(places: Iterable[tuple[Bin, int]]) -> list[dict[str, Any]]:
     return [{"legacy": one, "target": other, "pairs": number} for (one, other), number in sorted(pairs.items())]
 
 
-def daily(numbers: counts.Numbers) -> list[dict[str, Any]]:
+def daily(numbers: counts.Numbers) -> list[Day]:
     """Return, by day of arrival (UTC), how many entries were compared and how many diverge."""
     compared: Counter[date] = Counter()
     diverged: Counter[date] = Counter()
@@ -136,7 +138,7 @@ def seconds(course_id: str, **wanted: Any) -> list[tuple[Bin, int]]:
     return counts.bins(course_id, Kind.LEGACY_SECONDS, Kind.TARGET_SECONDS, **wanted)
 
 
-def latency(places: Iterable[tuple[Bin, int]]) -> dict[str, dict[str, Any]]:
+def latency(places: Iterable[tuple[Bin, int]]) -> Latency:
     """
     Return the seconds from arrival to return on each side, over pairs that both systems received at the same moment.
 
@@ -152,7 +154,7 @@ def latency(places: Iterable[tuple[Bin, int]]) -> dict[str, dict[str, Any]]:
         at = {name: quantile(numbers[kind], share) for name, share in _QUANTILES}
         quantiles = {name: None if place is None else round(edge(place), 3) for name, place in at.items()}
         found[side] = {"graded": numbers[kind].total(), **quantiles}
-    return found
+    return cast(Latency, found)
 
 
 def divergences(course_id: str) -> Iterator[dict[str, Any]]:
@@ -183,7 +185,7 @@ def divergences(course_id: str) -> Iterator[dict[str, Any]]:
         after = page[-1][0]
 
 
-def on_record(course_id: str, found: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+def on_record(course_id: str, found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     Return which divergences are on record: for each class their number, and the entries of the newest ``LISTED``.
 

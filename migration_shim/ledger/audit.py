@@ -18,7 +18,7 @@ from ..models import CoursePhase, PhaseChange
 SCHEMA = "migration_shim.xqueue_audit/1"
 
 
-def run(courses: Collection[str], noted: Any = None) -> Document:
+def run(courses: Collection[str], noted: Any = None) -> Document[AuditDocument]:
     """
     Show and verify the logs of the named courses, or of every course that has a log where none is named.
 
@@ -46,7 +46,7 @@ def run(courses: Collection[str], noted: Any = None) -> Document:
         "digest": hashlib.sha256(heads.encode()).hexdigest(),
         "courses": described,
     }
-    return Document(content=dict(content), exit_code=ExitCode.DIFFERENCES if broken else ExitCode.OK)
+    return Document(content=content, exit_code=ExitCode.DIFFERENCES if broken else ExitCode.OK)
 
 
 def heads_of(content: Any) -> dict[str, Head]:

@@ -68,7 +68,7 @@ def add(
     course_id: str = "",
     queue_name: str = "",
     item_id: str = "",
-) -> Document:
+) -> Document[documents.KnownDocument]:
     """
     Register a difference.
 
@@ -100,7 +100,7 @@ def add(
     return listing()
 
 
-def withdraw(number: int) -> Document:
+def withdraw(number: int) -> Document[documents.KnownDocument]:
     """
     Take the entry with this number out of force. It stays on record.
 
@@ -113,7 +113,7 @@ def withdraw(number: int) -> Document:
     return listing()
 
 
-def listing() -> Document:
+def listing() -> Document[documents.KnownDocument]:
     """Return the whole register, expired and withdrawn entries included, and all cures that were signed."""
     moment, rows = now(), KnownDifference.objects.order_by("pk")
     hits = hits_of(rows)
@@ -124,7 +124,7 @@ def listing() -> Document:
         "known_differences": entries,
         "cures": _cures(),
     }
-    return Document(content=dict(content), exit_code=ExitCode.OK)
+    return Document(content=content, exit_code=ExitCode.OK)
 
 
 def _cures() -> list[documents.Cure]:

@@ -56,7 +56,7 @@ def check() -> None:
     cache.set("ours", True)
 
 
-def adopt(host: str, *, reason: str, execute: bool, user: str) -> Document:
+def adopt(host: str, *, reason: str, execute: bool, user: str) -> Document[CutoverAdoptionDocument]:
     """
     Stamp the ledger with this LMS's host, or say what would be done.
 
@@ -83,4 +83,4 @@ def adopt(host: str, *, reason: str, execute: bool, user: str) -> Document:
         "reason": reason,
         "executed": execute,
     }
-    return Document(content=dict(content), exit_code=ExitCode.OK)
+    return Document(content=content, exit_code=ExitCode.OK)

@@ -29,6 +29,7 @@ from django.utils.timezone import now
 
 from ..conf import LEGACY_ALIAS
 from ..core.data import Whose
+from ..core.documents.watch import CourseSearch
 from ..core.hosts import Hosts, course_of, course_of_header, host_of, whose
 from ..ledger import hosts
 from ..ledger.site_courses import CHECKPOINT
@@ -67,7 +68,7 @@ class _Place:
     folder: str = ""
 
 
-def look(check: Callable[[], object], *, seeks: int = SEEKS, seconds: float = SECONDS) -> dict[str, Any]:
+def look(check: Callable[[], object], *, seeks: int = SEEKS, seconds: float = SECONDS) -> CourseSearch:
     """
     Look for courses from where the last look stopped, and keep what is found in ``LegacyCourse``.
 

@@ -96,7 +96,7 @@ class ShimCommand(BaseCommand):
     _tables_said: str | None = None
     _bar: ProgressBar | None = None
     #: The values of ``--format``, each with the function that renders a document.
-    formats: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    formats: Mapping[str, Callable[[Any], str]] = {
         "text": terminal.render,
         "json": functools.partial(json.dumps, indent=2),
     }

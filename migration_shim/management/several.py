@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from django.utils.timezone import now
 
 from ..conf import load
 from ..core.data import Document, ExitCode
+from ..core.documents.no_courses import NoCoursesDocument
+from ..core.documents.parts import CourseProblem
+from ..core.documents.several import SeveralDocument
 from ..runs.isolated import exit_code_of, run_step
 from . import selection
 
@@ -17,18 +20,19 @@ GATE_SCHEMA = "migration_shim.xqueue_gate_courses/1"
 FAIL_SCHEMA = "migration_shim.xqueue_fail_courses/1"
 UNDELIVERED_SCHEMA = "migration_shim.xqueue_undelivered_courses/1"
 EMPTY_SCHEMA = "migration_shim.no_courses/1"
-Content = dict[str, Any]
+#: The document of one course.
+Content = TypeVar("Content", bound=Mapping[str, Any])
 
 
 def run(
     schema: str,
     step: str,
     courses: list[str],
-    work: Callable[[str], Document],
+    work: Callable[[str], Document[Content]],
     *,
-    counts: Callable[[list[Content]], dict[str, int]],
+    counts: Callable[[list[Content]], Mapping[str, Any]],
     following: Callable[[list[Content]], str],
-) -> Document:
+) -> Document[SeveralDocument]:
     """
     Do the work for each course, and return one document of all.
 
@@ -48,7 +52,7 @@ def run(
     """
     load()
     found: list[Content] = []
-    problems: list[dict[str, str]] = []
+    problems: list[CourseProblem] = []
     code = ExitCode.OK
     for course in courses:
         done, said = run_step(step, course, work, course)
@@ -65,12 +69,12 @@ def run(
         "problems": problems,
         "next": following(found),
     }
-    return Document(content=content, exit_code=code | exit_code_of(problems))
+    return Document(content=cast(SeveralDocument, content), exit_code=code | exit_code_of(problems))
 
 
-def nobody(options: Content) -> Document:
+def nobody(options: dict[str, Any]) -> Document[NoCoursesDocument]:
     """Return the document of a call for which there is no course: nothing was done, and nothing is wrong."""
-    content = {
+    content: NoCoursesDocument = {
         "schema": EMPTY_SCHEMA,
         "at": now().isoformat(),
         "state": selection.given(options, "state"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from ..conf import ShimSettings
 from ..core.data import State
+from ..core.documents.preflight import History, Retention
 from ..core.findings import Finding, found
 from ..core.martingale import pairs_needed
 from ..core.row_counts import LISTED, CourseRowCounts
@@ -21,7 +21,7 @@ PAGE = 1000
 PER_PROBLEM = 200
 
 
-def legacy_extent() -> dict[str, Any]:
+def legacy_extent() -> Retention:
     """
     Return how far back legacy's table goes, for all courses.
 
@@ -40,7 +40,7 @@ def legacy_extent() -> dict[str, Any]:
     }
 
 
-def deletion_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding]:
+def deletion_findings(course_id: str, kept: Retention) -> Iterator[Finding]:
     """
     Yield the findings about rows that legacy's retention has deleted.
 
@@ -55,8 +55,9 @@ def deletion_findings(course_id: str, kept: dict[str, Any]) -> Iterator[Finding]
         deleted += page[: LISTED - len(deleted)]
     if number:
         yield found(RULES["deleted_unretired"], rows=number, example=deleted[0], listed=tuple(deleted))
-    if kept["rows"] and kept["oldest_legacy_id"] > 1:
-        yield found(RULES["retention"], about=f"the oldest is {kept['oldest_legacy_id']} of {kept['oldest_arrival']}")
+    oldest = kept["oldest_legacy_id"]
+    if oldest is not None and oldest > 1:
+        yield found(RULES["retention"], about=f"the oldest is {oldest} of {kept['oldest_arrival']}")
 
 
 def _deleted(course_id: str) -> Iterator[list[int]]:
@@ -72,7 +73,7 @@ def _deleted(course_id: str) -> Iterator[list[int]]:
         yield [legacy_id for legacy_id in ids if legacy_id not in there]
 
 
-def graded_history(tally: CourseRowCounts, settings: ShimSettings) -> dict[str, Any]:
+def graded_history(tally: CourseRowCounts, settings: ShimSettings) -> History:
     """
     Return how many graded pairs legacy's history can give, and how many the gate needs.
 
@@ -95,7 +96,7 @@ def graded_history(tally: CourseRowCounts, settings: ShimSettings) -> dict[str, 
     }
 
 
-def history_findings(past: dict[str, Any]) -> Iterator[Finding]:
+def history_findings(past: History) -> Iterator[Finding]:
     """Yield a finding if the history that ``graded_history`` returned is too short for the gate."""
     if past["pairs"] < past["needed"]:
         about = f"{past['pairs']} graded pairs of {past['needed']}"

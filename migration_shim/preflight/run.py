@@ -8,15 +8,14 @@ module applies them to the rows, the queues and the site.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from django.utils.timezone import now
 
 from ..conf import ShimSettings, load
 from ..core.data import Document, ExitCode
+from ..core.documents.preflight import FoundProblem, PreflightDocument
 from ..core.errors import PredictionUnavailable
 from ..core.findings import BLOCKER, Finding, found, in_order
 from ..core.row_counts import CourseRowCounts
@@ -38,7 +37,7 @@ Progress = Callable[[int, int], None]
 _ASKED = frozenset({"queue_unknown", "reverse_queue_unknown"})
 
 
-def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
+def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document[PreflightDocument]:
     """
     Examine every legacy row of a course, its queues and the site, and put the findings on record.
 
@@ -66,7 +65,7 @@ def run(course_id: str, progress: Progress, *, probe: bool = False) -> Document:
     return Document(content=content, exit_code=ExitCode.DIFFERENCES if blocked else ExitCode.OK)
 
 
-def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) -> dict[str, Any]:
+def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) -> PreflightDocument:
     settings = load()
     unpredictable = list(_unpredictable())
     by_host: Counter[str] = Counter()
@@ -90,7 +89,7 @@ def _content(course_id: str, record: Run, progress: Progress, *, probe: bool) ->
         "retention": kept,
         "history": past,
         "findings": [item.document() for item in in_order(_once(findings))],
-        "probes": [dataclasses.asdict(sent) for sent in probes],
+        "probes": [{"queue": sent.queue, "sent": sent.sent, "said": sent.said} for sent in probes],
         "versions": run_records.versions(),
     }
 
@@ -116,7 +115,7 @@ def _sent(tally: CourseRowCounts, queue: str, settings: ShimSettings) -> Probe:
     return send_probe(row, queue, settings)
 
 
-def _cohorts(tally: CourseRowCounts) -> Iterator[dict[str, Any]]:
+def _cohorts(tally: CourseRowCounts) -> Iterator[FoundProblem]:
     """Yield the counts of each problem of each queue, for the document."""
     for (queue, problem), cohort in sorted(tally.cohorts.items()):
         yield {

@@ -11,6 +11,8 @@ from django.utils.timezone import now
 from ..conf import load
 from ..core import json_text
 from ..core.data import LegacyRow, State
+from ..core.documents.reconcile import ReconcileDocument
+from ..core.documents.reconcile_report import ReportedRun
 from ..core.errors import Malformed
 from ..core.wire import parse_body
 from ..cutover import gate, override_records
@@ -26,7 +28,7 @@ Content = dict[str, Any]
 
 
 def gather(
-    reconcile: Content, divergences: Callable[[], Iterator[Content]], *, include_content: bool = False
+    reconcile: ReconcileDocument, divergences: Callable[[], Iterator[Content]], *, include_content: bool = False
 ) -> Report:
     """
     Return the report of a reconcile that has just ended. Nothing is written: no verdict and no permit.
@@ -47,19 +49,19 @@ def gather(
         reconcile=reconcile,
         made_at=moment.isoformat(),
         gates={course: gate.document(course, *gate.evaluate_course(course)) for course in courses},
-        runs={course: _run(course) for course in courses},
-        overrides=[{"course": course} | item for course in courses for item in override_records.described(course)],
-        known_differences=[dict(known_differences.described(item, moment, hits[item.pk])) for item in register],
+        runs={course: run for course in courses if (run := _run(course)) is not None},
+        overrides=[{"course": course, **item} for course in courses for item in override_records.described(course)],
+        known_differences=[known_differences.described(item, moment, hits[item.pk]) for item in register],
         divergences=divergences,
         content=learner_content if include_content else None,
         rows=side_rows,
     )
 
 
-def _run(course_id: str) -> Content:
+def _run(course_id: str) -> ReportedRun | None:
     run = run_records.last("reconcile", course_id)
     if run is None:
-        return {}
+        return None
     return {
         "run": run.pk,
         "versions": run.versions,

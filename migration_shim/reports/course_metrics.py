@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 from ..core import ranking
 from ..core.data import Phase, Verdict
-from .metric import Content, Metric, Sample, timestamp
+from ..core.documents.cutover import SIDES
+from ..core.documents.status import StatusDocument
+from ..core.documents.status_course import RunTimes
+from ..core.documents.status_judgement import CourseStatus
+from .metric import Metric, Sample, timestamp
 
 
-def _courses(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
+def _courses(read: Callable[[CourseStatus], float | int | bool | None]) -> Callable[[StatusDocument], Iterator[Sample]]:
     """Return a reader that yields one sample for each course."""
 
-    def samples(content: Content) -> Iterator[Sample]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for course in content["courses"]:
             yield (course["course"],), read(course)
 
     return samples
 
 
-def _each(read: Callable[[Content], Iterator[Sample]]) -> Callable[[Content], Iterator[Sample]]:
+def _each(read: Callable[[CourseStatus], Iterator[Sample]]) -> Callable[[StatusDocument], Iterator[Sample]]:
     """Return a reader that yields several samples for each course, whose own labels follow the course's."""
 
-    def samples(content: Content) -> Iterator[Sample]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for course in content["courses"]:
             for labels, number in read(course):
                 yield (course["course"], *labels), number
@@ -30,34 +35,40 @@ def _each(read: Callable[[Content], Iterator[Sample]]) -> Callable[[Content], It
     return samples
 
 
-def _one_of(key: str, values: Iterable[str]) -> Callable[[Content], Iterator[Sample]]:
+def _one_of(
+    key: Literal["word", "phase", "verdict"], values: Iterable[str]
+) -> Callable[[CourseStatus], Iterator[Sample]]:
     """Return a reader that yields a sample for each value that a course may have under a key: 1 for its own."""
 
-    def samples(course: Content) -> Iterator[Sample]:
+    def samples(course: CourseStatus) -> Iterator[Sample]:
         for value in values:
             yield (value,), course[key] == value
 
     return samples
 
 
-def _in_flight(key: str) -> Callable[[Content], Iterator[Sample]]:
-    def samples(course: Content) -> Iterator[Sample]:
-        for side, states in course[key].items():
-            for state in _STATES[side] if states is not None else ():
-                yield (side, state), states.get(state, 0)
+def _in_flight(key: Literal["in_flight", "in_flight_oldest_seconds"]) -> Callable[[CourseStatus], Iterator[Sample]]:
+    def samples(course: CourseStatus) -> Iterator[Sample]:
+        for side in SIDES:
+            states: Mapping[str, float] | None = course[key][side]
+            if states is not None:
+                for state in _STATES[side]:
+                    yield (side, state), states.get(state, 0)
 
     return samples
 
 
-def _copies(course: Content) -> Iterator[Sample]:
-    for kind, counts in course["copies"].items():
+def _copies(course: CourseStatus) -> Iterator[Sample]:
+    copies: Mapping[str, Any] = course["copies"]
+    for kind, counts in copies.items():
         for leg in ("missing", "failed"):
             yield (kind, leg), counts.get(leg, 0)
 
 
-def _runs(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
-    def samples(course: Content) -> Iterator[Sample]:
-        for kind, run in course["last_runs"].items():
+def _runs(read: Callable[[RunTimes], float | int | bool | None]) -> Callable[[CourseStatus], Iterator[Sample]]:
+    def samples(course: CourseStatus) -> Iterator[Sample]:
+        runs: Mapping[str, Any] = course["last_runs"]
+        for kind, run in runs.items():
             yield (kind,), read(run) if run is not None else None
 
     return samples

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from ..core import ranking
 from ..core.attention import age
+from ..core.documents.status import StatusDocument, XQueueCourses
+from ..core.documents.status_judgement import CourseStatus
 from ..core.evidence import Cause
 from ..core.forecast import Why
 from ..core.overrides import signers
 from ..core.wording import counted
-
-Content = dict[str, Any]
 
 #: What a head line says of courses with a word. Of one course and of several it is the same, unless a pair is given.
 _IN_HEAD_LINE = {Cause.NEEDS_PAIRS.value: ("needs pairs", "need pairs"), Cause.DIFFERS.value: ("differs", "differ")}
@@ -23,13 +22,13 @@ _ACTORS = {
     ranking.NextActor.NOBODY: "nobody",
 }
 _NO_DATE = {
-    Why.NO_TRAFFIC: "no traffic",
-    Why.TOO_LITTLE: "not at this traffic",
-    Why.UNKNOWN: "no reconcile has counted yet",
+    Why.NO_TRAFFIC.value: "no traffic",
+    Why.TOO_LITTLE.value: "not at this traffic",
+    Why.UNKNOWN.value: "no reconcile has counted yet",
 }
 
 
-def head_lines(content: Content) -> list[str]:
+def head_lines(content: StatusDocument) -> list[str]:
     """Return how many courses there are of each word, and how many of XQueue's courses the shim knows."""
     found = content["counts"]
     alarms = [word for word in ranking.ORDER if word in found and word in (*ranking.ALARMS, ranking.UNKNOWN)]
@@ -49,7 +48,7 @@ def how_many(word: str, many: int) -> str:
     return f"{many} {one if many == 1 else several}"
 
 
-def in_xqueue(xqueue: Content, at: str) -> str:
+def in_xqueue(xqueue: XQueueCourses, at: str) -> str:
     """Return what is known of XQueue's courses, with the age of the look; that nobody has looked is no zero."""
     if xqueue["courses"] is None:
         return "courses in XQueue: not known, nothing has looked yet (xqueue_watch looks)"
@@ -68,7 +67,7 @@ def word_of(word: str) -> str:
     return text.upper() if word in ranking.ALARMS else text
 
 
-def reason_of(course: Content) -> str:
+def reason_of(course: CourseStatus) -> str:
     """Return the first reason why a course stands where it does, or what there is to say without one."""
     if course["because"]:
         return str(course["because"][0]["text"]).removeprefix(ranking.BLOCKER)
@@ -83,7 +82,7 @@ def reason_of(course: Content) -> str:
     return "released to the platform's own path" if course["released_at"] else ""
 
 
-def overrides_in_force(course: Content) -> list[str]:
+def overrides_in_force(course: CourseStatus) -> list[str]:
     """Return the signed overrides that the course's phase rests on, each in words."""
     return [
         f"override to {item['step_to']} by {signers(item['signed_by'], item['seconded_by'])}, used "
@@ -92,19 +91,19 @@ def overrides_in_force(course: Content) -> list[str]:
     ]
 
 
-def permit_in_force(course: Content) -> str:
+def permit_in_force(course: CourseStatus) -> str:
     """Return the permit by which the course may move now, in words; empty where there is none."""
     if course["may_move"]["by"] != "permit":
         return ""
     return f"permit for {course['permit']} until {clock(course['permit_until'])}"
 
 
-def in_force(course: Content) -> list[str]:
+def in_force(course: CourseStatus) -> list[str]:
     """Return all that is in force: signed overrides, and the permit."""
     return [said for said in (*overrides_in_force(course), permit_in_force(course)) if said]
 
 
-def missing(course: Content, at: str) -> str:
+def missing(course: CourseStatus, at: str) -> str:
     """Return what pairs are missing and about when they will be there; empty where pairs are not what is missing."""
     forecast = course["forecast"]
     if forecast is None:
@@ -114,17 +113,17 @@ def missing(course: Content, at: str) -> str:
     pairs = counted(forecast["pairs"], "pair")
     if forecast["at"]:
         return f"{pairs}, about {day(forecast['at'], at)}"
-    return f"{pairs}, {_NO_DATE.get(forecast['why'], 'no date')}"
+    return f"{pairs}, {_NO_DATE.get(forecast['why'] or '', 'no date')}"
 
 
-def actor_of(course: Content) -> str:
+def actor_of(course: CourseStatus) -> str:
     """Return who has to act next."""
     if course["word"] == Cause.NEEDS_PAIRS:
         return "nobody, pairs come with learners' submissions"
     return _ACTORS[ranking.NextActor(course["actor"])]
 
 
-def shortened(command: str, course: Content) -> str:
+def shortened(command: str, course: CourseStatus) -> str:
     """Return a command with the course's shortest name, which every command takes."""
     return command.replace(course["course"], course["short"])
 
@@ -137,8 +136,10 @@ def ago(then: str | None, at: str) -> str:
     return "just now" if seconds < 10 else f"{age(seconds)} ago"
 
 
-def clock(then: str) -> str:
-    """Return a time as people read it: ``Mon 30 Nov 14:02 UTC``."""
+def clock(then: str | None) -> str:
+    """Return a time as people read it: ``Mon 30 Nov 14:02 UTC``; empty for None."""
+    if then is None:
+        return ""
     moment = datetime.fromisoformat(then).astimezone(UTC)
     return f"{moment:%a} {moment.day} {moment:%b %H:%M} UTC"
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from ..core.documents.reconcile_course import ReconciledCourse
 from .escape import csv_cell
-from .report import DIVERGENCE, KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, Content, Report, shown_divergences
+from .report import DIVERGENCE, KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, AnyCourse, Report, shown_divergences
 from .report_words import counts, in_texts, next_command, provenance, quantiles
 from .samples import differences, samples, samples_of
 
-Rows = Iterator[dict[str, Any]]
+Rows = Iterator[Mapping[str, Any]]
 
 
 class _Echo:
@@ -50,22 +51,23 @@ def _table(columns: tuple[str, ...], rows: Rows) -> Iterator[str]:
         yield writer.writerow({key: "" if value is None else csv_cell(value) for key, value in row.items()})
 
 
-def _each(report: Report, rows_of: Callable[[Report, Content], Rows]) -> Rows:
+def _each(report: Report, rows_of: Callable[[Report, ReconciledCourse], Rows]) -> Rows:
     """Yield the rows of every course, each with its name."""
     for course in report.reconcile["courses"]:
         for row in rows_of(report, course):
-            yield {"course": course["course"]} | row
+            yield {"course": course["course"], **row}
 
 
-def _courses(report: Report, course: Content) -> Rows:
+def _courses(report: Report, course: ReconciledCourse) -> Rows:
     gate = report.gates.get(course["course"])
+    whole: Mapping[str, Any] = course
     yield {
         "verdict": gate["verdict"] if gate else None,
         "complete": "yes" if course["complete"] else "no: this is not evidence",
         "of": course["of"],
         "compared": course["compared"],
         **counts(course),
-        **{key: course[key] for key in PROOFS},
+        **{key: whole[key] for key in PROOFS},
         "next": next_command(report, course),
     }
 
@@ -77,8 +79,8 @@ def _not_compared(report: Report) -> Rows:
         yield {"course": item["course"], "complete": f"not compared: {item['said']}"}
 
 
-def _reasons(report: Report, course: Content) -> Rows:
-    gate = report.gates.get(course["course"]) or {}
+def _reasons(report: Report, course: ReconciledCourse) -> Rows:
+    gate: Mapping[str, Any] = report.gates.get(course["course"]) or {}
     for kind, key in (("reason", "reasons"), ("needed", "needed"), ("way out", "ways_out"), ("note", "notes")):
         yield from ({"kind": kind, "text": text} for text in gate.get(key, ()))
 
@@ -88,38 +90,38 @@ def _classes(report: Report) -> Rows:
     for course in report.reconcile["courses"]:
         name = course["course"]
         for item in differences(course, samples_of(name, found)):
-            yield {"course": name} | item | {"what": in_texts(item)}
+            yield {"course": name, **item, "what": in_texts(item)}
 
 
-def _kinds(report: Report, course: Content) -> Rows:
+def _kinds(report: Report, course: ReconciledCourse) -> Rows:
     for name, number in course["known_differences"].items():
         yield {"kind": name, "pairs": number, "compared": course["compared"]}
 
 
-def _problems(report: Report, course: Content) -> Rows:
+def _problems(report: Report, course: ReconciledCourse) -> Rows:
     for cohort in course["cohorts"]:
         where = {"problem": cohort["problem"], "queue": cohort["queue"], "pairs": cohort["pairs"]}
         yield where | {key: cohort.get(key, 0) for key in STATUSES}
 
 
-def _scores(report: Report, course: Content) -> Rows:
+def _scores(report: Report, course: AnyCourse) -> Rows:
     yield from course.get("confusion") or ()
 
 
-def _days(report: Report, course: Content) -> Rows:
+def _days(report: Report, course: AnyCourse) -> Rows:
     yield from course.get("daily") or ()
 
 
-def _seconds(report: Report, course: Content) -> Rows:
+def _seconds(report: Report, course: ReconciledCourse) -> Rows:
     for name, legacy, target in quantiles(course["latency"]):
         yield {"quantile": name, "legacy": legacy, "target": target}
 
 
-def _facts(report: Report, course: Content) -> Rows:
+def _facts(report: Report, course: ReconciledCourse) -> Rows:
     yield from ({"fact": name, "value": text} for name, text in provenance(report, course))
 
 
-def _of(rows_of: Callable[[Report, Content], Rows]) -> Callable[[Report], Rows]:
+def _of(rows_of: Callable[[Report, ReconciledCourse], Rows]) -> Callable[[Report], Rows]:
     return lambda report: _each(report, rows_of)
 
 

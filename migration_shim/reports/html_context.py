@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.documents.gate import GateDocument
+from ..core.documents.reconcile_course import Cohort, ConfusedPairs, Day, ReconciledCourse
+from ..core.documents.reconcile_report import ClassOfDivergence
 from .escape import escaped, printable
 from .report import PROOFS, STATUSES, Content, Report
 from .report_words import (
@@ -29,11 +35,12 @@ CONTENT_LIMIT = 4000
 _TEXTS = {"answer": "Answer", "legacy_message": "Legacy's message", "target_message": "The target's message"}
 
 
-def course_view(report: Report, course: Content, samples: list[Sample]) -> Content:
+def course_view(report: Report, course: ReconciledCourse, samples: list[Sample]) -> Content:
     """Return one course as the page's template reads it."""
     name = course["course"]
     samples = samples_of(name, samples)
     clean = escaped(course)
+    whole: Mapping[str, Any] = course
     return {
         "name": clean["course"],
         "complete": course["complete"],
@@ -43,7 +50,7 @@ def course_view(report: Report, course: Content, samples: list[Sample]) -> Conte
         "sums": _sums(report.gates.get(name)),
         "next": printable(next_command(report, course)),
         "tiles": [(key, number, f"{_share(number, course['compared']):g} %") for key, number in counts(course).items()],
-        "proofs": [(key.replace("_", " "), course[key]) for key in PROOFS],
+        "proofs": [(key.replace("_", " "), whole[key]) for key in PROOFS],
         "differences": [_difference(item) for item in differences(course, samples)],
         "since": _since(report, course),
         "known": list(clean["known_differences"].items()),
@@ -57,19 +64,19 @@ def course_view(report: Report, course: Content, samples: list[Sample]) -> Conte
     }
 
 
-def _difference(item: Content) -> Content:
+def _difference(item: ClassOfDivergence) -> Content:
     times = {"since": when(item["first_found_at"]), "newest": when(item["last_found_at"])}
     return escaped(item | {"what": in_texts(item)} | times)
 
 
-def _since(report: Report, course: Content) -> Content | None:
+def _since(report: Report, course: ReconciledCourse) -> Content | None:
     """Return what has changed since an earlier run; None where nobody has asked."""
     if (found := changes(report.reconcile, course)) is None:
         return None
     return escaped(found) | {"at": when(found["finished_at"]), "changed": changed_counts(found)}
 
 
-def _sums(gate: Content | None) -> str:
+def _sums(gate: GateDocument | None) -> str:
     """Return the arithmetic of a verdict in words."""
     sums = gate["evidence"]["arithmetic"] if gate else None
     if not sums:
@@ -84,7 +91,7 @@ def _share(part: float, whole: float) -> float:
     return round(100 * part / whole, 2) if whole else 0.0
 
 
-def _problems(cohorts: list[Content]) -> Content:
+def _problems(cohorts: list[Cohort]) -> Content:
     """Return the problems, worst first, with the segments of their bars, and the beginning that their names share."""
     names = {cohort["problem"] for cohort in cohorts}
     stems = {name[: name.rfind("@") + 1] for name in names}
@@ -108,7 +115,7 @@ def _problems(cohorts: list[Content]) -> Content:
     return {"problems": problems, "stem": stem, "used": used}
 
 
-def _segments(cohort: Content, used: list[str]) -> list[Content]:
+def _segments(cohort: Mapping[str, Any], used: list[str]) -> list[Content]:
     """Return the parts of a problem's bar; a small part is drawn wide enough to be seen."""
     widths = {key: max(_share(cohort[key], cohort["pairs"]), THINNEST) for key in used if cohort.get(key)}
     segments, start = [], 0.0
@@ -119,7 +126,7 @@ def _segments(cohort: Content, used: list[str]) -> list[Content]:
     return segments
 
 
-def _confusion(cells: list[Content] | None) -> Content | None:
+def _confusion(cells: list[ConfusedPairs] | None) -> Content | None:
     """Return the table of legacy's outcomes against the target's, each cell shaded by its number of pairs."""
     if not cells:
         return None if cells is None else {}
@@ -138,7 +145,7 @@ def _confusion(cells: list[Content] | None) -> Content | None:
     return {"columns": columns, "rows": rows, "agree": agree, "total": sum(pairs.values())}
 
 
-def _latency(latency: Content) -> Content:
+def _latency(latency: Mapping[str, Any]) -> Content:
     """Return the grading seconds of both systems, quantile by quantile, on one scale."""
     rows = quantiles(latency)
     most = max((value for _, *values in rows for value in values if value is not None), default=0)
@@ -157,7 +164,7 @@ def _latency(latency: Content) -> Content:
     }
 
 
-def _daily(days: list[Content] | None) -> Content | None:
+def _daily(days: list[Day] | None) -> Content | None:
     """Return pairs and divergences by day as columns of a chart, 100 high and one wide for each day."""
     if not days:
         return None if days is None else {}

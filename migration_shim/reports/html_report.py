@@ -47,7 +47,9 @@ def render(report: Report) -> Iterator[str]:
         "complete": report.reconcile["complete"],
         "compared": report.reconcile["compared"],
         "of": report.reconcile["of"],
-        "problems": [{key: escaped(item[key]) for key in item} for item in report.reconcile.get("problems", ())],
+        "problems": [
+            {key: escaped(text) for key, text in item.items()} for item in report.reconcile.get("problems", ())
+        ],
         "courses": [course_view(report, course, shown_samples) for course in report.reconcile["courses"]],
         "overrides": [{key: escaped(item[key]) for key in OVERRIDE} for item in report.overrides],
         "known_differences": [{key: escaped(item[key]) for key in KNOWN} for item in report.known_differences],

@@ -16,6 +16,7 @@ from django.utils.timezone import now
 
 from ..core import remedies
 from ..core.data import DivergenceClass, Document, ExitCode
+from ..core.documents.learners import DivergenceOfLearner, LearnersDocument, Person
 from ..core.errors import ShimError
 from ..cutover.signers import lms_user
 from ..delivery.undelivered import write_down
@@ -25,8 +26,6 @@ from ..models import Divergence, LedgerEntry
 from ..reconcile import keyed_hash
 from . import files
 from .escape import csv_cell
-
-Content = dict[str, Any]
 
 SCHEMA = "migration_shim.xqueue_learners/1"
 #: Django's own permission to view the ledger, which names learners; no other page or command asks for it.
@@ -40,7 +39,7 @@ PAGE = 500
 _ENTRY = ("learner", "raw_header", "student_info", "item_id", "arrived_at", "authority")
 
 
-def resolve(course_id: str, learner: str, *, login: str, reason: str, run_by: str) -> Document:
+def resolve(course_id: str, learner: str, *, login: str, reason: str, run_by: str) -> Document[LearnersDocument]:
     """
     Tell who the learner of a course with this hash is, and what is on record of that learner's submissions.
 
@@ -67,17 +66,15 @@ def resolve(course_id: str, learner: str, *, login: str, reason: str, run_by: st
     rows = [
         {"entry_id": entry.pk, **{f"entry__{key}": getattr(entry, key) for key in _ENTRY}} for entry in newest if entry
     ]
-    people = [{key: person[key] for key in ("learner", "user_id", "username")} for person in _named(rows)]
-    content = _content(course_id, login, run_by, reason) | {
-        "learner": learner,
-        "people": people,
-        "divergences": [_divergence(row) for row in on_record.select_related("entry").order_by("id")[:PAGE]],
-        "rows": on_record.count(),
-    }
+    people = _named(rows)
+    content = _content(course_id, login, run_by, reason, on_record.count())
+    content["learner"] = learner
+    content["people"] = people
+    content["divergences"] = [_divergence(row) for row in on_record.select_related("entry").order_by("id")[:PAGE]]
     return Document(content=content, exit_code=ExitCode.OK)
 
 
-def write_affected(course_id: str, path: Path, *, login: str, reason: str, run_by: str) -> Document:
+def write_affected(course_id: str, path: Path, *, login: str, reason: str, run_by: str) -> Document[LearnersDocument]:
     """
     Write the affected learners of a course for support, one row a divergence that nothing explains, as CSV.
 
@@ -99,7 +96,8 @@ def write_affected(course_id: str, path: Path, *, login: str, reason: str, run_b
     learners = found.order_by().values("entry__learner").distinct().count()
     write_down(course_id, learners, reason=reason, by=login, file=path.name, run_by=run_by)
     files.write(path, _csv(course_id), private=True)
-    content = _content(course_id, login, run_by, reason) | {"file": str(path), "learners": learners, "rows": number}
+    content = _content(course_id, login, run_by, reason, number)
+    content["file"], content["learners"] = str(path), learners
     return Document(content=content, exit_code=ExitCode.DIFFERENCES if number else ExitCode.OK)
 
 
@@ -109,12 +107,20 @@ def _refuse_unless_permitted(login: str) -> None:
         raise ShimError(f"{login} may not look learners up: that takes the permission {PERMISSION}.")
 
 
-def _content(course_id: str, login: str, run_by: str, reason: str) -> Content:
-    beside = {"by": login, "run_by": run_by, "reason": reason, "applies": state.is_lms()}
-    return {"schema": SCHEMA, "at": now().isoformat(), "course": course_id} | beside
+def _content(course_id: str, login: str, run_by: str, reason: str, rows: int) -> LearnersDocument:
+    return {
+        "schema": SCHEMA,
+        "at": now().isoformat(),
+        "course": course_id,
+        "by": login,
+        "run_by": run_by,
+        "reason": reason,
+        "applies": state.is_lms(),
+        "rows": rows,
+    }
 
 
-def _divergence(row: Divergence) -> Content:
+def _divergence(row: Divergence) -> DivergenceOfLearner:
     return {
         "entry": row.entry_id,
         "problem": row.entry.item_id,
@@ -143,7 +149,7 @@ def _csv(course_id: str) -> Iterator[str]:
     for page in _pages(course_id):
         for row, person in zip(page, _named(page), strict=True):
             values = {
-                **{key: person[key] for key in ("learner", "user_id", "username")},
+                **person,
                 "course": course_id,
                 "problem": row["entry__item_id"],
                 "submitted_at": row["entry__arrived_at"].isoformat(),
@@ -155,7 +161,7 @@ def _csv(course_id: str) -> Iterator[str]:
             yield writer.writerow({key: "" if value is None else csv_cell(value) for key, value in values.items()})
 
 
-def _pages(course_id: str) -> Iterator[list[Content]]:
+def _pages(course_id: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the divergences that nothing explains, in keyset pages, with what names their learners."""
     rows = Divergence.objects.filter(course_id=course_id, cured_at=None, known=None).order_by("id")
     after = 0
@@ -165,7 +171,7 @@ def _pages(course_id: str) -> Iterator[list[Content]]:
         after = page[-1]["id"]
 
 
-def _named(page: list[Content]) -> list[Content]:
+def _named(page: list[dict[str, Any]]) -> list[Person]:
     """Return for each row the hash, and the LMS user's id and name where the LMS can tell; None where it cannot."""
     by_anonymous = users.user_ids({row["entry__learner"] for row in page})
     ids = [by_anonymous.get(row["entry__learner"], _by_header(row)) for row in page]
@@ -180,7 +186,7 @@ def _named(page: list[Content]) -> list[Content]:
     ]
 
 
-def _by_header(row: Content) -> int | None:
+def _by_header(row: dict[str, Any]) -> int | None:
     """Return the LMS user's id as the callback names it; None where the residue was dropped."""
     one = attempts.submitted(row["entry__raw_header"], row["entry__student_info"], row["entry__learner"])
     number = int(one.place.user_id) if one is not None else None

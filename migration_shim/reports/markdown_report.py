@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..core.documents.reconcile_course import ReconciledCourse
 from .escape import code_span
-from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, Content, Report
+from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, PROOFS, STATUSES, AnyCourse, Report
 from .report_words import (
     ABSENT,
     change_lines,
@@ -47,7 +48,7 @@ def render(report: Report) -> Iterator[str]:
     yield from _table(KNOWN, [[item[key] for key in KNOWN] for item in report.known_differences])
 
 
-def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[str]:
+def _course(report: Report, course: ReconciledCourse, found: list[Sample]) -> Iterator[str]:
     yield f"\n## {code_span(course['course'])}\n\n"
     gate = report.gates.get(course["course"])
     if gate is not None:
@@ -60,7 +61,8 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield f"Compared {course['compared']} of {course['of']}.\n\n"
     if command := next_command(report, course):
         yield f"Next: {code_span(command)}\n\n"
-    numbers = counts(course) | {key.replace("_", " "): course[key] for key in PROOFS}
+    found_in: Mapping[str, Any] = course
+    numbers = counts(course) | {key.replace("_", " "): found_in[key] for key in PROOFS}
     yield from _table(("result", "count"), numbers.items())
     yield "\n### Problem by problem\n\n"
     rows = [
@@ -98,13 +100,13 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield from _table(("fact", "value"), provenance(report, course))
 
 
-def _since(report: Report, course: Content) -> Iterator[str]:
+def _since(report: Report, course: ReconciledCourse) -> Iterator[str]:
     if found := changes(report.reconcile, course):
         yield f"\n### Since run {found['run']}\n\n"
         yield "".join(f"- {code_span(line.strip())}\n" for line in change_lines(report.reconcile, course))
 
 
-def _values(course: Content, name: str, keys: Iterable[str]) -> list[list[Any]] | None:
+def _values(course: AnyCourse, name: str, keys: Iterable[str]) -> list[list[Any]] | None:
     items = course.get(name)
     return None if items is None else [[item[key] for key in keys] for item in items]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-Content = dict[str, Any]
+from ..core.documents.status import StatusDocument
+
 #: The values of the labels in their order, and the number; a sample whose number is None (not known) is left out.
 Sample = tuple[tuple[str, ...], float | int | bool | None]
 
@@ -19,7 +19,7 @@ class Metric:
     name: str
     help: str
     labels: tuple[str, ...] = ()
-    samples: Callable[[Content], Iterator[Sample]]
+    samples: Callable[[StatusDocument], Iterator[Sample]]
 
 
 def timestamp(text: str | None) -> float | None:

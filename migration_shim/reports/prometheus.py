@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..core.documents.status import StatusDocument
 from .course_metrics import COURSE_METRICS
-from .metric import Content, Metric
+from .metric import Metric
 from .site_metrics import SITE_METRICS
 
 PREFIX = "migration_shim_"
@@ -11,7 +12,7 @@ PREFIX = "migration_shim_"
 METRICS: tuple[Metric, ...] = (*SITE_METRICS, *COURSE_METRICS)
 
 
-def render(content: Content) -> str:
+def render(content: StatusDocument) -> str:
     """Return the metrics of a status document as text that ends with a line break."""
     lines: list[str] = []
     for metric in METRICS:

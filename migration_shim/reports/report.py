@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from ..core import remedies
+from ..core.documents.gate import GateDocument
+from ..core.documents.reconcile import ReconcileDocument
+from ..core.documents.reconcile_report import ReportedRun
 from . import sides
 
 Content = dict[str, Any]
+#: A course's part of a reconcile, maybe of a release that knew fewer keys: ``ABSENT`` stands for what it lacks.
+AnyCourse = Mapping[str, Any]
 
 BATCH = 200
 #: The keys of a divergence that are shown, in this order; any other key is left out.
@@ -61,12 +66,12 @@ class Report:
             ``target_failures``), for the few divergences that are shown side by side.
     """
 
-    reconcile: Content
+    reconcile: ReconcileDocument
     made_at: str
-    gates: dict[str, Content] = field(default_factory=dict)
-    runs: dict[str, Content] = field(default_factory=dict)
-    overrides: list[Content] = field(default_factory=list)
-    known_differences: list[Content] = field(default_factory=list)
+    gates: Mapping[str, GateDocument] = field(default_factory=dict)
+    runs: Mapping[str, ReportedRun] = field(default_factory=dict)
+    overrides: Sequence[Mapping[str, Any]] = ()
+    known_differences: Sequence[Mapping[str, Any]] = ()
     divergences: Callable[[], Iterator[Content]] = lambda: iter(())
     content: Callable[[list[Content]], list[Content]] | None = None
     rows: Callable[[list[Content]], list[Content]] | None = None

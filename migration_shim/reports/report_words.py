@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
-from .report import STATUSES, Content, Report
+from ..core.documents.reconcile import ReconcileDocument
+from ..core.documents.reconcile_course import ReconciledCourse
+from ..core.documents.reconcile_report import ClassOfDivergence
+from ..core.documents.reconcile_since import CourseSince
+from .report import STATUSES, AnyCourse, Report
 
 ABSENT = "not in this report"
 QUANTILES = {"median": "median", "p90": "90 % within", "p95": "95 % within", "p99": "99 % within"}
 
 
-def counts(course: Content) -> dict[str, int]:
+def counts(course: AnyCourse) -> dict[str, int]:
     """Return the number of a course's pairs by status; they add up to what was compared."""
     return {key: course.get(key, sum(cohort.get(key, 0) for cohort in course["cohorts"])) for key in STATUSES}
 
 
-def in_texts(difference: Content) -> str:
+def in_texts(difference: ClassOfDivergence) -> str:
     """Return the texts of a difference in one line, each with its number."""
     texts = [f"{item['text']} ({item['number']})" for item in difference["texts"]]
     rest = difference["number"] - sum(item["number"] for item in difference["texts"])
@@ -41,7 +46,7 @@ def in_words(value: Any) -> str:
     return str(value)
 
 
-def noise(course: Content) -> str:
+def noise(course: AnyCourse) -> str:
     """Return in words how many shadows were graded twice on the target, and in how many the grades differ."""
     found = course.get("noise")
     if found is None:
@@ -49,7 +54,7 @@ def noise(course: Content) -> str:
     return f"{found['judged']} of {found['twins']} shadows graded twice, {found['differ']} differ"
 
 
-def learners(course: Content) -> str:
+def learners(course: AnyCourse) -> str:
     """Return in words how learners' states compare with both grades, and how many learners wait in vain."""
     found = course.get("learners")
     if found is None:
@@ -62,9 +67,9 @@ def learners(course: Content) -> str:
     return f"{text}, {odd} not comparable; {found['waiting']} undelivered, {found['undeliverable']} undeliverable"
 
 
-def provenance(report: Report, course: Content) -> list[tuple[str, str]]:
+def provenance(report: Report, course: AnyCourse) -> list[tuple[str, str]]:
     """Return what a course's figures rest on and leave out, as (name, text): run, scope, sampling, versions."""
-    run = report.runs.get(course["course"], {})
+    run: Mapping[str, Any] = report.runs.get(course["course"], {})
     percent, full, looked_at = run.get("sample_percent"), course.get("full"), in_words(course.get("looked_at"))
     settings = course.get("settings_digest") or run.get("settings_digest")
     return [
@@ -84,14 +89,14 @@ def provenance(report: Report, course: Content) -> list[tuple[str, str]]:
     ]
 
 
-def quantiles(latency: Content) -> list[tuple[str, float | None, float | None]]:
+def quantiles(latency: Mapping[str, Any]) -> list[tuple[str, float | None, float | None]]:
     """Return (name, legacy's seconds, target's seconds) for each quantile that the document has."""
     legacy, target = latency.get("legacy", {}), latency.get("target", {})
     found = [(name, legacy.get(key), target.get(key)) for key, name in QUANTILES.items()]
     return [row for row in found if row[1] is not None or row[2] is not None]
 
 
-def next_command(report: Report, course: Content) -> str:
+def next_command(report: Report, course: ReconciledCourse) -> str:
     """Return the command to run next for a course; empty where there is nothing to do."""
     name = shlex.quote(course["course"])
     gate = report.gates.get(course["course"])
@@ -104,17 +109,18 @@ def next_command(report: Report, course: Content) -> str:
     return f"xqueue_cutover --course {name} --to {gate['next_step']} --reason TEXT" if gate["next_step"] else ""
 
 
-def changes(content: Content, course: Content) -> Content | None:
+def changes(content: ReconcileDocument, course: ReconciledCourse) -> CourseSince | None:
     """Return what has changed in a course since an earlier run (``since.changes``); None where nobody has asked."""
     return next((found for found in content.get("since", ()) if found["course"] == course["course"]), None)
 
 
-def changed_counts(found: Content) -> list[tuple[str, Content]]:
+def changed_counts(found: CourseSince) -> list[tuple[str, Mapping[str, Any]]]:
     """Return (name, the number ``then`` and ``now``) for each count that has changed."""
-    return [(key.replace("_", " "), pair) for key, pair in found["counts"].items() if pair["then"] != pair["now"]]
+    counted: Mapping[str, Any] = found["counts"]
+    return [(key.replace("_", " "), pair) for key, pair in counted.items() if pair["then"] != pair["now"]]
 
 
-def change_lines(content: Content, course: Content) -> list[str]:
+def change_lines(content: ReconcileDocument, course: ReconciledCourse) -> list[str]:
     """Return what has changed in a course as lines for a terminal; none where nobody has asked."""
     found = changes(content, course)
     if found is None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..core import remedies
 from ..core.data import DivergenceClass
+from ..core.documents.reconcile_course import ReconciledCourse
+from ..core.documents.reconcile_report import ClassOfDivergence
 from . import sides
 from .report import Content, Report, reduced
 
@@ -93,7 +97,7 @@ def _shown(report: Report, items: list[Content], *, side_by_side: bool) -> list[
     return [shown | {"table": sides.table(item)} for shown, item in zip(reduced(report, items), items, strict=True)]
 
 
-def differences(course: Content, found: list[Sample]) -> list[Content]:
+def differences(course: ReconciledCourse, found: list[Sample]) -> list[ClassOfDivergence]:
     """
     Return the table of what differs in a course: every class on record, also those that no table of pairs has.
 
@@ -102,10 +106,11 @@ def differences(course: Content, found: list[Sample]) -> list[Content]:
         found: the course's samples, which say since when; a class without one has its number only.
     """
     by_class = {sample.klass: sample for sample in found}
-    rows = []
+    rows: list[ClassOfDivergence] = []
     # Some leaks have no entry, and so no divergence: the course's own number has them all.
-    leaks = max(course["classes"].get(DivergenceClass.FENCE_LEAK, 0), course["fence_leaks"])
-    for klass, number in (course["classes"] | {DivergenceClass.FENCE_LEAK.value: leaks}).items():
+    classes: Mapping[str, Any] = course["classes"]
+    leaks = max(classes.get(DivergenceClass.FENCE_LEAK, 0), course["fence_leaks"])
+    for klass, number in {**classes, DivergenceClass.FENCE_LEAK.value: leaks}.items():
         if number:
             sample = by_class.get(klass)
             rows.append(

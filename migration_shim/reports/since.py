@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
+from ..core.documents.reconcile_course import ReconciledCourse
+from ..core.documents.reconcile_since import ClassThenAndNow, CountsThenAndNow, CourseSince, GoneDivergence
 from ..core.errors import ShimError
 from ..cutover import gate
 from ..models import Divergence, LedgerEntry, Run
 from ..runs import records as run_records
-
-Content = dict[str, Any]
 
 LAST = "last"
 #: Divergences that are listed of those that came, and of those that went.
@@ -38,7 +39,7 @@ def base_of(course_id: str, wanted: str) -> Run | None:
     return found
 
 
-def changes(base: Run, course: Content) -> Content:
+def changes(base: Run, course: ReconciledCourse) -> CourseSince:
     """
     Return what has changed in a course since a reconcile.
 
@@ -56,8 +57,9 @@ def changes(base: Run, course: Content) -> Content:
     by_class: dict[str, int] = {}
     for klass in came.order_by().values_list("klass", flat=True).iterator():
         by_class[klass] = by_class.get(klass, 0) + 1
-    classes = []
-    for klass, number in course["classes"].items():
+    classes: list[ClassThenAndNow] = []
+    now: Mapping[str, Any] = course
+    for klass, number in now["classes"].items():
         before, new = then.get("classes", {}).get(klass, 0), by_class.get(klass, 0)
         if before or number or new:
             gone = max(before + new - number, 0)
@@ -67,7 +69,7 @@ def changes(base: Run, course: Content) -> Content:
         "run": base.pk,
         "finished_at": base.finished_at.isoformat() if base.finished_at else None,
         "verdict": {"then": _verdict_then(base), "now": str(gate.evaluate_course(course_id)[0].verdict)},
-        "counts": {key: {"then": then.get(key), "now": course.get(key)} for key in COUNTS},
+        "counts": cast(CountsThenAndNow, {key: {"then": then.get(key), "now": now[key]} for key in COUNTS}),
         "classes": classes,
         "new": sum(by_class.values()),
         "gone": sum(item["gone"] for item in classes),
@@ -88,11 +90,11 @@ def _verdict_then(base: Run) -> str | None:
     return found.document.get("verdict") if found else None
 
 
-def _gone(base: Run) -> list[Content] | None:
+def _gone(base: Run) -> list[GoneDivergence] | None:
     """Return those on record then that are not on record any more, with what their entries say now."""
     if (record := base.document.get("on_record")) is None:
         return None
-    gone: list[Content] = []
+    gone: list[GoneDivergence] = []
     for klass, found in record.items():
         for start in range(0, len(found["entries"]), _AT_ONCE):
             part = found["entries"][start : start + _AT_ONCE]

@@ -3,47 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from ..core import ranking
-from .metric import Content, Metric, Sample, timestamp
+from ..core.documents.status import StatusDocument
+from .metric import Metric, Sample, timestamp
 
 
-def _site(read: Callable[[Content], float | int | bool | None]) -> Callable[[Content], Iterator[Sample]]:
+def _site(read: Callable[[StatusDocument], float | int | bool | None]) -> Callable[[StatusDocument], Iterator[Sample]]:
     """Return a reader that yields one sample for the site."""
 
-    def samples(content: Content) -> Iterator[Sample]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         yield (), read(content)
 
     return samples
 
 
-def _breakers(key: str) -> Callable[[Content], Iterator[Sample]]:
-    def samples(content: Content) -> Iterator[Sample]:
+def _breakers(key: Literal["failures", "open"]) -> Callable[[StatusDocument], Iterator[Sample]]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for leg, state in content["breakers"].items():
             yield (leg,), state[key]
 
     return samples
 
 
-def _queues(key: str) -> Callable[[Content], Iterator[Sample]]:
-    def samples(content: Content) -> Iterator[Sample]:
+def _queues(key: Literal["rows", "oldest_seconds"]) -> Callable[[StatusDocument], Iterator[Sample]]:
+    def samples(content: StatusDocument) -> Iterator[Sample]:
         for queue in content["queues_without_watcher"]:
             yield (queue["side"], queue["queue"]), queue[key]
 
     return samples
 
 
-def _words(content: Content) -> Iterator[Sample]:
+def _words(content: StatusDocument) -> Iterator[Sample]:
     for word in ranking.ORDER:
         yield (word,), content["counts"].get(word, 0)
 
 
-def _unknown_courses(content: Content) -> int | None:
+def _unknown_courses(content: StatusDocument) -> int | None:
     found = content["xqueue"]
-    return None if found["courses"] is None else found["courses"] - found["known"]
+    return None if found["courses"] is None or found["known"] is None else found["courses"] - found["known"]
 
 
-def _look_age(content: Content) -> float | None:
+def _look_age(content: StatusDocument) -> float | None:
     looked_at = timestamp(content["xqueue"]["looked_at"])
     return None if looked_at is None else max((timestamp(content["at"]) or looked_at) - looked_at, 0.0)
 

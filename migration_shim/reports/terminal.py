@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core import codes, overrides
+from ..core.documents.backfill import BackfillDocument
+from ..core.documents.fail import FailDocument
+from ..core.documents.gate import GateDocument
+from ..core.documents.known import Cure, KnownDifference, KnownDocument
+from ..core.documents.learners import LearnersDocument
+from ..core.documents.undelivered import UndeliveredDocument
 from ..core.wording import counted, verb
 from . import (
     terminal_campaign,
@@ -20,10 +26,8 @@ from . import (
 from .escape import columns, printable
 from .terminal_courses import fitted
 
-Content = dict[str, Any]
 
-
-def render(content: Content) -> str:
+def render(content: Mapping[str, Any]) -> str:
     """
     Return a document as text; its schema picks the renderer. Control characters are shown as escapes.
 
@@ -33,7 +37,7 @@ def render(content: Content) -> str:
     return "\n".join(fitted(printable(line) for line in _RENDERERS[name](content)))
 
 
-def _backfill(content: Content) -> list[str]:
+def _backfill(content: BackfillDocument) -> list[str]:
     done = f"{content['written']} written" if content["executed"] else "nothing written: this is the plan"
     lines = [f"Backfill ({content['mode']}): {counted(content['read'], 'row')} read, {done}"]
     if not content["complete"]:
@@ -42,7 +46,8 @@ def _backfill(content: Content) -> list[str]:
         lines.append(f"Stopped before the end{by}{left}; nothing is lost.")
         if content["executed"] and content["checkpoint"]:
             lines.append(f"Done up to legacy row {content['checkpoint']}: the next run goes on behind it.")
-    lines += columns({name: number for name, number in content["classes"].items() if number})
+    classes: Mapping[str, Any] = content["classes"]
+    lines += columns({name: number for name, number in classes.items() if number})
     for name, reasons in content["reasons"].items():
         lines.append(f"  {name}, by reason:")
         lines += ["  " + line for line in columns(reasons)]
@@ -58,7 +63,7 @@ def _backfill(content: Content) -> list[str]:
     return lines + [f"Next: {command}" for command in content.get("next", ())]
 
 
-def _handoff(content: Content) -> list[str]:
+def _handoff(content: BackfillDocument) -> list[str]:
     verb = "moved" if content["executed"] else "would move"
     lines = []
     for queue in content["queues"]:
@@ -74,7 +79,7 @@ def _handoff(content: Content) -> list[str]:
     return lines
 
 
-def _gate(content: Content) -> list[str]:
+def _gate(content: GateDocument) -> list[str]:
     lines = [f"{content['verdict']}  {content['course']}"]
     for reason in content["reasons"]:
         lines.append(f"  because {reason}")
@@ -85,33 +90,32 @@ def _gate(content: Content) -> list[str]:
     for item in content["overrides"]:
         lines.append(f"  {overrides.used(item)}")
     lines += [f"  note: {note}" for note in content["notes"] if not note.startswith("override by ")]
-    for item in content["register"]:
-        if item["state"] == "in force":
-            lines.append(
-                f"  known difference {item['id']}, {item['class']} until {item['expires_at']}: {item['reason']}"
-            )
-    evidence = content.get("evidence")
-    if evidence:
-        lines += ["", *(f"  {line}" for line in evidence["explained"] if not line.startswith("note: "))]
+    for known in content["register"]:
+        if known["state"] == "in force":
+            until = f"{known['class']} until {known['expires_at']}"
+            lines.append(f"  known difference {known['id']}, {until}: {known['reason']}")
+    explains = "evidence" in content  # the command leaves it out of a text that is not to explain
+    if explains:
+        lines += ["", *(f"  {line}" for line in content["evidence"]["explained"] if not line.startswith("note: "))]
     if content["verdict"] == "PASS" and content["next_step"]:
         step = content["next_step"]
         lines.append(f"Next: xqueue_cutover --course {content['course']} --to {step} --reason TEXT")
     elif content["verdict"] == "PASS":
         lines.append(f"The course is in {content['phase']}: there is no step that needs the gate.")
-    elif evidence is None:
+    elif not explains:
         lines.append(f"Next: xqueue_gate --course {content['course']} --explain")
     return lines
 
 
-def _known(content: Content) -> list[str]:
+def _known(content: KnownDocument) -> list[str]:
     return [*_register(content["known_differences"]), *map(_cure, content.get("cures", ()))]
 
 
-def _cure(cure: Content) -> str:
+def _cure(cure: Cure) -> str:
     return f"cured: {cure['number']} {cure['class']} of {cure['course']}, {cure['at']}, {cure['by']}: {cure['reason']}"
 
 
-def _register(entries: list[Content]) -> list[str]:
+def _register(entries: list[KnownDifference]) -> list[str]:
     if not entries:
         return [
             "No known differences.",
@@ -125,7 +129,7 @@ def _register(entries: list[Content]) -> list[str]:
     return lines
 
 
-def _fail(content: Content) -> list[str]:
+def _fail(content: FailDocument) -> list[str]:
     done = f"Done. {content['failed']} of" if content["executed"] else "Plan."
     lines = [f"{done} {counted(len(content['rows']), 'submission')} of {content['course']} to be failed on the target"]
     lines += [
@@ -140,7 +144,7 @@ def _fail(content: Content) -> list[str]:
     return lines
 
 
-def _undelivered(content: Content) -> list[str]:
+def _undelivered(content: UndeliveredDocument) -> list[str]:
     if not content["applies"]:
         return ["There is no LMS here: nobody can say what learners wait for."]
     waiting = len(content["rows"])
@@ -156,7 +160,7 @@ def _undelivered(content: Content) -> list[str]:
     return lines
 
 
-def _learners(content: Content) -> list[str]:
+def _learners(content: LearnersDocument) -> list[str]:
     lines = []
     if "file" in content:
         lines.append(
@@ -174,7 +178,7 @@ def _learners(content: Content) -> list[str]:
     return [*lines, "That they were looked up stands in the course's log (xqueue_audit)."]
 
 
-_RENDERERS: dict[str, Callable[[Content], list[str]]] = {
+_RENDERERS: dict[str, Callable[[Any], list[str]]] = {
     "xqueue_preflight": terminal_preflight.lines,
     "xqueue_backfill": _backfill,
     "xqueue_reconcile": text_report.reconcile_lines,

@@ -6,15 +6,16 @@ Those that wait for a person come first. On a terminal a course's line is cut wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.campaign import MemberState
+from ..core.documents.campaign import CampaignCourseDocument, CampaignDocument, DescribedCampaign
 from ..core.ranking import short_names
 from ..core.wording import counted, verb
 from .course_words import day
 from .terminal_courses import one_line
 
-Content = dict[str, Any]
 #: Lines of the history on a screen; the document has more.
 _LINES = 5
 #: The order in which a reader has to know of courses.
@@ -24,7 +25,7 @@ _STOPPED = _RANK[:2]
 _COMMAND = "; xqueue_campaign resume "
 
 
-def lines(content: Content) -> list[str]:
+def lines(content: CampaignDocument) -> list[str]:
     """Return the lines of a document of ``xqueue_campaign``."""
     if not content["campaigns"]:
         return ["No campaign is at work.", "Next: xqueue_campaign start --org ORG --to complete --reason TEXT"]
@@ -34,8 +35,9 @@ def lines(content: Content) -> list[str]:
     return found
 
 
-def _campaign(campaign: Content, content: Content) -> list[str]:
-    counts = ", ".join(f"{number} {state}" for state in _RANK if (number := campaign["counts"][state]))
+def _campaign(campaign: DescribedCampaign, content: CampaignDocument) -> list[str]:
+    numbers: Mapping[str, Any] = campaign["counts"]
+    counts = ", ".join(f"{number} {state}" for state in _RANK if (number := numbers[state]))
     planned = not content["executed"] and content["action"] != "status"
     courses = counted(len(campaign["courses"]), "course")
     name = f"{'Plan. Campaign' if planned else 'Campaign'} {campaign['name']}"
@@ -52,7 +54,9 @@ def _campaign(campaign: Content, content: Content) -> list[str]:
     return found + _next(campaign, content, [course["course"] for course in ranked if course["state"] in _STOPPED])
 
 
-def _course(course: Content, names: dict[str, str], campaign: Content, content: Content) -> str:
+def _course(
+    course: CampaignCourseDocument, names: dict[str, str], campaign: DescribedCampaign, content: CampaignDocument
+) -> str:
     canary = " (canary)" if course["course"] == campaign["canary"] else ""
     expected = f", about {day(course['expected_at'], content['at'])}" if course["expected_at"] else ""
     says = course["says"].partition(_COMMAND)[0] + expected
@@ -62,7 +66,7 @@ def _course(course: Content, names: dict[str, str], campaign: Content, content: 
     return f"{course['phase']:<8} {state:<6} {name}{canary}: {says}"
 
 
-def _next(campaign: Content, content: Content, stopped: list[str]) -> list[str]:
+def _next(campaign: DescribedCampaign, content: CampaignDocument, stopped: list[str]) -> list[str]:
     resume = f"Next: xqueue_campaign resume --name {campaign['name']}"
     if content["action"] != "status" and not content["executed"]:
         return ["Nothing was written. Next: the same command with --execute"]
@@ -77,7 +81,7 @@ def _next(campaign: Content, content: Content, stopped: list[str]) -> list[str]:
     return []
 
 
-def _rules(campaign: Content) -> list[str]:
+def _rules(campaign: DescribedCampaign) -> list[str]:
     rules = [f"{campaign['limit']} in flight at most", f"soaks in live for {campaign['soak']}"]
     rules += [f"window {window}" for window in campaign["windows"]] or ["at any hour"]
     rules += [f"frozen {freeze}" for freeze in campaign["freezes"]]

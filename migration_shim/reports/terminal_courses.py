@@ -7,14 +7,16 @@ import shutil
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.attention import age
+from ..core.documents.cutover import Side
+from ..core.documents.status import StatusDocument
+from ..core.documents.status_judgement import CourseStatus
 from ..core.evidence import Cause
 from .course_words import ago, in_force, missing, reason_of, shortened, word_of
 from .escape import printable
 
-Content = dict[str, Any]
 #: Columns where there is no terminal to ask, as in a pipe.
 WIDTH = 80
 #: The column of reasons is not made narrower for more columns.
@@ -74,7 +76,7 @@ def _broken(line: str, width: int) -> list[str]:
     return [*(part + more for part in parts), last]
 
 
-def table(content: Content) -> list[str]:
+def table(content: StatusDocument) -> list[str]:
     """
     Return the table: course, phase, cause and the first reason, and more columns where the terminal has room.
 
@@ -97,7 +99,7 @@ def table(content: Content) -> list[str]:
     return [*rows, "", *textwrap.wrap(legend, width)]
 
 
-def _columns(courses: list[Content], at: str, *, readable: bool, width: int) -> list[_Column]:
+def _columns(courses: list[CourseStatus], at: str, *, readable: bool, width: int) -> list[_Column]:
     """Return the columns before the reasons: the first three, and as many more as there is room for."""
     columns = [
         _Column(
@@ -119,10 +121,11 @@ def _columns(courses: list[Content], at: str, *, readable: bool, width: int) -> 
     return columns
 
 
-def _held(course: Content, side: str) -> str:
+def _held(course: CourseStatus, side: Side) -> str:
     """Return how many rows one side holds, and the age of the oldest."""
     rows = sum((course["in_flight"][side] or {}).values())
-    return f"{rows} ({age(max(course['in_flight_oldest_seconds'][side].values()))})" if rows else "0"
+    oldest = (course["in_flight_oldest_seconds"][side] or {}).values()
+    return f"{rows} ({age(max(oldest))})" if rows else "0"
 
 
 def _wrapped(reason: str, room: int) -> list[str]:
@@ -131,13 +134,13 @@ def _wrapped(reason: str, room: int) -> list[str]:
     return parts if len(parts) <= 2 else [parts[0], _cut(" ".join(parts[1:]), max(room, 10))]
 
 
-def _why(course: Content, at: str) -> str:
+def _why(course: CourseStatus, at: str) -> str:
     """Return the first reason. Of a course that only lacks pairs that is how many, and when they will be there."""
     wanted = missing(course, at) if course["word"] == Cause.NEEDS_PAIRS else ""
     return f"needs {wanted}" if wanted else reason_of(course)
 
 
-def _behind(course: Content, at: str, width: int) -> Iterator[str]:
+def _behind(course: CourseStatus, at: str, width: int) -> Iterator[str]:
     """Yield the line behind a course's row, or two where the command has no room left on the first; none if empty."""
     wanted = missing(course, at) if course["word"] != Cause.NEEDS_PAIRS else ""
     said = "; ".join([*([f"needs {wanted}"] if wanted else []), *in_force(course)])

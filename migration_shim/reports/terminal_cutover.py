@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core import overrides
+from ..core.documents.audit import AuditDocument
+from ..core.documents.cutover import CutoverDocument, FateOfRows, InFlight
+from ..core.documents.cutover_adoption import CutoverAdoptionDocument
+from ..core.documents.cutover_forget import CutoverForgetDocument
+from ..core.documents.cutover_release import CutoverReleaseDocument
+from ..core.documents.cutover_removal import CutoverRemovalDocument
+from ..core.documents.cutover_wave import CutoverWaveDocument
+from ..core.documents.overrides import Override
 from ..core.wording import counted, verb
 
-Content = dict[str, Any]
 _HOLDS = {"real": "", "shadow": " (shadows)", "reverse": " (reverse shadows)"}
 _SEAM = {"legacy": "XQueue", "target": "the watcher seam"}
 
 
-def cutover(content: Content) -> list[str]:
+def cutover(content: CutoverDocument) -> list[str]:
     """Return the lines of one course's step, planned or taken."""
     step = f"{content['course']}: {content['from']} -> {content['to']}"
     if not content["permitted"]:
@@ -24,8 +31,8 @@ def cutover(content: Content) -> list[str]:
         lines += [f"  needed: {item}" for item in content["needed"]]
         lines += [f"  Nothing was changed: the course stays in {content['from']}."]
         return [*lines, f"Next: xqueue_gate --course {content['course']} --explain"]
-    if _is_proposed(content):
-        return _proposed(f"PROPOSED. {step}", content)
+    if (proposal := _proposal(content)) is not None:
+        return _proposed(f"PROPOSED. {step}", proposal, content["reasons"])
     lines = [f"Done. {step}" if content["executed"] else f"Plan. {step}"]
     if content["overridden"]:
         lines.append(f"  OVERRIDE of a gate that says {content['verdict']}, because: {content['reason']}")
@@ -34,13 +41,13 @@ def cutover(content: Content) -> list[str]:
         lines += _signed(content)
     elif content["gated"]:
         lines.append(f"  gate: {content['verdict']}")
-    for flag, after in content["flags_after"].items():
-        lines.append(f"  {flag}: {_on(content['flags_before'][flag])} -> {_on(after)}")
+    before: Mapping[str, Any] = content["flags_before"]
+    after: Mapping[str, Any] = content["flags_after"]
+    lines += [f"  {flag}: {_on(before[flag])} -> {_on(after[flag])}" for flag in after]
     if content["platform_flag_before"]:
         lines.append("  the platform's own flag, which sends past the shim: on -> off, first")
     lines.append(f"  authoritative after it: {content['authoritative_after']}")
-    for side, counts in content["in_flight"].items():
-        lines.append(f"  in flight on {side}: {in_flight(counts)}")
+    lines += [f"  in flight on {side}: {counts}" for side, counts in _sides(content["in_flight"])]
     lines += _becomes(content["becomes"])
     lines.append(f"  {content['remember']}")
     lines += _asked(content)
@@ -51,28 +58,27 @@ def cutover(content: Content) -> list[str]:
     return lines + [f"Next: {command}" for command in content["next"]]
 
 
-def _is_proposed(content: Content) -> bool:
-    """Return whether the call has put an override on record that waits for a second person."""
-    return content["override"] is not None and not content["executed"]
+def _proposal(content: CutoverDocument | CutoverReleaseDocument) -> Override | None:
+    """Return the override that the call has put on record and that waits for a second person; None without one."""
+    return None if content["executed"] else content["override"]
 
 
-def _proposed(head: str, content: Content) -> list[str]:
-    item = content["override"]
+def _proposed(head: str, item: Override, reasons: list[str]) -> list[str]:
     return [
         head,
         f"  {overrides.proposed(item)}",
-        *(f"  the gate: {reason}" for reason in content["reasons"] or item["reasons"]),
+        *(f"  the gate: {reason}" for reason in reasons or item["reasons"]),
         "  Nothing was changed.",
         f"Next: another person: the same command, --user LOGIN of their own, before {item['expires_at']}",
     ]
 
 
-def _signed(content: Content) -> list[str]:
+def _signed(content: CutoverDocument | CutoverReleaseDocument) -> list[str]:
     item = content["override"]
     return [f"  signed by {overrides.signers(item['signed_by'], item['seconded_by'])}"] if item else []
 
 
-def _next_with(content: Content, causes: list[str]) -> str:
+def _next_with(content: CutoverDocument | CutoverReleaseDocument, causes: list[str]) -> str:
     """Return the line that says how to go on from a plan; an override asks for more than ``--execute``."""
     if not causes:
         return "Next: the same command with --execute"
@@ -89,7 +95,11 @@ def in_flight(counts: dict[str, int] | None) -> str:
     return ", ".join(f"{number} {state}" for state, number in counts.items()) or "nothing"
 
 
-def _becomes(moves: list[Content]) -> Iterator[str]:
+def _sides(counts: InFlight) -> list[tuple[str, str]]:
+    return [("legacy", in_flight(counts["legacy"])), ("target", in_flight(counts["target"]))]
+
+
+def _becomes(moves: list[FateOfRows]) -> Iterator[str]:
     for move in moves:
         rows = "rows" if move["rows"] is None else counted(move["rows"], "row")
         yield f"    {rows} {move['what']} ({move['side']}): {move['how']}"
@@ -97,7 +107,7 @@ def _becomes(moves: list[Content]) -> Iterator[str]:
             yield f"      {'to finish it' if move['side'] == 'between' else 'or'}: {move['instead']}"
 
 
-def _asked(content: Content) -> Iterator[str]:
+def _asked(content: CutoverDocument) -> Iterator[str]:
     if not content["serve"]:
         yield "  No queue of the course is known yet: xqueue_preflight finds them."
         return
@@ -110,7 +120,7 @@ def _asked(content: Content) -> Iterator[str]:
         yield from (f'    "{queue}": None,' for queue in content["xqueues"])
 
 
-def wave(content: Content) -> list[str]:
+def wave(content: CutoverWaveDocument) -> list[str]:
     """Return the lines of a wave, with the state of each course."""
     there = content["counts"]["done"]
     word = "Wave" if content["executed"] else "Plan of a wave"
@@ -128,7 +138,7 @@ def wave(content: Content) -> list[str]:
         lines += [f"      because {reason}" for reason in course["reasons"]]
         lines += [f"      needed: {item}" for item in course["needed"]]
         if course["in_flight"] is not None:
-            sides = ", ".join(f"{in_flight(counts)} on {side}" for side, counts in course["in_flight"].items())
+            sides = ", ".join(f"{counts} on {side}" for side, counts in _sides(course["in_flight"]))
             lines.append(f"      in flight: {sides}")
     lines += [f"Next: {command}" for command in content["next"]]
     if content["counts"]["planned"]:
@@ -138,7 +148,7 @@ def wave(content: Content) -> list[str]:
     return lines
 
 
-def removal(content: Content) -> list[str]:
+def removal(content: CutoverRemovalDocument) -> list[str]:
     """Return the lines of the removal of a course's shadows."""
     if content["executed"]:
         return [f"{content['course']}: {content['removed']} of {counted(content['shadows'], 'shadow')} removed"]
@@ -148,7 +158,7 @@ def removal(content: Content) -> list[str]:
     return [*lines, "Next: the same command with --execute"]
 
 
-def adoption(content: Content) -> list[str]:
+def adoption(content: CutoverAdoptionDocument) -> list[str]:
     """Return the lines of the ledger's adoption by this LMS."""
     before = content["from"] or "nobody yet"
     if content["executed"]:
@@ -157,7 +167,7 @@ def adoption(content: Content) -> list[str]:
     return [*lines, "Next: the same command with --execute"]
 
 
-def forget(content: Content) -> list[str]:
+def forget(content: CutoverForgetDocument) -> list[str]:
     """Return the lines of the removal of a course's record."""
     if not content["permitted"]:
         lines = [f"NOT PERMITTED. The record of {content['course']} stays."]
@@ -168,10 +178,10 @@ def forget(content: Content) -> list[str]:
     return [*lines, "Next: the same command with --execute"]
 
 
-def release(content: Content) -> list[str]:
+def release(content: CutoverReleaseDocument) -> list[str]:
     """Return the lines of a course's release to the platform's own path."""
-    if _is_proposed(content):
-        return _proposed(f"PROPOSED. Release of {content['course']}", content)
+    if (proposal := _proposal(content)) is not None:
+        return _proposed(f"PROPOSED. Release of {content['course']}", proposal, content["reasons"])
     if content["executed"]:
         head = f"Done. {content['course']} is released: the platform sends its submissions itself."
     elif content["permitted"]:
@@ -199,7 +209,7 @@ def release(content: Content) -> list[str]:
     return [*lines, "The course stays complete, with its graders at the watcher seam: that may be for good."]
 
 
-def audit(content: Content) -> list[str]:
+def audit(content: AuditDocument) -> list[str]:
     """Return the lines of the log of phase changes, and whether it is whole."""
     lines = []
     for course in content["courses"]:
@@ -226,7 +236,7 @@ def audit(content: Content) -> list[str]:
     return [*lines, verdict, f"Digest of all heads: {content['digest']}. Keep the JSON of this outside the database."]
 
 
-def _override_of(evidence: Content) -> list[str]:
+def _override_of(evidence: dict[str, Any]) -> list[str]:
     """Return the line that marks a step that was taken with an override; no line for any other."""
     if (item := evidence.get("override")) is not None:
         who = overrides.signers(item["signed_by"], item["seconded_by"])

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from ..core import codes
+from ..core.documents.preflight import FindingDocument, PreflightDocument
 from ..core.wording import counted
-
-Content = dict[str, Any]
 
 #: How many places of a finding and ids of rows are shown; the JSON document has all of them.
 PLACES, IDS = 10, 20
 
 
-def lines(content: Content) -> list[str]:
+def lines(content: PreflightDocument) -> list[str]:
     """Return the lines of a preflight's document."""
-    by_code: dict[tuple[str, str], list[Content]] = {}
+    by_code: dict[tuple[str, str], list[FindingDocument]] = {}
     for item in content["findings"]:
         by_code.setdefault((item["severity"], item["code"]), []).append(item)
     blockers = sum(severity == "blocker" for severity, _ in by_code)
@@ -42,7 +40,7 @@ def lines(content: Content) -> list[str]:
     return [*lines, "", f"Next: xqueue_reconcile --course {content['course']}"]
 
 
-def _block(severity: str, code: str, items: list[Content]) -> Iterator[str]:
+def _block(severity: str, code: str, items: list[FindingDocument]) -> Iterator[str]:
     """Yield one finding: its rows with an example, its effect, what to do, and (unless it is a note) the places."""
     rows, first = sum(item["rows"] for item in items), items[0]
     example = next((item["example_legacy_id"] for item in items if item["example_legacy_id"]), None)
@@ -58,7 +56,7 @@ def _block(severity: str, code: str, items: list[Content]) -> Iterator[str]:
         yield f"    legacy rows {_some([str(row_id) for row_id in listed], IDS, ', ')}"
 
 
-def _places(items: list[Content]) -> Iterator[str]:
+def _places(items: list[FindingDocument]) -> Iterator[str]:
     for item in items[:PLACES]:
         place = "  ".join(text for text in (item["queue"], item["problem"], item["about"]) if text)
         example = f"  (legacy row {item['example_legacy_id']})" if item["example_legacy_id"] else ""
@@ -74,7 +72,7 @@ def _some(texts: Iterable[str], limit: int, between: str) -> str:
     return between.join(texts[:limit]) + more
 
 
-def _history(content: Content) -> Iterator[str]:
+def _history(content: PreflightDocument) -> Iterator[str]:
     """Yield how many graded pairs legacy's history can give."""
     past = content["history"]
     if content["rows"]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from ..core.attention import age
+from ..core.documents.status_runs import StatusRunsDocument, UnfinishedRun
 from ..core.wording import counted
 
-Content = dict[str, Any]
 
-
-def lines(content: Content) -> list[str]:
+def lines(content: StatusRunsDocument) -> list[str]:
     """Return the lines of the document."""
     runs = content["runs"]
     if not runs:
@@ -30,7 +28,7 @@ def lines(content: Content) -> list[str]:
     return [*found, f"See: {content['page']}"]
 
 
-def _run(run: Content) -> Iterator[str]:
+def _run(run: UnfinishedRun) -> Iterator[str]:
     yield f"{run['id']:>6}  {run['command']}  {run['scope']}".rstrip()
     where = f", pid {run['pid']} on {run['host']}" if run["host"] else ""
     yield f"        {run['state']}, since {_time(run['started_at'])}{where}" + (

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.attention import age
+from ..core.documents.cutover import SIDES, Side
+from ..core.documents.status import StatusDocument
+from ..core.documents.status_course import Attention
+from ..core.documents.status_judgement import CourseStatus, Forecast
 from ..core.wording import counted
 from . import terminal_courses
 from .course_words import actor_of, ago, clock, head_lines, in_force, missing, word_of
 
-Content = dict[str, Any]
 
-
-def lines(content: Content) -> list[str]:
+def lines(content: StatusDocument) -> list[str]:
     """
     Return the lines of the status document.
 
@@ -37,7 +39,7 @@ def _on(value: bool) -> str:
     return "on" if value else "off"
 
 
-def _site(content: Content) -> Iterator[str]:
+def _site(content: StatusDocument) -> Iterator[str]:
     yield f"kill switch: {_on(content['kill_switch'])}"
     for leg, state in content["breakers"].items():
         text = "OPEN, copies are paused" if state["open"] else "closed"
@@ -67,13 +69,13 @@ def _site(content: Content) -> Iterator[str]:
     yield f"ledger: {ledger['rows']} entries, {ledger['residue']} of them with residue"
 
 
-def _attention(items: list[Content]) -> Iterator[str]:
+def _attention(items: list[Attention]) -> Iterator[str]:
     for item in items:
         yield f"  {item['text']}"
         yield from (f"    {command}" for command in item["commands"])
 
 
-def _course(course: Content, content: Content) -> Iterator[str]:
+def _course(course: CourseStatus, content: StatusDocument) -> Iterator[str]:
     at, readable = content["at"], content["legacy_readable"]
     since = f" since {clock(course['since'])} ({ago(course['since'], at)})" if course["since"] else ""
     yield f"{course['course']}: {course['phase']}{since}"
@@ -87,12 +89,13 @@ def _course(course: Content, content: Content) -> Iterator[str]:
     if course["permit"]:
         yield f"  permitted: {course['permit']} until {clock(course['permit_until'])}"
         yield f"    xqueue_cutover --course {course['course']} --to {course['permit']} --reason TEXT"
-    for side in ("legacy", "target"):
+    for side in SIDES:
         yield f"  in flight on {side}: " + (_states(course, side) if side == "target" or readable else "not known")
     for kind, counts in course["copies"].items():
         if not counts:
             yield f"  {kind} copies owed: none"
-    for kind, run in course["last_runs"].items():
+    runs: Mapping[str, Any] = course["last_runs"]
+    for kind, run in runs.items():
         yield f"  last {kind}: {_run(run, at)}"
     yield f"  last full reconcile: {ago(course['last_full_reconcile_at'], at)}"
     verdict = f"{course['verdict']}, {age(course['verdict_age_seconds'])} old" if course["verdict"] else "none"
@@ -109,9 +112,9 @@ def _course(course: Content, content: Content) -> Iterator[str]:
         yield from ("    " + line for line in json.dumps(value, indent=2).splitlines())
 
 
-def _may_it_move(course: Content, at: str) -> Iterator[str]:
+def _may_it_move(course: CourseStatus, at: str) -> Iterator[str]:
     """Yield whether the course may move, why not, who must do what, since when, and what changed since."""
-    step, by = course["may_move"].values()
+    step, by = course["may_move"]["to"], course["may_move"]["by"] or ""
     answers = {
         "anybody": "yes, no permit is needed",
         "permit": "yes, by the gate's permit",
@@ -138,24 +141,24 @@ def _may_it_move(course: Content, at: str) -> Iterator[str]:
         yield f"  in XQueue: {rows}, seen {ago(found['seen_at'], at)}"
 
 
-def _since(course: Content, at: str) -> str:
+def _since(course: CourseStatus, at: str) -> str:
     return f", judged {ago(course['judged_at'], at)}" if course["judged_at"] else ", never judged"
 
 
-def _per_day(forecast: Content) -> str:
-    return f" ({forecast['per_day']:g} submissions a day)" if forecast["per_day"] else ""
+def _per_day(forecast: Forecast | None) -> str:
+    return f" ({forecast['per_day']:g} submissions a day)" if forecast and forecast["per_day"] else ""
 
 
 def _said(value: Any) -> str:
     return "nothing" if value is None else str(value).replace("_", " ")
 
 
-def _states(course: Content, side: str) -> str:
-    counts, oldest = course["in_flight"][side], course["in_flight_oldest_seconds"][side]
+def _states(course: CourseStatus, side: Side) -> str:
+    counts, oldest = course["in_flight"][side] or {}, course["in_flight_oldest_seconds"][side] or {}
     return ", ".join(f"{number} {state} ({age(oldest[state])})" for state, number in counts.items()) or "nothing"
 
 
-def _run(run: Content | None, at: str) -> str:
+def _run(run: Mapping[str, Any] | None, at: str) -> str:
     if run is None:
         return "never"
     wrote = f" ({run['mode']}, {run['written']} written)" if run.get("mode") else ""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ..core import codes
+from ..core.documents.watch import CampaignRound, StepProblem, WatchDocument, WatchedCourse
 from ..core.wording import counted, said_once
 
-Content = dict[str, Any]
 
-
-def lines(content: Content) -> list[str]:
+def lines(content: WatchDocument) -> list[str]:
     """Return the lines of a round: each course, what was tidied up, what failed, and the next commands."""
     ended = f"stopped by {content['stopped_by']}" if content["stopped_by"] else f"{content['seconds']} s"
     breaches = sum(len(course["breaches"]) for course in content["courses"])
@@ -33,7 +31,7 @@ def lines(content: Content) -> list[str]:
     return found + [f"Next: {command}" for command in content["next"]]
 
 
-def _course(course: Content) -> list[str]:
+def _course(course: WatchedCourse) -> list[str]:
     compared = course["reconcile"]
     text = "not compared"
     if compared is not None:
@@ -54,9 +52,9 @@ def _course(course: Content) -> list[str]:
     if course["redelivery"]:
         done = ", ".join(f"{number} {what}" for what, number in course["redelivery"].items())
         found.append(f"  delivered again: {done}")
-    for kind in ("handoff", "return"):
-        if course[kind]:
-            done = ", ".join(f"{number} {what}" for what, number in course[kind].items())
+    for kind, rows in (("handoff", course["handoff"]), ("return", course["return"])):
+        if rows:
+            done = ", ".join(f"{number} {what}" for what, number in rows.items())
             found.append(f"  rows left by a {kind}: {done}")
     reverse = course["reverse"]
     if reverse and reverse["owed"]:
@@ -64,7 +62,7 @@ def _course(course: Content) -> list[str]:
     return found
 
 
-def _not_done(problems: list[Content]) -> Iterator[str]:
+def _not_done(problems: list[StepProblem]) -> Iterator[str]:
     """Yield what failed, each cause once: a server that is down concerns every course alike."""
     steps = [
         {"said": one["said"], "at": one["step"] + (f" of {one['course']}" * bool(one["course"]))} for one in problems
@@ -75,7 +73,7 @@ def _not_done(problems: list[Content]) -> Iterator[str]:
             yield f"  See: {page}"
 
 
-def _campaign(campaign: Content) -> list[str]:
+def _campaign(campaign: CampaignRound) -> list[str]:
     said = f": {campaign['said']}" if campaign["said"] else ""
     found = [f"Campaign {campaign['name']}: {campaign['state']}{said}"]
     for course in campaign["courses"]:
@@ -84,9 +82,11 @@ def _campaign(campaign: Content) -> list[str]:
     return found
 
 
-def _waits_for_you(campaign: Content) -> list[str]:
+def _waits_for_you(campaign: CampaignRound) -> list[str]:
     """Return last what a campaign does not get over by itself: the exit code of the watch does not say it."""
-    stands = [f"{counted(number, 'course')} {state}" for state, number in campaign["stopped"].items() if number]
+    stopped = campaign["stopped"]
+    numbers = (("parked", stopped["parked"]), ("failed", stopped["failed"]))
+    stands = [f"{counted(number, 'course')} {state}" for state, number in numbers if number]
     stands = ["paused"] * (campaign["state"] == "paused") + stands
     if not stands:
         return []
@@ -94,7 +94,7 @@ def _waits_for_you(campaign: Content) -> list[str]:
     return [f"CAMPAIGN {campaign['name']} waits for a person: {', '.join(stands)}", see]
 
 
-def _tidied(content: Content) -> list[str]:
+def _tidied(content: WatchDocument) -> list[str]:
     found = []
     if done := {word: number for word, number in (content["outbox"] or {}).items() if number}:
         found.append("Owed by the outbox: " + ", ".join(f"{number} {word}" for word, number in sorted(done.items())))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core import codes, overrides, remedies
+from ..core.documents.reconcile import ReconcileDocument
+from ..core.documents.reconcile_course import ReconciledCourse
 from ..core.wording import counted, said_once
 from .escape import columns, printable
-from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, Content, Report
+from .report import KNOWN, LEARNER_CONTENT, OVERRIDE, AnyCourse, Report
 from .report_words import ABSENT, change_lines, in_texts, in_words, next_command, noise, provenance, quantiles, when
 from .samples import Sample, differences, samples, samples_of
 
@@ -24,7 +26,7 @@ def render(report: Report) -> Iterator[str]:
     yield "".join(printable(line) + "\n" for line in _lines(report))
 
 
-def reconcile_lines(content: Content) -> list[str]:
+def reconcile_lines(content: ReconcileDocument) -> list[str]:
     """
     Return the lines of a reconcile document for a terminal: the counts, and the next commands.
 
@@ -52,11 +54,11 @@ def reconcile_lines(content: Content) -> list[str]:
     return [*lines, *_summary(content["courses"])]
 
 
-def _rank(course: Content) -> tuple[Any, ...]:
+def _rank(course: AnyCourse) -> tuple[Any, ...]:
     return (*(-course[key] for key in _WORST), course["course"])
 
 
-def _brief(course: Content) -> Iterator[str]:
+def _brief(course: AnyCourse) -> Iterator[str]:
     """Yield the line of a course among many: what is not as it should be, in numbers; and its overrides."""
     found = [f"{course[key]} {key.replace('_', ' ')}" for key in (*_WORST, "waiting") if course[key]]
     compared = f"compared {course['compared']} of {course['of']}"
@@ -64,7 +66,7 @@ def _brief(course: Content) -> Iterator[str]:
     yield from (f"  {overrides.used(item)}" for item in course.get("overrides", ()))
 
 
-def _summary(courses: list[Content]) -> Iterator[str]:
+def _summary(courses: list[ReconciledCourse]) -> Iterator[str]:
     """Yield the next command; of several courses one command for all of them, and before it a line that counts them."""
     if len(courses) > 1:
         compared = [course for course in courses if course["complete"]]
@@ -75,21 +77,22 @@ def _summary(courses: list[Content]) -> Iterator[str]:
         yield f"Next: xqueue_gate --course {courses[0]['course']}"
 
 
-def _who_acts(course: Content) -> Iterator[str]:
+def _who_acts(course: ReconciledCourse) -> Iterator[str]:
     """Yield for each class on record who acts first, and the runbook's page."""
-    for klass, number in course["classes"].items():
+    classes: Mapping[str, Any] = course["classes"]
+    for klass, number in classes.items():
         if number:
             remedy = remedies.described(klass)
             yield f"  {klass}: {remedy['actor']} acts; runbook: {remedy['page'].replace('-', ' ')}"
 
 
-def _exceptions(course: Content) -> Iterator[str]:
+def _exceptions(course: ReconciledCourse) -> Iterator[str]:
     """Yield the overrides that the course's phase rests on, and the known differences in force."""
     for item in course.get("overrides", ()):
         yield f"  {overrides.used(item)}"
-    for item in course.get("register", ()):
-        yield f"  known difference {item['id']}, {item['class']}, {item['state']} until {item['expires_at']}"
-        yield f"    covers {item['covers']} divergences; {item['owner']}: {item['reason']}"
+    for known in course.get("register", ()):
+        yield f"  known difference {known['id']}, {known['class']}, {known['state']} until {known['expires_at']}"
+        yield f"    covers {known['covers']} divergences; {known['owner']}: {known['reason']}"
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -120,7 +123,7 @@ def _lines(report: Report) -> Iterator[str]:
             yield f"Next: {command}"
 
 
-def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[str]:
+def _course(report: Report, course: ReconciledCourse, found: list[Sample]) -> Iterator[str]:
     gate = report.gates.get(course["course"])
     if gate is not None:
         yield gate["verdict"]
@@ -149,11 +152,11 @@ def _course(report: Report, course: Content, found: list[Sample]) -> Iterator[st
     yield from (f"    {name}: {value}" for name, value in provenance(report, course))
 
 
-def _since(content: Content, course: Content) -> list[str]:
+def _since(content: ReconcileDocument, course: ReconciledCourse) -> list[str]:
     return [f"  {line}" for line in change_lines(content, course)]
 
 
-def _differences(course: Content, found: list[Sample]) -> Iterator[str]:
+def _differences(course: ReconciledCourse, found: list[Sample]) -> Iterator[str]:
     """Yield what differs, class by class: since when, who acts, what mends it and what ends it."""
     rows = differences(course, found)
     yield f"  what differs: {'' if rows else 'nothing'}".rstrip()
@@ -165,7 +168,7 @@ def _differences(course: Content, found: list[Sample]) -> Iterator[str]:
         yield f"      runbook: {row['page'].replace('-', ' ')}"
 
 
-def _counts(course: Content) -> list[str]:
+def _counts(course: AnyCourse) -> list[str]:
     """Return the lines with the counts of one course's comparison."""
     lines = [f"{course['course']}: compared {course['compared']} of {course['of']}"]
     if "full" in course:
@@ -192,19 +195,19 @@ def _counts(course: Content) -> list[str]:
     return lines
 
 
-def _scores(course: Content) -> Iterator[str]:
+def _scores(course: AnyCourse) -> Iterator[str]:
     cells = course.get("confusion")
     yield f"  what learners see, legacy and target: {_said(cells)}".rstrip()
     for item in cells or ():
         yield f"    {item['legacy']} and {item['target']}: {counted(item['pairs'], 'pair')}"
 
 
-def _days(course: Content) -> Iterator[str]:
+def _days(course: AnyCourse) -> Iterator[str]:
     days = course.get("daily")
     yield f"  by day of arrival: {_said(days)}".rstrip()
     for day in days or ():
         yield f"    {day['day']}: {day['compared']} compared, {day['diverged']} diverged"
 
 
-def _said(items: list[Content] | None) -> str:
+def _said(items: Sequence[object] | None) -> str:
     return ABSENT if items is None else "" if items else "none"

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db.models import Max, Q, QuerySet
 from django.utils.timezone import now
@@ -19,6 +18,7 @@ from django.utils.timezone import now
 from ..conf import ShimSettings
 from ..core.data import Authority, Leg, Move
 from ..core.delivered import Learner
+from ..core.documents.watch import LedgerResidue, PurgeTotals
 from ..ledger import counts, stamp
 from ..ledger.buckets import counted
 from ..models import CoursePhase, LedgerEntry, Run
@@ -54,7 +54,7 @@ class PurgeCounts:
     kept: Counter[str] = field(default_factory=Counter)
     more: bool = False
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> PurgeTotals:
         """Return the counts as plain data."""
         return {
             "found": self.found,
@@ -147,7 +147,7 @@ def _drop(entries: QuerySet[LedgerEntry]) -> int:
     return entries.update(**residue, learner_correct=None, learner_score=None, purged_at=now())
 
 
-def ledger_size() -> dict[str, Any]:
+def ledger_size() -> LedgerResidue:
     """Return the number of entries, of those that hold residue, and since when the oldest of these is settled."""
     sizes = counts.sizes().values()
     entries, dropped = sum(size.entries for size in sizes), sum(size.dropped for size in sizes)

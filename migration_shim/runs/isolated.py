@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from django.db import connections
 
@@ -60,7 +60,7 @@ def _is_news(code: str) -> bool:
     return before[0] != code or _logged[1] - before[1] > SAY_SECONDS
 
 
-def exit_code_of(problems: Iterable[dict[str, str]]) -> ExitCode:
+def exit_code_of(problems: Iterable[Mapping[str, Any]]) -> ExitCode:
     """
     Return the exit code for the problems of a document.
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -128,7 +128,7 @@ def _ended(kind: str, scope: str) -> QuerySet[Run]:
     return Run.objects.filter(kind=kind, scope=scope).order_by("-id").defer("host", "pid", "user", "waits_for")
 
 
-def digest(document: dict[str, Any]) -> str:
+def digest(document: Mapping[str, Any]) -> str:
     """Return a digest of a document, by which a record can say on what evidence it rests: SHA-256 in hexadecimal."""
     text = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

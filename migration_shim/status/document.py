@@ -7,7 +7,6 @@ What it shows is read in ``snapshot``, and a course's part is made in ``course``
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from django.utils.timezone import now
 
@@ -16,6 +15,9 @@ from ..conf import load
 from ..copies import breaker
 from ..core import ranking
 from ..core.data import Document, ExitCode
+from ..core.documents.parts import CourseProblem
+from ..core.documents.status import Breaker, CallbackHosts, LedgerSize, StatusDocument, XQueueCourses
+from ..core.documents.status_judgement import CourseStatus, DescribedCourse
 from ..ledger import counts, hosts, site_courses, stamp
 from ..runs.isolated import exit_code_of, run_step
 from ..target import logins
@@ -24,7 +26,7 @@ from . import course, graders, snapshot
 SCHEMA = "migration_shim.xqueue_status/1"
 
 
-def run(courses: Collection[str] | None = None, *, watcher_config: bool = False) -> Document:
+def run(courses: Collection[str] | None = None, *, watcher_config: bool = False) -> Document[StatusDocument]:
     """
     Read the status of courses and of the site. All courses of the site come in their ranking, the worst first.
 
@@ -45,9 +47,10 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
     site = courses is None and not watcher_config
     courses = site_courses.all_courses() if courses is None else courses
     taken = snapshot.take(courses, settings, moment, compare_runs=not site)
-    described, problems = [], []
+    described: list[DescribedCourse] = []
+    problems: list[CourseProblem] = []
     for course_id in courses:
-        found: dict[str, Any] | None
+        found: DescribedCourse | None
         if len(courses) == 1:  # an error about the only course is the caller's to see
             found, said = _described(course_id, taken, watcher_config), ""
         else:
@@ -56,10 +59,10 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
             problems.append({"course": course_id, "said": said})
         else:
             described.append(found)
-    _rank(described, problems, {*taken.known, *taken.found})
+    ranked = _ranked(described, problems, {*taken.known, *taken.found})
     if site:
-        described.sort(key=lambda item: item["rank"])
-    content = {
+        ranked.sort(key=lambda item: item["rank"])
+    content: StatusDocument = {
         "schema": SCHEMA,
         "at": moment.isoformat(),
         "site": site,
@@ -73,33 +76,38 @@ def run(courses: Collection[str] | None = None, *, watcher_config: bool = False)
         "ledger": _ledger(taken.sizes),
         "counts": ranking.counts(_words(described, problems).values()),
         "xqueue": _xqueue(taken),
-        "courses": described,
+        "courses": ranked,
         "problems": problems,
     }
-    unsettled = any(found["drift"] or _past_the_shim(found) for found in described)
+    unsettled = any(course["drift"] or _past_the_shim(course) for course in ranked)
     return Document(content=content, exit_code=exit_code_of(problems) | (ExitCode.STALE if unsettled else ExitCode.OK))
 
 
 def words(courses: Collection[str]) -> dict[str, str]:
     """Return the word of each course (``core.ranking.ORDER``); ``unknown`` where it could not be read."""
-    content = run(courses).content if courses else {"courses": [], "problems": []}
+    if not courses:
+        return {}
+    content = run(courses).content
     return _words(content["courses"], content["problems"])
 
 
-def _words(described: Collection[dict[str, Any]], problems: Collection[dict[str, str]]) -> dict[str, str]:
+def _words(
+    described: Collection[DescribedCourse | CourseStatus], problems: Collection[CourseProblem]
+) -> dict[str, str]:
     return {item["course"]: item["word"] for item in described} | {item["course"]: ranking.UNKNOWN for item in problems}
 
 
-def _rank(described: list[dict[str, Any]], problems: Collection[dict[str, str]], others: set[str]) -> None:
-    """Give each course its place, the worst first, and its shortest name among all courses of the site."""
+def _ranked(
+    described: list[DescribedCourse], problems: Collection[CourseProblem], others: set[str]
+) -> list[CourseStatus]:
+    """Return each course with its place, the worst first, and its shortest name among all courses of the site."""
     ranked = ranking.rank(_words(described, problems).items())
     places = {course_id: place for place, course_id in enumerate(ranked, start=1)}
     names = ranking.short_names({*ranked, *others})
-    for item in described:
-        item |= {"rank": places[item["course"]], "short": names[item["course"]]}
+    return [{**item, "rank": places[item["course"]], "short": names[item["course"]]} for item in described]
 
 
-def _xqueue(taken: snapshot.Snapshot) -> dict[str, Any]:
+def _xqueue(taken: snapshot.Snapshot) -> XQueueCourses:
     """Return how many courses XQueue has by the last look, and how many of them the shim knows."""
     looked = taken.look is not None
     return {
@@ -111,26 +119,26 @@ def _xqueue(taken: snapshot.Snapshot) -> dict[str, Any]:
     }
 
 
-def _described(course_id: str, taken: snapshot.Snapshot, watcher_config: bool) -> dict[str, Any]:
+def _described(course_id: str, taken: snapshot.Snapshot, watcher_config: bool) -> DescribedCourse:
     return course.describe(course_id, taken, watcher_config=watcher_config)
 
 
-def _past_the_shim(described: dict[str, Any]) -> bool:
+def _past_the_shim(described: CourseStatus) -> bool:
     return any(item["what"] == "past_the_shim" for item in described["attention"])
 
 
-def _breaker(leg: str) -> dict[str, Any]:
+def _breaker(leg: str) -> Breaker:
     state = breaker.state(leg)
     return {"failures": state["failures"], "open": breaker.is_open(leg)}
 
 
-def _ledger(sizes: dict[str, counts.Size]) -> dict[str, int]:
+def _ledger(sizes: dict[str, counts.Size]) -> LedgerSize:
     """Count the entries, and those that still hold the residue: what a purge would drop of the envelope."""
     rows = sum(size.entries for size in sizes.values())
     return {"rows": rows, "residue": rows - sum(size.dropped for size in sizes.values())}
 
 
-def _hosts() -> dict[str, list[str]]:
+def _hosts() -> CallbackHosts:
     """List the hosts of callbacks: ours, other LMSs', and those seen at our door that no setting names."""
     known = hosts.known()
     return {

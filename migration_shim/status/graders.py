@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from ..conf import ShimSettings, legacy_access, load
+from ..core.documents.status import UnservedQueueOfSite
+from ..core.documents.status_course import WatcherConfig
 from ..ledger import counts
 from ..legacy import open_rows as legacy_open_rows
 from ..target import open_rows as target_open_rows
@@ -24,7 +26,7 @@ def seam_url() -> str:
     return getattr(django_settings, "LMS_ROOT_URL", "") + "/migration_shim"
 
 
-def watcher_configuration(course_id: str) -> dict[str, Any]:
+def watcher_configuration(course_id: str) -> WatcherConfig:
     """
     Return the configuration for all queues of a course, by file or setting.
 
@@ -75,7 +77,7 @@ def queues_without_watcher(
     queues: Mapping[str, Collection[str]],
     settings: ShimSettings,
     moment: datetime,
-) -> list[dict[str, Any]]:
+) -> list[UnservedQueueOfSite]:
     """
     Return the queues in which rows have waited for longer than a lease while no grader pulled from them.
 
@@ -108,7 +110,7 @@ def queues_without_watcher(
     ):
         if names := [name for other, name in late if other == side]:
             served |= {(side, name) for name in pulled(names, since)}
-    found = []
+    found: list[UnservedQueueOfSite] = []
     for (side, name), rows in sorted(late.items()):
         if (side, name) not in served:
             base = name.removesuffix(settings.reverse_queue_suffix)
@@ -116,6 +118,13 @@ def queues_without_watcher(
             courses |= {course for course, named in queues.items() if base != name and base in named}
             age = (moment - min(oldest for *_, oldest in rows)).total_seconds()
             number = sum(number for _, number, _ in rows)
-            described = {"side": side, "queue": name, "rows": number, "oldest_seconds": round(age, 1)}
-            found.append(described | {"courses": sorted(courses)})
+            found.append(
+                {
+                    "side": side,
+                    "queue": name,
+                    "rows": number,
+                    "oldest_seconds": round(age, 1),
+                    "courses": sorted(courses),
+                }
+            )
     return found

@@ -8,18 +8,26 @@ from typing import Any
 
 from ..core import ranking
 from ..core.data import Phase, Verdict
+from ..core.documents.status_course import AttendedCourse
+from ..core.documents.status_judgement import (
+    ChangedSince,
+    Forecast,
+    FoundInXQueue,
+    JudgedCourse,
+    LastGate,
+    MayMove,
+)
 from ..core.evidence import Cause
 from ..core.forecast import forecast
 from ..core.phases import allowed_steps, needs_permit
 from .snapshot import Snapshot, newest_complete
 
-Content = dict[str, Any]
 Runs = dict[str, Any]
 #: Reasons of one course in the document. The rest is in the gate's.
 REASONS = 10
 
 
-def of(described: Content, snapshot: Snapshot) -> Content:
+def of(described: AttendedCourse, snapshot: Snapshot) -> JudgedCourse:
     """
     Return the keys of a course that are made of others and of its last gate.
 
@@ -30,7 +38,8 @@ def of(described: Content, snapshot: Snapshot) -> Content:
     course_id = described["course"]
     gate = newest_complete(snapshot.runs["gate", course_id])
     judged = _gate(gate, snapshot, course_id) if gate else None
-    standing = ranking.standing(described | {"gate": judged, "blockers": snapshot.blockers.get(course_id, [])})
+    blockers = snapshot.blockers.get(course_id, [])
+    standing = ranking.standing({**described, "gate": judged, "blockers": blockers})
     return {
         "word": str(standing.word),
         "because": [{"word": str(word), "text": text} for word, text in standing.because[:REASONS]],
@@ -47,7 +56,7 @@ def of(described: Content, snapshot: Snapshot) -> Content:
     }
 
 
-def _gate(gate: Runs, snapshot: Snapshot, course_id: str) -> Content:
+def _gate(gate: Runs, snapshot: Snapshot, course_id: str) -> LastGate:
     """Return what the last gate said, whatever release has written it, and what of it is too old by now."""
     verdict, cause = gate["document__verdict"], gate["document__cause"] or ranking.UNKNOWN
     reasons, causes = gate["document__reasons"] or [], gate["document__reason_causes"]
@@ -80,7 +89,7 @@ def _wants_pairs(standing: ranking.Standing) -> bool:
     return Cause.NEEDS_PAIRS in words and Cause.DIFFERS not in words
 
 
-def _forecast(gate: Runs | None, described: Content, snapshot: Snapshot) -> Content | None:
+def _forecast(gate: Runs | None, described: AttendedCourse, snapshot: Snapshot) -> Forecast | None:
     """Return how many pairs are missing and when they will have come; None where the gate has not told how many."""
     by_queue = (gate["document__more_by_queue"] or {}) if gate else {}
     more = gate["document__more_pairs"] if gate else 0
@@ -99,7 +108,7 @@ def _forecast(gate: Runs | None, described: Content, snapshot: Snapshot) -> Cont
     }
 
 
-def _may_move(described: Content, standing: ranking.Standing, moment: datetime) -> Content:
+def _may_move(described: AttendedCourse, standing: ranking.Standing, moment: datetime) -> MayMove:
     """Return the next step, and what permits it now. An override permits nothing: it ends with the step it was for."""
     phase = Phase(described["phase"])
     order = list(Phase)
@@ -113,10 +122,10 @@ def _may_move(described: Content, standing: ranking.Standing, moment: datetime) 
     return {"to": step.value, "by": "permit" if holds and standing.word == Cause.READY else None}
 
 
-def _changes(gate: Runs | None, course_id: str, snapshot: Snapshot) -> list[Content]:
+def _changes(gate: Runs | None, course_id: str, snapshot: Snapshot) -> list[ChangedSince]:
     """Return what the last gate and the last reconcile say otherwise than those before them, name by name."""
     reconcile = newest_complete(snapshot.runs["reconcile", course_id])
-    found = []
+    found: list[ChangedSince] = []
     for kind, run, keys in (
         ("gate", gate, {"verdict": "verdict", "cause": "cause", "pairs": "evidence__arithmetic__pairs"}),
         ("reconcile", reconcile, {name: name for name in ("of", "compared", "equal", "diverged")}),
@@ -132,7 +141,7 @@ def _changes(gate: Runs | None, course_id: str, snapshot: Snapshot) -> list[Cont
     return found
 
 
-def _found(course_id: str, snapshot: Snapshot) -> Content | None:
+def _found(course_id: str, snapshot: Snapshot) -> FoundInXQueue | None:
     """Return what the watch has found of a course in XQueue; None where it has found nothing, or never looked."""
     item = snapshot.found.get(course_id)
     if item is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from django.db.models import Max
 from django.utils.timezone import now
 
 from ..core import codes
 from ..core.data import Document, ExitCode
+from ..core.documents.status_runs import StatusRunsDocument, UnfinishedRun
 from ..models import Run
 from ..runs import owner
 from ..runs.owner import RunState
@@ -21,7 +21,7 @@ DEAD_FOR = timedelta(days=7)
 LISTED = 100
 
 
-def run() -> Document:
+def run() -> Document[StatusRunsDocument]:
     """
     List the unfinished runs. Two statements, whatever there is.
 
@@ -38,7 +38,7 @@ def run() -> Document:
         for one in found[:LISTED]
         if owner.state(one, moment) is not RunState.DEAD or newest[one.kind, one.scope] == one.pk
     ]
-    content = {
+    content: StatusRunsDocument = {
         "schema": SCHEMA,
         "at": moment.isoformat(),
         "runs": listed,
@@ -48,7 +48,7 @@ def run() -> Document:
     return Document(content=content, exit_code=ExitCode.OK)
 
 
-def _described(one: Run, moment: Any) -> dict[str, Any]:
+def _described(one: Run, moment: datetime) -> UnfinishedRun:
     found = owner.state(one, moment)
     return {
         "id": one.pk,

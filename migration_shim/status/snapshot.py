@@ -10,6 +10,9 @@ from typing import Any
 from .. import toggles
 from ..conf import ShimSettings
 from ..core.data import Authority, Phase, Whose
+from ..core.documents.overrides import Override
+from ..core.documents.status import UnservedQueueOfSite
+from ..core.documents.status_course import NewQueue
 from ..cutover import override_records
 from ..delivery import ungradable
 from ..ledger import counts, site_courses
@@ -65,7 +68,7 @@ class Snapshot:
     states: dict[str, queries.CourseState]
     legacy: list[legacy_open_rows.OpenRows] | None
     target: list[target_open_rows.OpenRows]
-    without_watcher: list[dict[str, Any]]
+    without_watcher: list[UnservedQueueOfSite]
     moves: dict[tuple[str, str], tuple[int, datetime | None]]
     shadows_owed: dict[str, dict[str, int]]
     reverse_owed: dict[str, dict[str, int]]
@@ -73,12 +76,12 @@ class Snapshot:
     runs: dict[tuple[str, str], list[dict[str, Any]]]
     blockers: dict[str, list[str]]
     backfills: dict[str, dict[str, Any]]
-    overrides: dict[str, list[dict[str, Any]]]
-    override_proposals: dict[str, list[dict[str, Any]]]
+    overrides: dict[str, list[Override]]
+    override_proposals: dict[str, list[Override]]
     undelivered: dict[str, tuple[int, int]]
     passed_through: dict[str, int]
     unknown_queues: dict[str, dict[str, int]]
-    new_queues: dict[str, list[dict[str, Any]]]
+    new_queues: dict[str, list[NewQueue]]
     reverse_suffix: str
     sizes: dict[str, counts.Size]
     handed_out_in_vain: dict[str, list[int]]

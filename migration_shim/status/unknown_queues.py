@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from django.db.models import Count, Min, Q
 
 from ..core.buckets import Facts, bucket_id
 from ..core.data import Authority, Leg
+from ..core.documents.status_course import NewQueue
 from ..ledger import counts
 from ..legacy import rows as legacy_rows
 from ..legacy.timeouts import AWAY
@@ -47,13 +47,14 @@ def unknown_to_xqueue(courses: Collection[str]) -> dict[str, dict[str, int]]:
     return found
 
 
-def new_queues(course_id: str, moment: datetime) -> list[dict[str, Any]]:
+def new_queues(course_id: str, moment: datetime) -> list[NewQueue]:
     """
     Return the queues of a course that were first used within the last day: ``queue``, ``since`` and ``rows``.
 
     Neither the ledger nor XQueue has older submissions of them; XQueue is left out if its database does not answer.
     """
-    found, cut = [], moment - NEW_FOR
+    cut = moment - NEW_FOR
+    found: list[NewQueue] = []
     of_queue: dict[str, list[Facts]] = defaultdict(list)
     for facts, _ in counts.facts(course_id):
         of_queue[facts.queue_name].append(facts)
@@ -81,7 +82,7 @@ def _on_legacy(queue: str) -> bool:
         return False
 
 
-def new_queues_of_last_watch() -> dict[str, list[dict[str, Any]]]:
+def new_queues_of_last_watch() -> dict[str, list[NewQueue]]:
     """Return what ``new_queues`` found in the last finished round of the watch, by course. One statement."""
     last = Run.objects.filter(kind="watch", finished_at__isnull=False).order_by("-id")
     courses = last.values_list("document__courses", flat=True).first() or []

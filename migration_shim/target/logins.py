@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils.timezone import now
 from submissions.views.xqueue import XQueueViewSet
 
+from ..core.documents.status import Login
 from ..metrics import count
 from ..models import WatcherLogin
 
@@ -70,7 +71,7 @@ def _record(user: Any, address: str) -> None:
         count("watcher_login_not_recorded", error)
 
 
-def seen() -> list[dict[str, Any]]:
+def seen() -> list[Login]:
     """Return every address, the newest login first."""
     return [
         {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
-from typing import Any
 
 from .. import toggles
 from ..conf import ShimSettings
 from ..core import codes
 from ..core.bounds import Bounds, Breach, breaches
 from ..core.data import Authority, Phase
+from ..core.documents.reconcile_course import ReconciledCourse
+from ..core.documents.watch import BreachDocument, GuardedCourse, StepOfWatch
 from ..delivery import ungradable
 from ..ledger import phase_memory
 from ..metrics import count
@@ -25,7 +25,7 @@ _HANDOFF = "xqueue_backfill --mode handoff --course {course} --execute"
 _RETURN = "xqueue_backfill --mode return --course {course} --execute"
 
 
-def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | None) -> dict[str, Any]:
+def guard(course_id: str, settings: ShimSettings, reconciled: ReconciledCourse | None) -> GuardedCourse:
     """
     Check a course against its bounds, tell of every breach, and step the course back where the target failed.
 
@@ -48,7 +48,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
     seen = observe(course_id, decision.phase, since, settings, reconciled)
     found = breaches(seen, Bounds(thresholds=settings.thresholds(), overdue=settings.watch_overdue_limit))
     failed = [breach for breach in found if breach.target_failed]
-    step: dict[str, Any] = {"stepped_back": False, "not_stepped_back": ""}
+    step: StepOfWatch = {"stepped_back": False, "not_stepped_back": ""}
     if failed:
         step = step_back(course_id, seen, since, failed, settings)
     if found:
@@ -68,7 +68,7 @@ def guard(course_id: str, settings: ShimSettings, reconciled: dict[str, Any] | N
     }
 
 
-def _is_legacy(phase: Phase, step: dict[str, Any]) -> bool:
+def _is_legacy(phase: Phase, step: StepOfWatch) -> bool:
     """Return whether new submissions go to legacy by now: only then rows may be returned there."""
     return step["stepped_back"] or phase.authority is Authority.LEGACY
 
@@ -91,6 +91,11 @@ def _tell(course_id: str, phase: Phase, found: tuple[Breach, ...], *, stepped_ba
             log.error("migration_shim.receiver_failed: the receiver %s failed: %s", name, type(answer).__name__)
 
 
-def _described(breach: Breach) -> dict[str, Any]:
-    described = asdict(breach)
-    return described | {"bound": breach.bound.value, "page": codes.page("bound", breach.bound)}
+def _described(breach: Breach) -> BreachDocument:
+    return {
+        "bound": breach.bound.value,
+        "rows": breach.rows,
+        "text": breach.text,
+        "target_failed": breach.target_failed,
+        "page": codes.page("bound", breach.bound),
+    }

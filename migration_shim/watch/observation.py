@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..conf import ShimSettings
 from ..core.bounds import OUTCOME, Observed, Stuck
 from ..core.buckets import Flag, uncovered
 from ..core.data import Authority, DivergenceClass, Move, PairStatus, Phase, State
+from ..core.documents.reconcile_course import ReconciledCourse
 from ..core.evidence import CohortEvidence
 from ..core.reconcile_document import fence_known_upto
 from ..cutover import invariants
@@ -33,7 +35,7 @@ _NOT_THERE = {DivergenceClass.PRESENCE, DivergenceClass.STUCK}
 
 
 def observe(
-    course_id: str, phase: Phase, since: datetime | None, settings: ShimSettings, reconciled: dict[str, Any] | None
+    course_id: str, phase: Phase, since: datetime | None, settings: ShimSettings, reconciled: ReconciledCourse | None
 ) -> Observed:
     """
     Read what a course's bounds are checked against.
@@ -47,7 +49,7 @@ def observe(
             only a comparison tells (``lost``, overdue submissions, problems).
     """
     numbers = counts.facts(course_id)
-    classes = aggregates.classes(numbers)
+    classes: Mapping[str, Any] = aggregates.classes(numbers)
     known_upto = fence_known_upto(reconciled or {})
     shadow_leaks = classes[DivergenceClass.FENCE_LEAK] + reader.half_fenced(course_id, known_upto=known_upto)
     compared: dict[str, Any] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.timezone import now
@@ -16,6 +15,8 @@ from ..conf import ShimSettings
 from ..copies import outbox
 from ..copies.write import FOR_GOOD
 from ..core.data import Authority, Leg
+from ..core.documents.backfill import BackfillDocument
+from ..core.documents.watch import OwedReverse
 from ..models import LedgerEntry
 
 PAGE = 500
@@ -54,7 +55,7 @@ def _put_in_outbox(forgotten: QuerySet[LedgerEntry]) -> None:
 
 def write_owed_shadows(
     courses: list[str], settings: ShimSettings, tell: Callable[[str], None]
-) -> dict[str, Any] | None:
+) -> BackfillDocument | None:
     """
     Write the owed shadows of the given courses as ``xqueue_backfill --mode shadow`` does.
 
@@ -78,7 +79,7 @@ def write_owed_shadows(
     return backfill_run.run(request, lambda done, total: tell(""), tell).content
 
 
-def write_owed_reverse_shadows(course_id: str, settings: ShimSettings, check: Callable[[], object]) -> dict[str, int]:
+def write_owed_reverse_shadows(course_id: str, settings: ShimSettings, check: Callable[[], object]) -> OwedReverse:
     """
     Write the owed reverse shadows of a course, and return how many are ``owed`` and how many were ``started``.
 

@@ -9,8 +9,7 @@ killed at any point and run again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -22,6 +21,17 @@ from ..backfill import unfinished
 from ..campaign import round as campaign_round
 from ..conf import LEGACY_ALIAS, ShimSettings, load
 from ..core.data import Document, ExitCode, Phase
+from ..core.documents.reconcile_course import ReconciledCourse
+from ..core.documents.watch import (
+    CampaignRound,
+    CourseSearch,
+    PurgedResidue,
+    RepairedShadows,
+    StepProblem,
+    SweptContents,
+    WatchDocument,
+    WatchedCourse,
+)
 from ..delivery import learner_side, redelivery
 from ..ledger import counts, stamp
 from ..legacy import course_search
@@ -44,7 +54,7 @@ SWEEP_AFTER = timedelta(days=1)
 T = TypeVar("T")
 
 
-def run(courses: list[str] | None = None, *, purge: bool = False) -> Document:
+def run(courses: list[str] | None = None, *, purge: bool = False) -> Document[WatchDocument]:
     """
     Run one round of the watch.
 
@@ -77,9 +87,14 @@ class _Round:
         self.wanted, self.settings, self.control, self.record = courses, settings, control, record
         self.purge = purge or settings.watch_purge
         self.throttle = Throttle(settings)
-        self.problems: list[dict[str, str]] = []
-        self.content: dict[str, Any] = {
+        self.problems: list[StepProblem] = []
+        self.content: WatchDocument = {
             "schema": SCHEMA,
+            "at": "",
+            "seconds": 0.0,
+            "complete": False,
+            "stopped_by": "",
+            "kill_switch": False,
             "waiting": "",
             "outbox": None,
             "courses": [],
@@ -89,9 +104,11 @@ class _Round:
             "purge": None,
             "sweep": None,
             "forgotten": 0,
+            "problems": self.problems,
+            "next": [],
         }
 
-    def run(self) -> Document:
+    def run(self) -> Document[WatchDocument]:
         started, stopped_by = time.monotonic(), ""
         try:
             self._work()
@@ -104,7 +121,6 @@ class _Round:
             "complete": not stopped_by,
             "stopped_by": stopped_by,
             "kill_switch": toggles.kill_switch_on(),
-            "problems": self.problems,
             "next": next_commands,
         }
         self.record.document, self.record.complete = self.content, not (stopped_by or self.problems)
@@ -162,7 +178,7 @@ class _Round:
 
     def _course(self, course_id: str) -> None:
         check = self.control.check
-        course: dict[str, Any] = {
+        course: WatchedCourse = {
             "course": course_id,
             "phase": None,
             "handoff": self._try("handoff", course_id, unfinished.finish_handoff, course_id, self.settings, check),
@@ -179,14 +195,26 @@ class _Round:
         self.content["courses"].append(course)
         reconciled = self._try("reconcile", course_id, self._reconcile, course_id)
         if reconciled is not None:
-            names = ("complete", "of", "compared", "equal", "diverged", "waiting", "overdue")
-            course["reconcile"] = {name: reconciled[name] for name in names}
+            course["reconcile"] = {
+                "complete": reconciled["complete"],
+                "of": reconciled["of"],
+                "compared": reconciled["compared"],
+                "equal": reconciled["equal"],
+                "diverged": reconciled["diverged"],
+                "waiting": reconciled["waiting"],
+                "overdue": reconciled["overdue"],
+            }
         if reconciled is None or not reconciled["complete"]:
             self._try("learners", course_id, learner_side.ask_learners, course_id, self.settings, check)
         # Learners who wait are served whatever speaks against comparing.
         course["redelivery"] = self._try("redelivery", course_id, redelivery.run, course_id, self.settings, check)
         whole = reconciled if reconciled is not None and reconciled["complete"] else None
-        course |= self._try("guard", course_id, guard.guard, course_id, self.settings, whole) or {}
+        guarded = self._try("guard", course_id, guard.guard, course_id, self.settings, whole)
+        if guarded is not None:
+            course["phase"], course["breaches"] = guarded["phase"], guarded["breaches"]
+            course["stepped_back"] = guarded["stepped_back"]
+            course["not_stepped_back"] = guarded["not_stepped_back"]
+            course["next"] = guarded["next"]
         if course["phase"] in (Phase.LIVE, Phase.COMPLETE):
             course["new_queues"] = self._try("queues", course_id, unknown_queues.new_queues, course_id, now()) or []
         reverse = self._try("reverse", course_id, repair.write_owed_reverse_shadows, course_id, self.settings, check)
@@ -196,7 +224,7 @@ class _Round:
         if course["stepped_back"]:
             course["phase"] = Phase.LEGACY.value
 
-    def _reconcile(self, course_id: str) -> dict[str, Any] | None:
+    def _reconcile(self, course_id: str) -> ReconciledCourse | None:
         if self._is_waiting():
             return None
         return reconcile.run([course_id], self._alive, tell=self._alive).content["courses"][0]
@@ -210,18 +238,26 @@ class _Round:
     def _alive(self, *args: object) -> None:
         self.control.beat()
 
-    def _repair(self, courses: list[str]) -> dict[str, Any] | None:
+    def _repair(self, courses: list[str]) -> RepairedShadows | None:
         if self._is_waiting():
             return None
         done = repair.write_owed_shadows(courses, self.settings, self._alive)
-        return {name: done[name] for name in ("complete", "read", "written", "classes")} if done else None
+        if done is None:
+            return None
+        classes: Mapping[str, Any] = done["classes"]
+        return {
+            "complete": done["complete"],
+            "read": done["read"],
+            "written": done["written"],
+            "classes": dict(classes),
+        }
 
-    def _look(self) -> dict[str, Any] | None:
+    def _look(self) -> CourseSearch | None:
         # Where XQueue's database has failed in this round, another wait for it tells nothing new.
         away = any(problem["said"].startswith("xqueue_database") for problem in self.problems)
         return None if away or self._is_waiting() else course_search.look(self.control.check)
 
-    def _campaigns(self) -> list[dict[str, Any]]:
+    def _campaigns(self) -> list[CampaignRound]:
         if not campaign_round.is_any_at_work() or self._is_waiting():
             return []
         watched = self.content["courses"]
@@ -233,10 +269,17 @@ class _Round:
     def _forget(self) -> int:
         return user_retirement.forget_due(self.settings, check=self.control.check)
 
-    def _purge(self) -> dict[str, Any]:
+    def _purge(self) -> PurgedResidue:
         found = purge.purge(self.settings, execute=self.purge, check=self.control.check).content()
         return {"executed": self.purge, **found, "ledger": purge.ledger_size()}
 
-    def _sweep(self) -> dict[str, Any]:
+    def _sweep(self) -> SweptContents:
         swept = orphaned_files.sweep(now() - SWEEP_AFTER, execute=self.purge, check=self.control.check)
-        return {"at": now().isoformat(), "executed": self.purge, **asdict(swept)}
+        return {
+            "at": now().isoformat(),
+            "executed": self.purge,
+            "ours": swept.ours,
+            "young": swept.young,
+            "old": swept.old,
+            "removed": swept.removed,
+        }

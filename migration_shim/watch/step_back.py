@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.db import transaction
 
 from ..conf import ShimSettings
 from ..core.bounds import Breach, Observed
 from ..core.data import Phase
+from ..core.documents.watch import StepOfWatch
 from ..core.errors import ConfigurationError
 from ..cutover import steps as cutover_steps
 from ..ledger import counts
@@ -31,7 +31,7 @@ def leaks_answered(course_id: str) -> int:
 
 def step_back(
     course_id: str, seen: Observed, since: datetime | None, failed: list[Breach], settings: ShimSettings
-) -> dict[str, Any]:
+) -> StepOfWatch:
     """
     Step a course back to legacy, if ``WATCH_STEP_BACK`` is on and legacy answers for each of its queues.
 

@@ -33,7 +33,7 @@ def test_course():
 def test_whole_run():
     one = content("a", statuses={"equal": 3}, classes={"score": 1, "state": 0}, cohorts=[{"course": "a"}], looked_at=2)
     two = content("b", statuses={"diverged": 1}, classes={"score": 2}, known_differences={"rounding": 4}, looked_at=5)
-    document = whole_content(["a", "b"], [one, two], NOON)
+    document = whole_content(["a", "b"], [one, two], [], NOON)
     assert document["schema"] == "migration_shim.xqueue_reconcile/1"
     assert (document["of"], document["equal"], document["diverged"], document["looked_at"]) == (4, 3, 1, 7)
     assert document["classes"] == {"score": 3, "state": 0}
@@ -50,7 +50,7 @@ def test_whole_run():
 )
 def test_a_run_is_complete_when_every_course_is(courses, complete, expected):
     documents = [content(course, flag) for course, flag in zip(courses, complete, strict=False)]
-    assert whole_content(courses, documents, NOON)["complete"] is expected
+    assert whole_content(courses, documents, [], NOON)["complete"] is expected
 
 
 NUMBERS = st.dictionaries(st.sampled_from(list(PairStatus)), st.integers(min_value=1, max_value=9))
@@ -61,7 +61,7 @@ COUNTS = st.fixed_dictionaries({key: st.integers(min_value=0, max_value=9) for k
 @given(st.dictionaries(st.sampled_from("abc"), st.tuples(NUMBERS, COUNTS)))
 def test_all_sums_add_up(courses):
     documents = [content(name, statuses=found, **counts) for name, (found, counts) in courses.items()]
-    whole = whole_content(list(courses), documents, NOON)
+    whole = whole_content(list(courses), documents, [], NOON)
     for document in (whole, *documents):
         assert document["of"] >= document["compared"]
         rest = document["compared"] - sum(document[key] for key in ("equal", "diverged", "waiting", "overdue"))

@@ -110,7 +110,7 @@ def reconcile(complete=True):
         "cohorts": [cohort],
         "latency": {side: {"graded": 2, "median": 4.5, "p95": 9.0} for side in ("legacy", "target")},
     }
-    return whole_content([COURSE], [course], NOON)
+    return whole_content([COURSE], [course], [], NOON)
 
 
 def gate(verdict="PASS", **changes):
@@ -448,7 +448,7 @@ DOCUMENTS = {
     "backfill": backfill(),
     "backfill, plan": backfill(executed=False, written=0),
     "reconcile": reconcile(),
-    "reconcile, no course": whole_content([], [], NOON),
+    "reconcile, no course": whole_content([], [], [], NOON),
     "gate": gate(),
     "gate, nothing to open": gate(phase="complete", next_step=None),
     "gate, closed": gate("INCONCLUSIVE", reasons=["there was no preflight"], needed=["a preflight"]),

@@ -297,6 +297,12 @@ def test_generated_pages_are_what_the_code_makes_now(name):
     assert read(f"docs/reference/{name}") == PAGES[name](), "Run: .venv/bin/python docs/generate.py"
 
 
+def test_no_schema_is_written_by_hand():
+    """Each document has a type in core/documents, and its schema is made from it."""
+    there = {f"schemas/{path.name}" for path in (ROOT / "docs" / "reference" / "schemas").iterdir()}
+    assert there == {name for name in PAGES if name.startswith("schemas/")}
+
+
 @pytest.mark.parametrize("command", [*OURS, *SANDBOX])
 def test_every_command_and_option_is_in_the_reference(command):
     """The section of a command in the reference has all of its options."""

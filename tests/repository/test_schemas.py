@@ -1,6 +1,8 @@
 """The JSON Schema files of the commands' documents: valid themselves, strict, explained, and met by every document."""
 
 import re
+import subprocess
+import sys
 from datetime import timedelta
 
 import jsonschema
@@ -59,12 +61,18 @@ def test_every_document_that_the_code_names_has_one_and_no_other_is_there():
     assert {name.replace("/", "-") for name in named} == set(SCHEMAS)
 
 
-def test_the_words_are_those_of_the_code():
-    def properties(name, key):
-        return set(SCHEMAS[name]["properties"][key]["properties"])
+def test_the_type_of_one_document_loads_no_other():
+    loaded = "print(*(name for name in sys.modules if '.core.documents.' in name))"
+    code = f"import sys; import migration_shim.core.documents.audit; {loaded}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
+    assert {name.rpartition(".")[2] for name in found.stdout.split()} == {"audit", "parts"}
 
-    assert properties("xqueue_backfill-1", "classes") == set(RowClass)
-    assert properties("xqueue_reconcile-1", "classes") == set(DivergenceClass)
+
+def test_the_words_are_those_of_the_code():
+    reconcile = SCHEMAS["xqueue_reconcile-1"]["properties"]
+    assert set(SCHEMAS["xqueue_backfill-1"]["properties"]["classes"]["properties"]) == set(RowClass)
+    assert set(reconcile["courses"]["items"]["properties"]["classes"]["properties"]) == set(DivergenceClass)
+    assert reconcile["classes"]["propertyNames"]["enum"] == list(DivergenceClass)
     assert SCHEMAS["xqueue_gate-1"]["properties"]["verdict"]["enum"] == list(Verdict)
     assert SCHEMAS["xqueue_cutover-1"]["properties"]["to"]["enum"] == list(Phase)
 

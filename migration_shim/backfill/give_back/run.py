@@ -20,6 +20,7 @@ from ... import toggles
 from ...conf import ShimSettings, load
 from ...core.classification import Decision
 from ...core.data import Authority, Document, Move, Phase, RowClass
+from ...core.documents.backfill import BackfillDocument
 from ...core.errors import LegacyNotWritable
 from ...ledger import stamp
 from ...legacy.files import legacy_storage
@@ -39,7 +40,7 @@ BATCH = 50
 REFUSED_LIMIT = 3
 
 
-def run(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document:
+def run(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document[BackfillDocument]:
     """
     Give rows back to legacy; without ``execute`` only say what would be done.
 
@@ -91,7 +92,7 @@ class _Return:
         self.known_queues: dict[str, bool] = {}
         self.refused = self.total = 0
 
-    def run(self, refusal: str) -> Document:
+    def run(self, refusal: str) -> Document[BackfillDocument]:
         """Finish what is fenced already, then give back what is in flight, in order of arrival."""
         started = time.monotonic()
         stopped_by, size = "", self.request.batch_size or BATCH
@@ -150,7 +151,7 @@ class _Return:
         if self.request.limit and self.row_counts.read >= self.request.limit:
             raise _LimitReached
 
-    def _document(self, ending: dict[str, Any], seconds: float) -> Document:
+    def _document(self, ending: dict[str, Any], seconds: float) -> Document[BackfillDocument]:
         self.row_counts.waited.update(self.control.waited)
         content = {
             "schema": counts.SCHEMA,

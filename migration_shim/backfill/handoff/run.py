@@ -19,6 +19,7 @@ from ... import toggles
 from ...conf import ShimSettings, load
 from ...core.classification import Decision
 from ...core.data import HELD, Authority, Document, ExitCode, LegacyRow, Move, RowClass
+from ...core.documents.backfill import BackfillDocument
 from ...core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ...ledger import stamp
 from ...legacy import files, privileges, writes
@@ -43,7 +44,7 @@ PASSES = 4
 POLL_SECONDS = 1.0
 
 
-def run(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document:
+def run(request: Request, progress: Progress, tell: Callable[[str], None] = nothing) -> Document[BackfillDocument]:
     """
     Move in-flight legacy rows to the target; without ``execute`` only say what would be done.
 
@@ -91,7 +92,7 @@ class _Run:
         #: Rows that were open in the newest pass and still are legacy's.
         self.open = self.total = 0
 
-    def document(self, warnings: list[str]) -> Document:
+    def document(self, warnings: list[str]) -> Document[BackfillDocument]:
         """Do the work, to its end or until something stops it, and return the document of what became of it."""
         started, stopped_by = time.monotonic(), ""
         self.total = legacy_rows.count(after=0, unretired_only=True)
@@ -105,7 +106,7 @@ class _Run:
             stopped_by = str(stopped)
         return self._document(stopped_by, warnings, time.monotonic() - started)
 
-    def _document(self, stopped_by: str, warnings: list[str], seconds: float) -> Document:
+    def _document(self, stopped_by: str, warnings: list[str], seconds: float) -> Document[BackfillDocument]:
         classes = Counter((decision.row_class.value, decision.reason) for decision, _ in self.rows.values())
         row_counts = RowCounts(classes=classes, written=self.done[Done.RELEASED], waited=self.control.waited)
         queues = handoff_plan.queues(self.rows.values(), self.settings)

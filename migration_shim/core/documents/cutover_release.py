@@ -2,7 +2,8 @@
 
 from typing import Annotated, TypedDict
 
-from ..data import Authority, Phase, Verdict
+from ..data import Authority
+from .overrides import Override
 from .parts import Count, Moment, one_of, says
 
 
@@ -19,33 +20,8 @@ class Finding(TypedDict):
     ]
 
 
-class Override(TypedDict):
-    """An override of the gate, or of what a release finds, as it is on record."""
-
-    id: Annotated[Count, says("Its number.")]
-    step_to: Annotated[Annotated[str, one_of(Phase)], says("The step that it was for.")]
-    causes: Annotated[
-        list[str],
-        says("The codes of what it passed, as the signer named them; empty where a release before did not ask."),
-    ]
-    reason: Annotated[str, says("Why, in the words of whoever signed.")]
-    signed_by: Annotated[str, says("Who signed.")]
-    seconded_by: Annotated[str, says("Who signed as the second person; empty where none had to.")]
-    signed_at: Annotated[Moment, says("When.")]
-    expires_at: Annotated[
-        Moment, says("When it ended: with its step. Of a proposal: until when a second person may sign it.")
-    ]
-    used_at: Annotated[Moment | None, says("When its step was taken; null while it waits for a second person.")]
-    verdict: Annotated[Annotated[str, one_of(Verdict)], says("What the gate said then.")]
-    reasons: Annotated[list[str], says("Why it said so.")]
-
-
-class CutoverReleaseDocument(TypedDict):
-    """
-    The release of a course to the platform's own flag.
-
-    The document of xqueue_cutover --to complete --release.
-    """
+class ReleasePlan(TypedDict):
+    """A release as it is planned: the document, but for whether it was done."""
 
     schema: Annotated[str, one_of("migration_shim.xqueue_cutover_release/1")]
     course: Annotated[str, says("The course.")]
@@ -61,4 +37,13 @@ class CutoverReleaseDocument(TypedDict):
     flag: Annotated[str, says("The platform's flag.")]
     flag_before: Annotated[bool, says("Whether it was on.")]
     way_back: Annotated[str, says("The command of the way back.")]
+
+
+class CutoverReleaseDocument(ReleasePlan):
+    """
+    The release of a course to the platform's own flag.
+
+    The document of xqueue_cutover --to complete --release.
+    """
+
     executed: Annotated[bool, says("Whether it was turned on.")]

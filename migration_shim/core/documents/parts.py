@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
@@ -26,3 +26,10 @@ def one_of(*words: str | type[enum.StrEnum]) -> Meta:
     """
     values = [word for given in words for word in ([given] if isinstance(given, str) else given)]
     return Meta(extra_json_schema={"enum": [str(word) for word in values]})
+
+
+class CourseProblem(TypedDict):
+    """A course of several for which something could not be done."""
+
+    course: Annotated[str, says("The course.")]
+    said: Annotated[str, says("What went wrong; only its type where its text could be anybody's.")]

@@ -117,8 +117,8 @@ class Command(ShimCommand):
             progress = self.progress("removing shadows")
             return cutover_steps.remove_shadows(courses[0], execute=execute, progress=progress)
         if options["release"]:
-            run = functools.partial(release.run, courses[0], **who)
-            return passing_a_gate.taken(self, run, options, execute=execute)
+            releasing = functools.partial(release.run, courses[0], **who)
+            return passing_a_gate.taken(self, releasing, options, execute=execute)
         if one:
             run = functools.partial(cutover_steps.run, courses[0], to, **who)
             return passing_a_gate.taken(self, run, options, execute=execute)

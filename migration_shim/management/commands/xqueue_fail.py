@@ -7,6 +7,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document
+from ...core.documents.fail import FailDocument
+from ...core.documents.several import FailCounts
 from ...delivery import ungradable
 from .. import selection, several
 from ..command import ShimCommand, nonempty_text, operator, positive
@@ -44,7 +46,7 @@ class Command(ShimCommand):
         if submission and not one:
             self.usage_error("--submission goes with one --course")
 
-        def fail(course: str) -> Document:
+        def fail(course: str) -> Document[FailDocument]:
             return ungradable.fail(course, submission or [], reason=reason, user=operator(), execute=execute)
 
         if one:
@@ -52,14 +54,14 @@ class Command(ShimCommand):
         return several.run(several.FAIL_SCHEMA, "fail", courses, fail, counts=_counts, following=_following)
 
 
-def _counts(found: list[dict[str, Any]]) -> dict[str, int]:
+def _counts(found: list[FailDocument]) -> FailCounts:
     return {
         "to_fail": sum(len(content["rows"]) for content in found),
         "failed": sum(content["failed"] for content in found),
     }
 
 
-def _following(found: list[dict[str, Any]]) -> str:
+def _following(found: list[FailDocument]) -> str:
     """Return the look at the first course that has such submissions, while it is a plan."""
     planned = next((content for content in found if content["rows"] and not content["executed"]), None)
     return f"xqueue_fail --course {planned['course']} --reason TEXT --execute" if planned else ""

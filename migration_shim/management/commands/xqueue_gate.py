@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document, Verdict
+from ...core.documents.gate import GateDocument
 from ...core.evidence import Cause
 from ...cutover import gate
 from .. import selection, several
@@ -42,13 +43,13 @@ class Command(ShimCommand):
         return answer
 
 
-def _counts(found: list[dict[str, Any]]) -> dict[str, int]:
+def _counts(found: list[GateDocument]) -> dict[str, int]:
     """Count the courses by cause, the worst cause first."""
     causes = [content["cause"] for content in found]
     return {cause.value: causes.count(cause) for cause in Cause if cause in causes}
 
 
-def _following(found: list[dict[str, Any]]) -> str:
+def _following(found: list[GateDocument]) -> str:
     """Return the look at the course with the worst cause; where all may move, the step of the first of them."""
     worst = min(found, key=lambda content: _ORDER.index(content["cause"]), default=None)
     if worst is None:

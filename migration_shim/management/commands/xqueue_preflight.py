@@ -7,6 +7,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document
+from ...core.documents.preflight import PreflightDocument
+from ...core.documents.several import PreflightCounts
 from ...core.findings import BLOCKER
 from ...preflight import run as preflight_run
 from .. import selection, several
@@ -42,7 +44,7 @@ class Command(ShimCommand):
         if not courses:
             return several.nobody(options)
 
-        def look(course: str) -> Document:
+        def look(course: str) -> Document[PreflightDocument]:
             return preflight_run.run(course, self.progress("preflight"), probe=probe)
 
         if selection.is_one(options, courses):
@@ -50,16 +52,16 @@ class Command(ShimCommand):
         return several.run(several.PREFLIGHT_SCHEMA, "preflight", courses, look, counts=_counts, following=_following)
 
 
-def _blockers(content: dict[str, Any]) -> int:
+def _blockers(content: PreflightDocument) -> int:
     return len({item["code"] for item in content["findings"] if item["severity"] == BLOCKER})
 
 
-def _counts(found: list[dict[str, Any]]) -> dict[str, int]:
+def _counts(found: list[PreflightDocument]) -> PreflightCounts:
     blocked = sum(bool(_blockers(content)) for content in found)
     return {"blocked": blocked, "clear": len(found) - blocked}
 
 
-def _following(found: list[dict[str, Any]]) -> str:
+def _following(found: list[PreflightDocument]) -> str:
     """Return the look at the worst course by itself; the next step is ``xqueue_reconcile`` where none is blocked."""
     worst = max(found, key=_blockers, default=None)
     if worst is None:

@@ -144,7 +144,7 @@ class Command(ShimCommand):
                     for course in answer.content["courses"]
                     if (base := bases[course["course"]]) is not None
                 ]
-                answer = Document(content=answer.content | {"since": changed}, exit_code=answer.exit_code)
+                answer = Document(content={**answer.content, "since": changed}, exit_code=answer.exit_code)
             if wanted:
                 report = collect.gather(answer.content, divergences, include_content=content)
                 for path in options["report"]:

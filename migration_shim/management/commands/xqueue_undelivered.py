@@ -7,6 +7,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ...core.data import Document
+from ...core.documents.several import UndeliveredCounts
+from ...core.documents.undelivered import UndeliveredDocument
 from ...delivery import undelivered
 from .. import selection, several
 from ..command import ShimCommand, nonempty_text, operator
@@ -39,7 +41,7 @@ class Command(ShimCommand):
         if not courses:
             return several.nobody(options)
 
-        def listing(course: str) -> Document:
+        def listing(course: str) -> Document[UndeliveredDocument]:
             return undelivered.listing(course, learners=learners, reason=reason or "", user=operator())
 
         if selection.is_one(options, courses):
@@ -49,12 +51,12 @@ class Command(ShimCommand):
         )
 
 
-def _counts(found: list[dict[str, Any]]) -> dict[str, int]:
+def _counts(found: list[UndeliveredDocument]) -> UndeliveredCounts:
     waiting = [len(content["rows"]) for content in found]
     return {"submissions": sum(waiting), "courses_affected": sum(map(bool, waiting))}
 
 
-def _following(found: list[dict[str, Any]]) -> str:
+def _following(found: list[UndeliveredDocument]) -> str:
     """Return the look at the course where most learners wait."""
     most = max(found, key=lambda content: len(content["rows"]), default=None)
     return f"xqueue_status --course {most['course']}" if most and most["rows"] else ""
