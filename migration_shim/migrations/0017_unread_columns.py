@@ -2,7 +2,7 @@
 Take three columns from the ledger's model that nothing has read; their table keeps them, each with a default.
 
 Processes of the release before still name them in their INSERTs and UPDATEs. Those of this release do not, and leave the
-database to fill them. The release after this one may drop them (docs/decisions/0050-unread-columns.rst).
+database to fill them. The release after this one may drop them (docs/decisions/0049-unread-columns.rst).
 """
 
 from django.db import migrations, models
