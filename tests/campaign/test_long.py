@@ -9,6 +9,7 @@ from django.utils.timezone import now
 from migration_shim import api
 from migration_shim.campaign import actions
 from migration_shim.campaign import round as campaign_round
+from migration_shim.conf import load
 from migration_shim.models import CampaignLine, LedgerEntry, Run
 from migration_shim.runs import control
 from migration_shim.watch import guard
@@ -151,3 +152,21 @@ def test_of_campaigns_that_take_all_the_time_each_has_its_turn(start, monkeypatc
     for _ in range(6):
         api.watch()
     assert did == names * 2
+
+
+def test_of_many_courses_that_each_take_long_all_have_their_turn(start, monkeypatch):
+    courses = [f"course-v1:ExU+{name}+2026" for name in "ABCDEFG"]
+    start("--limit", "9", courses=courses)
+    start("--limit", "9", courses=["course-v1:ExU+Z+2026"], name="two")
+    seconds = itertools.count(step=load().campaign_seconds / 4)
+    monkeypatch.setattr(campaign_round, "monotonic", lambda: next(seconds))
+    did = []
+
+    def do(action, campaign, course_id, *args):
+        did.append(course_id)
+        return actions.Done(waits="is waited for")
+
+    monkeypatch.setattr(actions, "do", do)
+    for _ in range(9):  # each has time for three, the canary among them
+        api.watch()
+    assert {*courses, "course-v1:ExU+Z+2026"} == set(did)
