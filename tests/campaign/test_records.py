@@ -289,6 +289,13 @@ def test_a_canary_that_nobody_names_has_few_submissions_and_the_plan_says_so(cam
     assert canary("--execute")[0] == B == records.named("one").canary
 
 
+def test_a_campaign_of_no_course_is_none(campaign, capsys):
+    rows.in_phase("legacy", A)
+    call_command("xqueue_campaign", "start", "--state", "live", "--to", "complete", "--reason", "r", "--execute")
+    assert capsys.readouterr().out == "No course of those is in the state live: nothing to do.\n"
+    assert not Campaign.objects.exists()
+
+
 def test_rows_of_an_lms_that_no_setting_names_make_no_canary(campaign, settings):
     settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "CALLBACK_HOSTS": ["courses.example.edu"]}
     found_in_xqueue(A, 7)
