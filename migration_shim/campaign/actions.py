@@ -73,9 +73,8 @@ def do(
             return _work(action, campaign, course_id, settings, in_time)
         except TimeIsUp:  # a preflight; whatever goes on from where it was has ended by itself
             limit = f"{settings.campaign_seconds} s"
-            said = (
-                f"its preflight takes more than {limit} (CAMPAIGN_SECONDS): run xqueue_preflight --course {course_id}"
-            )
+            command = f"xqueue_preflight --course {course_id}" + " --probe" * (action is Action.PROBE)
+            said = f"its preflight takes more than {limit} (CAMPAIGN_SECONDS): run {command}"
             return Done(said=said, waits=said, line=facts.CUT_OFF)
 
 

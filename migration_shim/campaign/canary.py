@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.data import Whose
 from ..core.wording import counted
 from ..ledger import counts, site_courses
 
@@ -17,7 +18,7 @@ def choose(courses: Sequence[str]) -> tuple[str, str]:
     Of those with submissions open in XQueue it is the one with the fewest; where none has, the one with the most in the
     ledger. A course without any never shows itself well. Five statements, however many courses there are.
     """
-    rows = {item.course_id: item.open_rows for item in site_courses.found()}
+    rows = {item.course_id: item.open_rows for item in site_courses.found() if item.whose is Whose.OURS}
     entries = {course_id: size.entries for course_id, size in counts.sizes().items()}
     if busy := [course_id for course_id in courses if rows.get(course_id)]:
         found = min(busy, key=lambda course_id: rows[course_id])

@@ -48,6 +48,8 @@ class LastRound:
         }
         #: The names of its campaigns, in the order of this round.
         self.order = _order(campaigns)
+        #: The places of the courses that it had no time for, in its own order.
+        self.late = {key: place for place, (key, course) in enumerate(self.said.items()) if course["says"] == LATER}
         before, seen = _against(courses or ()), _against(watched)
         #: Courses of which nothing new is to be feared.
         self.same = {course_id for course_id, numbers in seen.items() if before.get(course_id) == numbers}
@@ -143,7 +145,8 @@ class Glance:
         changed = [moment for moment in (since, member.resumed_at, self.campaign.resumed_at) if moment is not None]
         # Well where it stands, and so in nobody's slot: what it lacks is for the next step alone.
         well = state.phase is Phase.SHADOW and member.well_since == since
-        if not well or looked_at < now() - KNOWN_FOR or looked_at < max(changed):
+        # A clock that was set back makes no look a newer one.
+        if not well or not now() - KNOWN_FOR <= looked_at <= now() or looked_at < max(changed):
             return None
         return entry(member, [], before["says"], looked_at=at)
 

@@ -139,10 +139,10 @@ class _Round:
             states.set_state(campaign, CampaignState.DONE, f"every course has arrived in {campaign.to}")
         return courses
 
-    def _place(self, campaign: Campaign, member: CampaignCourse) -> tuple[bool, bool]:
-        """Put the canary first, and behind it those that the last round had no time for."""
-        said = self.last.said.get((campaign.name, member.course_id))
-        return member.course_id != campaign.canary, said is None or said["says"] != LATER
+    def _place(self, campaign: Campaign, member: CampaignCourse) -> tuple[bool, int]:
+        """Put the canary first, and behind it, in their order, those that the last round had no time for."""
+        late = self.last.late
+        return member.course_id != campaign.canary, late.get((campaign.name, member.course_id), len(self.last.said))
 
     def _one(
         self, campaign: Campaign, member: CampaignCourse, work: Callable[..., list[CampaignMember]], *args: Any

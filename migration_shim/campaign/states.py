@@ -11,6 +11,9 @@ from . import facts
 from .standing import resume_command
 from .tell import cut, tell
 
+#: A canary that has arrived is looked at as well, and stopped: the others come behind it.
+_LOOKED_AT = (MemberState.GOING, MemberState.DONE)
+
 
 def stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
     """Park a course that somebody else has moved, or stop one that is not well; return why."""
@@ -19,8 +22,7 @@ def stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
     said = found.stopped or f"failed in {found.phase}: {found.health_said}; {resume}"
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)
-        # A canary that has arrived is stopped as well: the others come behind it.
-        changed = CampaignCourse.objects.filter(pk=member.pk, state__in=(MemberState.GOING, MemberState.DONE)).update(
+        changed = CampaignCourse.objects.filter(pk=member.pk, state__in=_LOOKED_AT).update(
             # It was well before, perhaps: it takes up a slot again, and a canary lets nobody pass.
             state=state,
             well_since=None,
@@ -35,7 +37,8 @@ def note_health(campaign: Campaign, member: CampaignCourse, found: CourseFacts, 
     """Put on record whether a course is well in its phase: the canary's rule and the limit go by it."""
     well = found.entered if is_well(found, facts.wish_of(campaign, settings)) else None
     if well != member.well_since:
-        CampaignCourse.objects.filter(pk=member.pk).update(well_since=well)
+        # One that another round has stopped meanwhile stays as it was stopped.
+        CampaignCourse.objects.filter(pk=member.pk, state__in=_LOOKED_AT).update(well_since=well)
         member.well_since = well
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from django.db import DatabaseError
-
 from .. import toggles
 from ..core.errors import ConfigurationError
 from ..ledger import stamp
 from ..legacy import client, rows
+from ..legacy.timeouts import AWAY
 
 #: A queue that no XQueue has: that it says so is an answer.
 _NO_QUEUE = "migration_shim.is_xqueue_there"
@@ -30,7 +29,7 @@ def no_answer() -> str:
     """Return that XQueue or its database does not answer now, which may pass by itself; empty where both do."""
     try:
         rows.clock()
-    except DatabaseError as error:
+    except AWAY as error:
         return f"XQueue's database does not answer: {type(error).__name__}"
     refused, said = client.LegacyClient().queue_length(_NO_QUEUE)
     return f"XQueue does not answer: {str(said)[:200]}" if refused and not client.answered(said) else ""

@@ -58,9 +58,9 @@ def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
     """
     settings = load()
     real = counts.queues(course_id)
-    shadows = [name + settings.shadow_queue_suffix for name in real]
     own = (settings.shadow_queue_suffix, settings.echo_queue_suffix)
-    rows = reader.rows_on_queues(course_id, [*real, *shadows], since=since)
+    copies_queues = [name + suffix for name in real for suffix in own]
+    rows = reader.rows_on_queues(course_id, [*real, *copies_queues], since=since)
     found = {row.submission_id for row in rows if row.fenced != has_suffix(row.queue_name, own)}
     # Of a row without any fence, on a queue of learners' own, only the ledger tells whether it is a copy.
     unfenced = [row.submission_id for row in rows if not row.fenced and row.submission_id not in found]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
 from ..conf import load
@@ -121,7 +123,9 @@ def locked(course_id: str, *, nowait: bool = False) -> CoursePhase:
     """
     rows = CoursePhase.objects.select_for_update(nowait=nowait).filter(course_id=course_id)
     while (record := rows.first()) is None:
-        CoursePhase.objects.get_or_create(course_id=course_id)
+        # Without a look: the caller's transaction may see the record that is gone, and would never make another.
+        with suppress(IntegrityError), transaction.atomic():
+            CoursePhase.objects.create(course_id=course_id)
     return record
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.models import BinaryField, Func, Min
 from django.db.models.functions import Left
 from django.utils.timezone import now
@@ -103,9 +103,15 @@ def look(check: Callable[[], object], *, seeks: int = SEEKS, seconds: float = SE
                 break
             place = _place(url, known)
             found |= place.courses
-            if between and place.folder:
-                found |= _alike(place.folder, known)
             after, exclusive = place.after, place.exclusive
+            if between and place.folder:
+                try:
+                    found |= _alike(place.folder, known)
+                except DatabaseError:
+                    # A course with too many rows for one statement must not hold up the search for the others: the next
+                    # look goes on behind it, and takes none away, because this search has passed by some.
+                    between = False
+                    raise
     finally:
         _keep(found)
         plan = plan | {"after": after, "exclusive": exclusive, "began": began.isoformat(), "between": between}

@@ -50,8 +50,12 @@ def was_forced_on(course_id: str, flag: str) -> bool:
     """Tell whether an override of this course has ever forced a flag on; False outside an LMS."""
     if not in_platform():
         return False
+    try:
+        key = CourseKey.from_string(course_id)
+    except InvalidKeyError:  # a record's id of an older release
+        return False
     model = course_override_model()
-    rows = model.objects.filter(waffle_flag=flag, course_id=CourseKey.from_string(course_id))
+    rows = model.objects.filter(waffle_flag=flag, course_id=key)
     return bool(rows.filter(override_choice=model.ALL_CHOICES.on).exists())
 
 

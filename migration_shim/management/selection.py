@@ -45,7 +45,7 @@ _NAMES = ("course", "org", "queue", "all", "file")
 _FILE_LIMIT = 10_000_000
 #: For how many names of no course a call looks for what may have been meant.
 _SUGGESTED = 5
-#: Wrong names after which a call looks no further, unless it is a way back: each may cost a look into XQueue.
+#: Names that do not pass after which a call looks no further, unless it is a way back: each may cost statements.
 _PROBLEMS = 100
 #: Seconds that XQueue's database has to say whether it has rows of a course.
 _PATIENCE = 5.0
@@ -148,8 +148,9 @@ def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str]
     search = _Search(new=bool(options.get("new")), begun=begun, way_back=left_out is not None)
     named: list[list[str]] = []
     for where, name in (*(("", name) for name in given(options, "course")), *_lines(options.get("file"))):
-        if left_out is None and len(search.problems) >= _PROBLEMS:
-            search.problems.append("So many names are wrong that the rest was not looked at.")
+        if left_out is None and len(search.problems) + len(search.unasked) >= _PROBLEMS:
+            if search.problems:
+                search.problems.append("So many names are wrong that the rest was not looked at.")
             break
         named.append(search.named(name, where))
     rest: set[str] = set()

@@ -107,6 +107,19 @@ def test_what_a_course_lacks_is_taken_for_granted_for_half_an_hour(start, looks,
     assert looks[2:] == COURSES
 
 
+def test_a_clock_that_is_set_back_makes_no_course_wait_for_longer(start, looks, monkeypatch):
+    clock = Clock(monkeypatch)
+    campaign = start()
+    in_shadow(campaign, *COURSES)
+    clock.goes_on(days=3)
+    Run.objects.filter(kind="reconcile").update(finished_at=now())
+    whole_round()
+    clock.goes_on(days=-3)
+    looks.clear()
+    whole_round()
+    assert looks == COURSES
+
+
 @pytest.mark.parametrize("what", ["diverged", "overdue", "no reconcile", "resume", "resume course", "a step"])
 def test_whatever_may_speak_against_a_course_has_it_looked_at_at_once(start, looks, what):
     campaign = start()

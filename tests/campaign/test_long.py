@@ -9,6 +9,9 @@ from django.utils.timezone import now
 from migration_shim import api
 from migration_shim.campaign import actions
 from migration_shim.campaign import round as campaign_round
+from migration_shim.conf import load
+from migration_shim.core.campaign import Action
+from migration_shim.core.data import Phase
 from migration_shim.models import CampaignLine, LedgerEntry, Run
 from migration_shim.runs import control
 from migration_shim.watch import guard
@@ -55,6 +58,14 @@ def test_a_preflight_that_takes_too_long_is_cut_off_and_left_to_a_person(start, 
     seconds[0] = 0
     Run.objects.create(kind="preflight", scope=A, finished_at=now(), complete=True, document={"findings": []})
     assert take_round()[A] == "stepped from legacy to shadow"
+
+
+def test_a_probe_that_takes_too_long_is_left_to_a_person_who_is_told_to_send_it(start, seconds):
+    rows.legacy_row(1, course=A, **rows.graded())
+    campaign = start(courses=[A])
+    seconds[0] = 301
+    found = actions.do(Action.PROBE, campaign, A, Phase.SHADOW, load(), lambda *args: None)
+    assert found.said.endswith(f" (CAMPAIGN_SECONDS): run xqueue_preflight --course {A} --probe")
 
 
 def test_an_import_that_takes_too_long_goes_on_where_it_was(start, seconds, settings, monkeypatch):
@@ -151,3 +162,21 @@ def test_of_campaigns_that_take_all_the_time_each_has_its_turn(start, monkeypatc
     for _ in range(6):
         api.watch()
     assert did == names * 2
+
+
+def test_of_many_courses_that_each_take_long_all_have_their_turn(start, monkeypatch):
+    courses = [f"course-v1:ExU+{name}+2026" for name in "ABCDEFG"]
+    start("--limit", "9", courses=courses)
+    start("--limit", "9", courses=["course-v1:ExU+Z+2026"], name="two")
+    seconds = itertools.count(step=load().campaign_seconds / 4)
+    monkeypatch.setattr(campaign_round, "monotonic", lambda: next(seconds))
+    did = []
+
+    def do(action, campaign, course_id, *args):
+        did.append(course_id)
+        return actions.Done(waits="is waited for")
+
+    monkeypatch.setattr(actions, "do", do)
+    for _ in range(9):  # each has time for three, the canary among them
+        api.watch()
+    assert {*courses, "course-v1:ExU+Z+2026"} == set(did)

@@ -2,7 +2,8 @@
 
 import pytest
 from django.core import mail
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
+from django.utils.connection import ConnectionDoesNotExist
 from django.utils.timezone import now
 
 from migration_shim import toggles
@@ -54,6 +55,20 @@ def test_a_hiccup_takes_no_step_and_the_next_round_goes_on(start, xqueue, monkey
     campaign.refresh_from_db()
     assert (campaign.state, campaign.said) == ("running", "")
     assert history() == ["start", "no answer", "answers again"]
+
+
+@pytest.mark.parametrize("error", [InterfaceError, ConnectionDoesNotExist])
+def test_however_the_database_fails_to_answer_it_counts(start, monkeypatch, error):
+    campaign = start(courses=[A])
+
+    def down():
+        raise error("xqueue")
+
+    monkeypatch.setattr(trouble.rows, "clock", down)
+    assert take_round() == {}
+    campaign.refresh_from_db()
+    assert campaign.said.endswith(f"XQueue's database does not answer: {error.__name__}")
+    assert history() == ["start", "no answer"]
 
 
 def rounds(clock, *minutes):

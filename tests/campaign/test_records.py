@@ -262,10 +262,8 @@ def test_a_status_of_many_courses_is_one_line_each_with_those_first_that_wait_fo
     assert "legacy   going  M00 (canary): next: preflight" in printed[None]
 
 
-def found_in_xqueue(course, rows_open):
-    LegacyCourse.objects.create(
-        course_id=course, host="courses.example.edu", open_rows=rows_open, first_seen_at=now(), seen_at=now()
-    )
+def found_in_xqueue(course, rows_open, host="courses.example.edu"):
+    LegacyCourse.objects.create(course_id=course, host=host, open_rows=rows_open, first_seen_at=now(), seen_at=now())
 
 
 def test_a_canary_that_nobody_names_has_few_submissions_and_the_plan_says_so(campaign, capsys):
@@ -289,6 +287,22 @@ def test_a_canary_that_nobody_names_has_few_submissions_and_the_plan_says_so(cam
     call_command("xqueue_campaign", "start", "--course", A, "--course", B, "--to", "live", "--reason", "r")
     assert f"  The canary is {B}: {fewest}" in capsys.readouterr().out.splitlines()
     assert canary("--execute")[0] == B == records.named("one").canary
+
+
+def test_a_campaign_of_no_course_is_none(campaign, capsys):
+    rows.in_phase("legacy", A)
+    call_command("xqueue_campaign", "start", "--state", "live", "--to", "complete", "--reason", "r", "--execute")
+    assert capsys.readouterr().out == "No course of those is in the state live: nothing to do.\n"
+    assert not Campaign.objects.exists()
+
+
+def test_rows_of_an_lms_that_no_setting_names_make_no_canary(campaign, settings):
+    settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "CALLBACK_HOSTS": ["courses.example.edu"]}
+    found_in_xqueue(A, 7)
+    found_in_xqueue(A, 1, host="who.example.net")
+    found_in_xqueue(B, 2)
+    found_in_xqueue(C, 1, host="who.example.net")
+    assert started(campaign)[1]["campaigns"][0]["canary"] == B
 
 
 def test_a_plan_says_of_a_closed_window_what_the_campaign_says_once_it_is_started(campaign):

@@ -14,12 +14,12 @@ from django.utils.timezone import now
 from waffle.models import Switch
 
 from migration_shim import api
-from migration_shim.campaign import actions, facts, records, trouble
+from migration_shim.campaign import actions, facts, records, states, trouble
 from migration_shim.campaign import round as campaign_round
 from migration_shim.campaign.document import document
 from migration_shim.campaign.standing import standings, turn
 from migration_shim.conf import load
-from migration_shim.core.campaign import Action, Health, Preflight
+from migration_shim.core.campaign import Action, CourseFacts, Health, Preflight
 from migration_shim.core.campaign_plan import Plan
 from migration_shim.core.data import Document, ExitCode, Phase
 from migration_shim.models import Campaign, CampaignCourse, CampaignLine, CoursePhase
@@ -53,6 +53,17 @@ def test_a_canary_that_was_well_and_then_failed_holds_up_the_others(start, monke
     take_round()
     assert CampaignCourse.objects.get(course_id=A).state == "failed"
     assert turn(campaign, B, Phase.LIVE) == f"the canary {A} has failed, and holds up the others until it is resumed"
+
+
+def test_a_look_that_ends_after_a_course_was_stopped_does_not_take_it_for_well(start, monkeypatch):
+    rows.enter("live", B)
+    campaign = start("--limit", "1")
+    before = campaign.courses.get(course_id=B)
+    entered = CoursePhase.objects.get(course_id=B).since
+    found = CourseFacts(phase=Phase.LIVE, since=timedelta(days=9), entered=entered, health=Health.WELL)
+    states.stop(campaign, campaign.courses.get(course_id=B), dataclasses.replace(found, health=Health.FAILED))
+    states.note_health(campaign, before, found, load())
+    assert standings(campaign)[B].in_flight
 
 
 def test_a_course_that_was_well_in_live_and_then_failed_takes_up_a_slot_again(start, monkeypatch):

@@ -4,11 +4,13 @@ import os
 import select
 
 import pytest
+from django.db import connection, transaction
 
 from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover import forget as forgetting
+from migration_shim.ledger import permits
 from migration_shim.models import CoursePhase, PhaseChange, Run
 from tests.builders import outbox, rows
 from tests.builders.routed_course import (  # noqa: F401
@@ -120,6 +122,31 @@ def test_a_gate_that_comes_in_between_is_asked_all_the_same(monkeypatch):
     removed, verdict = in_between(monkeypatch, lambda: int(api.gate(COURSE).exit_code))
     assert (removed, verdict) == (True, ExitCode.DIFFERENCES | ExitCode.STALE)
     assert CoursePhase.objects.get(course_id=COURSE).phase == "legacy"
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite lets nobody write beside a transaction that has read")
+def test_a_record_is_made_again_though_the_callers_transaction_still_sees_the_one_that_was_removed():
+    """Under REPEATABLE READ a look finds the old one for as long as the transaction lasts."""
+    rows.in_phase("legacy")
+    seen, removed = Turn(), Turn()
+
+    def submit():
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with transaction.atomic():
+            before = CoursePhase.objects.get(course_id=COURSE).pk
+            seen.comes()
+            assert removed.wait()
+            return permits.locked(COURSE).pk != before
+
+    def remove():
+        assert seen.wait()
+        found = forget()
+        removed.comes()
+        return found
+
+    assert at_once([submit, remove]) == [True, True]
+    assert CoursePhase.objects.count() == 1
 
 
 @pytest.mark.usefixtures("course")

@@ -106,6 +106,13 @@ def test_a_copy_that_no_entry_knows_is_one_too(three_shadows):
     refused()
 
 
+def test_a_copy_of_history_without_a_fence_is_one_too(three_shadows):
+    """No grader polls its queue, but a reconcile gives it legacy's reply, and so to the learner."""
+    without_a_fence(three_shadows[1])
+    assert detail(three_shadows[1]).update(queue_name=f"{QUEUE}.echo") == 1
+    refused()
+
+
 def test_a_name_counts_as_the_graders_pull_finds_it(three_shadows):
     assert detail(three_shadows[1]).update(queue_name=QUEUE.upper())
     served = ExternalGraderDetail.objects.filter(queue_name=QUEUE).exists()  # as edx-submissions asks

@@ -203,6 +203,28 @@ def test_a_search_that_looks_between_goes_on_so_after_a_stop():
     assert len(table()) == 3
 
 
+def test_a_course_that_is_too_large_to_look_between_holds_up_no_other(monkeypatch):
+    monkeypatch.setattr(course_search, "_ignores_case", lambda: True)
+    large, other = "course-v1:ExU+A+1", "course-v1:ExU+B+1"
+    row(large, 1, retired=True)
+    row(other, 2, retired=True)
+    LegacyCourse.objects.create(
+        course_id=large.lower(), host=OURS, first_seen_at=now(), seen_at=now() - timedelta(days=2)
+    )
+
+    def too_slow(folder, known):
+        if large in folder:
+            raise OperationalError(1969, "max_statement_time exceeded")
+        return set()
+
+    monkeypatch.setattr(course_search, "_alike", too_slow)
+    with pytest.raises(OperationalError):
+        look()
+    assert look()["complete"]
+    # What is between was not looked for, so what was found there before stays.
+    assert table().keys() == {(large, OURS), (large.lower(), OURS), (other, OURS)}
+
+
 def test_open_rows_are_counted_anew_and_ids_that_differ_in_case_are_two():
     one = row(COURSE, 1, age=timedelta(hours=3))
     row(COURSE, 2)

@@ -166,3 +166,8 @@ def test_what_was_ever_forced_on_for_a_course_is_known(platform):
     force(platform, DUAL, "off")
     assert flags.was_forced_on(COURSE, DUAL)
     assert not flags.was_forced_on(COURSE, PRIMARY)
+
+
+def test_an_id_that_is_no_course_key_was_never_forced_on(platform):
+    """A release before put such ids on record; ``--forget`` is to remove them."""
+    assert not flags.was_forced_on("mistyped", DUAL)

@@ -324,6 +324,16 @@ def test_while_xqueue_is_away_many_unknown_ids_are_one_message_beside_what_is_wr
     assert message.endswith("20 more cannot be asked: XQueue's database answered with an error (OperationalError).")
 
 
+def test_while_xqueue_is_away_a_file_of_something_else_is_given_up_early_too(three, away, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(selection, "_has_left_traces", lambda course: bool(looked.append(course)))
+    path = tmp_path / "wrong"
+    path.write_text("".join(f"course-v1:Z+Z{number}+1\n" for number in range(1000)))
+    with pytest.raises(Failed) as raised:
+        chosen("--file", str(path))
+    assert (raised.value.failure.code, len(looked)) == ("xqueue_database_other", 100)
+
+
 def test_an_xqueue_that_hangs_is_said_to_be_silent(three, monkeypatch):
     def hangs(*args):
         raise TimeoutError

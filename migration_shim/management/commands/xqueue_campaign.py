@@ -13,7 +13,7 @@ from ...core.campaign_plan import Plan
 from ...core.data import Document, Phase
 from ...core.windows import parse_freeze, parse_length, parse_window
 from ...models import Campaign
-from .. import selection
+from .. import selection, several
 from ..command import Once, ShimCommand, nonempty_text, operator, phase_among, positive
 
 #: What each sub-command does, for its help.
@@ -163,6 +163,8 @@ class Command(ShimCommand):
 
     def _start(self, name: str | None, options: dict[str, Any]) -> Document:
         courses, because = selection.courses(options), ""
+        if not courses:
+            return several.nobody(options)
         if options["canary"] is None:
             options["canary"], because = canary.choose(courses)
         campaign, rows = records.new(
