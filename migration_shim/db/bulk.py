@@ -161,8 +161,8 @@ def among(column: str, values: Iterable[int]) -> str:
     """
     Return the condition that a column has one of these numbers, as few ranges as they make; empty where there are none.
 
-    MariaDB makes a table of a long ``IN``, and looks each row up in both. Two numbers are no range: SQLite takes no more
-    than a thousand conditions at once. Never pass texts.
+    MariaDB makes a table of a long ``IN``, and looks each row up in both. Two numbers are no range: SQLite takes a
+    thousand conditions at most. Never pass texts.
     """
     runs: list[list[int]] = []
     for value in sorted(set(map(int, values))):
