@@ -121,7 +121,8 @@ def locked(course_id: str, *, nowait: bool = False) -> CoursePhase:
     """
     rows = CoursePhase.objects.select_for_update(nowait=nowait).filter(course_id=course_id)
     while (record := rows.first()) is None:
-        CoursePhase.objects.get_or_create(course_id=course_id)
+        # No look before it: above READ COMMITTED that would find the one that was removed, again and again.
+        CoursePhase.objects.bulk_create([CoursePhase(course_id=course_id)], ignore_conflicts=True)
     return record
 
 
