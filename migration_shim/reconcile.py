@@ -159,9 +159,12 @@ class _CourseRun:
         self.echo = grading is Grading.ECHO
         self.started = now()
         self.last = _comparable(course_id, record)
-        self.swept_at = swept.began if swept is not None and swept.serves(record, self.last) else None
+        styles = self.last.document["styles"] if self.last else {}
+        self.styles = ScoreStyles.learnt(course_id, styles)
+        if swept is not None and (self.styles.to_json()["known"] != styles or not swept.serves(record, self.last)):
+            swept = None
+        self.swept_at = swept.began if swept is not None else None
         self.before = None if full and self.swept_at is None else self.last
-        self.styles = ScoreStyles.learnt(course_id, self.last.document["styles"] if self.last else {})
         self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before
 

@@ -9,6 +9,8 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 
 from migration_shim import toggles
 from migration_shim.comparison import candidates, sweep
+from migration_shim.comparison.score_styles import ScoreStyles
+from migration_shim.core.data import ScoreStyle
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.runs.control import Control, Stopped
 from tests.builders import changes, rows
@@ -224,3 +226,16 @@ def test_what_a_stopped_run_has_judged_by_other_rules_is_judged_anew(monkeypatch
     assert len(rules.all()) == 2 and not LedgerEntry.objects.filter(settled_at=None).exists()
     rows.reconcile(*BOTH, full=True)
     assert list(rules.all()) == [before]
+
+
+def test_what_was_judged_before_a_queues_scores_were_known_is_judged_anew(monkeypatch):
+    """They may be known by what no run has compared: then no result of the last run says how they are to be read."""
+    settled()
+    settled([20], OTHER)
+    rules = LedgerEntry.objects.values_list("seen", flat=True).distinct()
+    [before] = rules
+    queues = LedgerEntry.objects.values_list("queue_name", flat=True).distinct()
+    learnt = ScoreStyles(dict.fromkeys(queues, ScoreStyle.RATIO), {})
+    monkeypatch.setattr(ScoreStyles, "learnt", lambda *of: learnt)
+    rows.reconcile(*BOTH, full=True)
+    assert before not in rules.all()
