@@ -77,13 +77,8 @@ def test_nothing_is_installed_where_targets_run_beside_each_other():
     """A pip at work in .venv would take packages from under what another target runs there."""
 
     def installed(*targets):
-        done = subprocess.run(
-            ["make", "--dry-run", "--always-make", "VENV=v", *targets],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        command = ["make", "--dry-run", "--always-make", "VENV=v", *targets]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         return set(re.findall(r"v/bin/python .*?-r (requirements/\S+)", done.stdout))
 
     before = installed("requirements", "test")
