@@ -82,7 +82,7 @@ docs: $(VENV)/.doc $(VENV)/.sandbox ## check that the generated pages are curren
 	@find . -name '*.rst' -not -path './$(VENV)/*' -not -path './.tox/*' -print0 | sort -z | \
 		xargs -0 -n 1 -t $(BIN)/python -m docutils --report=2 --halt=2 --writer=null
 
-requirements: $(VENV)/.test $(VENV)/.quality $(VENV)/.doc ## set up everything that the other targets need
+requirements: $(VENV)/.test $(VENV)/.quality $(VENV)/.doc $(VENV)/.matrix ## set up everything that the other targets need
 
 clean: ## remove what the targets above made, the virtual environment included
 	rm -rf $(VENV) .tox .sandbox reports build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache \

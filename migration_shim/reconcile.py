@@ -93,7 +93,7 @@ def run(
             with run_records.running("reconcile", course_id, judge=gate.review_permit) as record:
                 at_work.append(record)
                 reconcile = _CourseRun(
-                    course_id, settings, grading, record, control, progress, send, in_flight, full, swept_at
+                    course_id, settings, grading, record, control, progress, send, in_flight, full, swept
                 )
                 content = reconcile.run()
                 record.document = {**content, "on_record": aggregates.on_record(course_id, content["classes"])}
@@ -101,7 +101,7 @@ def run(
             return content
 
         by_sweep = full and send is None and grading is Grading.SHADOW and sweep.is_worth_it(courses)
-        swept_at = _swept(control, progress) if by_sweep else None
+        swept = _swept(control, progress) if by_sweep else None
         for course_id in courses:
             content, said = (
                 run_step("reconcile", course_id, one, course_id) if len(courses) > 1 else (one(course_id), "")
@@ -124,21 +124,21 @@ def run(
     return Document(content=whole, exit_code=exit_code)
 
 
-def _swept(control: Control, progress: Progress) -> datetime | None:
-    """Sweep the site, and return when that began; None where it was not done, so that each course's run does all."""
+def _swept(control: Control, progress: Progress) -> sweep.Swept | None:
+    """Sweep the site, and return when that was; None where it was not done, so that each course's run does all."""
     began = now()
     try:
         opened, _ = run_step("sweep", "", sweep.open_changed, control, progress)
     except Stopped:  # the run of the first course stops as well, and says so in its document
         return None
-    return None if opened is None else began
+    return None if opened is None else sweep.Swept(began, now())
 
 
 class _CourseRun:
     """
     The run of one course.
 
-    ``swept_at`` is when a sweep of the site began that has looked at what is settled. Then a full run need not.
+    ``swept`` is when a sweep of the site has looked at what is settled. Where that serves, a full run need not.
     """
 
     def __init__(
@@ -152,16 +152,19 @@ class _CourseRun:
         send: Callable[[int], None] | None,
         in_flight: legacy_open_rows.CachedRows,
         full: bool,
-        swept_at: datetime | None,
+        swept: sweep.Swept | None,
     ) -> None:
         self.course_id, self.settings, self.record = course_id, settings, record
         self.control, self.progress, self.send, self.in_flight = control, progress, send, in_flight
         self.echo = grading is Grading.ECHO
         self.started = now()
         self.last = _comparable(course_id, record)
-        self.before = None if full and swept_at is None else self.last
-        self.swept_at = swept_at
-        self.styles = ScoreStyles.learnt(course_id, self.last.document["styles"] if self.last else {})
+        styles = self.last.document["styles"] if self.last else {}
+        self.styles = ScoreStyles.learnt(course_id, styles)
+        if swept is not None and (self.styles.to_json()["known"] != styles or not swept.serves(record, self.last)):
+            swept = None
+        self.swept_at = swept.began if swept is not None else None
+        self.before = None if full and self.swept_at is None else self.last
         self.scanned, self.total, self.stopped_by = scan.ScanCounts(), 0, ""
         control.waited.clear()  # of the course before
 

@@ -13,11 +13,33 @@ what it says (of a row that is gone, for one). Whatever the run itself looks at 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
 
 from ..ledger import counts
-from ..models import LedgerEntry
+from ..models import LedgerEntry, Run
 from ..runs.control import Control, Progress
 from . import candidates
+
+
+class Swept(NamedTuple):
+    """When a sweep began and when it ended."""
+
+    began: datetime
+    ended: datetime
+
+    def serves(self, run: Run, last: Run | None) -> bool:
+        """
+        Tell whether a run of a course can do without a look at what is settled; ``last`` is its last comparable one.
+
+        It cannot if another run of the course was at work beside the sweep, which settles by a look that may be older,
+        or if one that was not completed has come after ``last``: it may have judged by other rules.
+        """
+        others = Run.objects.filter(kind=run.kind, scope=run.scope, id__lt=run.pk).order_by("-id")
+        if last is None or others.values_list("id", flat=True).first() != last.pk:
+            return False
+        before = others.filter(started_at__lte=self.ended).values_list("finished_at", flat=True).first()
+        return before is None or before < self.began
 
 
 def is_worth_it(courses: Iterable[str]) -> bool:

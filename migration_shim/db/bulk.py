@@ -161,7 +161,8 @@ def among(column: str, values: Iterable[int]) -> str:
     """
     Return the condition that a column has one of these numbers, as few ranges as they make; empty where there are none.
 
-    MariaDB makes a table of a long ``IN``, and looks each row up in both. Never pass texts.
+    MariaDB makes a table of a long ``IN``, and looks each row up in both. Two numbers are no range: SQLite takes a
+    thousand conditions at most. Never pass texts.
     """
     runs: list[list[int]] = []
     for value in sorted(set(map(int, values))):
@@ -169,8 +170,8 @@ def among(column: str, values: Iterable[int]) -> str:
             runs[-1][1] = value
         else:
             runs.append([value, value])
-    singles = numbers(first for first, last in runs if first == last)
-    parts = [f"{column} BETWEEN {first} AND {last}" for first, last in runs if first != last]
+    singles = numbers(value for first, last in runs if last - first < 2 for value in range(first, last + 1))
+    parts = [f"{column} BETWEEN {first} AND {last}" for first, last in runs if last - first >= 2]
     return " OR ".join([*parts, *([f"{column} IN ({singles})"] if singles else [])])
 
 

@@ -9,8 +9,10 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 
 from migration_shim import toggles
 from migration_shim.comparison import candidates, sweep
+from migration_shim.comparison.score_styles import ScoreStyles
+from migration_shim.core.data import ScoreStyle
 from migration_shim.models import LedgerEntry, LegacySubmission
-from migration_shim.runs.control import Control
+from migration_shim.runs.control import Control, Stopped
 from tests.builders import changes, rows
 from tests.builders.rows import COURSE, WRONG, fresh  # noqa: F401
 
@@ -179,3 +181,61 @@ def test_a_sweep_shows_a_sign_of_life_to_nobody(monkeypatch):
     monkeypatch.setattr("migration_shim.runs.control.BEAT_SECONDS", 0.0)
     course = rows.reconcile(*BOTH, full=True)[0].content["courses"][0]
     assert course["last_full_at"] < course["watermark"]  # there was a sweep
+
+
+def test_what_a_run_beside_the_sweep_has_settled_by_an_older_look_is_looked_at(monkeypatch):
+    """It has passed an entry, the sweep opens it, and the run settles it again as one that it has looked at."""
+    made = settled()
+    settled([20], OTHER)
+    LedgerEntry.objects.update(compared_at=now() - timedelta(days=30))
+    open_changed, settle = sweep.open_changed, candidates.settle
+    opened = []
+
+    def sweep_before_settling(*args):
+        monkeypatch.setattr(candidates, "settle", settle)
+        rows.change([made[3]], grader_reply=WRONG)
+        with Control(toggles.stop_reason) as control:
+            opened.append(open_changed(control, rows.ignore))
+        settle(*args)
+
+    def beside_a_run(*args):
+        monkeypatch.setattr(candidates, "settle", sweep_before_settling)
+        rows.reconcile(COURSE)
+        return opened[0]
+
+    monkeypatch.setattr(sweep, "open_changed", beside_a_run)
+    content = rows.reconcile(*BOTH, full=True)[0].content
+    assert opened == [1]
+    assert [(course["full"], course["diverged"]) for course in content["courses"]] == [(True, 1), (True, 0)]
+
+
+def test_what_a_stopped_run_has_judged_by_other_rules_is_judged_anew(monkeypatch, settings):
+    settled()
+    settled([20], OTHER)
+    rules = LedgerEntry.objects.values_list("seen", flat=True).distinct()
+    usual, [before] = settings.MIGRATION_SHIM, rules
+
+    def stop(*args):
+        raise Stopped("somebody said so")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "settle", stop)
+        settings.MIGRATION_SHIM = usual | {"GRADING_DEADLINE_SECONDS": 7}
+        rows.reconcile(COURSE)
+    settings.MIGRATION_SHIM = usual
+    assert len(rules.all()) == 2 and not LedgerEntry.objects.filter(settled_at=None).exists()
+    rows.reconcile(*BOTH, full=True)
+    assert list(rules.all()) == [before]
+
+
+def test_what_was_judged_before_a_queues_scores_were_known_is_judged_anew(monkeypatch):
+    """They may be known by what no run has compared: then no result of the last run says how they are to be read."""
+    settled()
+    settled([20], OTHER)
+    rules = LedgerEntry.objects.values_list("seen", flat=True).distinct()
+    [before] = rules
+    queues = LedgerEntry.objects.values_list("queue_name", flat=True).distinct()
+    learnt = ScoreStyles(dict.fromkeys(queues, ScoreStyle.RATIO), {})
+    monkeypatch.setattr(ScoreStyles, "learnt", lambda *of: learnt)
+    rows.reconcile(*BOTH, full=True)
+    assert before not in rules.all()

@@ -2,6 +2,7 @@
 
 import os
 import select
+from threading import Thread
 
 import pytest
 from django.db import connection, transaction
@@ -174,3 +175,35 @@ def test_whichever_comes_first_all_that_was_done_is_there(number):
     assert len(holdings().legacy_live) == 3
     assert len(holdings().ledger) >= 1
     assert Run.objects.filter(kind="forget", finished_at=None).count() == 0
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no isolation levels")
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+def test_a_record_that_only_the_past_of_a_transaction_has_is_made_again(isolation):
+    """An LMS's request has read it, it is removed, and the request asks for its lock: once, and not for ever."""
+    rows.in_phase("legacy")
+
+    def remove():
+        CoursePhase.objects.all().delete()
+        connection.close()
+
+    asked = []
+
+    def count(execute, *statement):
+        asked.append(statement[0])
+        assert len(asked) < 10, asked[-2:]
+        return execute(*statement)
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}")
+    try:
+        with transaction.atomic():
+            assert CoursePhase.objects.get().phase == "legacy"
+            other = Thread(target=remove)
+            other.start()
+            other.join(SECONDS)
+            with connection.execute_wrapper(count):
+                assert permits.locked(COURSE).course_id == COURSE
+    finally:
+        connection.close()
+    assert CoursePhase.objects.get().course_id == COURSE

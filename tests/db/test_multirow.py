@@ -1,8 +1,10 @@
 """One statement for many rows: what it changes is what Django would change."""
 
 import pytest
+from django.db import connection
 from django.utils.timezone import now
 
+from migration_shim.comparison import candidates
 from migration_shim.db import bulk
 from migration_shim.models import WatcherLogin
 
@@ -34,7 +36,8 @@ def test_an_update_of_nothing_asks_nothing(django_assert_num_queries):
         ([], ""),
         ([7], "id IN (7)"),
         ([3, 1, 2, 2], "id BETWEEN 1 AND 3"),
-        ([9, 1, 2, 5, 6, 12], "id BETWEEN 1 AND 2 OR id BETWEEN 5 AND 6 OR id IN (9, 12)"),
+        ([9, 1, 2, 3, 6, 5, 7, 12], "id BETWEEN 1 AND 3 OR id BETWEEN 5 AND 7 OR id IN (9, 12)"),
+        ([5, 4, 8, 1], "id IN (1, 4, 5, 8)"),
         (["1", True, 3], "id IN (1, 3)"),
     ],
 )
@@ -45,3 +48,11 @@ def test_numbers_that_follow_one_another_are_a_range(values, condition):
 def test_no_text_becomes_a_number_of_a_range():
     with pytest.raises(ValueError, match="invalid literal"):
         bulk.among("id", ["1 OR 1 = 1"])
+
+
+@pytest.mark.parametrize("beside", [1, 2, 3, 4])
+def test_a_page_of_numbers_is_one_condition_however_they_lie(beside):
+    numbers = [number for number in range(4000) if number % (beside + 1)][: candidates.PAGE]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {WatcherLogin._meta.db_table} WHERE {bulk.among('id', numbers)}")
+        assert list(cursor.fetchall()) == []

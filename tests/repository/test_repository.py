@@ -73,6 +73,21 @@ def test_every_target_that_needs_packages_sets_them_up():
     assert [name for name, prerequisites in need.items() if "$(VENV)/." not in prerequisites] == []
 
 
+def test_nothing_is_installed_where_targets_run_beside_each_other():
+    """A pip at work in .venv would take packages from under what another target runs there."""
+
+    def installed(*targets):
+        command = ["make", "--dry-run", "--always-make", "VENV=v", *targets]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return set(re.findall(r"v/bin/python .*?-r (requirements/\S+)", done.stdout))
+
+    before = installed("requirements", "test")
+    beside = re.findall(r"^together (.*)$", text(".ci/run"), re.M)
+    assert beside and "requirements/test.in" in before
+    for targets in beside:
+        assert installed(*targets.split()) - before == set()
+
+
 def test_what_runs_before_a_commit_is_a_part_of_quality():
     """Whoever commits hears nothing that ``make quality`` does not say, and of tools that it has set up."""
     quality = re.search(r"^quality:.*\n((?:\t.*\n)+)", text("Makefile"), re.M)[1]
