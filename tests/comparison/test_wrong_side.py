@@ -8,13 +8,13 @@ import pytest
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail
 
-from migration_shim import api, models, toggles
+from migration_shim import api, toggles
 from migration_shim.core.data import DivergenceClass, ExitCode, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.core.phases import flags_of
 from migration_shim.cutover import gate, invariants, overrides
 from migration_shim.ledger import known_differences
-from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission
+from migration_shim.models import CoursePhase, Divergence, LedgerEntry, LegacySubmission, phase_log
 from tests.builders import handing_off as world
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
@@ -35,7 +35,7 @@ def quick(settings):
 
 def step(phase, ago=timedelta(0)):
     """A step of so long ago, with its place in the log."""
-    with mock.patch.object(models, "now", lambda: now() - ago):
+    with mock.patch.object(phase_log, "now", lambda: now() - ago):
         toggles.force_flags(COURSE, *flags_of(phase))
         toggles.record_step(COURSE, phase, by="ops", reason="", evidence={})
     CoursePhase.objects.update(since=now() - ago)
