@@ -74,6 +74,9 @@ MARIADB_ONLY = (
     *(f"tests/watch/test_{name}.py" for name in ("breaches", "step_back", "supervision")),
 )
 #: Tests that have a MariaDB of their own beside the rest of that half, where it starts its servers itself: what goes
-#: over the whole app. Some mostly wait, for the processes of a story, for a silent database or for each other's locks,
-#: and the explorer needs a server that nobody else uses.
-APART = ("tests/acceptance",)
+#: over the whole app, in two parts. The first one mostly waits, for the processes of a story or a campaign and for a
+#: silent database; in the second the explorer needs a server that nobody else uses.
+APART = (
+    ("tests/acceptance/story", "tests/acceptance/campaign", "tests/acceptance/doors/test_silent_xqueue.py"),
+    ("tests/acceptance",),
+)

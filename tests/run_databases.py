@@ -72,11 +72,16 @@ def main() -> int:
             run[0].leave_out(halves.MARIADB_ONLY)
             run[1].leave_out(halves.SQLITE_ONLY)
             if together and not _names_tests(pytest_arguments) and not given_servers():
-                variables = stack.enter_context(mariadb())
-                output = stack.enter_context(tempfile.TemporaryFile())
-                run[1].leave_out(halves.APART)
-                run.append(Half("MariaDB, apart", variables, [*pytest_arguments, *halves.APART], options.long, output))
-                run[2].leave_out(halves.SQLITE_ONLY)
+                apart: list[str] = []
+                for number, tests in enumerate(halves.APART, 1):
+                    output = stack.enter_context(tempfile.TemporaryFile())
+                    variables = stack.enter_context(mariadb())
+                    run[1].leave_out(tests)
+                    run.append(
+                        Half(f"MariaDB, apart {number}", variables, [*pytest_arguments, *tests], options.long, output)
+                    )
+                    run[-1].leave_out([*halves.SQLITE_ONLY, *apart])
+                    apart += tests
         try:
             for half in run if together else ():
                 half.start()
