@@ -38,8 +38,9 @@ class Swept(NamedTuple):
         others = Run.objects.filter(kind=run.kind, scope=run.scope, id__lt=run.pk).order_by("-id")
         if last is None or others.values_list("id", flat=True).first() != last.pk:
             return False
-        before = others.filter(started_at__lte=self.ended).values_list("finished_at", flat=True).first()
-        return before is None or before < self.began
+        before = others.filter(started_at__lte=self.ended).first()
+        # One that has died has no end, and may have worked until then.
+        return before is None or (before.finished_at is not None and before.finished_at < self.began)
 
 
 def is_worth_it(courses: Iterable[str]) -> bool:

@@ -239,3 +239,20 @@ def test_what_was_judged_before_a_queues_scores_were_known_is_judged_anew(monkey
     monkeypatch.setattr(ScoreStyles, "learnt", lambda *of: learnt)
     rows.reconcile(*BOTH, full=True)
     assert before not in rules.all()
+
+
+def test_a_run_that_has_died_beside_the_sweep_may_have_worked_until_then():
+    """It has no end. Another one that came to its end after the sweep has not looked at what is settled."""
+    began = now() - timedelta(minutes=10)
+    swept = sweep.Swept(began, began + timedelta(minutes=2))
+
+    def run(minutes, finished):
+        record = Run.objects.create(kind="reconcile", scope=COURSE, finished_at=finished)
+        Run.objects.filter(pk=record.pk).update(started_at=began + timedelta(minutes=minutes))
+        return record
+
+    died = run(-1, None)
+    last, this = run(3, began + timedelta(minutes=4)), run(5, None)
+    assert not swept.serves(this, last)
+    Run.objects.filter(pk=died.pk).update(finished_at=began - timedelta(seconds=1))
+    assert swept.serves(this, last)
