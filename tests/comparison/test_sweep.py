@@ -11,7 +11,7 @@ from migration_shim import toggles
 from migration_shim.comparison import candidates, sweep
 from migration_shim.comparison.score_styles import ScoreStyles
 from migration_shim.core.data import ScoreStyle
-from migration_shim.models import LedgerEntry, LegacySubmission
+from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.runs.control import Control, Stopped
 from tests.builders import changes, rows
 from tests.builders.rows import COURSE, WRONG, fresh  # noqa: F401
