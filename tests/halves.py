@@ -73,10 +73,10 @@ MARIADB_ONLY = (
     *(f"tests/status/test_{name}.py" for name in ("judgement", "unknown_queues")),
     *(f"tests/watch/test_{name}.py" for name in ("breaches", "step_back", "supervision")),
 )
-#: Tests that have a MariaDB of their own beside the rest of that half, where it starts its servers itself: what goes
-#: over the whole app, in two parts. The first one mostly waits, for the processes of a story or a campaign and for a
-#: silent database; in the second the explorer needs a server that nobody else uses.
+#: Tests that have a MariaDB of their own beside the rest of that half, where it starts its servers itself, in two parts
+#: that take as long as the rest does. The first one mostly waits, for the processes of a story or a campaign and for a
+#: silent database. In the second the explorer needs a server that nobody else uses at the same time.
 APART = (
     ("tests/acceptance/story", "tests/acceptance/campaign", "tests/acceptance/doors/test_silent_xqueue.py"),
-    ("tests/acceptance",),
+    ("tests/acceptance", "tests/cutover", "tests/target"),
 )
