@@ -78,5 +78,5 @@ MARIADB_ONLY = (
 #: silent database. In the second the explorer needs a server that nobody else uses at the same time.
 APART = (
     ("tests/acceptance/story", "tests/acceptance/campaign", "tests/acceptance/doors/test_silent_xqueue.py"),
-    ("tests/acceptance", "tests/cutover", "tests/target"),
+    ("tests/acceptance", "tests/cutover", "tests/dual_write", "tests/management", "tests/target"),
 )
