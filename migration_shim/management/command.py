@@ -231,7 +231,10 @@ class ShimCommand(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         """Run the command, then exit with the document's exit code."""
         self._as_json = failures.wants_json(argv)
-        super().run_from_argv(argv)
+        try:
+            super().run_from_argv(argv)
+        except KeyboardInterrupt as interrupt:  # before the work, or on the way out behind it
+            self._end(failures.failure_of(interrupt))
         if self.exit_code:
             sys.exit(int(self.exit_code))
 

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from django.core.management import base, load_command_class
 
 from migration_shim.models import LedgerEntry, Run
 from sandbox.databases import PROJECT_ROOT
@@ -109,3 +110,29 @@ def test_a_run_of_batches_ends_its_batch_and_a_second_key_breaks_it_off(begun):
     assert LedgerEntry.objects.count() == written
     assert manage(*BACKFILL).returncode == 0
     assert LedgerEntry.objects.count() == 40
+
+
+def test_a_watch_that_sleeps_says_that_nothing_is_half_done(begun):
+    command = Terminal("xqueue_watch", "--every", "600", begun=begun, slow=0)
+    processes.wait_until(Run.objects.filter(kind="watch").exclude(finished_at=None).exists)
+    threading.Event().wait(1)
+    command.press()
+    code, said = command.end()
+    assert code == 32
+    assert said == (
+        "\nStopped by SIGINT between two rounds; nothing is half done.\n"
+        "Start xqueue_watch again, or no course is watched over.\n"
+    )
+
+
+def test_a_key_on_the_way_out_shows_no_traceback(monkeypatch, capsys):
+    """The work is done, and Django closes its connections."""
+
+    def pressed():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(base.connections, "close_all", pressed)
+    with pytest.raises(SystemExit) as ended:
+        load_command_class("migration_shim", "xqueue_status").run_from_argv(["manage.py", "xqueue_status"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith("Error: Interrupted.\n")

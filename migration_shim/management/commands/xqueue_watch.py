@@ -67,8 +67,11 @@ class Command(ShimCommand):
                     self.stdout.flush()
                     self._pause(control, options["every"])
                     super().handle(*args, **options)
-                except Stopped:  # during the pause, which is in no document
+                except Stopped as stopped:  # during the pause, which is in no document
                     self.exit_code |= ExitCode.STOPPED
+                    new_line = "\n" if self.stderr.isatty() else ""  # the terminal has put ^C on this one
+                    said = f"{new_line}Stopped by {stopped} between two rounds; nothing is half done.\n"
+                    self.stderr.write(f"{said}Start xqueue_watch again, or no course is watched over.", style_func=str)
                 except Exception as error:  # a later round may succeed
                     self.stderr.write(f"No round: {error if isinstance(error, CommandError) else type(error).__name__}")
 
