@@ -235,6 +235,12 @@ def is_fenced(student_id: str, item_id: str) -> bool:
     return student_id.startswith(FENCE) and len(student_id) > ANONYMOUS_ID_LENGTH and item_id.startswith(FENCE)
 
 
+def is_half_fenced(student_id: str, course_id: str, item_id: str) -> bool:
+    """Tell whether an identity on the target carries some part of the fence without both halves."""
+    halves = student_id.startswith(FENCE), item_id.startswith(FENCE)
+    return (any(halves) or course_id.startswith(FENCE)) and not all(halves)
+
+
 def input_key(envelope: Envelope) -> str:
     """
     Return a digest of (course, problem, learner, input). A newer attempt supersedes older ones with the same key.

@@ -32,23 +32,27 @@ def refuse(signer: Any) -> None:
     Raises:
         IllegalStep: the account is not active, or neither staff nor a superuser's.
     """
-    name = signer.get_username()
-    if not signer.is_active:
-        raise IllegalStep(f"The account {name!r} is not active: it cannot sign an override.")
-    if not (signer.is_staff or signer.is_superuser):
-        raise IllegalStep(f"The account {name!r} is not staff: it cannot sign an override.")
+    if lacks := _lacks(signer):
+        raise IllegalStep(f"The account {signer.get_username()!r} is not {lacks}: it cannot sign an override.")
 
 
 def may_sign(name: str) -> bool:
     """Tell whether whoever has signed under this name may still sign: an account may have been closed since."""
     user = _account(name)
-    return user is not None and user.is_active and (user.is_staff or user.is_superuser)
+    return user is not None and not _lacks(user)
 
 
 def look_alike(one: str, other: str) -> bool:
     """Tell whether two names are one to a reader, who sees neither case nor width nor blanks around them."""
     first, second = (unicodedata.normalize("NFKC", name).casefold().strip() for name in (one, other))
     return first == second
+
+
+def _lacks(user: Any) -> str:
+    """Return what an account is not that signs; empty where it may sign."""
+    if not user.is_active:
+        return "active"
+    return "" if user.is_staff or user.is_superuser else "staff"
 
 
 def _account(name: str) -> Any:

@@ -175,27 +175,16 @@ def among(column: str, values: Iterable[int]) -> str:
     return " OR ".join([*parts, *([f"{column} IN ({singles})"] if singles else [])])
 
 
-def raw(rows: models.QuerySet[Any], **among: Iterable[int]) -> list[tuple[Any, ...]]:
+def raw(rows: models.QuerySet[Any]) -> list[tuple[Any, ...]]:
     """
     Return what a ``values_list`` would, as the database has it: times without a zone or as text, booleans as numbers.
 
     Converting takes longer than reading, and what is only compared with itself needs no conversion.
-
-    Args:
-        rows: a query.
-        among: numbers, by one attribute of its model: as ``filter(attribute__in=numbers)``, which looks at each of them
-            several times. The query must have no other condition then, and no order.
     """
     try:
         sql, parameters = rows.query.get_compiler(rows.db).as_sql()
     except EmptyResultSet:  # an IN of nothing
         return []
-    for name, values in among.items():
-        meta, quote = rows.model._meta, connections[rows.db].ops.quote_name
-        wanted = numbers(values)
-        if not wanted:
-            return []
-        sql += f" WHERE {quote(meta.db_table)}.{quote(meta.get_field(name).column)} IN ({wanted})"
     with connections[rows.db].cursor() as cursor:
         cursor.execute(sql, parameters)
         return cursor.fetchall()

@@ -11,7 +11,7 @@ from typing import Any
 from submissions.models import ExternalGraderDetail, Score
 
 from ..core.data import Outcome, Points, Remarks, State
-from ..core.identity import FENCE, is_fenced
+from ..core.identity import FENCE, is_fenced, is_half_fenced
 from ..core.scoring import message_digest, read_reply
 from ..db import bulk
 from .prediction import points_for, predicted_points
@@ -60,8 +60,7 @@ class TargetSide:
     @property
     def half_fenced(self) -> bool:
         """Whether some part of the fence is there without both halves; ``reader.half_fenced()`` counts these."""
-        halves = self.student_id.startswith(FENCE), self.item_id.startswith(FENCE)
-        return (any(halves) or self.course_id.startswith(FENCE)) and not all(halves)
+        return is_half_fenced(self.student_id, self.course_id, self.item_id)
 
 
 def sides(submission_ids: Iterable[int], *, stuck_before: datetime | None = None) -> dict[int, TargetSide]:

@@ -12,7 +12,7 @@ from django.db.models import Q
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.errors import FileUnavailable, Malformed
-from ..core.identity import FENCE, is_fenced
+from ..core.identity import FENCE, is_fenced, is_half_fenced
 from ..db import bulk
 from ..db.storage import storage_errors
 from .exact_match import of_course
@@ -70,9 +70,7 @@ def rows_on_queues(course_id: str, queue_names: Collection[str], *, since: datet
         for submission_id, queue_name, student, course, item in rows.values_list(
             "submission_id", "queue_name", *_IDENTITY
         ):
-            halves = student.startswith(FENCE), item.startswith(FENCE)
-            half = (any(halves) or course.startswith(FENCE)) and not all(halves)
-            if course.removeprefix(FENCE) == course_id and not half:
+            if course.removeprefix(FENCE) == course_id and not is_half_fenced(student, course, item):
                 fenced = is_fenced(student, item)
                 found.append(QueuedRow(submission_id=submission_id, queue_name=queue_name, fenced=fenced))
     return found

@@ -60,7 +60,8 @@ def progress_of(submission_ids: Iterable[int], *, since: datetime) -> dict[int, 
     """
     all_of_them = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail)).order_by()
     told = LessThanOrEqual(F("status_time"), since), IsNull(F("grader_reply"), False)
-    found = bulk.raw(all_of_them.values_list("submission_id", "status", *told), submission_id=submission_ids)
+    wanted = all_of_them.filter(submission_id__in=bulk.listed(submission_ids))
+    found = bulk.raw(wanted.values_list("submission_id", "status", *told))
     return {
         submission_id: RowProgress(
             in_flight=status in IN_FLIGHT,

@@ -35,6 +35,14 @@ RegisteredDifference = TypedDict(
     },
 )
 
+Register = Annotated[
+    list[RegisteredDifference],
+    says(
+        "The register of known differences as far as it concerns the course, what has expired or was withdrawn "
+        "included."
+    ),
+]
+
 
 class CohortTally(TypedDict):
     """A problem of ``evidence.problems``, or a queue of ``evidence.queues``."""
@@ -200,11 +208,5 @@ class GateDocument(TypedDict):
     overrides: Annotated[
         list[Override], says("Signed overrides of the gate that the course's phase rests on. They change no verdict.")
     ]
-    register: Annotated[
-        list[RegisteredDifference],
-        says(
-            "The register of known differences as far as it concerns the course, what has expired or was "
-            "withdrawn included."
-        ),
-    ]
+    register: Register
     evidence: Annotated[GateEvidence, says("All that the verdict was made of.")]

@@ -5,7 +5,7 @@ from typing import Annotated, NotRequired, TypedDict
 from msgspec import Meta
 
 from ..data import ScoreStyle
-from .gate import RegisteredDifference
+from .gate import Register
 from .overrides import Override
 from .parts import Count, Moment, NonNegative, one_of, says
 
@@ -203,13 +203,7 @@ class CourseFacts(RunTotals):
     overrides: Annotated[
         list[Override], says("Signed overrides of the gate that a course's phase rests on. They change no verdict.")
     ]
-    register: Annotated[
-        list[RegisteredDifference],
-        says(
-            "The register of known differences as far as it concerns the course, what has expired or was "
-            "withdrawn included."
-        ),
-    ]
+    register: Register
     versions: Annotated[dict[str, str], says("The versions that the results rest on.")]
     settings_digest: Annotated[str, says("A digest of the settings in force.")]
 

@@ -2,12 +2,21 @@
 
 from typing import Annotated, TypedDict
 
+from msgspec import Meta
+
 from ..evidence import Cause
 from .fail import FailDocument
 from .gate import GateDocument
 from .parts import Count, CourseProblem, Moment, one_of, says
 from .preflight import PreflightDocument
 from .undelivered import UndeliveredDocument
+
+
+def _as_printed_by(command: str) -> Meta:
+    return says(
+        f"The document of each course, as {command} prints it for that course alone, in the order in which they were "
+        "named."
+    )
 
 
 class Several(TypedDict):
@@ -26,13 +35,7 @@ class GateCoursesDocument(Several):
     """
 
     schema: Annotated[str, one_of("migration_shim.xqueue_gate_courses/1")]
-    courses: Annotated[
-        list[GateDocument],
-        says(
-            "The document of each course, as xqueue_gate prints it for that course alone, in the order in which they "
-            "were named."
-        ),
-    ]
+    courses: Annotated[list[GateDocument], _as_printed_by("xqueue_gate")]
     counts: Annotated[
         dict[Annotated[str, one_of(Cause)], Count],
         says("Courses by cause, the worst first; a cause of none is left out."),
@@ -54,13 +57,7 @@ class PreflightCoursesDocument(Several):
     """
 
     schema: Annotated[str, one_of("migration_shim.xqueue_preflight_courses/1")]
-    courses: Annotated[
-        list[PreflightDocument],
-        says(
-            "The document of each course, as xqueue_preflight prints it for that course alone, in the order in which "
-            "they were named."
-        ),
-    ]
+    courses: Annotated[list[PreflightDocument], _as_printed_by("xqueue_preflight")]
     counts: Annotated[PreflightCounts, says("Courses.")]
 
 
@@ -79,13 +76,7 @@ class FailCoursesDocument(Several):
     """
 
     schema: Annotated[str, one_of("migration_shim.xqueue_fail_courses/1")]
-    courses: Annotated[
-        list[FailDocument],
-        says(
-            "The document of each course, as xqueue_fail prints it for that course alone, in the order in which they "
-            "were named."
-        ),
-    ]
+    courses: Annotated[list[FailDocument], _as_printed_by("xqueue_fail")]
     counts: Annotated[FailCounts, says("Submissions.")]
 
 
@@ -104,13 +95,7 @@ class UndeliveredCoursesDocument(Several):
     """
 
     schema: Annotated[str, one_of("migration_shim.xqueue_undelivered_courses/1")]
-    courses: Annotated[
-        list[UndeliveredDocument],
-        says(
-            "The document of each course, as xqueue_undelivered prints it for that course alone, in the order in which "
-            "they were named."
-        ),
-    ]
+    courses: Annotated[list[UndeliveredDocument], _as_printed_by("xqueue_undelivered")]
     counts: Annotated[UndeliveredCounts, says("Where somebody waits.")]
 
 
