@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from .. import toggles
 from ..conf import ShimSettings
-from ..core.campaign import CourseFacts, MemberState, Next, Preflight, Wish, next_step, steps_to
+from ..core.campaign import STOPPED, CourseFacts, Next, Preflight, Wish, next_step, steps_to
 from ..core.campaign_plan import Plan
 from ..core.data import Phase, Verdict
 from ..core.evidence import ROUTINE, UNPOLLED, Evidence
@@ -53,7 +53,7 @@ def gather(campaign: Campaign, member: CampaignCourse, settings: ShimSettings, *
     course_id, decision = member.course_id, toggles.phase_of(member.course_id)
     record = CoursePhase.objects.filter(course_id=course_id).first()
     record = record or CoursePhase(course_id=course_id, since=campaign.started_at)
-    stopped = member.said if member.state in (MemberState.PARKED, MemberState.FAILED) else ""
+    stopped = member.said if member.state in STOPPED else ""
     if not stopped and (step := foreign_step(campaign, member)):
         stopped = f"parked: {step}; {resume_command(campaign, course_id)}"
     lines = _since_lines(campaign, course_id, record.since) if stored else {}

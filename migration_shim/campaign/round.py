@@ -126,7 +126,7 @@ class _Round:
         courses = []
         for member in members:
             # One that has arrived, or that nobody has asked for: the others come behind it all the same.
-            looked = member.state in (MemberState.GOING, MemberState.DONE) and member not in mine
+            looked = member.state in states.LOOKED_AT and member not in mine
             if member.course_id == campaign.canary and looked and mine:
                 courses += self._one(campaign, member, self._look)
         glance = Glance(campaign, mine, self.settings, self.last)

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import F
 from django.utils.timezone import now
 
-from ..core.campaign import MemberState, in_flight, reaches, waits_for_turn
+from ..core.campaign import STOPPED, MemberState, in_flight, reaches, waits_for_turn
 from ..core.campaign_plan import Plan
 from ..core.data import Phase
 from ..models import Campaign, CampaignCourse, CoursePhase, PhaseChange
@@ -42,7 +42,7 @@ def _standing(campaign: Campaign, member: CampaignCourse, record: CoursePhase | 
     flies = in_flight(
         phase,
         well=well,
-        stopped=member.state in (MemberState.PARKED, MemberState.FAILED),
+        stopped=member.state in STOPPED,
         waited=now() - newest,
     )
     return Standing(state=MemberState(member.state), phase=phase, since=since, well=well, in_flight=flies)
@@ -56,7 +56,7 @@ def turn(campaign: Campaign, course_id: str, to: Phase, found: Mapping[str, Stan
     """
     found = standings(campaign) if found is None else found
     canary = found[campaign.canary]
-    if course_id != campaign.canary and canary.state in (MemberState.PARKED, MemberState.FAILED):
+    if course_id != campaign.canary and canary.state in STOPPED:
         stands = "is parked" if canary.state is MemberState.PARKED else "has failed"
         return f"the canary {campaign.canary} {stands}, and holds up the others until it is resumed"
     # One on its way was well where the others are to go, or it would not have left. One that has arrived stays so.

@@ -12,7 +12,7 @@ from .standing import resume_command
 from .tell import cut, tell
 
 #: A canary that has arrived is looked at as well, and stopped: the others come behind it.
-_LOOKED_AT = (MemberState.GOING, MemberState.DONE)
+LOOKED_AT = (MemberState.GOING, MemberState.DONE)
 
 
 def stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
@@ -22,7 +22,7 @@ def stop(campaign: Campaign, member: CampaignCourse, found: CourseFacts) -> str:
     said = found.stopped or f"failed in {found.phase}: {found.health_said}; {resume}"
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)
-        changed = CampaignCourse.objects.filter(pk=member.pk, state__in=_LOOKED_AT).update(
+        changed = CampaignCourse.objects.filter(pk=member.pk, state__in=LOOKED_AT).update(
             # It was well before, perhaps: it takes up a slot again, and a canary lets nobody pass.
             state=state,
             well_since=None,
@@ -38,7 +38,7 @@ def note_health(campaign: Campaign, member: CampaignCourse, found: CourseFacts, 
     well = found.entered if is_well(found, facts.wish_of(campaign, settings)) else None
     if well != member.well_since:
         # One that another round has stopped meanwhile stays as it was stopped.
-        CampaignCourse.objects.filter(pk=member.pk, state__in=_LOOKED_AT).update(well_since=well)
+        CampaignCourse.objects.filter(pk=member.pk, state__in=LOOKED_AT).update(well_since=well)
         member.well_since = well
 
 

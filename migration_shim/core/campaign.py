@@ -37,6 +37,10 @@ class MemberState(enum.StrEnum):
     DONE = "done"
 
 
+#: What waits for a person.
+STOPPED = (MemberState.FAILED, MemberState.PARKED)
+
+
 class Action(enum.StrEnum):
     """What a campaign does with a course."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.campaign import MemberState
+from ..core.campaign import STOPPED, MemberState
 from ..core.documents.campaign import CampaignCourseDocument, CampaignDocument, DescribedCampaign
 from ..core.ranking import short_names
 from ..core.wording import counted, verb
@@ -19,8 +19,7 @@ from .terminal_courses import one_line
 #: Lines of the history on a screen; the document has more.
 _LINES = 5
 #: The order in which a reader has to know of courses.
-_RANK = (MemberState.FAILED, MemberState.PARKED, MemberState.GOING, MemberState.DONE)
-_STOPPED = _RANK[:2]
+_RANK = (*STOPPED, MemberState.GOING, MemberState.DONE)
 #: What the line of a course that waits for a person ends with; it is a line of its own here.
 _COMMAND = "; xqueue_campaign resume "
 
@@ -51,7 +50,7 @@ def _campaign(campaign: DescribedCampaign, content: CampaignDocument) -> list[st
         text = entry["text"].partition(_COMMAND)[0].removeprefix(f"{entry['what']}: ")
         what = " ".join(filter(None, (entry["what"], entry["course"], text)))
         found.append(f"  {entry['at'][:16].replace('T', ' ')} {entry['by']}: {what}")
-    return found + _next(campaign, content, [course["course"] for course in ranked if course["state"] in _STOPPED])
+    return found + _next(campaign, content, [course["course"] for course in ranked if course["state"] in STOPPED])
 
 
 def _course(
@@ -62,7 +61,7 @@ def _course(
     says = course["says"].partition(_COMMAND)[0] + expected
     says = says.removeprefix(f"failed in {course['phase']}: ").removeprefix("parked: ")
     name = names[course["course"]].removeprefix("course-v1:")
-    state = course["state"].upper() if course["state"] in _STOPPED else course["state"]
+    state = course["state"].upper() if course["state"] in STOPPED else course["state"]
     return f"{course['phase']:<8} {state:<6} {name}{canary}: {says}"
 
 
