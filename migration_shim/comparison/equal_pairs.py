@@ -20,10 +20,11 @@ from django.utils.timezone import now
 from ..core import plain_pair
 from ..core.buckets import Facts, Row, equal_facts, equal_flags
 from ..core.data import Authority, Leg, Move, Origin, PairStatus, State
-from ..core.histograms import Bin, equal_bins
+from ..core.histograms import Bin, Learned, equal_bins, learner_bin
 from ..core.plain_pair import EqualOutcome, Pair
 from ..db import bulk, fingerprint
 from ..db.retry import on_contention
+from ..delivery import said
 from ..ledger import buckets, hosts
 from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
@@ -49,13 +50,20 @@ OF_ENTRY: dict[str, str] = {
     "graded": "d.status = 'retired' AND d.grader_reply IS NOT NULL",
     "no_twin": f"{DUPLICATES} = {_NO_TWIN}",
     "no_files": f"NOT {HAS_FILES}",
-    "in_order": "(l.input_key = '' OR l.leased_at IS NULL OR CASE WHEN"
+    "in_order": "(l.input_key = '' OR CASE WHEN"
     f" (SELECT o.id FROM {_TABLE} o WHERE o.input_key = l.input_key LIMIT 1 OFFSET {CROWD}) IS NULL"
-    f" THEN NOT EXISTS (SELECT 1 FROM {_TABLE} o"
+    f" THEN l.leased_at IS NULL OR NOT EXISTS (SELECT 1 FROM {_TABLE} o"
     # Told by the index, that most inputs have no other attempt.
     " WHERE o.input_key = l.input_key AND o.id <> l.id"
     " AND o.arrived_at > l.arrived_at AND o.leased_at < l.leased_at) ELSE 0 END)",
 }
+#: Whether the learner of an entry ``l`` is to be asked and never was, and whether there is no newer attempt. The
+#: condition "in_order" has left crowds out.
+_TO_ASK = "NOT l.history AND l.learner_said = '' AND l.learner_settled_at IS NULL"
+_NEWEST = (
+    f"NOT EXISTS (SELECT 1 FROM {_TABLE} o WHERE o.input_key = l.input_key AND o.id <> l.id AND o.input_key <> ''"
+    " AND (o.arrived_at > l.arrived_at OR (o.arrived_at = l.arrived_at AND o.id > l.id)))"
+)
 
 
 class _Row(NamedTuple):
@@ -66,6 +74,9 @@ class _Row(NamedTuple):
     graded_at: str
     payload_compared_at: str
     ended: int
+    to_ask: int
+    arrived_at: datetime | str
+    newest: int
     of_pair: tuple[Any, ...]
 
     @property
@@ -85,6 +96,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     latency = context.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
     equal: dict[int, PlainResult] = {}
+    to_ask: dict[int, said.Graded] = {}
     for pair, row, seen, ended in read_pairs(ids, moment, ended_before):
         verdict = plain_pair.equal(pair, known, context.styles.style(pair.queue_name), latency, points_for)
         if verdict is None:
@@ -92,6 +104,12 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
         stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
         equal[pair.entry_id] = PlainResult(row.depends_on, columns)
+        if row.to_ask and ended and row.ended:
+            asked = said.Graded(pair.raw_header, pair.student_info, pair.learner, row.arrived_at, row.newest)
+            to_ask[pair.entry_id] = asked
+    # After the rows, and before anything is locked.
+    for pk, answer in said.of_graded(to_ask, context.settings).items():
+        equal[pk] = equal[pk]._replace(learner=to_ask[pk].learner, answer=answer)
     # In one transaction, however many: no grader's session writes to rows that both systems have graded.
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
@@ -154,16 +172,17 @@ def _read(
         cursor.execute(
             f"{fingerprint.uncached(connection)}"
             f"SELECT l.id, {depends_on}, {fingerprint.known(digest(_NO_TWIN))}, {times}, d.status_time < %s,"
-            f" {_OF_PAIR}, {took}, s.raw_answer FROM {_TABLE} l {joins()}"
+            f" {_TO_ASK}, l.arrived_at, {_NEWEST}, {_OF_PAIR}, {took}, s.raw_answer FROM {_TABLE} l {joins()}"
             f" WHERE l.id IN ({bulk.numbers(ids)}) AND l.legacy_id IS NOT NULL"
             f" AND {' AND '.join(conditions.values())} ORDER BY l.id",
             [str(at(moment)), at(ended_before)],
         )
         rows = cursor.fetchall()
     end = 1 + len(AS_READ)
+    pair = end + len(_Row._fields) - 2  # without the first field and the last, which hold several columns
     several = {pk for pk, times in Counter(row[0] for row in rows).items() if times > 1}
     return {
-        row[0]: _Row._make((row[1:end], *row[end : end + 4], row[end + 4 :])) for row in rows if row[0] not in several
+        row[0]: _Row._make((row[1:end], *row[end:pair], row[pair:])) for row in rows if row[0] not in several
     }
 
 
@@ -184,10 +203,16 @@ _SAME: dict[str, Any] = {
 
 
 class PlainResult(NamedTuple):
-    """The result to store of a pair: its entry's columns AS_READ, and the values that differ from pair to pair."""
+    """
+    The result to store of a pair: its entry's columns AS_READ, and the values that differ from pair to pair.
+
+    If the learner was asked too, ``answer`` is what the state of that ``learner`` says.
+    """
 
     depends_on: tuple[Any, ...]
     columns: tuple[Any, ...]
+    learner: str = ""
+    answer: said.Answer | None = None
 
 
 def _columns(
@@ -206,6 +231,11 @@ COUNTED = (
     *("course_id", "queue_name", "item_id", "arrived_at", "history", "leases", "echo", "points_possible"),
 )
 NEWS = 5
+_COUNTED_ONLY = len(COUNTED) - NEWS
+
+
+#: What is written of a learner who was asked with the comparison (``delivery.notes`` writes what is asked later).
+_LEARNED = ("learner_said", "learner_correct", "learner_score", "learner_settled_at")
 
 
 def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
@@ -213,17 +243,42 @@ def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
     with transaction.atomic():
-        locked = bulk.select(LedgerEntry, ("id", *AS_READ, *COUNTED), lock=True, id=list(batch))
+        columns = ("id", *AS_READ, *COUNTED, "learner", "learner_settled_at")
+        locked = bulk.select(LedgerEntry, columns, lock=True, id=list(batch))
         there = {row[0]: row[end:] for row in locked if row[1:end] == batch[row[0]].depends_on}
-        news = {pk: (*row[NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
+        news = {pk: (*row[NEWS:-2], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
         ids = _count(news, changes)
         if others := [pk for pk in there if pk not in news]:
             for pk, old in buckets.counted_entries(others).items():
                 ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
-        rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
-        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, room="", **_SAME)
+        # Who was forgotten, or asked by another session, since the entry was read is left to the next look.
+        answers = {pk: answer for pk in news if (answer := batch[pk].answer) and there[pk][-2:] == (batch[pk].learner, None)}
+        _count_learners(news, answers, changes)
+        settled_at = connection.ops.adapt_datetimefield_value(moment)
+        rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there if pk not in answers}
+        with_learners = {
+            pk: (*batch[pk].columns, ids[pk], answer.said.value, *(answer.has or (None, None)), settled_at)
+            for pk, answer in answers.items()
+        }
+        of_all = {"compared_at": moment, "room": "", **_SAME}
+        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
+        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id", *_LEARNED), with_learners, **of_all)
         changes.write()
     return set(there)
+
+
+def _count_learners(
+    news: Mapping[int, tuple[Any, ...]], answers: Mapping[int, said.Answer], changes: buckets.Changes
+) -> None:
+    """Count what the learners have of entries that were never counted."""
+    bins: Counter[Bin | None] = Counter()
+    for pk, answer in answers.items():
+        course_id, correct, score = news[pk][0], *news[pk][_COUNTED_ONLY : _COUNTED_ONLY + 2]
+        gave = State.GRADED, correct, score
+        bins[learner_bin(Learned(course_id, *gave, *gave, None, answer.said, *(answer.has or (None, None))))] += 1
+    for place, number in bins.items():
+        if place is not None:
+            changes.place([place], number)
 
 
 def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[int, int]:
