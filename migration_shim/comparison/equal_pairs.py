@@ -75,7 +75,7 @@ class _Row(NamedTuple):
     payload_compared_at: str
     ended: int
     to_ask: int
-    arrived_at: datetime | str
+    arrived_at: str
     newest: int
     of_pair: tuple[Any, ...]
 
@@ -172,8 +172,8 @@ def _read(
         cursor.execute(
             f"{fingerprint.uncached(connection)}"
             f"SELECT l.id, {depends_on}, {fingerprint.known(digest(_NO_TWIN))}, {times}, d.status_time < %s,"
-            f" {_TO_ASK}, l.arrived_at, {_NEWEST}, {_OF_PAIR}, {took}, s.raw_answer FROM {_TABLE} l {joins()}"
-            f" WHERE l.id IN ({bulk.numbers(ids)}) AND l.legacy_id IS NOT NULL"
+            f" {_TO_ASK}, CAST(l.arrived_at AS CHAR), {_NEWEST}, {_OF_PAIR}, {took}, s.raw_answer"
+            f" FROM {_TABLE} l {joins()} WHERE l.id IN ({bulk.numbers(ids)}) AND l.legacy_id IS NOT NULL"
             f" AND {' AND '.join(conditions.values())} ORDER BY l.id",
             [str(at(moment)), at(ended_before)],
         )
@@ -252,12 +252,13 @@ def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
             for pk, old in buckets.counted_entries(others).items():
                 ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
         # Who was forgotten, or asked by another session, since the entry was read is left to the next look.
-        answers = {pk: answer for pk in news if (answer := batch[pk].answer) and there[pk][-2:] == (batch[pk].learner, None)}
+        same = {pk for pk in news if there[pk][-2:] == (batch[pk].learner, None)}
+        answers = {pk: answer for pk in same if (answer := batch[pk].answer) is not None}
         _count_learners(news, answers, changes)
-        settled_at = connection.ops.adapt_datetimefield_value(moment)
+        stamp = connection.ops.adapt_datetimefield_value(moment)
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there if pk not in answers}
         with_learners = {
-            pk: (*batch[pk].columns, ids[pk], answer.said.value, *(answer.has or (None, None)), settled_at)
+            pk: (*batch[pk].columns, ids[pk], answer.said.value, *(answer.has or (None, None)), stamp)
             for pk, answer in answers.items()
         }
         of_all = {"compared_at": moment, "room": "", **_SAME}
