@@ -181,9 +181,7 @@ def _read(
     end = 1 + len(AS_READ)
     pair = end + len(_Row._fields) - 2  # without the first field and the last, which hold several columns
     several = {pk for pk, times in Counter(row[0] for row in rows).items() if times > 1}
-    return {
-        row[0]: _Row._make((row[1:end], *row[end:pair], row[pair:])) for row in rows if row[0] not in several
-    }
+    return {row[0]: _Row._make((row[1:end], *row[end:pair], row[pair:])) for row in rows if row[0] not in several}
 
 
 #: Columns that are written with a value of each entry; those of ``_SAME`` have one value for all.

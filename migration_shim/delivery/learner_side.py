@@ -276,4 +276,3 @@ def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
     for row in bulk.raw(several.order_by("arrived_at", "pk").values_list(*_FAMILY)):
         found[row[1]].append(_Attempt._make(row))
     return found
-
