@@ -1,16 +1,18 @@
 """
 The short path of a comparison: pairs that are plainly equal are read, judged and stored without the full rules.
 
-Two statements read a batch, one on each server, and each row is read and parsed once. The servers check the columns
-(``OF_ENTRY``, ``legacy.fingerprints.PLAIN``), and ``core/plain_pair.py`` checks the texts. Every pair that fails a
-check is left to ``pairs``. Of those that pass, ``pairs`` would store the same result.
+``pair_rows`` reads the pairs whose columns pass the checks of the servers, and ``core/plain_pair.py`` checks the texts.
+Every pair that fails a check is left to ``pairs``. Of those that pass, ``pairs`` would store the same result.
+
+The learners of pairs that have ended for good are asked in the same go: so an entry is written once in its life, where
+all goes well.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -19,58 +21,18 @@ from django.utils.timezone import now
 
 from ..core import plain_pair
 from ..core.buckets import Facts, Row, equal_facts, equal_flags
-from ..core.data import Authority, Leg, Move, Origin, PairStatus, State
-from ..core.histograms import Bin, equal_bins
+from ..core.data import PairStatus, State
+from ..core.histograms import Bin, Learned, equal_bins, learner_bin
 from ..core.plain_pair import EqualOutcome, Pair
-from ..db import bulk, fingerprint
+from ..db import bulk
 from ..db.retry import on_contention
+from ..delivery import said
 from ..ledger import buckets, hosts
-from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
-from ..target.fingerprints import CROWD, DUPLICATES, HAS_FILES, digest, joins
 from ..target.prediction import points_for
-from .candidates import DEPENDS_ON, Fingerprints, Rules
+from .candidates import Fingerprints, Rules
+from .pair_rows import AS_READ, EntryRow, read_pairs
 from .pairs import ComparisonContext
-
-_TABLE = LedgerEntry._meta.db_table
-#: How many duplicates there are where the condition "no_twin" holds; to count them once more is a join for each row.
-_NO_TWIN = "0"
-#: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out.
-OF_ENTRY: dict[str, str] = {
-    "on_both": f"l.legacy_leg = '{Leg.STORED}' AND l.target_leg = '{Leg.STORED}'",
-    "legacys": f"l.authority = '{Authority.LEGACY}'",
-    "not_moved": f"l.move = '{Move.NONE}'",
-    "not_superseded": "l.superseded_at IS NULL",
-    "not_on_both_for_real": "NOT l.double_authority",
-    "to_be_compared": "(NOT l.history OR l.echo)",
-    "not_refused": "l.legacy_reason = ''",
-    "nothing_on_record": "l.divergences = ''",
-    "no_key_of_its_own": "l.extra_body = ''",
-    "graded": "d.status = 'retired' AND d.grader_reply IS NOT NULL",
-    "no_twin": f"{DUPLICATES} = {_NO_TWIN}",
-    "no_files": f"NOT {HAS_FILES}",
-    "in_order": "(l.input_key = '' OR l.leased_at IS NULL OR CASE WHEN"
-    f" (SELECT o.id FROM {_TABLE} o WHERE o.input_key = l.input_key LIMIT 1 OFFSET {CROWD}) IS NULL"
-    f" THEN NOT EXISTS (SELECT 1 FROM {_TABLE} o"
-    # Told by the index, that most inputs have no other attempt.
-    " WHERE o.input_key = l.input_key AND o.id <> l.id"
-    " AND o.arrived_at > l.arrived_at AND o.leased_at < l.leased_at) ELSE 0 END)",
-}
-
-
-class _Row(NamedTuple):
-    """An entry with its target row, as the database returns them."""
-
-    depends_on: tuple[Any, ...]
-    digest: str
-    graded_at: str
-    payload_compared_at: str
-    ended: int
-    of_pair: tuple[Any, ...]
-
-    @property
-    def legacy_id(self) -> int:
-        return self.depends_on[_LEGACY_ID]
 
 
 def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[int]:
@@ -85,6 +47,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     latency = context.settings.grading_deadline_seconds * 1_000_000
     known = hosts.known()
     equal: dict[int, PlainResult] = {}
+    to_ask: dict[int, said.Graded] = {}
     for pair, row, seen, ended in read_pairs(ids, moment, ended_before):
         verdict = plain_pair.equal(pair, known, context.styles.style(pair.queue_name), latency, points_for)
         if verdict is None:
@@ -92,79 +55,15 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
         stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)
         equal[pair.entry_id] = PlainResult(row.depends_on, columns)
+        if row.to_ask and ended and row.ended:
+            asked = said.Graded(pair.raw_header, pair.student_info, pair.learner, row.arrived_at, row.newest)
+            to_ask[pair.entry_id] = asked
+    # After the rows, and before anything is locked.
+    for pk, answer in said.of_graded(to_ask, context.settings).items():
+        equal[pk] = equal[pk]._replace(learner=to_ask[pk].learner, answer=answer)
     # In one transaction, however many: no grader's session writes to rows that both systems have graded.
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
-
-
-#: Columns of an entry that must be under its lock what they were when it was read.
-AS_READ = (*DEPENDS_ON, "divergences")
-_LEGACY_ID = AS_READ.index("legacy_id")
-_OF_PAIR = (
-    "l.queue_name, l.learner, l.item_id, l.lease_key, "
-    f"l.origin = '{Origin.ROUTER}' AND NOT l.echo, "
-    "l.raw_header, l.grader_payload, l.student_info, i.student_id, i.course_id, i.item_id, d.queue_name, d.queue_key,"
-    f" d.pullkey, d.grader_reply, d.points_possible, p.points_earned"
-)
-
-#: A copy that was written later has legacy's time of arrival, but no grader could have it before it was written.
-_BEGAN = "CASE WHEN l.copied_at > d.created_at THEN l.copied_at ELSE d.created_at END"
-
-
-def read_pairs(
-    ids: Sequence[int],
-    moment: datetime,
-    ended_before: datetime,
-    of_entry: Mapping[str, str] = OF_ENTRY,
-    of_legacy: Mapping[str, str] = legacy_fingerprints.PLAIN,
-) -> Iterator[tuple[Pair, _Row, str, bool]]:
-    """
-    Yield the pairs whose columns meet all conditions. Two statements, one on each server.
-
-    Args:
-        ids: the entries.
-        moment: when a payload was compared that no comparison has seen before.
-        ended_before: what a side is asked for: whether it had ended by then.
-        of_entry: the conditions of entry and target row.
-        of_legacy: those of legacy's row.
-
-    Yields:
-        The pair, its entry with the target row, the digest of legacy's row, and whether legacy had ended by then.
-    """
-    entries = _read(ids, moment, ended_before, of_entry)
-    rows = legacy_fingerprints.plain_rows((row.legacy_id for row in entries.values()), ended_before, of_legacy)
-    for pk, row in entries.items():
-        if (legacy := rows.get(row.legacy_id)) is not None:
-            seen, header, body, reply, took, ended = legacy
-            yield Pair._make((pk, *row.of_pair, header, body, reply, took)), row, seen, bool(ended)
-
-
-def _read(
-    ids: Sequence[int], moment: datetime, ended_before: datetime, conditions: Mapping[str, str]
-) -> dict[int, _Row]:
-    """Return by id the entries whose columns meet all conditions, with their target rows."""
-    if not ids:
-        return {}
-    took = fingerprint.microseconds(connection, _BEGAN, "d.status_time")
-    depends_on = ", ".join(f"l.{name}" for name in AS_READ)
-    at = connection.ops.adapt_datetimefield_value
-    # As text: what is only passed on needs no conversion.
-    times = "CAST(d.status_time AS CHAR), COALESCE(CAST(l.payload_compared_at AS CHAR), %s)"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"{fingerprint.uncached(connection)}"
-            f"SELECT l.id, {depends_on}, {fingerprint.known(digest(_NO_TWIN))}, {times}, d.status_time < %s,"
-            f" {_OF_PAIR}, {took}, s.raw_answer FROM {_TABLE} l {joins()}"
-            f" WHERE l.id IN ({bulk.numbers(ids)}) AND l.legacy_id IS NOT NULL"
-            f" AND {' AND '.join(conditions.values())} ORDER BY l.id",
-            [str(at(moment)), at(ended_before)],
-        )
-        rows = cursor.fetchall()
-    end = 1 + len(AS_READ)
-    several = {pk for pk, times in Counter(row[0] for row in rows).items() if times > 1}
-    return {
-        row[0]: _Row._make((row[1:end], *row[end : end + 4], row[end + 4 :])) for row in rows if row[0] not in several
-    }
 
 
 #: Columns that are written with a value of each entry; those of ``_SAME`` have one value for all.
@@ -184,14 +83,20 @@ _SAME: dict[str, Any] = {
 
 
 class PlainResult(NamedTuple):
-    """The result to store of a pair: its entry's columns AS_READ, and the values that differ from pair to pair."""
+    """
+    The result to store of a pair: its entry's columns AS_READ, and the values that differ from pair to pair.
+
+    If the learner was asked too, ``answer`` is what the state of that ``learner`` says.
+    """
 
     depends_on: tuple[Any, ...]
     columns: tuple[Any, ...]
+    learner: str = ""
+    answer: said.Answer | None = None
 
 
 def _columns(
-    pair: Pair, verdict: EqualOutcome, seen: Fingerprints, row: _Row, settled_at: str | None
+    pair: Pair, verdict: EqualOutcome, seen: Fingerprints, row: EntryRow, settled_at: str | None
 ) -> tuple[Any, ...]:
     took = target_took = None
     if pair.is_timed and pair.took is not None and pair.target_took is not None:
@@ -206,6 +111,11 @@ COUNTED = (
     *("course_id", "queue_name", "item_id", "arrived_at", "history", "leases", "echo", "points_possible"),
 )
 NEWS = 5
+_COUNTED_ONLY = len(COUNTED) - NEWS
+
+
+#: What is written of a learner who was asked with the comparison (``delivery.notes`` writes what is asked later).
+_LEARNED = ("learner_said", "learner_correct", "learner_score", "learner_settled_at")
 
 
 def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
@@ -213,17 +123,43 @@ def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
     end = 1 + len(AS_READ)
     changes = buckets.Changes()
     with transaction.atomic():
-        locked = bulk.select(LedgerEntry, ("id", *AS_READ, *COUNTED), lock=True, id=list(batch))
+        columns = ("id", *AS_READ, *COUNTED, "learner", "learner_settled_at")
+        locked = bulk.select(LedgerEntry, columns, lock=True, id=list(batch))
         there = {row[0]: row[end:] for row in locked if row[1:end] == batch[row[0]].depends_on}
-        news = {pk: (*row[NEWS:], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
+        news = {pk: (*row[NEWS:-2], *batch[pk].columns) for pk, row in there.items() if not any(row[:NEWS])}
         ids = _count(news, changes)
         if others := [pk for pk in there if pk not in news]:
             for pk, old in buckets.counted_entries(others).items():
                 ids[pk] = changes.move(old, old.row._replace(**_SAME, **_restored(batch[pk].columns)))
-        rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
-        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, compared_at=moment, room="", **_SAME)
+        # Who was forgotten, or asked by another session, since the entry was read is left to the next look.
+        same = {pk for pk in news if there[pk][-2:] == (batch[pk].learner, None)}
+        answers = {pk: answer for pk in same if (answer := batch[pk].answer) is not None}
+        _count_learners(news, answers, changes)
+        stamp = connection.ops.adapt_datetimefield_value(moment)
+        rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there if pk not in answers}
+        with_learners = {
+            pk: (*batch[pk].columns, ids[pk], answer.said.value, *(answer.has or (None, None)), stamp)
+            for pk, answer in answers.items()
+        }
+        of_all = {"compared_at": moment, "room": "", **_SAME}
+        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
+        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id", *_LEARNED), with_learners, **of_all)
         changes.write()
     return set(there)
+
+
+def _count_learners(
+    news: Mapping[int, tuple[Any, ...]], answers: Mapping[int, said.Answer], changes: buckets.Changes
+) -> None:
+    """Count what the learners have of entries that were never counted."""
+    bins: Counter[Bin | None] = Counter()
+    for pk, answer in answers.items():
+        course_id, correct, score = news[pk][0], *news[pk][_COUNTED_ONLY : _COUNTED_ONLY + 2]
+        gave = State.GRADED, correct, score
+        bins[learner_bin(Learned(course_id, *gave, *gave, None, answer.said, *(answer.has or (None, None))))] += 1
+    for place, number in bins.items():
+        if place is not None:
+            changes.place([place], number)
 
 
 def _count(rows: dict[int, tuple[Any, ...]], changes: buckets.Changes) -> dict[int, int]:

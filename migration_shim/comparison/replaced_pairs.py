@@ -25,16 +25,17 @@ from ..db.retry import on_contention
 from ..ledger import buckets, hosts
 from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
-from . import equal_pairs
+from . import pair_rows
 from .candidates import Fingerprints, Rules
-from .equal_pairs import AS_READ, COUNTED, NEWS, PlainResult, add_alike, day_of
+from .equal_pairs import COUNTED, NEWS, PlainResult, add_alike, day_of
+from .pair_rows import AS_READ
 from .pairs import ComparisonContext
 
 #: What must hold of an entry ``l`` and its target row, by name: each by itself, so that a test can leave one out. The
 #: order in which attempts were handed out does not matter once one of them is superseded.
 OF_ENTRY: dict[str, str] = {
     name: condition
-    for name, condition in equal_pairs.OF_ENTRY.items()
+    for name, condition in pair_rows.OF_ENTRY.items()
     if name not in ("not_superseded", "graded", "in_order")
 } | {
     "superseded": "l.superseded_at IS NOT NULL",
@@ -68,7 +69,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     """
     moment, known = now(), hosts.known()
     equal: dict[int, PlainResult] = {}
-    for pair, row, seen, _ in equal_pairs.read_pairs(ids, moment, moment, OF_ENTRY, legacy_fingerprints.REPLACED):
+    for pair, row, seen, _ in pair_rows.read_pairs(ids, moment, moment, OF_ENTRY, legacy_fingerprints.REPLACED):
         if plain_pair.is_replaced(pair, known):
             stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
             equal[pair.entry_id] = PlainResult(row.depends_on, (row.payload_compared_at, *stored_with))

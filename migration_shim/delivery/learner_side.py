@@ -15,14 +15,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
 from ..conf import ShimSettings
 from ..core.data import BETWEEN, Authority, Leg, Phase, State
-from ..core.delivered import TRIES, Learner, comparable
+from ..core.delivered import TRIES, Learner
 from ..db import bulk
 from ..ledger import attempts
 from ..ledger.attempts import Submitted
@@ -32,6 +31,7 @@ from ..lms import state
 from ..models import CoursePhase, LedgerEntry
 from ..target import score_events
 from .notes import DEPENDS_ON, LearnerNote, store_notes
+from .said import answer_of, call_takes
 
 #: Entries looked at together.
 PAGE = 500
@@ -150,7 +150,7 @@ class _Page:
         self, page: list[_Entry], settings: ShimSettings, moment: datetime, *, target: bool, away: Exception | None
     ) -> None:
         self.page, self.settings, self.target = page, settings, target
-        self.call_takes = timedelta(seconds=max(settings.python_door_seconds, settings.http_door_seconds))
+        self.call_takes = call_takes(settings)
         self.notes: dict[int, LearnerNote] = {}
         self.family = _families({entry.input_key for entry in page} - {""})
         known: list[_Entry | _Attempt] = [*page, *(one for family in self.family.values() for one in family)]
@@ -180,7 +180,15 @@ class _Page:
         states = state.problems({one.place for _, one in over if one is not None and not one.plot})
         waiting = []
         for entry, one in over:
-            said, has = self._say(entry, one, states)
+            said, has = answer_of(
+                one,
+                states,
+                graded=self._is_graded(entry),
+                newest=self._is_newest(entry),
+                arrived_at=entry.arrived_at,
+                call_takes=self.call_takes,
+                forgotten=not entry.raw_header,
+            )
             if said is not Learner.WAITS:
                 self._settle(entry, said, has)
             elif one is not None and not self._has_another_row(entry, one.key):
@@ -202,34 +210,6 @@ class _Page:
         if entry.legacy_leg != Leg.STORED or entry.settled:
             return bool(entry.settled)
         return entry.legacy_state in _FINAL and bool(entry.seen_before)
-
-    def _say(
-        self, entry: _Entry, one: Submitted | None, states: dict[state.Place, state.Problem]
-    ) -> tuple[Learner, tuple[bool | None, float | None] | None]:
-        """Return what the learner's state says of a submission and, where it can be compared, the grade in it."""
-        if one is None:
-            return (Learner.INPUT_UNKNOWN if entry.raw_header else Learner.FORGOTTEN), None
-        if one.plot:
-            return Learner.PLOT, None
-        problem = states.get(one.place)
-        if problem is None:
-            return Learner.NO_LEARNER, None
-        if problem.unreadable:
-            return Learner.UNREADABLE, None
-        if problem.waits_for(one.key):
-            return Learner.WAITS, None
-        if one.answer_id is None:
-            return Learner.INPUT_UNKNOWN, None
-        held = problem.inputs.get(one.answer_id)
-        said = comparable(
-            graded=self._is_graded(entry),
-            newest=self._is_newest(entry) and (held is None or held.key is None),
-            submitted_at=problem.submitted_at,
-            called_at=_time(entry.arrived_at),
-            call_takes=self.call_takes,
-            answered=held is not None,
-        )
-        return said, (held.correct, held.score) if held is not None and said is Learner.COMPARABLE else None
 
     def _is_newest(self, entry: _Entry) -> bool:
         family = self.family.get(entry.input_key)
@@ -296,9 +276,3 @@ def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
     for row in bulk.raw(several.order_by("arrived_at", "pk").values_list(*_FAMILY)):
         found[row[1]].append(_Attempt._make(row))
     return found
-
-
-def _time(value: datetime | str) -> datetime:
-    """Return a time, as the database returns it, with its time zone."""
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment.replace(tzinfo=connection.timezone)

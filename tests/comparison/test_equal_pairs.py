@@ -9,7 +9,7 @@ from django.db import connection, connections
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission
 
-from migration_shim.comparison import candidates, equal_pairs, pairs, scan
+from migration_shim.comparison import candidates, equal_pairs, pair_rows, pairs, scan
 from migration_shim.comparison.score_styles import ScoreStyles
 from migration_shim.conf import load
 from migration_shim.core import plain_pair
@@ -158,7 +158,7 @@ PLANTS = {
     ],
 }
 CONDITIONS = [
-    (module, name) for module in (equal_pairs.OF_ENTRY, legacy_changing.PLAIN, plain_pair.CHECKS) for name in module
+    (module, name) for module in (pair_rows.OF_ENTRY, legacy_changing.PLAIN, plain_pair.CHECKS) for name in module
 ]
 #: Seen by what the short path reads of the replies, the header, the points and the times.
 READ = {

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submissions.models import ExternalGraderDetail, Score
 
-from migration_shim.comparison import candidates, equal_pairs, pairs, results
+from migration_shim.comparison import candidates, equal_pairs, pair_rows, pairs, results
 from migration_shim.core.data import ScoreStyle
 from migration_shim.core.scoring import style_of, style_sign
 from migration_shim.cutover import gate
@@ -356,7 +356,7 @@ def comparing_run(progress):
 def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(differs, monkeypatch):
     """A grader, a handoff or a link was quicker: what was compared is not what is there."""
     row = settled_pair(target=WRONG if differs else None)
-    module, name = (pairs, "sides") if differs else (equal_pairs.legacy_fingerprints, "plain_rows")
+    module, name = (pairs, "sides") if differs else (pair_rows.legacy_fingerprints, "plain_rows")
     real = getattr(module, name)
 
     def leased_meanwhile(*args, **options):
