@@ -88,11 +88,24 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
             statement = f"UPDATE {table} SET {changes} WHERE {key} = %s"
             cursor.executemany(statement, [[*values, *alike, pk] for pk, values in rows.items()])
             return
+        # Each literal costs the driver and the server. So one value for all rows is written once, and so is the same
+        # value of two columns.
+        own: dict[str, tuple[Any, ...]] = {}
+        settings = []
+        for name, values in zip(names, zip(*rows.values(), strict=True), strict=True):
+            if values.count(values[0]) == len(values):
+                of_all.append(name)
+                alike.append(values[0])
+                continue
+            source = next((other for other, there in own.items() if there == values), name)
+            own.setdefault(source, values)
+            settings.append(f"{table}.{name} = new.{source}")
+        settings += [f"{table}.{name} = %s" for name in of_all]
         write = Literals(connection.connection).of
-        by_column = [write(list(rows)), *(write(values) for values in zip(*rows.values(), strict=True))]
-        written = " UNION ALL SELECT ".join([", ".join(row) for row in zip(*by_column, strict=True)])
-        heads = ", ".join(f"NULL AS {name}" for name in (key, *names))
-        settings = [*(f"{table}.{name} = new.{name}" for name in names), *(f"{table}.{name} = %s" for name in of_all)]
+        written = " UNION ALL SELECT ".join(
+            map(", ".join, zip(write(list(rows)), *map(write, own.values()), strict=True))
+        )
+        heads = ", ".join(f"NULL AS {name}" for name in (key, *own))
         # In this order, because the server might otherwise scan a small table and lock all of it.
         cursor.execute(
             f"UPDATE (SELECT {heads} UNION ALL SELECT %s) AS new STRAIGHT_JOIN {table}"
