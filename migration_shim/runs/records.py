@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -18,12 +19,14 @@ from django.utils.timezone import now
 from .. import __version__
 from ..conf import ShimSettings, load
 from ..core.errors import RunLocked
+from ..db import bulk
 from ..models import Checkpoint, Run
 from . import owner
 from .control import waits_for
 from .owner import HEARTBEAT_LIMIT
 
 SCOPE_LIMIT = 255
+_TABLE = Run._meta.db_table
 _SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage", "submit_users", "preflight_graders")
 
 
@@ -32,8 +35,13 @@ def versions() -> dict[str, str]:
     return {
         "migration_shim": __version__,
         "django": django.get_version(),
-        "edx-submissions": importlib.metadata.version("edx-submissions"),
+        "edx-submissions": _installed("edx-submissions"),
     }
+
+
+@functools.cache  # to find it takes as long as a statement, and what is loaded stays as it is
+def _installed(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def settings_of(settings: ShimSettings) -> dict[str, Any]:
@@ -59,31 +67,49 @@ def running(kind: str, scope: str = "", *, judge: Callable[[Run], None] | None =
         RunLocked: a run of this kind and scope is still at work.
     """
     scope = scope_name(scope)
-    lock = hashlib.sha256(scope.encode()).hexdigest()[:32]
-    Checkpoint.objects.get_or_create(name=f"lock:{kind}:{lock}")
-    with transaction.atomic():
-        # The lock row makes two commands that start at once take turns here.
-        Checkpoint.objects.select_for_update().get(name=f"lock:{kind}:{lock}")
-        alive = Run.objects.filter(
-            kind=kind, scope=scope, finished_at=None, heartbeat_at__gt=now() - HEARTBEAT_LIMIT
-        ).first()
-        if alive is not None:
-            raise RunLocked(owner.held_by(alive, now()))
-        run = Run.objects.create(
-            kind=kind, scope=scope, settings=settings_of(load()), versions=versions(), **owner.owner()
-        )
+    lock = f"lock:{kind}:{hashlib.sha256(scope.encode()).hexdigest()[:32]}"
+    while (run := _begun(kind, scope, lock)) is None:
+        # Not in that transaction: of two that insert at once InnoDB would let one wait for the other's run.
+        Checkpoint.objects.get_or_create(name=lock)
     try:
         yield run
     finally:
         run.finished_at = now()
         try:
             with transaction.atomic():
-                run.save()
+                _store_end(run)
                 if judge is not None:
                     judge(run)
         except Exception:
-            run.save()  # it has ended, whatever the verdict; a permit that rests on an older run no longer holds
+            _store_end(run)  # whatever the verdict; a permit that rests on an older run no longer holds
             raise
+
+
+@transaction.atomic
+def _begun(kind: str, scope: str, lock: str) -> Run | None:
+    """
+    Put a run on record that begins now, and return it; None where the row that it locks does not exist yet.
+
+    Raises:
+        RunLocked: another one is still at work.
+    """
+    # The lock makes two commands that start at once take turns here.
+    if not bulk.select(Checkpoint, ("id",), lock=True, name=[lock]):
+        return None
+    alive = bulk.ask(
+        f"SELECT id FROM {_TABLE} WHERE kind = %s AND scope = %s AND finished_at IS NULL AND heartbeat_at > %s",
+        [kind, scope, now() - HEARTBEAT_LIMIT],
+    )
+    if alive:
+        raise RunLocked(owner.held_by(Run.objects.get(pk=alive[0][0]), now()))
+    return Run.objects.create(
+        kind=kind, scope=scope, settings=settings_of(load()), versions=versions(), **owner.owner()
+    )
+
+
+def _store_end(run: Run) -> None:
+    ended = {"finished_at": run.finished_at, "complete": run.complete, "document": run.document, "waits_for": ""}
+    bulk.update_where(Run, {"id": run.pk}, ended)
 
 
 def beat(run: Run) -> None:
@@ -98,14 +124,25 @@ def keep_place(run: Run) -> None:
     Raises:
         RunLocked: this run has lost its place, and what it says is no evidence.
     """
+    check_place(run)
+    beat(run)
+
+
+def check_place(run: Run) -> None:
+    """
+    Check that no other run of the scope has begun since because this one seemed dead.
+
+    Raises:
+        RunLocked: this run has lost its place, and what it says is no evidence.
+    """
     if not is_newest(run):
         raise RunLocked("Another run has taken this one's place; it was thought dead.")
-    beat(run)
 
 
 def is_newest(run: Run) -> bool:
     """Tell whether no other run of the same kind and scope has begun since."""
-    return not Run.objects.filter(kind=run.kind, scope=run.scope, id__gt=run.pk).exists()
+    newer = f"SELECT id FROM {_TABLE} WHERE kind = %s AND scope = %s AND id > %s LIMIT 1"
+    return not bulk.ask(newer, [run.kind, run.scope, run.pk])
 
 
 def is_alive(run_id: int) -> bool:
