@@ -17,7 +17,7 @@ _ORDER = list(Phase)
 
 def standing(course_id: str) -> list[GateOverride]:
     """Return the overrides that a course's phase rests on, the oldest first. See ``both_by_course``."""
-    return _still_standing(bulk.found(GateOverride, "course_id = %s", [course_id]))
+    return _still_standing(bulk.found(GateOverride, "course_id = %s ORDER BY id", [course_id]))
 
 
 def described(course_id: str) -> list[Override]:

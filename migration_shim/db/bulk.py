@@ -221,13 +221,14 @@ def raw(rows: models.QuerySet[Any]) -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
-def instances(model: type[Model], rows: Iterable[Sequence[Any]]) -> list[Model]:
+def instances(model: type[Model], rows: Iterable[Sequence[Any]], *, without: Collection[str] = ()) -> list[Model]:
     """
-    Return instances of a model, for rows that hold all its columns, as the database has them, in the order of fields.
+    Return instances of a model, for rows that hold its columns, as the database has them, in the order of fields.
 
     ``raw()`` makes the same of them, and takes longer than the server: it finds out anew each time what goes where.
+    Attributes that the rows are ``without`` are read when they are asked for.
     """
-    names, converted = _converted(model, connection.vendor)
+    names, converted = _converted(model, connection.vendor, tuple(without))
     found = []
     for row in rows:
         values = list(row)
@@ -238,29 +239,34 @@ def instances(model: type[Model], rows: Iterable[Sequence[Any]]) -> list[Model]:
     return found
 
 
-def found(model: type[Model], condition: str, parameters: Sequence[Any]) -> list[Model]:
+def found(
+    model: type[Model], condition: str, parameters: Sequence[Any], *, without: Collection[str] = ()
+) -> list[Model]:
     """
-    Return the instances of a model whose rows meet a condition written by hand, in the order of their ids.
+    Return the instances of a model whose rows meet a condition written by hand.
 
     Args:
-        model: the model, whose key is ``id``.
-        condition: as it stands behind ``WHERE``.
+        model: the model.
+        condition: what stands behind ``WHERE``, an order and a limit included.
         parameters: as ``ask`` takes them.
+        without: as ``instances`` takes it.
     """
-    columns = ", ".join(quoted(model, connection.ops.quote_name).values())
-    return instances(
-        model, ask(f"SELECT {columns} FROM {model._meta.db_table} WHERE {condition} ORDER BY id", parameters)
-    )
+    columns = quoted(model, connection.ops.quote_name)
+    read = ", ".join(column for name, column in columns.items() if name not in without)
+    rows = ask(f"SELECT {read} FROM {model._meta.db_table} WHERE {condition}", parameters)
+    return instances(model, rows, without=without)
 
 
 @functools.cache
-def _converted(model: type[models.Model], vendor: str) -> tuple[list[str], list[tuple[int, Col]]]:
+def _converted(
+    model: type[models.Model], vendor: str, without: tuple[str, ...]
+) -> tuple[list[str], list[tuple[int, Col]]]:
     """
     Return the attributes of a model, and those of its columns, with their places, whose values are to be converted.
 
     ``vendor`` is the database's.
     """
-    fields = model._meta.concrete_fields
+    fields = [field for field in model._meta.concrete_fields if field.attname not in without]
     columns = [field.get_col(model._meta.db_table) for field in fields]
     converted = [
         (place, column)

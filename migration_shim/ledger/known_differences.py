@@ -49,7 +49,7 @@ def of_course(course_id: str, moment: datetime) -> list[KnownDifference]:
 
 def _with_expired(course_id: str) -> list[KnownDifference]:
     """Return the entries of the register that name a course or all courses, in their order, whether in force or not."""
-    return bulk.found(KnownDifference, "course_id IN ('', %s)", [course_id])
+    return bulk.found(KnownDifference, "course_id IN ('', %s) ORDER BY id", [course_id])
 
 
 def match(

@@ -13,7 +13,6 @@ from typing import Any
 
 import django
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from .. import __version__
@@ -27,6 +26,9 @@ from .owner import HEARTBEAT_LIMIT
 
 SCOPE_LIMIT = 255
 _TABLE = Run._meta.db_table
+#: A run that is at work is among so many newest ones of its kind and scope: each newer one has thought it dead. All of
+#: them, over the years, would be read for every run else.
+_RECENT = 20
 _SECRET = ("legacy_password", "legacy_username", "legacy_url", "legacy_storage", "submit_users", "preflight_graders")
 
 
@@ -96,12 +98,15 @@ def _begun(kind: str, scope: str, lock: str) -> Run | None:
     # The lock makes two commands that start at once take turns here.
     if not bulk.select(Checkpoint, ("id",), lock=True, name=[lock]):
         return None
-    alive = bulk.ask(
-        f"SELECT id FROM {_TABLE} WHERE kind = %s AND scope = %s AND finished_at IS NULL AND heartbeat_at > %s",
-        [kind, scope, now() - HEARTBEAT_LIMIT],
+    lately = bulk.ask(
+        f"SELECT id, finished_at, heartbeat_at FROM {_TABLE} WHERE kind = %s AND scope = %s"
+        f" ORDER BY id DESC LIMIT {_RECENT}",
+        [kind, scope],
     )
-    if alive:
-        raise RunLocked(owner.held_by(Run.objects.get(pk=alive[0][0]), now()))
+    limit = now() - HEARTBEAT_LIMIT
+    for pk, finished_at, heartbeat_at in lately:
+        if finished_at is None and bulk.moment(heartbeat_at) > limit:
+            raise RunLocked(owner.held_by(Run.objects.get(pk=pk), now()))
     return Run.objects.create(
         kind=kind, scope=scope, settings=settings_of(load()), versions=versions(), **owner.owner()
     )
@@ -152,17 +157,18 @@ def is_alive(run_id: int) -> bool:
 
 def last_complete(kind: str, scope: str) -> Run | None:
     """Return the newest complete run of a kind and scope, or None."""
-    return _ended(kind, scope).filter(complete=True).first()
+    return _newest("kind = %s AND scope = %s AND complete = 1", kind, scope)
 
 
 def last(kind: str, scope: str) -> Run | None:
     """Return the newest run of a kind and scope, however it ended, or None."""
-    return _ended(kind, scope).first()
+    return _newest("kind = %s AND scope = %s", kind, scope)
 
 
-def _ended(kind: str, scope: str) -> QuerySet[Run]:
-    """Return runs, the newest first, without their owner: the way back reads them on tables of the release before."""
-    return Run.objects.filter(kind=kind, scope=scope).order_by("-id").defer("host", "pid", "user", "waits_for")
+def _newest(condition: str, kind: str, scope: str) -> Run | None:
+    """Return the newest of some runs, without its owner: the way back reads it on tables of the release before."""
+    owned = ("host", "pid", "user", "waits_for")
+    return next(iter(bulk.found(Run, f"{condition} ORDER BY id DESC LIMIT 1", [kind, scope], without=owned)), None)
 
 
 def digest(document: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from migration_shim.comparison import candidates, link_position
 from migration_shim.comparison.score_styles import ScoreStyles
 from migration_shim.core.data import Grading
 from migration_shim.legacy import rows as legacy_rows
-from migration_shim.models import LedgerEntry
+from migration_shim.models import LedgerEntry, Run
 from migration_shim.runs import isolated
 from tests.builders import changes, rows
 from tests.builders.rows import COURSE, QUEUE, WRONG, fresh  # noqa: F401
@@ -167,6 +167,26 @@ def test_a_course_in_which_nothing_has_changed_takes_few_statements():
         api.reconcile([COURSE], rows.ignore, None)
     for found, most in zip(map(asked, (ours, theirs)), (OURS, THEIRS), strict=True):
         assert len(found) <= most, "\n".join([str(len(found)), *(sql[:200] for sql in found)])
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite does not count the rows that it reads")
+def test_what_a_run_reads_does_not_grow_with_the_runs_before_it():
+    def read():
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%%'")
+            return sum(int(number) for _, number in cursor.fetchall())
+
+    def of_one():
+        before = read()
+        api.reconcile([COURSE], rows.ignore, None)
+        return read() - before
+
+    a_course()
+    of_one()
+    few = of_one()
+    Run.objects.bulk_create(Run(kind="reconcile", scope=COURSE, finished_at=now()) for _ in range(500))
+    of_one()  # looks for the last complete one behind them
+    assert of_one() <= few + 60
 
 
 def test_without_new_rows_xqueue_is_not_asked_for_its_time(monkeypatch):
