@@ -43,8 +43,8 @@ def half_fenced(course_id: str, *, known_upto: int = 0) -> int:
     begins = f"{connection.ops.prep_for_like_query(FENCE)}%"
     found = bulk.ask(
         f"SELECT COUNT(*) FROM {StudentItem._meta.db_table} WHERE {of_course} AND ({course} OR {student} OR {item})"
-        f" AND NOT ({student} AND {item}) AND id > %s",
-        [*parameters, *[begins] * 5, known_upto - _LATE_IDS if known_upto else 0],
+        f" AND NOT ({student} AND {item}){' AND id > %s' if known_upto else ''}",
+        [*parameters, *[begins] * 5, *([known_upto - _LATE_IDS] if known_upto else ())],
     )
     return int(found[0][0])
 
