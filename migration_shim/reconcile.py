@@ -175,7 +175,8 @@ class _CourseRun:
             self.stopped_by = str(stopped)
         moment = now()
         compared = known_differences.apply(self.course_id, moment)
-        run_records.keep_place(self.record)
+        run_records.check_place(self.record)
+        self.control.beat()
         return self._content(moment, compared)
 
     def _stages(self) -> None:
@@ -251,8 +252,9 @@ class _CourseRun:
         if full and complete:
             differed, compared = recount.mend(course_id), counts.bucketed(course_id)
         waited = self.scanned.waited + self.control.waited
-        numbers = counts.joined(compared, counts.loose(course_id))
-        places = counts.bins(course_id, *Kind)
+        loose, loose_places = counts.loose_with_bins(course_id)
+        numbers = counts.joined(compared, loose)
+        places = [*counts.counted_bins(course_id, *Kind), *loose_places.items()]
         classes = aggregates.classes(numbers)
         counted = aggregates.of_course(course_id, numbers)
         reverse = [queue + self.settings.reverse_queue_suffix for queue in counted.queues]
@@ -311,6 +313,5 @@ def _described(row: dict[str, Any]) -> Divergence:
 
 def keyed_hash(learner: str) -> str:
     """Return a keyed hash of a learner's id, 12 hex digits, the same in every report of this installation."""
-    return hmac.new(
-        django_settings.SECRET_KEY.encode(), learner.encode("utf-8", "surrogatepass"), "sha256"
-    ).hexdigest()[:12]
+    key = django_settings.SECRET_KEY.encode()
+    return hmac.digest(key, learner.encode("utf-8", "surrogatepass"), "sha256").hex()[:12]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, Self
@@ -39,6 +39,13 @@ _ONE_SIDED = (
     f"'{State.MISSING}' IN (l.legacy_state, l.target_state) AND l.target_state <> '{State.PULLED}'"
     f" AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
 )
+#: The condition that nobody has begun with an entry's submission on the target, and that no move, supersession or copy
+#: that is owed says what becomes of it.
+_UNTOUCHED = (
+    f"l.target_state = '{State.QUEUED}' AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
+)
+#: The condition that neither side of an entry ``l`` is over. It waits until one of them is, however long that takes.
+_BOTH_OPEN = f"l.result = '{PairStatus.WAITING}' AND l.legacy_state IN ('{State.QUEUED}', '{State.PULLED}')"
 #: The columns of a ledger entry that its result depends on; they must not have changed when the result is stored.
 DEPENDS_ON = (
     "authority",
@@ -110,10 +117,16 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+class SnapshotPage(list[EntrySnapshot]):
+    """Snapshots that were read together. ``is_last`` tells that the condition selects no more than these."""
+
+    is_last = True
+
+
 class SnapshotReader(Protocol):
     """A function that reads snapshots of entries; ``snapshot_reader`` returns one."""
 
-    def __call__(self, where: str, parameters: list[Any], limit: int | None = None) -> list[EntrySnapshot]:
+    def __call__(self, where: str, parameters: list[Any], limit: int | None = None) -> SnapshotPage:
         """
         Return the snapshots of the entries ``l`` that a condition, with its parameters, selects.
 
@@ -121,16 +134,19 @@ class SnapshotReader(Protocol):
         """
 
 
-def snapshot_reader(rules: Rules | None, *, echo: bool) -> SnapshotReader:
+def snapshot_reader(rules: Rules | None, *, echo: bool, patient: Collection[str] | None = None) -> SnapshotReader:
     """
     Return a function that reads snapshots, which tell whether the results of entries still stand.
 
     Unless its entry is settled, a result does not stand if it follows from the time of day, from a neighbour's row or
-    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again.
+    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again. What
+    waits on both sides, or is overdue, stays so until a row changes.
 
     Args:
         rules: the rules of the run; with None a result stands whatever rules it was judged by.
-        echo: entries without a result do not stand either, because they may have to be echoed.
+        echo: entries that have no result, wait or are overdue do not stand, because they may have to be echoed.
+        patient: the queues whose graders take so long that what is overdue may be in time again once more is known of
+            them; None for all queues.
     """
     by_rules, of_rules = rules.sql() if rules is not None else ("l.seen", [])
     stands = (
@@ -139,30 +155,45 @@ def snapshot_reader(rules: Rules | None, *, echo: bool) -> SnapshotReader:
         f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}))))"
     )
     if not echo:
-        stands = f"({stands} OR l.result = '{PairStatus.NONE}')"
+        lasting = [_BOTH_OPEN]
+        if patient is not None:
+            lasting.append(_overdue(patient))
+            of_rules = [*of_rules, *patient]
+        stands = (
+            f"({stands} OR l.result = '{PairStatus.NONE}' OR (l.payload_compared_at IS NOT NULL AND {_UNTOUCHED}"
+            f" AND ({' OR '.join(lasting)})))"
+        )
     same = fingerprint.same("l.target_seen", target_fingerprints.digest())
     # The target's rows of an entry that was never compared are not read.
     joins = target_fingerprints.joins("l.seen <> ''")
     sql = (
+        f"{fingerprint.uncached(connection)}"
         f"SELECT l.id, l.legacy_id, l.legacy_seen, CASE WHEN l.seen = {by_rules} AND {stands} THEN {same} ELSE 0 END,"
         f" l.superseded_at IS NOT NULL FROM {_TABLE} l {joins} WHERE "
     )
 
-    def read(where: str, parameters: list[Any], limit: int | None = None) -> list[EntrySnapshot]:
+    def read(where: str, parameters: list[Any], limit: int | None = None) -> SnapshotPage:
         with connection.cursor() as cursor:
             cursor.execute(f"{sql}{where}{f' LIMIT {limit}' if limit else ''}", [*of_rules, *parameters])
-            rows = list(map(EntrySnapshot._make, cursor.fetchall()))
+            rows = SnapshotPage(map(EntrySnapshot._make, cursor.fetchall()))
         if len(rows) == limit:
-            rows = [row for row in rows if row.id != rows[-1].id] or rows
+            rows = SnapshotPage([row for row in rows if row.id != rows[-1].id] or rows)
+            rows.is_last = False
         found = {row.id: row for row in rows}
-        if len(found) == len(rows):
-            return rows
-        for pk, times in Counter(row.id for row in rows).items():
-            if times > 1:  # it has several Scores; see target.fingerprints.joins
-                found[pk] = found[pk]._replace(stands=0)
-        return list(found.values())
+        if len(found) < len(rows):
+            for pk, times in Counter(row.id for row in rows).items():
+                if times > 1:  # it has several Scores; see target.fingerprints.joins
+                    found[pk] = found[pk]._replace(stands=0)
+            rows[:] = found.values()
+        return rows
 
     return read
+
+
+def _overdue(patient: Collection[str]) -> str:
+    """Return the condition that an entry ``l`` is overdue, and of none of these queues, which are its parameters."""
+    among = f" AND l.queue_name NOT IN ({', '.join(['%s'] * len(patient))})" if patient else ""
+    return f"l.result = '{PairStatus.OVERDUE}' AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}){among}"
 
 
 def _quoted(words: Iterable[str]) -> str:
@@ -185,13 +216,15 @@ def pages(
     after = 0
     while page_ := page(read, course_id, since=since, echo=echo, after=after, upto=None):
         yield page_
+        if page_.is_last:
+            break
         after = page_[-1].id
     yield from touched_pages(read, course_id, since=since, queues=queues)
 
 
 def page(
     read: SnapshotReader, course_id: str, *, since: datetime | None, echo: bool, after: int, upto: int | None
-) -> list[EntrySnapshot]:
+) -> SnapshotPage:
     """
     Return the next page of a range of ids: open entries, and with ``echo`` imported history; all if ``since`` is None.
 
@@ -245,7 +278,8 @@ def touched_pages(
 
 def count(course_id: str, *, since: datetime | None) -> int:
     """Return about how many entries ``pages`` yields, without the touched ones, which are not known before."""
-    return _walked(course_id, since, echo=False).count()
+    is_open = "" if since is None else " AND settled_at IS NULL"
+    return int(bulk.ask(f"SELECT COUNT(*) FROM {_TABLE} WHERE course_id = %s{is_open}", [course_id])[0][0])
 
 
 def changed(page: list[EntrySnapshot]) -> list[int]:
@@ -282,6 +316,17 @@ def fingerprints_now(ids: Iterable[int], rules: Rules) -> dict[int, Fingerprints
     return found
 
 
+#: Entries that nothing but a change of a row can make news of, in the order of their ids.
+_OVER = (
+    f"SELECT l.id FROM {_TABLE} l WHERE l.course_id = %s AND l.settled_at IS NULL AND l.compared_at < %s AND l.id > %s"
+    f" AND (l.legacy_leg = '{Leg.NONE}' OR l.legacy_state IN ({_quoted(_FINAL)})"
+    f" OR (l.legacy_leg = '{Leg.FAILED}' AND l.legacy_id IS NULL))"
+    f" AND (l.target_leg = '{Leg.NONE}' OR l.target_state IN ({_quoted(_FINAL)}) OR (l.history AND NOT l.echo))"
+    f" AND l.result IN ({_quoted([*STANDING, PairStatus.NONE])})"
+    f" AND (l.payload_compared_at IS NOT NULL OR l.result = '{PairStatus.NONE}') ORDER BY l.id LIMIT %s"
+)
+
+
 def settle(course_id: str, moment: datetime, horizon: timedelta, beat: Callable[[], None]) -> None:
     """
     Settle the entries that are final on both sides and have not changed for longer than a late reply may take.
@@ -294,13 +339,10 @@ def settle(course_id: str, moment: datetime, horizon: timedelta, beat: Callable[
         horizon: how long a late reply may take.
         beat: called after every page; it may raise to stop.
     """
-    legacy = Q(legacy_leg=Leg.NONE) | Q(legacy_state__in=_FINAL) | Q(legacy_leg=Leg.FAILED, legacy_id=None)
-    target = Q(target_leg=Leg.NONE) | Q(target_state__in=_FINAL) | Q(history=True, echo=False)
-    payload = Q(payload_compared_at__isnull=False) | Q(result=PairStatus.NONE)
-    entries = LedgerEntry.objects.filter(legacy, target, payload, course_id=course_id, settled_at=None)
-    entries = entries.filter(result__in=[*STANDING, PairStatus.NONE], compared_at__lt=moment - horizon)
     after = 0
-    while ids := list(entries.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:PAGE]):
+    while ids := [pk for (pk,) in bulk.ask(_OVER, [course_id, moment - horizon, after, PAGE])]:
         LedgerEntry.objects.filter(id__in=ids, compared_at__lt=moment - horizon).update(settled_at=moment)
         after = ids[-1]
         beat()
+        if len(ids) < PAGE:
+            return

@@ -43,6 +43,8 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     """
     storage = files.legacy_storage(settings)
     checkpoint = link_position.position()
+    if not link_position.rows_to_retry(checkpoint) and not legacy_rows.is_any_above(checkpoint.last_id):
+        return
     clock = legacy_rows.clock()
     seen = primary.seen_until(clock)
     # The router writes its own entry a moment after legacy has the row. For an older row it has written none.

@@ -10,7 +10,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from .. import toggles
@@ -125,7 +125,8 @@ class Scanner:
     def __init__(self, request: ScanRequest, settings: ShimSettings, control: Control) -> None:
         self.request, self.control = request, control
         self.rules = candidates.Rules.of(request.basis, request.styles.known)
-        self.read = candidates.snapshot_reader(self.rules, echo=request.echo)
+        patient = request.styles.slower_than(timedelta(seconds=settings.grading_deadline_seconds))
+        self.read = candidates.snapshot_reader(self.rules, echo=request.echo, patient=patient)
         self.context = pairs.ComparisonContext(
             settings=settings,
             styles=request.styles,

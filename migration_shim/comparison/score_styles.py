@@ -71,6 +71,10 @@ class ScoreStyles:
         """Return in which style the graders of a queue give scores."""
         return self.known.get(queue_name, ScoreStyle.UNKNOWN)
 
+    def slower_than(self, limit: timedelta) -> list[str]:
+        """Return the queues on which twice the usual time is longer than ``limit``; see ``core.compare.Patience``."""
+        return sorted(queue for queue, usual in self._usual.items() if 2 * usual > limit)
+
     def usual_time(self, queue_name: str) -> timedelta | None:
         """Return within which time legacy grades 99 of 100 submissions of a queue; None while there are too few."""
         return self._usual.get(queue_name)

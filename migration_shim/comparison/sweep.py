@@ -75,3 +75,5 @@ def open_changed(control: Control, progress: Progress) -> int:
             opened += entries.update(settled_at=None)
         after, looked_at = page[-1].id, looked_at + len(page)
         progress(looked_at, total)
+        if page.is_last:
+            return opened

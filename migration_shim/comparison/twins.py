@@ -22,6 +22,7 @@ from ..core.data import Authority, Leg, Move, Phase, State
 from ..core.documents.reconcile_course import Noise
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
 from ..core.noise import same_outcome, sample_end
+from ..db import bulk
 from ..ledger import buckets
 from ..ledger.counts import Numbers
 from ..metrics import count
@@ -33,6 +34,12 @@ log = logging.getLogger(__name__)
 #: Twins of one course that may wait for a grader at one time: shadows must not queue up behind statistics.
 AT_ONCE = 200
 PAGE = 500
+#: Twins without a judgement. An entry that was moved since has another target row, and no pair of gradings any more.
+_UNJUDGED = (
+    f"SELECT id, target_submission_id, twin_submission_id, twin_lease_key FROM {LedgerEntry._meta.db_table}"
+    f" WHERE course_id = %s AND authority = '{Authority.LEGACY}' AND move = '{Move.NONE}' AND twin_submission_id > %s"
+    " AND twin_agrees IS NULL ORDER BY twin_submission_id LIMIT %s"
+)
 
 
 def judge_and_write(course_id: str, settings: ShimSettings, check: Callable[[], None]) -> None:
@@ -57,8 +64,10 @@ def judge_and_write(course_id: str, settings: ShimSettings, check: Callable[[], 
 def twin_counts(numbers: Numbers) -> Noise:
     """Return how many shadows have ``twins``, how many twins were ``judged``, and how many of these ``differ``."""
     found = {"twins": Flag.TWIN, "judged": Flag.TWIN | Flag.TWIN_JUDGED, "differ": Flag.TWIN | Flag.TWIN_DIFFERS}
+    of_twins = [(facts.flags, number) for facts, number in numbers if facts.flags & int(Flag.TWIN)]
     sums = {
-        name: sum(number for facts, number in numbers if facts.flags & flag == flag) for name, flag in found.items()
+        name: sum(number for flags, number in of_twins if flags & wanted == wanted)
+        for name, wanted in ((name, int(flag)) for name, flag in found.items())
     }
     return cast(Noise, sums)
 
@@ -70,9 +79,8 @@ def judge(course_id: str) -> int:
     Outcomes are the same if a comparison calls them the same. A twin that was not handed out by the watcher seam is
     never judged: its grader was given a reduced payload, so a difference would be no noise.
     """
-    columns = ("id", "target_submission_id", "twin_submission_id", "twin_lease_key")
     waiting = after = 0
-    while page := list(_unjudged(course_id, after).values_list(*columns)[:PAGE]):
+    while page := bulk.ask(_UNJUDGED, [course_id, after, PAGE]):
         after = page[-1][2]
         waiting += twins.count_ungraded(twin_id for _, _, twin_id, _ in page)
         graded = twins.graded(pk for _, *pair, _ in page for pk in pair)
@@ -85,12 +93,6 @@ def judge(course_id: str) -> int:
             with buckets.counted(ids):
                 LedgerEntry.objects.filter(id__in=ids, twin_agrees=None).update(twin_agrees=agrees)
     return waiting
-
-
-def _unjudged(course_id: str, after: int) -> QuerySet[LedgerEntry]:
-    # An entry that was moved since has another target row: there is no pair of gradings any more.
-    entries = LedgerEntry.objects.filter(course_id=course_id, authority=Authority.LEGACY, move=Move.NONE)
-    return entries.filter(twin_submission_id__gt=after, twin_agrees=None).order_by("twin_submission_id")
 
 
 def _wanted(course_id: str, settings: ShimSettings) -> Iterator[tuple[int, int, str]]:

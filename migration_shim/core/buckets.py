@@ -64,7 +64,7 @@ class Facts(NamedTuple):
 
     def has(self, flag: Flag) -> bool:
         """Tell whether a flag is set."""
-        return bool(self.flags & flag)
+        return bool(self.flags & int(flag))
 
 
 class Row(NamedTuple):

@@ -16,6 +16,7 @@ from ..conf import load
 from ..core.data import GRAVE, Authority, DivergenceClass, Move, State
 from ..core.delivered import Learner
 from ..core.identity import has_suffix
+from ..db import bulk
 from ..ledger import attempts, counts
 from ..legacy import open_rows as legacy_open_rows
 from ..legacy import rows as legacy_rows
@@ -27,6 +28,8 @@ from ..target import reader
 
 #: Moves after which graders of the target have had the submission.
 _REACHED_TARGET = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]
+
+_ALARMS = f"SELECT entry_id FROM {Divergence._meta.db_table} WHERE course_id = %s AND klass = %s AND cured_at IS NULL"
 
 
 def current_fence_leak_count(course_id: str) -> int | None:
@@ -118,8 +121,10 @@ def current_wrong_side_count(course_id: str) -> int | None:
 
 def undelivered_entries(course_id: str) -> QuerySet[LedgerEntry]:
     """Return the entries whose learners waited in vain when their states were last read, and that no cure covers."""
-    alarms = Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.UNDELIVERED, cured_at=None)
-    ids = list(alarms.values_list("entry_id", flat=True))  # few; outside an LMS no learner is ever settled
+    # Few; outside an LMS no learner is ever settled. Mostly there is none, and then nothing more is to be asked.
+    ids = [pk for (pk,) in bulk.ask(_ALARMS, [course_id, DivergenceClass.UNDELIVERED])]
+    if not ids:
+        return LedgerEntry.objects.none()
     return LedgerEntry.objects.filter(pk__in=ids, learner_settled_at=None, learner_said=Learner.WAITS)
 
 

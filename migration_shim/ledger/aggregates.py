@@ -12,7 +12,8 @@ from ..core.buckets import Flag, parse_differences
 from ..core.data import DivergenceClass, PairStatus
 from ..core.documents.reconcile_course import ClassCounts, Cohort, ConfusedPairs, Day, Latency
 from ..core.histograms import Bin, Kind, lower_edge, quantile, upper_edge
-from ..models import Divergence
+from ..db import bulk
+from ..models import Divergence, LedgerEntry
 from . import counts
 
 #: What an entry says of either side, of the learner's, and of why a side has no outcome; a divergence is told with it.
@@ -39,6 +40,28 @@ SIDES = (
 )
 #: Which of what ``divergences`` yields are times.
 TIMES = ("arrived_at", "found_at", "target_graded_at")
+_BOOLEANS = ("legacy_correct", "target_correct", "learner_correct")
+#: What is told of a divergence, by where it stands: in the divergence ``v`` or in its entry ``l``.
+_TOLD = {
+    "entry": "v.entry_id",
+    "legacy_id": "l.legacy_id",
+    "submission_id": "l.target_submission_id",
+    "course": "v.course_id",
+    "problem": "l.item_id",
+    "queue": "l.queue_name",
+    "learner": "l.learner",
+    "arrived_at": "l.arrived_at",
+    "class": "v.klass",
+    "what": "v.what",
+    "known": "v.known_id",
+    "found_at": "v.found_at",
+    **{name: f"l.{name}" for name in SIDES},
+}
+_DIVERGENCES = (
+    f"SELECT v.id, {', '.join(_TOLD.values())} FROM {Divergence._meta.db_table} v"
+    f" JOIN {LedgerEntry._meta.db_table} l ON l.id = v.entry_id"
+    " WHERE v.course_id = %s AND v.cured_at IS NULL AND v.id > %s ORDER BY v.id LIMIT %s"
+)
 #: Entries listed of each class on record of a run; of more there is the number only.
 LISTED = 500
 _QUANTILES = (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
@@ -159,45 +182,49 @@ def latency(places: Iterable[tuple[Bin, int]]) -> Latency:
 
 def divergences(course_id: str) -> Iterator[dict[str, Any]]:
     """Yield every divergence on record that is not signed for, in keyset pages, with what finds its rows again."""
-    columns = {
-        "entry": "entry_id",
-        "legacy_id": "entry__legacy_id",
-        "submission_id": "entry__target_submission_id",
-        "course": "course_id",
-        "problem": "entry__item_id",
-        "queue": "entry__queue_name",
-        "learner": "entry__learner",
-        "arrived_at": "entry__arrived_at",
-        "class": "klass",
-        "what": "what",
-        "known": "known_id",
-        "found_at": "found_at",
-        **{name: f"entry__{name}" for name in SIDES},
-    }
-    found = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("id")
-    rows = found.values_list("id", *columns.values())
     after = 0
     size = 1000
-    while page := list(rows.filter(id__gt=after)[:size]):
-        yield from (dict(zip(columns, values, strict=True)) for _, *values in page)
+    while page := bulk.ask(_DIVERGENCES, [course_id, after, size]):
+        for pk, *values in page:
+            row = dict(zip(_TOLD, values, strict=True))
+            for name in TIMES:
+                if (value := row[name]) is not None:
+                    row[name] = bulk.moment(value)
+            for name in _BOOLEANS:
+                if (value := row[name]) is not None:
+                    row[name] = bool(value)
+            yield row
+            after = pk
         if len(page) < size:
             return
-        after = page[-1][0]
 
 
 def on_record(course_id: str, found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     Return which divergences are on record: for each class their number, and the entries of the newest ``LISTED``.
 
-    A later report tells by it what has gone since. A class without any costs no statement.
+    A later report tells by it what has gone since. All classes that are listed whole are read by one statement.
 
     Args:
         course_id: the course.
         found: the number of divergences by class (``classes``).
     """
-    rows = Divergence.objects.filter(course_id=course_id, cured_at=None).order_by("-id")
-    return {
-        klass: {"number": number, "entries": list(rows.filter(klass=klass).values_list("entry_id", flat=True)[:LISTED])}
-        for klass, number in found.items()
-        if number
-    }
+    there = {klass: number for klass, number in found.items() if number}
+    few = [klass for klass, number in there.items() if number <= LISTED]
+    listed: dict[str, list[int]] = {klass: [] for klass in there}
+    # The index has them by class: sorted here, the server need not sort them.
+    for _, klass, entry_id in sorted(_on_record(course_id, few), reverse=True) if few else ():
+        listed[klass].append(entry_id)
+    for klass in there.keys() - set(few):
+        newest = _on_record(course_id, [klass], f" ORDER BY id DESC LIMIT {LISTED}")
+        listed[klass] = [entry_id for _, _, entry_id in newest]
+    return {klass: {"number": number, "entries": listed[klass][:LISTED]} for klass, number in there.items()}
+
+
+def _on_record(course_id: str, among: list[str], more: str = "") -> list[tuple[Any, ...]]:
+    """Return the divergences of these classes: id, class and entry."""
+    return bulk.ask(
+        f"SELECT id, klass, entry_id FROM {Divergence._meta.db_table} WHERE course_id = %s AND cured_at IS NULL"
+        f" AND klass IN ({', '.join(['%s'] * len(among))}){more}",
+        [course_id, *among],
+    )

@@ -8,18 +8,26 @@ last reconcile, however large the ledger is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from ..core.buckets import Facts, Flag, Row, bucket_id, facts_of
 from ..core.histograms import Bin, Kind, bins_of
-from ..fields import exact
+from ..db import bulk
 from ..models import Bucket, CoursePhase, Histogram, LedgerEntry
 from .buckets import differences_of, rows_of
 
 PAGE = 2000
+_OF_BUCKETS = f"FROM {Bucket._meta.db_table} WHERE course_id = %s AND number <> 0"
+_OF_LOOSE = f"FROM {LedgerEntry._meta.db_table} WHERE course_id = %s AND bucket_id IS NULL"
+_BUCKETS = f"SELECT id, number, {', '.join(Facts._fields)} {_OF_BUCKETS}"
+_BINS = f"SELECT number, {', '.join(Bin._fields)} FROM {Histogram._meta.db_table} WHERE course_id = %s AND number <> 0"
+_LOOSE = f"SELECT id {_OF_LOOSE}"
+_QUEUES = " UNION ALL ".join(
+    f"SELECT MIN(queue_name) {entries} GROUP BY MD5(queue_name)" for entries in (_OF_BUCKETS, _OF_LOOSE)
+)
 Numbers = list[tuple[Facts, int]]
 
 
@@ -54,10 +62,7 @@ def bucketed(course_id: str) -> Numbers:
 
 def buckets(course_id: str) -> dict[int, tuple[Facts, int]]:
     """Return the buckets of a course in which entries stand, by id: their facts, and how many entries."""
-    rows = Bucket.objects.filter(course_id=course_id).exclude(number=0)
-    return {
-        pk: (Facts._make(values), number) for pk, number, *values in rows.values_list("id", "number", *Facts._fields)
-    }
+    return {pk: (Facts._make(values), number) for pk, number, *values in bulk.ask(_BUCKETS, [course_id])}
 
 
 def loose(course_id: str, wanted: Q | None = None) -> Counter[Facts]:
@@ -95,31 +100,53 @@ def bins(course_id: str, *kinds: Kind, wanted: Q | None = None) -> list[tuple[Bi
 
 def counted_bins(course_id: str, *kinds: Kind) -> list[tuple[Bin, int]]:
     """Return the bins of some histograms of a course, with how many entries that stand in a bucket each holds."""
-    rows = Histogram.objects.filter(course_id=course_id, kind__in=kinds).exclude(number=0)
-    return [(Bin._make(values), number) for number, *values in rows.values_list("number", *Bin._fields)]
+    among = ", ".join(["%s"] * len(kinds))
+    rows = bulk.ask(f"{_BINS} AND kind IN ({among})", [course_id, *kinds])
+    return [(Bin._make(values), number) for number, *values in rows]
 
 
-def pages(entries: QuerySet[LedgerEntry], size: int = PAGE) -> Iterator[list[int]]:
+def loose_with_bins(course_id: str) -> tuple[Counter[Facts], Counter[Bin]]:
+    """Return what ``loose`` returns, and the bins in which these entries would stand."""
+    found: Counter[Facts] = Counter()
+    places: Counter[Bin] = Counter()
+    for page in _loose_rows(course_id, None):
+        differences = differences_of([pk for pk, _ in page])
+        for pk, row in page:
+            found[facts_of(row, differences.get(pk))] += 1
+            places.update(bins_of(row))
+    return found, places
+
+
+def loose_pages(course_id: str, wanted: Q | None = None) -> Iterator[list[int]]:
     """
-    Yield the ids of loose entries in pages of ``size``, by one statement.
+    Yield the ids of the loose entries of a course in pages, by one statement. ``wanted`` is as in ``facts``.
 
     These are not keyset pages: while nothing stands in a bucket, MariaDB would read the course's index from its
     beginning for each of them.
     """
-    ids = sorted(entries.order_by().values_list("pk", flat=True))
-    yield from (ids[start : start + size] for start in range(0, len(ids), size))
+    if wanted is not None:
+        return _cut(loose_of(course_id).filter(wanted).order_by().values_list("pk", flat=True), PAGE)
+    return _cut((pk for (pk,) in bulk.ask(_LOOSE, [course_id])), PAGE)
+
+
+def compared_loose_pages(course_id: str, size: int) -> Iterator[list[int]]:
+    """Yield the ids of the loose entries of a course that were compared, like ``loose_pages``."""
+    return _cut((pk for (pk,) in bulk.ask(f"{_LOOSE} AND compared_at IS NOT NULL", [course_id])), size)
+
+
+def _cut(ids: Iterable[int], size: int) -> Iterator[list[int]]:
+    there = sorted(ids)
+    yield from (there[start : start + size] for start in range(0, len(there), size))
 
 
 def _loose_rows(course_id: str, wanted: Q | None) -> Iterator[list[tuple[int, Row]]]:
-    entries = loose_of(course_id)
-    for ids in pages(entries if wanted is None else entries.filter(wanted)):
+    for ids in loose_pages(course_id, wanted):
         yield list(rows_of(ids).items())
 
 
 def queues(course_id: str) -> list[str]:
-    """Return the queues of a course, by the names that CAPA gave them."""
-    counted = Bucket.objects.filter(course_id=course_id).exclude(number=0)
-    return sorted({*exact(counted, "queue_name"), *exact(loose_of(course_id), "queue_name")})
+    """Return the queues of a course, by the names that CAPA gave them, byte for byte (see ``fields.exact``)."""
+    return sorted({name for (name,) in bulk.ask(_QUEUES, [course_id, course_id])})
 
 
 def courses() -> list[str]:

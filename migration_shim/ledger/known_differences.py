@@ -20,7 +20,7 @@ from ..core.buckets import Facts, Flag, parse_differences
 from ..core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from ..core.documents import known as documents
 from ..core.errors import ShimError
-from ..db import text_columns
+from ..db import bulk, text_columns
 from ..models import Divergence, KnownDifference, LedgerEntry, PhaseChange
 from . import counts
 from .buckets import Changes, counted, differences_of
@@ -39,9 +39,17 @@ def in_force(moment: datetime) -> Q:
 
 def of_course(course_id: str, moment: datetime) -> list[KnownDifference]:
     """Return the entries of the register that apply to a course at a moment, the most specific first."""
-    scope = Q(course_id__in=("", course_id))
-    entries = KnownDifference.objects.filter(scope, in_force(moment)).exclude(klass__in=NOT_EXCUSABLE)
+    entries = [
+        entry
+        for entry in _with_expired(course_id)
+        if entry.withdrawn_at is None and entry.expires_at > moment and entry.klass not in NOT_EXCUSABLE
+    ]
     return sorted(entries, key=lambda entry: (not entry.item_id, not entry.queue_name, not entry.course_id, entry.pk))
+
+
+def _with_expired(course_id: str) -> list[KnownDifference]:
+    """Return the entries of the register that name a course or all courses, in their order, whether in force or not."""
+    return bulk.found(KnownDifference, "course_id IN ('', %s) ORDER BY id", [course_id])
 
 
 def match(
@@ -161,7 +169,7 @@ def described(entry: KnownDifference, moment: datetime, covers: int) -> document
 
 def described_of(course_id: str, moment: datetime) -> list[documents.KnownDifference]:
     """Return the register's entries for a course as plain data, expired ones included."""
-    rows = KnownDifference.objects.filter(course_id__in=("", course_id)).order_by("pk")
+    rows = _with_expired(course_id)
     hits = hits_of(rows)
     return [described(entry, moment, hits[entry.pk]) for entry in rows]
 
@@ -208,7 +216,7 @@ def _astray(
     for pk in [pk for pk, (facts, _) in buckets.items() if _is_astray(facts, register)]:
         # All of them, before one is moved to another bucket.
         yield list(entries.filter(bucket_id=pk).order_by("pk").values_list("pk", flat=True))
-    for ids in counts.pages(counts.loose_of(course_id)):
+    for ids in counts.loose_pages(course_id):
         page = entries.filter(pk__in=ids).values_list("pk", "result", "queue_name", "item_id")
         differences = differences_of(ids)
         yield [pk for pk, *has in page if _says_other(has[0], has[1], has[2], differences.get(pk, {}), register)]

@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from ..core.buckets import Flag, facts_of
 from ..core.data import State
 from ..core.histograms import Kind, bins_of
+from ..db import bulk
 from ..metrics import count
 from ..models import Bucket, Checkpoint, Histogram, LedgerEntry, Run
 from ..runs import records as run_records
@@ -108,13 +109,14 @@ def mend(course_id: str) -> int:
     """
     _take_in(course_id)
     name = f"recount:{run_records.digest({'course': course_id})[:32]}"
-    place, _ = Checkpoint.objects.get_or_create(name=name)
+    if not bulk.select(Checkpoint, ("id",), name=[name]):
+        Checkpoint.objects.get_or_create(name=name)
     if connection.vendor == "mysql" and not connection.in_atomic_block:
         with connection.cursor() as cursor:  # of the next transaction: all its reads are of one moment
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     with transaction.atomic():
         # Of two at once the second would add the same difference again. The snapshot is that of the first read after.
-        Checkpoint.objects.select_for_update().get(pk=place.pk)
+        bulk.select(Checkpoint, ("id",), lock=True, name=[name])
         found = difference(course_id)
         if found.number:
             _add(course_id, found.buckets)
@@ -131,7 +133,7 @@ def mend(course_id: str) -> int:
 
 def _take_in(course_id: str) -> None:
     """Count the loose entries that were compared: a process of the previous release knows no buckets."""
-    for ids in counts.pages(counts.loose_of(course_id).filter(compared_at__isnull=False), BATCH):
+    for ids in counts.compared_loose_pages(course_id, BATCH):
         take_in(ids)
 
 
@@ -179,6 +181,7 @@ def _bins(course_id: str) -> Counter:
 def _sweep(course_id: str) -> None:
     """Delete the counters in which no entry stands any more."""
     for model in (Bucket, Histogram):
-        empty = sorted(model.objects.filter(course_id=course_id, number=0).values_list("id", flat=True))
+        rows = bulk.ask(f"SELECT id FROM {model._meta.db_table} WHERE course_id = %s AND number = 0", [course_id])
+        empty = sorted(pk for (pk,) in rows)
         for start in range(0, len(empty), BATCH):
             model.objects.filter(id__in=empty[start : start + BATCH], number=0).delete()

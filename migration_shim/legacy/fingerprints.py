@@ -14,7 +14,7 @@ from django.db import connections
 from ..conf import LEGACY_ALIAS
 from ..core.classification import MARK
 from ..db import bulk, fingerprint
-from ..models import LegacySubmission
+from .rows import holdable
 
 _PLAIN = ("retired", "lms_ack", "num_failures", "arrival_time")
 _NULLABLE = ("pull_time", "push_time", "return_time")
@@ -98,13 +98,16 @@ def plain_rows(
 
 def ids_pulled_since(queues: Iterable[str], moment: datetime) -> list[int]:
     """
-    Return the ids of the rows of these queues that were pulled since ``moment``, one statement per queue and state.
+    Return the ids of the rows of these queues that were pulled since ``moment``. One statement.
 
-    XQueue's index on (queue_name, retired, pull_time) serves it.
+    ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     """
-    lately = LegacySubmission.objects.using(LEGACY_ALIAS).filter(pull_time__gte=moment)
-    ids: list[int] = []
-    for queue in queues:
-        for retired in (False, True):
-            ids += lately.filter(queue_name=queue, retired=retired).values_list("id", flat=True)
-    return ids
+    if not (wanted := holdable(queues)):
+        return []
+    found = bulk.ask(
+        f"SELECT id FROM queue_submission WHERE queue_name IN ({', '.join(['%s'] * len(wanted))})"
+        " AND retired IN (0, 1) AND pull_time >= %s",
+        [*wanted, moment],
+        using=LEGACY_ALIAS,
+    )
+    return [row_id for (row_id,) in found]

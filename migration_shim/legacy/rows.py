@@ -189,6 +189,18 @@ def safe_checkpoint(overlap_seconds: int, now: datetime, *, after: int = 0) -> i
     return settled.order_by("-id").values_list("id", flat=True).first() or 0
 
 
+def holdable(queue_names: Iterable[str]) -> list[str]:
+    """Return those of these names that the column for them can hold: of the others XQueue has no row."""
+    here, field = connections[LEGACY_ALIAS], LegacySubmission._meta.get_field("queue_name")
+    return [name for name in queue_names if holds(here, field, name)]
+
+
+def is_any_above(row_id: int) -> bool:
+    """Tell whether there is any row with a higher id."""
+    found = bulk.ask("SELECT id FROM queue_submission WHERE id > %s LIMIT 1", [row_id], using=LEGACY_ALIAS)
+    return bool(found)
+
+
 def clock() -> datetime:
     """Return the legacy database's own time, aware, in UTC."""
     connection = connections[LEGACY_ALIAS]

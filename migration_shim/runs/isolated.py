@@ -20,6 +20,8 @@ T = TypeVar("T")
 SAID_LIMIT = 500
 #: One cause after another of the same code is logged at most this often.
 SAY_SECONDS = 60.0
+#: A connection serves further steps for so long beyond its ``CONN_MAX_AGE``.
+KEEP_SECONDS = 30.0
 _logged: tuple[str, float] = ("", 0.0)
 
 
@@ -36,8 +38,7 @@ def run_step(step: str, course_id: str, work: Callable[..., T], *args: object) -
         Stopped: with the reason, where the work raises it.
     """
     for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()  # what went before may have left it broken
+        _renew(connection)
     try:
         return work(*args), ""
     except Stopped:
@@ -58,6 +59,23 @@ def _is_news(code: str) -> bool:
     global _logged
     before, _logged = _logged, (code, time.monotonic())
     return before[0] != code or _logged[1] - before[1] > SAY_SECONDS
+
+
+def _renew(connection: Any) -> None:
+    """
+    Close a connection that what went before may have left broken, or that is old.
+
+    ``CONN_MAX_AGE`` is meant for requests. With 0, its default, each of many courses would connect anew, which takes as
+    long as a dozen statements.
+    """
+    if connection.in_atomic_block:
+        return
+    until = connection.close_at
+    if until is not None and time.monotonic() < until + KEEP_SECONDS:
+        connection.close_at = None
+    connection.close_if_unusable_or_obsolete()
+    if connection.connection is not None:
+        connection.close_at = until
 
 
 def exit_code_of(problems: Iterable[Mapping[str, Any]]) -> ExitCode:

@@ -8,12 +8,14 @@ case. A comparison of lengths settles the blanks, which no course id ends with.
 
 from __future__ import annotations
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from submissions.models import ExternalGraderDetail
 
 from ..core.identity import FENCE
+from ..db import bulk
 
 
 def of_course(course_id: str, path: str = "") -> Q:
@@ -29,6 +31,13 @@ def of_course(course_id: str, path: str = "") -> Q:
     column, names = f"{path}course_id", (course_id, FENCE + course_id)
     begins = Q(**{f"{column}__startswith": names[0]}) | Q(**{f"{column}__startswith": names[1]})
     return Q(**{f"{column}__in": names}) & begins
+
+
+def of_course_sql(course_id: str, column: str) -> tuple[str, list[str]]:
+    """Return ``of_course`` as SQL with its parameters, for a statement written by hand. ``column`` is the course's."""
+    names, begins = (course_id, FENCE + course_id), bulk.like(connection, "startswith")
+    beginnings = [f"{connection.ops.prep_for_like_query(name)}%" for name in names]
+    return f"{column} IN (%s, %s) AND ({column} {begins} OR {column} {begins})", [*names, *beginnings]
 
 
 def rows_of_queue(queue_name: str) -> QuerySet[ExternalGraderDetail]:

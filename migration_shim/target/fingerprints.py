@@ -7,10 +7,9 @@ from datetime import datetime
 from django.db import connection
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
-from ..db import fingerprint
-from .exact_match import of_course
+from ..db import bulk, fingerprint
+from .exact_match import of_course_sql
 
-_ITEM = "submission__student_item_id"
 #: The columns of the ledger entry itself that a result depends on.
 _OF_ENTRY = ("authority", "move", "legacy_leg", "target_leg", "double_authority", "leases", "echo")
 _NULLABLE = (
@@ -23,6 +22,10 @@ _TEXTS = (
 )
 _DETAIL, _SUBMISSION, _STUDENT_ITEM, _SCORE, _FILE = (
     model._meta.db_table for model in (ExternalGraderDetail, Submission, StudentItem, Score, SubmissionFile)
+)
+#: The columns of a row and of its place, and where they are.
+_PLACE = (
+    f"d.submission_id, s.student_item_id, d.queue_key FROM {_DETAIL} d JOIN {_SUBMISSION} s ON s.id = d.submission_id"
 )
 #: Up to this many other rows are compared with a row: all with all would take quadratic time in a learner's attempts.
 CROWD = 100
@@ -81,16 +84,16 @@ def touched_since(course_id: str, moment: datetime) -> list[int]:
     The latter have the same StudentItem and queue key, and may have got a duplicate. The index on status_time serves
     it.
     """
-    lately = ExternalGraderDetail.objects.filter(status_time__gte=moment).order_by()
-    lately = lately.filter(of_course(course_id, "submission__student_item__"))
-    touched = list(lately.values_list("submission_id", _ITEM, "queue_key"))
+    of_course, parameters = of_course_sql(course_id, "i.course_id")
+    touched = bulk.ask(
+        f"SELECT {_PLACE} JOIN {_STUDENT_ITEM} i ON i.id = s.student_item_id WHERE d.status_time >= %s AND {of_course}",
+        [moment, *parameters],
+    )
     items = sorted({item for _, item, _ in touched})
     keys = {(item, key) for _, item, key in touched}
     ids = {submission_id for submission_id, *_ in touched}
     for start in range(0, len(items), 1000):
-        some = items[start : start + 1000]
-        beside = ExternalGraderDetail.objects.filter(submission__student_item_id__in=some).order_by()
-        for submission_id, *place in beside.values_list("submission_id", _ITEM, "queue_key"):
-            if tuple(place) in keys:
-                ids.add(submission_id)
+        some = bulk.numbers(items[start : start + 1000])
+        beside = bulk.ask(f"SELECT {_PLACE} WHERE s.student_item_id IN ({some})")
+        ids.update(submission_id for submission_id, *place in beside if tuple(place) in keys)
     return sorted(ids)

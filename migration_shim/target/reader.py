@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.files.base import ContentFile
+from django.db import connection
 from django.db.models import Q
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
@@ -15,7 +16,7 @@ from ..core.errors import FileUnavailable, Malformed
 from ..core.identity import FENCE, is_fenced, is_half_fenced
 from ..db import bulk
 from ..db.storage import storage_errors
-from .exact_match import of_course
+from .exact_match import of_course_sql
 from .open_rows import OPEN
 
 #: How many ids below the newest are checked again: an id is handed out before its row is committed.
@@ -35,9 +36,17 @@ def half_fenced(course_id: str, *, known_upto: int = 0) -> int:
         course_id: the course.
         known_upto: an id (``newest_item``) up to which the items were checked before, without a leak among them.
     """
-    course, student, item = (Q(**{f"{name}__startswith": FENCE}) for name in ("course_id", "student_id", "item_id"))
-    items = StudentItem.objects.filter(of_course(course_id), course | student | item).exclude(student & item)
-    return items.filter(id__gt=known_upto - _LATE_IDS).count() if known_upto else items.count()
+    of_course, parameters = of_course_sql(course_id, "course_id")
+    course, student, item = (
+        f"{name} {bulk.like(connection, 'startswith')}" for name in ("course_id", "student_id", "item_id")
+    )
+    begins = f"{connection.ops.prep_for_like_query(FENCE)}%"
+    found = bulk.ask(
+        f"SELECT COUNT(*) FROM {StudentItem._meta.db_table} WHERE {of_course} AND ({course} OR {student} OR {item})"
+        f" AND NOT ({student} AND {item}){' AND id > %s' if known_upto else ''}",
+        [*parameters, *[begins] * 5, *([known_upto - _LATE_IDS] if known_upto else ())],
+    )
+    return int(found[0][0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +87,7 @@ def rows_on_queues(course_id: str, queue_names: Collection[str], *, since: datet
 
 def newest_item() -> int:
     """Return the id of the newest StudentItem, of any course."""
-    return StudentItem.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    return int(bulk.ask(f"SELECT COALESCE(MAX(id), 0) FROM {StudentItem._meta.db_table}")[0][0])
 
 
 def answers(submission_ids: Iterable[int]) -> dict[int, Any]:

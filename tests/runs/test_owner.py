@@ -72,6 +72,14 @@ def test_a_second_run_is_told_of_the_first_with_process_and_host():
     assert re.search(rf"run {first.pk} of \S+, pid \d+ on {re.escape(socket.gethostname())}", str(refused.value))
 
 
+def test_a_run_that_was_thought_dead_and_works_again_still_holds_the_lock():
+    with run_records.running("reconcile", COURSE) as first:
+        Run.objects.create(kind="reconcile", scope=COURSE, finished_at=now())
+        Run.objects.create(kind="reconcile", scope=COURSE, heartbeat_at=now() - timedelta(hours=1))  # it was killed
+        with pytest.raises(RunLocked, match=f"run {first.pk} of "):
+            run_records.running("reconcile", COURSE).__enter__()
+
+
 def test_a_run_that_waits_says_so_with_its_signs_of_life(monkeypatch):
     with run_records.running("reconcile", COURSE) as run:
         beats = []

@@ -114,4 +114,4 @@ def test_a_verdict_reads_each_table_of_counters_once(clean):
         gate.evaluate_course(COURSE)
     read = [query["sql"] for query in context.captured_queries]
     for table in ("migration_shim_bucket", "migration_shim_histogram"):
-        assert sum(f"FROM {connection.ops.quote_name(table)}" in sql for sql in read) == 1, table
+        assert sum(f"FROM {table}" in sql.replace('"', "").replace("`", "") for sql in read) == 1, table

@@ -36,7 +36,7 @@ SLACK = 150
 #: Rows read for each submission more that is open. The two systems' own tables have no counters: what is in flight is
 #: counted there, with the course of each copy, which only its StudentItem knows. What is open may change without a
 #: trace in the ledger, so each run looks at it on both sides, and again at what time makes of it.
-SCREEN, LOOK = 6, 37
+SCREEN, LOOK = 6, 34
 OPEN = {
     "gate": 0,
     "status": SCREEN,
