@@ -16,6 +16,8 @@ from ..core.wire import url_of_header
 from ..db import bulk
 from ..models import LegacySubmission
 
+#: More rows than these that share a truncated callback are a crowd. Fewer are read, or compared by the server.
+CROWD = 100
 #: Headers that are read at once.
 HEADERS = 5000
 

@@ -24,8 +24,7 @@ from ..db import bulk
 from ..fields import exact, holds
 from ..ledger import hosts
 from ..models import LegacySubmission
-from .crowds import deciding
-from .fingerprints import CROWD
+from .crowds import CROWD, deciding
 
 _COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")
 _HEADER = _COLUMNS.index("xqueue_header")
