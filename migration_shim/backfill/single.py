@@ -10,7 +10,6 @@ from django.utils.timezone import now
 from ..conf import ShimSettings
 from ..core.data import Leg, LegacyRow, RowClass
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
-from ..core.wire import parse_header
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry
@@ -23,20 +22,19 @@ def legacy_rows_of(entry: LedgerEntry) -> list[LegacyRow]:
     """Return the legacy rows that may be an entry's: by id where it is linked, else by the header it was sent with."""
     if entry.legacy_id is not None:
         return list(legacy_rows.by_id([entry.legacy_id]).values())
-    url = parse_header(entry.raw_header).callback_url
-    return [row for row in legacy_rows.with_callback(url) if row.xqueue_header == entry.raw_header]
+    return legacy_rows.with_headers([entry.raw_header])
 
 
 def legacy_rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
     """Return by id the legacy rows that may be those of many entries (see ``legacy_rows_of``), in two statements."""
-    linked, headers = [], {}
+    linked, headers = [], set()
     for entry in entries:
         if entry.legacy_id is not None:
             linked.append(entry.legacy_id)
         else:
-            headers[entry.raw_header] = parse_header(entry.raw_header).callback_url
+            headers.add(entry.raw_header)
     found = legacy_rows.by_id(linked)
-    return found | {row.id: row for row in legacy_rows.with_callbacks(headers.values()) if row.xqueue_header in headers}
+    return found | {row.id: row for row in legacy_rows.with_headers(headers)}
 
 
 def write_shadow_of(identity: str, settings: ShimSettings) -> str:

@@ -14,6 +14,7 @@ from django.db import connections
 from ..conf import LEGACY_ALIAS
 from ..core.classification import MARK
 from ..db import bulk, fingerprint
+from .crowds import CROWD
 from .rows import holdable
 
 _PLAIN = ("retired", "lms_ack", "num_failures", "arrival_time")
@@ -40,8 +41,6 @@ def digests(ids: Iterable[int]) -> dict[int, str]:
         return dict(cursor.fetchall())
 
 
-#: Up to this many rows that share a truncated callback are compared with each other by the server.
-CROWD = 100
 #: The conditions, by name, under which a row ``q`` may be judged without the rules. Each is separate, so that a test
 #: can leave one out. A row that meets them and has a reply is graded, and has no file and no duplicate.
 PLAIN: dict[str, str] = {

@@ -9,7 +9,6 @@ from ..core.classification import ParsedRow, parse_row
 from ..core.data import LegacyRow, Whose
 from ..core.errors import FileUnavailable
 from ..core.siblings import Siblings
-from ..core.wire import parse_header
 from . import rows
 from .files import Source, file_keys, may_pass
 
@@ -66,8 +65,6 @@ def rows_of(raw_header: str, row_id: int) -> tuple[LegacyRow | None, list[Legacy
 
     A submission that was sent twice has several rows with one queuekey. It counts once, whichever row is graded.
     """
-    found = [
-        row for row in rows.with_callback(parse_header(raw_header).callback_url) if row.xqueue_header == raw_header
-    ]
+    found = rows.with_headers([raw_header])
     main = next((row for row in found if row.id == row_id), None)
     return main, [row for row in found if main is None or row.xqueue_body == main.xqueue_body]

@@ -19,10 +19,12 @@ from django.db.models import Max, Min, Q, QuerySet
 from ..conf import LEGACY_ALIAS
 from ..core.data import LegacyRow, Whose
 from ..core.hosts import whose_header
+from ..core.wire import parse_header
 from ..db import bulk
 from ..fields import exact, holds
 from ..ledger import hosts
 from ..models import LegacySubmission
+from .crowds import CROWD, deciding
 
 _COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")
 _HEADER = _COLUMNS.index("xqueue_header")
@@ -133,8 +135,13 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
 
 def _callbacks(page: Iterable[LegacyRow]) -> list[str]:
     """Return the truncated callbacks of these rows, without those that the column cannot hold."""
-    here, field = connections[LEGACY_ALIAS], LegacySubmission._meta.get_field("lms_callback_url")
-    return [url for url in {row.lms_callback_url for row in page} if holds(here, field, url)]
+    return _holdable("lms_callback_url", {row.lms_callback_url for row in page})
+
+
+def _holdable(column: str, texts: Iterable[str]) -> list[str]:
+    """Return those of these texts that a column can hold."""
+    here, field = connections[LEGACY_ALIAS], LegacySubmission._meta.get_field(column)
+    return [text for text in texts if holds(here, field, text)]
 
 
 def sibling_ids(page: Iterable[LegacyRow]) -> dict[str, list[int]]:
@@ -152,20 +159,27 @@ def sibling_ids(page: Iterable[LegacyRow]) -> dict[str, list[int]]:
 
 def siblings_outside(page: Iterable[LegacyRow], *, retired_too: bool = False) -> list[LegacyRow]:
     """
-    Return the rows that share the truncated callback of a row of ``page`` and are not in the page themselves.
+    Return the rows outside of ``page`` that share the truncated callback of one of its rows, of a crowd only those that
+    may decide what a row of the page is (see ``crowds``).
 
     The ids come first, from XQueue's index on ``lms_callback_url``. Most rows have no sibling, so their rows are not
     read twice. What became of an unretired row cannot depend on a retired one. So for a page of unretired rows no more
     of a learner's past is read, unless ``retired_too`` asks for it.
     """
     rows = {row.id: row for row in page}
-    urls = _callbacks(rows.values())
-    found = bulk.select(LegacySubmission, ("id",), using=LEGACY_ALIAS, lms_callback_url=urls)
-    outside = [row_id for (row_id,) in found if row_id not in rows]
+    open_only = not retired_too and not any(row.retired for row in rows.values())
+    outside: list[int] = []
+    for key, ids in sibling_ids(rows.values()).items():
+        beside = [row_id for row_id in ids if row_id not in rows]
+        if len(beside) > CROWD:
+            same = [row for row in rows.values() if callback_key(row.lms_callback_url) == key]
+            outside += deciding(beside, same, open_only=open_only)
+        else:
+            outside += beside
     if not outside:
         return []
     wanted = _all().filter(id__in=outside)
-    if not retired_too and not any(row.retired for row in rows.values()):
+    if open_only:
         wanted = wanted.filter(retired=False)
     return _rows(wanted.order_by("id"))
 
@@ -257,10 +271,21 @@ def with_callback(callback_url: str) -> list[LegacyRow]:
     return _rows(_all().filter(lms_callback_url=callback_url[:128]).order_by("id"))
 
 
-def with_callbacks(callback_urls: Iterable[str]) -> list[LegacyRow]:
-    """Return every row with the truncated callback of any of these URLs, in one statement."""
-    urls = {url[:128] for url in callback_urls}
-    return _rows(_all().filter(lms_callback_url__in=urls).order_by("id")) if urls else []
+def with_headers(headers: Iterable[str]) -> list[LegacyRow]:
+    """
+    Return every row with one of these headers, in one statement.
+
+    XQueue's index on the callback finds them. Of a crowd that shares one, the server drops the others.
+
+    Raises:
+        Malformed: a header names no callback.
+    """
+    wanted = set(headers)
+    urls = {parse_header(header).callback_url[:128] for header in wanted}
+    found = _all().filter(
+        lms_callback_url__in=_holdable("lms_callback_url", urls), xqueue_header__in=_holdable("xqueue_header", wanted)
+    )
+    return [row for row in _rows(found.order_by("id")) if row.xqueue_header in wanted]
 
 
 def was_pulled_since(queue_name: str, moment: datetime) -> bool:

@@ -54,6 +54,7 @@ def asked(url, queue):
         "siblings outside": len(legacy_rows.siblings_outside([other])),
         "open rows": len(legacy_rows.open_rows(url)),
         "callback": len(legacy_rows.with_callback(url)),
+        "headers": len(legacy_rows.with_headers([row.xqueue_header.replace(row.lms_callback_url, url[:128])])),
         "pulled": legacy_rows.was_pulled_since(queue, row.arrival_time),
         "queues pulled": open_rows.queues_pulled_since([queue], row.arrival_time),
         "ids pulled": len(fingerprints.ids_pulled_since([queue], row.arrival_time)),
