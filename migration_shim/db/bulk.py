@@ -196,14 +196,15 @@ def instances(model: type[Model], rows: Iterable[Sequence[Any]]) -> list[Model]:
 
     ``raw()`` makes the same of them, and takes longer than the server: it finds out anew each time what goes where.
     """
-    names, converted = _converted(model, connection.vendor)
+    here = connections[connection.alias]  # ``connection`` looks it up at each word
+    names, converted = _converted(model, here.vendor)
     found = []
     for row in rows:
         values = list(row)
         for place, column in converted:
-            for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection)):
-                values[place] = convert(values[place], column, connection)
-        found.append(model.from_db(connection.alias, names, values))
+            for convert in (*here.ops.get_db_converters(column), *column.get_db_converters(here)):
+                values[place] = convert(values[place], column, here)
+        found.append(model.from_db(here.alias, names, values))
     return found
 
 
