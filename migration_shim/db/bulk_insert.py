@@ -94,7 +94,7 @@ def insert_one(instance: models.Model, asking: tuple[str, Sequence[Any]] | None 
 
     Args:
         instance: the instance. No column's value is worked out by its field (``auto_now``).
-        asking: a condition on other tables, in SQL, with its parameters: it is answered in the same statement; in its own
+        asking: a condition on other tables, in SQL, with its parameters. The same statement answers it, or a second one
             where the database returns nothing of an INSERT.
 
     Returns:
