@@ -32,7 +32,6 @@ from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement
 from .core.wire import Callback, Envelope, parse_envelope
-from .db import bulk_insert
 from .ledger import entries as ledger_entries
 from .ledger import hosts
 from .legacy.client import LegacyClient, UploadedFile
@@ -203,8 +202,8 @@ class _Submission:
             PhaseUnreadable: the tables are those of an older release. An answer of 1 would consume the attempt.
         """
         try:
-            # The entry's own INSERT tells a repeat, so that no other submission pays for a query. With files there is a
-            # query all the same: a repeat's files would be stored for nothing.
+            # The entry's own INSERT tells a repeat, so that no other submission pays for a query; a repeat's rows are
+            # undone. With files there is a query all the same: a repeat's files would be stored for nothing.
             refused = repeats.find(entry) if self.kept else None
             if repeats.is_held(refused):
                 return 0, ""
@@ -251,8 +250,9 @@ class _Submission:
                 self._write(entry, envelope, placement, refused)
                 return 0, ""
             except (TargetWriteFailed, DatabaseError) as error:
-                # An entry that is there already has undone only our savepoint, not the caller's transaction.
-                there = isinstance(error, IntegrityError)
+                # A row that is there already, the entry or before it the learner's StudentItem, has undone only our
+                # savepoint, not the caller's transaction.
+                there = error.taken if isinstance(error, TargetWriteFailed) else isinstance(error, IntegrityError)
                 if there or not connection.in_atomic_block:
                     refused = repeats.find_committed(entry)
                     if repeats.is_held(refused):
@@ -264,7 +264,7 @@ class _Submission:
 
     def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None) -> None:
         """
-        Store the files; then write ledger entry and target rows in one transaction, the entry first to stop a repeat.
+        Store the files; then write target rows and ledger entry in one transaction.
 
         ``refused`` is the entry of a submission that legacy refused and that is sent again: the new entry replaces it.
         """
@@ -273,10 +273,12 @@ class _Submission:
         entry.pk, entry.target_leg = None, Leg.STORED
         with writer.stored_files(placement.queue_name, self._contents()) as stored, transaction.atomic():
             if refused is None:
-                bulk_insert.insert_one(entry)
+                writer.insert_with_entry(placement, envelope.body, stored, entry)
             else:
+                entry.target_submission_id = writer.insert(
+                    placement, envelope.body, stored, points_possible=entry.points_possible
+                )
                 repeats.replace_refused(entry, refused)
-            writer.insert(placement, envelope.body, stored, points_possible=entry.points_possible, entry=entry)
 
     def _follow_up(self, follow: Any, envelope: Envelope, entry: LedgerEntry) -> None:
         """Do what follows the authoritative write. Whatever goes wrong is counted and never reaches the caller."""

@@ -54,13 +54,15 @@ class TargetWriteFailed(ShimError):
     The target did not store the submission.
 
     ``reason`` is the name of the error behind it. ``passing`` says that it was contention (a deadlock, a lock wait, two
-    first attempts at once), so that another try may succeed.
+    first attempts at once), so that another try may succeed; ``taken``, that another session was quicker with a row of
+    the same key, which has undone nothing but the one statement.
     """
 
-    def __init__(self, reason: str, *, passing: bool = False) -> None:
+    def __init__(self, reason: str, *, passing: bool = False, taken: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.passing = passing
+        self.taken = taken
 
 
 class FileUnavailable(ShimError):

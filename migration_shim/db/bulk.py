@@ -241,14 +241,15 @@ def instances(model: type[Model], rows: Iterable[Sequence[Any]], *, without: Col
     ``raw()`` makes the same of them, and takes longer than the server: it finds out anew each time what goes where.
     Attributes that the rows are ``without`` are read when they are asked for.
     """
-    names, converted = _converted(model, connection.vendor, tuple(without))
+    here = connections[connection.alias]  # ``connection`` looks it up at each word
+    names, converted = _converted(model, here.vendor, tuple(without))
     found = []
     for row in rows:
         values = list(row)
         for place, column in converted:
-            for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection)):
-                values[place] = convert(values[place], column, connection)
-        found.append(model.from_db(connection.alias, names, values))
+            for convert in (*here.ops.get_db_converters(column), *column.get_db_converters(here)):
+                values[place] = convert(values[place], column, here)
+        found.append(model.from_db(here.alias, names, values))
     return found
 
 

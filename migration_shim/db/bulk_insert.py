@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, models
+from django.db import connection, connections, models
 from django.views.decorators.debug import sensitive_variables
 
 from . import bulk
@@ -85,29 +85,51 @@ def insert(
 
 
 @sensitive_variables()
-def insert_one(instance: models.Model) -> None:
+def insert_one(instance: models.Model, asking: tuple[str, Sequence[Any]] | None = None) -> bool:
     """
     Insert an unsaved instance and set its key: ``save(force_insert=True)``, in less time.
 
     ``save()`` builds the statement anew each time, and names every column, which costs the driver and the server a word
     each. A column is left out here if the table itself gives it the same value.
 
+    Args:
+        instance: the instance. No column's value is worked out by its field (``auto_now``).
+        asking: a condition on other tables, in SQL, with its parameters. The same statement answers it, or a second one
+            where the database returns nothing of an INSERT.
+
+    Returns:
+        The answer; True where nothing is asked. The row is there whatever the answer is.
+
     Raises:
         DatabaseError: as ``save()`` does.
     """
+    here = connections[connection.alias]  # ``connection`` looks it up at each word
     values = {}
     held = instance.__dict__
-    for field, column, omitted, as_it_is in _columns(type(instance), connection.vendor):
-        value = held[field.attname] if as_it_is else field.pre_save(instance, True)
+    for attribute, column, omitted, prepare in _columns(type(instance), here.vendor):
+        value = held[attribute]
         if value != omitted:
-            values[column] = value if as_it_is else field.get_db_prep_save(value, connection)
+            values[column] = value if prepare is None else prepare(value)
     table, key = instance._meta.db_table, instance._meta.pk
-    with connection.cursor() as cursor:
-        places = ", ".join(["%s"] * len(values))
-        statement = f"INSERT INTO {connection.ops.quote_name(table)} ({', '.join(values)}) VALUES ({places})"
-        cursor.execute(statement, list(values.values()))
-        setattr(instance, key.attname, connection.ops.last_insert_id(cursor, table, str(key.column)))
-    instance._state.adding, instance._state.db = False, connection.alias
+    quote = here.ops.quote_name
+    condition, more = asking or ("", ())
+    returning = condition and here.features.can_return_columns_from_insert
+    statement = f"INSERT INTO {quote(table)} ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})"
+    holds: Any = True
+    with here.cursor() as cursor:
+        if returning:
+            statement += f" RETURNING {quote(str(key.column))}, {condition}"
+            cursor.execute(statement, [*values.values(), *more])
+            [(number, holds)] = cursor.fetchall()
+        else:
+            cursor.execute(statement, list(values.values()))
+            number = here.ops.last_insert_id(cursor, table, str(key.column))
+            if condition:
+                cursor.execute(f"SELECT {condition}", list(more))
+                [(holds,)] = cursor.fetchall()
+    setattr(instance, key.attname, number)
+    instance._state.adding, instance._state.db = False, here.alias
+    return bool(holds)
 
 
 #: Fields whose values the driver takes as they are: texts, numbers and booleans.
@@ -117,19 +139,27 @@ _NEVER = object()
 
 
 @functools.cache
-def _columns(model: type[models.Model], vendor: str) -> list[tuple[models.Field[Any, Any], str, Any, bool]]:
+def _columns(model: type[models.Model], vendor: str) -> list[tuple[str, str, Any, Callable[[Any], Any] | None]]:
     """
-    Return the fields of a model except its key.
+    Return the columns of a model except its key: attribute, and name as the database quotes it.
 
-    Each comes with its column, the value with which an INSERT need not name it, and whether the field leaves values as
-    they are. ``vendor`` is the database's, whose way of quoting is used.
+    Each comes with the value with which an INSERT need not name it, and with what makes of a value the one that the
+    driver takes; None where they are the same. ``vendor`` is the database's, whose way of quoting is used.
     """
     quote = connection.ops.quote_name
     return [
-        (field, quote(str(field.column)), _omitted(field), isinstance(field, _PLAIN))
+        (field.attname, quote(str(field.column)), _omitted(field), _preparing(field))
         for field in model._meta.concrete_fields
         if not field.primary_key
     ]
+
+
+def _preparing(field: models.Field[Any, Any]) -> Callable[[Any], Any] | None:
+    if isinstance(field, _PLAIN):
+        return None
+    if isinstance(field, models.DateTimeField):
+        return lambda value: _times([value])[0]
+    return lambda value: field.get_db_prep_save(value, connection)
 
 
 def _omitted(field: models.Field[Any, Any]) -> Any:

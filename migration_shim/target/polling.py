@@ -1,5 +1,6 @@
 """
-The question of a grader's poll: may a row of the queue be handed out, and does the session hold a lease? And that row.
+The questions of a grader's poll: may a row of the queue be handed out, and does the session hold a lease? That row, and
+what is handed out of it.
 
 Most polls are of an empty queue, and most of a poll's cost is building its statement. A hand-out's is the dearer one,
 because it locks. So both are built once per process.
@@ -8,7 +9,7 @@ because it locks. So both are built once per process.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,18 +17,21 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
-from submissions.models import ExternalGraderDetail
+from submissions.models import ExternalGraderDetail, Submission
 
 from ..conf import ShimSettings
 from ..db import bulk
+from ..db.prepared import Prepared, prepared
 from ..models import LedgerEntry
 from .exact_match import rows_of_queue
 
 _Status = ExternalGraderDetail.Status
+_ANSWER = Submission._meta.get_field("answer")
 #: How many rows are tried where the database cannot pass over locked ones.
 _CANDIDATES = 8
 #: Values that no poll asks for, to find the places of a poll's values in the statement.
 _SAMPLE = ("a queue's_name that nobody would ever choose", "the session of nobody")
+_SAMPLE_ID = -1_234_567
 _SAMPLE_STATUS = "the status of no row"
 _SAMPLE_TIMES = tuple(datetime(1999, 9, day, 9, 9, 9, 999, tzinfo=UTC) for day in (1, 2, 3))
 
@@ -60,38 +64,25 @@ def leased_to(session: str) -> QuerySet[LedgerEntry]:
 @sensitive_variables()
 def leased_and_waiting(queue_name: str, settings: ShimSettings, session: str) -> tuple[bool, bool]:
     """Tell whether a session holds a lease that is not over, and whether a row of the queue may be handed out."""
-    sql, places = _statement(connection.vendor)
+    question = _statement(connection.vendor)
     values = _values(queue_name, session, [before for _, before in hand_out_order(settings, now())])
     with connection.cursor() as cursor:
-        cursor.execute(sql, [values[place] if known else place for place, known in places])
+        cursor.execute(question.sql, question.parameters(values))
         leased, waits = cursor.fetchone()
     return bool(leased), bool(waits)
 
 
 @functools.cache
-def _statement(vendor: str) -> tuple[str, list[tuple[Any, bool]]]:
-    """
-    Return the statement, as the ORM builds it, and its parameters.
-
-    Each parameter is either (its name among ``_values``, True) or (its value, which is the same in all polls, False).
-    ``vendor`` is the database's.
-    """
+def _statement(vendor: str) -> Prepared:
+    """Return the statement, as the ORM builds it. ``vendor`` is the database's."""
     queue_name, session = _SAMPLE
     states = zip((_Status.PENDING, _Status.RETRY, _Status.PULLED), _SAMPLE_TIMES, strict=True)
     asked = [
         query.query.exists().sql_with_params() for query in (leased_to(session), _offered(queue_name, tuple(states)))
     ]
     names = _values(queue_name, session, _SAMPLE_TIMES)
-    places = _places([value for _, values in asked for value in values], names)
-    return "SELECT " + ", ".join(f"EXISTS({sql})" for sql, _ in asked), places
-
-
-def _places(parameters: Iterable[Any], samples: dict[str, Any]) -> list[tuple[Any, bool]]:
-    """Return the parameters as ``_statement`` does. All values of ``samples`` are among them."""
-    names = {value: name for name, value in samples.items()}
-    places = [(names[value], True) if value in names else (value, False) for value in parameters]
-    assert {name for name, known in places if known} == set(names.values())
-    return places
+    sql = "SELECT " + ", ".join(f"EXISTS({sql})" for sql, _ in asked)
+    return prepared((sql, [value for _, values in asked for value in values]), names)
 
 
 @sensitive_variables()
@@ -102,26 +93,46 @@ def next_rows(queue_name: str, status: str, before: datetime) -> list[ExternalGr
     Where the database cannot pass over locked rows, the next few are returned, and none is locked. To be called inside
     a transaction.
     """
-    sql, places = _next(connection.vendor, connection.features.has_select_for_update_skip_locked)
+    question = _next(connection.vendor, connection.features.has_select_for_update_skip_locked)
     values = _values(queue_name, status, [before])
     with connection.cursor() as cursor:
-        cursor.execute(sql, [values[place] if known else place for place, known in places])
+        cursor.execute(question.sql, question.parameters(values))
         return bulk.instances(ExternalGraderDetail, cursor.fetchall())
 
 
 @functools.cache
-def _next(vendor: str, skips_locked: bool) -> tuple[str, list[tuple[Any, bool]]]:
-    """Return the statement of ``next_rows`` and its parameters, as ``_statement`` does."""
+def _next(vendor: str, skips_locked: bool) -> Prepared:
+    """Return the statement of ``next_rows``, as the ORM builds it."""
     times = _SAMPLE_TIMES[:1]
     rows = offered_next(_SAMPLE[0], _SAMPLE_STATUS, times[0])
     rows = rows.select_for_update(skip_locked=True)[:1] if skips_locked else rows[:_CANDIDATES]
-    sql, parameters = rows.query.sql_with_params()
-    return sql, _places(parameters, _values(_SAMPLE[0], _SAMPLE_STATUS, times))
+    return prepared(rows.query.sql_with_params(), _values(_SAMPLE[0], _SAMPLE_STATUS, times))
 
 
 def offered_next(queue_name: str, status: str, before: datetime) -> QuerySet[ExternalGraderDetail]:
     """Return the rows of a queue that may be handed out in one status, in their order."""
     return rows_of_queue(queue_name).filter(status=status, status_time__lte=before).order_by("status_time")
+
+
+@sensitive_variables()
+def answer_and_files(detail_id: int) -> list[tuple[Any, str | None, str | None]]:
+    """
+    Return the answer with name and stored name of each file, in one statement; once, with None, where there is none.
+    """
+    question = _answer_and_files(connection.vendor)
+    with connection.cursor() as cursor:
+        cursor.execute(question.sql, question.parameters({"detail": detail_id}))
+        rows = cursor.fetchall()
+    answer = _ANSWER.from_db_value(rows[0][0], None, connection)
+    return [(answer, name, stored) for _, name, stored in rows]
+
+
+@functools.cache
+def _answer_and_files(vendor: str) -> Prepared:
+    """Return the statement of ``answer_and_files``, as the ORM builds it. ``vendor`` is the database's."""
+    found = ExternalGraderDetail.objects.filter(pk=_SAMPLE_ID).order_by("files__id")
+    found = found.values_list("submission__answer", "files__original_filename", "files__file")
+    return prepared(found.query.sql_with_params(), {"detail": _SAMPLE_ID})
 
 
 def _values(queue_name: str, other: str, times: Sequence[datetime]) -> dict[str, Any]:

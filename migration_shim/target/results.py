@@ -8,6 +8,7 @@ receiver). Here the attempt is undone, and a second short transaction counts it.
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import logging
 import time
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Exists, F
+from django.db.models import F
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import now
 from django.views.decorators.debug import sensitive_variables
@@ -29,6 +30,8 @@ from ..core.data import ReplyKind
 from ..core.errors import Malformed
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
+from ..db import bulk
+from ..db.prepared import Prepared, prepared
 from ..ledger import attempts
 from ..metrics import count
 from ..models import LedgerEntry
@@ -39,6 +42,8 @@ from .transitions import supersede
 log = logging.getLogger(__name__)
 
 _Status = ExternalGraderDetail.Status
+#: A row that no statement asks for.
+_SAMPLE = -1_234_567
 #: Tries while another session holds the row, and the pause between them in seconds.
 TRIES, PAUSE = 20, 0.05
 #: No reply of a grader is longer; the LMS's own form limit is 2.5 MB.
@@ -159,11 +164,14 @@ def _look(result: Result) -> tuple[ExternalGraderDetail | None, ResultStatus | N
     Lock the row, and return it with what can be said without writing: a wrong key, the same reply again. None: store
     it.
     """
-    rows = ExternalGraderDetail.objects.select_for_update(nowait=connection.features.has_select_for_update_nowait)
+    question = _locked(connection.vendor, connection.features.has_select_for_update_nowait)
     try:
-        row = rows.filter(submission_id=result.submission_id).first()
+        with connection.cursor() as cursor:
+            cursor.execute(question.sql, question.parameters({"submission": result.submission_id}))
+            found = cursor.fetchall()
     except OperationalError:
         return None, ResultStatus.BUSY
+    row = next(iter(bulk.instances(ExternalGraderDetail, found)), None)
     if row is None:
         return None, ResultStatus.UNKNOWN
     if not row.pullkey or not constant_time_compare(row.pullkey, result.key):
@@ -171,6 +179,13 @@ def _look(result: Result) -> tuple[ExternalGraderDetail | None, ResultStatus | N
     if row.status == _Status.RETIRED:
         return row, ResultStatus.REPEATED if row.grader_reply == result.reply else ResultStatus.WRONG_KEY
     return row, None if row.status == _Status.PULLED else ResultStatus.WRONG_KEY
+
+
+@functools.cache
+def _locked(vendor: str, nowait: bool) -> Prepared:
+    """Return the statement of ``_look``, as the ORM builds it. ``vendor`` is the database's."""
+    row = ExternalGraderDetail.objects.filter(submission_id=_SAMPLE).order_by().select_for_update(nowait=nowait)
+    return prepared(row.query.sql_with_params(), {"submission": _SAMPLE})
 
 
 def _would_wipe_another(row: ExternalGraderDetail, reply: str) -> bool:
@@ -216,9 +231,21 @@ def _ended_lease(row: ExternalGraderDetail) -> bool:
     False also where the row has no such entry. Upstream answers 200 also for a score that it could not store. It is one
     statement, because every grade pays for it.
     """
-    retired = ExternalGraderDetail.objects.filter(pk=row.pk, status=_Status.RETIRED)
-    entries = LedgerEntry.objects.filter(Exists(retired), target_submission_id=row.submission_id)
-    return entries.update(lease_session="") > 0
+    with connection.cursor() as cursor:
+        cursor.execute(_ending(connection.vendor), [row.submission_id, row.pk, _Status.RETIRED])
+        return bool(cursor.rowcount)
+
+
+@functools.cache
+def _ending(vendor: str) -> str:
+    """Return the statement of ``_ended_lease``. ``vendor`` is the database's, whose way of quoting is used."""
+    quote = connection.ops.quote_name
+    entries, rows = (quote(model._meta.db_table) for model in (LedgerEntry, ExternalGraderDetail))
+    retired = f"SELECT 1 FROM {rows} d WHERE d.{quote('id')} = %s AND d.{quote('status')} = %s"
+    return (
+        f"UPDATE {entries} SET {quote('lease_session')} = '' WHERE {quote('target_submission_id')} = %s"
+        f" AND EXISTS({retired})"
+    )
 
 
 def _after(result: Result, settings: ShimSettings) -> ResultStatus:

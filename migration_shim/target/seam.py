@@ -21,6 +21,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
+from submissions.permissions import IsXQueueUser
 from submissions.views.xqueue import XQueueViewSet
 
 from ..conf import ShimSettings, usable
@@ -31,6 +32,7 @@ from ..db.storage import storage_errors
 from ..ledger import entries as ledger_entries
 from ..metrics import count
 from . import leases, polling, results
+from .permission import IsGrader
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,10 @@ class WatcherSeam(XQueueViewSet):
         """
         Return upstream's permissions: members of the group ``xqueue``; anybody may ask for the status of the service.
         """
-        return [AllowAny()] if self.action == "status" else super().get_permissions()
+        if self.action == "status":
+            return [AllowAny()]
+        upstream = super().get_permissions()
+        return [IsGrader()] if [type(one) for one in upstream] == [IsXQueueUser] else upstream
 
     @action(detail=False, methods=["get"], url_name="get_submission")
     @sensitive_variables("payload")
@@ -197,9 +202,7 @@ def _payload(lease: leases.Lease, request: Request) -> dict[str, str]:
     """
     detail = lease.detail
     header = {"submission_id": detail.submission_id, "submission_key": detail.pullkey}
-    # The answer with each file's name, in one statement; once, with no name, where there are no files.
-    found = ExternalGraderDetail.objects.filter(pk=detail.pk).order_by("files__id")
-    rows = list(found.values_list("submission__answer", "files__original_filename", "files__file"))
+    rows = polling.answer_and_files(detail.pk)
     answer = rows[0][0]
     if lease.entry is None:
         count("handed_out_without_residue")

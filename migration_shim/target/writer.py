@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -18,10 +19,11 @@ from ..core.classification import answer_over
 from ..core.errors import TargetWriteFailed, Unfit
 from ..core.identity import Placement, has_suffix
 from ..core.wire import NAME_LIMIT, Body, grader_name, is_folder
+from ..db import bulk_insert
 from ..models import LedgerEntry
 from .file_storage import StoredFile, clear_intents, stored_files
 
-__all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "stored_files"]
+__all__ = ["ANSWER_LIMIT", "StoredFile", "check_fits", "insert", "insert_with_entry", "stored_files"]
 
 #: edx-submissions' own limit: characters of ASCII-escaped JSON.
 ANSWER_LIMIT = Submission.MAXSIZE
@@ -75,7 +77,6 @@ def insert(
     *,
     points_possible: int,
     arrived_at: datetime | None = None,
-    entry: LedgerEntry | None = None,
 ) -> int:
     """
     Write StudentItem, Submission, ExternalGraderDetail and file rows, and return the Submission's id.
@@ -89,26 +90,72 @@ def insert(
         files: from ``stored_files``.
         points_possible: the problem's maximum.
         arrived_at: when an imported row arrived at legacy; graders get rows in this order.
-        entry: a ledger entry of the same transaction that is to get the id as its ``target_submission_id``.
 
     Raises:
         Unfit: the database takes its StudentItem for another one; the transaction must be rolled back.
         TargetWriteFailed: the transaction must be rolled back; ``passing`` says that another try may succeed.
     """
-    item = {name: getattr(placement, name) for name in _ITEM}
-    try:
-        detail = create_external_grader_detail(
-            item,
-            body.student_response,
-            queue_name=placement.queue_name,
-            queue_key=placement.queue_key,
-            grader_file_name=grader_name(body.grader_payload),
-            points_possible=points_possible,
-        )
-        if entry is None:
-            _refuse_another_item(detail.submission.student_item_id, placement)
-        else:
-            _link(entry, detail.submission, placement)
+    with _said_as_failure():
+        submission = _create(placement, body, files, points_possible)
+        _refuse_another_item(submission.student_item_id, placement)
+        if arrived_at is not None:
+            times = {"created_at": arrived_at, "status_time": arrived_at}
+            ExternalGraderDetail.objects.filter(submission=submission).update(**times)
+    return submission.pk
+
+
+@sensitive_variables()
+def insert_with_entry(placement: Placement, body: Body, files: list[StoredFile], entry: LedgerEntry) -> None:
+    """
+    Write a learner's own submission and, in as few statements as there can be, its ledger entry, which is a new one.
+
+    The entry comes last: it has the Submission's id then, and its INSERT says whether the StudentItem is the very one.
+    Of a submission that has an entry already everything is written for nothing; that is rare.
+
+    To be called inside a transaction, which must be rolled back whatever is raised.
+
+    Args:
+        placement: where the submission goes.
+        body: the body, which ``check_fits`` has passed.
+        files: from ``stored_files``.
+        entry: the entry, not saved.
+
+    Raises:
+        IntegrityError: the submission has an entry already.
+        Unfit, TargetWriteFailed: as ``insert`` does.
+        DatabaseError: the entry could not be written.
+    """
+    with _said_as_failure():
+        submission = _create(placement, body, files, entry.points_possible)
+    entry.target_submission_id = submission.pk
+    item = [getattr(placement, name) for name in _ITEM]
+    if not bulk_insert.insert_one(entry, (_same_item(connection.vendor), [submission.student_item_id, *item])):
+        _refuse_another_item(submission.student_item_id, placement)  # the bytes differ; the texts may still be equal
+
+
+@functools.cache
+def _same_item(vendor: str) -> str:
+    """
+    Return the condition that a StudentItem is the very one, by its bytes, whatever its columns' collations are.
+
+    ``vendor`` is the database's.
+    """
+    quote, exactly = connection.ops.quote_name, "CAST({} AS BINARY)" if vendor == "mysql" else "{}"
+    same = [f"{exactly.format('i.' + quote(name))} = {exactly.format('%s')}" for name in _ITEM]
+    items = quote(StudentItem._meta.db_table)
+    return f"EXISTS(SELECT 1 FROM {items} i WHERE i.{quote('id')} = %s AND {' AND '.join(same)})"
+
+
+def _create(placement: Placement, body: Body, files: list[StoredFile], points_possible: int) -> Submission:
+    detail = create_external_grader_detail(
+        {name: getattr(placement, name) for name in _ITEM},
+        body.student_response,
+        queue_name=placement.queue_name,
+        queue_key=placement.queue_key,
+        grader_file_name=grader_name(body.grader_payload),
+        points_possible=points_possible,
+    )
+    if files:
         SubmissionFile.objects.bulk_create(
             [
                 SubmissionFile(
@@ -118,38 +165,19 @@ def insert(
             ]
         )
         clear_intents(files)
-        if arrived_at is not None:
-            times = {"created_at": arrived_at, "status_time": arrived_at}
-            ExternalGraderDetail.objects.filter(pk=detail.pk).update(**times)
+    return detail.submission
+
+
+@contextlib.contextmanager
+def _said_as_failure() -> Iterator[None]:
+    """Turn what edx-submissions and the database raise into ``TargetWriteFailed``."""
+    try:
+        yield
     except (SubmissionError, DatabaseError, RecursionError) as error:
         cause = error.__cause__ or error
-        passing = isinstance(cause, OperationalError | IntegrityError) or _is_taken(error)
-        raise TargetWriteFailed(type(cause).__name__, passing=passing) from error
-    return detail.submission_id
-
-
-def _link(entry: LedgerEntry, submission: Submission, placement: Placement) -> None:
-    """Give an entry its Submission's id, if the StudentItem is the very one. One statement, because a learner waits."""
-    item = [getattr(placement, name) for name in _ITEM]
-    with connection.cursor() as cursor:
-        cursor.execute(_linking(connection.vendor), [submission.pk, entry.pk, submission.student_item_id, *item])
-        linked = cursor.rowcount
-    if not linked:  # the bytes differ, but the texts may still be equal
-        _refuse_another_item(submission.student_item_id, placement)
-        LedgerEntry.objects.filter(pk=entry.pk).update(target_submission_id=submission.pk)
-    entry.target_submission_id = submission.pk
-
-
-@functools.cache
-def _linking(vendor: str) -> str:
-    """Return the UPDATE of ``_link``. ``vendor`` is the database's: bytes are compared, whatever its collations are."""
-    quote, exactly = connection.ops.quote_name, "CAST({} AS BINARY)" if vendor == "mysql" else "{}"
-    same = [f"{exactly.format('i.' + quote(name))} = {exactly.format('%s')}" for name in _ITEM]
-    return (
-        f"UPDATE {quote(LedgerEntry._meta.db_table)} SET {quote('target_submission_id')} = %s WHERE {quote('id')} = %s"
-        f" AND EXISTS(SELECT 1 FROM {quote(StudentItem._meta.db_table)} i"
-        f" WHERE i.{quote('id')} = %s AND {' AND '.join(same)})"
-    )
+        taken = isinstance(cause, IntegrityError) or _is_taken(error)
+        passing = taken or isinstance(cause, OperationalError)
+        raise TargetWriteFailed(type(cause).__name__, passing=passing, taken=taken) from error
 
 
 def _refuse_another_item(item_id: int, placement: Placement) -> None:

@@ -1,5 +1,6 @@
 """The outbox: a row that cannot be written holds up no other, and none is forgotten."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
@@ -12,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
-from submissions.models import ExternalGraderDetail, SubmissionFile
+from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
 from migration_shim import conf, dual_write
 from migration_shim.comparison import linking
@@ -281,6 +282,30 @@ def elsewhere(call):
         given = pool.submit(call).result()
         pool.submit(connections.close_all).result()
     return given
+
+
+@pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_one_submission_that_comes_four_times_at_once_is_stored_once(level, around, legacy):
+    """Each writes all of it, meets the others at the StudentItem or at the entry, and is told that it is held."""
+    put_course_in("live")
+    one, together = attempt(), threading.Barrier(4)
+
+    def send(number):
+        if connection.vendor == "mysql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
+        try:
+            together.wait(30)
+            with around():
+                return one.send()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        assert list(pool.map(send, range(4))) == [(0, "")] * 4
+    assert LedgerEntry.objects.count() == ExternalGraderDetail.objects.count() == Submission.objects.count() == 1
+    assert one.entry().target_submission_id == Submission.objects.get().pk
 
 
 @pytest.mark.parametrize("around", [nullcontext, in_a_transaction])

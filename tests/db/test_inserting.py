@@ -128,6 +128,21 @@ def test_one_is_inserted_as_save_would():
     assert LedgerEntry.objects.get(queue_name="another").identity == inserted.identity
 
 
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_question_is_answered_with_the_insert(returns, monkeypatch):
+    """In a statement of its own where the database returns nothing of an INSERT, as MySQL."""
+    if not returns:
+        monkeypatch.setattr(connection.features, "can_return_columns_from_insert", False)
+    for number, (app, holds) in enumerate([("nobody's", False), ("submissions", True), ("' OR 1 = '1", False)]):
+        learner = f"it's {number}"
+        entry = LedgerEntry(identity=f"{number:064}", arrived_at=MOMENT, learner=learner)
+        asked = "EXISTS(SELECT 1 FROM django_migrations WHERE app = %s)", [app]
+        with CaptureQueriesContext(connection) as captured:
+            assert bulk_insert.insert_one(entry, asked) is holds
+        assert len(captured) == (1 if returns else 2)
+        assert LedgerEntry.objects.get(pk=entry.pk).learner == learner
+
+
 def test_one_names_only_the_columns_that_say_something():
     """What the table gives by itself takes the driver and the server a word each, and a learner waits for it."""
     with CaptureQueriesContext(connection) as captured:

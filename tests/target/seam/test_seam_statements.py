@@ -2,18 +2,24 @@
 
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 from submissions.models import ExternalGraderDetail
+from submissions.permissions import IsXQueueUser
+from submissions.views.xqueue import XQueueViewSet
 
 from migration_shim import conf
 from migration_shim.models import LedgerEntry
-from migration_shim.target import polling
+from migration_shim.target import permission, polling, results
 from tests.builders import rows
 from tests.builders.rows import fresh  # noqa: F401
-from tests.builders.watchers import COMMITTED, Watcher, real, shadow
+from tests.builders.watchers import COMMITTED, Watcher, account, real, shadow
 
 pytestmark = COMMITTED
 
@@ -118,6 +124,76 @@ def test_the_next_row_is_asked_for_as_the_orm_would(queue_name, status):
             for _ in range(2):
                 assert polling.next_rows(queue_name, status, before) == []
     assert seen == [wanted] * 2
+
+
+def seen(call):
+    """What a call gives, and its statements as the database got them."""
+    statements = []
+
+    def see(execute, sql, params, many, context):
+        if sql.startswith("SELECT"):
+            statements.append((sql, tuple(params)))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(see):
+        given = call()
+    return given, statements
+
+
+@pytest.mark.parametrize("group", ["xqueue", "another", None])
+def test_who_may_pull_is_asked_as_upstream_asks(group):
+    """Each request asks anew: whoever leaves the group pulls no more."""
+    account("somebody", group)
+    account("nobody", "others")
+    user = get_user_model().objects.get(username="somebody")
+    for ours in (user, SimpleLazyObject(lambda: user)):
+        request = SimpleNamespace(user=ours)
+        for _ in range(2):
+            found = seen(lambda request=request: permission.IsGrader().has_permission(request, None))
+            assert found == seen(lambda request=request: IsXQueueUser().has_permission(request, None))
+            assert found[0] is (group == "xqueue")
+        assert len(found[1]) == 1
+    user.groups.clear()
+    assert permission.IsGrader().has_permission(request, None) is False
+    stranger = SimpleNamespace(user=AnonymousUser())
+    assert seen(lambda: permission.IsGrader().has_permission(stranger, None)) == (False, [])
+
+
+def test_another_permission_of_upstreams_is_obeyed(watcher, monkeypatch):
+    """A release of edx-submissions may ask for more than the group."""
+    real()
+
+    class Nobody(IsXQueueUser):
+        def has_permission(self, request, view):
+            return False
+
+    monkeypatch.setattr(XQueueViewSet, "get_permissions", lambda view: [Nobody()])
+    assert watcher.get("get_submission", queue_name=rows.QUEUE).status_code == 403
+
+
+@pytest.mark.parametrize("files", [0, 2])
+def test_answer_and_files_are_read_as_the_orm_would(files):
+    real(files={f"{number}.py": b"x = 1" for number in range(files)})
+    real()
+    detail = ExternalGraderDetail.objects.earliest("id")
+    found = ExternalGraderDetail.objects.filter(pk=detail.pk).order_by("files__id")
+    wanted = found.values_list("submission__answer", "files__original_filename", "files__file")
+    assert seen(lambda: polling.answer_and_files(detail.pk)) == seen(lambda: list(wanted))
+    assert len(wanted) == max(files, 1)
+
+
+def test_a_row_is_looked_at_for_its_result_as_the_orm_would(watcher):
+    real()
+    header = watcher.pull()["xqueue_header"]
+    result = results.Result(submission_id=header["submission_id"], key=header["submission_key"], reply=rows.RIGHT)
+    nowait = connection.features.has_select_for_update_nowait
+    wanted = ExternalGraderDetail.objects.filter(submission_id=result.submission_id).order_by()
+    with transaction.atomic():
+        (row, known), statements = seen(lambda: results._look(result))
+        (orm,), asked = seen(lambda: list(wanted.select_for_update(nowait=nowait)))
+    assert (known, statements) == (None, asked)
+    columns = [field.attname for field in ExternalGraderDetail._meta.concrete_fields]
+    assert [getattr(row, name) for name in columns] == [getattr(orm, name) for name in columns]
 
 
 def test_the_next_row_is_read_as_the_orm_would():
