@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils.timezone import now
 
 from migration_shim.comparison import candidates, equal_pairs, pairs
@@ -198,6 +198,23 @@ def test_nothing_is_noted_of_an_entry_that_was_changed_meanwhile(monkeypatch, me
     assert left == ([one.pk] if "move" in meanwhile else [])
     assert note_of(one)[1:3] == (None, None)
     assert note_of(other) == ("comparable", True, 1.0, "")
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_results_are_stored_where_states_cannot_be_read(monkeypatch, error):
+    """As while the database of the learners' states is away: the later look asks, and says so."""
+    entry = pair(7)
+
+    def away(model, wanted, *, lock):
+        raise error("away")
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(state, "_problems", away)
+        rows.reconcile()
+    assert LedgerEntry.objects.get().result == "equal"
+    assert note_of(entry) == NOBODY
+    rows.reconcile()
+    assert note_of(entry) == ("comparable", True, 1.0, "")
 
 
 def test_outside_an_lms_nobody_is_asked(monkeypatch):
