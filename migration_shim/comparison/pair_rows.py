@@ -91,6 +91,8 @@ def read_pairs(
     ended_before: datetime,
     of_entry: Mapping[str, str] = OF_ENTRY,
     of_legacy: Mapping[str, str] = legacy_fingerprints.PLAIN,
+    *,
+    asks_learners: bool = True,
 ) -> Iterator[tuple[Pair, EntryRow, str, bool]]:
     """
     Yield the pairs whose columns meet all conditions. Two statements, one on each server.
@@ -101,11 +103,13 @@ def read_pairs(
         ended_before: what a side is asked for: whether it had ended by then.
         of_entry: the conditions of entry and target row.
         of_legacy: those of legacy's row.
+        asks_learners: whether to read what tells if learners are to be asked. Nothing but the condition "in_order"
+            keeps a crowd of attempts from being held against itself there.
 
     Yields:
         The pair, its entry with the target row, the digest of legacy's row, and whether legacy had ended by then.
     """
-    entries = _read(ids, moment, ended_before, of_entry)
+    entries = _read(ids, moment, ended_before, of_entry, asks_learners=asks_learners)
     rows = legacy_fingerprints.plain_rows((row.legacy_id for row in entries.values()), ended_before, of_legacy)
     for pk, row in entries.items():
         if (legacy := rows.get(row.legacy_id)) is not None:
@@ -114,7 +118,12 @@ def read_pairs(
 
 
 def _read(
-    ids: Sequence[int], moment: datetime, ended_before: datetime, conditions: Mapping[str, str]
+    ids: Sequence[int],
+    moment: datetime,
+    ended_before: datetime,
+    conditions: Mapping[str, str],
+    *,
+    asks_learners: bool,
 ) -> dict[int, EntryRow]:
     """Return by id the entries whose columns meet all conditions, with their target rows."""
     if not ids:
@@ -123,12 +132,13 @@ def _read(
     depends_on = ", ".join(f"l.{name}" for name in AS_READ)
     at = connection.ops.adapt_datetimefield_value
     # As text: what is only passed on needs no conversion.
+    asked = f"{_TO_ASK}, CAST(l.arrived_at AS CHAR), {_NEWEST}" if asks_learners else "0, '', 0"
     times = "CAST(d.status_time AS CHAR), COALESCE(CAST(l.payload_compared_at AS CHAR), %s)"
     with connection.cursor() as cursor:
         cursor.execute(
             f"{fingerprint.uncached(connection)}"
             f"SELECT l.id, {depends_on}, {fingerprint.known(digest(_NO_TWIN))}, {times}, d.status_time < %s,"
-            f" {_TO_ASK}, CAST(l.arrived_at AS CHAR), {_NEWEST}, {_OF_PAIR}, {took}, s.raw_answer"
+            f" {asked}, {_OF_PAIR}, {took}, s.raw_answer"
             f" FROM {_TABLE} l {joins()} WHERE l.id IN ({bulk.numbers(ids)}) AND l.legacy_id IS NOT NULL"
             f" AND {' AND '.join(conditions.values())} ORDER BY l.id",
             [str(at(moment)), at(ended_before)],

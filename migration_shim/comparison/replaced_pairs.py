@@ -69,7 +69,8 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     """
     moment, known = now(), hosts.known()
     equal: dict[int, PlainResult] = {}
-    for pair, row, seen, _ in pair_rows.read_pairs(ids, moment, moment, OF_ENTRY, legacy_fingerprints.REPLACED):
+    found = pair_rows.read_pairs(ids, moment, moment, OF_ENTRY, legacy_fingerprints.REPLACED, asks_learners=False)
+    for pair, row, seen, _ in found:
         if plain_pair.is_replaced(pair, known):
             stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
             equal[pair.entry_id] = PlainResult(row.depends_on, (row.payload_compared_at, *stored_with))
