@@ -66,13 +66,14 @@ def _renew(connection: Any) -> None:
     Close a connection that what went before may have left broken, or that is old.
 
     ``CONN_MAX_AGE`` is meant for requests. With 0, its default, each of many courses would connect anew, which takes as
-    long as a dozen statements.
+    long as a dozen statements. What is kept beyond it is asked first whether it is alive: where the server was started
+    anew between two courses, the second one must not pay for it.
     """
     if connection.in_atomic_block:
         return
-    until = connection.close_at
-    if until is not None and time.monotonic() < until + KEEP_SECONDS:
-        connection.close_at = None
+    until, moment = connection.close_at, time.monotonic()
+    if connection.connection is not None and until is not None and until <= moment < until + KEEP_SECONDS:
+        connection.close_at = None if connection.is_usable() else until
     connection.close_if_unusable_or_obsolete()
     if connection.connection is not None:
         connection.close_at = until

@@ -230,3 +230,26 @@ def test_a_connection_serves_several_courses_and_an_old_or_broken_one_none(monke
     assert second not in (None, first) and step() == second
     monkeypatch.setattr(isolated, "KEEP_SECONDS", 0.0)
     assert step() not in (None, second)
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no server")
+@pytest.mark.parametrize("alias", ["default", "xqueue"])
+def test_a_server_started_anew_between_two_courses_costs_neither_its_run(alias, monkeypatch):
+    here = connections[alias]
+
+    def session():
+        with here.cursor() as cursor:
+            cursor.execute("SELECT CONNECTION_ID()")
+            return cursor.fetchone()[0]
+
+    monkeypatch.setitem(here.settings_dict, "CONN_MAX_AGE", 0)
+    here.close()
+    first, _ = isolated.run_step("reconcile", COURSE, session)
+    other = here.copy()
+    with other.cursor() as killing:
+        killing.execute(f"KILL {first}")
+    other.close()
+    second, said = isolated.run_step("reconcile", COURSE, session)
+    here.close()  # whatever has come of it
+    assert (said, second not in (None, first)) == ("", True)

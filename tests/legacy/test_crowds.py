@@ -10,6 +10,7 @@ from django.utils.timezone import now
 
 from migration_shim.conf import load
 from migration_shim.core.classification import Policy, classify, legacy_state
+from migration_shim.core.data import State
 from migration_shim.legacy import crowds, files, reading
 from migration_shim.legacy import rows as legacy_rows
 from tests.builders import rows
@@ -98,3 +99,19 @@ def test_of_a_crowd_a_submission_reads_its_own_rows(monkeypatch):
     assert main == found[1]
     assert len(read) == 1
     assert len(read[0]) <= 3  # MySQL finds the other spelling too
+
+
+@pytest.mark.parametrize("change", [("type@problem", "type%40problem"), ("score_update", "score_update?again")])
+def test_of_a_crowd_an_attempt_decides_whose_callback_is_spelled_otherwise(change, monkeypatch):
+    monkeypatch.setattr(legacy_rows, "CROWD", 1)
+    old = rows.legacy_row(1, lms_callback_url=CUT, retired=True)
+    header = old.xqueue_header.replace(*change)
+    rows.legacy_row(1, lms_callback_url=CUT, xqueue_body=old.xqueue_body, xqueue_header=header)
+    for user in (2, 3):
+        rows.legacy_row(user, lms_callback_url=CUT)
+    every = legacy_rows.page(after=0, unretired_only=False, size=1000)
+    parsed_of = {row.id: reading.read(row, files.legacy_storage(load()))[0] for row in every}
+    assert parsed_of[every[0].id].input_key == parsed_of[every[1].id].input_key
+    [(few, beside_all)] = decided(every[:1], every, parsed_of)
+    assert few == beside_all
+    assert few[1] is State.SUPERSEDED
