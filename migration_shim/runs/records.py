@@ -129,19 +129,9 @@ def keep_place(run: Run) -> None:
     Raises:
         RunLocked: this run has lost its place, and what it says is no evidence.
     """
-    check_place(run)
-    beat(run)
-
-
-def check_place(run: Run) -> None:
-    """
-    Check that no other run of the scope has begun since because this one seemed dead.
-
-    Raises:
-        RunLocked: this run has lost its place, and what it says is no evidence.
-    """
     if not is_newest(run):
         raise RunLocked("Another run has taken this one's place; it was thought dead.")
+    beat(run)
 
 
 def is_newest(run: Run) -> bool:
