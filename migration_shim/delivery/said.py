@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connection
-
 from ..conf import ShimSettings
 from ..core.delivered import Learner, comparable
+from ..db import bulk
 from ..ledger import attempts
 from ..ledger.attempts import Submitted
 from ..lms import state
@@ -111,14 +110,8 @@ def answer_of(
         graded=graded,
         newest=newest and (held is None or held.key is None),
         submitted_at=problem.submitted_at,
-        called_at=_time(arrived_at),
+        called_at=bulk.moment(arrived_at),
         call_takes=call_takes,
         answered=held is not None,
     )
     return Answer(said, (held.correct, held.score) if held is not None and said is Learner.COMPARABLE else None)
-
-
-def _time(value: datetime | str) -> datetime:
-    """Return a time, as the database returns it, with its time zone."""
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment.replace(tzinfo=connection.timezone)

@@ -67,11 +67,7 @@ def buckets(course_id: str) -> dict[int, tuple[Facts, int]]:
 
 def loose(course_id: str, wanted: Q | None = None) -> Counter[Facts]:
     """Return the facts of a course's loose entries, with how many entries share them. ``wanted`` is as in ``facts``."""
-    found: Counter[Facts] = Counter()
-    for page in _loose_rows(course_id, wanted):
-        differences = differences_of([pk for pk, _ in page])
-        found.update(facts_of(row, differences.get(pk)) for pk, row in page)
-    return found
+    return Counter(facts for facts, _ in _loose_facts(course_id, wanted))
 
 
 def among(course_id: str, asked: Collection[Facts], wanted: Q) -> Counter[Facts]:
@@ -109,11 +105,9 @@ def loose_with_bins(course_id: str) -> tuple[Counter[Facts], Counter[Bin]]:
     """Return what ``loose`` returns, and the bins in which these entries would stand."""
     found: Counter[Facts] = Counter()
     places: Counter[Bin] = Counter()
-    for page in _loose_rows(course_id, None):
-        differences = differences_of([pk for pk, _ in page])
-        for pk, row in page:
-            found[facts_of(row, differences.get(pk))] += 1
-            places.update(bins_of(row))
+    for facts, row in _loose_facts(course_id, None):
+        found[facts] += 1
+        places.update(bins_of(row))
     return found, places
 
 
@@ -142,6 +136,12 @@ def _cut(ids: Iterable[int], size: int) -> Iterator[list[int]]:
 def _loose_rows(course_id: str, wanted: Q | None) -> Iterator[list[tuple[int, Row]]]:
     for ids in loose_pages(course_id, wanted):
         yield list(rows_of(ids).items())
+
+
+def _loose_facts(course_id: str, wanted: Q | None) -> Iterator[tuple[Facts, Row]]:
+    for page in _loose_rows(course_id, wanted):
+        differences = differences_of([pk for pk, _ in page])
+        yield from ((facts_of(row, differences.get(pk)), row) for pk, row in page)
 
 
 def queues(course_id: str) -> list[str]:

@@ -101,7 +101,7 @@ def ids_pulled_since(queues: Iterable[str], moment: datetime) -> list[int]:
 
     ``retired`` is named so that XQueue's index on (queue_name, retired, pull_time) serves it.
     """
-    if not (wanted := holdable(queues)):
+    if not (wanted := holdable("queue_name", queues)):
         return []
     found = bulk.ask(
         f"SELECT id FROM queue_submission WHERE queue_name IN ({', '.join(['%s'] * len(wanted))})"

@@ -114,7 +114,7 @@ def count_naming(course_id: str, queue_names: Iterable[str]) -> int:
 
     XQueue's index on the queue serves it, and the database leaves the copies out, because a sink names no course.
     """
-    names = holdable(queue_names)
+    names = holdable("queue_name", queue_names)
     if not names or not _any_names_a_course(names):
         return 0
     rows = _grouped(_all().filter(queue_name__in=names, xqueue_header__contains=_BEFORE))

@@ -135,11 +135,11 @@ def siblings(rows: Iterable[LegacyRow]) -> dict[str, list[LegacyRow]]:
 
 def _callbacks(page: Iterable[LegacyRow]) -> list[str]:
     """Return the truncated callbacks of these rows, without those that the column cannot hold."""
-    return _holdable("lms_callback_url", {row.lms_callback_url for row in page})
+    return holdable("lms_callback_url", {row.lms_callback_url for row in page})
 
 
-def _holdable(column: str, texts: Iterable[str]) -> list[str]:
-    """Return those of these texts that a column can hold."""
+def holdable(column: str, texts: Iterable[str]) -> list[str]:
+    """Return those of these texts that a column can hold: with the others XQueue has no row."""
     here, field = connections[LEGACY_ALIAS], LegacySubmission._meta.get_field(column)
     return [text for text in texts if holds(here, field, text)]
 
@@ -201,12 +201,6 @@ def safe_checkpoint(overlap_seconds: int, now: datetime, *, after: int = 0) -> i
     oldest = recent.values_list("id", flat=True).first()
     settled = _all() if oldest is None else _all().filter(id__lt=oldest)
     return settled.order_by("-id").values_list("id", flat=True).first() or 0
-
-
-def holdable(queue_names: Iterable[str]) -> list[str]:
-    """Return those of these names that the column for them can hold: of the others XQueue has no row."""
-    here, field = connections[LEGACY_ALIAS], LegacySubmission._meta.get_field("queue_name")
-    return [name for name in queue_names if holds(here, field, name)]
 
 
 def is_any_above(row_id: int) -> bool:
@@ -283,7 +277,7 @@ def with_headers(headers: Iterable[str]) -> list[LegacyRow]:
     wanted = set(headers)
     urls = {parse_header(header).callback_url[:128] for header in wanted}
     found = _all().filter(
-        lms_callback_url__in=_holdable("lms_callback_url", urls), xqueue_header__in=_holdable("xqueue_header", wanted)
+        lms_callback_url__in=holdable("lms_callback_url", urls), xqueue_header__in=holdable("xqueue_header", wanted)
     )
     return [row for row in _rows(found.order_by("id")) if row.xqueue_header in wanted]
 
