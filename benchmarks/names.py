@@ -24,12 +24,13 @@ LOAD_DATA = "LOAD DATA of target and ledger"
 
 DRAIN = "drain of legacy, target and ledger"
 PLAIN_READ = "plain read of what a first run needs"
+SCRIPT = "a script that reads, parses, compares and stores, no more"
 FIRST = "first run: links, compares outcomes and payloads, stores all"
 FULL = "full, nothing changed"
 NOTHING_NEW = "incremental, nothing changed"
 INCREMENTAL = "incremental, 1 % changed"
 #: What is run over fresh pairs, in this order; then 1 % of them change.
-COMPARED = (DRAIN, PLAIN_READ, FIRST, FULL, NOTHING_NEW)
+COMPARED = (DRAIN, PLAIN_READ, SCRIPT, FIRST, FULL, NOTHING_NEW)
 POLARS = "polars and connectorx"
 PANDAS = "pandas"
 DATACOMPY = "pandas and datacompy"
@@ -45,5 +46,5 @@ READS = (GATE, STATUS, DASHBOARD)
 UNIT = {"submit": YARDSTICK, "import": LOAD_DATA, "reconcile": DRAIN}
 #: Ways that are no part of the app: floors, and what else one might do.
 OTHERS = frozenset(
-    {KEPT, YARDSTICK, PUBLIC_API, NAIVE, EXECUTEMANY, LOAD_TARGET, LOAD_DATA, DRAIN, PLAIN_READ, *LIBRARIES}
+    {KEPT, YARDSTICK, PUBLIC_API, NAIVE, EXECUTEMANY, LOAD_TARGET, LOAD_DATA, DRAIN, PLAIN_READ, SCRIPT, *LIBRARIES}
 )

@@ -7,13 +7,14 @@ import contextlib
 import os
 from typing import Any
 
-from benchmarks import pairs
+from benchmarks import pairs, script_ways
 from benchmarks.import_ways import LEDGER, OURS, TARGET
 
 CREATE, DROP = "create the databases", "drop the databases"
 FILL, EMPTY, OPEN = "fill legacy", "empty the target", "put every row in flight"
 GRADE, AGE, CHANGE = "grade both sides", "let an hour pass", "change 1 %"
 EXTRACT, DUMP = "make the extracts", "write the files for LOAD DATA"
+COPY, DROP_COPY = "copy the ledger", "drop the copy"
 
 
 def create(options: argparse.Namespace) -> dict[str, Any]:
@@ -145,4 +146,6 @@ WAYS = {
     CHANGE: change,
     EXTRACT: extract,
     DUMP: dump,
+    COPY: script_ways.copy_ledger,
+    DROP_COPY: script_ways.drop_copy,
 }

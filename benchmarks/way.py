@@ -62,10 +62,10 @@ def main() -> int:
 
 def ways() -> dict[str, Callable[[argparse.Namespace], dict[str, Any]]]:
     """All that can be run, by name."""
-    from benchmarks import import_ways, library_ways, read_ways, reconcile_ways, steps
+    from benchmarks import import_ways, library_ways, read_ways, reconcile_ways, script_ways, steps
 
     found: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {}
-    for module in (steps, import_ways, reconcile_ways, library_ways, read_ways):
+    for module in (steps, import_ways, reconcile_ways, script_ways, library_ways, read_ways):
         found |= module.WAYS
     return found
 

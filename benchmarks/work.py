@@ -157,7 +157,11 @@ class Bench:
         """Fresh pairs, and these ways over them, a first run among them."""
         self._pairs(rows, imported)
         for way in ways:
+            if way == names.SCRIPT:
+                self.step(steps.COPY, rows)
             self.way("reconcile", way, rows)
+            if way == names.SCRIPT:
+                self.step(steps.DROP_COPY)
             if way == names.FIRST:
                 self.step(steps.AGE, rows)
         self.reconciled = True
