@@ -27,10 +27,22 @@ def set_defaults(apps, schema_editor):
         model = apps.get_model("migration_shim", name)
         for column in columns:
             field = model._meta.get_field(column)
+            if schema_editor.connection.vendor == "mysql" and not schema_editor.connection.mysql_is_mariadb:
+                _define(schema_editor, model, field)
+                continue
             bare = field.clone()
             bare.set_attributes_from_name(column)
             bare.model, bare.db_default = model, NOT_PROVIDED
             schema_editor.alter_field(model, bare, field)
+
+
+def _define(schema_editor, model, field):
+    """MySQL takes a constant as the default of a text or of JSON in the definition of the column only (error 1101)."""
+    quote = schema_editor.quote_name
+    definition, parameters = schema_editor.column_sql(model, field)
+    schema_editor.execute(
+        f"ALTER TABLE {quote(model._meta.db_table)} MODIFY {quote(field.column)} {definition}", parameters
+    )
 
 
 class Migration(migrations.Migration):

@@ -69,7 +69,7 @@ OWN = {
     (LegacySubmission, "xqueue_header"): CALLBACK % "id",
     (LegacySubmission, "xqueue_body"): TEXT,
     (StudentItem, "student_id"): f"CONCAT('shadow:', {LEARNER.replace('{0}', 'SUBSTR({0}, 8)')})",
-    (Submission, "uuid"): "UUID()",
+    (Submission, "uuid"): "REPLACE(UUID(), '-', '')",
     (ExternalGraderDetail, "queue_key"): HASHED % 64,
     (LedgerEntry, "identity"): HASHED % 64,
     (LedgerEntry, "group"): HASHED % 64,
