@@ -104,6 +104,11 @@ def double_authority_entries(course_id: str) -> QuerySet[LedgerEntry]:
     return LedgerEntry.objects.filter(pk__in=ids)
 
 
+def lost_count(course_id: str) -> int:
+    """Count the submissions and scores of a course on record as lost for which nobody has signed."""
+    return Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.LOST, cured_at=None).count()
+
+
 def wrong_side_count(course_id: str) -> int:
     """Count the submissions that reached legacy while the target was authoritative and wait there for a handoff."""
     return _on_the_wrong_side(course_id).count()

@@ -219,8 +219,9 @@ def refuse_unpassable(course_id: str) -> None:
     """
     Refuse an override where no signature makes the step harmless.
 
-    That is so with fence leaks, double authority, submissions on the wrong side, and undelivered grades. The data is
-    read, not only the last reconcile, which may never have run. A caller that takes the step holds the course's lock.
+    That is so with fence leaks, double authority, submissions on the wrong side, undelivered grades, and losses that no
+    cure covers. The data is read, not only the last reconcile, which may never have run. A caller that takes the step
+    holds the course's lock.
 
     Raises:
         IllegalStep: with what was found, or with what could not be read.
@@ -231,6 +232,12 @@ def refuse_unpassable(course_id: str) -> None:
             f"{course_id} has {counted(wrong, 'submission')} on legacy that are the target's to grade: no "
             "override passes that, a "
             "handoff does. See the runbook, 'Wrong side'."
+        )
+    if lost := invariants.lost_count(course_id):
+        raise IllegalStep(
+            f"{course_id} has {counted(lost, 'submission or score', 'submissions or scores')} that "
+            f"{verb(lost, 'is', 'are')} lost, and nobody has signed for {verb(lost, 'it', 'them')}: no override passes "
+            "that, a cure does. See the runbook, 'Lost submissions'."
         )
     if waiting := invariants.undelivered_entries(course_id).count():
         raise IllegalStep(
