@@ -207,6 +207,27 @@ def test_two_living_rows_on_legacy_are_duplicates():
     assert found() == {"duplicate": "3 rows on legacy, 1 on target"}
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("over", [False, True])
+def test_a_duplicate_is_none_once_the_other_row_is_retired(full, over):
+    """The other row is no part of the entry's digest: neither row of the pair itself changes."""
+    row = rows.legacy_row(age=timedelta(days=3))
+    rows.backfill()
+    other = changes.again(row, age=timedelta(days=2))
+    assert set(found()) == {"duplicate"}
+    own = LegacySubmission.objects.get(pk=LedgerEntry.objects.get().legacy_id)
+    if over:  # long ago: it would be settled, and looked at no more
+        changes.both_graded(own, ago=timedelta(days=1))
+        rows.reconcile()
+        LedgerEntry.objects.update(compared_at=now() - timedelta(days=1))
+        rows.reconcile()
+        assert (LedgerEntry.objects.get().divergences, LedgerEntry.objects.get().settled_at) == ("duplicate", None)
+    rows.change([other if own == row else row], retired=True)
+    rows.reconcile(full=full)
+    assert not Divergence.objects.exists()
+    assert LedgerEntry.objects.get().result == (PairStatus.EQUAL if over else PairStatus.WAITING)
+
+
 def test_a_repeated_row_that_was_retired_is_none():
     row = rows.legacy_row()
     rows.backfill()
