@@ -39,7 +39,7 @@ _ALONE = f"INSTR(l.divergences, '{DivergenceClass.DUPLICATE}') = 0"
 #: changes. It excludes entries whose copy is still owed, and superseded or moved entries, whose results also depend on
 #: neighbours or on time.
 _ONE_SIDED = (
-    f"'{State.MISSING}' IN (l.legacy_state, l.target_state) AND l.target_state <> '{State.PULLED}'"
+    f"'{State.MISSING}' IN (l.legacy_state, l.target_state)"
     f" AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
 )
 #: The condition that nobody has begun with an entry's submission on the target, and that no move, supersession or copy
@@ -142,8 +142,9 @@ def snapshot_reader(rules: Rules | None, *, echo: bool, patient: Collection[str]
     Return a function that reads snapshots, which tell whether the results of entries still stand.
 
     Unless its entry is settled, a result does not stand if it follows from the time of day, from a neighbour's row or
-    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again. What
-    waits on both sides, or is overdue, stays so until a row changes. A duplicate never stands.
+    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again. Nor
+    does one of a row with a grader of the target, who may turn out to be dead. What waits on both sides, or is overdue,
+    stays so until a row changes. A duplicate never stands.
 
     Args:
         rules: the rules of the run; with None a result stands whatever rules it was judged by.
@@ -155,7 +156,7 @@ def snapshot_reader(rules: Rules | None, *, echo: bool, patient: Collection[str]
     stands = (
         f"(l.result IN ({_quoted(STANDING)}) AND {_ALONE} AND (l.settled_at IS NOT NULL OR"
         f" ((l.payload_compared_at IS NOT NULL OR {_ONE_SIDED})"
-        f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}))))"
+        f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}) AND l.target_state <> '{State.PULLED}')))"
     )
     if not echo:
         lasting = [_BOTH_OPEN]

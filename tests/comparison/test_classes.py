@@ -8,9 +8,10 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
+from migration_shim import api
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.comparison import legacy_outcomes, payloads
+from migration_shim.comparison import legacy_outcomes, pairs, payloads
 from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.core.scoring import read_reply, same_score
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission
@@ -329,6 +330,31 @@ def test_an_unretired_row_that_vanishes_is_lost():
     LegacySubmission.objects.all().delete()
     for _ in range(2):
         assert found() == {"lost": "vanished from legacy before it had an outcome"}
+
+
+@pytest.mark.parametrize("cured", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+def test_what_is_lost_on_legacy_can_be_stuck_on_the_target_as_well(full, cured, monkeypatch):
+    """The loss is an alarm of its own, and its cure ends it; the row with a dead grader waits for an operator."""
+    row = rows.legacy_row(age=timedelta(hours=9))
+    rows.backfill()
+    rows.in_phase("shadow")
+    changes.target_pulled(row)
+    rows.reconcile()
+    LegacySubmission.objects.all().delete()
+    assert set(found()) == {"lost"}
+    if cured:
+        api.cure(DivergenceClass.LOST, course_id=rows.COURSE, reason="sent again", by="ada")
+        rows.reconcile()
+        assert LedgerEntry.objects.get().result == PairStatus.KNOWN
+    later = now() + timedelta(hours=8)  # nothing in either row changes meanwhile
+    monkeypatch.setattr(pairs, "now", lambda: later)
+    rows.reconcile(full=full)
+    still = {} if cured else {"lost": "vanished from legacy before it had an outcome"}
+    assert dict(Divergence.objects.filter(cured_at=None).values_list("klass", "what")) == still | {
+        "stuck": "stuck on target"
+    }
+    assert LedgerEntry.objects.get().result == PairStatus.DIVERGED
 
 
 def test_what_was_never_read_is_missing():
