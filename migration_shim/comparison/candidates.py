@@ -32,8 +32,8 @@ _FINAL = [state.value for state in State if state.is_final]
 STANDING = frozenset({PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED})
 #: Legacy states that follow from other rows as well as from the submission's own.
 _BY_NEIGHBOURS = frozenset({State.SUPERSEDED, State.COLLIDED, State.GIVEN_UP})
-#: The condition that neither side of an entry ``l`` had a second row. The digest of legacy's row tells nothing of another
-#: one: the entry is compared in every run, until it has none.
+#: The condition that neither side of an entry ``l`` had a second row. The digest of legacy's row tells nothing of the
+#: other: such an entry is compared in every run, until there is none.
 _ALONE = f"INSTR(l.divergences, '{DivergenceClass.DUPLICATE}') = 0"
 #: The condition that one side of an entry ``l`` is missing though its time is over: that holds until a row or the entry
 #: changes. It excludes entries whose copy is still owed, and superseded or moved entries, whose results also depend on

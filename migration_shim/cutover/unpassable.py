@@ -1,4 +1,4 @@
-"""What keeps a course from the target whoever signs, and whatever the gate says: read as it is now, under the step's lock."""
+"""What keeps a course from the target whoever signs and whatever the gate says, read as it is now."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_no_override_passes_what_is_lost_until_it_is_signed_for(clean):
     """A step signed with the code ``lost`` would be a cure without its number, its class and its place in the log."""
     toggles.force_flags(COURSE, True, False)
     entries(2, result="diverged", divergences="lost", item_id=rows.usage_key("b"))
-    with pytest.raises(IllegalStep, match="2 submissions or scores that are lost.*no override passes that, a cure"):
+    with pytest.raises(IllegalStep, match=r"2 submissions or scores that are lost.*no override passes that, a cure"):
         step_past_gate(COURSE, Phase.LIVE)
     assert CoursePhase.objects.get().phase == Phase.SHADOW
     cure(LOST, "both learners were asked to send it again")
