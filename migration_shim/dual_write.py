@@ -12,6 +12,7 @@ What happens to a submission that was seen before is in ``repeats.py``, a shadow
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -245,7 +246,8 @@ class _Submission:
 
         Of a repeat, which one of the systems holds already, nothing is written.
         """
-        for tried in range(1, TRIES + 1):
+        for tried in itertools.count(1):
+            known = refused
             try:
                 self._write(entry, envelope, placement, refused)
                 return 0, ""
@@ -258,8 +260,11 @@ class _Submission:
                     if repeats.is_held(refused):
                         return 0, ""
                 passing = error.passing if isinstance(error, TargetWriteFailed) else there
-                if not passing or tried == TRIES or (connection.in_atomic_block and not there):
+                tries = TRIES if known is None else repeats.TRIES
+                if not passing or tried >= tries or (connection.in_atomic_block and not there):
                     raise
+            if known is not None:
+                repeats.let_others_end(tried, self.deadline)
         raise AssertionError("unreachable")
 
     def _write(self, entry: LedgerEntry, envelope: Envelope, placement: Any, refused: LedgerEntry | None) -> None:

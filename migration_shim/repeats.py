@@ -9,6 +9,8 @@ says only that legacy refused the submission is taken over when the submission i
 from __future__ import annotations
 
 import contextlib
+import random
+import time
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 
@@ -17,6 +19,11 @@ from .core.errors import TargetWriteFailed
 from .db import bulk_insert
 from .ledger.buckets import counted
 from .models import LedgerEntry
+
+#: How often a send that is to take the place of a refusal is tried at most, and the longest pause after the first try,
+#: in seconds. It doubles each time: a second and a half in all, for a learner whom an error would cost the attempt.
+TRIES = 6
+_FIRST_PAUSE = 0.05
 
 
 def find(entry: LedgerEntry) -> LedgerEntry | None:
@@ -56,6 +63,21 @@ def insert_if_new(entry: LedgerEntry) -> bool:
     except IntegrityError:
         return False
     return True
+
+
+def let_others_end(tried: int, deadline: float) -> None:
+    """
+    Wait for the sessions that store the same submission at this moment, before it is tried once more.
+
+    They have its entry locked, and are done in some milliseconds. Who tried again at once would have used up all tries
+    by then, and would be told that a submission has failed which is stored.
+
+    Args:
+        tried: how often it was tried.
+        deadline: until when the caller waits, by ``time.monotonic``.
+    """
+    pause = _FIRST_PAUSE * 2 ** (tried - 1) * random.uniform(0.5, 1)  # noqa: S311  (out of step, no secret)
+    time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
 
 
 def replace_refused(entry: LedgerEntry, refused: LedgerEntry) -> None:

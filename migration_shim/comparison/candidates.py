@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from ..core.data import Leg, Move, PairStatus, ScoreStyle, State
+from ..core.data import DivergenceClass, Leg, Move, PairStatus, ScoreStyle, State
 from ..db import bulk, fingerprint
 from ..legacy import fingerprints as legacy_fingerprints
 from ..models import LedgerEntry
@@ -32,11 +32,14 @@ _FINAL = [state.value for state in State if state.is_final]
 STANDING = frozenset({PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED})
 #: Legacy states that follow from other rows as well as from the submission's own.
 _BY_NEIGHBOURS = frozenset({State.SUPERSEDED, State.COLLIDED, State.GIVEN_UP})
+#: The condition that neither side of an entry ``l`` had a second row. The digest of legacy's row tells nothing of the
+#: other: such an entry is compared in every run, until there is none.
+_ALONE = f"INSTR(l.divergences, '{DivergenceClass.DUPLICATE}') = 0"
 #: The condition that one side of an entry ``l`` is missing though its time is over: that holds until a row or the entry
 #: changes. It excludes entries whose copy is still owed, and superseded or moved entries, whose results also depend on
 #: neighbours or on time.
 _ONE_SIDED = (
-    f"'{State.MISSING}' IN (l.legacy_state, l.target_state) AND l.target_state <> '{State.PULLED}'"
+    f"'{State.MISSING}' IN (l.legacy_state, l.target_state)"
     f" AND l.copy_due IS NULL AND l.superseded_at IS NULL AND l.move = '{Move.NONE}'"
 )
 #: The condition that nobody has begun with an entry's submission on the target, and that no move, supersession or copy
@@ -139,8 +142,9 @@ def snapshot_reader(rules: Rules | None, *, echo: bool, patient: Collection[str]
     Return a function that reads snapshots, which tell whether the results of entries still stand.
 
     Unless its entry is settled, a result does not stand if it follows from the time of day, from a neighbour's row or
-    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again. What
-    waits on both sides, or is overdue, stays so until a row changes.
+    from an unreadable file: a moment later the neighbour's row may be committed, or the file may be there again. Nor
+    does one of a row with a grader of the target, who may turn out to be dead. What waits on both sides, or is overdue,
+    stays so until a row changes. A duplicate never stands.
 
     Args:
         rules: the rules of the run; with None a result stands whatever rules it was judged by.
@@ -150,9 +154,9 @@ def snapshot_reader(rules: Rules | None, *, echo: bool, patient: Collection[str]
     """
     by_rules, of_rules = rules.sql() if rules is not None else ("l.seen", [])
     stands = (
-        f"(l.result IN ({_quoted(STANDING)}) AND (l.settled_at IS NOT NULL OR"
+        f"(l.result IN ({_quoted(STANDING)}) AND {_ALONE} AND (l.settled_at IS NOT NULL OR"
         f" ((l.payload_compared_at IS NOT NULL OR {_ONE_SIDED})"
-        f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}))))"
+        f" AND l.legacy_state NOT IN ({_quoted(_BY_NEIGHBOURS)}) AND l.target_state <> '{State.PULLED}')))"
     )
     if not echo:
         lasting = [_BOTH_OPEN]
@@ -322,7 +326,7 @@ _OVER = (
     f" AND (l.legacy_leg = '{Leg.NONE}' OR l.legacy_state IN ({_quoted(_FINAL)})"
     f" OR (l.legacy_leg = '{Leg.FAILED}' AND l.legacy_id IS NULL))"
     f" AND (l.target_leg = '{Leg.NONE}' OR l.target_state IN ({_quoted(_FINAL)}) OR (l.history AND NOT l.echo))"
-    f" AND l.result IN ({_quoted([*STANDING, PairStatus.NONE])})"
+    f" AND l.result IN ({_quoted([*STANDING, PairStatus.NONE])}) AND {_ALONE}"
     f" AND (l.payload_compared_at IS NOT NULL OR l.result = '{PairStatus.NONE}') ORDER BY l.id LIMIT %s"
 )
 

@@ -14,6 +14,7 @@ from django.utils.timezone import now
 from ..conf import ShimSettings
 from ..core.compare import Patience, compare, overtaken
 from ..core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
+from ..core.identity import is_queue_of_copies
 from ..core.supersession import STALL
 from ..core.wire import parse_header
 from ..models import KnownDifference, LedgerEntry
@@ -160,7 +161,7 @@ def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> d
     """Return what must never be: a copy without the whole fence, a row that both systems grade, the wrong endpoint."""
     found: dict[DivergenceClass, str] = {}
     if entry.authority == Authority.LEGACY and target is not None:
-        own_queue = target.queue_name != entry.queue_name
+        own_queue = is_queue_of_copies(target.queue_name, entry.queue_name)
         own_key = not entry.raw_header or target.queue_key != parse_header(entry.raw_header).lms_key
         # A half fence is counted elsewhere, together with leaks that have no ledger entry.
         if not (target.half_fenced or (target.fenced and own_queue and own_key)):

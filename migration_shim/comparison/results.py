@@ -249,6 +249,8 @@ def _ended_before(one: PairResult, moment: datetime) -> bool:
     sides = (one.legacy, one.target)
     if one.entry.result not in (PairStatus.EQUAL, PairStatus.KNOWN, PairStatus.DIVERGED):
         return False
+    if DivergenceClass.DUPLICATE in one.result.divergences:
+        return False  # it is over with the other row
     return all(side.state is State.GRADED and _is_before(side.returned_at, moment) for side in sides)
 
 

@@ -89,14 +89,16 @@ def _by_state(legacy: Outcome, target: Outcome, now: datetime, patience: Patienc
     if one is other is State.GRADED:
         return _graded(legacy, target, patience, style)
     if State.LOST in (one, other):
-        side = _sides(one, other, State.LOST)
-        return _diverged(DivergenceClass.LOST, f"vanished from {side} before it had an outcome")
+        found = {DivergenceClass.LOST: f"vanished from {_sides(one, other, State.LOST)} before it had an outcome"}
+        if State.STUCK in (one, other):  # the row that is left needs an operator all the same
+            found |= _stuck(one, other)
+        return Comparison(status=PairStatus.DIVERGED, divergences=found)
     if one in _REPLACED and other is not one:
         return Comparison(status=PairStatus.KNOWN, divergences={}, known=_REPLACED[one])
     if State.MISSING in (one, other):
         return _missing(legacy, target, now, patience)
     if State.STUCK in (one, other):
-        return _diverged(DivergenceClass.STUCK, f"stuck on {_sides(one, other, State.STUCK)}")
+        return Comparison(status=PairStatus.DIVERGED, divergences=_stuck(one, other))
     if not (one.is_final and other.is_final):
         return _unfinished(legacy, target, now, patience)
     if one is other:
@@ -188,6 +190,10 @@ def _remarkable(legacy: Remarks, target: Remarks) -> dict[DivergenceClass, str]:
 
 def _diverged(klass: DivergenceClass, text: str) -> Comparison:
     return Comparison(status=PairStatus.DIVERGED, divergences={klass: text})
+
+
+def _stuck(legacy: State, target: State) -> dict[DivergenceClass, str]:
+    return {DivergenceClass.STUCK: f"stuck on {_sides(legacy, target, State.STUCK)}"}
 
 
 def _sides(legacy: State, target: State, state: State) -> str:

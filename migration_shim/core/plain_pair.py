@@ -22,7 +22,7 @@ import msgspec
 from . import json_text
 from .data import Points, Reply, ReplyKind, ScoreStyle, Whose
 from .hosts import Hosts, host_of, whose
-from .identity import FENCE, is_fenced
+from .identity import FENCE, is_fenced, is_queue_of_copies
 from .scoring import judge_points
 
 Predicted = Callable[[float, int], int | None]
@@ -109,7 +109,7 @@ def _same_problem(pair: Pair) -> bool:
 
 
 def _own_queue(pair: Pair) -> bool:
-    return pair.target_queue_name != pair.queue_name
+    return is_queue_of_copies(pair.target_queue_name, pair.queue_name)
 
 
 def _from_the_seam(pair: Pair) -> bool:

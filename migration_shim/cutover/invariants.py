@@ -24,7 +24,7 @@ from ..legacy import timeouts
 from ..lms import state as lms_state
 from ..models import Bucket, CoursePhase, Divergence, LedgerEntry
 from ..runs import records as run_records
-from ..target import reader
+from ..target import open_rows, reader
 
 #: Moves after which graders of the target have had the submission.
 _REACHED_TARGET = [move for move in Move if move not in (Move.NONE, Move.HELD, Move.FENCED)]
@@ -55,15 +55,19 @@ def _half_fenced_or_reverse(course_id: str) -> int | None:
 
 def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
     """
-    Return the Submission ids of copies on a queue of learners' own rows, and of copies without any fence.
+    Return the Submission ids of copies on a queue of learners' own rows, of any course, and of copies without a fence.
 
-    Unfinished ones, and with ``since`` those that were finished since then.
+    Unfinished ones; on the course's own queues, with ``since``, those that were finished since then as well.
     """
     settings = load()
     real = counts.queues(course_id)
     own = (settings.shadow_queue_suffix, settings.echo_queue_suffix)
-    copies_queues = [name + suffix for name in real for suffix in own]
-    rows = reader.rows_on_queues(course_id, [*real, *copies_queues], since=since)
+    of_course = [*real, *(name + suffix for name in real for suffix in own)]
+    # Other courses' queues of copies are left out: they may be long, and what is fenced reaches nobody from there.
+    others = [name for name in open_rows.queue_names() if name not in of_course and not has_suffix(name, own)]
+    rows = reader.rows_on_queues(course_id, of_course, since=since)
+    if others:
+        rows += reader.rows_on_queues(course_id, others, since=None)
     found = {row.submission_id for row in rows if row.fenced != has_suffix(row.queue_name, own)}
     # Of a row without any fence, on a queue of learners' own, only the ledger tells whether it is a copy.
     unfenced = [row.submission_id for row in rows if not row.fenced and row.submission_id not in found]
@@ -102,6 +106,11 @@ def double_authority_entries(course_id: str) -> QuerySet[LedgerEntry]:
     # Two queries, each by its own index: with both in one condition the database reads the whole course.
     ids = {*seen.values_list("entry_id", flat=True), *flagged.values_list("pk", flat=True)}
     return LedgerEntry.objects.filter(pk__in=ids)
+
+
+def lost_count(course_id: str) -> int:
+    """Count the submissions and scores of a course on record as lost for which nobody has signed."""
+    return Divergence.objects.filter(course_id=course_id, klass=DivergenceClass.LOST, cured_at=None).count()
 
 
 def wrong_side_count(course_id: str) -> int:

@@ -16,12 +16,11 @@ from ..conf import load
 from ..core import overrides as in_words
 from ..core.data import Phase, Verdict
 from ..core.errors import IllegalStep
-from ..core.wording import counted, verb
 from ..db import text_columns
 from ..models import GateOverride, PhaseChange
 from ..runs import owner
 from ..runs import records as run_records
-from . import invariants, override_records, signers
+from . import override_records, signers, unpassable
 
 log = logging.getLogger(__name__)
 
@@ -217,42 +216,10 @@ def _say(signed: GateOverride, evidence: dict[str, Any]) -> None:
 
 def refuse_unpassable(course_id: str) -> None:
     """
-    Refuse an override where no signature makes the step harmless.
-
-    That is so with fence leaks, double authority, submissions on the wrong side, and undelivered grades. The data is
-    read, not only the last reconcile, which may never have run. A caller that takes the step holds the course's lock.
+    Refuse an override where no signature makes the step harmless (``unpassable.reason``).
 
     Raises:
         IllegalStep: with what was found, or with what could not be read.
     """
-    leaks, doubles = invariants.fence_leak_count(course_id), invariants.double_authority_count(course_id)
-    if wrong := invariants.wrong_side_count(course_id):
-        raise IllegalStep(
-            f"{course_id} has {counted(wrong, 'submission')} on legacy that are the target's to grade: no "
-            "override passes that, a "
-            "handoff does. See the runbook, 'Wrong side'."
-        )
-    if waiting := invariants.undelivered_entries(course_id).count():
-        raise IllegalStep(
-            f"{counted(waiting, 'learner')} of {course_id} {verb(waiting, 'waits', 'wait')} for a grade "
-            "that nobody brings: no override passes that. See the "
-            "runbook, 'Undelivered'."
-        )
-    if invariants.learner_states_unread(course_id):
-        raise IllegalStep(
-            f"No reconcile has read whether learners of {course_id} wait for a grade. Run one first: "
-            f"xqueue_reconcile --course {course_id}"
-        )
-    if leaks is None:
-        raise IllegalStep(f"It cannot be told whether {course_id} has fence leaks: XQueue's database does not answer.")
-    if doubles is None:
-        raise IllegalStep(
-            f"No reconcile has checked {course_id} for double authority in its present phase. Run one first: "
-            f"xqueue_reconcile --course {course_id}"
-        )
-    if leaks or doubles:
-        raise IllegalStep(
-            f"{course_id} has {counted(leaks, 'fence leak')} and {counted(doubles, 'submission')} that "
-            "both systems had for real: no "
-            "override passes that. See the runbook, 'Fence leak' and 'Double authority'."
-        )
+    if text := unpassable.reason(course_id):
+        raise IllegalStep(text)

@@ -21,7 +21,7 @@ from ..lms import flags as lms_flags
 from ..models import CoursePhase, GateOverride
 from ..runs import records as run_records
 from ..target import removal
-from . import gate, impact, override_records, overrides, release, signers
+from . import gate, impact, override_records, overrides, release, signers, unpassable
 
 SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
@@ -207,6 +207,10 @@ def _plan(
             overrides.refuse_unpassable(course_id)
         overrides.check(course_id, override, result.causes, signer=signer, signing=signing)
         exit_code = ExitCode.OK
+    if verdict is Verdict.PASS and (stands := unpassable.reason(course_id)):
+        # The verdict is as old as its evidence. What no override passes, a PASS does not pass either.
+        reasons.append(stands)
+        exit_code |= ExitCode.DIFFERENCES
     if to is Phase.SHADOW and decision.phase is Phase.LEGACY and removal.has_unknown_shadow(course_id):
         reasons.append(_UNKNOWN.format(course=course_id))
         exit_code |= ExitCode.DIFFERENCES

@@ -68,7 +68,9 @@ def _course(
 def _next(campaign: DescribedCampaign, content: CampaignDocument, stopped: list[str]) -> list[str]:
     resume = f"Next: xqueue_campaign resume --name {campaign['name']}"
     if content["action"] != "status" and not content["executed"]:
-        return ["Nothing was written. Next: the same command with --execute"]
+        # Which one is chosen changes with what is open in XQueue: named, it is the one that this plan shows.
+        canary = f"--canary {campaign['canary']} " if campaign["canary_because"] else ""
+        return [f"Nothing was written. Next: the same command with {canary}--execute"]
     if content["action"] == "start":
         status = f"Next: xqueue_campaign status --name {campaign['name']}"
         return ["xqueue_watch takes it from here, in every round, or Celery beat.", status]

@@ -47,6 +47,11 @@ class OpenRows:
     expired_since: datetime | None
 
 
+def queue_names() -> list[str]:
+    """Return the names of all queues that hold or held a row, of any course. The index leads from one to the next."""
+    return list(ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct())
+
+
 def all_rows(settings: ShimSettings) -> list[OpenRows]:
     """
     Return all unfinished rows, failed ones included. Two statements.
@@ -54,8 +59,7 @@ def all_rows(settings: ShimSettings) -> list[OpenRows]:
     Only an index on (queue_name, status) leads to such rows without reading every row there ever was, so the queues are
     read first. Imported history is left out: no learner waits for it, no grader polls it, and it may be large.
     """
-    names = ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct()
-    queues = [name for name in names if not name.endswith(settings.echo_queue_suffix)]
+    queues = [name for name in queue_names() if not name.endswith(settings.echo_queue_suffix)]
     run_out = Q(status=_Status.PULLED, status_time__lt=now() - timedelta(seconds=settings.lease_seconds))
     rows = (
         ExternalGraderDetail.objects.filter(queue_name__in=queues, status__in=OPEN)
@@ -126,8 +130,8 @@ def ids_handed_out() -> set[int]:
     handed out becomes pending again only if it was superseded in error, and then it begins anew. The index on
     (queue_name, status) serves it.
     """
-    names = ExternalGraderDetail.objects.order_by().values_list("queue_name", flat=True).distinct()
-    rows = ExternalGraderDetail.objects.filter(queue_name__in=list(names), status__in=(_Status.PULLED, _Status.RETRY))
+    held = (_Status.PULLED, _Status.RETRY)
+    rows = ExternalGraderDetail.objects.filter(queue_name__in=queue_names(), status__in=held)
     return set(rows.order_by().values_list("submission_id", flat=True))
 
 

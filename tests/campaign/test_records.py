@@ -285,7 +285,12 @@ def test_a_canary_that_nobody_names_has_few_submissions_and_the_plan_says_so(cam
     assert canary("--canary", A) == (A, "")
     capsys.readouterr()
     call_command("xqueue_campaign", "start", "--course", A, "--course", B, "--to", "live", "--reason", "r")
-    assert f"  The canary is {B}: {fewest}" in capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out
+    assert f"  The canary is {B}: {fewest}" in printed.splitlines()
+    # Said again, the command would choose again, by what is open then.
+    assert f"Next: the same command with --canary {B} --execute" in " ".join(printed.split())
+    call_command("xqueue_campaign", "start", "--course", A, "--canary", A, "--to", "live", "--reason", "r")
+    assert "Next: the same command with --execute" in " ".join(capsys.readouterr().out.split())
     assert canary("--execute")[0] == B == records.named("one").canary
 
 

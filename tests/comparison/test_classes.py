@@ -8,9 +8,10 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, Score, StudentItem, Submission, SubmissionFile
 
+from migration_shim import api
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.comparison import legacy_outcomes, payloads
+from migration_shim.comparison import legacy_outcomes, pairs, payloads
 from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.core.scoring import read_reply, same_score
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission
@@ -207,6 +208,27 @@ def test_two_living_rows_on_legacy_are_duplicates():
     assert found() == {"duplicate": "3 rows on legacy, 1 on target"}
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("over", [False, True])
+def test_a_duplicate_is_none_once_the_other_row_is_retired(full, over):
+    """The other row is no part of the entry's digest: neither row of the pair itself changes."""
+    row = rows.legacy_row(age=timedelta(days=3))
+    rows.backfill()
+    other = changes.again(row, age=timedelta(days=2))
+    assert set(found()) == {"duplicate"}
+    own = LegacySubmission.objects.get(pk=LedgerEntry.objects.get().legacy_id)
+    if over:  # long ago: it would be settled, and looked at no more
+        changes.both_graded(own, ago=timedelta(days=1))
+        rows.reconcile()
+        LedgerEntry.objects.update(compared_at=now() - timedelta(days=1))
+        rows.reconcile()
+        assert (LedgerEntry.objects.get().divergences, LedgerEntry.objects.get().settled_at) == ("duplicate", None)
+    rows.change([other if own == row else row], retired=True)
+    rows.reconcile(full=full)
+    assert not Divergence.objects.exists()
+    assert LedgerEntry.objects.get().result == (PairStatus.EQUAL if over else PairStatus.WAITING)
+
+
 def test_a_repeated_row_that_was_retired_is_none():
     row = rows.legacy_row()
     rows.backfill()
@@ -308,6 +330,31 @@ def test_an_unretired_row_that_vanishes_is_lost():
     LegacySubmission.objects.all().delete()
     for _ in range(2):
         assert found() == {"lost": "vanished from legacy before it had an outcome"}
+
+
+@pytest.mark.parametrize("cured", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+def test_what_is_lost_on_legacy_can_be_stuck_on_the_target_as_well(full, cured, monkeypatch):
+    """The loss is an alarm of its own, and its cure ends it; the row with a dead grader waits for an operator."""
+    row = rows.legacy_row(age=timedelta(hours=9))
+    rows.backfill()
+    rows.in_phase("shadow")
+    changes.target_pulled(row)
+    rows.reconcile()
+    LegacySubmission.objects.all().delete()
+    assert set(found()) == {"lost"}
+    if cured:
+        api.cure(DivergenceClass.LOST, course_id=rows.COURSE, reason="sent again", by="ada")
+        rows.reconcile()
+        assert LedgerEntry.objects.get().result == PairStatus.KNOWN
+    later = now() + timedelta(hours=8)  # nothing in either row changes meanwhile
+    monkeypatch.setattr(pairs, "now", lambda: later)
+    rows.reconcile(full=full)
+    still = {} if cured else {"lost": "vanished from legacy before it had an outcome"}
+    assert dict(Divergence.objects.filter(cured_at=None).values_list("klass", "what")) == still | {
+        "stuck": "stuck on target"
+    }
+    assert LedgerEntry.objects.get().result == PairStatus.DIVERGED
 
 
 def test_what_was_never_read_is_missing():

@@ -157,6 +157,17 @@ def test_what_is_lost_counts_until_it_is_signed_for(clean):
     assert set(LedgerEntry.objects.exclude(known="").values_list("result", "known")) == {("known", "cured")}
 
 
+def test_no_override_passes_what_is_lost_until_it_is_signed_for(clean):
+    """A step signed with the code ``lost`` would be a cure without its number, its class and its place in the log."""
+    toggles.force_flags(COURSE, True, False)
+    entries(2, result="diverged", divergences="lost", item_id=rows.usage_key("b"))
+    with pytest.raises(IllegalStep, match=r"2 submissions or scores that are lost.*no override passes that, a cure"):
+        step_past_gate(COURSE, Phase.LIVE)
+    assert CoursePhase.objects.get().phase == Phase.SHADOW
+    cure(LOST, "both learners were asked to send it again")
+    assert step_past_gate(COURSE, Phase.LIVE).content["executed"]
+
+
 def test_what_is_lost_in_another_phase_counts_too(clean):
     entries(1, result="diverged", divergences="lost", authority="target", phase="live")
     assert api.gate(COURSE).content["evidence"]["lost"] == 1

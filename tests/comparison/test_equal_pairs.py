@@ -148,7 +148,10 @@ PLANTS = {
     "fenced": [short_learner],
     "same_learner": [item(student_id="shadow:" + rows.anonymous_id(9))],
     "same_problem": [item(item_id="shadow:" + rows.usage_key("another"))],
-    "own_queue": [lambda row: detail(queue_name=changes.entry_of(row).queue_name)(row)],
+    "own_queue": [
+        lambda row: detail(queue_name=changes.entry_of(row).queue_name)(row),
+        detail(queue_name="the-queue-of-another-course"),
+    ],
     "same_header": [legacy(xqueue_header=rows.header(7, "another", "f" * 32))],
     "from_the_seam": [detail(pullkey="upstreams")],
     "same_body": [

@@ -15,7 +15,7 @@ from rest_framework.exceptions import ErrorDetail
 from submissions.errors import SubmissionRequestError
 from submissions.models import ExternalGraderDetail, Submission, SubmissionFile
 
-from migration_shim import conf, dual_write
+from migration_shim import conf, dual_write, repeats
 from migration_shim.comparison import linking
 from migration_shim.copies import breaker, outbox
 from migration_shim.copies import write as copies
@@ -319,6 +319,48 @@ def test_a_refusal_that_is_sent_again_inside_a_callers_transaction_is_stored(aro
         assert one.send() == (0, "")
     assert (one.entry().authority, one.entry().target_leg) == ("target", "stored")
     assert ExternalGraderDetail.objects.count() == LedgerEntry.objects.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite locks no row")
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_refusal_that_others_send_again_at_the_same_moment_is_not_told_of_as_failed(stored, legacy, monkeypatch):
+    """While another session has its entry locked a try says nothing; the next one comes when that session has ended."""
+    put_course_in("shadow")
+    one = attempt()
+    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
+        assert one.send()[0] == 1
+    put_course_in("live")
+    locked, over = threading.Event(), threading.Event()
+
+    def hold():
+        """Another session at work on it; it ends while this one waits."""
+        try:
+            with transaction.atomic():
+                LedgerEntry.objects.select_for_update().get(pk=one.entry().pk)
+                locked.set()
+                over.wait(30)
+            return one.send() if stored else None
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        other = pool.submit(hold)
+        assert locked.wait(30)
+        pauses = []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            over.set()
+            assert other.result(30) == ((0, "") if stored else None)
+
+        with mock.patch.object(repeats.time, "sleep", pause):
+            try:
+                assert one.send() == (0, "")
+            finally:
+                over.set()
+    assert 0 < pauses[0] <= 0.1
+    assert (one.entry().authority, one.entry().target_leg) == ("target", "stored")
+    assert ExternalGraderDetail.objects.count() == Submission.objects.count() == LedgerEntry.objects.count() == 1
 
 
 def test_what_legacy_holds_and_the_target_cannot_is_not_refused_when_it_is_sent_again(legacy):

@@ -117,10 +117,7 @@ def test_a_name_counts_as_the_graders_pull_finds_it(three_shadows):
     assert detail(three_shadows[1]).update(queue_name=QUEUE.upper())
     served = ExternalGraderDetail.objects.filter(queue_name=QUEUE).exists()  # as edx-submissions asks
     assert served == (connection.vendor == "mysql")
-    if served:
-        refused()
-    else:
-        assert invariants.fence_leak_count(COURSE) == 0
+    refused()  # where case matters it is a queue that nobody knows, and no queue of copies
 
 
 def test_a_learners_own_row_and_another_courses_leak_are_no_leak_of_this_one(three_shadows):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser
-from django.db import connection, transaction
+from django.contrib.auth.models import AnonymousUser, Group
+from django.db import connection, router, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 from submissions.models import ExternalGraderDetail
@@ -157,6 +157,18 @@ def test_who_may_pull_is_asked_as_upstream_asks(group):
     assert permission.IsGrader().has_permission(request, None) is False
     stranger = SimpleNamespace(user=AnonymousUser())
     assert seen(lambda: permission.IsGrader().has_permission(stranger, None)) == (False, [])
+
+
+def test_a_site_that_has_its_groups_elsewhere_is_asked_there(monkeypatch):
+    """Upstream asks through the site's routers; ours asks ``default``, and must not where these name another."""
+    account("somebody", "xqueue")
+    request = SimpleNamespace(user=get_user_model().objects.get(username="somebody"))
+    elsewhere = SimpleNamespace(db_for_read=lambda model, **hints: "accounts" if model is Group else None)
+    monkeypatch.setattr(router, "routers", [elsewhere, *router.routers])
+    monkeypatch.setattr(IsXQueueUser, "has_permission", lambda self, request, view: "upstream's")
+    assert seen(lambda: permission.IsGrader().has_permission(request, None)) == (True, [])
+    monkeypatch.setattr(IsXQueueUser, "has_permission", lambda self, request, view: False)
+    assert permission.IsGrader().has_permission(request, None) is False
 
 
 def test_another_permission_of_upstreams_is_obeyed(watcher, monkeypatch):
