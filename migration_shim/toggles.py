@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import Error as DatabaseErrors
@@ -23,6 +23,7 @@ from edx_toggles.toggles import WaffleSwitch
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 from waffle import get_waffle_flag_model, get_waffle_switch_model
+from waffle.utils import get_setting as waffle_setting
 
 from .core.data import Authority, Phase
 from .core.errors import IllegalStep
@@ -79,14 +80,14 @@ def flags_for(course_id: str) -> tuple[bool, bool]:
     Return (dual_write, target_primary) for a course, as the operator wants them now.
 
     The answer is cached for one request at most; a long-running command clears the request cache before every batch.
-    Outside an LMS both flags together cost one statement, besides what django-waffle caches itself. Inside, they cost
-    two for a course that the app has moved, and four for one that it has not.
+    Outside an LMS both flags together cost one statement, and one more for each that is not forced. Inside, they cost
+    two for a course that the app has moved, and six for one that it has not.
     """
     cached = RequestCache(_CACHE).get_cached_response(course_id)
     if cached.is_found:
         return cached.value
     if in_platform():
-        return _keep(course_id, {flag: lms_flags.forced_value(course_id, flag) for flag in FLAGS})
+        return _keep(course_id, _forced_by_platform(course_id))
     scopes = Q(scope="course", key=course_id) | Q(scope="org", key=org_of(course_id))
     rows = FlagOverride.objects.filter(scopes, flag__in=FLAGS).order_by("change_date", "id")
     return _keep(course_id, _forced(rows.values_list("flag", "scope", "enabled", "force")))
@@ -114,6 +115,10 @@ def check_course(course_id: str) -> None:
         raise IllegalStep(f"{course_id!r} is no course id.") from error
 
 
+def _forced_by_platform(course_id: str) -> dict[str, bool | None]:
+    return {flag: lms_flags.forced_value(course_id, flag) for flag in FLAGS}
+
+
 def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool | None]:
     """Return by flag what our own overrides force; they come oldest first as (flag, scope, enabled, force)."""
     newest = {(flag, scope): force if enabled else None for flag, scope, enabled, force in overrides}
@@ -124,10 +129,20 @@ def _forced(overrides: Iterable[tuple[str, str, bool, bool]]) -> dict[str, bool 
     return forced
 
 
-def _keep(course_id: str, forced: dict[str, bool | None]) -> tuple[bool, bool]:
-    """Cache a course's flags for the request; a flag that is not forced is what it is for everyone."""
-    values = ((flag, forced[flag]) for flag in FLAGS)
-    dual_write, target_primary = (is_on_for_everyone(flag) if value is None else value for flag, value in values)
+def _keep(
+    course_id: str, forced: Mapping[str, bool | None], everyone: Mapping[str, bool] | None = None
+) -> tuple[bool, bool]:
+    """
+    Cache a course's flags for the request. A flag that is not forced is what it is for everyone, which is read here
+    unless it is handed in.
+    """
+
+    def value(flag: str) -> bool:
+        if (its := forced[flag]) is not None:
+            return its
+        return is_on_for_everyone(flag) if everyone is None else everyone[flag]
+
+    dual_write, target_primary = (value(flag) for flag in FLAGS)
     RequestCache(_CACHE).set(course_id, (dual_write, target_primary))
     return dual_write, target_primary
 
@@ -149,14 +164,39 @@ def bypasses_shim(course_id: str) -> bool:
 
 
 def is_on_for_everyone(flag: str) -> bool:
-    """Tell whether a flag is on where nothing is forced."""
-    # Percentages and users are left out on purpose.
-    return _waffle(get_waffle_flag_model(), flag).everyone is True
+    """
+    Tell whether a flag is on where nothing is forced, as the database has it.
+
+    django-waffle's cache is passed by: one that takes connections and never answers would hold a learner for ever, or
+    for its client's timeout at every flag.
+    """
+    model = get_waffle_flag_model()
+    try:
+        # Percentages and users are left out on purpose.
+        return model.get_from_db(flag).everyone is True
+    except model.DoesNotExist:
+        return False
+
+
+def shown_for_everyone(flag: str) -> bool:
+    """
+    Tell the same through django-waffle's cache, for a status: it costs no statement, and no learner waits for it.
+
+    Raises:
+        DatabaseError: it cannot be read. A cache that fails is passed over.
+    """
+    try:
+        return get_waffle_flag_model().get(flag).everyone is True
+    except DatabaseErrors:
+        raise
+    except Exception as error:  # whatever a cache backend raises
+        count("cache_failed", error)
+        return is_on_for_everyone(flag)
 
 
 def kill_switch_on() -> bool:
     """
-    Tell whether the kill switch is on: then copies and runs are stopped.
+    Tell whether the kill switch is on: then copies and runs are stopped. A learner's submission does not ask here.
 
     Raises:
         DatabaseError: it cannot be read. A cache that fails is passed over.
@@ -167,25 +207,26 @@ def kill_switch_on() -> bool:
         raise
     except Exception as error:  # whatever a cache backend raises
         count("cache_failed", error)
-        return _waffle(get_waffle_switch_model(), KILL_SWITCH.name).is_active()
+        return kill_switch_on_record()
 
 
-def _waffle(model: Any, name: str) -> Any:
+def kill_switch_on_record() -> bool:
     """
-    Return a flag or switch of django-waffle's, through its own cache, which django-waffle empties on every save.
+    Tell whether the kill switch is on, as the database has it.
 
-    Where the cache raises, the database is asked: no submission of any course depends on a cache.
+    Raises:
+        DatabaseError: it cannot be read.
     """
+    model = get_waffle_switch_model()
     try:
-        return model.get(name)
-    except DatabaseErrors:
-        raise
-    except Exception as error:  # whatever a cache backend raises
-        count("cache_failed", error)
-    try:
-        return model.get_from_db(name)
+        return bool(model.get_from_db(KILL_SWITCH.name).active)
     except model.DoesNotExist:
-        return model(name=name)
+        return _switch_without_row()
+
+
+def _switch_without_row() -> bool:
+    """Return what django-waffle's settings make of a switch that was never created. None is created here."""
+    return bool(waffle_setting("SWITCH_DEFAULT"))
 
 
 def new_work_cycle() -> None:
@@ -286,13 +327,12 @@ def phase_and_switch(course_id: str) -> tuple[PhaseDecision, bool]:
     Raises:
         DatabaseError: they cannot be read.
     """
-    own = () if in_platform() else FLAGS
-    found = course_lookup.look_up(course_id, KILL_SWITCH.name, own, org_of(course_id) if own else "")
-    if own and not RequestCache(_CACHE).get_cached_response(course_id).is_found:
-        _keep(course_id, _forced(found.overrides))
+    own = not in_platform()
+    found = course_lookup.look_up(course_id, KILL_SWITCH.name, FLAGS, org_of(course_id) if own else None)
+    if not RequestCache(_CACHE).get_cached_response(course_id).is_found:
+        _keep(course_id, _forced(found.overrides) if own else _forced_by_platform(course_id), found.everyone)
     decision = _decide(course_id, found.record)
-    # What a switch without a row is, django-waffle's settings decide.
-    stopped = get_waffle_switch_model()(name=KILL_SWITCH.name).is_active() if found.switch is None else found.switch
+    stopped = _switch_without_row() if found.switch is None else found.switch
     return _obey(course_id, found.record, decision) if decision.changed else decision, stopped
 
 

@@ -25,6 +25,7 @@ from migration_shim import conf
 from migration_shim.copies import breaker, outbox, publish
 from migration_shim.copies import write as copies
 from migration_shim.models import LedgerEntry
+from migration_shim.runs import broker as runs_broker
 from migration_shim.tasks import write_shadow
 from sandbox.databases import PROJECT_ROOT
 from sandbox.lms import celery_app
@@ -384,6 +385,14 @@ def test_a_broker_that_hangs_costs_one_try_a_submission_until_the_breaker_opens(
     assert len(held.ledger) == 23
     authoritative = held.legacy_live if phase == "shadow" else held.real
     assert list(authoritative.values()) == [1] * 23
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "sentinel", "amqp"])
+def test_every_kind_of_broker_is_given_a_limit_in_its_own_words(use_broker, scheme):
+    use_broker(f"{scheme}://127.0.0.1:1/0")
+    options = runs_broker.connection(SHORT).transport_options
+    words = {"amqp": ("read_timeout", "write_timeout")}.get(scheme, ("socket_timeout", "socket_connect_timeout"))
+    assert [options[word] for word in words] == [SHORT, SHORT]
 
 
 @pytest.mark.usefixtures("impatient")

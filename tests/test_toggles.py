@@ -11,6 +11,7 @@ from django.db import connection, connections
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model, get_waffle_switch_model
+from waffle import models as waffle_models
 
 from migration_shim import toggles
 from migration_shim.core.data import Authority, Phase
@@ -46,7 +47,7 @@ def flags(course=COURSE):
     """The flags at the next request, whichever way they are asked for."""
     RequestCache.clear_all_namespaces()
     found = course_lookup.look_up(course, "s", toggles.FLAGS, toggles.org_of(course))
-    in_one = toggles._keep(course, toggles._forced(found.overrides))
+    in_one = toggles._keep(course, toggles._forced(found.overrides), found.everyone)
     RequestCache.clear_all_namespaces()
     assert toggles.flags_for(course) == in_one
     return in_one
@@ -179,11 +180,26 @@ def test_a_request_sees_one_state_of_the_flags():
 
 
 @in_process
-def test_both_flags_cost_one_statement_a_request(django_assert_num_queries):
-    flags()  # what django-waffle caches itself is cached now
+def test_a_submission_learns_flags_phase_and_switch_in_one_statement_and_from_no_cache(
+    django_assert_num_queries, monkeypatch
+):
+    """Whatever django-waffle's cache says: it is not asked, and so cannot hold a learner."""
+    everyone(DUAL, True)
+    rows.in_phase("shadow")
+    monkeypatch.setattr(waffle_models, "get_cache", lambda: pytest.fail("the cache was asked"))
+    with django_assert_num_queries(1):
+        decision, stopped = toggles.phase_and_switch(COURSE)
+    assert (decision.phase, stopped) == (Phase.SHADOW, False)
+
+
+@in_process
+def test_both_flags_cost_one_statement_a_request_and_one_more_for_each_that_is_not_forced(django_assert_num_queries):
+    with django_assert_num_queries(3):
+        toggles.flags_for(COURSE)
+        toggles.flags_for(COURSE)
+    tick(True, False)
     RequestCache.clear_all_namespaces()
     with django_assert_num_queries(1):
-        toggles.flags_for(COURSE)
         toggles.flags_for(COURSE)
 
 

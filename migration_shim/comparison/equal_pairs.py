@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from django.db import Error, connection, transaction
 from django.utils.timezone import now
 
-from ..conf import ShimSettings
 from ..core import plain_pair
 from ..core.buckets import Facts, Row, equal_facts, equal_flags
 from ..core.data import PairStatus, State
@@ -60,21 +59,24 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
             asked = said.Graded(pair.raw_header, pair.student_info, pair.learner, row.arrived_at, row.newest)
             to_ask[pair.entry_id] = asked
     # After the rows, and before anything is locked.
-    for pk, answer in _answers(to_ask, context.settings).items():
+    for pk, answer in _answers(to_ask, context).items():
         equal[pk] = equal[pk]._replace(learner=to_ask[pk].learner, answer=answer)
     # In one transaction, however many: no grader's session writes to rows that both systems have graded.
     done = on_contention(functools.partial(_write, equal, moment)) if equal else set()
     return [pk for pk in ids if pk not in done]
 
 
-def _answers(to_ask: Mapping[int, said.Graded], settings: ShimSettings) -> dict[int, said.Answer]:
+def _answers(to_ask: Mapping[int, said.Graded], context: ComparisonContext) -> dict[int, said.Answer]:
     """
-    Return what learners' states say. Where they cannot be read, the results are stored all the same: the later look
-    asks again, and its error is the run's.
+    Return what learners' states say. Where they cannot be read, the results are stored all the same, and the rest of
+    the run does not ask: each batch would wait for the same timeout. The later look asks, and its error is the run's.
     """
+    if context.learners_away:
+        return {}
     try:
-        return said.of_graded(to_ask, settings)
+        return said.of_graded(to_ask, context.settings)
     except Error:
+        context.learners_away = True
         return {}
 
 

@@ -32,13 +32,18 @@ _LEAK = {DivergenceClass.FENCE_LEAK: "a copy does not carry the whole fence"}
 _BOTH = {DivergenceClass.DOUBLE_AUTHORITY: "both systems have it for real"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ComparisonContext:
-    """What all batches of one run share: ``register`` are the known differences in force for the course."""
+    """
+    What all batches of one run share: ``register`` are the known differences in force for the course.
+
+    ``learners_away`` is whether learners' states could not be read: then no further batch waits to be told so.
+    """
 
     settings: ShimSettings
     styles: ScoreStyles
     register: list[KnownDifference]
+    learners_away: bool = False
 
 
 def echo_entries(entries: list[LedgerEntry], settings: ShimSettings) -> int:

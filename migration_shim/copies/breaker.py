@@ -2,7 +2,8 @@
 A circuit breaker for each kind of copy.
 
 After failures in a row nothing is tried for a while; then one try at a time is let through, until one succeeds. The
-state is shared through the LMS's cache and costs no query. Where the cache fails, each process keeps its own.
+state is shared through the LMS's cache and costs no query. Where the cache fails or is silent, each process keeps its
+own.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import logging
 import time
 from typing import Any
 
-from django.core.cache import cache
-
 from ..conf import ShimSettings
+from ..lms import shared_cache
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,14 @@ class _Store:
 
     def get(self, key: str) -> Any:
         try:
-            return cache.get(key)
+            return shared_cache.ask(lambda cache: cache.get(key))
         except Exception:  # whatever a cache backend raises: a learner's submission must not hang on it
             return _own.get(key)
 
     def claim(self, key: str, seconds: float) -> bool:
         """Tell whether the caller is the first to ask for ``key`` within ``seconds``."""
         try:
-            return cache.add(key, True, timeout=seconds)
+            return bool(shared_cache.ask(lambda cache: cache.add(key, True, timeout=seconds)))
         except Exception:
             first = time.time() >= _own.get(key, 0.0)
             if first:
@@ -45,7 +45,7 @@ class _Store:
     def set(self, key: str, value: Any) -> None:
         _own[key] = value
         try:
-            cache.set(key, value, timeout=24 * 3600)
+            shared_cache.ask(lambda cache: cache.set(key, value, timeout=24 * 3600))
         except Exception as error:
             log.warning(
                 "migration_shim.breaker_not_kept: the cache does not take the breaker's state: %s", type(error).__name__
@@ -58,7 +58,7 @@ _store = _Store()
 def why_alone() -> str:
     """Return why the breakers are this process's own, by the class of the cache's error; empty where it answers."""
     try:
-        cache.get(_key(OUTBOX))
+        shared_cache.ask(lambda cache: cache.get(_key(OUTBOX)))
     except Exception as error:  # whatever a cache backend raises
         return type(error).__name__
     return ""

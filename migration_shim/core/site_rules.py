@@ -155,15 +155,23 @@ _PLATFORM = (
     Rule(
         code="cache_not_shared",
         severity=WARNING,
-        effect="Each process has a cache of its own: a flip of a flag for everyone, and an open breaker, are seen by "
-        "one process and not by the others.",
+        effect="Each process has a cache of its own: an open breaker, and to runs the kill switch, are seen by one "
+        "process and not by the others.",
         advice="Use a cache that all processes share, as memcached or Redis.",
     ),
     Rule(
         code="cache_failed",
         severity=WARNING,
-        effect="The cache cannot be read: flags cost a query each, and every process has breakers of its own.",
+        effect="The cache cannot be read: every process has breakers of its own.",
         advice="Check CACHES, and whether the server behind it answers.",
+    ),
+    Rule(
+        code="cache_no_timeout",
+        severity=WARNING,
+        effect="A cache that falls silent holds every request of the platform that asks it, learners' submissions too, "
+        "before the app has a say.",
+        advice="Give its client a timeout, in OPTIONS: socket_timeout and socket_connect_timeout for Redis, timeout "
+        "and connect_timeout for memcached.",
     ),
     Rule(
         code="celery_missing",
@@ -182,6 +190,13 @@ _PLATFORM = (
         severity=WARNING,
         effect="Celery's broker does not answer: copies stay missing until a backfill or xqueue_watch writes them.",
         advice="Check the broker, and CELERY_BROKER_URL of the process that ran this.",
+    ),
+    Rule(
+        code="broker_no_timeout",
+        severity=NOTE,
+        effect="A broker that falls silent holds requests in which the platform sends tasks of its own. What the app "
+        "sends for a submission has a limit.",
+        advice="Set socket_timeout and socket_connect_timeout in CELERY_BROKER_TRANSPORT_OPTIONS.",
     ),
     Rule(
         code="storage_unusable",

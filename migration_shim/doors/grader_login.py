@@ -14,10 +14,10 @@ import logging
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
-from django.core.cache import cache
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
+from ..lms import shared_cache
 from ..metrics import count
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _key(username: str, request: HttpRequest) -> str:
 
 def _failures(key: str) -> int:
     try:
-        return cache.get(key, 0)
+        return int(shared_cache.ask(lambda cache: cache.get(key, 0)))
     except Exception as error:  # a cache backend may raise anything, and graders must get in
         _unlimited(error)
         return 0
@@ -84,8 +84,8 @@ def _failures(key: str) -> int:
 
 def _failed(key: str) -> None:
     try:
-        if not cache.add(key, 1, SECONDS):
-            cache.incr(key)
+        if not shared_cache.ask(lambda cache: cache.add(key, 1, SECONDS)):
+            shared_cache.ask(lambda cache: cache.incr(key))
     except ValueError:
         pass  # the count has just expired
     except Exception as error:  # see above

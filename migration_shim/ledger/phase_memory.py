@@ -2,7 +2,7 @@
 The last known phase of each course in the LMS's cache, for when the database cannot be read.
 
 Every step stores its phase here, and so does every round of ``xqueue_watch``, in case the cache was emptied. While the
-phase can be read, this decides nothing. A cache that raises counts as empty.
+phase can be read, this decides nothing. A cache that raises or is silent counts as empty.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import hashlib
 import logging
 import time
 
-from django.core.cache import cache
-
 from ..core.data import Phase
+from ..lms import shared_cache
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def remember(course_id: str, phase: Phase) -> None:
     """
     global _said_at  # noqa: PLW0603  (a clock of the process)
     try:
-        cache.set(_key(course_id), phase.value, timeout=None)
+        shared_cache.ask(lambda cache: cache.set(_key(course_id), phase.value, timeout=None))
     except Exception as error:  # whatever a cache backend raises: no step waits for it
         if time.monotonic() - _said_at > SAY_SECONDS:
             _said_at = time.monotonic()
@@ -49,6 +48,6 @@ def remember(course_id: str, phase: Phase) -> None:
 def recall(course_id: str) -> Phase | None:
     """Return the phase that was remembered last; None where none is known. Raises nothing."""
     try:
-        return Phase(cache.get(_key(course_id)))
+        return Phase(shared_cache.ask(lambda cache: cache.get(_key(course_id))))
     except Exception:  # nothing there, rubbish, or whatever a cache backend raises
         return None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
@@ -124,6 +126,18 @@ def _caches() -> Iterator[Finding]:
                 timeouts.call(functools.partial(cache.get, _NOTHING.replace("/", ".")))
         except Exception as error:  # whatever a cache backend raises
             yield found(RULES["cache_failed"], about=f"CACHES[{alias!r}]: {type(error).__name__}")
+        if _waits_for_ever(django_settings.CACHES.get(alias, {})):
+            yield found(RULES["cache_no_timeout"], about=f"CACHES[{alias!r}]")
+
+
+def _waits_for_ever(of_cache: Mapping[str, Any]) -> bool:
+    """Tell whether a cache is behind a network and its settings name no timeout of its client, in any of their ways."""
+    backend = str(of_cache.get("BACKEND", "")).lower()
+    if "redis" not in backend and "memcached" not in backend:
+        return False
+    # In OPTIONS, in a pool's within them, or in a Redis URL's query. TIMEOUT beside them is how long values live.
+    said = f"{of_cache.get('OPTIONS')} {of_cache.get('LOCATION')}".lower()
+    return re.search(r"(?<!connect_)timeout'?[:=](?! ?none)", said) is None
 
 
 def _celery(settings: ShimSettings) -> Iterator[Finding]:
@@ -142,6 +156,8 @@ def _celery(settings: ShimSettings) -> Iterator[Finding]:
             yield found(RULES["broker_unreachable"], about=type(error).__name__)
         else:
             connection.release()
+        if broker.waits_for_ever():
+            yield found(RULES["broker_no_timeout"])
 
 
 def _storages(settings: ShimSettings) -> Iterator[Finding]:

@@ -104,8 +104,7 @@ def connection(seconds: float) -> Connection:
 
 def _timeouts(seconds: float) -> dict[str, object]:
     """Return the socket timeouts in the words of each transport: Redis, and AMQP."""
-    url = current_app.conf.broker_write_url or current_app.conf.broker_url or ""
-    if str(url).startswith("redis"):
+    if _is_redis():
         return {
             "socket_timeout": seconds,
             "socket_connect_timeout": seconds,
@@ -113,3 +112,13 @@ def _timeouts(seconds: float) -> dict[str, object]:
             "retry_on_timeout": False,
         }
     return {"read_timeout": seconds, "write_timeout": seconds, "max_retries": 0}
+
+
+def _is_redis() -> bool:
+    url = current_app.conf.broker_write_url or current_app.conf.broker_url or ""
+    return str(url).startswith(("redis", "sentinel"))
+
+
+def waits_for_ever() -> bool:
+    """Tell whether the platform's own tasks are sent to a Redis without a timeout."""
+    return _is_redis() and not (current_app.conf.broker_transport_options or {}).get("socket_timeout")

@@ -217,6 +217,23 @@ def test_results_are_stored_where_states_cannot_be_read(monkeypatch, error):
     assert note_of(entry) == ("comparable", True, 1.0, "")
 
 
+def test_states_that_cannot_be_read_are_asked_for_once_a_run(monkeypatch):
+    """A database that hangs lets each question wait for its timeout, and a first run has hundreds of batches."""
+    entries, asked = [pair(user) for user in (7, 8, 9)], []
+
+    def away(model, wanted, *, lock):
+        asked.append(wanted)
+        raise OperationalError("away")
+
+    monkeypatch.setattr(state, "_problems", away)
+    context = pairs.ComparisonContext(settings=load(), styles=ScoreStyles({}, {}), register=[])
+    for entry in entries:
+        assert equal_pairs.store([entry.pk], context, candidates.Rules.of("basis", {})) == []
+    assert len(asked) == 1
+    assert [note_of(entry) for entry in entries] == [NOBODY] * 3
+    assert set(LedgerEntry.objects.values_list("result", flat=True)) == {"equal"}
+
+
 def test_outside_an_lms_nobody_is_asked(monkeypatch):
     entry = pair(7)
     monkeypatch.setattr(state, "_model", lambda: None)

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from migration_shim import conf
 from migration_shim.copies import breaker
+from migration_shim.lms import shared_cache
 from sandbox.databases import PROJECT_ROOT
 
 LEG = "shadow"
@@ -117,7 +118,8 @@ def test_a_try_that_nobody_reports_on_is_followed_by_another(clock):
 
 def test_the_claim_on_the_try_expires_by_itself(monkeypatch):
     given = []
-    monkeypatch.setattr(cache, "add", lambda key, value, timeout: given.append(timeout) or True)
+    monkeypatch.setattr(LocMemCache, "add", lambda self, key, value, timeout: given.append(timeout) or True)
+    monkeypatch.setattr(shared_cache, "cache", LocMemCache("claims", {}))
     breaker.failed(LEG, conf.ShimSettings(breaker_failures=1, breaker_seconds=7))
     monkeypatch.setattr(breaker, "time", SimpleNamespace(time=lambda: 1_900_000_000.0))
     assert breaker.allows(LEG)
@@ -139,7 +141,7 @@ def test_reset_closes_every_leg():
 
 
 def test_without_a_cache_it_works_within_the_process(clock, monkeypatch):
-    monkeypatch.setattr(breaker, "cache", BrokenCache("broken", {}))
+    monkeypatch.setattr(shared_cache, "cache", BrokenCache("broken", {}))
     fail(SETTINGS.breaker_failures - 1)
     assert breaker.allows(LEG)
     fail(1)
@@ -154,7 +156,7 @@ def test_without_a_cache_it_works_within_the_process(clock, monkeypatch):
 
 def test_what_it_knew_survives_the_loss_of_the_cache(monkeypatch):
     fail(SETTINGS.breaker_failures)
-    monkeypatch.setattr(breaker, "cache", BrokenCache("broken", {}))
+    monkeypatch.setattr(shared_cache, "cache", BrokenCache("broken", {}))
     assert not breaker.allows(LEG)
 
 

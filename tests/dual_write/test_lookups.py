@@ -92,7 +92,8 @@ def test_what_keeps_the_one_statement_from_an_answer_keeps_no_course_from_its_ph
 def test_where_the_kill_switch_cannot_be_read_at_all_no_copy_is_started(legacy):
     put_course_in("shadow")
     broken = raising(OperationalError(1146, "Table 'lms.waffle_switch' doesn't exist"))
-    with mock.patch.object(course_lookup, "look_up", broken), mock.patch.object(toggles, "kill_switch_on", broken):
+    no_switch = mock.patch.object(toggles, "kill_switch_on_record", broken)
+    with mock.patch.object(course_lookup, "look_up", broken), no_switch:
         assert attempt().send() == (0, "1")
     assert rows() == (1, 0, 0, 0)
 
@@ -279,7 +280,7 @@ def test_the_kill_switch_counts_without_a_cache(active, legacy):
 def test_a_kill_switch_that_cannot_be_read_refuses_nobody(legacy):
     put_course_in("live")
     lost = raising(OperationalError(2013, "Lost connection"))
-    with mock.patch.object(course_lookup, "look_up", lost), mock.patch.object(toggles, "kill_switch_on", lost):
+    with mock.patch.object(course_lookup, "look_up", lost), mock.patch.object(toggles, "kill_switch_on_record", lost):
         assert attempt().send() == (0, "")
     assert rows() == (0, 1, 0, 0)
 

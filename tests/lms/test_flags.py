@@ -112,10 +112,17 @@ def test_flags_of_many_courses_are_those_of_each(platform, everyone):
 
 
 def test_what_a_request_asks_the_platform(platform, django_assert_num_queries):
-    """Two statements for a course that was moved, four for one that nobody has touched, and none the second time."""
+    """
+    Two statements for a course that was moved, four for one that nobody has touched, and none the second time; and what
+    its flags are for everyone, which a submission has from the statement that reads its phase.
+    """
+    rows.in_phase("shadow")
     toggles.force_flags(COURSE, True, False)
-    toggles.flags_for(OTHER)  # what django-waffle caches itself is cached now
     for course, statements in ((COURSE, 2), (OTHER, 4)):
+        toggles.new_work_cycle()
+        with django_assert_num_queries(1 + statements):
+            toggles.phase_and_switch(course)
+    for course, statements in ((COURSE, 2), (OTHER, 4 + 2)):
         toggles.new_work_cycle()
         with django_assert_num_queries(statements):
             toggles.flags_for(course)

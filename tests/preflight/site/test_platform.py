@@ -17,7 +17,7 @@ from migration_shim.db import timeouts
 from migration_shim.lms import flags, state
 from migration_shim.models import CoursePhase, LedgerEntry, LegacySubmission
 from migration_shim.preflight import platform as preflight_platform
-from sandbox.lms import receivers
+from sandbox.lms import celery_app, receivers
 from sandbox.network import free_port
 from tests.builders import rows
 from tests.builders.rows import COURSE, fresh  # noqa: F401
@@ -45,10 +45,18 @@ def grader(name, *, active=True, group="xqueue"):
 def sound(settings, use_broker, redis_url):  # noqa: F811
     """A broker that answers, a cache that is shared, graders enough."""
     use_broker(redis_url)
+    celery_app.conf.broker_transport_options = {"socket_timeout": 1}
     for number in range(2):
         grader(f"grader{number}")
     settings.LMS_ROOT_URL = "https://lms.example.edu"
     settings.MIGRATION_SHIM = settings.MIGRATION_SHIM | {"CALLBACK_HOSTS": ["courses.example.edu"]}
+
+
+@pytest.fixture(autouse=True)
+def _transport_as_before():
+    before = celery_app.conf.broker_transport_options
+    yield
+    celery_app.conf.broker_transport_options = before
 
 
 @pytest.fixture
@@ -172,10 +180,37 @@ def test_the_cache_of_the_flags_is_looked_at_too(settings):
 
 def test_a_cache_that_cannot_be_reached_is_named(settings, redis_url):  # noqa: F811
     redis_cache = {"BACKEND": "django.core.cache.backends.redis.RedisCache"}
+    redis_cache["OPTIONS"] = {"socket_timeout": 1}
     settings.CACHES = {"default": redis_cache | {"LOCATION": f"redis://127.0.0.1:{free_port()}"}}
     assert about("cache_failed") == "CACHES['default']: ConnectionError"
     settings.CACHES = {"default": redis_cache | {"LOCATION": redis_url}}
     assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "query", "named"),
+    [
+        ({}, "", True),
+        ({"socket_connect_timeout": 1}, "", True),
+        ({"socket_timeout": None}, "", True),
+        ({"socket_timeout": 0.5}, "", False),
+        ({"SOCKET_TIMEOUT": 2}, "", False),
+        ({"CONNECTION_POOL_KWARGS": {"socket_timeout": 2}}, "", False),
+        ({}, "?socket_timeout=2", False),
+    ],
+)
+def test_a_cache_whose_client_waits_for_ever_is_named(settings, redis_url, options, query, named):  # noqa: F811
+    """Whether the options are those of this backend is not asked: a cache that raises is a finding of its own."""
+    backend = "django.core.cache.backends.redis.RedisCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": redis_url + query, "OPTIONS": options}}
+    assert ("cache_no_timeout" in found()) is named
+
+
+def test_so_is_memcached_and_no_cache_without_a_server(settings):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache"}}
+    assert about("cache_no_timeout") == "CACHES['default']"
+    settings.CACHES["default"]["OPTIONS"] = {"connect_timeout": 0.5, "timeout": 1}
+    assert about("cache_no_timeout") is None
 
 
 # Celery
@@ -184,6 +219,11 @@ def test_a_cache_that_cannot_be_reached_is_named(settings, redis_url):  # noqa: 
 def test_tasks_that_run_in_the_senders_process_are_named(use_broker, redis_url):  # noqa: F811
     use_broker(redis_url, eager=True)
     assert set(found()) == {"celery_eager"}
+
+
+def test_a_broker_without_a_timeout_is_a_note(use_broker, redis_url):  # noqa: F811
+    celery_app.conf.broker_transport_options = {"visibility_timeout": 60}
+    assert {code: finding.severity for code, finding in found().items()} == {"broker_no_timeout": "note"}
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
