@@ -33,7 +33,8 @@ def run(arguments: Sequence[str], environment: dict[str, str], seconds: float) -
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=os.environ | environment,
+            # Else each would compile the app for itself, and be charged with it.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | environment,
             stdout=out,
             stderr=errors,
             stdin=subprocess.DEVNULL,

@@ -33,6 +33,7 @@ from .delivery.totals import learner_totals
 from .ledger import aggregates, counts, known_differences, recount
 from .legacy import open_rows as legacy_open_rows
 from .models import Run
+from .runs import garbage
 from .runs import records as run_records
 from .runs.control import Control, Progress, Stopped, nothing
 from .runs.isolated import exit_code_of, run_step
@@ -87,7 +88,8 @@ def run(
             run_records.keep_place(at_work[-1])
 
     send = None if workers is None else sender("reconcile")
-    with Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place) as control:
+    control_of_all = Control(toggles.stop_reason, settings=settings, tell=tell, beat=keep_place)
+    with control_of_all as control, garbage.left_alone():
 
         def one(course_id: str) -> ReconciledCourse:
             with run_records.running("reconcile", course_id, judge=gate.review_permit) as record:
@@ -306,8 +308,12 @@ def _comparable(course_id: str, record: Run) -> Run | None:
 
 
 def _described(row: dict[str, Any]) -> Divergence:
-    times = {name: value.isoformat() for name in aggregates.TIMES if (value := row[name]) is not None}
-    return row | times | {"learner": keyed_hash(row["learner"])}
+    """Turn a row of ``aggregates.divergences``, which nobody else has, into what is told of it."""
+    for name in aggregates.TIMES:
+        if (value := row[name]) is not None:
+            row[name] = value.isoformat()
+    row["learner"] = keyed_hash(row["learner"])
+    return row
 
 
 def keyed_hash(learner: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -21,7 +22,8 @@ from ..models import Checkpoint, CoursePhase, LedgerEntry
 from ..runs.control import Control
 from . import link_position, wrong_side
 
-PAGE = 500
+#: Ids looked through at once, and rows of these that are read and linked at once: the rows are large.
+IDS, PAGE = 2000, 500
 
 
 def link_new_rows(settings: ShimSettings, control: Control) -> None:
@@ -51,29 +53,56 @@ def link_new_rows(settings: ShimSettings, control: Control) -> None:
     before = clock - timedelta(seconds=settings.overlap_seconds)
     _link_again(checkpoint, storage, settings, control, before)
     safe = legacy_rows.safe_checkpoint(settings.overlap_seconds, seen, after=checkpoint.last_id)
-    for page in legacy_rows.id_pages(after=checkpoint.last_id, size=PAGE):
-        control.turn()
-        rows, plain = legacy_rows.by_id(_unlinked(page)), {}
-        arrived = legacy_rows.newest_arrival(after=page[0] - 1, upto=page[-1])
-        # Before the transaction: the names of files may have to be read out of XQueue's storage.
-        parsed: list[ParsedRow] = []
-        unread: list[ParsedRow] = []
-        for row in rows.values():
-            control.beat()
-            if (identity := plain_identity(row)) is not None and identity not in plain:
-                plain[identity] = row
-                continue
-            one, later = reading.read_for_now(row, storage)
-            (unread if later else parsed).append(one)
-        with transaction.atomic():
-            # Runs of two courses may link at once. Here they take turns, and each sees what the other has linked.
-            checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
-            parsed += [reading.read(row, storage)[0] for row in _link_plain(plain)]
-            _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
-            link_position.note_arrival(checkpoint, arrived)
-            link_position.keep_for_retry(checkpoint, unread=[one.row.id for one in unread])
-            checkpoint.last_id = max(checkpoint.last_id, min(page[-1], safe))
-            checkpoint.save()
+    for page in legacy_rows.id_pages(after=checkpoint.last_id, size=IDS):
+        first = page[0]
+        for ids, upto in _cut(_unlinked(page), page[-1]):
+            control.turn()
+            arrived = legacy_rows.newest_arrival(after=first - 1, upto=upto)
+            plain, parsed, unread = _read(ids, storage, control)
+            with transaction.atomic():
+                # Runs of two courses may link at once. Here they take turns, and each sees what the other has linked.
+                checkpoint = Checkpoint.objects.select_for_update().get(pk=checkpoint.pk)
+                parsed += [reading.read(row, storage)[0] for row in _link_plain(plain)]
+                _link_page(sorted(parsed, key=lambda one: one.row.id), settings, before)
+                link_position.note_arrival(checkpoint, arrived)
+                link_position.keep_for_retry(checkpoint, unread=unread)
+                checkpoint.last_id = max(checkpoint.last_id, min(upto, safe))
+                checkpoint.save()
+            first = upto + 1
+
+
+def _cut(ids: list[int], end: int) -> Iterator[tuple[list[int], int]]:
+    """Yield the ids in pages, each with the id up to which it goes: that of its last row, and at the end ``end``."""
+    last = max(len(ids) - 1, 0) // PAGE * PAGE
+    for start in range(0, last + 1, PAGE):
+        page = ids[start : start + PAGE]
+        yield page, end if start == last else page[-1]
+
+
+def _read(
+    ids: list[int], storage: files.Source, control: Control
+) -> tuple[dict[str, LegacyRow], list[ParsedRow], list[int]]:
+    """
+    Read these rows outside of a transaction: the names of files may have to be read out of XQueue's storage.
+
+    Returns:
+        By identity, the rows that need no more to be linked by it; the others, parsed; and the ids of those that cannot
+        be read now.
+    """
+    plain: dict[str, LegacyRow] = {}
+    parsed: list[ParsedRow] = []
+    unread: list[int] = []
+    for row in legacy_rows.by_id(ids).values() if ids else ():
+        control.beat()
+        if (identity := plain_identity(row)) is not None and identity not in plain:
+            plain[identity] = row
+            continue
+        one, later = reading.read_for_now(row, storage)
+        if later:
+            unread.append(row.id)
+        else:
+            parsed.append(one)
+    return plain, parsed, unread
 
 
 def _unlinked(page: list[int]) -> list[int]:
@@ -89,6 +118,8 @@ def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:
     Nearly all rows have one: the router leaves an entry for each of its submissions, and never learns the row's id.
     """
     wanted = ("identity", "id", "legacy_id", "move")
+    if not rows:
+        return []
     # Found without a lock, then locked by id. InnoDB would also lock the gaps of identities that do not exist, into
     # which a learner's submission may be inserted, and would wait for an import that is just inserting one.
     ids = [pk for (pk,) in bulk.select(LedgerEntry, ("id",), identity=list(rows))]
@@ -151,6 +182,8 @@ def _is_row_of(row: LegacyRow | None, entry: LedgerEntry, storage: files.Source)
 
 
 def _link_page(page: list[ParsedRow], settings: ShimSettings, before: datetime) -> None:
+    if not page:
+        return
     _link_reverse([parsed.row for parsed in page if is_copy(parsed.row)])
     parsed = [row for row in page if row.digests is not None]
     identities = [row.digests.identity for row in parsed if row.digests]

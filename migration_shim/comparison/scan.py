@@ -19,7 +19,7 @@ from ..core.errors import WorkersFailed
 from ..db import bulk
 from ..ledger import known_differences
 from ..models import LedgerEntry, Run
-from ..runs import ranges
+from ..runs import garbage, ranges
 from ..runs import records as run_records
 from ..runs.control import Control
 from ..runs.ranges import Range
@@ -224,7 +224,8 @@ def work(range_id: int) -> str:
     Raises:
         TargetWriteFailed, DatabaseError: a database cannot be used now; the command sends the range again.
     """
-    return ranges.work(range_id, ScanCounts, _work, toggles.stop_reason)
+    with garbage.left_alone():
+        return ranges.work(range_id, ScanCounts, _work, toggles.stop_reason)
 
 
 def _work(taken: Range[ScanCounts]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, TypeVar
 
 from django.core.exceptions import EmptyResultSet
@@ -83,10 +83,14 @@ def like(here: Any, lookup: str) -> str:
     return str(here.operators[lookup])
 
 
-def moment(value: datetime | str) -> datetime:
-    """Return a time, as the database of the ledger returns it, with its time zone."""
+def moment(value: datetime | str, zone: tzinfo | None = None) -> datetime:
+    """
+    Return a time, as the database of the ledger returns it, with its time zone.
+
+    For many times, pass ``connection.timezone`` as ``zone``: to look it up takes longer than all else.
+    """
     at = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return at.replace(tzinfo=connection.timezone)
+    return at.replace(tzinfo=zone or connection.timezone)
 
 
 def quoted(model: type[models.Model], quote: Callable[[str], str]) -> dict[str, str]:
@@ -133,16 +137,23 @@ def update(model: type[models.Model], columns: Sequence[str], rows: Mapping[int,
             settings.append(f"{table}.{name} = new.{source}")
         settings += [f"{table}.{name} = %s" for name in of_all]
         write = Literals(connection.connection).of
-        written = " UNION ALL SELECT ".join(
-            map(", ".join, zip(write(list(rows)), *map(write, own.values()), strict=True))
-        )
+        lists = map(", ".join, zip(write(list(rows)), *map(write, own.values()), strict=True))
         heads = ", ".join(f"NULL AS {name}" for name in (key, *own))
+        # A SELECT for each row takes the server several microseconds longer to read.
+        before, between, after = (
+            ("VALUES (", "), (", ")") if _has_values(connection) else ("SELECT ", " UNION ALL SELECT ", "")
+        )
         # In this order, because the server might otherwise scan a small table and lock all of it.
         cursor.execute(
-            f"UPDATE (SELECT {heads} UNION ALL SELECT %s) AS new STRAIGHT_JOIN {table}"
+            f"UPDATE (SELECT {heads} UNION ALL {before}%s{after}) AS new STRAIGHT_JOIN {table}"
             f" ON {table}.{key} = new.{key} SET {', '.join(settings)}",
-            [Ready(written), *alike],  # type: ignore[list-item]  # the driver was taught it, by Literals
+            [Ready(between.join(lists)), *alike],  # type: ignore[list-item]  # the driver was taught it, by Literals
         )
+
+
+def _has_values(here: Any) -> bool:
+    """Tell whether the server reads rows as ``VALUES (...), (...)``. MySQL's wants a word more, and since 8.0.19."""
+    return bool(here.mysql_is_mariadb and here.mysql_version >= (10, 3))
 
 
 def update_where(

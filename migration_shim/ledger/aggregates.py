@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, cast
 
+from django.db import connection
+
 from ..core.buckets import Flag, parse_differences
 from ..core.data import DivergenceClass, PairStatus
 from ..core.documents.reconcile_course import ClassCounts, Cohort, ConfusedPairs, Day, Latency
@@ -57,6 +59,7 @@ _TOLD = {
     "found_at": "v.found_at",
     **{name: f"l.{name}" for name in SIDES},
 }
+_TIMES_AT, _BOOLEANS_AT = ([place for place, name in enumerate(_TOLD) if name in names] for names in (TIMES, _BOOLEANS))
 _DIVERGENCES = (
     f"SELECT v.id, {', '.join(_TOLD.values())} FROM {Divergence._meta.db_table} v"
     f" JOIN {LedgerEntry._meta.db_table} l ON l.id = v.entry_id"
@@ -182,18 +185,17 @@ def latency(places: Iterable[tuple[Bin, int]]) -> Latency:
 
 def divergences(course_id: str) -> Iterator[dict[str, Any]]:
     """Yield every divergence on record that is not signed for, in keyset pages, with what finds its rows again."""
-    after = 0
+    after, zone = 0, connection.timezone
     size = 1000
     while page := bulk.ask(_DIVERGENCES, [course_id, after, size]):
         for pk, *values in page:
-            row = dict(zip(_TOLD, values, strict=True))
-            for name in TIMES:
-                if (value := row[name]) is not None:
-                    row[name] = bulk.moment(value)
-            for name in _BOOLEANS:
-                if (value := row[name]) is not None:
-                    row[name] = bool(value)
-            yield row
+            for place in _TIMES_AT:
+                if (value := values[place]) is not None:
+                    values[place] = bulk.moment(value, zone)
+            for place in _BOOLEANS_AT:
+                if (value := values[place]) is not None:
+                    values[place] = bool(value)
+            yield dict(zip(_TOLD, values, strict=True))
             after = pk
         if len(page) < size:
             return

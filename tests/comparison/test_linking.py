@@ -120,6 +120,43 @@ def test_a_row_that_cannot_be_read_is_passed_by():
     assert links() == {learner(3): last.pk}
 
 
+def test_many_ids_are_looked_through_at_once_and_a_few_rows_of_them_linked_at_once(monkeypatch):
+    """Where an import has linked nearly all, hardly anything but ids is read; no run stops with rows passed by."""
+    monkeypatch.setattr(linking, "IDS", 7)
+    monkeypatch.setattr(linking, "PAGE", 2)
+    made = unlinked(*(rows.legacy_row(user) for user in range(18)))
+    for row in (made[0], *made[7:14], made[17]):  # the second page of ids is linked, and some at either end
+        LedgerEntry.objects.filter(learner=learner(made.index(row))).update(legacy_id=row.pk)
+    steps, note = [], link_position.note_arrival
+    monkeypatch.setattr(
+        link_position, "note_arrival", lambda checkpoint, at: steps.append(checkpoint.last_id) or note(checkpoint, at)
+    )
+    rows.reconcile()
+    assert links() == {learner(user): row.pk for user, row in enumerate(made)}
+    assert [last - made[0].pk + 1 for last in steps[1:]] == [3, 5, 7, 14, 16]
+    assert link_checkpoint() == made[-1].pk
+
+
+def test_a_linker_that_is_stopped_between_two_pages_goes_on_where_it_was(monkeypatch):
+    monkeypatch.setattr(linking, "PAGE", 2)
+    made = unlinked(*(rows.legacy_row(user) for user in range(5)))
+    read, pages = linking._read, []
+
+    def fails(ids, *rest):
+        pages.append(ids)
+        if len(pages) == 2:
+            raise ArithmeticError
+        return read(ids, *rest)
+
+    monkeypatch.setattr(linking, "_read", fails)
+    with pytest.raises(ArithmeticError):
+        rows.reconcile()
+    assert link_checkpoint() == made[1].pk
+    rows.reconcile()
+    assert [ids[0] for ids in pages] == [made[0].pk, made[2].pk, made[2].pk, made[4].pk]
+    assert links() == {learner(user): row.pk for user, row in enumerate(made)}
+
+
 # Ids do not commit in their order
 
 

@@ -1,5 +1,6 @@
 """A course in which nothing has changed: what is open is not compared again, and few statements are made."""
 
+import gc
 from datetime import timedelta
 
 import pytest
@@ -138,6 +139,15 @@ def test_an_echo_is_given_to_what_was_overdue_before():
     rows.reconcile(grading=Grading.ECHO)
     assert LedgerEntry.objects.get().echo
     assert rows.reconcile()[0].content["equal"] == 1
+
+
+def test_what_the_process_holds_is_no_concern_of_the_collector_while_a_run_lasts():
+    made("waiting")
+    frozen = []
+    api.reconcile([COURSE], lambda done, total: frozen.append(gc.get_freeze_count()))
+    assert frozen
+    assert min(frozen) > 0
+    assert gc.get_freeze_count() == 0
 
 
 # Statements

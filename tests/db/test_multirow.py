@@ -1,5 +1,7 @@
 """One statement for many rows: what it changes is what Django would change."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -11,6 +13,55 @@ from migration_shim.models import LedgerEntry, WatcherLogin
 from tests.builders.rows import entries
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=["as it writes", "as for MySQL"], autouse=True)
+def text(request, monkeypatch):
+    """MariaDB reads a list of rows; what MySQL is sent, it reads too."""
+    if request.param == "as for MySQL":
+        if connection.vendor != "mysql":
+            pytest.skip("elsewhere there is one statement a row")
+        monkeypatch.setattr(bulk, "_has_values", lambda here: False)
+
+
+def test_mariadb_gets_a_list_of_rows_and_mysql_a_select_for_each(request):
+    if not getattr(connection, "mysql_is_mariadb", False):
+        pytest.skip("MariaDB's")
+    with CaptureQueriesContext(connection) as seen:
+        bulk.update(LedgerEntry, ("tries",), {1: (1,), 2: (2,)})
+    wanted = {
+        "as it writes": " UNION ALL VALUES (1, 1), (2, 2)) ",
+        "as for MySQL": " UNION ALL SELECT 1, 1 UNION ALL SELECT 2, 2) ",
+    }
+    assert wanted[request.node.callspec.params["text"]] in seen[0]["sql"]
+
+
+#: A row's value is longer, wider or of another sign than that of the row before it.
+NUMBERS = [1, -1, 2**63 - 1, -(2**63), 0, None, 7]
+FLOATS = [None, 0.0, 0.1, 1e-7, 123456.789012345, -2.5e300, 1.0]
+
+
+@pytest.mark.parametrize("values", [NUMBERS, NUMBERS[::-1], [None, *NUMBERS]])
+def test_no_value_takes_the_width_of_another(values):
+    entries(len(values))
+    ids = list(LedgerEntry.objects.order_by("id").values_list("id", flat=True))
+    texts = ["x" * (number % 5 * 6) + "é" * (number % 2) for number in range(len(values))]
+    floats = (FLOATS * 2)[: len(values)]
+    truths = [None if number % 3 == 0 else number % 2 for number in range(len(values))]
+    rows = dict(zip(ids, zip(values, texts, floats, truths, strict=True), strict=True))
+    columns = ("legacy_id", "sink_token", "legacy_score", "legacy_correct")
+    bulk.update(LedgerEntry, columns, rows)
+    assert list(LedgerEntry.objects.order_by("id").values_list(*columns)) == list(rows.values())
+
+
+@pytest.mark.parametrize("first", [None, "2026-11-20 08:42:57", "2026-11-20 08:42:57.000001"])
+def test_times_as_text_keep_their_fractions(first):
+    entries(3)
+    ids = LedgerEntry.objects.order_by("id").values_list("id", flat=True)
+    texts = [first, "2026-11-20 08:42:57.5", None]
+    bulk.update(LedgerEntry, ("settled_at",), {pk: (text,) for pk, text in zip(ids, texts, strict=True)})
+    wanted = [text and datetime.fromisoformat(text).replace(tzinfo=UTC) for text in texts]
+    assert list(LedgerEntry.objects.order_by("id").values_list("settled_at", flat=True)) == wanted
 
 
 def test_an_update_changes_these_rows_to_these_values_and_no_other():
