@@ -13,9 +13,10 @@ from ..conf import ShimSettings
 from ..core.data import Authority, Leg, LegacyRow, State
 from ..models import LedgerEntry
 from ..target import leases, results
+from .entries import Entry
 
 
-def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]], settings: ShimSettings) -> int:
+def feed(entries: Iterable[Entry], rows: dict[int, tuple[State, LegacyRow]], settings: ShimSettings) -> int:
     """
     Give each ungraded copy legacy's reply, where legacy has one, and return how many copies got one.
 
@@ -35,7 +36,7 @@ def feed(entries: Iterable[LedgerEntry], rows: dict[int, tuple[State, LegacyRow]
         if key is None:
             continue
         # Not settled any more: if the process dies before the result is stored, the next echo looks here again.
-        LedgerEntry.objects.filter(pk=entry.pk).update(echo=True, settled_at=None, seen="")
+        LedgerEntry.objects.filter(pk=entry.id).update(echo=True, settled_at=None, seen="")
         entry.echo, entry.lease_key = True, key  # what the database has by now
         reply = results.Result(submission_id=entry.target_submission_id or 0, key=key, reply=row.grader_reply)
         results.store(reply, settings)

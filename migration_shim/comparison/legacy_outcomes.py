@@ -13,12 +13,12 @@ from ..core.classification import ParsedRow, is_copy, legacy_state
 from ..core.compare import reached_learner, state_of_vanished
 from ..core.data import Authority, Leg, LegacyRow, Outcome, Remarks, Reply, ReplyKind, State
 from ..core.identity import RETIRED
-from ..core.scoring import message_digest, read_reply
+from ..core.scoring import read_reply
 from ..core.supersession import STALL
 from ..ledger.entries import REFUSED
-from ..legacy import files, reading
+from ..legacy import files, fingerprints, reading
 from ..legacy import rows as legacy_rows
-from ..models import LedgerEntry
+from .entries import Entry
 
 _RETIRED_WITHOUT_A_WORD = (State.GIVEN_UP, State.COLLIDED, State.HANDED_OFF)
 
@@ -31,9 +31,11 @@ class LegacySide:
     outcome: Outcome
     #: The files' storage keys by original name, for the comparison of files.
     keys: dict[str, str]
+    #: The row's digest, computed when it was read.
+    seen: str
 
 
-def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict[int, LegacySide]:
+def legacy_sides(entries: Iterable[Entry], settings: ShimSettings) -> dict[int, LegacySide]:
     """
     Return legacy's side of entries, by legacy id; rows that do not exist are left out. It takes three queries at most.
 
@@ -41,7 +43,8 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
     """
     storage = files.legacy_storage(settings)
     linked = {entry.legacy_id: entry for entry in entries if entry.legacy_id is not None}
-    rows = legacy_rows.by_id(linked)
+    found = fingerprints.with_digests(linked)
+    rows = {row_id: row for row_id, (row, _) in found.items()}
     read = {row.id: reading.read(row, storage) for row in rows.values()}
     families = reading.siblings_by_callback(
         [*(parsed for parsed, _ in read.values()), *_beside(rows.values(), storage)]
@@ -53,7 +56,7 @@ def legacy_sides(entries: Iterable[LedgerEntry], settings: ShimSettings) -> dict
         if outcome.state in _RETIRED_WITHOUT_A_WORD and not row.num_failures and linked[row.id].superseded_at:
             # Retired for a newer attempt that XQueue never saw, by the router or by a handoff.
             outcome = dataclasses.replace(outcome, state=State.SUPERSEDED)
-        sides[row.id] = LegacySide(row=row, outcome=outcome, keys=keys)
+        sides[row.id] = LegacySide(row=row, outcome=outcome, keys=keys, seen=found[row.id][1])
     return sides
 
 
@@ -63,7 +66,7 @@ def _beside(page: Iterable[LegacyRow], storage: files.Source) -> Iterator[Parsed
         yield reading.read(row, storage)[0]
 
 
-def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -> Outcome:
+def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: Entry) -> Outcome:
     state, row, copy = legacy_state(parsed, siblings), parsed.row, is_copy(parsed.row)
     graded = state is State.GRADED
     # A submission that two tabs send at once is stored twice by XQueue; that is no fault.
@@ -88,14 +91,13 @@ def _outcome(parsed: ParsedRow, siblings: list[ParsedRow], entry: LedgerEntry) -
         returned_at=row.return_time,
         attempts=row.num_failures,
         reached=None if copy else reached_learner(state, acked=row.lms_ack, returned=row.return_time is not None),
-        message_digest=message_digest(row.grader_reply) if graded else "",
         remarks=Remarks(
             refused=was_refused(entry), duplicates=sum(not other.row.retired for other in again), identity=identity
         ),
     )
 
 
-def was_refused(entry: LedgerEntry) -> bool:
+def was_refused(entry: Entry) -> bool:
     """
     Tell whether the sender of a submission was told that legacy did not store it.
 
@@ -105,7 +107,7 @@ def was_refused(entry: LedgerEntry) -> bool:
     return entry.authority == Authority.LEGACY and refused
 
 
-def vanished_side(entry: LedgerEntry) -> Outcome:
+def vanished_side(entry: Entry) -> Outcome:
     """Return legacy's side of an entry whose row does not exist: missing, gone with its last known outcome, or lost."""
     last_read = State(entry.legacy_state) if entry.legacy_state and entry.legacy_id is not None else None
     if last_read is State.GRADED and not entry.seen:

@@ -9,23 +9,25 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from django.utils.timezone import now
-
 from ..conf import ShimSettings
 from ..core.compare import Patience, compare, overtaken
 from ..core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
 from ..core.identity import is_queue_of_copies
 from ..core.supersession import STALL
 from ..core.wire import parse_header
+from ..db import bulk, converted
 from ..models import KnownDifference, LedgerEntry
-from ..target.outcomes import TargetSide, sides
+from ..target.outcomes import TargetSide, side
 from . import echo, wrong_side
 from .candidates import Fingerprints
+from .entries import Entry, Found
 from .legacy_outcomes import legacy_sides, vanished_side
 from .payloads import Payloads
 from .results import PairResult, store_results
 from .score_styles import ScoreStyles
 
+#: What is read of each attempt at an input.
+_OF_ATTEMPT = ("id", "arrived_at", "leased_at", "leases", "superseded_at", "target_leg", "echo")
 _ALIVE = (State.QUEUED, State.PULLED, State.STUCK, State.GRADED)
 _ELSEWHERE = {DivergenceClass.PAYLOAD: "handed out by edx-submissions' own endpoint, with its reduced payload"}
 _LEAK = {DivergenceClass.FENCE_LEAK: "a copy does not carry the whole fence"}
@@ -46,56 +48,53 @@ class ComparisonContext:
     learners_away: bool = False
 
 
-def echo_entries(entries: list[LedgerEntry], settings: ShimSettings) -> int:
+def echo_entries(entries: list[Entry], settings: ShimSettings) -> int:
     """Feed legacy's replies to ungraded shadows; return how many. Entries must be read again if any were fed."""
     rows = {row_id: (side.outcome.state, side.row) for row_id, side in legacy_sides(entries, settings).items()}
     return echo.feed(entries, rows, settings)
 
 
-def compare_entries(entries: list[LedgerEntry], seen: dict[int, Fingerprints], context: ComparisonContext) -> None:
+def compare_entries(found: list[Found], moment: datetime, context: ComparisonContext) -> None:
     """
     Compare entries and store the results that changed.
 
-    The number of statements does not depend on the number of entries, except for files.
+    The number of statements does not depend on the number of entries.
 
     Args:
-        entries: the entries.
-        seen: the digests that their results are to be stored with, by id; read before the rows of both sides.
+        found: the entries, with their target rows.
+        moment: when they began to be read.
         context: what the batches of the run share.
     """
-    settings, moment = context.settings, now()
+    settings = context.settings
     lease_limit = timedelta(seconds=settings.lease_seconds * settings.lease_limit)
     stuck_before = moment - max(lease_limit, timedelta(seconds=settings.grading_deadline_seconds))
+    entries = [one.entry for one in found]
     legacy_side = legacy_sides(entries, settings)
-    target_side = sides(
-        (entry.target_submission_id for entry in entries if entry.target_submission_id is not None),
-        stuck_before=stuck_before,
-    )
-    payloads = Payloads(entries, settings)
+    payloads = Payloads(found, settings)
     newer, late, overlapping = _attempts(entries)
     results = []
-    for entry in entries:
-        legacy, target = legacy_side.get(entry.legacy_id or 0), target_side.get(entry.target_submission_id or 0)
+    for read in found:
+        entry, legacy = read.entry, legacy_side.get(read.entry.legacy_id or 0)
+        target = None if read.target is None else side(read.target, read.points, read.others, stuck_before)
         one = legacy.outcome if legacy else vanished_side(entry)
         other = _target_outcome(entry, target, newer, late, overlapping)
         result = _result(entry, one, other, moment, context)
         extra = _proofs(entry, one, target)
         payload_at = entry.payload_compared_at
         if result.status is not PairStatus.NONE:
-            found, compared = payloads.compare(entry, legacy, held=target is not None)
-            extra = {**found, **extra}
+            differences, compared = payloads.compare(read, legacy)
+            extra = {**differences, **extra}
             payload_at = moment if compared and payload_at is None else payload_at
         if extra:
             result = replace(result, status=PairStatus.DIVERGED, divergences={**result.divergences, **extra})
+        seen = Fingerprints(read.seen, legacy.seen if legacy else "", read.target_seen)
         results.append(
-            PairResult(entry=entry, result=result, legacy=one, target=other, seen=seen[entry.pk], payload_at=payload_at)
+            PairResult(entry=entry, result=result, legacy=one, target=other, seen=seen, payload_at=payload_at)
         )
     store_results(results, context.register, moment, timedelta(seconds=settings.late_reply_seconds))
 
 
-def _result(
-    entry: LedgerEntry, legacy: Outcome, target: Outcome, moment: datetime, context: ComparisonContext
-) -> Comparison:
+def _result(entry: Entry, legacy: Outcome, target: Outcome, moment: datetime, context: ComparisonContext) -> Comparison:
     stored_after_all = legacy.remarks is not None and legacy.remarks.refused and legacy.state is not State.MISSING
     one_sided = Leg.NONE in (entry.legacy_leg, entry.target_leg) and not stored_after_all
     if one_sided or (entry.history and not entry.echo):
@@ -114,25 +113,27 @@ def _result(
 
 
 def _target_outcome(
-    entry: LedgerEntry, side: TargetSide | None, newer: set[int], late: set[int], overlapping: set[int]
+    entry: Entry, target: TargetSide | None, newer: set[int], late: set[int], overlapping: set[int]
 ) -> Outcome:
-    remarks = replace(
-        (side.outcome.remarks if side is not None else None) or Remarks(),
-        newer_attempt=entry.pk in newer,
-        overtaken=entry.pk in late,
+    own = None if target is None else target.outcome.remarks
+    remarks = Remarks(
+        newer_attempt=entry.id in newer,
+        overtaken=entry.id in late,
         owed=entry.copy_due is not None,
-        overlapping=entry.pk in overlapping,
+        overlapping=entry.id in overlapping,
         superseded=entry.superseded_at is not None,
+        duplicates=own.duplicates if own else 0,
+        identity=own.identity if own else "",
     )
-    if side is None:
+    if target is None:
         return Outcome(state=State.MISSING, arrived_at=entry.arrived_at, remarks=remarks)
-    arrived_at = side.outcome.arrived_at
+    arrived_at = target.outcome.arrived_at
     if entry.authority == Authority.LEGACY and entry.copied_at is not None and arrived_at is not None:
         arrived_at = max(arrived_at, entry.copied_at)  # before that no grader could have it
-    return replace(side.outcome, arrived_at=arrived_at, remarks=remarks)
+    return replace(target.outcome, arrived_at=arrived_at, remarks=remarks)
 
 
-def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[int]]:
+def _attempts(entries: Iterable[Entry]) -> tuple[set[int], set[int], set[int]]:
     """
     Return three sets of ids, from all attempts at the inputs of the given entries.
 
@@ -140,14 +141,19 @@ def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[i
     of which the learner made another one.
     """
     keys = {entry.input_key for entry in entries if entry.input_key}
-    columns = ("input_key", "pk", "arrived_at", "leased_at", "leases", "superseded_at", "target_leg", "echo")
+    there: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for row in bulk.select(LedgerEntry, ("input_key", *_OF_ATTEMPT), input_key=keys):
+        there[row[0]].append(row[1:])
+    # Most have one attempt, of which there is nothing to say.
+    several = [(key, *row) for key, rows in there.items() if len(rows) > 1 for row in rows]
     attempts: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for key, *rest in LedgerEntry.objects.filter(input_key__in=keys).order_by("arrived_at", "pk").values_list(*columns):
-        attempts[key].append(tuple(rest))
+    for attempt in converted.values(LedgerEntry, _OF_ATTEMPT, [(*row, key) for key, *row in several]):
+        attempts[attempt[-1]].append(attempt[:-1])
     newer: set[int] = set()
     late: set[int] = set()
     overlapping: set[int] = set()
     for rows in attempts.values():
+        rows.sort(key=lambda row: (row[1], row[0]))
         newer.update(pk for pk, *_ in rows[:-1])
         for one, other in pairwise(rows):
             if other[1] - one[1] <= STALL:
@@ -162,7 +168,7 @@ def _attempts(entries: Iterable[LedgerEntry]) -> tuple[set[int], set[int], set[i
     return newer, late, overlapping
 
 
-def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> dict[DivergenceClass, str]:
+def _proofs(entry: Entry, legacy: Outcome, target: TargetSide | None) -> dict[DivergenceClass, str]:
     """Return what must never be: a copy without the whole fence, a row that both systems grade, the wrong endpoint."""
     found: dict[DivergenceClass, str] = {}
     if entry.authority == Authority.LEGACY and target is not None:
@@ -180,7 +186,7 @@ def _proofs(entry: LedgerEntry, legacy: Outcome, target: TargetSide | None) -> d
     return found | wrong_side.divergence(entry, legacy)
 
 
-def _handed_out_elsewhere(entry: LedgerEntry, target: TargetSide) -> bool:
+def _handed_out_elsewhere(entry: Entry, target: TargetSide) -> bool:
     """Tell whether a grader got the row from upstream's endpoint: then its key is not the watcher seam's."""
     handed_out = target.outcome.state in (State.PULLED, State.GRADED, State.STUCK)
     return handed_out and bool(target.pullkey) and target.pullkey != entry.lease_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from ..conf import ShimSettings
 from ..core.data import DivergenceClass
@@ -12,8 +12,9 @@ from ..core.errors import FileUnavailable, Malformed
 from ..core.payload import parity
 from ..ledger.entries import legacy_body
 from ..legacy import files
-from ..models import Divergence, LedgerEntry
+from ..models import Divergence
 from ..target import reader
+from .entries import Found, answer_of
 from .legacy_outcomes import LegacySide
 
 _CLASSES = (DivergenceClass.PAYLOAD, DivergenceClass.FILES, DivergenceClass.IDENTITY)
@@ -28,40 +29,41 @@ class Payloads:
     The files of a submission are read only once.
     """
 
-    def __init__(self, entries: Iterable[LedgerEntry], settings: ShimSettings) -> None:
+    def __init__(self, entries: Sequence[Found], settings: ShimSettings) -> None:
         self.settings, self.source = settings, files.legacy_storage(settings)
-        entries = list(entries)
-        ids = [entry.target_submission_id for entry in entries if entry.target_submission_id is not None]
-        self.answers = reader.answers(ids)
-        self.with_files = reader.with_files(ids)
+        self.held = reader.files_of(
+            one.target.submission_id
+            for one in entries
+            if one.target is not None and one.has_files and one.entry.payload_compared_at is None
+        )
         self.before: dict[int, Differences] = defaultdict(dict)
-        rows = Divergence.objects.filter(entry__in=[entry.pk for entry in entries if entry.divergences])
+        rows = Divergence.objects.filter(entry__in=[one.entry.id for one in entries if one.entry.divergences])
         for entry_id, klass, what in rows.filter(klass__in=_CLASSES).values_list("entry_id", "klass", "what"):
             self.before[entry_id][DivergenceClass(klass)] = what
 
-    def compare(self, entry: LedgerEntry, legacy: LegacySide | None, *, held: bool) -> tuple[Differences, bool]:
+    def compare(self, one: Found, legacy: LegacySide | None) -> tuple[Differences, bool]:
         """
         Return the differences of one entry, and whether its whole payload could be compared.
 
         Args:
-            entry: the entry.
+            one: the entry, with its target row.
             legacy: legacy's side, if its row exists.
-            held: whether the target's row exists.
         """
-        before = self.before.get(entry.pk, {})
-        if legacy is None or not held or not (entry.raw_header or entry.student_info):
+        entry = one.entry
+        before = self.before.get(entry.id, {})
+        if legacy is None or one.target is None or not (entry.raw_header or entry.student_info):
             return dict(before), False
         try:
-            body = legacy_body(entry, self.answers.get(entry.target_submission_id or 0))
+            body = legacy_body(entry, answer_of(one.answer))
         except Malformed:
             return dict(before), False
         mine: Mapping[str, str] = {}
         theirs: Mapping[str, str] = {}
         whole = True
-        if legacy.keys or entry.target_submission_id in self.with_files:
+        if legacy.keys or one.has_files:
             if entry.payload_compared_at is None:
                 try:
-                    theirs, mine = self._files(entry, legacy)
+                    theirs, mine = self._files(one.target.submission_id, legacy)
                 except (FileUnavailable, OSError):
                     whole = False  # a later run tries again, and the gate waits for it
             elif DivergenceClass.FILES in before:
@@ -69,11 +71,11 @@ class Payloads:
                 return found | {DivergenceClass.FILES: before[DivergenceClass.FILES]}, True
         return parity(legacy.row.xqueue_body, theirs, body, mine), whole
 
-    def _files(self, entry: LedgerEntry, legacy: LegacySide) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    def _files(self, submission_id: int, legacy: LegacySide) -> tuple[Mapping[str, str], Mapping[str, str]]:
         there = files.contents(legacy.row, legacy.keys, self.source, self.settings.legacy_file_limit)
-        held = reader.answer_and_files(entry.target_submission_id or 0)
         theirs = {name: _digest(content.read()) for name, content in there.items()}
-        return theirs, {str(file.name): _digest(file.read()) for file in held.files} if held else {}
+        held = self.held.get(submission_id, ())
+        return theirs, {file.original_filename: _digest(file.file.read()) for file in held}
 
 
 def _digest(content: bytes) -> str:

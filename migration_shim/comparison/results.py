@@ -8,15 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
 from ..core.data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
-from ..db import bulk, bulk_insert, text_columns
+from ..db import bulk, bulk_insert, converted, text_columns
 from ..db.retry import on_contention
 from ..ledger import buckets, known_differences, permits
 from ..models import Divergence, KnownDifference, LedgerEntry
 from .candidates import DEPENDS_ON, Fingerprints
+from .entries import Entry
 from .legacy_outcomes import columns_of_reply
 
 #: Entries written in one transaction: graders' sessions write to the same rows, and must not wait for more.
@@ -41,14 +43,30 @@ _STORED = (
 )
 #: Those of them that an entry is counted by. The other columns it is counted by are read under its lock.
 _COUNTED = tuple(name for name in _STORED if name in buckets.COLUMNS)
-_DIVERGENCE = ("entry_id", "course_id", "klass", "what", "found_at", "known_id", "cured_at")
+_values, _dependencies = attrgetter(*_STORED), attrgetter(*DEPENDS_ON)
+_counted = attrgetter(*_COUNTED)
+_WRITTEN = (*_STORED, "bucket_id", "compared_at", "settled_at")
+_written = attrgetter(*_WRITTEN)
+_TIMES = [_WRITTEN.index(name) for name in ("target_graded_at", "payload_compared_at", "compared_at", "settled_at")]
+
+
+class Difference(NamedTuple):
+    """A divergence on record, or to be recorded: the columns of its row but the key."""
+
+    entry_id: int
+    course_id: str
+    klass: str
+    what: str
+    found_at: datetime
+    known_id: int | None
+    cured_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairResult:
     """The result of one pair: its entry, the verdict, both outcomes, and the digests of what was compared."""
 
-    entry: LedgerEntry
+    entry: Entry
     result: Comparison
     legacy: Outcome
     target: Outcome
@@ -77,7 +95,7 @@ def store_results(
             klass: known_differences.match(register, klass, one.entry.queue_name, one.entry.item_id)
             for klass in one.result.divergences
         }
-        before = tuple(getattr(one.entry, name) for name in DEPENDS_ON)
+        before = _dependencies(one.entry)
         if _restate(one, covers) or one.entry.bucket_id is None:
             settled = one.payload_at is not None and _ended_before(one, moment - horizon)
             one.entry.compared_at, one.entry.settled_at = moment, moment if settled else None
@@ -92,22 +110,23 @@ Changed = tuple[PairResult, dict[DivergenceClass, KnownDifference | None], tuple
 def _write(batch: list[Changed], moment: datetime) -> None:
     with transaction.atomic():
         permits.lock({one.entry.course_id for one, *_ in batch if DETERMINISTIC & one.result.divergences.keys()})
-        now_there = buckets.counted_entries([one.entry.pk for one, *_ in batch], *DEPENDS_ON)
+        now_there = buckets.counted_entries([one.entry.id for one, *_ in batch], *DEPENDS_ON)
         same = [
             (one, covers)
             for one, covers, before in batch
-            if one.entry.pk in now_there and now_there[one.entry.pk].also == before
+            if one.entry.id in now_there and now_there[one.entry.id].also == before
         ]
         entries = [one.entry for one, _ in same]
         before = _on_record(entries)
-        found = [row for one, covers in same for row in _divergences(one, covers, before[one.entry.pk], moment)]
+        found = [row for one, covers in same for row in _divergences(one, covers, before.get(one.entry.id, {}), moment)]
         changes = _count(entries, now_there, found)
         _update(entries)
-        Divergence.objects.filter(entry_id__in=bulk.listed(entry.pk for entry in entries)).delete()
-        bulk_insert.insert(Divergence, _DIVERGENCE, map(attrgetter(*_DIVERGENCE), found))
+        if before:
+            Divergence.objects.filter(entry_id__in=bulk.listed(before)).delete()
+        bulk_insert.insert(Divergence, Difference._fields, found)
         # No permit outlives a deterministic divergence that nothing covers. What only stays on record (this comparison
         # has not seen it) has let none be given since; and the lock of its course is not held.
-        seen = {(one.entry.pk, klass) for one, _ in same for klass in one.result.divergences}
+        seen = {(one.entry.id, klass) for one, _ in same for klass in one.result.divergences}
         bare = (row for row in found if row.known_id is None and row.cured_at is None)
         permits.withdraw(
             {row.course_id for row in bare if row.klass in DETERMINISTIC and (row.entry_id, row.klass) in seen}
@@ -116,30 +135,32 @@ def _write(batch: list[Changed], moment: datetime) -> None:
 
 
 def _count(
-    entries: list[LedgerEntry], now_there: dict[int, buckets.CountedEntry], found: list[Divergence]
+    entries: list[Entry], now_there: dict[int, buckets.CountedEntry], found: list[Difference]
 ) -> buckets.Changes:
     """Give each entry its bucket; return the changes of the counters, to be written last in the transaction."""
     changes = buckets.Changes()
     differences: dict[int, dict[str, int | None]] = defaultdict(dict)
     for row in found:
         if row.cured_at is None:
-            differences[row.entry_id][str(row.klass)] = row.known_id
+            differences[row.entry_id][row.klass] = row.known_id
     for entry in entries:
-        old = now_there[entry.pk]
-        new = old.row._replace(**{name: getattr(entry, name) for name in _COUNTED})
-        entry.bucket_id = changes.move(old, new, differences.get(entry.pk))
+        old = now_there[entry.id]
+        new = old.row._replace(**dict(zip(_COUNTED, _counted(entry), strict=True)))
+        entry.bucket_id = changes.move(old, new, differences.get(entry.id))
     return changes
 
 
-def _on_record(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Divergence]]:
+def _on_record(entries: list[Entry]) -> dict[int, dict[DivergenceClass, Difference]]:
     """
     Return by entry the divergences on record, those included that somebody has signed for.
 
     The entries' locks are enough: the first plain read after them sees the newest rows. Locks of rows that do not exist
     would be on gaps, in which two workers block each other.
     """
-    found: dict[int, dict[DivergenceClass, Divergence]] = defaultdict(dict)
-    for row in Divergence.objects.filter(entry_id__in=bulk.listed(entry.pk for entry in entries)):
+    found: dict[int, dict[DivergenceClass, Difference]] = defaultdict(dict)
+    ids = [entry.id for entry in entries]
+    rows = bulk.select(Divergence, Difference._fields, entry_id=ids)
+    for row in map(Difference._make, converted.values(Divergence, Difference._fields, rows)):
         found[row.entry_id][DivergenceClass(row.klass)] = row
     return found
 
@@ -147,9 +168,9 @@ def _on_record(entries: list[LedgerEntry]) -> dict[int, dict[DivergenceClass, Di
 def _divergences(
     one: PairResult,
     covers: dict[DivergenceClass, KnownDifference | None],
-    on_record: dict[DivergenceClass, Divergence],
+    on_record: dict[DivergenceClass, Difference],
     moment: datetime,
-) -> list[Divergence]:
+) -> list[Difference]:
     """
     Return the divergences to record of an entry, and bring the entry's result in line with them.
 
@@ -162,21 +183,20 @@ def _divergences(
     before = {klass: row for klass, row in on_record.items() if klass in GRAVE}
     standing = {klass: row.found_at for klass, row in on_record.items() if row.cured_at is None}
     rows = [
-        Divergence(
-            entry=entry,
+        Difference(
+            entry_id=entry.id,
             course_id=entry.course_id,
-            klass=klass,
+            klass=klass.value,
             what=text_columns.fitted(Divergence, "what", text)[:255],
             found_at=standing.get(klass, moment),
-            known=covers[klass],
+            known_id=None if (known := covers[klass]) is None else known.pk,
             cured_at=before[klass].cured_at if klass in before and _is_over(one, klass) else None,
         )
         for klass, text in one.result.divergences.items()
     ]
     for klass, row in before.items():
         if klass not in one.result.divergences and row.cured_at is None:
-            row.pk, row._state.adding = None, True  # written anew with the others
-            rows.append(row)
+            rows.append(row)  # written anew with the others
     if before and rows:
         whole = all(row.known_id is not None or row.cured_at is not None for row in rows)
         cured = any(row.cured_at is not None for row in rows)
@@ -201,21 +221,23 @@ def _is_over(one: PairResult, klass: DivergenceClass) -> bool:
     return klass is DivergenceClass.LOST or (one.legacy.state.is_final and one.target.state.is_final)
 
 
-def _update(entries: list[LedgerEntry]) -> None:
+def _update(entries: list[Entry]) -> None:
     """Update the entries as ``bulk_update`` does, but cheaper: only times are converted, and nothing by expression."""
-    names = (*_STORED, "bucket_id", "compared_at", "settled_at")
-    time, values_of = connection.ops.adapt_datetimefield_value, attrgetter(*names)
-    rows = {
-        entry.pk: [time(value) if isinstance(value, datetime) else value for value in values_of(entry)]
-        for entry in entries
-    }
-    bulk.update(LedgerEntry, names, rows, room="")
+    time, rows = (
+        functools.cache(connection.ops.adapt_datetimefield_value),
+        {},
+    )  # most of the times are this comparison's
+    for entry in entries:
+        rows[entry.id] = values = list(_written(entry))
+        for place in _TIMES:
+            values[place] = time(values[place])
+    bulk.update(LedgerEntry, _WRITTEN, rows, room="")
 
 
 def _restate(one: PairResult, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:
     """Bring an entry up to date, in memory, and return whether anything changed."""
     entry, result, legacy, target = one.entry, one.result, one.legacy, one.target
-    before = tuple(getattr(entry, name) for name in _STORED)
+    before = _values(entry)
     gone = legacy.state is State.GONE
     state = legacy.remarks.was if gone and legacy.remarks and legacy.remarks.was else legacy.state
     # A pair that was not graded on both sides proves nothing, however equal it is.
@@ -241,7 +263,7 @@ def _restate(one: PairResult, covers: dict[DivergenceClass, KnownDifference | No
     entry.target_graded_at = target.returned_at if target.state is State.GRADED else None
     entry.payload_compared_at = one.payload_at
     entry.seen, entry.legacy_seen, entry.target_seen = one.seen
-    return before != tuple(getattr(entry, name) for name in _STORED)
+    return before != _values(entry)
 
 
 def _ended_before(one: PairResult, moment: datetime) -> bool:

@@ -13,18 +13,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from django.utils.timezone import now
+
 from .. import toggles
 from ..conf import ShimSettings, load
 from ..core.errors import WorkersFailed
-from ..db import bulk
 from ..ledger import known_differences
-from ..models import LedgerEntry, Run
+from ..models import Run
 from ..runs import garbage, ranges
 from ..runs import records as run_records
 from ..runs.control import Control
 from ..runs.ranges import Range
 from ..runs.spread import Spread
-from . import candidates, equal_pairs, pairs, replaced_pairs
+from . import candidates, entries, equal_pairs, pairs, replaced_pairs
 from .score_styles import ScoreStyles
 
 #: Entries compared at once; a page of snapshots holds more, most of which need no comparing.
@@ -161,12 +162,11 @@ class Scanner:
 
     def _compare(self, ids: list[int]) -> int:
         """Compare a batch by the rules, and return how many copies were given legacy's reply before."""
-        entries, echoed = list(LedgerEntry.objects.filter(id__in=bulk.listed(ids)).order_by("id")), 0
-        if self.request.echo and (echoed := pairs.echo_entries(entries, self.context.settings)):
-            entries = list(LedgerEntry.objects.filter(id__in=bulk.listed(ids)).order_by("id"))
-        # Read after the entries: the next run finds what changes in between.
-        seen = candidates.fingerprints_now(ids, self.rules)
-        pairs.compare_entries([entry for entry in entries if entry.pk in seen], seen, self.context)
+        moment, echoed = now(), 0
+        found = entries.read(ids, self.rules)
+        if self.request.echo and (echoed := pairs.echo_entries([one.entry for one in found], self.context.settings)):
+            moment, found = now(), entries.read(ids, self.rules)
+        pairs.compare_entries(found, moment, self.context)
         return echoed
 
 

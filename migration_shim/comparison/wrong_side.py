@@ -21,6 +21,7 @@ from ..core.wrong_side import PASSED_THROUGH, target_phase_at
 from ..ledger.entries import new_entry
 from ..lms.points import points_possible
 from ..models import CoursePhase, LedgerEntry, PhaseChange
+from .entries import Entry
 
 _TEXT = {DivergenceClass.WRONG_SIDE: "reached legacy while the target was authoritative"}
 
@@ -82,7 +83,7 @@ def record(parsed: ParsedRow, phase: Phase, settings: ShimSettings) -> LedgerEnt
     return entry
 
 
-def divergence(entry: LedgerEntry, legacy: Outcome) -> dict[DivergenceClass, str]:
+def divergence(entry: Entry, legacy: Outcome) -> dict[DivergenceClass, str]:
     """Return the divergence of an entry that still is on the wrong side: legacy has it, and it is not final."""
     mine = entry.origin == Origin.RECONCILE and Phase(entry.phase).authority is Authority.TARGET
     if not mine or entry.authority != Authority.LEGACY or entry.legacy_reason == PASSED_THROUGH:

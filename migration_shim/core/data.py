@@ -308,8 +308,6 @@ class Outcome:
     attempts: int = 0
     #: Whether the reply reached the learner, None where this side cannot tell (a shadow's never does).
     reached: bool | None = None
-    #: For reports only (``core/scoring.message_digest``); messages are not compared.
-    message_digest: str = ""
     #: The target's stored score; None where it was not read.
     points: Points | None = None
     remarks: Remarks | None = None

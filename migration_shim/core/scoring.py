@@ -6,7 +6,6 @@ Source of the former: ``CodeResponse._parse_score_msg`` and ``update_score`` (ca
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -90,18 +89,6 @@ def slow_for_capa(message: object) -> bool:
 def _end_of_declaration(message: str) -> int:
     end = message.find(">", len(_DECLARATION))
     return len(message) if end < 0 else end
-
-
-def message_digest(text: str) -> str:
-    """
-    Return the SHA-256 of a reply's message as it stands there, empty where there is none. It is for people to compare.
-    """
-    try:
-        value = json_text.loads(text)
-    except ValueError:
-        return ""
-    message = value.get("msg") if isinstance(value, dict) else None
-    return hashlib.sha256(message.encode("utf-8", "surrogatepass")).hexdigest() if isinstance(message, str) else ""
 
 
 def same_score(one: float | None, other: float | None) -> bool:

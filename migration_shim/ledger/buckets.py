@@ -22,7 +22,8 @@ from django.db import connection, models, transaction
 
 from ..core.buckets import Facts, Row, bucket_id, facts_of
 from ..core.histograms import Bin, bin_id, bins_of
-from ..db import bulk
+from ..db import bulk, converted
+from ..db.literals import Literals, Ready
 from ..models import Bucket, Divergence, Histogram, LedgerEntry
 
 #: The columns that are read of an entry to count it, in the order of ``Row``.
@@ -115,16 +116,21 @@ def _add(
     number = quote("number")
     ids = sorted(key for key, change in numbers.items() if change)
     columns = ", ".join(map(quote, ("id", *names, "number")))
-    values = f"({', '.join(['%s'] * (len(names) + 2))})"
     tail = f" ON CONFLICT (id) DO UPDATE SET {number} = {number} + excluded.{number}"
     if connection.vendor == "mysql":
         tail = f" ON DUPLICATE KEY UPDATE {number} = {number} + VALUES({number})"
     head = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
     for start in range(0, len(ids), AT_ONCE):
-        some = ids[start : start + AT_ONCE]
-        parameters = [_plain(value) for key in some for value in (key, *rows[key], numbers[key])]
+        some = [(key, *map(_plain, rows[key]), numbers[key]) for key in ids[start : start + AT_ONCE]]
         with connection.cursor() as cursor:
-            cursor.execute(head + ", ".join([values] * len(some)) + tail, parameters)
+            if connection.vendor == "mysql":
+                literals = map(Literals(connection.connection).of, zip(*some, strict=True))
+                written = [f"({', '.join(row)})" for row in zip(*literals, strict=True)]
+                text: Any = Ready(", ".join(written))  # the driver was taught it, by Literals
+                cursor.execute(f"{head}%s{tail}", [text])
+            else:
+                one = f"({', '.join(['%s'] * len(some[0]))})"
+                cursor.execute(head + ", ".join([one] * len(some)) + tail, [value for row in some for value in row])
 
 
 def _plain(value: Any) -> Any:
@@ -137,13 +143,9 @@ def counted_entries(ids: Collection[int], *also: str) -> dict[int, CountedEntry]
 
     To be called inside a transaction.
     """
-    rows = LedgerEntry.objects.filter(pk__in=bulk.listed(ids)).order_by("pk").select_for_update()
-    names = list(dict.fromkeys((*COLUMNS, *also)))  # named twice it would be read once
-    places = [names.index(name) for name in also]
-    return {
-        pk: CountedEntry(old, Row._make(row[: len(COLUMNS)]), tuple(row[place] for place in places))
-        for pk, old, *row in rows.values_list("pk", "bucket_id", *names)
-    }
+    rows = converted.locked(LedgerEntry, ("id", "bucket_id", *COLUMNS, *also), ids)
+    end = 2 + len(COLUMNS)
+    return {row[0]: CountedEntry(row[1], Row._make(row[2:end]), row[end:]) for row in rows}
 
 
 def rows_of(ids: Collection[int]) -> dict[int, Row]:

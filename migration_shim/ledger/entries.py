@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from django.db.models import Q
 from django.utils.timezone import now
@@ -32,8 +32,16 @@ def owed_since(moment: datetime) -> Q:
     return unwritten & Q(copy_due__isnull=False, created_at__lt=moment)
 
 
+class Residue(Protocol):
+    """What an entry keeps of a body, for ``legacy_body``: a model has it, and so has what was read without one."""
+
+    grader_payload: str | None
+    student_info: str
+    extra_body: str
+
+
 @sensitive_variables()
-def legacy_body(entry: LedgerEntry, answer: object) -> str:
+def legacy_body(entry: Residue, answer: object) -> str:
     """
     Rebuild the ``xqueue_body`` of an entry from its residue and the answer, in CAPA's order of keys.
 

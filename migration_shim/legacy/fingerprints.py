@@ -13,9 +13,10 @@ from django.db import connections
 
 from ..conf import LEGACY_ALIAS
 from ..core.classification import MARK
+from ..core.data import LegacyRow
 from ..db import bulk, fingerprint
 from .crowds import CROWD
-from .rows import holdable
+from .rows import by_id_with, holdable
 
 _PLAIN = ("retired", "lms_ack", "num_failures", "arrival_time")
 _NULLABLE = ("pull_time", "push_time", "return_time")
@@ -39,6 +40,11 @@ def digests(ids: Iterable[int]) -> dict[int, str]:
     with connections[LEGACY_ALIAS].cursor() as cursor:
         cursor.execute(f"SELECT q.id, {fingerprint.known(digest('q'))} FROM queue_submission q WHERE {wanted}")
         return dict(cursor.fetchall())
+
+
+def with_digests(ids: Iterable[int]) -> dict[int, tuple[LegacyRow, str]]:
+    """Return the rows that exist, by id, each with its digest, which was computed when it was read; see ``digests``."""
+    return by_id_with(ids, fingerprint.known(digest("queue_submission")))
 
 
 #: The conditions, by name, under which a row ``q`` may be judged without the rules. Each is separate, so that a test

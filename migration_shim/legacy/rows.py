@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import connections
 from django.db.models import Max, Min, Q, QuerySet
+from django.db.models.expressions import RawSQL
 
 from ..conf import LEGACY_ALIAS
 from ..core.data import LegacyRow, Whose
@@ -33,7 +34,11 @@ _FLAGS = [_COLUMNS.index(name) for name in ("lms_ack", "retired")]
 
 
 def _rows(queryset: QuerySet[LegacySubmission]) -> list[LegacyRow]:
-    if not (rows := _converted(queryset.values_list(*_COLUMNS))):
+    return _made(_converted(queryset.values_list(*_COLUMNS)))
+
+
+def _made(rows: Sequence[Sequence[Any]]) -> list[LegacyRow]:
+    if not rows:
         return []
     known = hosts.known()
     # One value per column; mypy takes the star for any number of values.
@@ -105,6 +110,14 @@ def count(*, after: int, unretired_only: bool) -> int:
 def by_id(ids: Iterable[int]) -> dict[int, LegacyRow]:
     """Return the rows with these ids, by id. Missing rows are left out."""
     return {row.id: row for row in _rows(_all().filter(id__in=bulk.listed(ids)))}
+
+
+def by_id_with(ids: Iterable[int], sql: str) -> dict[int, tuple[LegacyRow, Any]]:
+    """Return the rows with these ids, by id, each with the value of an SQL expression over ``queue_submission``."""
+    wanted = _all().filter(id__in=bulk.listed(ids)).annotate(_more=RawSQL(sql, ()))  # noqa: S611 - never of input
+    rows = _converted(wanted.values_list(*_COLUMNS, "_more"))
+    made = _made([row[: len(_COLUMNS)] for row in rows])
+    return {row.id: (row, values[-1]) for row, values in zip(made, rows, strict=True)}
 
 
 def existing(ids: Iterable[int]) -> set[int]:

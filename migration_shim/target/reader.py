@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any
 
 from django.core.files.base import ContentFile
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q
 from submissions.models import ExternalGraderDetail, StudentItem, SubmissionFile
 
 from ..core.errors import FileUnavailable, Malformed
@@ -90,16 +91,14 @@ def newest_item() -> int:
     return int(bulk.ask(f"SELECT COALESCE(MAX(id), 0) FROM {StudentItem._meta.db_table}")[0][0])
 
 
-def answers(submission_ids: Iterable[int]) -> dict[int, Any]:
-    """Return the answers of these submissions, by Submission id."""
-    rows = ExternalGraderDetail.objects.filter(submission_id__in=bulk.listed(submission_ids)).order_by()
-    return dict(rows.values_list("submission_id", "submission__answer"))
-
-
-def with_files(submission_ids: Iterable[int]) -> set[int]:
-    """Return which of these submissions have files."""
-    rows = SubmissionFile.objects.filter(external_grader__submission_id__in=bulk.listed(submission_ids)).order_by()
-    return set(rows.values_list("external_grader__submission_id", flat=True))
+def files_of(submission_ids: Iterable[int]) -> dict[int, list[SubmissionFile]]:
+    """Return the files of these submissions in the order of upload, by Submission id. Their contents are not read."""
+    found: dict[int, list[SubmissionFile]] = defaultdict(list)
+    wanted = bulk.listed(submission_ids)
+    rows = SubmissionFile.objects.filter(external_grader__submission_id__in=wanted).order_by("id")
+    for file in rows.annotate(of=F("external_grader__submission_id")):
+        found[file.of].append(file)
+    return found
 
 
 def replies(submission_ids: Iterable[int]) -> dict[int, tuple[Any, str | None]]:

@@ -356,7 +356,7 @@ def comparing_run(progress):
 def test_an_entry_that_is_changed_while_it_is_compared_keeps_what_it_has(differs, monkeypatch):
     """A grader, a handoff or a link was quicker: what was compared is not what is there."""
     row = settled_pair(target=WRONG if differs else None)
-    module, name = (pairs, "sides") if differs else (pair_rows.legacy_fingerprints, "plain_rows")
+    module, name = (pairs, "legacy_sides") if differs else (pair_rows.legacy_fingerprints, "plain_rows")
     real = getattr(module, name)
 
     def leased_meanwhile(*args, **options):

@@ -446,8 +446,8 @@ def test_the_style_of_the_queue_decides_what_full_marks_are():
     assert result.divergences == {DivergenceClass.SCALE: "score 1 is 1 of 10, stored 10"}
 
 
-def test_messages_and_attempts_are_not_compared():
-    other = dataclasses.replace(graded(valid()), message_digest="x", attempts=3)
+def test_attempts_are_not_compared():
+    other = dataclasses.replace(graded(valid()), attempts=3)
     assert compare(graded(valid()), other, at(0), PATIENCE).status is EQUAL
 
 

@@ -71,7 +71,6 @@ READERS = {
     "read_reply": lambda text: scoring.read_reply(reply(text)),
     "read_reply, raw": scoring.read_reply,
     "slow_for_capa": scoring.slow_for_capa,
-    "message_digest": lambda text: scoring.message_digest(reply(text)),
     "parse_header": wire.parse_header,
     "parse_header, queue": lambda text: wire.parse_header(
         json.dumps({"lms_callback_url": "u", "lms_key": "k", "queue_name": text})

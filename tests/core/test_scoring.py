@@ -1,6 +1,5 @@
 """Replies as CAPA reads them. Each row of the table was also given to CAPA's own _parse_score_msg: the same result."""
 
-import hashlib
 import itertools
 import json
 import math
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from migration_shim.core.data import DivergenceClass, Points, Reply, ReplyKind, ScoreStyle
 from migration_shim.core.scoring import (
     judge_points,
-    message_digest,
     read_reply,
     same_score,
     scaled,
@@ -147,13 +145,6 @@ def test_the_score_is_kept_as_it_was_sent(score):
 
 def test_how_a_score_was_sent_is_no_difference():
     assert read_reply(reply(score=True)) == read_reply(reply(score=1.0))
-
-
-def test_message_digest():
-    expected = hashlib.sha256("<p>é</p>".encode()).hexdigest()
-    assert message_digest(reply(msg="<p>é</p>")) == message_digest(reply(False, 0, "<p>é</p>")) == expected
-    assert message_digest(reply(msg="\ud800"))
-    assert [message_digest(text) for text in ("", "[]", DEEP, reply(msg=None), without("msg"))] == [""] * 5
 
 
 # --- the style of a queue ---------------------------------------------------------------------------------------------
