@@ -61,7 +61,8 @@ def insert(
     if keep_existing:  # never INSERT IGNORE, which cuts what is too long and stores it
         # Not the key: MySQL has made one for the row by then, and takes it for a conflict (1869).
         first = column[columns[0]]
-        tail = f" ON DUPLICATE KEY UPDATE {first} = {first}" if connection.vendor == "mysql" else " ON CONFLICT DO NOTHING"
+        kept = f" ON DUPLICATE KEY UPDATE {first} = {first}"
+        tail = kept if connection.vendor == "mysql" else " ON CONFLICT DO NOTHING"
     # MariaDB only: MySQL has no RETURNING, and SQLite's says nothing of a row that was kept.
     tells = returning and connection.vendor == "mysql" and connection.features.can_return_rows_from_bulk_insert
     if tells:
