@@ -604,7 +604,8 @@ def test_the_grants_are_probed(grants, enough):
     database = alias.settings_dict["NAME"]
     account = f"shim_{hashlib.md5(str(database).encode()).hexdigest()[:12]}"
     with alias.cursor() as cursor:
-        cursor.execute(f"CREATE OR REPLACE USER '{account}'@'%' IDENTIFIED BY 'pw'")
+        cursor.execute(f"DROP USER IF EXISTS '{account}'@'%'")
+        cursor.execute(f"CREATE USER '{account}'@'%' IDENTIFIED BY 'pw'")
         cursor.execute(f"GRANT {grants} ON `{database}`.queue_submission TO '{account}'@'%'")
     try:
         with as_account(alias, account):

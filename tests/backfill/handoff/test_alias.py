@@ -33,7 +33,8 @@ def account(*grants, ask=False):
         for grant in grants:
             cursor.execute(f"GRANT {grant} ON `{name}`.queue_submission TO '{USER}'@'%%'", [])
         if ask:
-            cursor.execute(f"GRANT REPLICA MONITOR ON *.* TO '{USER}'@'%%'", [])
+            right = "REPLICA MONITOR" if connection.mysql_is_mariadb else "REPLICATION CLIENT"
+            cursor.execute(f"GRANT {right} ON *.* TO '{USER}'@'%%'", [])
     before = dict(connection.settings_dict)
     connection.close()
     connection.settings_dict.update(USER=USER, PASSWORD="pw")

@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 
 import pytest
+from django.db import connections
 from submissions.models import ExternalGraderDetail
 
 from migration_shim import conf
@@ -31,8 +32,11 @@ ASK = "GRANT REPLICA MONITOR ON *.* TO {account}"
 
 @pytest.fixture(scope="module")
 def servers(django_db_setup, django_db_blocker):
-    with django_db_blocker.unblock(), replication.pair() as pair:
-        yield pair
+    with django_db_blocker.unblock():
+        if not connections["xqueue"].mysql_is_mariadb:
+            pytest.skip("the pair is of MariaDB's, and takes no table of MySQL's")
+        with replication.pair() as pair:
+            yield pair
 
 
 @pytest.fixture
