@@ -11,7 +11,7 @@ from submissions.models import ExternalGraderDetail, Score, StudentItem, Submiss
 from migration_shim import api
 from migration_shim.backfill.give_back import run as give_back
 from migration_shim.backfill.request import Mode, Request
-from migration_shim.comparison import legacy_outcomes, pairs, payloads
+from migration_shim.comparison import legacy_outcomes, payloads, scan
 from migration_shim.core.data import DivergenceClass, Leg, PairStatus
 from migration_shim.core.scoring import read_reply, same_score
 from migration_shim.models import Divergence, LedgerEntry, LegacySubmission
@@ -348,7 +348,7 @@ def test_what_is_lost_on_legacy_can_be_stuck_on_the_target_as_well(full, cured, 
         rows.reconcile()
         assert LedgerEntry.objects.get().result == PairStatus.KNOWN
     later = now() + timedelta(hours=8)  # nothing in either row changes meanwhile
-    monkeypatch.setattr(pairs, "now", lambda: later)
+    monkeypatch.setattr(scan, "now", lambda: later)
     rows.reconcile(full=full)
     still = {} if cured else {"lost": "vanished from legacy before it had an outcome"}
     assert dict(Divergence.objects.filter(cured_at=None).values_list("klass", "what")) == still | {
