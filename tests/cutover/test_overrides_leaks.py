@@ -180,14 +180,16 @@ def rows_read(action):
 
 
 def plans(action):
-    """How MariaDB gets at each table of the statements of an action: by table, the kind of access and the index."""
+    """How the server gets at each table of the statements of an action: by table, the kind of access and the index."""
     with CaptureQueriesContext(connection) as captured:
         action()
     found = []
     for one in captured.captured_queries:
         with connection.cursor() as cursor:
             cursor.execute("EXPLAIN " + one["sql"])
-            found += [(row[2], row[3], row[5]) for row in cursor.fetchall()]
+            names = [column[0] for column in cursor.description]  # MySQL has one more
+            places = [names.index(name) for name in ("table", "type", "key")]
+            found += [tuple(row[place] for place in places) for row in cursor.fetchall()]
     return found
 
 

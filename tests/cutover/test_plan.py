@@ -83,7 +83,7 @@ def test_the_plan_of_live():
     rows.legacy_row(2, pull_time=now(), pullkey="x")
     rows.backfill()
     step(Phase.SHADOW, execute=True)
-    LedgerEntry.objects.filter(legacy_id=LedgerEntry.objects.values("legacy_id")[:1]).update(move=Move.HELD)
+    LedgerEntry.objects.filter(pk=LedgerEntry.objects.latest("pk").pk).update(move=Move.HELD)
     plan = step(Phase.LIVE, override=Request())
     assert plan["in_flight"] == {"legacy": {"queued": 1, "pulled": 1}, "target": {}}
     assert [(move["side"], move["rows"], move["what"], move["instead"]) for move in plan["becomes"]] == [

@@ -28,8 +28,9 @@ RESIDUE = ("raw_header", "grader_payload", "student_info", "extra_body")
 
 
 @pytest.fixture(autouse=True)
-def whole_again():
+def whole_again(monkeypatch):
     yield
+    monkeypatch.setattr(text_columns, "COPIED", 10**9)  # MySQL changes none in place, and other tests have used up ids
     with connection.schema_editor(atomic=False) as editor:
         text_columns.widen(apps, editor)
     connection.close()  # its SQL mode, too
@@ -109,7 +110,8 @@ def test_a_migration_makes_the_columns_hold_everything():
     with connection.cursor() as cursor:
         cursor.execute("SHOW CREATE TABLE migration_shim_ledgerentry")
         created = cursor.fetchone()[1]
-    assert "`grader_payload` longtext DEFAULT NULL" in created
+    [line] = [line for line in created.splitlines() if "`grader_payload`" in line]
+    assert "longtext" in line and "NOT NULL" not in line
     with widening() as widen, _statements() as said:
         widen()
     assert not any("ALTER" in statement for statement in said)  # where there is nothing to do nothing is done
