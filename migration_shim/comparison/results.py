@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -223,10 +223,8 @@ def _is_over(one: PairResult, klass: DivergenceClass) -> bool:
 
 def _update(entries: list[Entry]) -> None:
     """Update the entries as ``bulk_update`` does, but cheaper: only times are converted, and nothing by expression."""
-    time, rows = (
-        functools.cache(connection.ops.adapt_datetimefield_value),
-        {},
-    )  # most of the times are this comparison's
+    time = functools.cache(connection.ops.adapt_datetimefield_value)  # most of the times are this comparison's
+    rows: dict[int, list[Any]] = {}
     for entry in entries:
         rows[entry.id] = values = list(_written(entry))
         for place in _TIMES:

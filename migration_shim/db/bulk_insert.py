@@ -69,7 +69,6 @@ def insert(
         tail += f" RETURNING {', '.join([column[name] for name in returning])}"
     texts = [place for place, name in enumerate(columns) if isinstance(fields[name], models.TextField)]
     times = [place for place, name in enumerate(columns) if isinstance(fields[name], models.DateTimeField)]
-    write = _in_text if connection.vendor == "mysql" else _in_parameters
     found: list[Row] = []
     with connection.cursor() as cursor:
         for chunk in _chunks(rows, texts, len(columns) + len(defaults)):
@@ -79,7 +78,7 @@ def insert(
                 if by_column[place] != moments:  # two of them are often the same
                     moments, as_texts = by_column[place], _times(by_column[place])
                 by_column[place] = as_texts
-            values, parameters = write(by_column, list(defaults.values()))
+            values, parameters = written(by_column, list(defaults.values()))
             cursor.execute(head + values + tail, parameters)
             if tells:
                 found += cursor.fetchall()
@@ -209,6 +208,15 @@ def _times(values: Sequence[datetime | None]) -> list[str | None]:
         raise ValueError("a time without a zone")  # which Python would take for the machine's own
     zone = connection.timezone
     return [None if value is None else str(value.astimezone(zone).replace(tzinfo=None)) for value in values]
+
+
+def written(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Any]]:
+    """
+    Return what stands behind ``VALUES`` for rows given by column, and its parameters.
+
+    Each row has the ``defaults`` behind its own values.
+    """
+    return (_in_text if connection.vendor == "mysql" else _in_parameters)(by_column, defaults)
 
 
 def _in_text(by_column: list[Sequence[Any]], defaults: list[Any]) -> tuple[str, list[Any]]:

@@ -22,8 +22,7 @@ from django.db import connection, models, transaction
 
 from ..core.buckets import Facts, Row, bucket_id, facts_of
 from ..core.histograms import Bin, bin_id, bins_of
-from ..db import bulk, converted
-from ..db.literals import Literals, Ready
+from ..db import bulk, bulk_insert, converted
 from ..models import Bucket, Divergence, Histogram, LedgerEntry
 
 #: The columns that are read of an entry to count it, in the order of ``Row``.
@@ -123,14 +122,8 @@ def _add(
     for start in range(0, len(ids), AT_ONCE):
         some = [(key, *map(_plain, rows[key]), numbers[key]) for key in ids[start : start + AT_ONCE]]
         with connection.cursor() as cursor:
-            if connection.vendor == "mysql":
-                literals = map(Literals(connection.connection).of, zip(*some, strict=True))
-                written = [f"({', '.join(row)})" for row in zip(*literals, strict=True)]
-                text: Any = Ready(", ".join(written))  # the driver was taught it, by Literals
-                cursor.execute(f"{head}%s{tail}", [text])
-            else:
-                one = f"({', '.join(['%s'] * len(some[0]))})"
-                cursor.execute(head + ", ".join([one] * len(some)) + tail, [value for row in some for value in row])
+            values, parameters = bulk_insert.written(list(zip(*some, strict=True)), [])
+            cursor.execute(head + values + tail, parameters)
 
 
 def _plain(value: Any) -> Any:
