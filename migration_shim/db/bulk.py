@@ -36,7 +36,7 @@ def select(
         model: the model of the table.
         names: the attributes to return.
         using: the alias of the database.
-        lock: whether to lock the rows, where the database has row locks.
+        lock: whether to lock the rows, where the database has row locks, in the order of their keys.
         among: the allowed texts or numbers, by attribute.
     """
     if not all(among.values()):
@@ -54,7 +54,8 @@ def select(
             places = {name: ", ".join(["%s"] * len(values)) for name, values in among.items()}
             parameters = [value for values in among.values() for value in values]
         sql += " AND ".join([f"{column[name]} IN ({place})" for name, place in places.items()])
-        sql += " FOR UPDATE" * (lock and here.features.has_select_for_update)
+        if lock:
+            sql += f" ORDER BY {column[model._meta.pk.attname]}" + " FOR UPDATE" * here.features.has_select_for_update
         cursor.execute(sql, parameters)
         return cursor.fetchall()
 

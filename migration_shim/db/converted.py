@@ -23,22 +23,11 @@ def locked(model: type[models.Model], names: Sequence[str], ids: Collection[int]
     theirs.
 
     Args:
-        model: the model of the table, which is in the ledger's database; its key is a number.
+        model: the model of the table, which is in the ledger's database; its key is the number ``id``.
         names: the attributes to return.
         ids: the keys.
     """
-    if not ids:
-        return []
-    here = connections["default"]
-    quote = here.ops.quote_name
-    column = bulk.quoted(model, quote)
-    key = column[model._meta.pk.attname]
-    lock = " FOR UPDATE" if here.features.has_select_for_update else ""
-    rows = bulk.ask(
-        f"SELECT {', '.join([column[name] for name in names])} FROM {quote(model._meta.db_table)}"
-        f" WHERE {key} IN ({bulk.numbers(ids)}) ORDER BY {key}{lock}"
-    )
-    return values(model, names, rows)
+    return values(model, names, bulk.select(model, names, lock=True, id=list(ids)))
 
 
 def values(
