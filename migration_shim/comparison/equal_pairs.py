@@ -24,7 +24,7 @@ from ..core.buckets import Facts, Row, equal_facts, equal_flags
 from ..core.data import PairStatus, State
 from ..core.histograms import Bin, Learned, equal_bins, learner_bin
 from ..core.plain_pair import EqualOutcome, Pair
-from ..db import bulk
+from ..db import bulk, bulk_update
 from ..db.retry import on_contention
 from ..delivery import said
 from ..ledger import buckets, hosts
@@ -156,8 +156,8 @@ def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
             for pk, answer in answers.items()
         }
         of_all = {"compared_at": moment, "room": "", **_SAME}
-        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
-        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id", *_LEARNED), with_learners, **of_all)
+        bulk_update.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
+        bulk_update.update(LedgerEntry, (*_COLUMNS, "bucket_id", *_LEARNED), with_learners, **of_all)
         changes.write()
     return set(there)
 

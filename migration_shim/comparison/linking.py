@@ -14,7 +14,7 @@ from ..core.classification import ParsedRow, is_copy, plain_identity
 from ..core.data import Authority, Leg, LegacyRow, Move, Origin, Phase
 from ..core.identity import FENCE, in_sample
 from ..core.wire import parse_header
-from ..db import bulk
+from ..db import bulk, bulk_update
 from ..ledger import entries as ledger_entries
 from ..legacy import files, primary, reading
 from ..legacy import rows as legacy_rows
@@ -126,7 +126,7 @@ def _link_plain(rows: dict[str, LegacyRow]) -> list[LegacyRow]:
     there = bulk.select(LedgerEntry, wanted, lock=True, id=ids)
     found = {identity: pk for identity, pk, legacy_id, move in there if legacy_id is None and move == Move.NONE}
     news = {pk: (rows[identity].id,) for identity, pk in found.items()}
-    bulk.update(LedgerEntry, ("legacy_id",), news, settled_at=None, seen="")
+    bulk_update.update(LedgerEntry, ("legacy_id",), news, settled_at=None, seen="")
     return [row for identity, row in rows.items() if identity not in found]
 
 

@@ -20,7 +20,7 @@ from django.utils.timezone import now
 from ..core import plain_pair
 from ..core.buckets import replaced_facts, replaced_flags
 from ..core.data import PairStatus, State
-from ..db import bulk
+from ..db import bulk, bulk_update
 from ..db.retry import on_contention
 from ..ledger import buckets, hosts
 from ..legacy import fingerprints as legacy_fingerprints
@@ -94,7 +94,7 @@ def _write(batch: dict[int, PlainResult], moment: datetime) -> set[int]:
                 ids[pk] = changes.move(old, old.row._replace(**_SAME_COUNTED, payload_compared_at=compared_at))
         rows = {pk: (*batch[pk].columns, ids[pk]) for pk in there}
         of_all = {"compared_at": moment, "settled_at": None, "room": "", **_SAME}
-        bulk.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
+        bulk_update.update(LedgerEntry, (*_COLUMNS, "bucket_id"), rows, **of_all)
         changes.write()
     return set(same)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 
 from ..core.data import DETERMINISTIC, GRAVE, Comparison, DivergenceClass, Move, Origin, Outcome, PairStatus, State
-from ..db import bulk, bulk_insert, converted, text_columns
+from ..db import bulk, bulk_insert, bulk_update, converted, text_columns
 from ..db.retry import on_contention
 from ..ledger import buckets, known_differences, permits
 from ..models import Divergence, KnownDifference, LedgerEntry
@@ -229,7 +229,7 @@ def _update(entries: list[Entry]) -> None:
         rows[entry.id] = values = list(_written(entry))
         for place in _TIMES:
             values[place] = time(values[place])
-    bulk.update(LedgerEntry, _WRITTEN, rows, room="")
+    bulk_update.update(LedgerEntry, _WRITTEN, rows, room="")
 
 
 def _restate(one: PairResult, covers: dict[DivergenceClass, KnownDifference | None]) -> bool:

@@ -9,7 +9,7 @@ from django.db.models import Max, Q, QuerySet
 
 from ..core.data import Phase
 from ..core.documents.overrides import Override
-from ..db import bulk
+from ..db import converted
 from ..models import GateOverride, PhaseChange
 
 _ORDER = list(Phase)
@@ -17,7 +17,7 @@ _ORDER = list(Phase)
 
 def standing(course_id: str) -> list[GateOverride]:
     """Return the overrides that a course's phase rests on, the oldest first. See ``both_by_course``."""
-    return _still_standing(bulk.found(GateOverride, "course_id = %s ORDER BY id", [course_id]))
+    return _still_standing(converted.found(GateOverride, "course_id = %s ORDER BY id", [course_id]))
 
 
 def described(course_id: str) -> list[Override]:

@@ -1,5 +1,5 @@
 """
-Rows with the values that Django's fields have, without a queryset.
+Rows with the values that Django's fields have, and instances of models made of them, without a queryset.
 
 A queryset asks of every value anew what has to be converted. Here that is found out once for a column of all rows.
 """
@@ -7,14 +7,16 @@ A queryset asks of every value anew what has to be converted. Here that is found
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db import connections, models
+from django.db import connection, connections, models
 from django.db.models.expressions import Col
 
 from . import bulk
+
+Model = TypeVar("Model", bound=models.Model)
 
 
 def locked(model: type[models.Model], names: Sequence[str], ids: Collection[int]) -> list[tuple[Any, ...]]:
@@ -66,3 +68,59 @@ def _converted(value: Any, converters: Sequence[Any], column: Col, here: Any) ->
     for convert in converters:
         value = convert(value, column, here)
     return value
+
+
+def instances(model: type[Model], rows: Iterable[Sequence[Any]], *, without: Collection[str] = ()) -> list[Model]:
+    """
+    Return instances of a model, for rows that hold its columns, as the database has them, in the order of fields.
+
+    ``raw()`` makes the same of them, and takes longer than the server: it finds out anew each time what goes where.
+    Attributes that the rows are ``without`` are read when they are asked for.
+    """
+    here = connections[connection.alias]  # ``connection`` looks it up at each word
+    names, converted = _columns_of(model, here.vendor, tuple(without))
+    found = []
+    for row in rows:
+        values = list(row)
+        for place, column in converted:
+            for convert in (*here.ops.get_db_converters(column), *column.get_db_converters(here)):
+                values[place] = convert(values[place], column, here)
+        found.append(model.from_db(here.alias, names, values))
+    return found
+
+
+def found(
+    model: type[Model], condition: str, parameters: Sequence[Any], *, without: Collection[str] = ()
+) -> list[Model]:
+    """
+    Return the instances of a model whose rows meet a condition written by hand.
+
+    Args:
+        model: the model.
+        condition: what stands behind ``WHERE``, an order and a limit included.
+        parameters: as ``bulk.ask`` takes them.
+        without: as ``instances`` takes it.
+    """
+    columns = bulk.quoted(model, connection.ops.quote_name)
+    read = ", ".join(column for name, column in columns.items() if name not in without)
+    rows = bulk.ask(f"SELECT {read} FROM {model._meta.db_table} WHERE {condition}", parameters)
+    return instances(model, rows, without=without)
+
+
+@functools.cache
+def _columns_of(
+    model: type[models.Model], vendor: str, without: tuple[str, ...]
+) -> tuple[list[str], list[tuple[int, Col]]]:
+    """
+    Return the attributes of a model, and those of its columns, with their places, whose values are to be converted.
+
+    ``vendor`` is the database's.
+    """
+    fields = [field for field in model._meta.concrete_fields if field.attname not in without]
+    columns = [field.get_col(model._meta.db_table) for field in fields]
+    converted = [
+        (place, column)
+        for place, column in enumerate(columns)
+        if connection.ops.get_db_converters(column) or column.get_db_converters(connection)
+    ]
+    return [field.attname for field in fields], converted

@@ -16,7 +16,7 @@ from django.utils.timezone import now
 
 from ..core.data import DivergenceClass, PairStatus
 from ..core.histograms import Learned, learner_bin
-from ..db import bulk
+from ..db import bulk, bulk_update
 from ..ledger import buckets, permits
 from ..models import Divergence, LedgerEntry
 
@@ -73,7 +73,7 @@ def store_notes(
                 _move(old, old._replace(learner_said=one.said, learner_correct=has[0], learner_score=has[1]), changes)
         if alarms := {pk: in_vain[pk] for pk in rows if pk in in_vain}:
             _raise(course_id, alarms, rows, changes)
-        bulk.update(LedgerEntry, _WRITTEN, rows)
+        bulk_update.update(LedgerEntry, _WRITTEN, rows)
         changes.write()
 
 
@@ -101,7 +101,7 @@ def _raise(
             new = old.row._replace(result=result, known="", divergences=divergences, **learner)
             bucket = changes.move(old, new, differs.get(pk))
         found[pk] = (result.value, "", divergences, bucket)
-    bulk.update(LedgerEntry, _FOUND, found)
+    bulk_update.update(LedgerEntry, _FOUND, found)
 
 
 def _record(course_id: str, alarms: dict[int, str]) -> bool:

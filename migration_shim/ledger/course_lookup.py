@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.db import connection
 from waffle import get_waffle_flag_model, get_waffle_switch_model
 
-from ..db import bulk
+from ..db import converted
 from ..models import CoursePhase, FlagOverride
 
 
@@ -52,7 +52,8 @@ def look_up(course_id: str, switch: str, flags: tuple[str, ...] = (), org: str |
     # The oldest first, put in order here: the server would make a table of its own for it, and a learner waits.
     found = sorted(row[rest:] for row in rows if row[-1] is not None) if own else []
     return CourseLookup(
-        record=None if phase[0] is None else bulk.instances(CoursePhase, [phase])[0],  # without a record there is no id
+        # Without a record there is no id.
+        record=None if phase[0] is None else converted.instances(CoursePhase, [phase])[0],
         overrides=tuple((flag, scope, bool(on), bool(force)) for _, _, scope, on, force, flag in found),
         everyone={flag: bool(value) for flag, value in zip(flags, everyone, strict=True)},
         switch=None if active is None else bool(active),

@@ -20,7 +20,7 @@ from ..core.buckets import Facts, Flag, parse_differences
 from ..core.data import GRAVE, DivergenceClass, Document, ExitCode, PairStatus
 from ..core.documents import known as documents
 from ..core.errors import ShimError
-from ..db import bulk, text_columns
+from ..db import converted, text_columns
 from ..models import Divergence, KnownDifference, LedgerEntry, PhaseChange
 from . import counts
 from .buckets import Changes, counted, differences_of
@@ -49,7 +49,7 @@ def of_course(course_id: str, moment: datetime) -> list[KnownDifference]:
 
 def _with_expired(course_id: str) -> list[KnownDifference]:
     """Return the entries of the register that name a course or all courses, in their order, whether in force or not."""
-    return bulk.found(KnownDifference, "course_id IN ('', %s) ORDER BY id", [course_id])
+    return converted.found(KnownDifference, "course_id IN ('', %s) ORDER BY id", [course_id])
 
 
 def match(

@@ -18,7 +18,7 @@ from django.utils.timezone import now
 from .. import __version__
 from ..conf import ShimSettings, load
 from ..core.errors import RunLocked
-from ..db import bulk
+from ..db import bulk, bulk_update, converted
 from ..models import Checkpoint, Run
 from . import owner
 from .control import waits_for
@@ -114,7 +114,7 @@ def _begun(kind: str, scope: str, lock: str) -> Run | None:
 
 def _store_end(run: Run) -> None:
     ended = {"finished_at": run.finished_at, "complete": run.complete, "document": run.document, "waits_for": ""}
-    bulk.update_where(Run, {"id": run.pk}, ended)
+    bulk_update.update_where(Run, {"id": run.pk}, ended)
 
 
 def beat(run: Run) -> None:
@@ -158,7 +158,7 @@ def last(kind: str, scope: str) -> Run | None:
 def _newest(condition: str, kind: str, scope: str) -> Run | None:
     """Return the newest of some runs, without its owner: the way back reads it on tables of the release before."""
     owned = ("host", "pid", "user", "waits_for")
-    return next(iter(bulk.found(Run, f"{condition} ORDER BY id DESC LIMIT 1", [kind, scope], without=owned)), None)
+    return next(iter(converted.found(Run, f"{condition} ORDER BY id DESC LIMIT 1", [kind, scope], without=owned)), None)
 
 
 def digest(document: Mapping[str, Any]) -> str:

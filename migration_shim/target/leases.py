@@ -26,7 +26,8 @@ from submissions.models import ExternalGraderDetail
 
 from ..conf import ShimSettings
 from ..core.identity import is_fenced
-from ..db.bulk import select, update_where
+from ..db.bulk import select
+from ..db.bulk_update import update_where
 from ..models import LedgerEntry
 from .polling import hand_out_order, leased_and_waiting, leased_to, next_rows, waiting
 

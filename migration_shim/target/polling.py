@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from submissions.models import ExternalGraderDetail, Submission
 
 from ..conf import ShimSettings
-from ..db import bulk
+from ..db import converted
 from ..db.prepared import Prepared, prepared
 from ..models import LedgerEntry
 from .exact_match import rows_of_queue
@@ -97,7 +97,7 @@ def next_rows(queue_name: str, status: str, before: datetime) -> list[ExternalGr
     values = _values(queue_name, status, [before])
     with connection.cursor() as cursor:
         cursor.execute(question.sql, question.parameters(values))
-        return bulk.instances(ExternalGraderDetail, cursor.fetchall())
+        return converted.instances(ExternalGraderDetail, cursor.fetchall())
 
 
 @functools.cache

@@ -30,7 +30,7 @@ from ..core.data import ReplyKind
 from ..core.errors import Malformed
 from ..core.identity import is_fenced
 from ..core.scoring import read_reply, slow_for_capa
-from ..db import bulk
+from ..db import converted
 from ..db.prepared import Prepared, prepared
 from ..ledger import attempts
 from ..metrics import count
@@ -171,7 +171,7 @@ def _look(result: Result) -> tuple[ExternalGraderDetail | None, ResultStatus | N
             found = cursor.fetchall()
     except OperationalError:
         return None, ResultStatus.BUSY
-    row = next(iter(bulk.instances(ExternalGraderDetail, found)), None)
+    row = next(iter(converted.instances(ExternalGraderDetail, found)), None)
     if row is None:
         return None, ResultStatus.UNKNOWN
     if not row.pullkey or not constant_time_compare(row.pullkey, result.key):

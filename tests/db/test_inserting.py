@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from submissions.models import StudentItem
 
-from migration_shim.db import bulk, bulk_insert
+from migration_shim.db import bulk, bulk_insert, bulk_update
 from migration_shim.db.literals import Literals, Ready
 from migration_shim.models import LedgerEntry, WatcherLogin
 
@@ -212,10 +212,10 @@ def test_one_update_is_that_of_a_filter():
     values = {"student_info": "".join(NASTY), "leased_at": MOMENT, "lease_sent": True, "bucket_id": None}
     where = {"queue_name": "'q'", "arrived_at": MOMENT, "history": False}
     LedgerEntry.objects.filter(pk=first.pk, **where).update(**values)
-    assert bulk.update_where(LedgerEntry, {"id": second.pk, **where}, values) == 1
+    assert bulk_update.update_where(LedgerEntry, {"id": second.pk, **where}, values) == 1
     for wrong in ({"queue_name": "q"}, {"arrived_at": MOMENT + timedelta(microseconds=1)}, {"history": True}):
-        assert bulk.update_where(LedgerEntry, {"id": third.pk, **where, **wrong}, values) == 0
-    assert bulk.update_where(LedgerEntry, {"id": third.pk}, {"lease_key": "k"}, one_more="leases") == 1
+        assert bulk_update.update_where(LedgerEntry, {"id": third.pk, **where, **wrong}, values) == 0
+    assert bulk_update.update_where(LedgerEntry, {"id": third.pk}, {"lease_key": "k"}, one_more="leases") == 1
     one, other, last = LedgerEntry.objects.order_by("pk").values("leases", "lease_key", *values)
     assert one == other == {"leases": 4, "lease_key": first.lease_key, **values}
     assert (last["leases"], last["lease_key"], last["lease_sent"]) == (5, "k", False)

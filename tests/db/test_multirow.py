@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from migration_shim.comparison import candidates
-from migration_shim.db import bulk
+from migration_shim.db import bulk, bulk_update
 from migration_shim.models import LedgerEntry, WatcherLogin
 from tests.builders.rows import entries
 
@@ -21,14 +21,14 @@ def text(request, monkeypatch):
     if request.param == "as for MySQL":
         if connection.vendor != "mysql":
             pytest.skip("elsewhere there is one statement a row")
-        monkeypatch.setattr(bulk, "_has_values", lambda here: False)
+        monkeypatch.setattr(bulk_update, "_has_values", lambda here: False)
 
 
 def test_mariadb_gets_a_list_of_rows_and_mysql_a_select_for_each(request):
     if not getattr(connection, "mysql_is_mariadb", False):
         pytest.skip("MariaDB's")
     with CaptureQueriesContext(connection) as seen:
-        bulk.update(LedgerEntry, ("tries",), {1: (1,), 2: (2,)})
+        bulk_update.update(LedgerEntry, ("tries",), {1: (1,), 2: (2,)})
     wanted = {
         "as it writes": " UNION ALL VALUES (1, 1), (2, 2)) ",
         "as for MySQL": " UNION ALL SELECT 1, 1 UNION ALL SELECT 2, 2) ",
@@ -50,7 +50,7 @@ def test_no_value_takes_the_width_of_another(values):
     truths = [None if number % 3 == 0 else number % 2 for number in range(len(values))]
     rows = dict(zip(ids, zip(values, texts, floats, truths, strict=True), strict=True))
     columns = ("legacy_id", "sink_token", "legacy_score", "legacy_correct")
-    bulk.update(LedgerEntry, columns, rows)
+    bulk_update.update(LedgerEntry, columns, rows)
     assert list(LedgerEntry.objects.order_by("id").values_list(*columns)) == list(rows.values())
 
 
@@ -59,7 +59,7 @@ def test_times_as_text_keep_their_fractions(first):
     entries(3)
     ids = LedgerEntry.objects.order_by("id").values_list("id", flat=True)
     texts = [first, "2026-11-20 08:42:57.5", None]
-    bulk.update(LedgerEntry, ("settled_at",), {pk: (text,) for pk, text in zip(ids, texts, strict=True)})
+    bulk_update.update(LedgerEntry, ("settled_at",), {pk: (text,) for pk, text in zip(ids, texts, strict=True)})
     wanted = [text and datetime.fromisoformat(text).replace(tzinfo=UTC) for text in texts]
     assert list(LedgerEntry.objects.order_by("id").values_list("settled_at", flat=True)) == wanted
 
@@ -70,7 +70,7 @@ def test_an_update_changes_these_rows_to_these_values_and_no_other():
     odd = ["it's", 'a "b"', "back\\slash", "%s", "é\N{PILE OF POO}", "", "NULL"]
     moment = now()
     rows = {pk: (text, number) for number, (pk, text) in enumerate(zip(ids, odd, strict=False))}
-    bulk.update(WatcherLogin, ("address", "logins"), rows, last_seen_at=moment)
+    bulk_update.update(WatcherLogin, ("address", "logins"), rows, last_seen_at=moment)
     found = list(WatcherLogin.objects.order_by("id").values_list("address", "logins", "last_seen_at"))
     assert [(text, number) for text, number, _ in found[: len(odd)]] == list(zip(odd, range(len(odd)), strict=True))
     assert {at for *_, at in found[: len(odd)]} == {moment}
@@ -95,7 +95,7 @@ def test_values_that_are_the_same_change_the_same(of_each):
     entries(5)
     ids = LedgerEntry.objects.order_by("id").values_list("id", flat=True)[:4]
     values = {pk: of_each(number) for number, pk in enumerate(ids)}
-    bulk.update(
+    bulk_update.update(
         LedgerEntry, ("superseded_at", "sink_token", "tries"), {pk: (None, *both) for pk, both in values.items()}
     )
     found = list(LedgerEntry.objects.order_by("id").values_list("sink_token", "tries", "superseded_at"))
@@ -109,14 +109,14 @@ def test_values_that_are_the_same_change_the_same(of_each):
 def test_no_value_is_written_more_often_than_it_takes():
     rows = {number: (f"text {number}", f"text {number}", "the same") for number in range(50)}
     with CaptureQueriesContext(connection) as seen:
-        bulk.update(LedgerEntry, ("learner", "queue_name", "legacy_seen"), rows)
+        bulk_update.update(LedgerEntry, ("learner", "queue_name", "legacy_seen"), rows)
     [query] = seen
     assert query["sql"].count("'text 7'") == query["sql"].count("'the same'") == 1
 
 
 def test_an_update_of_nothing_asks_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
-        bulk.update(WatcherLogin, ("address",), {}, logins=3)
+        bulk_update.update(WatcherLogin, ("address",), {}, logins=3)
 
 
 @pytest.mark.parametrize(
