@@ -191,7 +191,7 @@ def test_twins_that_nobody_grades_hold_up_nothing(watcher, shim):
     assert watcher.pull(SHADOW) is not None
     let_leases_end()  # one dies with its grader, the other is never pulled
     watcher.pull(SHADOW)
-    ExternalGraderDetail.objects.filter(pk__in=twin_rows()).update(created_at="2020-01-01T00:00Z")
+    ExternalGraderDetail.objects.filter(pk__in=[row.pk for row in twin_rows()]).update(created_at="2020-01-01T00:00Z")
     content = rows.reconcile(full=True)[0].content
     assert (content["equal"], content["waiting"], content["overdue"], content["diverged"]) == (2, 0, 0, 0)
     assert content["courses"][0]["noise"] == {"twins": 2, "judged": 0, "differ": 0}
