@@ -48,18 +48,20 @@ def values(
         return []
     here = connections[using]
     columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    for place, column in _columns(model, tuple(names)):
-        if converters := [*here.ops.get_db_converters(column), *column.get_db_converters(here)]:
-            columns[place] = [
-                value if value is None else _converted(value, converters, column, here) for value in columns[place]
-            ]
+    for place, column in _to_convert(model, tuple(names), using, here.vendor):
+        converters = [*here.ops.get_db_converters(column), *column.get_db_converters(here)]
+        columns[place] = [
+            value if value is None else _converted(value, converters, column, here) for value in columns[place]
+        ]
     return list(zip(*columns, strict=True))
 
 
 @functools.cache
-def _columns(model: type[models.Model], names: tuple[str, ...]) -> list[tuple[int, Col]]:
-    fields = {field.attname: field for field in model._meta.concrete_fields}
-    return [(place, fields[name].get_col(model._meta.db_table)) for place, name in enumerate(names)]
+def _to_convert(model: type[models.Model], names: tuple[str, ...], using: str, vendor: str) -> list[tuple[int, Col]]:
+    """Return those of a model's columns, with their places, whose values a database of this vendor has otherwise."""
+    here, fields = connections[using], {field.attname: field for field in model._meta.concrete_fields}
+    columns = [(place, fields[name].get_col(model._meta.db_table)) for place, name in enumerate(names)]
+    return [one for one in columns if here.ops.get_db_converters(one[1]) or one[1].get_db_converters(here)]
 
 
 def _converted(value: Any, converters: Sequence[Any], column: Col, here: Any) -> Any:
@@ -77,16 +79,13 @@ def instances(model: type[Model], rows: Iterable[Sequence[Any]], *, without: Col
     ``raw()`` makes the same of them, and takes longer than the server: it finds out anew each time what goes where.
     Attributes that the rows are ``without`` are read when they are asked for.
     """
-    here = connections[connection.alias]  # ``connection`` looks it up at each word
-    names, converted = _columns_of(model, here.vendor, tuple(without))
-    found = []
-    for row in rows:
-        values = list(row)
-        for place, column in converted:
-            for convert in (*here.ops.get_db_converters(column), *column.get_db_converters(here)):
-                values[place] = convert(values[place], column, here)
-        found.append(model.from_db(here.alias, names, values))
-    return found
+    names = _names(model, tuple(without))
+    return [model.from_db(connection.alias, names, row) for row in values(model, names, list(rows))]
+
+
+@functools.cache
+def _names(model: type[models.Model], without: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(field.attname for field in model._meta.concrete_fields if field.attname not in without)
 
 
 def found(
@@ -105,22 +104,3 @@ def found(
     read = ", ".join(column for name, column in columns.items() if name not in without)
     rows = bulk.ask(f"SELECT {read} FROM {model._meta.db_table} WHERE {condition}", parameters)
     return instances(model, rows, without=without)
-
-
-@functools.cache
-def _columns_of(
-    model: type[models.Model], vendor: str, without: tuple[str, ...]
-) -> tuple[list[str], list[tuple[int, Col]]]:
-    """
-    Return the attributes of a model, and those of its columns, with their places, whose values are to be converted.
-
-    ``vendor`` is the database's.
-    """
-    fields = [field for field in model._meta.concrete_fields if field.attname not in without]
-    columns = [field.get_col(model._meta.db_table) for field in fields]
-    converted = [
-        (place, column)
-        for place, column in enumerate(columns)
-        if connection.ops.get_db_converters(column) or column.get_db_converters(connection)
-    ]
-    return [field.attname for field in fields], converted

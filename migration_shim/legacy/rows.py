@@ -21,7 +21,7 @@ from ..conf import LEGACY_ALIAS
 from ..core.data import LegacyRow, Whose
 from ..core.hosts import whose_header
 from ..core.wire import parse_header
-from ..db import bulk
+from ..db import bulk, converted
 from ..fields import exact, holds
 from ..ledger import hosts
 from ..models import LegacySubmission
@@ -29,8 +29,6 @@ from .crowds import CROWD, deciding
 
 _COLUMNS = tuple(name for name in LegacyRow.__dataclass_fields__ if name != "whose")
 _HEADER = _COLUMNS.index("xqueue_header")
-_TIMES = [_COLUMNS.index(name) for name in ("arrival_time", "pull_time", "push_time", "return_time")]
-_FLAGS = [_COLUMNS.index(name) for name in ("lms_ack", "retired")]
 
 
 def _rows(queryset: QuerySet[LegacySubmission]) -> list[LegacyRow]:
@@ -45,19 +43,9 @@ def _made(rows: Sequence[Sequence[Any]]) -> list[LegacyRow]:
     return [LegacyRow(*values, whose_header(values[_HEADER], known)) for values in rows]  # type: ignore[call-arg]
 
 
-def _converted(queryset: QuerySet[LegacySubmission, Any]) -> Sequence[Sequence[Any]]:
-    """Return the rows of a ``values_list``. On MySQL, Django's check of every value for conversions is skipped."""
-    here = connections[LEGACY_ALIAS]
-    if here.vendor != "mysql":
-        return list(queryset)
-    rows = [list(row) for row in bulk.raw(queryset)]
-    for row in rows:
-        for place in _TIMES:
-            if row[place] is not None:
-                row[place] = row[place].replace(tzinfo=here.timezone)
-        for place in _FLAGS:
-            row[place] = bool(row[place])
-    return rows
+def _converted(queryset: QuerySet[LegacySubmission, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a ``values_list`` of ``_COLUMNS``, and of what else stands behind them."""
+    return converted.values(LegacySubmission, _COLUMNS, bulk.raw(queryset), using=LEGACY_ALIAS)
 
 
 def _all() -> QuerySet[LegacySubmission]:
