@@ -12,8 +12,7 @@ from ..core.data import Leg, LegacyRow, RowClass, State
 from ..core.errors import Malformed
 from ..core.wire import parse_callback, parse_header
 from ..db import bulk
-from ..legacy import reading
-from ..legacy import rows as legacy_rows
+from ..legacy import by_callback, reading
 from ..legacy.files import Source
 from ..models import LedgerEntry
 from ..target import collation, writer
@@ -98,7 +97,7 @@ def class_page(
         wanted_history: ids of the graded rows that ``--per-problem`` selects.
     """
     read_rows = [reading.read_or_why(row, storage) for row in page]
-    outside = [reading.read(row, storage)[0] for row in legacy_rows.siblings_outside(page)]
+    outside = [reading.read(row, storage)[0] for row in by_callback.siblings_outside(page)]
     together = reading.siblings_by_callback([*(parsed for parsed, *_ in read_rows), *outside])
     identities = [parsed.digests.identity for parsed, *_ in read_rows if parsed.digests]
     there = [pk for (pk,) in bulk.select(LedgerEntry, ("id",), identity=identities)]

@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from ..conf import ShimSettings
 from ..core.data import Leg, LegacyRow, RowClass
 from ..core.errors import FileUnavailable, TargetWriteFailed, Unfit
+from ..legacy import by_callback
 from ..legacy import rows as legacy_rows
 from ..legacy.files import Source, legacy_storage
 from ..models import LedgerEntry
@@ -22,7 +23,7 @@ def legacy_rows_of(entry: LedgerEntry) -> list[LegacyRow]:
     """Return the legacy rows that may be an entry's: by id where it is linked, else by the header it was sent with."""
     if entry.legacy_id is not None:
         return list(legacy_rows.by_id([entry.legacy_id]).values())
-    return legacy_rows.with_headers([entry.raw_header])
+    return by_callback.with_headers([entry.raw_header])
 
 
 def legacy_rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
@@ -34,7 +35,7 @@ def legacy_rows_of_all(entries: Iterable[LedgerEntry]) -> dict[int, LegacyRow]:
         else:
             headers.add(entry.raw_header)
     found = legacy_rows.by_id(linked)
-    return found | {row.id: row for row in legacy_rows.with_headers(headers)}
+    return found | {row.id: row for row in by_callback.with_headers(headers)}
 
 
 def write_shadow_of(identity: str, settings: ShimSettings) -> str:

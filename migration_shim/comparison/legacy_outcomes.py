@@ -16,8 +16,7 @@ from ..core.identity import RETIRED
 from ..core.scoring import read_reply
 from ..core.supersession import STALL
 from ..ledger.entries import REFUSED
-from ..legacy import files, fingerprints, reading
-from ..legacy import rows as legacy_rows
+from ..legacy import by_callback, files, fingerprints, reading
 from .entries import Entry
 
 _RETIRED_WITHOUT_A_WORD = (State.GIVEN_UP, State.COLLIDED, State.HANDED_OFF)
@@ -62,7 +61,7 @@ def legacy_sides(entries: Iterable[Entry], settings: ShimSettings) -> dict[int, 
 
 def _beside(page: Iterable[LegacyRow], storage: files.Source) -> Iterator[ParsedRow]:
     """Yield the rows outside of a page that share a callback with one of its rows."""
-    for row in legacy_rows.siblings_outside(page):
+    for row in by_callback.siblings_outside(page):
         yield reading.read(row, storage)[0]
 
 

@@ -21,7 +21,7 @@ from ..core.identity import digests, input_key
 from ..core.supersession import STALL, Attempt, Queued, superseded
 from ..core.wire import parse_envelope, parse_header
 from ..ledger import attempts, stamp
-from ..legacy import rows, timeouts, writes
+from ..legacy import by_callback, timeouts, writes
 from ..metrics import count
 from ..models import LedgerEntry
 from ..target.open_rows import queues_of_in_flight
@@ -191,7 +191,7 @@ def _give_up() -> datetime | None:
 
 
 def _retire(entry: LedgerEntry, family: list[LedgerEntry], state: Queued | None) -> datetime | None:
-    found = [row for row in rows.open_rows(parse_header(entry.raw_header).callback_url) if _is_of(row, entry)]
+    found = [row for row in by_callback.open_rows(parse_header(entry.raw_header).callback_url) if _is_of(row, entry)]
     known = {one.pk: attempts.attempt(one, alive=False) for one in family}
     own = [one for one in family if one.authority == Authority.LEGACY]
     theirs = [known[one.pk] for one in family if one.authority == Authority.TARGET]

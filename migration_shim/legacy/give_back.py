@@ -24,7 +24,7 @@ from ..core.wire import parse_envelope
 from ..fields import holds
 from ..ledger import stamp
 from ..models import LegacySubmission
-from . import rows
+from . import by_callback
 from .client import UNKNOWN_QUEUE, LegacyClient
 
 #: What XQueue's ``requester_id``, the address of the LMS, says of a row that was inserted here.
@@ -57,7 +57,7 @@ class WayBack(enum.StrEnum):
 
 def siblings(item: Returning) -> list[LegacyRow]:
     """Return all rows with the truncated callback of a submission. XQueue's index on it serves this."""
-    return rows.with_callback(item.callback_url)
+    return by_callback.with_callback(item.callback_url)
 
 
 def own_row(item: Returning, family: list[LegacyRow]) -> LegacyRow | None:

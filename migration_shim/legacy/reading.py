@@ -9,7 +9,7 @@ from ..core.classification import ParsedRow, parse_row
 from ..core.data import LegacyRow, Whose
 from ..core.errors import FileUnavailable
 from ..core.siblings import Siblings
-from . import rows
+from . import by_callback
 from .files import Source, file_keys, may_pass
 
 
@@ -42,20 +42,20 @@ def read_or_why(row: LegacyRow, storage: Source) -> tuple[ParsedRow, dict[str, s
 
 def siblings_of_page(page: Iterable[LegacyRow], storage: Source) -> dict[str, Siblings]:
     """Return all rows that share a truncated callback with a row of the page, parsed, by ``callback_key``."""
-    return {key: Siblings(read(row, storage)[0] for row in same) for key, same in rows.siblings(page).items()}
+    return {key: Siblings(read(row, storage)[0] for row in same) for key, same in by_callback.siblings(page).items()}
 
 
 def siblings_by_callback(every: Iterable[ParsedRow]) -> dict[str, Siblings]:
     """Return the parsed rows that share a truncated callback with another one of them, by ``callback_key``."""
     found: dict[str, list[ParsedRow]] = defaultdict(list)
     for parsed in every:
-        found[rows.callback_key(parsed.row.lms_callback_url)].append(parsed)
+        found[by_callback.callback_key(parsed.row.lms_callback_url)].append(parsed)
     return {key: Siblings(same) for key, same in found.items() if len(same) > 1}
 
 
 def siblings_of(parsed: ParsedRow, families: dict[str, Siblings]) -> list[ParsedRow]:
     """Return the siblings of one row that decide what it is. See ``Siblings.beside``."""
-    found = families.get(rows.callback_key(parsed.row.lms_callback_url))
+    found = families.get(by_callback.callback_key(parsed.row.lms_callback_url))
     return found.beside(parsed) if found is not None else []
 
 
@@ -65,6 +65,6 @@ def rows_of(raw_header: str, row_id: int) -> tuple[LegacyRow | None, list[Legacy
 
     A submission that was sent twice has several rows with one queuekey. It counts once, whichever row is graded.
     """
-    found = rows.with_headers([raw_header])
+    found = by_callback.with_headers([raw_header])
     main = next((row for row in found if row.id == row_id), None)
     return main, [row for row in found if main is None or row.xqueue_body == main.xqueue_body]

@@ -14,7 +14,7 @@ from ..core.hosts import course_of_header, host_of_header, whose
 from ..core.row_counts import CourseRowCounts, RowContext
 from ..core.siblings import Siblings
 from ..ledger import hosts
-from ..legacy import reading
+from ..legacy import by_callback, reading
 from ..legacy import rows as legacy_rows
 from ..lms import lti
 from ..lms.points import points_possible
@@ -97,13 +97,13 @@ class _Families:
         rows = [row for _, row in sorted(legacy_rows.by_id(ids).items())]
         page, there = [_parse(row) for row in rows], {row.id for row in rows}
         outside: list[int] = []
-        unknown = [row for row in rows if legacy_rows.callback_key(row.lms_callback_url) not in self.large]
-        for key, same in legacy_rows.sibling_ids(unknown).items():
+        unknown = [row for row in rows if by_callback.callback_key(row.lms_callback_url) not in self.large]
+        for key, same in by_callback.sibling_ids(unknown).items():
             if len(same) > LARGE:
                 self.large[key] = Siblings(_read(same), light=True)
             else:
                 outside += [row_id for row_id in same if row_id not in there]
-        small = [parsed for parsed in page if legacy_rows.callback_key(parsed.row.lms_callback_url) not in self.large]
+        small = [parsed for parsed in page if by_callback.callback_key(parsed.row.lms_callback_url) not in self.large]
         families = self.large | reading.siblings_by_callback([*small, *_read(outside)])
         for parsed in page:
             yield parsed, reading.siblings_of(parsed, families)

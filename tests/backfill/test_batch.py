@@ -10,6 +10,7 @@ from migration_shim.backfill import batch, verify
 from migration_shim.core.data import Leg
 from migration_shim.core.errors import VerificationFailed
 from migration_shim.db import retry
+from migration_shim.legacy import by_callback
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import Checkpoint, LedgerEntry
 from tests.backfill import batches
@@ -339,12 +340,12 @@ def test_only_siblings_outside_of_the_page_are_read_and_no_retired_ones_for_rows
     beside = rows.legacy_row(1, response=3)
     rows.legacy_row(2)
     found = legacy_rows.by_id([one.pk, beside.pk, other_case.pk])
-    assert legacy_rows.siblings_outside([found[one.pk], found[beside.pk]]) == []
-    assert [row.id for row in legacy_rows.siblings_outside([found[one.pk]])] == [beside.pk]
-    assert [row.id for row in legacy_rows.siblings_outside([found[other_case.pk]])] == [one.pk, beside.pk]
+    assert by_callback.siblings_outside([found[one.pk], found[beside.pk]]) == []
+    assert [row.id for row in by_callback.siblings_outside([found[one.pk]])] == [beside.pk]
+    assert [row.id for row in by_callback.siblings_outside([found[other_case.pk]])] == [one.pk, beside.pk]
     everything = batches.page(history=True)
     with batches.statements("xqueue") as seen:
-        assert legacy_rows.siblings_outside(everything) == []
+        assert by_callback.siblings_outside(everything) == []
     assert len(seen) == 1
     assert "xqueue_body" not in seen[0][0]
 

@@ -8,7 +8,7 @@ from django.db import connections
 from django.utils.timezone import now
 
 from migration_shim import fields
-from migration_shim.legacy import fingerprints, open_rows
+from migration_shim.legacy import by_callback, fingerprints, open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from tests.builders import rows
@@ -50,11 +50,11 @@ def asked(url, queue):
     (row,) = legacy_rows.by_id([LegacySubmission.objects.get().pk]).values()
     other = dataclasses.replace(row, id=row.id + 1, lms_callback_url=url[:128])
     return {
-        "siblings": len(legacy_rows.siblings([other])),
-        "siblings outside": len(legacy_rows.siblings_outside([other])),
-        "open rows": len(legacy_rows.open_rows(url)),
-        "callback": len(legacy_rows.with_callback(url)),
-        "headers": len(legacy_rows.with_headers([row.xqueue_header.replace(row.lms_callback_url, url[:128])])),
+        "siblings": len(by_callback.siblings([other])),
+        "siblings outside": len(by_callback.siblings_outside([other])),
+        "open rows": len(by_callback.open_rows(url)),
+        "callback": len(by_callback.with_callback(url)),
+        "headers": len(by_callback.with_headers([row.xqueue_header.replace(row.lms_callback_url, url[:128])])),
         "pulled": legacy_rows.was_pulled_since(queue, row.arrival_time),
         "queues pulled": open_rows.queues_pulled_since([queue], row.arrival_time),
         "ids pulled": len(fingerprints.ids_pulled_since([queue], row.arrival_time)),

@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from migration_shim.conf import load
 from migration_shim.core.classification import Policy, classify, legacy_state
 from migration_shim.core.data import State
-from migration_shim.legacy import crowds, files, reading
+from migration_shim.legacy import by_callback, crowds, files, reading
 from migration_shim.legacy import rows as legacy_rows
 from tests.builders import rows
 from tests.builders.rows import fresh  # noqa: F401
@@ -45,7 +45,7 @@ def crowd(number, chance):
 
 def decided(page, every, parsed_of):
     """What each row of a page is, beside the rows that are read for the page, and beside all."""
-    few = reading.siblings_by_callback([parsed_of[row.id] for row in [*page, *legacy_rows.siblings_outside(page)]])
+    few = reading.siblings_by_callback([parsed_of[row.id] for row in [*page, *by_callback.siblings_outside(page)]])
     for row in page:
         one = parsed_of[row.id]
         others = [parsed_of[other.id] for other in every if other.id != row.id]
@@ -64,7 +64,7 @@ def decided(page, every, parsed_of):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_row_is_what_it_is_beside_all_of_a_crowd(seed, monkeypatch):
     chance = random.Random(seed)
-    monkeypatch.setattr(legacy_rows, "CROWD", 2)
+    monkeypatch.setattr(by_callback, "CROWD", 2)
     monkeypatch.setattr(crowds, "HEADERS", 7)
     crowd(30, chance)
     storage = files.legacy_storage(load())
@@ -77,13 +77,13 @@ def test_a_row_is_what_it_is_beside_all_of_a_crowd(seed, monkeypatch):
 
 
 def test_of_a_crowd_few_rows_are_read():
-    for user in range(1, legacy_rows.CROWD + 4):
+    for user in range(1, crowds.CROWD + 4):
         rows.legacy_row(user, lms_callback_url=CUT, **rows.graded())
     every = legacy_rows.page(after=0, unretired_only=False, size=1000)
     with CaptureQueriesContext(connections["xqueue"]) as seen:
-        assert [row.id for row in legacy_rows.siblings_outside(every[:2])] == [every[-1].id]
+        assert [row.id for row in by_callback.siblings_outside(every[:2])] == [every[-1].id]
     assert sum("xqueue_body" in query["sql"] for query in seen) == 1
-    assert len(legacy_rows.siblings_outside(every[:3])) == legacy_rows.CROWD  # no crowd
+    assert len(by_callback.siblings_outside(every[:3])) == crowds.CROWD  # no crowd
 
 
 def test_of_a_crowd_a_submission_reads_its_own_rows(monkeypatch):
@@ -103,7 +103,7 @@ def test_of_a_crowd_a_submission_reads_its_own_rows(monkeypatch):
 
 @pytest.mark.parametrize("change", [("type@problem", "type%40problem"), ("score_update", "score_update?again")])
 def test_of_a_crowd_an_attempt_decides_whose_callback_is_spelled_otherwise(change, monkeypatch):
-    monkeypatch.setattr(legacy_rows, "CROWD", 1)
+    monkeypatch.setattr(by_callback, "CROWD", 1)
     old = rows.legacy_row(1, lms_callback_url=CUT, retired=True)
     header = old.xqueue_header.replace(*change)
     rows.legacy_row(1, lms_callback_url=CUT, xqueue_body=old.xqueue_body, xqueue_header=header)

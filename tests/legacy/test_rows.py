@@ -8,7 +8,7 @@ from django.utils.timezone import now
 from migration_shim.conf import load
 from migration_shim.core.data import LegacyRow, Whose
 from migration_shim.core.siblings import Siblings
-from migration_shim.legacy import files, reading
+from migration_shim.legacy import by_callback, files, reading
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LegacySubmission
 from tests.builders import rows
@@ -44,8 +44,8 @@ def test_a_row_alone_has_the_same_others_with_a_family_and_without_one():
     together = reading.siblings_by_callback(read)
     assert len(together) == 1
     for parsed in read:
-        key = legacy_rows.callback_key(parsed.row.lms_callback_url)
-        same = [one for one in read if legacy_rows.callback_key(one.row.lms_callback_url) == key]
+        key = by_callback.callback_key(parsed.row.lms_callback_url)
+        same = [one for one in read if by_callback.callback_key(one.row.lms_callback_url) == key]
         assert reading.siblings_of(parsed, together) == Siblings(same).beside(parsed)
     assert [len(reading.siblings_of(parsed, together)) for parsed in read] == [
         0,

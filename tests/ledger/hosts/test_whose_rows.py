@@ -11,7 +11,7 @@ from submissions.models import ExternalGraderDetail
 from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Grading, Phase, Whose
 from migration_shim.cutover import impact
-from migration_shim.legacy import open_rows
+from migration_shim.legacy import by_callback, open_rows
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission, Run
 from migration_shim.reports import terminal
@@ -130,8 +130,8 @@ def test_only_our_attempts_are_superseded_on_legacy(reason):
     column = mine.lms_callback_url
     world.moved(other, lms_callback_url=column)  # the header names the other LMS, the column is taken for equal
     LegacySubmission.objects.filter(pk=other.pk).update(lms_callback_url=column)
-    assert [row.id for row in legacy_rows.open_rows(column)] == [mine.pk]
-    assert {row.id: row.whose is Whose.OURS for row in legacy_rows.with_callback(column)} == {
+    assert [row.id for row in by_callback.open_rows(column)] == [mine.pk]
+    assert {row.id: row.whose is Whose.OURS for row in by_callback.with_callback(column)} == {
         mine.pk: True,
         other.pk: False,
     }
