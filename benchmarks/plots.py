@@ -20,7 +20,7 @@ from benchmarks import document, figures, names  # noqa: E402
 from benchmarks.document import Document  # noqa: E402
 from benchmarks.figures import Row  # noqa: E402
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 380, 70, 340, 40, 45
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 380, 70, 400, 40, 45
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 Series = dict[str, list[tuple[float, float]]]
 
@@ -59,12 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def series(results: Iterable[Document], groups: Sequence[str], figure: Callable[[Row], float | None]) -> Series:
-    """The points of each way that was measured at more than one size, where commits do not wait."""
+    """
+    The points of each way that was measured at more than one size, where commits do not wait. What a run has measured
+    over a smaller ledger beside its own is left out.
+    """
     points: dict[str, dict[float, float]] = {}
     for result in results:
         for row in result["rows"]:
-            drawn_here = row["group"] in groups and row["size"] and not row["durable"] and figures.is_sound(row)
-            if drawn_here and (value := figure(row)):
+            drawn_here = row["group"] in groups and row["size"] == result["size"] and not row["durable"]
+            if drawn_here and figures.is_sound(row) and (value := figure(row)):
                 points.setdefault(row["way"], {})[row["size"]] = value
     return {way: sorted(found.items()) for way, found in points.items() if len(found) > 1}
 
@@ -94,7 +97,7 @@ def drawn(title: str, found: Series) -> str:
         path = " ".join(f"{x_of(x):.1f},{y_of(value):.1f}" for x, value in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(v):.1f}" r="3" fill="{colour}"/>' for x, v in points]
-        parts.append(f'<text x="{WIDTH - RIGHT + 20}" y="{y + 4}" fill="{colour}">{escape(way[:52])}</text>')
+        parts.append(f'<text x="{WIDTH - RIGHT + 20}" y="{y + 4}" fill="{colour}">{escape(way)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

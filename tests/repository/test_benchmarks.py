@@ -361,14 +361,15 @@ def test_a_file_that_is_no_result_is_refused(tmp_path, capsys):
 
 
 def test_cost_against_size_is_drawn_of_ways_with_two_sizes():
-    """One point is no line; a way that failed has none."""
-    ways = (names.FULL, names.FIRST, names.POLARS)
+    """One point is no line; a way that failed has none, nor has what was measured over a smaller ledger."""
+    ways = (names.FULL, names.FIRST, names.POLARS, names.NOTHING_NEW)
     small = result(*(taking(way, 1, pairs=100) for way in ways))
     large = result(
         taking(names.FULL, 40, pairs=1000) | {"size": 4000},
+        taking(names.NOTHING_NEW, 4, pairs=100) | {"size": 800},
         row(names.FIRST, failed="x") | {"size": 4000},
         taking(names.POLARS, 40, pairs=1000, wrong="3, not 4") | {"size": 4000},
-    )
+    ) | {"size": 4000}
 
     title, groups, figure = plots.PLOTS["cost-reconcile.svg"]
     found = plots.series([small, large], groups, figure)
