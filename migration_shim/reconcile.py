@@ -114,7 +114,7 @@ def run(
             documents.append(content)
             if on_divergence is not None:
                 for row in aggregates.divergences(course_id):
-                    on_divergence(_described(row))
+                    on_divergence(row | {"learner": keyed_hash(row["learner"])})
             if not content["complete"]:
                 break
     whole = whole_content(courses, documents, problems, now())
@@ -305,15 +305,6 @@ def _comparable(course_id: str, record: Run) -> Run | None:
         return None
     same = last.versions == record.versions and scan.judged_by(last.settings) == scan.judged_by(record.settings)
     return last if same else None
-
-
-def _described(row: dict[str, Any]) -> Divergence:
-    """Turn a row of ``aggregates.divergences``, which nobody else has, into what is told of it."""
-    for name in aggregates.TIMES:
-        if (value := row[name]) is not None:
-            row[name] = value.isoformat()
-    row["learner"] = keyed_hash(row["learner"])
-    return row
 
 
 def keyed_hash(learner: str) -> str:

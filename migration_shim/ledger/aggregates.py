@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, cast
@@ -40,8 +40,7 @@ SIDES = (
     "learner_correct",
     "learner_score",
 )
-#: Which of what ``divergences`` yields are times.
-TIMES = ("arrived_at", "found_at", "target_graded_at")
+_TIMES = ("arrived_at", "found_at", "target_graded_at")
 _BOOLEANS = ("legacy_correct", "target_correct", "learner_correct")
 #: What is told of a divergence, by where it stands: in the divergence ``v`` or in its entry ``l``.
 _TOLD = {
@@ -59,9 +58,11 @@ _TOLD = {
     "found_at": "v.found_at",
     **{name: f"l.{name}" for name in SIDES},
 }
-_TIMES_AT, _BOOLEANS_AT = ([place for place, name in enumerate(_TOLD) if name in names] for names in (TIMES, _BOOLEANS))
+_TIMES_AT, _BOOLEANS_AT = ([place for place, name in enumerate(_TOLD) if name in some] for some in (_TIMES, _BOOLEANS))
+#: Times as text: the driver takes longer to make a time of one than all else that is done with it.
+_READ = [f"CAST({column} AS CHAR)" if name in _TIMES else column for name, column in _TOLD.items()]
 _DIVERGENCES = (
-    f"SELECT v.id, {', '.join(_TOLD.values())} FROM {Divergence._meta.db_table} v"
+    f"SELECT {', '.join(_READ)}, v.id FROM {Divergence._meta.db_table} v"
     f" JOIN {LedgerEntry._meta.db_table} l ON l.id = v.entry_id"
     " WHERE v.course_id = %s AND v.cured_at IS NULL AND v.id > %s ORDER BY v.id LIMIT %s"
 )
@@ -184,19 +185,23 @@ def latency(places: Iterable[tuple[Bin, int]]) -> Latency:
 
 
 def divergences(course_id: str) -> Iterator[dict[str, Any]]:
-    """Yield every divergence on record that is not signed for, in keyset pages, with what finds its rows again."""
+    """
+    Yield every divergence on record that is not signed for, in keyset pages, with what finds its rows again.
+
+    Times are in ISO format.
+    """
     after, zone = 0, connection.timezone
     size = 1000
     while page := bulk.ask(_DIVERGENCES, [course_id, after, size]):
-        for pk, *values in page:
-            for place in _TIMES_AT:
-                if (value := values[place]) is not None:
-                    values[place] = bulk.moment(value, zone)
-            for place in _BOOLEANS_AT:
-                if (value := values[place]) is not None:
-                    values[place] = bool(value)
+        columns: list[Sequence[Any]] = list(zip(*page, strict=True))
+        for place in _TIMES_AT:
+            columns[place] = [value and bulk.moment(value, zone).isoformat() for value in columns[place]]
+        for place in _BOOLEANS_AT:
+            columns[place] = [value if value is None else bool(value) for value in columns[place]]
+        *told, ids = columns
+        for values in zip(*told, strict=True):
             yield dict(zip(_TOLD, values, strict=True))
-            after = pk
+        after = ids[-1]
         if len(page) < size:
             return
 
