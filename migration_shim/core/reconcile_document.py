@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from .data import PairStatus
+from .data import DivergenceClass, PairStatus
 from .documents.parts import CourseProblem
 from .documents.reconcile import ReconcileDocument
 from .documents.reconcile_course import CourseFacts, ReconciledCourse
@@ -52,8 +52,13 @@ def course_content(
 
 
 def fence_known_upto(document: Mapping[str, Any]) -> int:
-    """Return up to which StudentItem id a reconcile of a course has found no leak; 0 where that is not known."""
-    return 0 if document.get("fence_leaks") else document.get("fence_looked_upto", 0)
+    """
+    Return up to which StudentItem id a reconcile of a course has found no leak; 0 where that is not known.
+
+    Leaks that stand on an entry as a divergence are among its leaks, and are none of these.
+    """
+    of_entries = document.get("classes", {}).get(DivergenceClass.FENCE_LEAK, 0)
+    return 0 if document.get("fence_leaks", 0) > of_entries else document.get("fence_looked_upto", 0)
 
 
 def whole_content(

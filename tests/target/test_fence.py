@@ -200,6 +200,19 @@ def test_what_was_looked_at_and_had_no_leak_is_not_looked_at_again_but_by_a_full
     assert leaks == [0, 1, 1, 0, 0, 0, 1]
 
 
+def test_a_leak_on_an_entry_makes_no_run_look_at_all_items_again(monkeypatch):
+    """It is on record as a divergence: the items were looked at and had none."""
+    monkeypatch.setattr(reader, "_LATE_IDS", 0)
+    row = rows.legacy_row(7)
+    rows.backfill()
+    plant(LEAKS["the learner's key"], row)
+    assert rows.reconcile()[0].content["fence_leaks"] == 1
+    StudentItem.objects.create(pk=-5, student_id=rows.anonymous_id(8), item_id="shadow:d", course_id=rows.COURSE)
+    assert rows.reconcile()[0].content["fence_leaks"] == 1
+    assert rows.reconcile(full=True)[0].content["fence_leaks"] == 2
+    assert rows.reconcile()[0].content["fence_leaks"] == 2
+
+
 def test_a_row_among_the_reverse_shadows_with_a_learners_callback_is_a_leak():
     """XQueue would post its grade to the learner: a reverse shadow's callback is the sink, which names no course."""
     rows.legacy_row(7)
