@@ -32,8 +32,8 @@ def position() -> Checkpoint:
     newest, last = checkpoint.plan.get("arrived"), legacy_rows.newest(upto=checkpoint.last_id)
     # Every row up to here has been seen. Retention removes rows, and ids are never used again: a row here that arrived
     # after all that were seen is another table's.
-    if newest and last is not None and last.arrival_time > datetime.fromisoformat(newest):
-        raise LegacyReplaced(last.id, checkpoint.last_id)
+    if newest and last is not None and last[1] > datetime.fromisoformat(newest):
+        raise LegacyReplaced(last[0], checkpoint.last_id)
     return checkpoint
 
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from django.db.models import BooleanField, ExpressionWrapper, Q
-from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
 from ..conf import ShimSettings
@@ -58,8 +56,8 @@ def ask_learners(course_id: str, settings: ShimSettings, check: Callable[[], Non
     if not state.is_lms():
         return
     # On record: whether a flip by hand is obeyed is not decided by a comparison.
-    record = CoursePhase.objects.filter(course_id=course_id).first()
-    target = record is not None and Phase(record.phase).authority is Authority.TARGET
+    phases = bulk.ask(f"SELECT phase FROM {CoursePhase._meta.db_table} WHERE course_id = %s", [course_id])
+    target = any(Phase(phase).authority is Authority.TARGET for (phase,) in phases)
     after: int | None = 0
     away: Exception | None = None
     while after is not None and (page := _entries(course_id, after, settings, moment := now())):
@@ -125,22 +123,22 @@ class _Attempt(NamedTuple):
         return f"<attempt {self.pk}>"
 
 
+#: The columns of ``_Entry`` but its last three, which are worked out.
+_READ = ", ".join(["id" if name == "pk" else name for name in _Entry._fields[:-3]])
+_TO_ASK = (
+    f"SELECT {_READ}, settled_at IS NOT NULL, COALESCE(moved_at, arrived_at) <= %s, compared_at <= %s"
+    f" FROM {LedgerEntry._meta.db_table} WHERE course_id = %s AND learner_settled_at IS NULL AND NOT history"
+    " AND id > %s ORDER BY id LIMIT %s"
+)
+
+
 def _entries(course_id: str, after: int, settings: ShimSettings, moment: datetime) -> list[_Entry]:
     """Return the next page of entries whose learners are to be asked."""
     grace = timedelta(seconds=settings.delivery_grace_seconds)
     # XQueue writes down no time of a supersession: the comparison that has seen the end did.
     patience = max(grace, timedelta(seconds=settings.late_reply_seconds))
-    entries = LedgerEntry.objects.filter(course_id=course_id, learner_settled_at=None, history=False, id__gt=after)
-    entries = entries.alias(began_at=Coalesce("moved_at", "arrived_at")).annotate(
-        settled=_whether(settled_at__isnull=False),
-        began_before=_whether(began_at__lte=moment - grace),
-        seen_before=_whether(compared_at__lte=moment - patience),
-    )
-    return [_Entry._make(row) for row in bulk.raw(entries.order_by("id").values_list(*_Entry._fields)[:PAGE])]
-
-
-def _whether(**condition: Any) -> ExpressionWrapper:
-    return ExpressionWrapper(Q(**condition), output_field=BooleanField())
+    parameters = [moment - grace, moment - patience, course_id, after, PAGE]
+    return [_Entry._make(row) for row in bulk.ask(_TO_ASK, parameters)]
 
 
 class _Page:
@@ -271,8 +269,10 @@ class _Page:
 def _families(keys: set[str]) -> dict[str, list[_Attempt]]:
     """Return all attempts at the given inputs in their order, by input; inputs with a single attempt are left out."""
     number = Counter(key for (key,) in bulk.select(LedgerEntry, ("input_key",), input_key=keys))
-    several = LedgerEntry.objects.filter(input_key__in=[key for key, times in number.items() if times > 1])
     found: dict[str, list[_Attempt]] = defaultdict(list)
+    if not (keys := {key for key, times in number.items() if times > 1}):
+        return found
+    several = LedgerEntry.objects.filter(input_key__in=keys)
     for row in bulk.raw(several.order_by("arrived_at", "pk").values_list(*_FAMILY)):
         found[row[1]].append(_Attempt._make(row))
     return found

@@ -25,7 +25,7 @@ def learner_totals(course_id: str, places: Iterable[tuple[Bin, int]], settings: 
         places: the bins of its histograms, with how many entries each holds; those of other kinds are passed over.
         settings: the settings in force.
     """
-    waiting = invariants.undelivered_entries(course_id)
+    waiting = list(invariants.undelivered_entries(course_id).values_list("undeliverable", flat=True))
     sides: Counter[str] = Counter()
     said: Counter[str] = Counter()
     of_kind = {Kind.THIRD_SIDE: sides, Kind.LEARNER: said}
@@ -35,8 +35,8 @@ def learner_totals(course_id: str, places: Iterable[tuple[Bin, int]], settings: 
     return {
         "applies": state.is_lms(),
         "receiver": receivers.reaches_platform(settings.score_receivers),
-        "waiting": waiting.count(),
-        "undeliverable": waiting.exclude(undeliverable="").count(),
+        "waiting": len(waiting),
+        "undeliverable": len(list(filter(None, waiting))),
         "third_side": {
             "compared": sides.total(),
             "as_both": sides["as_both"],

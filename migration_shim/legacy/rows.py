@@ -183,9 +183,11 @@ def oldest_and_newest() -> tuple[LegacyRow, LegacyRow] | None:
     return (found[min(found)], found[max(found)]) if found else None
 
 
-def newest(*, upto: int) -> LegacyRow | None:
-    """Return the row with the highest id that is not above ``upto``, or None."""
-    return next(iter(frozen(every().filter(id__lte=upto).order_by("-id")[:1])), None)
+def newest(*, upto: int) -> tuple[int, datetime] | None:
+    """Return the highest id that is not above ``upto``, with the time of arrival of its row; None without a row."""
+    sql = "SELECT id, arrival_time FROM queue_submission WHERE id <= %s ORDER BY id DESC LIMIT 1"
+    found = bulk.ask(sql, [upto], using=LEGACY_ALIAS)
+    return next(((row_id, bulk.moment(at, connections[LEGACY_ALIAS].timezone)) for row_id, at in found), None)
 
 
 def was_pulled_since(queue_name: str, moment: datetime) -> bool:

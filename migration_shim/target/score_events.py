@@ -9,8 +9,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import OperationalError, connection, router, transaction
-from django.db.models import F
-from django.db.models.lookups import IsNull, LessThanOrEqual
 from django.views.decorators.debug import sensitive_variables
 from openedx_events.learning.data import ExternalGraderScoreData
 from openedx_events.learning.signals import EXTERNAL_GRADER_SCORE_SUBMITTED
@@ -58,10 +56,14 @@ def progress_of(submission_ids: Iterable[int], *, since: datetime) -> dict[int, 
         submission_ids: the rows.
         since: a finished row rests if its last change is not later than this.
     """
-    all_of_them = ExternalGraderDetail.objects.using(router.db_for_write(ExternalGraderDetail)).order_by()
-    told = LessThanOrEqual(F("status_time"), since), IsNull(F("grader_reply"), False)
-    wanted = all_of_them.filter(submission_id__in=bulk.listed(submission_ids))
-    found = bulk.raw(wanted.values_list("submission_id", "status", *told))
+    if not (wanted := bulk.numbers(submission_ids)):
+        return {}
+    found = bulk.ask(
+        "SELECT submission_id, status, status_time <= %s, grader_reply IS NOT NULL"
+        f" FROM {ExternalGraderDetail._meta.db_table} WHERE submission_id IN ({wanted})",
+        [since],
+        using=router.db_for_write(ExternalGraderDetail),
+    )
     return {
         submission_id: RowProgress(
             in_flight=status in IN_FLIGHT,
