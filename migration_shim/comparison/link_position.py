@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.utils.timezone import now
 
 from ..core.errors import LegacyReplaced
+from ..db import bulk
 from ..legacy import rows as legacy_rows
 from ..models import Checkpoint
 
@@ -28,7 +29,8 @@ def position() -> Checkpoint:
     Raises:
         LegacyReplaced: XQueue's table is not the one that was scanned: the rows with these ids are others.
     """
-    checkpoint, _ = Checkpoint.objects.get_or_create(name=CHECKPOINT)
+    there = bulk.found(Checkpoint, "name = %s", [CHECKPOINT])
+    checkpoint = there[0] if there else Checkpoint.objects.get_or_create(name=CHECKPOINT)[0]
     newest, last = checkpoint.plan.get("arrived"), legacy_rows.newest(upto=checkpoint.last_id)
     # Every row up to here has been seen. Retention removes rows, and ids are never used again: a row here that arrived
     # after all that were seen is another table's.
