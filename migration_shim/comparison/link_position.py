@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.utils.timezone import now
 
 from ..core.errors import LegacyReplaced
-from ..db import bulk
+from ..db import converted
 from ..legacy import rows as legacy_rows
 from ..models import Checkpoint
 
@@ -29,7 +29,7 @@ def position() -> Checkpoint:
     Raises:
         LegacyReplaced: XQueue's table is not the one that was scanned: the rows with these ids are others.
     """
-    there = bulk.found(Checkpoint, "name = %s", [CHECKPOINT])
+    there = converted.found(Checkpoint, "name = %s", [CHECKPOINT])
     checkpoint = there[0] if there else Checkpoint.objects.get_or_create(name=CHECKPOINT)[0]
     newest, last = checkpoint.plan.get("arrived"), legacy_rows.newest(upto=checkpoint.last_id)
     # Every row up to here has been seen. Retention removes rows, and ids are never used again: a row here that arrived

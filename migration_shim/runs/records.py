@@ -119,7 +119,7 @@ def _store_end(run: Run) -> None:
 
 def beat(run: Run) -> None:
     """Record a sign of life of a run, and what it waits for."""
-    bulk.update_where(Run, {"id": run.pk}, {"heartbeat_at": now(), "waits_for": waits_for()[:255]})
+    bulk_update.update_where(Run, {"id": run.pk}, {"heartbeat_at": now(), "waits_for": waits_for()[:255]})
 
 
 def keep_place(run: Run) -> None:
