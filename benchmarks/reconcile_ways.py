@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import expected, names, pairs
@@ -35,7 +33,7 @@ def drain(options: argparse.Namespace) -> dict[str, Any]:
 
     sizes = {}
     for name, (alias, statement) in pairs.DRAINED.items():
-        with _cursor(alias, SSCursor) as cursor:
+        with pairs.cursor_of(alias, SSCursor) as cursor:
             cursor.execute(statement)
             sizes[name] = 0
             while page := cursor.fetchmany(PAGE):
@@ -50,7 +48,7 @@ def plain_read(options: argparse.Namespace) -> dict[str, Any]:
     sizes = {}
     for name, (alias, key, statement) in pairs.READ.items():
         last, sizes[name] = 0, 0
-        with _cursor(alias, Cursor) as cursor:
+        with pairs.cursor_of(alias, Cursor) as cursor:
             while True:
                 cursor.execute(f"{statement} WHERE {key} > %s ORDER BY {key} LIMIT {PAGE}", [last])
                 page = cursor.fetchall()
@@ -66,18 +64,6 @@ def _sizes(sizes: dict[str, int], options: argparse.Namespace) -> dict[str, Any]
     wanted = expected.of_pairs(options.rows, options.odd)["of"]
     wrong = "" if sizes["ledger"] == wanted else f"{sizes['ledger']} entries read, not {wanted}"
     return {"pairs": sizes["ledger"], "wrong": wrong}
-
-
-@contextlib.contextmanager
-def _cursor(alias: str, kind: type) -> Iterator[Any]:
-    import MySQLdb
-    from django.db import connections
-
-    parameters = connections[alias].get_connection_params()
-    parameters.pop("isolation_level", None)
-    connection = MySQLdb.connect(**parameters, cursorclass=kind)
-    with contextlib.closing(connection), contextlib.closing(connection.cursor()) as cursor:
-        yield cursor
 
 
 WAYS = {
