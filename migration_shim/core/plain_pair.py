@@ -22,7 +22,7 @@ import msgspec
 from . import json_text
 from .data import Points, Reply, ReplyKind, ScoreStyle, Whose
 from .hosts import Hosts, host_of, whose
-from .identity import FENCE, is_fenced, is_queue_of_copies
+from .identity import FENCE, is_fenced
 from .scoring import judge_points
 
 Predicted = Callable[[float, int], int | None]
@@ -108,10 +108,6 @@ def _same_problem(pair: Pair) -> bool:
     return pair.target_item_id == FENCE + pair.item_id
 
 
-def _own_queue(pair: Pair) -> bool:
-    return is_queue_of_copies(pair.target_queue_name, pair.queue_name)
-
-
 def _from_the_seam(pair: Pair) -> bool:
     return not pair.target_pullkey or pair.target_pullkey == pair.lease_key
 
@@ -143,7 +139,6 @@ CHECKS: dict[str, Callable[[Pair], bool]] = {
     "fenced": _is_fenced,
     "same_learner": _same_learner,
     "same_problem": _same_problem,
-    "own_queue": _own_queue,
     "same_header": _same_header,
     "from_the_seam": _from_the_seam,
     "same_body": _same_body,

@@ -148,10 +148,6 @@ PLANTS = {
     "fenced": [short_learner],
     "same_learner": [item(student_id="shadow:" + rows.anonymous_id(9))],
     "same_problem": [item(item_id="shadow:" + rows.usage_key("another"))],
-    "own_queue": [
-        lambda row: detail(queue_name=changes.entry_of(row).queue_name)(row),
-        detail(queue_name="the-queue-of-another-course"),
-    ],
     "same_header": [legacy(xqueue_header=rows.header(7, "another", "f" * 32))],
     "from_the_seam": [detail(pullkey="upstreams")],
     "same_body": [
@@ -183,6 +179,8 @@ READ = {
     "no points": lambda row: scores(row).delete(),
     "rounded": lambda row: changes.both_graded(row, changes.HALF, ago=HOUR),
     "late": detail(status_time=now() + 9 * HOUR),
+    "the real queue": lambda row: detail(queue_name=changes.entry_of(row).queue_name)(row),
+    "another course's queue": detail(queue_name="the-queue-of-another-course"),
     "the learner's key": lambda row: detail(queue_key=json.loads(row.xqueue_header)["lms_key"])(row),
 }
 

@@ -161,7 +161,10 @@ DIFFERENCES = {
     DivergenceClass.LATENCY: [READ["late"]],
     DivergenceClass.LOST: [vanished, *(READ[name] for name in ("no points", "a score of nothing", "not a number"))],
     DivergenceClass.DOUBLE_AUTHORITY: [*PLANTS["not_on_both_for_real"], *PLANTS["legacys"]],
-    DivergenceClass.FENCE_LEAK: [*PLANTS["own_queue"], *PLANTS["fenced"], READ["the learner's key"]],
+    DivergenceClass.FENCE_LEAK: [
+        *PLANTS["fenced"],
+        *(READ[name] for name in ("the real queue", "another course's queue", "the learner's key")),
+    ],
 }
 #: Of no pair: the one has an entry of its own, for legacy's row alone, and the other is asked of the learner's state.
 OF_NO_PAIR = {DivergenceClass.WRONG_SIDE, DivergenceClass.UNDELIVERED}
