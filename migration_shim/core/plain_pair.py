@@ -94,6 +94,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 _header = msgspec.json.Decoder(_Header).decode
 _reply = msgspec.json.Decoder(_Reply).decode
 _body = msgspec.json.Decoder(_Body).decode
+#: Makes no value: it passes over a text and raises where that is not one JSON value.
+_pass_over = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def _is_fenced(pair: Pair) -> bool:
@@ -117,7 +119,12 @@ def _same_header(pair: Pair) -> bool:
 
 
 def _same_body(pair: Pair) -> bool:
-    """Tell whether legacy's body is what the seam makes of residue and answer: by its text, else by its fields."""
+    """
+    Tell whether legacy's body is what the seam makes of residue and answer: by its text, else by its fields.
+
+    An answer that is no JSON raises: two equal texts say nothing of it, and the rules read it otherwise.
+    """
+    _pass_over(pair.answer)
     payload, info = _text(pair.grader_payload), _escaped(pair.student_info)
     if pair.body == f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": {pair.answer}}}':
         return True

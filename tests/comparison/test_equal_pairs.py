@@ -127,6 +127,17 @@ def attempt_before_the_reply(row):
     rows.legacy_row(**place(row), answer="x = 3", age=timedelta(hours=2))
 
 
+def no_json(row):
+    """Somebody has written the same to both databases."""
+    body = json.loads(row.xqueue_body)
+    payload, info = (json.dumps(body[key]) for key in ("grader_payload", "student_info"))
+    text = f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": x = 1}}'
+    rows.change([row], xqueue_body=text)
+    with connection.cursor() as cursor:
+        table = Submission._meta.db_table
+        cursor.execute(f"UPDATE {table} SET raw_answer = 'x = 1' WHERE id = %s", [detail_of(row).submission_id])
+
+
 PLANTS = {
     "on_both": [entry(target_leg="failed"), entry(legacy_leg="missing")],
     "legacys": [entry(authority="target")],
@@ -154,6 +165,7 @@ PLANTS = {
         entry(student_info="{}"),
         entry(grader_payload=None),
         lambda row: Submission.objects.filter(pk=detail_of(row).submission_id).update(answer="x = 9"),
+        no_json,
     ],
 }
 CONDITIONS = [
