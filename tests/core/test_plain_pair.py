@@ -129,7 +129,9 @@ def test_a_body_that_it_takes_for_the_same_is_the_same_to_the_rules(ordered, pay
         assert parity(body, {}, made, {}) == {}
 
 
-ANSWERS = st.sampled_from(["", "x", '"a', '"a", "more": 1', '1, "student_info": "{}"', "[1", '"\n"', "1 2", "NaN", '"\\ud83d"'])
+ANSWERS = st.sampled_from(
+    ["", "x", '"a', '"a", "more": 1', '1, "student_info": "{}"', "[1", '"\n"', "1 2", "NaN", '"\\ud83d"']
+)
 
 
 @given(st.booleans(), ANSWERS | TEXTS | VALUES.map(json.dumps))
