@@ -339,7 +339,7 @@ class _Submission:
 def _kill_switch_on() -> bool:
     """Tell whether copies are stopped. Where that cannot be read, no copy is started and no submission is refused."""
     try:
-        return toggles.kill_switch_on_record()
+        return toggles.kill_switch_on()
     except DatabaseError as error:
         count("kill_switch_unreadable", error)
         return True

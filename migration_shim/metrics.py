@@ -27,7 +27,7 @@ EVENTS = {
     "copy_not_configured": "No copy was started: a setting that copies need is not usable.",
     "points_resolver_missing": "POINTS_RESOLVER cannot be imported; the points of a problem were assumed.",
     "kill_switch_unreadable": "No copy was started: the kill switch could not be read.",
-    "cache_failed": "The LMS's cache raised; the database was asked.",
+    "cache_failed": "The LMS's cache raised, or was silent, when it was told of a new override; the override counts.",
     "legacy_not_configured": "Nothing says where XQueue is; the learner was told that it cannot be reached.",
     "repeated": "The same submission was sent again.",
     "target_refused_*": "The target is authoritative and cannot hold a submission; the learner was told why.",

@@ -32,7 +32,7 @@ from .delivery import learner_side
 from .delivery.totals import learner_totals
 from .ledger import aggregates, counts, known_differences, recount
 from .legacy import open_rows as legacy_open_rows
-from .models import Run
+from .models import KnownDifference, Run
 from .runs import garbage
 from .runs import records as run_records
 from .runs.control import Control, Progress, Stopped, nothing
@@ -176,9 +176,11 @@ class _CourseRun:
         except Stopped as stopped:
             self.stopped_by = str(stopped)
         moment = now()
-        compared = known_differences.apply(self.course_id, moment)
+        # Read anew: an entry that was withdrawn while the run compared covers nothing.
+        register = known_differences.with_expired(self.course_id)
+        compared = known_differences.apply(self.course_id, moment, register)
         run_records.keep_place(self.record)
-        return self._content(moment, compared)
+        return self._content(moment, compared, register)
 
     def _stages(self) -> None:
         """Do all that a stop may cut short."""
@@ -244,7 +246,7 @@ class _CourseRun:
     def _suffixes(self) -> tuple[str, str]:
         return "", self.settings.reverse_queue_suffix
 
-    def _content(self, moment: datetime, compared: counts.Numbers) -> ReconciledCourse:
+    def _content(self, moment: datetime, compared: counts.Numbers, register: list[KnownDifference]) -> ReconciledCourse:
         course_id, record, complete = self.course_id, self.record, not self.stopped_by
         full = self.before is None or self.swept_at is not None
         before = self.last.document if self.last else {}
@@ -292,7 +294,7 @@ class _CourseRun:
             confusion=aggregates.confusion(places),
             daily=aggregates.daily(numbers),
             overrides=override_records.described(course_id),
-            register=known_differences.described_of(course_id, moment),
+            register=known_differences.described_of(course_id, moment, register),
             versions=record.versions,
             settings_digest=run_records.digest(record.settings),
         )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db import Error as DatabaseErrors
+from config_models.models import ConfigurationModel
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils.timezone import now
@@ -31,6 +31,7 @@ from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .db import text_columns
 from .ledger import course_lookup, permits, phase_memory
 from .lms import flags as lms_flags
+from .lms import shared_cache
 from .lms.flags import in_platform
 from .metrics import count
 from .models import CoursePhase, FlagOverride, PhaseChange
@@ -178,41 +179,12 @@ def is_on_for_everyone(flag: str) -> bool:
         return False
 
 
-def shown_for_everyone(flag: str) -> bool:
-    """
-    Tell the same through django-waffle's cache, for a status: it costs no statement, and no learner waits for it.
-
-    Raises:
-        DatabaseError: it cannot be read. A cache that fails is passed over.
-    """
-    try:
-        return get_waffle_flag_model().get(flag).everyone is True
-    except DatabaseErrors:
-        raise
-    except Exception as error:  # whatever a cache backend raises
-        count("cache_failed", error)
-        return is_on_for_everyone(flag)
-
-
 def kill_switch_on() -> bool:
     """
-    Tell whether the kill switch is on: then copies and runs are stopped. A learner's submission does not ask here.
+    Tell whether the kill switch is on, as the database has it: then copies and runs are stopped.
 
-    Raises:
-        DatabaseError: it cannot be read. A cache that fails is passed over.
-    """
-    try:
-        return KILL_SWITCH.is_enabled()
-    except DatabaseErrors:
-        raise
-    except Exception as error:  # whatever a cache backend raises
-        count("cache_failed", error)
-        return kill_switch_on_record()
-
-
-def kill_switch_on_record() -> bool:
-    """
-    Tell whether the kill switch is on, as the database has it.
+    django-waffle's cache is passed by here too: what is in it may be older than the switch, and one that never answers
+    would hold the run that was to be stopped.
 
     Raises:
         DatabaseError: it cannot be read.
@@ -289,17 +261,22 @@ def force_platform_flag(flag: str, course_id: str, value: bool, *, user: object 
 
 def _insert(row: Any) -> None:
     """
-    Insert a row of a ConfigurationModel, which then removes the earlier row from the cache.
+    Insert a row of a ConfigurationModel. What the cache holds of an earlier row is removed once this one is committed.
 
-    The row counts as soon as it is in the table: a cache that raises must not keep a course from its way back.
+    The model's own ``save()`` asks the cache at once and waits for as long as its client does, while the course's row
+    is locked. A cache that is silent or raises must not keep a course from its way back.
     """
+    super(ConfigurationModel, row).save(force_insert=True)
+    keys = [row.cache_key_name(*(getattr(row, key) for key in row.KEY_FIELDS)), row.key_values_cache_key_name()]
+    transaction.on_commit(functools.partial(_drop_from_caches, keys))
+
+
+def _drop_from_caches(keys: list[str]) -> None:
     try:
-        row.save()
-    except DatabaseErrors:
-        raise
+        for key in keys:
+            RequestCache().delete(key)
+        shared_cache.ask(lambda cache: cache.delete_many(keys))
     except Exception as error:  # whatever a cache backend raises
-        if row.pk is None:
-            raise
         count("cache_failed", error)
 
 

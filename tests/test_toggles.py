@@ -289,13 +289,22 @@ def test_flips_from_another_process_are_seen_at_the_next_request():
 
 
 @shared
-def test_the_kill_switch_of_another_process_is_seen_at_the_next_batch():
-    assert toggles.kill_switch_on() is False
+def test_the_kill_switch_of_another_process_counts_at_once_whatever_a_cache_has_kept():
+    assert toggles.KILL_SWITCH.is_enabled() is False
     for state in ("on", "off"):
         assert rows.manage("waffle_switch", "migration_shim.kill_switch", state, "--create").returncode == 0
-        assert toggles.kill_switch_on() is (state == "off")
-        toggles.new_work_cycle()
         assert toggles.kill_switch_on() is (state == "on")
+        assert toggles.stop_reason() == ("kill switch" if state == "on" else "")
+
+
+@in_process
+def test_a_cache_that_was_not_told_of_the_kill_switch_lets_no_run_go_on():
+    switch = get_waffle_switch_model().objects.create(name=toggles.KILL_SWITCH.name, active=False)
+    assert toggles.KILL_SWITCH.is_enabled() is False  # the shared cache has it now
+    get_waffle_switch_model().objects.filter(pk=switch.pk).update(active=True)
+    assert toggles.stop_reason() == "kill switch"
+    toggles.new_work_cycle()
+    assert toggles.KILL_SWITCH.is_enabled() is False  # as one of another process still is
 
 
 # Past the gate nobody gets by ticking

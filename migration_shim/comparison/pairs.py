@@ -12,10 +12,10 @@ from typing import Any
 from ..conf import ShimSettings
 from ..core.compare import Patience, compare, overtaken
 from ..core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origin, Outcome, PairStatus, Remarks, State
-from ..core.identity import is_queue_of_copies
 from ..core.supersession import STALL
 from ..core.wire import parse_header
 from ..db import bulk, converted
+from ..ledger import counts
 from ..models import KnownDifference, LedgerEntry
 from ..target.outcomes import TargetSide, side
 from . import echo, wrong_side
@@ -40,12 +40,30 @@ class ComparisonContext:
     What all batches of one run share: ``register`` are the known differences in force for the course.
 
     ``learners_away`` is whether learners' states could not be read: then no further batch waits to be told so.
+    ``learners_queues`` are the queues to which learners of any course submit, once that was asked.
     """
 
     settings: ShimSettings
     styles: ScoreStyles
     register: list[KnownDifference]
     learners_away: bool = False
+    learners_queues: frozenset[str] | None = None
+
+    def is_queue_of_copies(self, name: str, queue_name: str) -> bool:
+        """
+        Tell whether a queue is one of those for copies of submissions to ``queue_name``: its name, and a suffix.
+
+        The suffix may be one of before the settings were changed. ``cs101-hard`` beside ``cs101`` has none of now: it
+        is no such queue if learners of any course submit to it, in whatever case, as the target's database may compare.
+        """
+        settings = self.settings
+        if name in (queue_name + settings.shadow_queue_suffix, queue_name + settings.echo_queue_suffix):
+            return True
+        if name == queue_name or not name.startswith(queue_name):
+            return False
+        if self.learners_queues is None:
+            self.learners_queues = frozenset(one.strip().casefold() for one in counts.queues_of_all())
+        return name.strip().casefold() not in self.learners_queues
 
 
 def echo_entries(entries: list[Entry], settings: ShimSettings) -> int:
@@ -79,7 +97,7 @@ def compare_entries(found: list[Found], moment: datetime, context: ComparisonCon
         one = legacy.outcome if legacy else vanished_side(entry)
         other = _target_outcome(entry, target, newer, late, overlapping)
         result = _result(entry, one, other, moment, context)
-        extra = _proofs(entry, one, target)
+        extra = _proofs(entry, one, target, context)
         payload_at = entry.payload_compared_at
         if result.status is not PairStatus.NONE:
             differences, compared = payloads.compare(read, legacy)
@@ -168,11 +186,13 @@ def _attempts(entries: Iterable[Entry]) -> tuple[set[int], set[int], set[int]]:
     return newer, late, overlapping
 
 
-def _proofs(entry: Entry, legacy: Outcome, target: TargetSide | None) -> dict[DivergenceClass, str]:
+def _proofs(
+    entry: Entry, legacy: Outcome, target: TargetSide | None, context: ComparisonContext
+) -> dict[DivergenceClass, str]:
     """Return what must never be: a copy without the whole fence, a row that both systems grade, the wrong endpoint."""
     found: dict[DivergenceClass, str] = {}
     if entry.authority == Authority.LEGACY and target is not None:
-        own_queue = is_queue_of_copies(target.queue_name, entry.queue_name)
+        own_queue = context.is_queue_of_copies(target.queue_name, entry.queue_name)
         own_key = not entry.raw_header or target.queue_key != parse_header(entry.raw_header).lms_key
         # A half fence is counted elsewhere, together with leaks that have no ledger entry.
         if not (target.half_fenced or (target.fenced and own_queue and own_key)):

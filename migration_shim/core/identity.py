@@ -195,15 +195,6 @@ def has_suffix(queue_name: str, suffixes: Iterable[str]) -> bool:
     return _has_suffix(queue_name, tuple(suffixes))
 
 
-def is_queue_of_copies(name: str, queue_name: str) -> bool:
-    """
-    Tell whether a queue is one of those for copies of submissions to ``queue_name``: its name, and whatever suffix.
-
-    The suffix may be one of before the settings were changed. A queue of other submissions is none.
-    """
-    return name != queue_name and name.startswith(queue_name)
-
-
 @functools.lru_cache(maxsize=256)  # every row is asked, and few queues are named
 def _has_suffix(queue_name: str, suffixes: tuple[str, ...]) -> bool:
     return queue_name.strip().casefold().endswith(tuple(suffix.strip().casefold() for suffix in suffixes))

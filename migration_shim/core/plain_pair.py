@@ -22,7 +22,7 @@ import msgspec
 from . import json_text
 from .data import Points, Reply, ReplyKind, ScoreStyle, Whose
 from .hosts import Hosts, host_of, whose
-from .identity import FENCE, is_fenced, is_queue_of_copies
+from .identity import FENCE, is_fenced
 from .scoring import judge_points
 
 Predicted = Callable[[float, int], int | None]
@@ -94,6 +94,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 _header = msgspec.json.Decoder(_Header).decode
 _reply = msgspec.json.Decoder(_Reply).decode
 _body = msgspec.json.Decoder(_Body).decode
+#: Makes no value: it passes over a text and raises where that is not one JSON value.
+_pass_over = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def _is_fenced(pair: Pair) -> bool:
@@ -108,10 +110,6 @@ def _same_problem(pair: Pair) -> bool:
     return pair.target_item_id == FENCE + pair.item_id
 
 
-def _own_queue(pair: Pair) -> bool:
-    return is_queue_of_copies(pair.target_queue_name, pair.queue_name)
-
-
 def _from_the_seam(pair: Pair) -> bool:
     return not pair.target_pullkey or pair.target_pullkey == pair.lease_key
 
@@ -121,7 +119,12 @@ def _same_header(pair: Pair) -> bool:
 
 
 def _same_body(pair: Pair) -> bool:
-    """Tell whether legacy's body is what the seam makes of residue and answer: by its text, else by its fields."""
+    """
+    Tell whether legacy's body is what the seam makes of residue and answer: by its text, else by its fields.
+
+    An answer that is no JSON raises: two equal texts say nothing of it, and the rules read it otherwise.
+    """
+    _pass_over(pair.answer)
     payload, info = _text(pair.grader_payload), _escaped(pair.student_info)
     if pair.body == f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": {pair.answer}}}':
         return True
@@ -143,7 +146,6 @@ CHECKS: dict[str, Callable[[Pair], bool]] = {
     "fenced": _is_fenced,
     "same_learner": _same_learner,
     "same_problem": _same_problem,
-    "own_queue": _own_queue,
     "same_header": _same_header,
     "from_the_seam": _from_the_seam,
     "same_body": _same_body,

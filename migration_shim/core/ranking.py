@@ -206,8 +206,12 @@ def _next(course: CourseToRank, phase: Phase, word: str, text: str) -> str:
     if word == Cause.STALE:
         kinds = [kind for kind in ("preflight", "reconcile") if _is_due(kind, course)]
         return f"xqueue_{kinds[0] if kinds else 'gate'} --course {name}"
-    command = _COMMANDS.get(word, "")
-    return command.format(name) if command else ""
+    return command_for(word, name)
+
+
+def command_for(word: str, course_id: str) -> str:
+    """Return the command that leads on from a word, whatever else is known of the course; empty for some words."""
+    return _COMMANDS.get(word, "").format(course_id)
 
 
 def _is_due(kind: str, course: CourseToRank) -> bool:

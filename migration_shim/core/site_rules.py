@@ -155,8 +155,7 @@ _PLATFORM = (
     Rule(
         code="cache_not_shared",
         severity=WARNING,
-        effect="Each process has a cache of its own: an open breaker, and to runs the kill switch, are seen by one "
-        "process and not by the others.",
+        effect="Each process has a cache of its own: an open breaker is seen by one process and not by the others.",
         advice="Use a cache that all processes share, as memcached or Redis.",
     ),
     Rule(

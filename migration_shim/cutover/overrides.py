@@ -216,10 +216,10 @@ def _say(signed: GateOverride, evidence: dict[str, Any]) -> None:
 
 def refuse_unpassable(course_id: str) -> None:
     """
-    Refuse an override where no signature makes the step harmless (``unpassable.reason``).
+    Refuse an override where no signature makes the step harmless (``unpassable.find``).
 
     Raises:
         IllegalStep: with what was found, or with what could not be read.
     """
-    if text := unpassable.reason(course_id):
-        raise IllegalStep(text)
+    if (obstacle := unpassable.find(course_id)) is not None:
+        raise IllegalStep(obstacle.reason)

@@ -27,8 +27,9 @@ SCHEMA = "migration_shim.xqueue_cutover/1"
 REMOVAL_SCHEMA = "migration_shim.xqueue_cutover_removal/1"
 _UNKNOWN = (
     "the target holds shadows without a ledger entry, left by an earlier installation: each would get a duplicate. "
-    "Remove them first: xqueue_cutover --course {course} --to legacy --remove-shadows --reason TEXT --execute"
+    "Remove them first: {command}"
 )
+_REMOVE = "xqueue_cutover --course {course} --to legacy --remove-shadows --reason TEXT --execute"
 _WAY_BACK = "xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
 
 _AFTER = {
@@ -50,10 +51,8 @@ _NEXT = {
         "xqueue_cutover --course {course} --to complete --remove-shadows --reason TEXT",
     ),
 }
-_MISCOUNTED = (
-    "{number} counters differ from the ledger, so that no verdict can be trusted: count again with "
-    "xqueue_reconcile --course {course} --full"
-)
+_MISCOUNTED = "{number} counters differ from the ledger, so that no verdict can be trusted: count again with {command}"
+_RECOUNT = "xqueue_reconcile --course {course} --full"
 _PAST_THE_SHIM = (
     "{flag} is on for {course}: the platform sends its submissions past the shim. "
     "Turn it off first: xqueue_cutover --course {course} --to legacy --reason TEXT --execute"
@@ -197,30 +196,37 @@ def _plan(
         raise IllegalStep(f"From {decision.phase} a course can go to {steps}, not to {to}.")
     gated = needs_permit(decision.phase, to)
     result, verdict, reasons, needed, exit_code = None, None, [], [], ExitCode.OK
+    commands: list[str] = []  # what comes next where the step is not permitted
     if gated:
         result, _ = gate.evaluate_course(course_id)
         verdict, reasons, needed = result.verdict, list(result.reasons), list(result.needed)
-        exit_code = gate.exit_code(result.verdict)
+        if exit_code := gate.exit_code(result.verdict):
+            commands.append(f"xqueue_gate --course {course_id} --explain")
     overridden = override is not None and verdict not in (None, Verdict.PASS)
     if override is not None and result is not None:
         if overridden:
             overrides.refuse_unpassable(course_id)
         overrides.check(course_id, override, result.causes, signer=signer, signing=signing)
         exit_code = ExitCode.OK
-    if verdict is Verdict.PASS and (stands := unpassable.reason(course_id)):
+        commands.clear()
+    if verdict is Verdict.PASS and (obstacle := unpassable.find(course_id)) is not None:
         # The verdict is as old as its evidence. What no override passes, a PASS does not pass either.
-        reasons.append(stands)
+        reasons.append(obstacle.reason)
+        commands.append(obstacle.command)
         exit_code |= ExitCode.DIFFERENCES
     if to is Phase.SHADOW and decision.phase is Phase.LEGACY and removal.has_unknown_shadow(course_id):
-        reasons.append(_UNKNOWN.format(course=course_id))
+        commands.append(_REMOVE.format(course=course_id))
+        reasons.append(_UNKNOWN.format(command=commands[-1]))
         exit_code |= ExitCode.DIFFERENCES
     if gated and complaint:
         # No override passes this: a setting has to say whose the rows are.
         reasons.append(complaint)
+        commands.append(f"xqueue_preflight --course {course_id}")
         exit_code |= ExitCode.DIFFERENCES
     if gated and (differ := recount.difference(course_id).number):
         # No override passes this either: the verdict rests on wrong counts.
-        reasons.append(_MISCOUNTED.format(course=course_id, number=differ))
+        commands.append(_RECOUNT.format(course=course_id))
+        reasons.append(_MISCOUNTED.format(command=commands[-1], number=differ))
         exit_code |= ExitCode.DIFFERENCES
     before, after = toggles.flags_for(course_id), flags_of(to)
     content: CutoverPlan = {
@@ -247,7 +253,7 @@ def _plan(
         **impact.grader_tasks(course_id, to, in_flight_now),
         "remember": _AFTER[to],
         "way_back": None if to is Phase.LEGACY else _WAY_BACK.format(course=course_id),
-        "next": [command.format(course=course_id) for command in _NEXT[to]],
+        "next": commands if exit_code else [command.format(course=course_id) for command in _NEXT[to]],
     }
     return content, exit_code, result
 

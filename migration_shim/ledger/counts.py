@@ -149,6 +149,11 @@ def queues(course_id: str) -> list[str]:
     return sorted({name for (name,) in bulk.ask(_QUEUES, [course_id, course_id])})
 
 
+def queues_of_all() -> set[str]:
+    """Return the queues of all courses. A statement for each course: ask for it where there is a doubt only."""
+    return {name for course_id in courses() for name in queues(course_id)}
+
+
 def courses() -> list[str]:
     """Return all courses that have an entry. The database skips from one to the next in the index."""
     return sorted(LedgerEntry.objects.order_by().values_list("course_id", flat=True).distinct())

@@ -37,17 +37,23 @@ def in_force(moment: datetime) -> Q:
     return Q(withdrawn_at=None, expires_at__gt=moment)
 
 
-def of_course(course_id: str, moment: datetime) -> list[KnownDifference]:
-    """Return the entries of the register that apply to a course at a moment, the most specific first."""
+def of_course(
+    course_id: str, moment: datetime, on_record: Iterable[KnownDifference] | None = None
+) -> list[KnownDifference]:
+    """
+    Return the entries of the register that apply to a course at a moment, the most specific first.
+
+    ``on_record`` is what ``with_expired`` has just returned; without it the register is read.
+    """
     entries = [
         entry
-        for entry in _with_expired(course_id)
+        for entry in (with_expired(course_id) if on_record is None else on_record)
         if entry.withdrawn_at is None and entry.expires_at > moment and entry.klass not in NOT_EXCUSABLE
     ]
     return sorted(entries, key=lambda entry: (not entry.item_id, not entry.queue_name, not entry.course_id, entry.pk))
 
 
-def _with_expired(course_id: str) -> list[KnownDifference]:
+def with_expired(course_id: str) -> list[KnownDifference]:
     """Return the entries of the register that name a course or all courses, in their order, whether in force or not."""
     return converted.found(KnownDifference, "course_id IN ('', %s) ORDER BY id", [course_id])
 
@@ -167,9 +173,11 @@ def described(entry: KnownDifference, moment: datetime, covers: int) -> document
     }
 
 
-def described_of(course_id: str, moment: datetime) -> list[documents.KnownDifference]:
-    """Return the register's entries for a course as plain data, expired ones included."""
-    rows = _with_expired(course_id)
+def described_of(
+    course_id: str, moment: datetime, on_record: list[KnownDifference] | None = None
+) -> list[documents.KnownDifference]:
+    """Return the register's entries for a course as plain data, expired ones included; ``on_record`` as above."""
+    rows = with_expired(course_id) if on_record is None else on_record
     hits = hits_of(rows)
     return [described(entry, moment, hits[entry.pk]) for entry in rows]
 
@@ -180,18 +188,19 @@ def summary(numbers: Iterable[int], *, cured: bool = False) -> str:
     return ", ".join(filter(None, ["cured" * cured, f"register {registered}" if registered else ""]))[:64]
 
 
-def apply(course_id: str, moment: datetime) -> counts.Numbers:
+def apply(course_id: str, moment: datetime, on_record: Iterable[KnownDifference] | None = None) -> counts.Numbers:
     """
     Bring the divergences on record of a course in line with the register as it is at ``moment``.
 
     An entry of the ledger is ``known`` if all of its divergences are covered, and ``diverged`` if any is not, however
     long it was known before. Nothing is written where nothing changes. The buckets tell which entries would change:
-    while the register says what it said before, no entry is read.
+    while the register says what it said before, no entry is read. ``on_record`` is what ``with_expired`` has just
+    returned, and never what a run has read before it compared: an entry that was withdrawn meanwhile would count.
 
     Returns:
         What ``counts.bucketed`` returns of the course after this: nobody need read the buckets again to count.
     """
-    register = of_course(course_id, moment)
+    register = of_course(course_id, moment, on_record)
     buckets = counts.buckets(course_id)
     # In a transaction of the caller's the counters are written once all entries are locked.
     changes = Changes() if connection.in_atomic_block else None

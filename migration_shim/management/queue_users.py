@@ -11,9 +11,9 @@ from ..legacy.timeouts import AWAY
 from ..models import Bucket, LedgerEntry, Run
 
 
-def of_queue(queue: str, courses: Collection[str]) -> tuple[list[str], bool]:
+def of_queue(queue: str, courses: Collection[str]) -> tuple[list[str], Exception | None]:
     """
-    Return which of these courses use a queue, by the name that CAPA gives it, and whether XQueue's database answered.
+    Return which of these courses use a queue, by the name that CAPA gives it, and why XQueue's database did not answer.
 
     It takes five statements, however many courses there are.
 
@@ -30,8 +30,6 @@ def of_queue(queue: str, courses: Collection[str]) -> tuple[list[str], bool]:
     found.update(course for course, queues in rows if queue in (queues or ()))
     try:
         found.update(held.course for held in open_rows.our_rows() if held.queue == queue)
-    except AWAY:
-        asked = False
-    else:
-        asked = True
-    return [course for course in courses if course in found], asked
+    except AWAY as error:
+        return [course for course in courses if course in found], error
+    return [course for course in courses if course in found], None

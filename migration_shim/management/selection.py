@@ -161,10 +161,10 @@ def courses(options: dict[str, Any], *, begun: bool = False, left_out: list[str]
     if options.get("all") or not any(options.get(name) for name in _NAMES):
         rest.update(search.pool)
     found = list(dict.fromkeys([course for some in named for course in some] + sorted(rest)))
-    if (search.problems or search.unasked) and (left_out is None or not found):
+    if (search.problems or search.unasked or search.queues_unasked) and (left_out is None or not found):
         raise search.refusal()
     if left_out is not None:
-        left_out += search.problems
+        left_out += search.refused()
     return _in_state(found, given(options, "state")) if options.get("state") else found
 
 
@@ -195,6 +195,7 @@ class _Search:
         self.problems: list[str] = []
         #: What XQueue would have to say of, and why its database cannot be asked.
         self.unasked: list[str] = []
+        self.queues_unasked: list[str] = []
         self.away: Failure | None = None
 
     @functools.cached_property
@@ -243,8 +244,12 @@ class _Search:
         return found or self._refuse(f"The shim knows no course of {org!r}, and found none in XQueue.")
 
     def of_queue(self, queue: str) -> list[str]:
-        found, asked = queue_users.of_queue(queue, self.pool)
-        if not asked:  # a note only: what is left out has nothing on record yet
+        found, error = queue_users.of_queue(queue, self.pool)
+        if error is not None and not found:
+            self.away = causes.of_legacy(error)
+            self.queues_unasked.append(f"the queue {queue!r}")
+            return []
+        if error is not None:  # a note only: what is left out has nothing on record yet
             sys.stderr.write(
                 f"XQueue's database does not answer: courses that use {queue!r} only there are left out.\n"
             )
@@ -252,16 +257,29 @@ class _Search:
 
     def refusal(self) -> CommandError:
         """Return the error of what was found wrong. Where XQueue's database is all that is, that is the cause."""
-        close, whom = "", course_names.listed(self.unasked)
-        if self.away and len(self.unasked) == 1 and (found := course_names.alike(whom, self.suggestions)):
-            close = f" Did you mean {' or '.join(found)}?"
         if self.away and not self.problems:
-            means = f"Nothing was done: the shim does not know {whom}, and nobody can say whether XQueue does.{close}"
-            do = f"{self.away.do} Without XQueue: where an id is right, add --new."
+            means = (
+                f"Nothing was done: the shim does not know {self._whom()}, and nobody can say whether XQueue does."
+                f"{self._close()}"
+            )
+            do = self.away.do + (" Without XQueue: where an id is right, add --new." if self.unasked else "")
             return Failed(dataclasses.replace(self.away, means=means, do=do))
-        if self.away and self.unasked:
-            self.problems.append(f"Whether XQueue has {whom} cannot be asked: {self.away.message}{close}")
-        return CommandError("\n".join(self.problems), returncode=ExitCode.USAGE)
+        return CommandError("\n".join(self.refused()), returncode=ExitCode.USAGE)
+
+    def refused(self) -> list[str]:
+        """Return what is wrong, and of what cannot be told whether it is."""
+        if self.away is None or not (whom := self._whom()):
+            return self.problems
+        unasked = f"Whether XQueue has {whom} cannot be asked: {self.away.message}{self._close()}"
+        return [*self.problems, unasked]
+
+    def _whom(self) -> str:
+        return course_names.listed([*self.unasked, *self.queues_unasked])
+
+    def _close(self) -> str:
+        """Return which course may have been meant, where XQueue was to be asked for one alone."""
+        found = course_names.alike(self.unasked[0], self.suggestions) if len(self.unasked) == 1 else ()
+        return f" Did you mean {' or '.join(found)}?" if found else ""
 
     def _is_known(self, course: str, where: str) -> bool:
         """Tell whether a whole id passes. Where it does not, the reason is among the problems, or it is unasked."""

@@ -30,7 +30,7 @@ def cutover(content: CutoverDocument) -> list[str]:
         lines += [f"  because {reason}" for reason in content["reasons"]]
         lines += [f"  needed: {item}" for item in content["needed"]]
         lines += [f"  Nothing was changed: the course stays in {content['from']}."]
-        return [*lines, f"Next: xqueue_gate --course {content['course']} --explain"]
+        return lines + [f"Next: {command}" for command in content["next"]]
     if (proposal := _proposal(content)) is not None:
         return _proposed(f"PROPOSED. {step}", proposal, content["reasons"])
     lines = [f"Done. {step}" if content["executed"] else f"Plan. {step}"]

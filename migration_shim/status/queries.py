@@ -128,7 +128,7 @@ def _records(courses: Collection[Course]) -> dict[Course, CoursePhase]:
 def _flags(courses: Collection[Course]) -> dict[Course, tuple[bool, bool]]:
     """Return the flags of each course: its own override, else its organisation's, else the value for everyone."""
     forced = _platform_overrides(courses) if toggles.in_platform() else _own_overrides(courses)
-    everyone = {flag: toggles.shown_for_everyone(flag) for flag in toggles.FLAGS}
+    everyone = {flag: toggles.is_on_for_everyone(flag) for flag in toggles.FLAGS}
     found = {}
     for course in courses:
         said = ((forced[flag, course], everyone[flag]) for flag in toggles.FLAGS)

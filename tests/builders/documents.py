@@ -343,7 +343,12 @@ DOCUMENTS = {
     "cutover, overridden, done": cutover(**PASSED, override=signed(used_at=AT, seconded_by="grace"), executed=True),
     "cutover, proposed": cutover(**PASSED, override=signed()),
     "cutover, refused": cutover(
-        permitted=False, verdict="STALE", causes=["stale"], reasons=["too old"], needed=["a reconcile"]
+        permitted=False,
+        verdict="STALE",
+        causes=["stale"],
+        reasons=["too old"],
+        needed=["a reconcile"],
+        next=[f"xqueue_gate --course {COURSE} --explain"],
     ),
     "removal": removal(),
     "removal, done": removal(executed=True, removed=119),

@@ -31,6 +31,7 @@ def start(xqueue):
     def call(*words, courses=COURSES, to="complete", name="one"):
         chosen = [word for course in courses for word in ("--course", course)]
         rules = ["--to", to, "--name", name, "--reason", "term over", "--execute", "--new"]
+        rules += [] if "--canary" in words else ["--canary", courses[0]]
         call_command("xqueue_campaign", "start", *chosen, *rules, *words, "--format", "json")
         return records.named(name)
 

@@ -1,6 +1,7 @@
 """Campaigns on record: what starts one, what changes it, and what the command says; without a round of the watch."""
 
 import json
+import re
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -63,7 +64,7 @@ def test_a_plan_writes_nothing_and_says_what_would_be(campaign):
 def test_a_start_puts_rules_and_courses_on_record(campaign):
     rules = ["--limit", "5", "--soak", "2d", "--window", "Mon-Thu 09:00-16:00 Europe/Berlin"]
     rules += ["--freeze", "2026-12-10..2026-12-20", "--not-before", "2026-12-01"]
-    _code, content = started(campaign, *rules, "--execute")
+    _code, content = started(campaign, *rules, "--canary", A, "--execute")
     (found,) = content["campaigns"]
     assert found["state"] == "running" and content["executed"]
     assert {key: found[key] for key in ("limit", "soak", "windows", "freezes", "not_before", "zone", "canary")} == {
@@ -80,14 +81,14 @@ def test_a_start_puts_rules_and_courses_on_record(campaign):
 
 
 def test_a_course_is_in_one_campaign_at_a_time(campaign):
-    started(campaign, "--execute", courses=[A, B])
+    started(campaign, "--canary", A, "--execute", courses=[A, B])
     with pytest.raises(
         CommandError, match=rf"one campaign at a time: {A.replace('+', '.')} in one".replace("+", r"\+")
     ):
-        started(campaign, "--execute", courses=[C, A], name="two")
+        started(campaign, "--canary", C, "--execute", courses=[C, A], name="two")
     assert CampaignCourse.objects.count() == 2
     campaign("stop", "--reason", "not now", "--execute")
-    assert started(campaign, "--execute", courses=[C, A], name="two")[0] == ExitCode.OK
+    assert started(campaign, "--canary", C, "--execute", courses=[C, A], name="two")[0] == ExitCode.OK
 
 
 def test_the_database_keeps_a_course_from_two_campaigns_that_start_at_once(campaign):
@@ -103,7 +104,7 @@ def test_the_database_keeps_a_course_from_two_campaigns_that_start_at_once(campa
 def test_membership_is_what_it_was_at_the_start(campaign):
     for course in (A, B):
         rows.in_phase("legacy", course)
-    campaign("start", "--org", "ExU", "--to", "shadow", "--reason", "r", "--execute")
+    campaign("start", "--org", "ExU", "--to", "shadow", "--reason", "r", "--canary", A, "--execute")
     rows.in_phase("legacy", C)
     assert [course["course"] for course in campaign("status")[1]["campaigns"][0]["courses"]] == [A, B]
 
@@ -142,7 +143,7 @@ def test_wrong_words_are_a_usage_error(campaign, words):
 
 
 def test_changes_are_recorded_with_who_when_and_why(campaign):
-    started(campaign, "--execute", "--limit", "2", "--freeze", "2026-12-24")
+    started(campaign, "--canary", A, "--execute", "--limit", "2", "--freeze", "2026-12-24")
     campaign("change", "--limit", "5", "--canary", B, "--clear", "freeze", "--reason", "it goes well", "--execute")
     code, content = campaign("pause", "--reason", "exams", "--execute")
     assert code == ExitCode.LEFT_BEHIND
@@ -169,7 +170,7 @@ def test_changes_are_recorded_with_who_when_and_why(campaign):
 
 
 def test_what_would_be_changed_is_shown_and_not_written(campaign):
-    started(campaign, "--execute")
+    started(campaign, "--canary", A, "--execute")
     for words in (["change", "--limit", "7"], ["pause"], ["stop"], ["resume"]):
         _code, content = campaign(*words, "--reason", "r")
         assert not content["executed"]
@@ -225,9 +226,8 @@ def test_hostile_text_is_escaped_on_a_terminal(campaign, capsys):
 
 def test_a_status_fits_into_eighty_columns(campaign, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    started(
-        campaign, "--execute", "--window", "Mon-Thu 09:00-16:00 Europe/Berlin", "--freeze", "2026-12-10..2026-12-20"
-    )
+    rules = ("--window", "Mon-Thu 09:00-16:00 Europe/Berlin", "--freeze", "2026-12-10..2026-12-20")
+    started(campaign, "--canary", A, "--execute", *rules)
     Campaign.objects.update(reason="word " * 80, said="why " * 90, state="paused")
     capsys.readouterr()
     call_command("xqueue_campaign", "status")
@@ -238,7 +238,7 @@ def test_a_status_of_many_courses_is_one_line_each_with_those_first_that_wait_fo
     campaign, capsys, monkeypatch
 ):
     courses = [f"course-v1:ExU+M{number:02}+2026" for number in range(45)]
-    started(campaign, "--execute", courses=courses)
+    started(campaign, "--canary", courses[0], "--execute", courses=courses)
     parked, failed = courses[30], courses[20]
     for course, state in ((parked, "parked"), (failed, "failed")):
         says = f"{state} in legacy: 3 overdue; xqueue_campaign resume --name one --course {course} --reason TEXT"
@@ -291,7 +291,15 @@ def test_a_canary_that_nobody_names_has_few_submissions_and_the_plan_says_so(cam
     assert f"Next: the same command with --canary {B} --execute" in " ".join(printed.split())
     call_command("xqueue_campaign", "start", "--course", A, "--canary", A, "--to", "live", "--reason", "r")
     assert "Next: the same command with --execute" in " ".join(capsys.readouterr().out.split())
-    assert canary("--execute")[0] == B == records.named("one").canary
+    # A site that has moved on since the plan must not begin with another course than the one that was read.
+    with pytest.raises(CommandError, match=re.escape(f"it would be {B} now")) as refused:
+        canary("--execute")
+    assert refused.value.returncode == ExitCode.USAGE and not Campaign.objects.exists()
+    assert canary("--canary", B, "--execute")[0] == B == records.named("one").canary
+
+
+def test_of_one_course_nobody_has_to_name_the_canary(campaign):
+    assert started(campaign, "--execute", courses=[A])[1]["campaigns"][0]["canary"] == A
 
 
 def test_a_campaign_of_no_course_is_none(campaign, capsys):

@@ -36,7 +36,7 @@ def start(xqueue):
 
     def call(*words):
         chosen = [word for course in COURSES for word in ("--course", course)]
-        rules = ["--to", "complete", "--name", "one", "--reason", "term over", "--execute", "--new"]
+        rules = ["--to", "complete", "--name", "one", "--reason", "term over", "--execute", "--new", "--canary", A]
         call_command("xqueue_campaign", "start", *chosen, *rules, *words, "--format", "json")
         return records.named("one")
 

@@ -127,6 +127,17 @@ def attempt_before_the_reply(row):
     rows.legacy_row(**place(row), answer="x = 3", age=timedelta(hours=2))
 
 
+def no_json(row):
+    """Somebody has written the same to both databases."""
+    body = json.loads(row.xqueue_body)
+    payload, info = (json.dumps(body[key]) for key in ("grader_payload", "student_info"))
+    text = f'{{"grader_payload": {payload}, "student_info": {info}, "student_response": x = 1}}'
+    rows.change([row], xqueue_body=text)
+    with connection.cursor() as cursor:
+        table = Submission._meta.db_table
+        cursor.execute(f"UPDATE {table} SET raw_answer = 'x = 1' WHERE id = %s", [detail_of(row).submission_id])
+
+
 PLANTS = {
     "on_both": [entry(target_leg="failed"), entry(legacy_leg="missing")],
     "legacys": [entry(authority="target")],
@@ -148,16 +159,13 @@ PLANTS = {
     "fenced": [short_learner],
     "same_learner": [item(student_id="shadow:" + rows.anonymous_id(9))],
     "same_problem": [item(item_id="shadow:" + rows.usage_key("another"))],
-    "own_queue": [
-        lambda row: detail(queue_name=changes.entry_of(row).queue_name)(row),
-        detail(queue_name="the-queue-of-another-course"),
-    ],
     "same_header": [legacy(xqueue_header=rows.header(7, "another", "f" * 32))],
     "from_the_seam": [detail(pullkey="upstreams")],
     "same_body": [
         entry(student_info="{}"),
         entry(grader_payload=None),
         lambda row: Submission.objects.filter(pk=detail_of(row).submission_id).update(answer="x = 9"),
+        no_json,
     ],
 }
 CONDITIONS = [
@@ -183,6 +191,8 @@ READ = {
     "no points": lambda row: scores(row).delete(),
     "rounded": lambda row: changes.both_graded(row, changes.HALF, ago=HOUR),
     "late": detail(status_time=now() + 9 * HOUR),
+    "the real queue": lambda row: detail(queue_name=changes.entry_of(row).queue_name)(row),
+    "another course's queue": detail(queue_name="the-queue-of-another-course"),
     "the learner's key": lambda row: detail(queue_key=json.loads(row.xqueue_header)["lms_key"])(row),
 }
 

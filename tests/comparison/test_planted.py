@@ -137,7 +137,7 @@ def graded_as(reply):
 
 
 NOT_ACKNOWLEDGED, _, NEVER_RETURNED = PLANTS["acknowledged"]
-INFO, PAYLOAD, ANSWER = PLANTS["same_body"]
+INFO, PAYLOAD, ANSWER, NO_JSON = PLANTS["same_body"]
 #: Some are of several classes: what makes one also makes another.
 DIFFERENCES = {
     DivergenceClass.PRESENCE: [no_copy],
@@ -152,7 +152,11 @@ DIFFERENCES = {
     DivergenceClass.SCALE: [out_of(10, 7, 70)],
     DivergenceClass.OUT_OF_RANGE: [out_of(10, 12, 120)],
     DivergenceClass.STORED_POINTS: [out_of(10, 0.5, 6), READ["other points"]],
-    DivergenceClass.PAYLOAD: [INFO, PAYLOAD, ANSWER, *PLANTS["from_the_seam"], *PLANTS["no_key_of_its_own"]],
+    DivergenceClass.PAYLOAD: [
+        *(INFO, PAYLOAD, ANSWER, NO_JSON),
+        *PLANTS["from_the_seam"],
+        *PLANTS["no_key_of_its_own"],
+    ],
     DivergenceClass.FILES: PLANTS["no_files"],
     DivergenceClass.IDENTITY: [*PLANTS["same_learner"], *PLANTS["same_problem"], INFO, *PLANTS["same_header"]],
     DivergenceClass.ORDER: PLANTS["in_order"],
@@ -161,7 +165,10 @@ DIFFERENCES = {
     DivergenceClass.LATENCY: [READ["late"]],
     DivergenceClass.LOST: [vanished, *(READ[name] for name in ("no points", "a score of nothing", "not a number"))],
     DivergenceClass.DOUBLE_AUTHORITY: [*PLANTS["not_on_both_for_real"], *PLANTS["legacys"]],
-    DivergenceClass.FENCE_LEAK: [*PLANTS["own_queue"], *PLANTS["fenced"], READ["the learner's key"]],
+    DivergenceClass.FENCE_LEAK: [
+        *PLANTS["fenced"],
+        *(READ[name] for name in ("the real queue", "another course's queue", "the learner's key")),
+    ],
 }
 #: Of no pair: the one has an entry of its own, for legacy's row alone, and the other is asked of the learner's state.
 OF_NO_PAIR = {DivergenceClass.WRONG_SIDE, DivergenceClass.UNDELIVERED}

@@ -1,11 +1,15 @@
 """The register of known differences and the overrides, as the gate and every document see them, without a reconcile."""
 
 from datetime import timedelta
+from unittest import mock
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from migration_shim import api
+from migration_shim.comparison import candidates
 from migration_shim.core.data import DivergenceClass, PairStatus
 from migration_shim.core.errors import ShimError
 from migration_shim.ledger import known_differences
@@ -115,6 +119,32 @@ def test_a_reconcile_applies_the_register_and_a_second_one_writes_nothing():
     KnownDifference.objects.update(withdrawn_at=now())
     assert rows.reconcile()[0].content["diverged"] == 1
     assert set(Divergence.objects.values_list("known", flat=True)) == {None}
+
+
+def test_a_reconcile_reads_the_register_before_it_compares_and_once_more_when_it_has():
+    """The second time for what was withdrawn meanwhile; its document says what was applied."""
+    made = [rows.legacy_row(user) for user in (7, 8)]
+    rows.backfill()
+    for row in made:
+        changes.both_graded(row, RIGHT, WRONG)
+    both = [register(klass) for klass in (DivergenceClass.CORRECTNESS, DivergenceClass.SCORE)]
+    with CaptureQueriesContext(connection) as captured:
+        document, _ = rows.reconcile()
+    assert document.content["known_differences"] == {f"register {both[0].pk}, {both[1].pk}": 2}
+    assert [shown["covers"] for shown in document.content["courses"][0]["register"]] == [2, 2]
+    table = KnownDifference._meta.db_table
+    read = [query for query in captured if query["sql"].startswith("SELECT") and f"FROM {table} " in query["sql"]]
+    assert len(read) == 2
+    settle = candidates.settle
+
+    def meanwhile(*arguments):
+        known_differences.withdraw(both[0].pk)
+        return settle(*arguments)
+
+    with mock.patch.object(candidates, "settle", meanwhile):
+        document, _ = rows.reconcile(full=True)
+    assert (document.content["known_differences"], document.content["diverged"]) == ({}, 2)
+    assert [shown["state"] for shown in document.content["courses"][0]["register"]] == ["withdrawn", "in force"]
 
 
 def test_an_override_is_beside_the_verdict_in_every_document_and_changes_it_not(clean):

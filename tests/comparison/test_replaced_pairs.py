@@ -20,7 +20,7 @@ from tests.builders import changes, rows
 from tests.builders.changes import detail_of
 from tests.builders.rows import RIGHT, fresh  # noqa: F401
 from tests.comparison.test_equal_pairs import PLANTS as OF_EQUAL
-from tests.comparison.test_equal_pairs import detail, entry, in_both_ways, legacy
+from tests.comparison.test_equal_pairs import READ, detail, entry, in_both_ways, legacy
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"])
 HOUR = timedelta(hours=1)
@@ -80,6 +80,7 @@ CONDITIONS = [
     for name in module
 ]
 EVERY = [plant for plants in PLANTS.values() for plant in plants]
+EVERY += [READ["the real queue"], READ["another course's queue"]]
 
 
 def planted(plant):

@@ -129,6 +129,25 @@ def test_a_body_that_it_takes_for_the_same_is_the_same_to_the_rules(ordered, pay
         assert parity(body, {}, made, {}) == {}
 
 
+ANSWERS = st.sampled_from(
+    ["", "x", '"a', '"a", "more": 1', '1, "student_info": "{}"', "[1", '"\n"', "1 2", "NaN", '"\\ud83d"']
+)
+
+
+@given(st.booleans(), ANSWERS | TEXTS | VALUES.map(json.dumps))
+def test_an_answer_that_is_no_json_is_the_same_as_none(ordered, answer):
+    """Of a target row that somebody has written: the rules read it, and two equal texts would tell them nothing."""
+    keys = ("grader_payload", "student_info") if ordered else ("student_info", "grader_payload")
+    body = f'{{"{keys[0]}": "p", "{keys[1]}": "p", "student_response": {answer}}}'
+    try:
+        same = plain_pair._same_body(pair(body=body, grader_payload="p", student_info="p", answer=answer))
+    except (plain_pair.msgspec.DecodeError, UnicodeEncodeError):
+        return
+    if same:
+        made = json.dumps({"grader_payload": "p", "student_info": "p", "student_response": json.loads(answer)})
+        assert parity(body, {}, made, {}) == {}
+
+
 def test_a_body_that_nests_too_deep_for_the_parser_is_left_to_the_rules():
     """Somebody has edited it: one such row must not end the run for all others."""
     columns = {"grader_payload": None, "student_info": "{}", "answer": '"x"', "lease_key": "k", "is_timed": False}

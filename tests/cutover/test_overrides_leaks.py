@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from submissions.models import ExternalGraderDetail, StudentItem, Submission
 
 from migration_shim import api, toggles
+from migration_shim.comparison import scan
 from migration_shim.core.data import DivergenceClass, Phase
 from migration_shim.core.errors import IllegalStep, ShimError
 from migration_shim.cutover import invariants
@@ -129,6 +130,44 @@ def test_a_learners_own_row_and_another_courses_leak_are_no_leak_of_this_one(thr
     without_any_part(three_shadows[1])
     LedgerEntry.objects.filter(legacy_id=three_shadows[1].pk).update(authority="target")
     assert (invariants.fence_leak_count(COURSE), invariants.fence_leak_count(other)) == (0, 1)
+
+
+OTHER = "course-v1:ExU+PY2+2026"
+
+
+def graded_on_both(row):
+    changes.both_graded(row, ago=timedelta(hours=1))
+
+
+def replaced_on_both(row):
+    LedgerEntry.objects.filter(legacy_id=row.pk).update(superseded_at=now())
+    changes.target_superseded(row)
+    rows.change([row], retired=True)
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("then", [None, graded_on_both, replaced_on_both])
+def test_a_queue_of_another_course_is_none_of_copies_because_its_name_begins_with_ours(
+    then, short, three_shadows, monkeypatch
+):
+    """As ``cs101-hard`` beside ``cs101``: a grader of the other course has the copy, or has graded it."""
+    rows.legacy_row(11, course=OTHER, queue=f"{QUEUE}-hard")
+    rows.backfill(courses=frozenset([OTHER]))
+    one = three_shadows[1]
+    assert detail(one).update(queue_name=f"{QUEUE}-hard") == 1
+    if then is not None:
+        then(one)
+    for path in () if short else (scan.equal_pairs, scan.replaced_pairs):
+        monkeypatch.setattr(path, "store", lambda ids, job, rules: list(ids))
+    assert rows.reconcile()[0].content["fence_leaks"] == 1
+    refused()
+
+
+def test_a_suffix_of_before_the_settings_were_changed_is_no_leak(three_shadows):
+    one = three_shadows[1]
+    assert detail(one).update(queue_name=f"{QUEUE}-copies") == 1
+    changes.both_graded(one, ago=timedelta(hours=1))
+    assert rows.reconcile()[0].content["fence_leaks"] == 0
 
 
 def test_it_is_cured_where_it_is_mended(three_shadows):

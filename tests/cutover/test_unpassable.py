@@ -1,5 +1,7 @@
 """What no override passes, a PASS does not pass: its evidence may be hours old, and the step looks for itself."""
 
+from unittest import mock
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -8,7 +10,9 @@ from submissions.models import ExternalGraderDetail, StudentItem
 from migration_shim import api, toggles
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.cutover import invariants
-from migration_shim.models import CoursePhase, LedgerEntry
+from migration_shim.ledger import recount
+from migration_shim.models import CoursePhase, LedgerEntry, Run
+from migration_shim.reports import terminal_cutover
 from migration_shim.target import open_rows, reader
 from tests.builders import changes, rows
 from tests.builders.rows import COURSE, QUEUE, entries, fresh  # noqa: F401
@@ -81,6 +85,40 @@ def test_a_pass_does_not_take_a_course_past_a_leak(leak, execute, three_shadows)
     [said] = document.content["reasons"]
     assert "has 1 fence leak " in said and "See the runbook, 'Fence leak'" in said
     assert CoursePhase.objects.get(course_id=COURSE).phase == Phase.SHADOW
+
+
+def test_a_refusal_though_the_gate_says_pass_names_what_comes_next(three_shadows):
+    """And not the gate, which has nothing against the step."""
+    on_the_real_queue(three_shadows[1])
+    document = step()
+    assert document.content["next"] == [f"xqueue_reconcile --course {COURSE} --divergences leaks.jsonl"]
+    assert terminal_cutover.cutover(document.content)[-1] == f"Next: {document.content['next'][0]}"
+
+
+@pytest.mark.parametrize(
+    ("check", "number", "command"),
+    [
+        ("wrong_side_count", 1, "xqueue_backfill --mode handoff --course {} --execute"),
+        ("lost_count", 1, "xqueue_reconcile --course {} --divergences lost.jsonl"),
+        ("fence_leak_count", None, "xqueue_preflight --course {}"),
+        ("double_authority_count", None, "xqueue_reconcile --course {}"),
+        ("double_authority_count", 1, "xqueue_reconcile --course {} --divergences double.jsonl"),
+        ("learner_states_unread", True, "xqueue_reconcile --course {}"),
+    ],
+)
+def test_each_cause_has_a_way_of_its_own(check, number, command, monkeypatch):
+    monkeypatch.setattr(invariants, check, lambda course_id: number)
+    assert step().content["next"] == [command.format(COURSE)]
+
+
+def test_so_have_counters_that_differ_and_a_gate_that_does_not_pass(monkeypatch):
+    monkeypatch.setattr(recount, "difference", lambda course_id: mock.Mock(number=2))
+    assert step().content["next"] == [f"xqueue_reconcile --course {COURSE} --full"]
+    Run.objects.all().delete()
+    assert step().content["next"] == [
+        f"xqueue_gate --course {COURSE} --explain",
+        f"xqueue_reconcile --course {COURSE} --full",
+    ]
 
 
 def test_another_courses_leak_is_none_of_this_one(three_shadows):

@@ -92,7 +92,7 @@ def test_what_keeps_the_one_statement_from_an_answer_keeps_no_course_from_its_ph
 def test_where_the_kill_switch_cannot_be_read_at_all_no_copy_is_started(legacy):
     put_course_in("shadow")
     broken = raising(OperationalError(1146, "Table 'lms.waffle_switch' doesn't exist"))
-    no_switch = mock.patch.object(toggles, "kill_switch_on_record", broken)
+    no_switch = mock.patch.object(toggles, "kill_switch_on", broken)
     with mock.patch.object(course_lookup, "look_up", broken), no_switch:
         assert attempt().send() == (0, "1")
     assert rows() == (1, 0, 0, 0)
@@ -102,7 +102,7 @@ def test_a_kill_switch_counts_at_once_whatever_a_cache_has_kept(legacy):
     put_course_in("shadow")
     switch = get_waffle_switch_model().objects.create(name="migration_shim.kill_switch", active=False)
     assert attempt().send() == (0, "1")
-    assert not toggles.kill_switch_on()  # it is cached now
+    assert not toggles.KILL_SWITCH.is_enabled()  # it is cached now
     get_waffle_switch_model().objects.filter(pk=switch.pk).update(active=True)
     one = attempt()
     assert one.send() == (0, "2")
@@ -232,7 +232,7 @@ def no_cache(settings, request):
 
 @pytest.mark.parametrize("phase", [None, *PHASES])
 def test_a_cache_that_raises_changes_no_answer(phase, legacy, no_cache):
-    """Also of a course that nobody migrates: the flags for everyone are read through django-waffle's cache."""
+    """Also of a course that nobody migrates: no flag is read through django-waffle's cache."""
     if phase is not None:
         put_course_in(phase)
     no_cache()
@@ -280,7 +280,7 @@ def test_the_kill_switch_counts_without_a_cache(active, legacy):
 def test_a_kill_switch_that_cannot_be_read_refuses_nobody(legacy):
     put_course_in("live")
     lost = raising(OperationalError(2013, "Lost connection"))
-    with mock.patch.object(course_lookup, "look_up", lost), mock.patch.object(toggles, "kill_switch_on_record", lost):
+    with mock.patch.object(course_lookup, "look_up", lost), mock.patch.object(toggles, "kill_switch_on", lost):
         assert attempt().send() == (0, "")
     assert rows() == (0, 1, 0, 0)
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +11,6 @@ import threading
 import pytest
 import redis
 from django.core.cache.backends.locmem import LocMemCache
-from django.db import connections
 from django.test import Client
 
 from migration_shim.copies import breaker
@@ -22,6 +20,7 @@ from migration_shim.lms import shared_cache
 from migration_shim.models import LedgerEntry
 from sandbox.databases import PROJECT_ROOT
 from tests.builders.attempts import COURSE, attempt, put_course_in
+from tests.builders.dead_cache import HELD, silent_socket, told, without_timeout
 from tests.builders.rows import HOST
 from tests.dual_write.test_table import LEGACY_PHASES, TARGET_PHASES, rows
 from tests.private_redis import CannotStart, running
@@ -29,15 +28,7 @@ from tests.private_redis import CannotStart, running
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
 
 PHASES = [None, *LEGACY_PHASES, *TARGET_PHASES]
-#: Seconds after which a caller is held: many times what all limits together allow.
-HELD = 30
 BASIC = {"HTTP_AUTHORIZATION": "Basic Y2FwYTpwdw=="}
-
-
-@contextlib.contextmanager
-def a_silent_socket():
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
-        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
 @contextlib.contextmanager
@@ -56,40 +47,18 @@ def a_stopped_redis():
         pytest.skip(str(error))
 
 
-def without_timeout(url):
-    """Settings of a cache as most sites have it."""
-    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
-
-
 @pytest.fixture
 def silent(settings, monkeypatch):
     """Every cache of the LMS is silent, from when this is called, and nobody has noticed yet."""
     before = dict(settings.CACHES)
     monkeypatch.setattr(shared_cache, "_silent_until", 0.0)
-    with a_silent_socket() as url:
+    with silent_socket() as url:
 
         def go():
             settings.CACHES = {name: without_timeout(url) for name in settings.CACHES}
 
         yield go
         settings.CACHES = before
-
-
-def told(ask):
-    """What this caller is told, who must not be held."""
-    heard = []
-
-    def work():
-        try:
-            heard.append(ask())
-        finally:
-            connections.close_all()
-
-    caller = threading.Thread(target=work, daemon=True)
-    caller.start()
-    caller.join(HELD)
-    assert not caller.is_alive(), "the caller is held"
-    return heard[0]
 
 
 def is_owed():
@@ -134,8 +103,8 @@ import django; django.setup()
 from django.conf import settings
 from django.core.signals import request_finished, request_started
 from django.test import Client
-url, basic, host, own, other = json.loads(sys.argv[1])
-settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}}
+url, cache, basic, host, own, other = json.loads(sys.argv[1])
+settings.CACHES = {"default": cache}
 settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, "SUBMIT_USERS": {"capa": "pw"}}
 from migration_shim.api import queue_interface
 request_started.send(sender=None)
@@ -148,7 +117,7 @@ print(json.dumps(said))
 
 
 @pytest.mark.parametrize(
-    ("phase", "server"), [(None, a_stopped_redis), ("shadow", a_silent_socket), ("live", a_stopped_redis)]
+    ("phase", "server"), [(None, a_stopped_redis), ("shadow", silent_socket), ("live", a_stopped_redis)]
 )
 def test_a_process_whose_cache_and_broker_are_silent_takes_submissions_at_both_doors(phase, server, legacy):
     if phase is not None:
@@ -162,7 +131,7 @@ def test_a_process_whose_cache_and_broker_are_silent_takes_submissions_at_both_d
             "MIGRATION_SHIM_SUBMIT_DOOR": "1",
             "SANDBOX_FLAGS": "own",
         }
-        arguments = json.dumps([url, BASIC, HOST, *both])
+        arguments = json.dumps([url, without_timeout(url), BASIC, HOST, *both])
         command = [sys.executable, "-c", TWO_DOORS, arguments]
         # A caller that is held for ever ends the test: subprocess.TimeoutExpired.
         done = subprocess.run(

@@ -5,11 +5,14 @@ import json
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from migration_shim import conf
+from migration_shim.copies import outbox, write
 from migration_shim.core.data import ExitCode, Phase
 from migration_shim.ledger import phase_memory
+from migration_shim.lms import shared_cache
 from migration_shim.runs import causes
 from tests.builders import rows
-from tests.builders.dead_cache import dead_redis
+from tests.builders.dead_cache import dead_redis, silent_socket, told, without_timeout
 from tests.builders.rows import COURSE, fresh  # noqa: F401
 from tests.commands import manage
 
@@ -64,6 +67,33 @@ def test_no_command_needs_the_cache(three, dead_cache, capsys, name):
     assert not code & (ExitCode.ERROR | ExitCode.USAGE)
     assert "Error:" not in said.err
     assert "pw-of-the-cache" not in said.err + said.out
+
+
+@pytest.fixture
+def silent_cache(settings, monkeypatch):
+    before = dict(settings.CACHES)
+    monkeypatch.setattr(shared_cache, "_silent_until", 0.0)
+    with silent_socket() as url:
+        settings.CACHES = {name: without_timeout(url) for name in settings.CACHES}
+        yield
+        settings.CACHES = before
+
+
+@pytest.mark.parametrize("name", [name for name, words in COMMANDS.items() if words is not None])
+def test_a_cache_that_never_answers_holds_no_command(three, silent_cache, capsys, name):
+    def run():
+        try:
+            load_command_class("migration_shim", name).run_from_argv(["manage.py", name, *COMMANDS[name]])
+        except SystemExit as end:
+            return ExitCode(end.code)
+        return ExitCode.OK
+
+    assert not told(run) & (ExitCode.ERROR | ExitCode.USAGE)
+
+
+def test_nor_a_worker(three, silent_cache):
+    assert told(lambda: outbox.drain(conf.load())) == {}
+    assert told(lambda: write.write_shadow("0" * 64)) == "nothing to do"
 
 
 def test_the_status_says_whose_breakers_it_shows(three, tmp_path):

@@ -161,6 +161,22 @@ def test_a_queue_is_looked_up_without_xqueue_and_says_so(three, away, capsys):
     )
 
 
+def test_while_xqueue_is_away_a_queue_that_no_course_on_record_uses_is_not_called_wrong(three, away, capsys):
+    with pytest.raises(Failed) as raised:
+        chosen("--queue", "q", "--course", CS1)
+    failure = raised.value.failure
+    assert (failure.code, raised.value.returncode) == ("xqueue_database_other", ExitCode.ERROR)
+    assert "the shim does not know the queue 'q', and nobody can say whether XQueue does." in failure.means
+    assert "--new" not in failure.do and capsys.readouterr().err == ""
+    message, code = refused("--queue", "q", "--course", "biology")
+    assert code == 64 and "Whether XQueue has the queue 'q' cannot be asked" in message
+    left_out = []
+    assert chosen("--queue", "q", "--course", CS1, left_out=left_out) == [CS1]
+    assert len(left_out) == 1 and left_out[0].startswith("Whether XQueue has the queue 'q' cannot be asked")
+    with pytest.raises(Failed):
+        chosen("--queue", "q", left_out=[])
+
+
 def test_courses_found_in_xqueue_are_among_them_but_for_work_that_needs_a_record(three, monkeypatch):
     new = "course-v1:ExU+CS200+2026"
     monkeypatch.setattr(site_courses, "all_courses", lambda: [CS1, CS2, CS3, new])

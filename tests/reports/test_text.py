@@ -657,6 +657,7 @@ def test_cutover():
         "because too old",
         "needed: a reconcile",
     ]
+    assert refused[-1] == f"Next: xqueue_gate --course {COURSE} --explain"
     assert not any("--execute" in line for line in refused)
 
 

@@ -107,7 +107,10 @@ _Step = TypedDict(
         "becomes": Annotated[list[FateOfRows], says("What becomes of the rows in flight.")],
         "remember": Annotated[str, says("What must go on running after the step.")],
         "way_back": Annotated[str | None, says("The command of the way back; null for a step to legacy.")],
-        "next": Annotated[list[str], says("The commands to go on with once the step is taken.")],
+        "next": Annotated[
+            list[str],
+            says("The commands to go on with once the step is taken; if it is not permitted, those to run now."),
+        ],
     },
 )
 

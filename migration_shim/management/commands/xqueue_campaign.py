@@ -98,7 +98,7 @@ class Command(ShimCommand):
             type=selection.text,
             action=Once,
             metavar="ID",
-            help="the course that goes first (one with few submissions; the plan says which)",
+            help="the course that goes first; where none is named, the plan of a start names one to repeat",
         )
         parser.add_argument(
             "--limit", type=positive, metavar="N", help="how many courses may be moved and not shown well yet (1)"
@@ -167,6 +167,12 @@ class Command(ShimCommand):
             return several.nobody(options)
         if options["canary"] is None:
             options["canary"], because = canary.choose(courses)
+            if options["execute"] and len(courses) > 1:
+                # It follows from what is open in XQueue now, and may be another one than the plan has named.
+                self.usage_error(
+                    "start --execute of several courses needs --canary: the plan names the one to take; it would be "
+                    f"{options['canary']} now"
+                )
         campaign, rows = records.new(
             courses,
             options["to"],

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 from django.db import DataError, connection, connections
 from django.utils.timezone import now
-from edx_toggles.toggles.testutils import override_waffle_switch
 from submissions.models import ExternalGraderDetail, Score
+from waffle.testutils import override_switch
 
 from migration_shim.backfill.give_back import steps as give_back_steps
 from migration_shim.core.data import ExitCode
@@ -384,7 +384,7 @@ def test_scope_by_course_queue_and_limit():
 
 def test_the_kill_switch_does_not_stop_it_and_a_second_return_does():
     live()
-    with override_waffle_switch(KILL_SWITCH, True):
+    with override_switch(KILL_SWITCH.name, active=True):
         assert counts(give_back_all(execute=False)) == {"imported inserted": 1}
         Run.objects.create(kind="backfill", scope="return")
         with pytest.raises(RunLocked):
