@@ -7,7 +7,7 @@ The data is read as it is now. Where it takes a reconcile to see something, its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Q, QuerySet
@@ -15,7 +15,7 @@ from django.db.models import Count, Q, QuerySet
 from ..conf import load
 from ..core.data import GRAVE, Authority, DivergenceClass, Move, State
 from ..core.delivered import Learner
-from ..core.identity import has_suffix
+from ..core.identity import has_suffix, is_queue_of_copies
 from ..db import bulk
 from ..ledger import attempts, counts
 from ..legacy import open_rows as legacy_open_rows
@@ -68,7 +68,12 @@ def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
     rows = reader.rows_on_queues(course_id, of_course, since=since)
     if others:
         rows += reader.rows_on_queues(course_id, others, since=None)
-    found = {row.submission_id for row in rows if row.fenced != has_suffix(row.queue_name, own)}
+    copies_queues = _queues_of_copies({row.queue_name for row in rows}, real, own)
+    found = {
+        row.submission_id
+        for row in rows
+        if (row.queue_name not in copies_queues if row.fenced else has_suffix(row.queue_name, own))
+    }
     # Of a row without any fence, on a queue of learners' own, only the ledger tells whether it is a copy.
     unfenced = [row.submission_id for row in rows if not row.fenced and row.submission_id not in found]
     for start in range(0, len(unfenced), counts.PAGE):
@@ -76,6 +81,19 @@ def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
         copies = LedgerEntry.objects.filter(target_submission_id__in=page, authority=Authority.LEGACY)
         found.update(pk for pk in copies.values_list("target_submission_id", flat=True) if pk is not None)
     return found
+
+
+def _queues_of_copies(names: set[str], real: Collection[str], own: Collection[str]) -> set[str]:
+    """
+    Return those of these queues that are for copies of a course with the ``real`` queues.
+
+    Their suffix is one of ``own``, or one of before the settings were changed: then no learner's submission names the
+    queue.
+    """
+    found = {name for name in names if has_suffix(name, own)}
+    older = {name for name in names - found if any(is_queue_of_copies(name, queue) for queue in real)}
+    learners = Bucket.objects.filter(queue_name__in=older).values_list("queue_name", flat=True) if older else ()
+    return found | (older - set(learners))
 
 
 def _last_look(course_id: str) -> datetime | None:
