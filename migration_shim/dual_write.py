@@ -29,7 +29,7 @@ from .conf import COPY_KEYS, ShimSettings, usable
 from .copies import breaker, inline, publish, sink
 from .copies.write import SHADOW
 from .core.data import BETWEEN, Authority, Leg, Origin, Phase
-from .core.errors import ConfigurationError, Malformed, TargetWriteFailed, Unfit
+from .core.errors import ConfigurationError, Malformed, PhaseUnreadable, TargetWriteFailed, Unfit
 from .core.file_names import kept_files
 from .core.identity import GRADED_DISPATCH, digests, in_sample, input_key, real_placement
 from .core.wire import Callback, Envelope, parse_envelope
@@ -82,8 +82,9 @@ class QueueInterface:
             learner).
 
         Raises:
-            PhaseUnreadable: nobody can tell which system is authoritative, and it may be the target. CAPA then keeps
-                the learner's attempt and earlier result. An answer of 1 would consume both.
+            PhaseUnreadable: nobody can tell which system is authoritative, and it may be the target; or whether another
+                send of the same submission is stored. CAPA then keeps the learner's attempt and earlier result. An
+                answer of 1 would consume both.
         """
         settings, not_usable = usable()
         if not_usable:
@@ -200,7 +201,8 @@ class _Submission:
         Write a submission of ``live`` or ``complete`` to the target: as a whole, or return an error for the learner.
 
         Raises:
-            PhaseUnreadable: the tables are those of an older release. An answer of 1 would consume the attempt.
+            PhaseUnreadable: the tables are those of an older release, or other sends of the same submission do not come
+                to an end. An answer of 1 would consume the attempt.
         """
         try:
             # The entry's own INSERT tells a repeat, so that no other submission pays for a query; a repeat's rows are
@@ -226,8 +228,7 @@ class _Submission:
             count(f"target_refused_{error.reason}", error)
             return 1, error.message
         except (TargetWriteFailed, DatabaseError) as error:
-            count("target_failed", error)
-            log.error("migration_shim.target_failed: the target did not store a submission: %s", type(error).__name__)
+            _say_failed(error)
             refuse_if_behind()
             return 1, TARGET_UNAVAILABLE
 
@@ -245,23 +246,33 @@ class _Submission:
         Insert ledger entry and target rows; on contention try again, unless the caller's transaction is at stake.
 
         Of a repeat, which one of the systems holds already, nothing is written.
+
+        Raises:
+            PhaseUnreadable: see ``_to_target``.
         """
         for tried in itertools.count(1):
             known = refused
             try:
                 self._write(entry, envelope, placement, refused)
                 return 0, ""
+            except repeats.Held:
+                return 0, ""
             except (TargetWriteFailed, DatabaseError) as error:
                 # A row that is there already, the entry or before it the learner's StudentItem, has undone only our
                 # savepoint, not the caller's transaction.
                 there = error.taken if isinstance(error, TargetWriteFailed) else isinstance(error, IntegrityError)
                 if there or not connection.in_atomic_block:
-                    refused = repeats.find_committed(entry)
+                    refused = repeats.find_committed(entry, error)
                     if repeats.is_held(refused):
                         return 0, ""
                 passing = error.passing if isinstance(error, TargetWriteFailed) else there
                 tries = TRIES if known is None else repeats.TRIES
                 if not passing or tried >= tries or (connection.in_atomic_block and not there):
+                    if known is not None and passing:
+                        # The other session may be storing it. An answer of 1 would take the key of what it stores from
+                        # the learner's state, and the grade would be lost.
+                        _say_failed(error)
+                        raise PhaseUnreadable from error
                     raise
             if known is not None:
                 repeats.let_others_end(tried, self.deadline)
@@ -334,6 +345,11 @@ class _Submission:
             inline.write_inline_shadow(envelope, entry, self._contents(), self.settings)
         else:
             count("shadow_paused_by_breaker")
+
+
+def _say_failed(error: Exception) -> None:
+    count("target_failed", error)
+    log.error("migration_shim.target_failed: the target did not store a submission: %s", type(error).__name__)
 
 
 def _kill_switch_on() -> bool:

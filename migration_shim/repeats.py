@@ -26,21 +26,34 @@ TRIES = 6
 _FIRST_PAUSE = 0.05
 
 
+class Held(Exception):
+    """Another session has stored the submission meanwhile."""
+
+
+class AtWork(TargetWriteFailed):
+    """Another session has the submission's entry locked. It has undone nothing of the caller's but one statement."""
+
+
 def find(entry: LedgerEntry) -> LedgerEntry | None:
     """Return the entry that the same submission has already, or None."""
     return LedgerEntry.objects.filter(identity=entry.identity).first()
 
 
-def find_committed(entry: LedgerEntry) -> LedgerEntry | None:
+def find_committed(entry: LedgerEntry, error: Exception) -> LedgerEntry | None:
     """
     Return the entry that the same submission has already, also one that another session has committed just now.
 
     Inside a caller's transaction a plain SELECT may see nothing newer than the transaction's first read. A locking read
     does. It takes a shared lock, which the refused INSERT has left anyway: of two sessions that asked for more each
     would wait for the other.
+
+    Where ``error`` came of the entry itself, one of a refusal is not locked: who takes its place looks again, under a
+    lock, and of two sessions that share the row until their transactions end neither could ever get that.
     """
-    if connection.vendor != "mysql" or not connection.in_atomic_block:
-        return find(entry)
+    found = find(entry)
+    of_entry = isinstance(error, AtWork | IntegrityError) and found is not None and _was_refused(found)
+    if connection.vendor != "mysql" or not connection.in_atomic_block or of_entry:
+        return found
     sql, parameters = LedgerEntry.objects.filter(identity=entry.identity).query.sql_with_params()
     return next(iter(LedgerEntry.objects.raw(f"{sql} LOCK IN SHARE MODE", parameters)), None)
 
@@ -85,14 +98,17 @@ def replace_refused(entry: LedgerEntry, refused: LedgerEntry) -> None:
     Save ``entry`` in the place of ``refused``, the entry of the same submission that legacy had refused.
 
     Raises:
-        TargetWriteFailed: another session is at work on that entry, or has changed it. Another try may succeed.
+        AtWork: another try may succeed.
+        Held: one of the systems holds the submission by now.
     """
+    nowait = connection.features.has_select_for_update_nowait
     try:
-        found = _lock(entry)
+        # By its key: the refused INSERTs of other sessions have left locks on the identity, and not on the row.
+        found = LedgerEntry.objects.select_for_update(nowait=nowait).get(pk=refused.pk)
     except OperationalError as error:
-        raise TargetWriteFailed(type(error).__name__, passing=True) from error
+        raise AtWork(type(error).__name__, passing=True, taken=True) from error
     if not _was_refused(found):
-        raise TargetWriteFailed("changed", passing=True)
+        raise Held
     # The linker may have found that legacy has the row after all: then it is to be retired, and counted if it is not.
     entry.pk, entry.legacy_id, entry.created_at = found.pk, found.legacy_id, found.created_at
     entry.bucket_id = found.bucket_id

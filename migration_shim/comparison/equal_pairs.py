@@ -50,7 +50,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     to_ask: dict[int, said.Graded] = {}
     for pair, row, seen, ended in read_pairs(ids, moment, ended_before):
         verdict = plain_pair.equal(pair, known, context.styles.style(pair.queue_name), latency, points_for)
-        if verdict is None or not context.is_queue_of_copies(pair.target_queue_name, pair.queue_name):
+        if verdict is None or not context.copies_queues.are_for(pair.queue_name, pair.target_queue_name):
             continue
         stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
         columns = _columns(pair, verdict, stored_with, row, stamp if ended and row.ended else None)

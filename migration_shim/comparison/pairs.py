@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from ..core.data import Authority, Comparison, DivergenceClass, Leg, Move, Origi
 from ..core.supersession import STALL
 from ..core.wire import parse_header
 from ..db import bulk, converted
-from ..ledger import counts
+from ..ledger.copies_queues import CopiesQueues
 from ..models import KnownDifference, LedgerEntry
 from ..target.outcomes import TargetSide, side
 from . import echo, wrong_side
@@ -40,30 +40,16 @@ class ComparisonContext:
     What all batches of one run share: ``register`` are the known differences in force for the course.
 
     ``learners_away`` is whether learners' states could not be read: then no further batch waits to be told so.
-    ``learners_queues`` are the queues to which learners of any course submit, once that was asked.
     """
 
     settings: ShimSettings
     styles: ScoreStyles
     register: list[KnownDifference]
     learners_away: bool = False
-    learners_queues: frozenset[str] | None = None
+    copies_queues: CopiesQueues = field(init=False)
 
-    def is_queue_of_copies(self, name: str, queue_name: str) -> bool:
-        """
-        Tell whether a queue is one of those for copies of submissions to ``queue_name``: its name, and a suffix.
-
-        The suffix may be one of before the settings were changed. ``cs101-hard`` beside ``cs101`` has none of now: it
-        is no such queue if learners of any course submit to it, in whatever case, as the target's database may compare.
-        """
-        settings = self.settings
-        if name in (queue_name + settings.shadow_queue_suffix, queue_name + settings.echo_queue_suffix):
-            return True
-        if name == queue_name or not name.startswith(queue_name):
-            return False
-        if self.learners_queues is None:
-            self.learners_queues = frozenset(one.strip().casefold() for one in counts.queues_of_all())
-        return name.strip().casefold() not in self.learners_queues
+    def __post_init__(self) -> None:
+        self.copies_queues = CopiesQueues(self.settings)
 
 
 def echo_entries(entries: list[Entry], settings: ShimSettings) -> int:
@@ -192,7 +178,7 @@ def _proofs(
     """Return what must never be: a copy without the whole fence, a row that both systems grade, the wrong endpoint."""
     found: dict[DivergenceClass, str] = {}
     if entry.authority == Authority.LEGACY and target is not None:
-        own_queue = context.is_queue_of_copies(target.queue_name, entry.queue_name)
+        own_queue = context.copies_queues.are_for(entry.queue_name, target.queue_name)
         own_key = not entry.raw_header or target.queue_key != parse_header(entry.raw_header).lms_key
         # A half fence is counted elsewhere, together with leaks that have no ledger entry.
         if not (target.half_fenced or (target.fenced and own_queue and own_key)):

@@ -71,7 +71,7 @@ def store(ids: Sequence[int], context: ComparisonContext, rules: Rules) -> list[
     equal: dict[int, PlainResult] = {}
     found = pair_rows.read_pairs(ids, moment, moment, OF_ENTRY, legacy_fingerprints.REPLACED, asks_learners=False)
     for pair, row, seen, _ in found:
-        of_copies = context.is_queue_of_copies(pair.target_queue_name, pair.queue_name)
+        of_copies = context.copies_queues.are_for(pair.queue_name, pair.target_queue_name)
         if of_copies and plain_pair.is_replaced(pair, known):
             stored_with = Fingerprints(rules.of_queue(pair.queue_name), seen, row.digest)
             equal[pair.entry_id] = PlainResult(row.depends_on, (row.payload_compared_at, *stored_with))

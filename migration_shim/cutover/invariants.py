@@ -18,6 +18,7 @@ from ..core.delivered import Learner
 from ..core.identity import has_suffix
 from ..db import bulk
 from ..ledger import attempts, counts
+from ..ledger.copies_queues import CopiesQueues
 from ..legacy import open_rows as legacy_open_rows
 from ..legacy import rows as legacy_rows
 from ..legacy import timeouts
@@ -68,7 +69,14 @@ def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
     rows = reader.rows_on_queues(course_id, of_course, since=since)
     if others:
         rows += reader.rows_on_queues(course_id, others, since=None)
-    found = {row.submission_id for row in rows if row.fenced != has_suffix(row.queue_name, own)}
+    named, queues = {row.queue_name for row in rows}, CopiesQueues(settings)
+    of_now = {name for name in named if has_suffix(name, own)}
+    of_copies = of_now | {name for name in named - of_now if any(queues.are_for(queue, name) for queue in real)}
+    found = {
+        row.submission_id
+        for row in rows
+        if (row.queue_name not in of_copies if row.fenced else row.queue_name in of_now)
+    }
     # Of a row without any fence, on a queue of learners' own, only the ledger tells whether it is a copy.
     unfenced = [row.submission_id for row in rows if not row.fenced and row.submission_id not in found]
     for start in range(0, len(unfenced), counts.PAGE):

@@ -30,7 +30,7 @@ def route(call: Call) -> tuple[Any, Any]:
 
     Raises:
         SenderUnusable: the course was released, but the platform's sender cannot store the submission.
-        PhaseUnreadable: the phase cannot be read, and the target may be authoritative.
+        PhaseUnreadable: as ``QueueInterface.send_to_queue``.
     """
     if not _is_released(call):
         return _to_router(call)

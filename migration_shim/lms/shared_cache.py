@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Seconds that a question may take, and for which a process asks nothing more after a silence.
 PATIENCE, SILENCE = 1.0, 60.0
+#: Seconds after which an error of the cache's client is no answer either: its own timeout has ended.
+LATE = 0.2
 _silent_until = 0.0
 
 
@@ -35,15 +37,19 @@ def ask(question: Callable[[Any], T]) -> T:
     It is asked in a thread of its own: not every client of a cache has a timeout.
 
     Raises:
-        CacheSilent: no answer came within ``PATIENCE``, now or in the last ``SILENCE`` seconds.
-        Exception: whatever the cache's backend raises.
+        CacheSilent: no answer came within ``PATIENCE`` or its client's own timeout, now or in the last ``SILENCE``
+            seconds.
+        Exception: whatever the cache's backend raises at once.
     """
     global _silent_until  # noqa: PLW0603  (a clock of the process)
-    if time.monotonic() < _silent_until:
+    began = time.monotonic()
+    if began < _silent_until:
         raise CacheSilent
     try:
         return timeouts.call(lambda: question(cache), PATIENCE, afterwards=_close)
-    except TimeoutError as error:  # of ours, or of the cache's own client: the server is as silent
+    except Exception as error:  # whatever a client raises: Redis's own timeout is no TimeoutError
+        if not isinstance(error, TimeoutError) and time.monotonic() - began < LATE:
+            raise
         _silent_until = time.monotonic() + SILENCE
         raise CacheSilent from error
 

@@ -19,6 +19,7 @@ from migration_shim import conf, dual_write, repeats
 from migration_shim.comparison import linking
 from migration_shim.copies import breaker, outbox
 from migration_shim.copies import write as copies
+from migration_shim.core.errors import PhaseUnreadable
 from migration_shim.ledger import attempts
 from migration_shim.lms import state
 from migration_shim.models import LedgerEntry, LegacySubmission, StoredIntent
@@ -26,6 +27,7 @@ from migration_shim.watch import repair
 from tests.builders import rows
 from tests.builders.attempts import COURSE, attempt, closed_breakers, put_course_in  # noqa: F401
 from tests.builders.outbox import drain
+from tests.builders.silence import held
 from tests.dual_write.test_table import rows as counted
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "xqueue"])
@@ -323,10 +325,15 @@ def test_a_refusal_that_is_sent_again_inside_a_callers_transaction_is_stored(aro
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite locks no row")
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_refusal_that_others_send_again_at_the_same_moment_is_not_told_of_as_failed(stored, legacy, monkeypatch):
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+@pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
+@pytest.mark.parametrize("files", [(), [("main.py", b"print(1)\n")]], ids=["no files", "a file"])
+def test_a_refusal_that_others_send_again_at_the_same_moment_is_not_told_of_as_failed(
+    files, around, level, stored, legacy
+):
     """While another session has its entry locked a try says nothing; the next one comes when that session has ended."""
     put_course_in("shadow")
-    one = attempt()
+    one = attempt(files=files)
     with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
         assert one.send()[0] == 1
     put_course_in("live")
@@ -353,14 +360,70 @@ def test_a_refusal_that_others_send_again_at_the_same_moment_is_not_told_of_as_f
             over.set()
             assert other.result(30) == ((0, "") if stored else None)
 
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
         with mock.patch.object(repeats.time, "sleep", pause):
             try:
-                assert one.send() == (0, "")
+                with around():
+                    assert one.send() == (0, "")
             finally:
                 over.set()
+                connection.close()
     assert 0 < pauses[0] <= 0.1
     assert (one.entry().authority, one.entry().target_leg) == ("target", "stored")
     assert ExternalGraderDetail.objects.count() == Submission.objects.count() == LedgerEntry.objects.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite locks no row")
+@pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
+def test_a_refusal_whose_other_sends_do_not_end_keeps_the_learners_attempt(around, legacy):
+    """An answer of 1 would be saved over the key of what the other one stores."""
+    put_course_in("shadow")
+    one = attempt()
+    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
+        assert one.send()[0] == 1
+    put_course_in("live")
+    with (
+        held("default", f"SELECT id FROM {LedgerEntry._meta.db_table} WHERE id = %s FOR UPDATE", one.entry().pk),
+        mock.patch.object(repeats.time, "sleep"),
+        pytest.raises(PhaseUnreadable),
+        around(),
+    ):
+        one.send()
+    assert not ExternalGraderDetail.objects.exists()
+    assert one.send() == (0, "")
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has one writer")
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_a_refusal_that_is_sent_again_by_several_requests_at_once_is_stored_once(level, legacy):
+    """Each in a transaction that is open until its answer is saved. Of a deadlock's victim the whole request fails."""
+    put_course_in("live")
+    learner = attempt()
+    assert learner.send() == (0, "")  # first attempts at a problem meet before, at the StudentItem
+    for number in range(4):
+        put_course_in("shadow")
+        one, together = attempt(user=learner.user, answer=f"y = {number}\n"), threading.Barrier(3)
+        with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
+            assert one.send()[0] == 1
+        put_course_in("live")
+
+        def send(_, one=one, together=together):
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
+            try:
+                together.wait(30)
+                with in_a_transaction():
+                    return one.send()
+            except PhaseUnreadable:
+                return None
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(max_workers=3) as pool:
+            told = list(pool.map(send, range(3)))
+        assert (0, "") in told and set(told) <= {(0, ""), None}
+        assert Submission.objects.count() == ExternalGraderDetail.objects.count() == number + 2
 
 
 def test_what_legacy_holds_and_the_target_cannot_is_not_refused_when_it_is_sent_again(legacy):

@@ -16,7 +16,14 @@ from migration_shim.reports import terminal_cutover
 from migration_shim.target import open_rows, reader
 from tests.builders import changes, rows
 from tests.builders.rows import COURSE, QUEUE, entries, fresh  # noqa: F401
-from tests.cutover.test_overrides_leaks import LEAKS, finished_long_ago, on_the_real_queue, plans, rows_read
+from tests.cutover.test_overrides_leaks import (
+    LEAKS,
+    finished_long_ago,
+    on_the_real_queue,
+    plans,
+    rows_read,
+    without_a_fence,
+)
 
 pytestmark = pytest.mark.django_db(databases=["default", "xqueue"], transaction=True)
 OTHER = "course-v1:ExU+PY2+2026"
@@ -131,6 +138,24 @@ def test_another_courses_leak_is_none_of_this_one(three_shadows):
 def test_a_copy_on_the_shadows_of_another_course_is_left_to_the_comparison(three_shadows):
     assert detail(three_shadows[1]).update(queue_name="maths.shadow") == 1
     assert invariants.fence_leak_count(COURSE) == 0
+
+
+def test_copies_from_before_the_suffix_was_changed_are_none(three_shadows, settings):
+    """A reconcile calls them none either, and no cure would end them."""
+    old = {"SHADOW_QUEUE_SUFFIX": "-copies"}
+    settings.MIGRATION_SHIM = {**settings.MIGRATION_SHIM, **old}
+    assert invariants.fence_leak_count(COURSE) == invariants.current_fence_leak_count(COURSE) == 0
+    without_a_fence(three_shadows[1])
+    assert invariants.fence_leak_count(COURSE) == 1
+
+
+def test_a_queue_of_learners_whose_name_only_begins_alike_is_none_of_copies(three_shadows):
+    other = rows.legacy_row(11, course=OTHER, queue=f"{QUEUE}-advanced")
+    rows.backfill(courses=frozenset([OTHER]))
+    rows.reconcile(OTHER)
+    assert changes.entry_of(other).bucket_id is not None
+    assert detail(three_shadows[1]).update(queue_name=f"{QUEUE}-advanced") == 1
+    assert invariants.fence_leak_count(COURSE) == 1
 
 
 def test_it_is_refused_where_legacy_cannot_be_asked(monkeypatch):

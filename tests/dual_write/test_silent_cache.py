@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import redis
@@ -194,3 +195,18 @@ def test_a_cache_that_raises_is_asked_again_at_once(answers):
         with pytest.raises(ConnectionError):
             shared_cache.ask(gone)
     assert answers.asked == 2
+
+
+def test_a_timeout_of_redis_own_is_waited_for_once(settings, monkeypatch):
+    """As the runbook has it set; redis-py's error is none of Python's."""
+    monkeypatch.setattr(shared_cache, "_silent_until", 0.0)
+    before = dict(settings.CACHES)
+    with silent_socket() as url:
+        options = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
+        settings.CACHES = {name: without_timeout(url) | {"OPTIONS": options} for name in before}
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(shared_cache.CacheSilent):
+                shared_cache.ask(lambda cache: cache.get("x"))
+        assert time.monotonic() - began < 3  # 20 times its timeout are 6
+    settings.CACHES = before
