@@ -29,6 +29,7 @@ from .core.data import Authority, Phase
 from .core.errors import IllegalStep
 from .core.phases import PhaseDecision, asked_phase, decide, needs_permit
 from .db import text_columns
+from .db.retry import on_contention
 from .ledger import course_lookup, permits, phase_memory
 from .lms import flags as lms_flags
 from .lms import shared_cache
@@ -70,6 +71,8 @@ KILL_SWITCH = WaffleSwitch("migration_shim.kill_switch", __name__)
 
 FLAGS = (DUAL_WRITE_FLAG, TARGET_PRIMARY_FLAG)
 _CACHE = "migration_shim.flags"
+#: Seconds that a second try to make a course's record waits: a learner may wait with it.
+_PAUSE = 0.05
 #: Seconds for which a process does not check again a permit that it has refused: a check costs queries.
 _ASK_AGAIN = 60.0
 #: By course: the permit that was refused, and until when it is not checked again (``time.monotonic``).
@@ -326,8 +329,7 @@ def _obey(course_id: str, seen: CoursePhase | None, decision: PhaseDecision) -> 
     submission with the same step, a cutover), a step towards legacy is obeyed and left to a later submission to record.
     A step that makes the target authoritative is not taken yet.
     """
-    # Before the transaction: of three sessions that insert at once InnoDB lets two wait for each other if they go on.
-    CoursePhase.objects.get_or_create(course_id=course_id)
+    _ensure_record(course_id)
     nowait = connection.features.has_select_for_update_nowait
     try:
         with transaction.atomic():
@@ -354,6 +356,17 @@ def _obey(course_id: str, seen: CoursePhase | None, decision: PhaseDecision) -> 
         if decision.phase.authority is Authority.LEGACY:
             return decision
         return PhaseDecision(phase=_recorded(seen), asked=decision.asked, changed=False)
+
+
+def _ensure_record(course_id: str) -> None:
+    """
+    Make sure that a course has a record, before the transaction that locks it.
+
+    Of three sessions that insert at once InnoDB lets two wait for each other if they go on. Even here it ends one of
+    several with a deadlock, once in thousands of times; then the row is there.
+    """
+    make = functools.partial(CoursePhase.objects.get_or_create, course_id=course_id)
+    on_contention(make, tries=2, first_pause=_PAUSE)
 
 
 def _recorded(record: CoursePhase | None) -> Phase:
@@ -401,7 +414,7 @@ def record_step(course_id: str, phase: Phase, *, by: str, reason: str, evidence:
         reason: why, for the course's log.
         evidence: what the step rests on, for the course's log.
     """
-    CoursePhase.objects.get_or_create(course_id=course_id)
+    _ensure_record(course_id)
     with transaction.atomic():
         record = permits.locked(course_id)
         _step(record, phase, by=by, reason=reason, evidence=evidence)

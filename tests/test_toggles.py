@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.utils.timezone import now
 from edx_django_utils.cache import RequestCache
 from waffle import get_waffle_flag_model, get_waffle_switch_model
@@ -420,6 +420,23 @@ def test_a_step_seen_by_many_at_the_same_moment_is_written_down_once(known, thre
     assert seen == [Phase.SHADOW] * threads
     assert PhaseChange.objects.count() == 1
     assert CoursePhase.objects.count() == 1
+
+
+@shared
+def test_a_deadlock_of_those_who_make_a_course_s_record_keeps_nobody_from_the_step(monkeypatch):
+    """MariaDB ended one of four sessions so, once in thousands of times."""
+    make = CoursePhase.objects.get_or_create
+    answers = iter([OperationalError(1213, "Deadlock found when trying to get lock"), None])
+
+    def get_or_create(**values):
+        if (error := next(answers)) is not None:
+            raise error
+        return make(**values)
+
+    monkeypatch.setattr(CoursePhase.objects, "get_or_create", get_or_create)
+    tick(True, False)
+    assert toggles.phase_of(COURSE).phase is Phase.SHADOW
+    assert next(answers, "asked twice") == "asked twice"
 
 
 def at_once(number, action):

@@ -10,6 +10,7 @@ from submissions.models import Submission
 from migration_shim import api
 from migration_shim.core import classification
 from migration_shim.core.data import Leg
+from migration_shim.legacy import by_callback
 from migration_shim.legacy import rows as legacy_rows
 from migration_shim.models import LedgerEntry, LegacySubmission
 from migration_shim.preflight import rows as preflight_rows
@@ -44,7 +45,7 @@ def counted(monkeypatch, number):
     LegacySubmission.objects.all().delete()
     under_one_callback(number)
     counts = {"read": 0, "held together": 0}
-    read, state = legacy_rows._rows, classification.legacy_state
+    read, state = legacy_rows.frozen, classification.legacy_state
 
     def reading(queryset):
         found = read(queryset)
@@ -59,7 +60,8 @@ def counted(monkeypatch, number):
     with monkeypatch.context() as patch:
         patch.setattr(preflight_rows, "PAGE", 20)
         patch.setattr(preflight_rows, "LARGE", 20)
-        patch.setattr(legacy_rows, "_rows", reading)
+        for module in (legacy_rows, by_callback):
+            patch.setattr(module, "frozen", reading)
         patch.setattr(classification, "legacy_state", judging)
         api.preflight(COURSE, rows.ignore)
     return counts

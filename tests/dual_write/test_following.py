@@ -227,7 +227,7 @@ def test_where_xqueues_database_is_away_nobody_asks_it_for_ever(error, breaker_o
     put_course_in("complete")
     one = attempt()
     one.submit()
-    with mock.patch.object(retire_replaced.rows, "open_rows", side_effect=AWAY[error]):
+    with mock.patch.object(retire_replaced.by_callback, "open_rows", side_effect=AWAY[error]):
         drain()
         drain()
         assert now() < one.entry().supersession_due < now() + timedelta(minutes=1)
