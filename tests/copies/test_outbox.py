@@ -332,6 +332,8 @@ def test_a_refusal_that_others_send_again_at_the_same_moment_is_not_told_of_as_f
     files, around, level, stored, legacy
 ):
     """While another session has its entry locked a try says nothing; the next one comes when that session has ended."""
+    if stored and around is in_a_transaction and level == "REPEATABLE READ" and not connection.mysql_is_mariadb:
+        pytest.skip("MySQL keeps the end of StudentItem's table locked for the request that waits, until it has ended")
     put_course_in("shadow")
     one = attempt(files=files)
     with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
