@@ -76,14 +76,15 @@ def drawn(title: str, found: Series) -> str:
     """The plot as SVG."""
     xs = [x for points in found.values() for x, _ in points]
     ys = [y for points in found.values() for _, y in points]
-    x_of, y_of = _scale(xs, LEFT, WIDTH - RIGHT), _scale(ys, HEIGHT - BOTTOM, TOP)
+    ticks = _ticks(ys)
+    x_of, y_of = _scale(xs, LEFT, WIDTH - RIGHT), _scale(ticks, HEIGHT - BOTTOM, TOP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif"'
         ' font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="22" font-size="15">{escape(title)}</text>',
     ]
-    for value in _ticks(ys):
+    for value in ticks:
         y = y_of(value)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,g}</text>')
@@ -108,10 +109,12 @@ def _scale(values: Sequence[float], start: float, end: float) -> Callable[[float
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times the powers of ten that lie among the values."""
+    """1, 2 and 5 times the powers of ten, from the last one below all values to the first one above them."""
     low, high = min(values), max(values)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [tick for power in powers for tick in (10**power, 2 * 10**power, 5 * 10**power) if low <= tick <= high]
+    ticks = [factor * 10**power for power in powers for factor in (1, 2, 5)]
+    first, last = max(tick for tick in ticks if tick <= low), min(tick for tick in ticks if tick >= high)
+    return [tick for tick in ticks if first <= tick <= last]
 
 
 if __name__ == "__main__":
