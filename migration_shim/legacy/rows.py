@@ -1,5 +1,7 @@
 """
-Read XQueue's table: frozen rows, in keyset pages; ``by_callback`` reads those that share one. Nothing here writes.
+Read XQueue's table: frozen rows, in keyset pages and by their ids. Nothing here writes.
+
+``by_callback`` reads the rows that share a callback.
 
 Every row says whose it is, because another LMS may use the same XQueue, with the same course ids. What is ours is
 decided here, once; code that classifies, links, counts or supersedes rows goes by it
