@@ -101,10 +101,9 @@ def replace_refused(entry: LedgerEntry, refused: LedgerEntry) -> None:
         AtWork: another try may succeed.
         Held: one of the systems holds the submission by now.
     """
-    nowait = connection.features.has_select_for_update_nowait
     try:
         # By its key: the refused INSERTs of other sessions have left locks on the identity, and not on the row.
-        found = LedgerEntry.objects.select_for_update(nowait=nowait).get(pk=refused.pk)
+        found = _lock(pk=refused.pk)
     except OperationalError as error:
         raise AtWork(type(error).__name__, passing=True, taken=True) from error
     if not _was_refused(found):
@@ -131,7 +130,7 @@ def take_over_in_shadow(entry: LedgerEntry) -> bool:
         OperationalError: another session is at work on that entry.
     """
     with transaction.atomic():
-        found = _lock(entry)
+        found = _lock(identity=entry.identity)
         if not (_was_refused(found) or (found.origin == Origin.RECONCILE and found.authority == Authority.LEGACY)):
             return False
         found.legacy_leg, found.legacy_reason, found.origin = Leg.STORED, "", Origin.ROUTER
@@ -151,15 +150,15 @@ def _was_refused(found: LedgerEntry) -> bool:
     return legs == (Authority.LEGACY, Leg.FAILED, Leg.NONE, Move.NONE)
 
 
-def _lock(entry: LedgerEntry) -> LedgerEntry:
+def _lock(**unique: int | str) -> LedgerEntry:
     """
-    Return the entry that the same submission has already, locked without waiting.
+    Return the entry with this value of a unique column, locked without waiting.
 
     Raises:
         OperationalError: another session is at work on it.
     """
     nowait = connection.features.has_select_for_update_nowait
-    return LedgerEntry.objects.select_for_update(nowait=nowait).get(identity=entry.identity)
+    return LedgerEntry.objects.select_for_update(nowait=nowait).get(**unique)
 
 
 def _counted(entry: LedgerEntry, needed: bool) -> contextlib.AbstractContextManager[None]:

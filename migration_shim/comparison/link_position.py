@@ -31,11 +31,13 @@ def position() -> Checkpoint:
     """
     there = converted.found(Checkpoint, "name = %s", [CHECKPOINT])
     checkpoint = there[0] if there else Checkpoint.objects.get_or_create(name=CHECKPOINT)[0]
-    newest, last = checkpoint.plan.get("arrived"), legacy_rows.newest(upto=checkpoint.last_id)
+    seen, newest = checkpoint.plan.get("arrived"), legacy_rows.newest(upto=checkpoint.last_id)
     # Every row up to here has been seen. Retention removes rows, and ids are never used again: a row here that arrived
     # after all that were seen is another table's.
-    if newest and last is not None and last[1] > datetime.fromisoformat(newest):
-        raise LegacyReplaced(last[0], checkpoint.last_id)
+    if seen and newest is not None:
+        row_id, arrived = newest
+        if arrived > datetime.fromisoformat(seen):
+            raise LegacyReplaced(row_id, checkpoint.last_id)
     return checkpoint
 
 

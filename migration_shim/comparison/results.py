@@ -222,7 +222,7 @@ def _is_over(one: PairResult, klass: DivergenceClass) -> bool:
 
 
 def _update(entries: list[Entry]) -> None:
-    """Update the entries as ``bulk_update`` does, but cheaper: only times are converted, and nothing by expression."""
+    """Update the entries as Django's ``bulk_update``, but cheaper: only times are converted, by no expression."""
     time = functools.cache(connection.ops.adapt_datetimefield_value)  # most of the times are this comparison's
     rows: dict[int, list[Any]] = {}
     for entry in entries:

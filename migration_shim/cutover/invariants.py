@@ -69,14 +69,13 @@ def _on_wrong_queues(course_id: str, since: datetime | None) -> set[int]:
     rows = reader.rows_on_queues(course_id, of_course, since=since)
     if others:
         rows += reader.rows_on_queues(course_id, others, since=None)
-    named, queues = {row.queue_name for row in rows}, CopiesQueues(settings)
-    of_now = {name for name in named if has_suffix(name, own)}
-    of_copies = of_now | {name for name in named - of_now if any(queues.are_for(queue, name) for queue in real)}
-    found = {
-        row.submission_id
-        for row in rows
-        if (row.queue_name not in of_copies if row.fenced else row.queue_name in of_now)
-    }
+    queues = CopiesQueues(settings)
+
+    def is_misplaced(name: str, *, fenced: bool) -> bool:
+        of_now = has_suffix(name, own)
+        return not (of_now or any(queues.are_for(queue, name) for queue in real)) if fenced else of_now
+
+    found = {row.submission_id for row in rows if is_misplaced(row.queue_name, fenced=row.fenced)}
     # Of a row without any fence, on a queue of learners' own, only the ledger tells whether it is a copy.
     unfenced = [row.submission_id for row in rows if not row.fenced and row.submission_id not in found]
     for start in range(0, len(unfenced), counts.PAGE):

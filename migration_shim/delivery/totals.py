@@ -36,7 +36,7 @@ def learner_totals(course_id: str, places: Iterable[tuple[Bin, int]], settings: 
         "applies": state.is_lms(),
         "receiver": receivers.reaches_platform(settings.score_receivers),
         "waiting": len(waiting),
-        "undeliverable": len(list(filter(None, waiting))),
+        "undeliverable": sum(map(bool, waiting)),
         "third_side": {
             "compared": sides.total(),
             "as_both": sides["as_both"],

@@ -218,12 +218,18 @@ def test_a_body_that_cannot_be_made_again_is_owed_no_longer(residue, reason, leg
 # What is sent again
 
 
-def test_a_refusal_in_shadow_that_is_sent_again_in_live_is_stored_on_the_target(legacy):
+def a_refusal(**values):
+    """A submission that legacy refused in shadow; the course is in live by now."""
     put_course_in("shadow")
-    one = attempt()
+    one = attempt(**values)
     with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "unexpected HTTP status code [500]")):
         assert one.send()[0] == 1
     put_course_in("live")
+    return one
+
+
+def test_a_refusal_in_shadow_that_is_sent_again_in_live_is_stored_on_the_target(legacy):
+    one = a_refusal()
     assert one.send() == (0, "")
     assert counted()[1] == 1
     entry = one.entry()
@@ -312,11 +318,7 @@ def test_one_submission_that_comes_four_times_at_once_is_stored_once(level, arou
 
 @pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
 def test_a_refusal_that_is_sent_again_inside_a_callers_transaction_is_stored(around, legacy):
-    put_course_in("shadow")
-    one = attempt()
-    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
-        assert one.send()[0] == 1
-    put_course_in("live")
+    one = a_refusal()
     with around():
         assert one.send() == (0, "")
     assert (one.entry().authority, one.entry().target_leg) == ("target", "stored")
@@ -334,11 +336,7 @@ def test_a_refusal_that_others_send_again_at_the_same_moment_is_not_told_of_as_f
     """While another session has its entry locked a try says nothing; the next one comes when that session has ended."""
     if stored and around is in_a_transaction and level == "REPEATABLE READ" and not connection.mysql_is_mariadb:
         pytest.skip("MySQL keeps the end of StudentItem's table locked for the request that waits, until it has ended")
-    put_course_in("shadow")
-    one = attempt(files=files)
-    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
-        assert one.send()[0] == 1
-    put_course_in("live")
+    one = a_refusal(files=files)
     locked, over = threading.Event(), threading.Event()
 
     def hold():
@@ -380,11 +378,7 @@ def test_a_refusal_that_others_send_again_at_the_same_moment_is_not_told_of_as_f
 @pytest.mark.parametrize("around", [nullcontext, in_a_transaction])
 def test_a_refusal_whose_other_sends_do_not_end_keeps_the_learners_attempt(around, legacy):
     """An answer of 1 would be saved over the key of what the other one stores."""
-    put_course_in("shadow")
-    one = attempt()
-    with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
-        assert one.send()[0] == 1
-    put_course_in("live")
+    one = a_refusal()
     with (
         held("default", f"SELECT id FROM {LedgerEntry._meta.db_table} WHERE id = %s FOR UPDATE", one.entry().pk),
         mock.patch.object(repeats.time, "sleep"),
@@ -404,11 +398,7 @@ def test_a_refusal_that_is_sent_again_by_several_requests_at_once_is_stored_once
     learner = attempt()
     assert learner.send() == (0, "")  # first attempts at a problem meet before, at the StudentItem
     for number in range(4):
-        put_course_in("shadow")
-        one, together = attempt(user=learner.user, answer=f"y = {number}\n"), threading.Barrier(3)
-        with mock.patch("migration_shim.dual_write._to_legacy", return_value=(1, "no")):
-            assert one.send()[0] == 1
-        put_course_in("live")
+        one, together = a_refusal(user=learner.user, answer=f"y = {number}\n"), threading.Barrier(3)
 
         def send(_, one=one, together=together):
             with connection.cursor() as cursor:
